@@ -1,0 +1,243 @@
+//! What the probe program reads, as data: one [`Recipe`] a probed address, one [`Layout`] an
+//! executable, one [`TypeRule`] a Go type that it may meet behind an interface.
+
+use crate::record::{Kind, Tag};
+
+/// Fields a recipe can read besides its header map, error and connection.
+pub const FIELDS_MAX: usize = 8;
+/// Offsets in an [`Operand`]: up to three pointers followed, and one last displacement.
+pub const OFFSETS_MAX: usize = 4;
+/// Probed addresses over all executables of one trace.
+pub const SITES_MAX: u32 = 4096;
+/// Executables of one trace.
+pub const EXECUTABLES_MAX: u32 = 64;
+/// Go types, over all executables of one trace, for which there is a rule or a name.
+pub const TYPES_MAX: u32 = 32_768;
+/// "Not there" for an offset in a [`TypeRule`].
+pub const NONE: u16 = u16::MAX;
+
+/// How an [`Operand`] is read.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Read {
+    /// Nothing: an unused place.
+    Absent = 0,
+    /// The register itself, as a number.
+    Register = 1,
+    /// A string whose pointer is the register `register` and whose length is `length_register`.
+    RegisterString = 2,
+    /// Eight bytes at the operand's address, as a number.
+    U64 = 3,
+    /// A string header (pointer, length) at the operand's address.
+    String = 4,
+    /// One, if the pointer at the operand's address is not nil, otherwise zero.
+    NotNil = 5,
+    /// An interface (type word, data word) in the registers `register` and `length_register`.
+    RegisterInterface = 6,
+    /// An interface (type word, data word) at the operand's address.
+    Interface = 7,
+    /// The pointer to a header map (`http.Header`) at the operand's address.
+    HeaderMap = 8,
+}
+
+/// Where a value is and how to read it.
+///
+/// The address starts as the value of a register. For each of the first `dereferences` offsets, the
+/// offset is added and the pointer found there becomes the address (a nil ends the read: the field
+/// is absent). The offset after those is added last.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Operand {
+    /// The [`Tag`] under which the value is recorded.
+    pub tag: u8,
+    /// A [`Read`].
+    pub read: u8,
+    /// Integer argument register, counted in the order of Go's register ABI (0 is AX or X0).
+    pub register: u8,
+    /// The second register of a string or an interface that is passed in registers.
+    pub length_register: u8,
+    /// Pointers to follow: 0 to 3.
+    pub dereferences: u8,
+    /// Zero.
+    pub padding: [u8; 3],
+    /// Byte offsets: one for each pointer followed, and one more.
+    pub offsets: [u16; OFFSETS_MAX],
+}
+
+impl Operand {
+    /// The operand that reads nothing.
+    pub const ABSENT: Self = Self {
+        tag: 0,
+        read: Read::Absent as u8,
+        register: 0,
+        length_register: 0,
+        dereferences: 0,
+        padding: [0; 3],
+        offsets: [0; OFFSETS_MAX],
+    };
+
+    /// A value held in one register, or in two neighbouring ones (`register` and the next).
+    #[must_use]
+    pub const fn register(tag: Tag, read: Read, register: u8) -> Self {
+        Self {
+            tag: tag as u8,
+            read: read as u8,
+            register,
+            length_register: register + 1,
+            ..Self::ABSENT
+        }
+    }
+
+    /// A value in memory, reached from a register by a path of one to four offsets.
+    #[must_use]
+    pub const fn memory(tag: Tag, read: Read, register: u8, path: &[u16]) -> Self {
+        assert!(!path.is_empty() && path.len() <= OFFSETS_MAX);
+        let mut operand = Self { tag: tag as u8, read: read as u8, register, ..Self::ABSENT };
+        let mut i = 0;
+        while i < path.len() {
+            operand.offsets[i] = path[i];
+            i += 1;
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "at most OFFSETS_MAX, asserted above")]
+        {
+            operand.dereferences = (path.len() - 1) as u8;
+        }
+        operand
+    }
+}
+
+/// What the program does at one probed address. The attach cookie is its index.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Recipe {
+    /// Link-time virtual address of the probed instruction; the load bias of a
+    /// position-independent executable is the instruction pointer minus this.
+    pub address: u64,
+    /// Index of the executable's [`Layout`].
+    pub executable: u32,
+    /// The [`Kind`] of the record.
+    pub kind: u16,
+    /// How many of `fields` are used.
+    pub field_count: u16,
+    /// Strings and numbers.
+    pub fields: [Operand; FIELDS_MAX],
+    /// A header map, of which the allow-listed headers are read.
+    pub headers: Operand,
+    /// An interface holding an error, walked through what it wraps.
+    pub error: Operand,
+    /// An interface holding a connection, walked down to the socket's addresses.
+    pub connection: Operand,
+}
+
+impl Recipe {
+    /// A recipe that records nothing but that the address was reached.
+    #[must_use]
+    pub const fn marker(kind: Kind) -> Self {
+        Self {
+            address: 0,
+            executable: 0,
+            kind: kind as u16,
+            field_count: 0,
+            fields: [Operand::ABSENT; FIELDS_MAX],
+            headers: Operand::ABSENT,
+            error: Operand::ABSENT,
+            connection: Operand::ABSENT,
+        }
+    }
+}
+
+/// How maps are laid out: `runtime.hmap` to Go 1.23, Swiss tables since.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum MapKind {
+    /// `runtime.hmap`: B at 9, buckets at 16; buckets of 8.
+    Buckets = 0,
+    /// `internal/runtime/maps.Map`: directory pointer at 16, its length at 24; groups of 8.
+    Swiss = 1,
+}
+
+/// Offsets that every probe in one executable needs.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Layout {
+    /// `runtime.g.goid`.
+    pub goid: u16,
+    /// `runtime.g.parentGoid`, or [`NONE`] (before Go 1.21).
+    pub parent_goid: u16,
+    /// A [`MapKind`].
+    pub map: u32,
+}
+
+/// What a Go type means to the interface walk.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Role {
+    /// Anything else: named in the error chain, not looked into further than its rule says.
+    Other = 0,
+    /// `*crypto/tls.Conn`: `next` is the connection below it.
+    TlsConn = 1,
+    /// `*net.TCPConn`: its first word is the `*net.netFD`.
+    TcpConn = 2,
+}
+
+/// What to read of a value behind an interface. The key is [`TypeKey`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct TypeRule {
+    /// Index of the type's name in the plan's table; never zero.
+    pub id: u32,
+    /// A [`Role`].
+    pub role: u8,
+    /// Bytes of the number at `number`: 1, 2, 4 or 8; zero for none.
+    pub number_size: u8,
+    /// Offset of a string worth recording, or [`NONE`].
+    pub string: u16,
+    /// Offset of a number worth recording (an errno, a status), or [`NONE`].
+    pub number: u16,
+    /// Offset of an interface holding a `*net.TCPAddr`, or [`NONE`].
+    pub address: u16,
+    /// Offset of the interface to go on with (the wrapped error, the connection below), or [`NONE`].
+    pub next: u16,
+    /// Offset of a second string (the name asked for in a DNS error), or [`NONE`].
+    pub second_string: u16,
+}
+
+/// The key of a [`TypeRule`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct TypeKey {
+    /// Link-time address of the type descriptor.
+    pub address: u64,
+    /// Index of the executable.
+    pub executable: u32,
+    /// Zero.
+    pub padding: u32,
+}
+
+/// `net.netFD`: the address interfaces. The same from Go 1.19 to 1.27.
+pub mod net_fd {
+    /// Data word of `laddr`.
+    pub const LOCAL: u64 = 104;
+    /// Data word of `raddr`.
+    pub const REMOTE: u64 = 120;
+}
+
+const _: () = assert!(size_of::<Operand>() == 16);
+const _: () = assert!(size_of::<Recipe>() == 16 + 16 * (FIELDS_MAX + 3));
+const _: () = assert!(size_of::<Layout>() == 8);
+const _: () = assert!(size_of::<TypeRule>() == 16);
+const _: () = assert!(size_of::<TypeKey>() == 16);
+
+#[cfg(feature = "user")]
+mod pod {
+    use super::{Layout, Recipe, TypeKey, TypeRule};
+
+    // SAFETY: `#[repr(C)]` integers without padding, valid for any bit pattern.
+    unsafe impl aya::Pod for Recipe {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Layout {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for TypeRule {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for TypeKey {}
+}

@@ -1,0 +1,265 @@
+//! What the probes say: a record is a [`Header`] and then fields, each a [`FieldHeader`] and its
+//! bytes, without padding between them.
+
+/// The longest string that is recorded whole; a longer one is cut and marked [`CUT`].
+pub const STRING_MAX: usize = 4096;
+/// Steps of an error chain that are recorded.
+pub const ERROR_STEPS_MAX: usize = 10;
+/// Bytes of the environment in one [`Kind::Environment`] record.
+pub const ENVIRONMENT_CHUNK: usize = 4096;
+/// Bytes of the environment of a process that are read, in all.
+pub const ENVIRONMENT_MAX: usize = 32 * ENVIRONMENT_CHUNK;
+
+/// Flag of a record or a field: something was longer than its bound.
+pub const CUT: u8 = 1;
+/// Flag of a field: the memory could not be read.
+pub const FAULT: u8 = 2;
+
+/// Declares a fieldless enum together with the checked conversion from its number.
+macro_rules! numbered {
+    ($(#[$meta:meta])* $name:ident: $repr:ty { $($(#[$doc:meta])* $variant:ident = $value:literal,)* }) => {
+        $(#[$meta])*
+        #[repr($repr)]
+        #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+        pub enum $name { $($(#[$doc])* $variant = $value,)* }
+
+        impl $name {
+            /// The value with this number, if there is one.
+            #[must_use]
+            pub const fn from_number(number: $repr) -> Option<Self> {
+                match number { $($value => Some(Self::$variant),)* _ => None }
+            }
+        }
+    };
+}
+
+numbered! {
+    /// What happened.
+    Kind: u16 {
+        /// A process was forked: [`Tag::Child`].
+        Fork = 1,
+        /// A program image was executed: [`Tag::Executable`], [`Tag::Arguments`].
+        Exec = 2,
+        /// A process ended (its last thread): [`Tag::Status`] is the wait status.
+        Exit = 3,
+        /// A TCP socket changed state: [`Tag::Connection`], [`Tag::Socket`], [`Tag::OldState`],
+        /// [`Tag::NewState`], [`Tag::Errno`].
+        TcpState = 4,
+        /// `main.main` of a Go executable with probes was entered: [`Tag::Arguments`].
+        Start = 5,
+        /// A piece of the environment of a process that entered `main.main`: [`Tag::Environment`].
+        Environment = 6,
+
+        /// `modfetch.TryProxies` entered.
+        WalkEnter = 16,
+        /// `modfetch.TryProxies` returned: error.
+        WalkReturn = 17,
+        /// `modfetch.Lookup` entered: [`Tag::Proxy`], [`Tag::Module`].
+        Lookup = 18,
+        /// `web.get` entered: the start of one fetch, auth-resend included.
+        FetchEnter = 19,
+        /// `http.(*Client).do` entered: the start of one send, redirects included.
+        SendEnter = 20,
+        /// `http.(*Client).do` returned: [`Tag::Status`], error.
+        SendReturn = 21,
+        /// `http.(*Transport).roundTrip` entered: [`Tag::Method`], the URL, headers of the request.
+        RequestEnter = 22,
+        /// `http.(*Transport).roundTrip` returned: [`Tag::Status`], headers of the response, error.
+        RequestReturn = 23,
+        /// The request is about to be written to a connection, HTTP/1: [`Tag::Connection`].
+        TryHttp1 = 24,
+        /// The request is about to be written to a connection, HTTP/2: [`Tag::Connection`].
+        TryHttp2 = 25,
+        /// `toolchain.execGoToolchain` entered: [`Tag::Executable`].
+        Toolchain = 26,
+    }
+}
+
+numbered! {
+    /// What a field holds. Numbers are little-endian `u64`, strings are bytes as they were.
+    Tag: u8 {
+        /// Pid of a forked child.
+        Child = 1,
+        /// Path of an executable, as given to `execve`.
+        Executable = 2,
+        /// Arguments, each ended by a NUL.
+        Arguments = 3,
+        /// Environment variables, each ended by a NUL; pieces follow one another.
+        Environment = 4,
+        /// A wait status, or an HTTP status.
+        Status = 5,
+        /// An opaque number that names a socket for its lifetime.
+        Socket = 6,
+        /// TCP state before (`include/net/tcp_states.h`).
+        OldState = 7,
+        /// TCP state after.
+        NewState = 8,
+        /// `sk_err`: why the socket was closed; zero if for no error.
+        Errno = 9,
+        /// A [`ConnectionAddresses`].
+        Connection = 10,
+
+        /// The GOPROXY entry: a URL, `direct`, `noproxy` or `off`.
+        Proxy = 16,
+        /// A module path.
+        Module = 17,
+        /// HTTP method; empty means GET.
+        Method = 18,
+        /// URL: scheme.
+        Scheme = 19,
+        /// URL: host, with the port if there is one.
+        Host = 20,
+        /// URL: path, decoded.
+        Path = 21,
+        /// URL: path as it goes on the wire, where that is not the default encoding of `Path`.
+        RawPath = 22,
+        /// URL: query, without the question mark.
+        RawQuery = 23,
+        /// One if the URL has a user part. The part itself is never read.
+        HasUser = 24,
+        /// The protocol of a response, such as `HTTP/2.0`.
+        Protocol = 25,
+        /// `Content-Length` as net/http understood it; all ones if unknown.
+        ContentLength = 26,
+        /// One [`ErrorStep`].
+        Error = 27,
+        /// The text of the error step before it.
+        ErrorText = 28,
+        /// The second text of the error step before it (the name in a DNS error).
+        ErrorName = 29,
+        /// Headers were not read to their end.
+        HeadersCut = 30,
+
+        /// Header `Location`.
+        Location = 64,
+        /// Header `Content-Type`.
+        ContentType = 65,
+        /// Header `Content-Length`.
+        ContentLengthHeader = 66,
+        /// Header `Server`.
+        Server = 67,
+        /// Header `Via`.
+        Via = 68,
+        /// Header `Age`.
+        Age = 69,
+        /// Header `Cache-Control`.
+        CacheControl = 70,
+        /// Header `X-Cache`.
+        XCache = 71,
+        /// Header `CF-RAY`.
+        CfRay = 72,
+        /// Header `Retry-After`.
+        RetryAfter = 73,
+        /// Header `WWW-Authenticate`.
+        WwwAuthenticate = 74,
+        /// Header `Referer`.
+        Referer = 75,
+        /// Header `User-Agent`.
+        UserAgent = 76,
+    }
+}
+
+/// The allow-list: the headers that are ever read, in Go's canonical spelling.
+pub const HEADERS: [(&str, Tag); 13] = [
+    ("Location", Tag::Location),
+    ("Content-Type", Tag::ContentType),
+    ("Content-Length", Tag::ContentLengthHeader),
+    ("Server", Tag::Server),
+    ("Via", Tag::Via),
+    ("Age", Tag::Age),
+    ("Cache-Control", Tag::CacheControl),
+    ("X-Cache", Tag::XCache),
+    ("Cf-Ray", Tag::CfRay),
+    ("Retry-After", Tag::RetryAfter),
+    ("Www-Authenticate", Tag::WwwAuthenticate),
+    ("Referer", Tag::Referer),
+    ("User-Agent", Tag::UserAgent),
+];
+
+/// What every record begins with. 48 bytes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Header {
+    /// `CLOCK_MONOTONIC`, in nanoseconds.
+    pub time: u64,
+    /// Goroutine id, zero outside of Go.
+    pub goroutine: u64,
+    /// Id of the goroutine that started it; zero if unknown.
+    pub parent_goroutine: u64,
+    /// Process id (thread group) in the initial namespace.
+    pub pid: u32,
+    /// Thread id.
+    pub tid: u32,
+    /// Size of the whole record in bytes.
+    pub size: u32,
+    /// Index of the executable; all ones outside of Go.
+    pub executable: u32,
+    /// A [`Kind`].
+    pub kind: u16,
+    /// [`CUT`], [`FAULT`].
+    pub flags: u8,
+    /// Zero.
+    pub padding: [u8; 5],
+}
+
+/// What every field begins with. 4 bytes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct FieldHeader {
+    /// A [`Tag`].
+    pub tag: u8,
+    /// [`CUT`], [`FAULT`].
+    pub flags: u8,
+    /// Bytes that follow.
+    pub length: u16,
+}
+
+/// An address and a port. 24 bytes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct SocketAddress {
+    /// The address: the first `length` bytes, in network order.
+    pub ip: [u8; 16],
+    /// 4, 16, or zero if unknown.
+    pub length: u8,
+    /// Zero.
+    pub padding: [u8; 5],
+    /// Port, host byte order.
+    pub port: u16,
+}
+
+/// Both ends of a connection. 56 bytes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct ConnectionAddresses {
+    /// This end.
+    pub local: SocketAddress,
+    /// The other end.
+    pub remote: SocketAddress,
+    /// One if there is TLS on it.
+    pub tls: u8,
+    /// Zero.
+    pub padding: [u8; 7],
+}
+
+/// One error of a chain of wrapped errors. 48 bytes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct ErrorStep {
+    /// Link-time address of the type descriptor.
+    pub type_address: u64,
+    /// The number that the type's rule names; zero if none.
+    pub number: u64,
+    /// The address that the type's rule names.
+    pub address: SocketAddress,
+    /// Index of the type's name in the plan's table, zero if it has none.
+    pub type_id: u32,
+    /// Zero.
+    pub padding: u32,
+}
+
+const _: () = assert!(size_of::<Header>() == 48);
+const _: () = assert!(size_of::<FieldHeader>() == 4);
+const _: () = assert!(size_of::<SocketAddress>() == 24);
+const _: () = assert!(size_of::<ConnectionAddresses>() == 56);
+const _: () = assert!(size_of::<ErrorStep>() == 48);

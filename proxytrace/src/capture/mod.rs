@@ -1,0 +1,1 @@
+//! The one room with privileges, `unsafe` and the kernel.

@@ -1,0 +1,277 @@
+//! What capture says and everything after it works on: decoded, redacted, in time order.
+//!
+//! Nothing here is secret any more: capture has redacted URLs, arguments and configuration before
+//! it made an [`Event`]. The same types are what a recording holds (see [`crate::recording`]).
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+/// One thing that happened.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Event {
+    /// Nanoseconds since the trace began.
+    #[serde(rename = "t")]
+    pub time: u64,
+    /// Process id (thread group).
+    pub pid: u32,
+    /// The goroutine, for what happened inside of Go.
+    #[serde(rename = "g", default, skip_serializing_if = "Option::is_none")]
+    pub goroutine: Option<Goroutine>,
+    /// What happened.
+    #[serde(rename = "e")]
+    pub what: What,
+}
+
+/// A goroutine and the one that started it.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+pub struct Goroutine {
+    /// `runtime.g.goid`.
+    pub id: u64,
+    /// `runtime.g.parentGoid`; zero if unknown (before Go 1.21).
+    #[serde(default)]
+    pub parent: u64,
+}
+
+/// The kinds of events.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum What {
+    /// The process `pid` forked.
+    Fork {
+        /// The new process.
+        child: u32,
+    },
+    /// The process `pid` became another program image.
+    Exec {
+        /// Path of the executable.
+        exe: String,
+        /// Arguments, redacted.
+        argv: Vec<String>,
+    },
+    /// The process ended.
+    Exit {
+        /// Exit code, if it exited.
+        code: Option<i32>,
+        /// Signal, if one ended it.
+        signal: Option<i32>,
+    },
+    /// A `go` command with probes in it entered `main.main`: from here on nothing of it is missed.
+    GoStart {
+        /// `go1.27.3`.
+        go_version: String,
+        /// Path of the executable.
+        exe: String,
+        /// Arguments, redacted.
+        argv: Vec<String>,
+        /// The effective configuration, by name.
+        config: BTreeMap<String, Setting>,
+    },
+    /// `modfetch.TryProxies` began: a walk through the GOPROXY list.
+    WalkEnter,
+    /// The walk ended.
+    WalkReturn {
+        /// The error it ended with; none means that an entry succeeded.
+        error: Option<Failure>,
+    },
+    /// `modfetch.Lookup`: from here on this goroutine asks `proxy` about `module`.
+    Lookup {
+        /// The GOPROXY entry as go uses it, redacted; or `direct`, `noproxy`, `off`.
+        proxy: String,
+        /// Module path.
+        module: String,
+    },
+    /// `web.get` began: one fetch. A second send inside of it is an auth-resend.
+    FetchEnter,
+    /// `http.Client.do` began: one send. A second request inside of it is a redirect.
+    SendEnter,
+    /// `http.Client.do` ended.
+    SendReturn {
+        /// Status of the last response, if there was one (also beside an error).
+        status: Option<u16>,
+        /// A refused or an endless redirect, or what the transport said.
+        error: Option<Failure>,
+    },
+    /// `http.Transport.roundTrip` began: one request, before it has a connection.
+    RequestEnter {
+        /// HTTP method.
+        method: String,
+        /// URL as go sends it, redacted.
+        url: String,
+        /// `User-Agent`, `Referer`.
+        headers: Headers,
+        /// What was longer than its bound, by name (`url`).
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        cut: Vec<String>,
+    },
+    /// The request goes onto a connection. A second one inside of a request is a transport retry.
+    Try {
+        /// `HTTP/1.1` or `HTTP/2.0`.
+        protocol: String,
+        /// This end of the connection, as the server sees it.
+        local: Option<SocketAddr>,
+        /// The other end.
+        remote: Option<SocketAddr>,
+        /// Whether there is TLS on it.
+        tls: bool,
+    },
+    /// The request ended: the head of the response, or an error.
+    RequestReturn {
+        /// Status code.
+        status: Option<u16>,
+        /// `HTTP/2.0`.
+        protocol: Option<String>,
+        /// Allow-listed headers of the response, redacted; `Location` among them.
+        headers: Headers,
+        /// Content length as net/http understood it.
+        content_length: Option<u64>,
+        /// Why there is no response.
+        error: Option<Failure>,
+        /// What was longer than its bound, by name (`location`, `headers`).
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        cut: Vec<String>,
+    },
+    /// A TCP socket of the process changed state.
+    Tcp {
+        /// Names the socket for its lifetime.
+        socket: u64,
+        /// This end, if it is known yet.
+        local: Option<SocketAddr>,
+        /// The other end.
+        remote: Option<SocketAddr>,
+        /// What it came to.
+        state: TcpState,
+    },
+    /// go is about to become another toolchain (`toolchain.execGoToolchain`).
+    Toolchain {
+        /// Path of the other `go`.
+        exe: String,
+    },
+    /// An executable got its probes, or did not.
+    Attach(Attach),
+    /// Events were lost between the kernel and here.
+    Lost {
+        /// How many, since the last time this was said.
+        count: u64,
+    },
+}
+
+/// Headers by their canonical names, such as `Location`.
+pub type Headers = BTreeMap<String, String>;
+
+/// A configuration value that was in force, and where it came from.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Setting {
+    /// The value, redacted.
+    pub value: String,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+/// Where a configuration value came from, strongest first (`cmd/go/internal/cfg`).
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Origin {
+    /// The environment of the process.
+    Environment,
+    /// The user's `go/env` file.
+    UserFile,
+    /// `$GOROOT/go.env`.
+    GorootFile,
+    /// Built into go.
+    Default,
+}
+
+/// TCP states that matter here (`include/net/tcp_states.h`).
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TcpState {
+    /// A SYN is on its way.
+    Connecting,
+    /// The connection stands.
+    Established,
+    /// It ended: by an error if there is one, otherwise in order.
+    Closed {
+        /// The socket's error (`ECONNREFUSED` is 111); zero for none.
+        errno: i32,
+    },
+}
+
+/// A chain of wrapped errors, outermost first; never empty.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Failure {
+    /// The errors.
+    pub steps: Vec<FailureStep>,
+}
+
+/// One error of a chain.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct FailureStep {
+    /// Go type: `*url.Error`, `*net.OpError`, `syscall.Errno`; empty if its name is not known.
+    #[serde(rename = "type")]
+    pub type_name: String,
+    /// A text it carries: the operation of a `*net.OpError`, the message of an `*errors.errorString`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// A name it carries: the host of a `*net.DNSError`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// A number it carries: an errno, an HTTP status, an HTTP/2 error code, a TLS alert.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<u64>,
+    /// An address it carries: where a `*net.OpError` wanted to go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<SocketAddr>,
+}
+
+/// What became of the probes in one executable.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Attach {
+    /// Path of the executable.
+    pub exe: String,
+    /// `go1.27.3`; none if it could not be read.
+    pub go_version: Option<String>,
+    /// Names of the functions that have probes.
+    pub hooks: Vec<String>,
+    /// Functions that have none, and why.
+    pub missing: Vec<MissingHook>,
+    /// Whether a process was running in it before the probes were in place.
+    pub late: bool,
+}
+
+/// A function without a probe.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct MissingHook {
+    /// The function.
+    pub hook: String,
+    /// Why it has no probe.
+    pub reason: String,
+}
+
+/// What a trace begins with.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Start {
+    /// Version of proxytrace.
+    pub proxytrace: String,
+    /// `uname -r`.
+    pub kernel: String,
+    /// RFC 3339.
+    pub started_at: String,
+    /// The traced command, redacted.
+    pub argv: Vec<String>,
+    /// How the probes are attached: `uprobe-multi` or `perf`.
+    pub backend: String,
+}
+
+/// What a trace ends with.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct End {
+    /// Nanoseconds since the trace began.
+    #[serde(rename = "t")]
+    pub time: u64,
+    /// Exit code of the command; 128 + N after signal N.
+    pub exit_code: Option<i32>,
+    /// The signal that ended it.
+    pub signal: Option<i32>,
+}

@@ -1,0 +1,15 @@
+//! proxytrace: see which module proxy was asked, who answered, and why the go command went on.
+//!
+//! One direction, five rooms: [`capture`] (privileged) yields [`event`]s, which [`correlate`] joins
+//! into the [`model`], in which [`diagnose`] finds what is wrong, and [`report`] writes it down.
+//! [`gobinary`] tells capture where to look in a Go executable.
+
+pub mod capture;
+pub mod correlate;
+pub mod diagnose;
+pub mod event;
+pub mod gobinary;
+pub mod model;
+pub mod recording;
+pub mod redact;
+pub mod report;

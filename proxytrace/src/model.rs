@@ -1,0 +1,423 @@
+//! The trace: what the JSON contract `proxytrace.trace/v1` says, as types.
+//!
+//! Times are nanoseconds since the trace began, durations too. Unknown is `None`, never a guess or
+//! a zero. Fields may be added; a rename or another type is a new version of the schema.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::event::{Attach, Headers, Setting};
+
+/// The name and version of the contract.
+pub const SCHEMA: &str = "proxytrace.trace/v1";
+
+/// Names a request within its trace.
+pub type RequestId = u32;
+/// Names a chain within its trace.
+pub type ChainId = u32;
+/// Names a process within its trace. Not the pid: those come back.
+pub type ProcessId = u32;
+/// Names a connection within its trace.
+pub type ConnectionId = u32;
+
+/// One run of proxytrace.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Trace {
+    /// [`SCHEMA`].
+    pub schema: String,
+    /// Version of proxytrace.
+    pub proxytrace: String,
+    /// `uname -r` of the traced machine.
+    pub kernel: String,
+    /// RFC 3339.
+    pub started_at: String,
+    /// The traced command.
+    pub command: Command,
+    /// Every program image of the command's tree.
+    pub processes: Vec<Process>,
+    /// What was fetched, or asked for.
+    pub chains: Vec<Chain>,
+    /// TCP connections.
+    pub connections: Vec<Connection>,
+    /// What is wrong.
+    pub findings: Vec<Finding>,
+    /// How complete all this is.
+    pub capture: Capture,
+}
+
+/// The traced command.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct Command {
+    /// Its arguments, redacted.
+    pub argv: Vec<String>,
+    /// Exit code; 128 + N after signal N.
+    pub exit_code: Option<i32>,
+    /// The signal that ended it.
+    pub signal: Option<i32>,
+    /// How long it ran.
+    pub duration_ns: Option<u64>,
+}
+
+/// One program image in the command's tree.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Process {
+    /// Its name in this trace.
+    pub id: ProcessId,
+    /// Pid.
+    pub pid: u32,
+    /// The process that forked it, or the image it was before.
+    pub parent: Option<ProcessId>,
+    /// Arguments, redacted.
+    pub argv: Vec<String>,
+    /// Path of the executable.
+    pub exe: String,
+    /// `go1.27.3`, for a `go` command.
+    pub go_version: Option<String>,
+    /// Effective configuration of a `go` command.
+    pub config: BTreeMap<String, Setting>,
+    /// When it became this image.
+    pub started_ns: u64,
+    /// When it ended or became another image.
+    pub ended_ns: Option<u64>,
+    /// Exit code.
+    pub exit_code: Option<i32>,
+    /// The signal that ended it.
+    pub signal: Option<i32>,
+    /// The last lines it wrote to stderr.
+    pub stderr_tail: Option<String>,
+}
+
+/// What a chain is about.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Artifact {
+    /// `@v/list`.
+    List,
+    /// `@latest`.
+    Latest,
+    /// `@v/<version>.info`.
+    Info,
+    /// `@v/<version>.mod`.
+    Mod,
+    /// `@v/<version>.zip`.
+    Zip,
+    /// `sumdb/<name>/supported`.
+    SumdbSupported,
+    /// `/lookup/<module>@<version>`.
+    SumdbLookup,
+    /// `/tile/…`, `/latest`.
+    SumdbTile,
+    /// `https://<path>?go-get=1`.
+    GoGet,
+    /// What a version-control tool fetched.
+    Vcs,
+}
+
+/// All that was done to get one artifact of one module in one process.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Chain {
+    /// Its name in this trace.
+    pub id: ChainId,
+    /// The process.
+    pub process: ProcessId,
+    /// Module path; none for parts of the checksum database that belong to no module.
+    pub module: Option<String>,
+    /// Version or query; none for `list` and `latest`.
+    pub version: Option<String>,
+    /// What was wanted.
+    pub artifact: Artifact,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// When it began.
+    pub started_ns: u64,
+    /// How long it took; none if it did not end.
+    pub duration_ns: Option<u64>,
+    /// The GOPROXY entries tried, in order.
+    pub attempts: Vec<Attempt>,
+}
+
+/// One entry of the GOPROXY list tried for a chain.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Attempt {
+    /// The entry as go uses it (scheme added), redacted; or `direct`, `noproxy`, `off`.
+    pub proxy: String,
+    /// 0-based in the list go walks, the implicit `noproxy` counted; none if not in the list.
+    pub index: Option<u32>,
+    /// The separator after the entry in GOPROXY.
+    pub separator: Option<Separator>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Where the walk went; none when it succeeded here.
+    pub next: Option<Next>,
+    /// Why, in words.
+    pub reason: String,
+    /// The HTTP requests made.
+    pub requests: Vec<Request>,
+}
+
+/// What stands after an entry of GOPROXY.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum Separator {
+    /// Go on after 404 and 410 alone.
+    #[serde(rename = ",")]
+    Comma,
+    /// Go on after any error.
+    #[serde(rename = "|")]
+    Pipe,
+}
+
+/// Where the walk went after an attempt that did not succeed.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Next {
+    /// It ended here.
+    Stop,
+    /// To the next entry.
+    NextEntry,
+    /// To the entry `direct`.
+    Direct,
+}
+
+/// One physical HTTP request.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Request {
+    /// Its name in this trace.
+    pub id: RequestId,
+    /// Why it was made.
+    pub cause: Cause,
+    /// The 3xx it obeys, the last request of the send it resends, the request it repeats.
+    pub follows: Option<RequestId>,
+    /// HTTP method.
+    pub method: String,
+    /// URL, redacted; exact to 4,096 bytes.
+    pub url: String,
+    /// Host, with the port when it is not the scheme's default.
+    pub host: String,
+    /// Status code of the response.
+    pub status: Option<u16>,
+    /// The header `Location` as it was, redacted.
+    pub location: Option<String>,
+    /// `HTTP/2.0`.
+    pub protocol: Option<String>,
+    /// Allow-listed headers of the response, by canonical name; `Referer` and `User-Agent` are the
+    /// request's.
+    pub headers: Headers,
+    /// The connection it went over; none if it never got one.
+    pub connection: Option<ConnectionId>,
+    /// `ip:port` of the peer.
+    pub remote_addr: Option<String>,
+    /// When it began.
+    pub started_ns: u64,
+    /// Until the head of the response or the error; none if neither came.
+    pub duration_ns: Option<u64>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Why there is no response.
+    pub error: Option<RequestError>,
+    /// What came after a 3xx response.
+    pub after_redirect: Option<AfterRedirect>,
+    /// What was longer than its bound: `url`, `location`, `headers`.
+    #[serde(default)]
+    pub cut: Vec<String>,
+}
+
+/// Why a request was made.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cause {
+    /// The first of its send.
+    Initial,
+    /// It obeys a 3xx.
+    Redirect,
+    /// Go ≥ 1.24 sends every https fetch that ended 4xx a second time (GOAUTH).
+    AuthResend,
+    /// net/http sent it again on another connection.
+    TransportRetry,
+    /// CONNECT to a forward proxy.
+    ConnectTunnel,
+}
+
+/// An error, as Go had it.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct RequestError {
+    /// The outcome it stands for.
+    pub kind: Outcome,
+    /// Go types, outermost first.
+    pub types: Vec<String>,
+    /// What else it says: operation, address, errno, message.
+    pub detail: Option<String>,
+}
+
+/// What came after a 3xx response.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AfterRedirect {
+    /// The target was asked.
+    Followed,
+    /// Later the same URL was asked of the same host again.
+    SameHostRetry,
+    /// The walk went on to another entry.
+    Fallback,
+    /// go refused to follow.
+    Refused,
+    /// Nothing.
+    Nothing,
+}
+
+/// How a request, an attempt or a chain ended.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// It succeeded.
+    Ok,
+    /// 404 or 410.
+    NotFound,
+    /// Another status that is a failure.
+    HttpError,
+    /// A redirect that go does not follow (https to http).
+    RedirectRefused,
+    /// More than ten redirects.
+    RedirectLimit,
+    /// A redirect without a Location, or with a broken one.
+    RedirectInvalid,
+    /// The name could not be resolved.
+    Dns,
+    /// Connection refused.
+    ConnectRefused,
+    /// No answer to the connection attempt.
+    ConnectTimeout,
+    /// No route.
+    Unreachable,
+    /// The certificate's authority is not known.
+    TlsUnknownAuthority,
+    /// Another failure of TLS.
+    TlsOther,
+    /// The forward proxy refused.
+    ProxyRefused,
+    /// The connection or the stream was reset.
+    Reset,
+    /// The body ended early.
+    Truncated,
+    /// The body is not what it should be.
+    BadContent,
+    /// The checksum does not match.
+    Checksum,
+    /// It was given up.
+    Canceled,
+    /// It came from the module cache.
+    Cached,
+    /// It had not ended when the process did.
+    Unfinished,
+    /// Not known.
+    Unknown,
+}
+
+/// One TCP connection.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Connection {
+    /// Its name in this trace.
+    pub id: ConnectionId,
+    /// The process.
+    pub process: ProcessId,
+    /// This end, as the server sees it.
+    pub local_addr: Option<String>,
+    /// The other end.
+    pub remote_addr: Option<String>,
+    /// The host that was meant.
+    pub host: Option<String>,
+    /// How long the name took.
+    pub dns_ns: Option<u64>,
+    /// From SYN to established.
+    pub connect_ns: Option<u64>,
+    /// The TLS handshake.
+    pub tls_ns: Option<u64>,
+    /// `HTTP/2.0`.
+    pub protocol: Option<String>,
+    /// How many requests it carried.
+    pub requests: u32,
+    /// Why it failed or was reset; none if neither.
+    pub errno: Option<i32>,
+    /// When it began.
+    pub started_ns: Option<u64>,
+    /// When it was closed.
+    pub ended_ns: Option<u64>,
+}
+
+/// How bad it is.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Severity {
+    /// Worth knowing.
+    Note,
+    /// Something is wrong, though nothing failed for it.
+    Warning,
+    /// A chain failed for it.
+    Error,
+}
+
+/// What a finding is to the chain that failed.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// The reason.
+    Root,
+    /// Also true of it.
+    Contributing,
+}
+
+/// How sure a finding is.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Confidence {
+    /// The capture was complete.
+    Certain,
+    /// It was not, or the catalogue calls this a hypothesis.
+    Possible,
+}
+
+/// Something worth saying, with its evidence.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Finding {
+    /// `PT006`.
+    pub code: String,
+    /// `redirect-target-status`.
+    pub slug: String,
+    /// How bad it is.
+    pub severity: Severity,
+    /// What it is to the failure.
+    pub role: Role,
+    /// The first chain it is about.
+    pub chain: Option<ChainId>,
+    /// All chains it is about.
+    pub chains: Vec<ChainId>,
+    /// Module of the first chain.
+    pub module: Option<String>,
+    /// Version of the first chain.
+    pub version: Option<String>,
+    /// All modules, as `module@version`, or `module` where there is no version.
+    pub modules: Vec<String>,
+    /// The evidence.
+    pub requests: Vec<RequestId>,
+    /// What happened.
+    pub message: String,
+    /// What to do.
+    pub advice: String,
+    /// How sure it is.
+    pub confidence: Confidence,
+}
+
+/// How complete the trace is.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct Capture {
+    /// Events read.
+    pub events: u64,
+    /// Events lost.
+    pub lost: u64,
+    /// Executables with probes.
+    pub attach: Vec<Attach>,
+    /// How the probes were attached: `uprobe-multi` or `perf`.
+    pub backend: String,
+    /// Nothing lost, nothing missing, nothing late.
+    pub complete: bool,
+}

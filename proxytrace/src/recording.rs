@@ -1,0 +1,2 @@
+//! Recordings.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! Redaction.
+#![forbid(unsafe_code)]

@@ -1,0 +1,1 @@
+//! What xtask and build scripts share.
