@@ -11,6 +11,8 @@ pub const OFFSETS_MAX: usize = 4;
 pub const SITES_MAX: u32 = 4096;
 /// Executables of one trace.
 pub const EXECUTABLES_MAX: u32 = 64;
+/// Bytes of a header name that are compared: the longest in [`crate::record::HEADERS`].
+pub const HEADER_NAME_MAX: usize = 16;
 /// Go types, over all executables of one trace, for which there is a rule or a name.
 pub const TYPES_MAX: u32 = 32_768;
 /// "Not there" for an offset in a [`TypeRule`].
@@ -222,6 +224,52 @@ pub mod net_fd {
     pub const REMOTE: u64 = 120;
 }
 
+/// Byte offsets in structures of the running kernel, read from its BTF.
+///
+/// Relied on, Linux 5.10 to 7.3: `include/linux/sched.h`, `sched/signal.h`, `mm_types.h`,
+/// `binfmts.h`, `include/net/sock.h`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct KernelOffsets {
+    /// `task_struct.tgid`.
+    pub task_tgid: u32,
+    /// `task_struct.mm`.
+    pub task_mm: u32,
+    /// `task_struct.signal`.
+    pub task_signal: u32,
+    /// `task_struct.exit_code`.
+    pub task_exit_code: u32,
+    /// `signal_struct.live`: threads that have not exited.
+    pub signal_live: u32,
+    /// `mm_struct.arg_start`.
+    pub mm_arg_start: u32,
+    /// `mm_struct.arg_end`.
+    pub mm_arg_end: u32,
+    /// `mm_struct.env_start`.
+    pub mm_env_start: u32,
+    /// `mm_struct.env_end`.
+    pub mm_env_end: u32,
+    /// `linux_binprm.filename`.
+    pub binprm_filename: u32,
+    /// `sock_common.skc_family`.
+    pub sock_family: u32,
+    /// `sock_common.skc_daddr`.
+    pub sock_daddr: u32,
+    /// `sock_common.skc_rcv_saddr`.
+    pub sock_rcv_saddr: u32,
+    /// `sock_common.skc_v6_daddr`.
+    pub sock_v6_daddr: u32,
+    /// `sock_common.skc_v6_rcv_saddr`.
+    pub sock_v6_rcv_saddr: u32,
+    /// `sock_common.skc_dport`, network byte order.
+    pub sock_dport: u32,
+    /// `sock_common.skc_num`, host byte order.
+    pub sock_num: u32,
+    /// `sock.sk_err`.
+    pub sock_err: u32,
+}
+
+const _: () = assert!(size_of::<KernelOffsets>() == 72);
 const _: () = assert!(size_of::<Operand>() == 16);
 const _: () = assert!(size_of::<Recipe>() == 16 + 16 * (FIELDS_MAX + 3));
 const _: () = assert!(size_of::<Layout>() == 8);
@@ -230,10 +278,12 @@ const _: () = assert!(size_of::<TypeKey>() == 16);
 
 #[cfg(feature = "user")]
 mod pod {
-    use super::{Layout, Recipe, TypeKey, TypeRule};
+    use super::{KernelOffsets, Layout, Recipe, TypeKey, TypeRule};
 
     // SAFETY: `#[repr(C)]` integers without padding, valid for any bit pattern.
     unsafe impl aya::Pod for Recipe {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for KernelOffsets {}
     // SAFETY: as above.
     unsafe impl aya::Pod for Layout {}
     // SAFETY: as above.

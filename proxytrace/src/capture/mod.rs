@@ -1,1 +1,336 @@
-//! The one room with privileges, `unsafe` and the kernel.
+//! The one room with privileges, `unsafe` and the kernel: runs the command, watches it, and yields
+//! events.
+//!
+//! The order at the start: the command is forked and waits ([`child`]); the programs are loaded
+//! ([`program`]) while its executable is read ([`executables`]); its execs are watched ([`gate`]);
+//! then it may go. At no point does its life depend on ours.
+
+mod btf;
+mod child;
+mod decode;
+mod executables;
+mod gate;
+mod multi;
+mod program;
+mod signals;
+mod user;
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::fs::File;
+use std::os::fd::AsFd as _;
+use std::path::Path;
+use std::thread;
+
+use anyhow::Context as _;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::wait::WaitStatus;
+
+pub use user::create_output;
+
+use crate::event::{Attach, End, Event, Start, What};
+use crate::redact;
+use child::Child;
+use decode::Decoder;
+use executables::Executables;
+use gate::Gate;
+use program::Programs;
+use signals::Signals;
+use user::Invoker;
+
+/// How often the ring is emptied when nothing is urgent, in milliseconds. Waking up for each event
+/// would cost more than all probes together.
+const DRAIN_INTERVAL_MS: u16 = 20;
+
+/// Takes what capture says.
+pub trait Sink {
+    /// The trace begins; the command has not started yet.
+    fn start(&mut self, start: &Start) -> anyhow::Result<()>;
+    /// Something happened.
+    fn event(&mut self, event: Event) -> anyhow::Result<()>;
+}
+
+/// Why the command was not run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no such command.
+    #[error("no such command: {0}")]
+    NoSuchCommand(String),
+    /// The command cannot be executed.
+    #[error("cannot execute {0}: {1}")]
+    NotExecutable(String, std::io::Error),
+    /// This machine, or these privileges, do not allow tracing.
+    #[error("{0}")]
+    CannotTrace(String),
+}
+
+/// Runs a command and watches it to its end.
+///
+/// The command's standard streams, terminal, process group and exit are its own. An error means
+/// that it was not run, unless `sink` returned it: then it runs on, unwatched.
+pub fn run(argv: &[OsString], sink: &mut dyn Sink) -> anyhow::Result<End> {
+    let name = argv.first().context("no command given")?;
+    let shown = name.to_string_lossy().into_owned();
+    let invoker = Invoker::find();
+    let program = invoker.resolve(name).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => Error::NoSuchCommand(shown.clone()),
+        _ => Error::NotExecutable(shown.clone(), error),
+    })?;
+    check_privileges()?;
+
+    let mut signals = Signals::take()?;
+    // From here to the fork there is one thread.
+    let mut child = Child::fork(&program, argv, &invoker, signals.original())?;
+    let mut session = match Session::set_up(&child, &program) {
+        Ok(session) => session,
+        Err(error) => {
+            child.abandon();
+            return Err(cannot_trace(&error).into());
+        }
+    };
+    let start = Start {
+        proxytrace: env!("CARGO_PKG_VERSION").to_owned(),
+        kernel: kernel_release(),
+        started_at: jiff::Timestamp::now().to_string(),
+        argv: redact::arguments(
+            &argv.iter().map(|a| a.to_string_lossy().into_owned()).collect::<Vec<_>>(),
+        ),
+        backend: session.programs.backend().to_owned(),
+    };
+    if let Err(error) = sink.start(&start) {
+        child.abandon();
+        return Err(error);
+    }
+    child.start().context("the command is gone before it began")?;
+    let end = session.watch(&child, &mut signals, sink)?;
+    match child.failure() {
+        Some(error) => Err(Error::NotExecutable(shown, error).into()),
+        None => Ok(end),
+    }
+}
+
+/// Everything that watches one command.
+struct Session {
+    programs: Programs,
+    executables: Executables,
+    gate: Option<Gate>,
+    decoder: Decoder,
+    /// `CLOCK_MONOTONIC` when the trace began.
+    origin: u64,
+    /// Executables whose probes may have come too late for a process; its start decides.
+    doubtful: HashMap<u32, Attach>,
+    lost: u64,
+    /// Events of this turn, to be put in order.
+    turn: Vec<Event>,
+}
+
+impl Session {
+    fn set_up(child: &Child, program: &Path) -> anyhow::Result<Self> {
+        let (programs, prepared) = thread::scope(|scope| {
+            let prepared = scope.spawn(|| Executables::prepare(program));
+            let programs = btf::kernel_offsets()
+                .map_err(anyhow::Error::from)
+                .and_then(|offsets| Programs::load(&offsets));
+            (programs, prepared.join().unwrap_or(None))
+        });
+        let mut programs = programs?;
+        let origin = monotonic_now();
+        let mut session = {
+            programs.follow(child.pid().as_raw().cast_unsigned())?;
+            let gate = child.has_own_mounts.then(|| Gate::new(child.pid().as_raw()));
+            Self {
+                programs,
+                executables: Executables::default(),
+                gate: gate.and_then(Result::ok),
+                decoder: Decoder::new(origin),
+                origin,
+                doubtful: HashMap::new(),
+                lost: 0,
+                turn: Vec::new(),
+            }
+        };
+        if let Some(prepared) = prepared {
+            session.executables.take(prepared);
+            session.see(&File::open(program)?, None);
+        }
+        Ok(session)
+    }
+
+    /// Watches until the command has ended.
+    fn watch(
+        &mut self,
+        child: &Child,
+        signals: &mut Signals,
+        sink: &mut dyn Sink,
+    ) -> anyhow::Result<End> {
+        loop {
+            self.wait(signals);
+            self.open_gate();
+            self.drain(sink)?;
+            signals.forward(child);
+            let (exit_code, signal) = match child.poll()? {
+                WaitStatus::Exited(_, code) => (code, None),
+                WaitStatus::Signaled(_, signal, _) => (128 + signal as i32, Some(signal as i32)),
+                WaitStatus::Stopped(..) => {
+                    // Whoever waits for us must see that the job has stopped.
+                    signals.stop_ourselves();
+                    continue;
+                }
+                _ => continue,
+            };
+            let time = self.now();
+            self.drain(sink)?;
+            self.settle_doubts(sink)?;
+            return Ok(End { time, exit_code: Some(exit_code), signal });
+        }
+    }
+
+    /// Until there is something to do, or the ring should be looked at.
+    fn wait(&self, signals: &Signals) {
+        let mut fds = vec![
+            PollFd::new(self.programs.as_fd(), PollFlags::POLLIN),
+            PollFd::new(signals.as_fd(), PollFlags::POLLIN),
+        ];
+        if let Some(gate) = &self.gate {
+            fds.push(PollFd::new(gate.as_fd(), PollFlags::POLLIN));
+        }
+        // An interrupted wait is a short one.
+        let _ = poll(&mut fds, PollTimeout::from(DRAIN_INTERVAL_MS));
+    }
+
+    /// Lets pass whoever waits in `execve`, its executable having got its probes.
+    fn open_gate(&mut self) {
+        let Some(gate) = self.gate.take() else { return };
+        gate.admit(|file| {
+            if let Ok(file) = file.try_clone_to_owned() {
+                self.see(&file.into(), None);
+            }
+        });
+        self.gate = Some(gate);
+    }
+
+    /// Puts probes into an executable that has none yet. `process`: who already runs in it.
+    fn see(&mut self, file: &File, process: Option<u32>) {
+        let Some(attach) = self.executables.see(file.as_fd(), &mut self.programs) else { return };
+        match process {
+            Some(pid) => _ = self.doubtful.insert(pid, attach),
+            None => self.push(0, What::Attach(attach)),
+        }
+    }
+
+    /// Adds an event of our own.
+    fn push(&mut self, pid: u32, what: What) {
+        self.turn.push(Event { time: self.now(), pid, goroutine: None, what });
+    }
+
+    fn now(&self) -> u64 {
+        monotonic_now().saturating_sub(self.origin)
+    }
+
+    /// Reads what has come in and hands it on, in time order.
+    fn drain(&mut self, sink: &mut dyn Sink) -> anyhow::Result<()> {
+        let Self { programs, decoder, executables, turn, lost, .. } = self;
+        let mut malformed = 0;
+        programs.drain(|record| match decoder.decode(record, executables) {
+            Ok(event) => turn.extend(event),
+            Err(_) => malformed += 1,
+        });
+        let dropped = programs.lost()?;
+        let count = dropped - *lost + malformed;
+        *lost = dropped;
+        if count > 0 {
+            self.push(0, What::Lost { count });
+        }
+        self.meet_executables();
+        self.turn.sort_by_key(|event| event.time);
+        for event in std::mem::take(&mut self.turn) {
+            sink.event(event)?;
+        }
+        Ok(())
+    }
+
+    /// Looks at what has been executed past the gate, and at what was in doubt.
+    fn meet_executables(&mut self) {
+        let mut started = Vec::new();
+        let mut executed = Vec::new();
+        for event in &self.turn {
+            match event.what {
+                What::Exec { .. } => executed.push(event.pid),
+                What::GoStart { .. } => started.push(event.pid),
+                _ => {}
+            }
+        }
+        for pid in executed {
+            // A process that has ended since is not found, and has not been missed for long.
+            if let Ok(file) = File::open(format!("/proc/{pid}/exe")) {
+                self.see(&file, Some(pid));
+            }
+        }
+        // Its `main.main` has been seen, so nothing of it was missed.
+        for pid in started {
+            if let Some(attach) = self.doubtful.remove(&pid) {
+                self.push(pid, What::Attach(attach));
+            }
+        }
+    }
+
+    /// What is still in doubt at the end was late.
+    fn settle_doubts(&mut self, sink: &mut dyn Sink) -> anyhow::Result<()> {
+        for (pid, attach) in std::mem::take(&mut self.doubtful) {
+            self.push(pid, What::Attach(Attach { late: true, ..attach }));
+        }
+        self.drain(sink)
+    }
+}
+
+/// `CLOCK_MONOTONIC` in nanoseconds: the clock of the kernel's records.
+fn monotonic_now() -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `now` is written by the call.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned()
+}
+
+fn kernel_release() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/osrelease")
+        .map_or_else(|_| "unknown".to_owned(), |release| release.trim().to_owned())
+}
+
+/// Refuses early, with what to do, what would fail later with an errno.
+fn check_privileges() -> Result<(), Error> {
+    let effective = std::fs::read_to_string("/proc/self/status")
+        .ok()
+        .and_then(|status| {
+            let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?.trim();
+            u64::from_str_radix(line, 16).ok()
+        })
+        .unwrap_or(u64::MAX);
+    /// `include/uapi/linux/capability.h`
+    const SYS_ADMIN: u64 = 1 << 21;
+    const PERFMON: u64 = 1 << 38;
+    const BPF: u64 = 1 << 39;
+    if effective & SYS_ADMIN != 0 || effective & (BPF | PERFMON) == BPF | PERFMON {
+        return Ok(());
+    }
+    Err(Error::CannotTrace(
+        "tracing needs privileges that this user does not have: run it as `sudo proxytrace -- …` \
+         (the command itself still runs as you)"
+            .to_owned(),
+    ))
+}
+
+/// Says what to do about a kernel that does not let us trace.
+fn cannot_trace(error: &anyhow::Error) -> Error {
+    let lockdown = std::fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default();
+    let advice = if lockdown.contains("[confidentiality]") {
+        "the kernel is locked down (confidentiality), which forbids eBPF programs that read memory; \
+         boot with lockdown=integrity or without lockdown"
+    } else if !Path::new(btf::KERNEL_BTF).exists() {
+        "this kernel does not show its types; it needs CONFIG_DEBUG_INFO_BTF=y, as the kernels of \
+         all larger distributions have"
+    } else {
+        "in a container, it needs --privileged, or --cap-add SYS_ADMIN (or BPF, PERFMON and \
+         SYS_PTRACE) and a seccomp profile that allows bpf(2)"
+    };
+    Error::CannotTrace(format!("cannot trace on this machine: {error:#}\n  help: {advice}"))
+}

@@ -56,3 +56,9 @@ pub fn identify(file: &[u8]) -> Result<Option<BuildInfo>, Error> {
     let _ = file;
     Ok(None)
 }
+
+/// Reads what is needed to put probes into a `go` command.
+pub fn plan(file: &[u8]) -> Result<Plan, Error> {
+    let _ = file;
+    unimplemented!()
+}

@@ -1,0 +1,41 @@
+//! Reading kernel structures, by offsets that user space took from the kernel's BTF.
+
+use aya_ebpf::Global;
+use aya_ebpf::helpers::bpf_probe_read_kernel;
+use proxytrace_common::plan::KernelOffsets;
+
+/// Set at load time.
+#[unsafe(no_mangle)]
+static KERNEL: Global<KernelOffsets> = Global::new(KernelOffsets {
+    task_tgid: 0,
+    task_mm: 0,
+    task_signal: 0,
+    task_exit_code: 0,
+    signal_live: 0,
+    mm_arg_start: 0,
+    mm_arg_end: 0,
+    mm_env_start: 0,
+    mm_env_end: 0,
+    binprm_filename: 0,
+    sock_family: 0,
+    sock_daddr: 0,
+    sock_rcv_saddr: 0,
+    sock_v6_daddr: 0,
+    sock_v6_rcv_saddr: 0,
+    sock_dport: 0,
+    sock_num: 0,
+    sock_err: 0,
+});
+
+/// Where the fields are in this kernel.
+#[inline(always)]
+pub fn offsets() -> KernelOffsets {
+    KERNEL.load()
+}
+
+/// Reads a field of a kernel structure; none if the memory cannot be read.
+#[inline(always)]
+pub fn read<T: Copy>(structure: u64, offset: u32) -> Option<T> {
+    // SAFETY: the helper checks the address and fails on a bad one.
+    unsafe { bpf_probe_read_kernel((structure + u64::from(offset)) as *const T) }.ok()
+}

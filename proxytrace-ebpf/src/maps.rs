@@ -1,0 +1,57 @@
+//! The maps, and what is counted.
+
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
+use proxytrace_common::plan::{
+    EXECUTABLES_MAX, HEADER_NAME_MAX, Layout, Recipe, SITES_MAX, TYPES_MAX, TypeKey, TypeRule,
+};
+
+use crate::scratch::{SLOTS, Scratch};
+use crate::verifier::atomic_add_u64;
+
+/// `BPF_F_NO_PREALLOC`: memory for the entries that exist, not for all that could.
+const NO_PREALLOC: u32 = 1;
+
+/// Records on their way to user space. User space sets the size.
+#[map]
+pub static EVENTS: RingBuf = RingBuf::with_byte_size(8 << 20, 0);
+/// What to read at each probed address; the attach cookie is the index.
+#[map]
+pub static SITES: Array<Recipe> = Array::with_max_entries(SITES_MAX, 0);
+/// Offsets of each executable.
+#[map]
+pub static LAYOUTS: Array<Layout> = Array::with_max_entries(EXECUTABLES_MAX, 0);
+/// What to read of values behind interfaces. Written by user space alone.
+#[map]
+pub static TYPES: HashMap<TypeKey, TypeRule> = HashMap::with_max_entries(TYPES_MAX, NO_PREALLOC);
+/// Tags of the allow-listed headers by canonical name, padded with zeros.
+#[map]
+pub static HEADER_NAMES: HashMap<[u8; HEADER_NAME_MAX], u32> = HashMap::with_max_entries(64, 0);
+/// Processes of the traced command's tree.
+#[map]
+pub static TRACKED: HashMap<u32, u32> = HashMap::with_max_entries(16384, 0);
+/// Sockets that traced processes connected, and who did.
+#[map]
+pub static SOCKETS: LruHashMap<u64, u32> = LruHashMap::with_max_entries(16384, 0);
+/// Places where records are put together.
+#[map]
+pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(SLOTS, 0);
+/// One number: records that were lost.
+#[map]
+pub static LOST: Array<u64> = Array::with_max_entries(1, 0);
+
+/// Counts a record that will never arrive.
+#[inline(always)]
+pub fn lose_one() {
+    if let Some(lost) = LOST.get_ptr_mut(0) {
+        // SAFETY: the pointer is to a map's value.
+        unsafe { atomic_add_u64(lost, 1) };
+    }
+}
+
+/// Whether a process belongs to the traced command.
+#[inline(always)]
+pub fn tracked(pid: u32) -> bool {
+    // SAFETY: the value is not read.
+    unsafe { TRACKED.get(&pid) }.is_some()
+}

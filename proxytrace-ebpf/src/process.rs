@@ -1,0 +1,123 @@
+//! Processes: the traced command's tree is followed from its root, by fork.
+
+use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_current_task};
+use aya_ebpf::macros::raw_tracepoint;
+use aya_ebpf::programs::RawTracePointContext;
+use proxytrace_common::record::{ENVIRONMENT_CHUNK, ENVIRONMENT_MAX, Kind, Tag};
+
+use crate::kernel::{offsets, read};
+use crate::maps::{TRACKED, lose_one, tracked};
+use crate::scratch::{Scratch, Urgency, record};
+
+/// Process id (thread group) of the running task.
+#[inline(always)]
+pub fn current_pid() -> u32 {
+    (bpf_get_current_pid_tgid() >> 32) as u32
+}
+
+/// `sched_process_fork(struct task_struct *parent, struct task_struct *child)`
+#[raw_tracepoint(tracepoint = "sched_process_fork")]
+pub fn fork(ctx: RawTracePointContext) -> i32 {
+    let parent = current_pid();
+    if !tracked(parent) {
+        return 0;
+    }
+    let Some(child) = read::<u32>(ctx.arg::<u64>(1), offsets().task_tgid) else {
+        lose_one();
+        return 0;
+    };
+    // A new thread is not a new process.
+    if child == parent {
+        return 0;
+    }
+    if TRACKED.insert(&child, &parent, 0).is_err() {
+        lose_one();
+    }
+    record(Kind::Fork, Urgency::Later, |scratch| {
+        scratch.put(Tag::Child, &u64::from(child));
+        true
+    });
+    0
+}
+
+/// `sched_process_exec(struct task_struct *, pid_t old_pid, struct linux_binprm *)`
+#[raw_tracepoint(tracepoint = "sched_process_exec")]
+pub fn exec(ctx: RawTracePointContext) -> i32 {
+    if !tracked(current_pid()) {
+        return 0;
+    }
+    let binprm = ctx.arg::<u64>(2);
+    record(Kind::Exec, Urgency::Now, |scratch| {
+        let filename = read::<u64>(binprm, offsets().binprm_filename).unwrap_or(0);
+        scratch.put_kernel_string(Tag::Executable, filename);
+        arguments(scratch);
+        true
+    });
+    0
+}
+
+/// `sched_process_exit(struct task_struct *)`, once for each thread.
+#[raw_tracepoint(tracepoint = "sched_process_exit")]
+pub fn exit(_: RawTracePointContext) -> i32 {
+    let pid = current_pid();
+    if !tracked(pid) {
+        return 0;
+    }
+    // SAFETY: a helper without arguments.
+    let task = unsafe { bpf_get_current_task() };
+    let offsets = offsets();
+    // do_exit has counted this thread out already: at zero the process is at its end.
+    let live = read::<u64>(task, offsets.task_signal)
+        .and_then(|signal| read::<i32>(signal, offsets.signal_live));
+    if live.is_some_and(|live| live > 0) {
+        return 0;
+    }
+    let status = read::<i32>(task, offsets.task_exit_code).unwrap_or(0);
+    record(Kind::Exit, Urgency::Later, |scratch| {
+        scratch.put(Tag::Status, &(status as u64));
+        true
+    });
+    let _ = TRACKED.remove(&pid);
+    0
+}
+
+/// Start and length of a piece of the running process's memory that the kernel keeps bounds of.
+#[inline(always)]
+fn bounds(start: u32, end: u32) -> Option<(u64, u64)> {
+    // SAFETY: a helper without arguments.
+    let task = unsafe { bpf_get_current_task() };
+    let mm = read::<u64>(task, offsets().task_mm)?;
+    let start = read::<u64>(mm, start)?;
+    let end = read::<u64>(mm, end)?;
+    Some((start, end.saturating_sub(start)))
+}
+
+/// Adds the arguments of the running process.
+#[inline(always)]
+pub fn arguments(scratch: &mut Scratch) {
+    let offsets = offsets();
+    if let Some((start, length)) = bounds(offsets.mm_arg_start, offsets.mm_arg_end) {
+        scratch.put_user_bytes(Tag::Arguments as u8, start, length);
+    }
+}
+
+/// Sends the environment of the running process, in pieces.
+#[inline(always)]
+pub fn environment(executable: u32) {
+    let offsets = offsets();
+    let Some((start, length)) = bounds(offsets.mm_env_start, offsets.mm_env_end) else { return };
+    for piece in 0..(ENVIRONMENT_MAX / ENVIRONMENT_CHUNK) as u64 {
+        let from = piece * ENVIRONMENT_CHUNK as u64;
+        if from >= length {
+            break;
+        }
+        record(Kind::Environment, Urgency::Later, |scratch| {
+            scratch.header().executable = executable;
+            let rest = length - from;
+            let length =
+                if rest > ENVIRONMENT_CHUNK as u64 { ENVIRONMENT_CHUNK as u64 } else { rest };
+            scratch.put_user_bytes(Tag::Environment as u8, start + from, length);
+            true
+        });
+    }
+}

@@ -1,0 +1,95 @@
+//! TCP sockets of traced processes, by the changes of their state.
+
+use aya_ebpf::macros::raw_tracepoint;
+use aya_ebpf::programs::RawTracePointContext;
+use proxytrace_common::record::{ConnectionAddresses, Kind, SocketAddress, Tag};
+
+use crate::kernel::{offsets, read};
+use crate::maps::{SOCKETS, tracked};
+use crate::process::current_pid;
+use crate::scratch::{Urgency, record};
+
+/// `include/net/tcp_states.h`
+const ESTABLISHED: i32 = 1;
+const SYN_SENT: i32 = 2;
+const CLOSE: i32 = 7;
+const AF_INET: u16 = 2;
+const AF_INET6: u16 = 10;
+
+/// `inet_sock_set_state(const struct sock *, int oldstate, int newstate)`
+#[raw_tracepoint(tracepoint = "inet_sock_set_state")]
+pub fn tcp_state(ctx: RawTracePointContext) -> i32 {
+    let socket = ctx.arg::<u64>(0);
+    let old = ctx.arg::<i32>(1);
+    let new = ctx.arg::<i32>(2);
+    let pid = if old == CLOSE && new == SYN_SENT {
+        // Only here is the running task the one that connects; what follows may come from an
+        // interrupt.
+        let pid = current_pid();
+        if !tracked(pid) {
+            return 0;
+        }
+        let _ = SOCKETS.insert(&socket, &pid, 0);
+        pid
+    } else {
+        // SAFETY: the value is copied at once.
+        let Some(pid) = (unsafe { SOCKETS.get(&socket) }) else { return 0 };
+        *pid
+    };
+    if new == CLOSE {
+        let _ = SOCKETS.remove(&socket);
+    } else if new != SYN_SENT && new != ESTABLISHED {
+        return 0;
+    }
+    record(Kind::TcpState, Urgency::Later, |scratch| {
+        scratch.header().pid = pid;
+        scratch.put(Tag::Socket, &socket);
+        scratch.put(Tag::OldState, &(old as u64));
+        scratch.put(Tag::NewState, &(new as u64));
+        let error = read::<i32>(socket, offsets().sock_err).unwrap_or(0);
+        scratch.put(Tag::Errno, &(error as u64));
+        scratch.put(Tag::Connection, &addresses(socket));
+        true
+    });
+    0
+}
+
+#[inline(always)]
+fn addresses(socket: u64) -> ConnectionAddresses {
+    let offsets = offsets();
+    let mut both = ConnectionAddresses::default();
+    match read::<u16>(socket, offsets.sock_family) {
+        Some(AF_INET) => {
+            both.local = v4(socket, offsets.sock_rcv_saddr);
+            both.remote = v4(socket, offsets.sock_daddr);
+        }
+        Some(AF_INET6) => {
+            both.local = v6(socket, offsets.sock_v6_rcv_saddr);
+            both.remote = v6(socket, offsets.sock_v6_daddr);
+        }
+        _ => return both,
+    }
+    both.local.port = read::<u16>(socket, offsets.sock_num).unwrap_or(0);
+    both.remote.port = u16::from_be(read::<u16>(socket, offsets.sock_dport).unwrap_or(0));
+    both
+}
+
+#[inline(always)]
+fn v4(socket: u64, offset: u32) -> SocketAddress {
+    let mut address = SocketAddress::default();
+    if let Some(ip) = read::<[u8; 4]>(socket, offset) {
+        [address.ip[0], address.ip[1], address.ip[2], address.ip[3]] = ip;
+        address.length = 4;
+    }
+    address
+}
+
+#[inline(always)]
+fn v6(socket: u64, offset: u32) -> SocketAddress {
+    let mut address = SocketAddress::default();
+    if let Some(ip) = read::<[u8; 16]>(socket, offset) {
+        address.ip = ip;
+        address.length = 16;
+    }
+    address
+}

@@ -1,0 +1,389 @@
+//! Records to events: decoded, named, redacted.
+
+use std::collections::HashMap;
+use std::io::Read as _;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use bytes::{Buf as _, Bytes};
+use proxytrace_common::record::{CUT, FAULT, HEADERS, Kind, SocketAddress, Tag};
+
+use super::executables::{Executables, Probed};
+use super::user::parse_environment;
+use crate::event::{Event, Failure, FailureStep, Goroutine, Headers, TcpState, What};
+use crate::{goenv, redact, url};
+
+/// `include/net/tcp_states.h`
+const ESTABLISHED: u64 = 1;
+const SYN_SENT: u64 = 2;
+
+/// The longest configuration file that is read: go's own are a few hundred bytes.
+const CONFIG_FILE_MAX: u64 = 1 << 20;
+
+/// Why a record is none. Only a mismatch of the two sides can cause it; it is counted as a loss.
+#[derive(Debug, Eq, PartialEq, thiserror::Error)]
+#[error("a record that cannot be read")]
+pub(super) struct Malformed;
+
+/// Decodes the records of one trace.
+pub(super) struct Decoder {
+    /// `CLOCK_MONOTONIC` when the trace began.
+    origin: u64,
+    /// Environments whose process has not reported its start yet.
+    environments: HashMap<u32, Vec<u8>>,
+    /// The kernel's sockets by small numbers: its addresses are nobody's business.
+    sockets: HashMap<u64, u64>,
+    socket_count: u64,
+}
+
+/// One field of a record.
+struct Field {
+    tag: Tag,
+    flags: u8,
+    bytes: Bytes,
+}
+
+/// A record taken apart.
+struct Record {
+    time: u64,
+    goroutine: u64,
+    parent_goroutine: u64,
+    pid: u32,
+    executable: u32,
+    kind: Kind,
+    fields: Vec<Field>,
+}
+
+impl Decoder {
+    /// A decoder for a trace that began at `origin`, by `CLOCK_MONOTONIC`, in nanoseconds.
+    pub(super) fn new(origin: u64) -> Self {
+        Self {
+            origin,
+            environments: HashMap::new(),
+            sockets: HashMap::new(),
+            socket_count: 0,
+        }
+    }
+
+    /// The event that a record stands for; none for a part of one.
+    pub(super) fn decode(
+        &mut self,
+        record: &[u8],
+        executables: &Executables,
+    ) -> Result<Option<Event>, Malformed> {
+        let record = Record::parse(Bytes::copy_from_slice(record)).ok_or(Malformed)?;
+        let Some(what) = self.what(&record, executables)? else { return Ok(None) };
+        Ok(Some(Event {
+            time: record.time.saturating_sub(self.origin),
+            pid: record.pid,
+            goroutine: (record.goroutine != 0).then_some(Goroutine {
+                id: record.goroutine,
+                parent: record.parent_goroutine,
+            }),
+            what,
+        }))
+    }
+
+    fn what(
+        &mut self,
+        record: &Record,
+        executables: &Executables,
+    ) -> Result<Option<What>, Malformed> {
+        let names = executables.get(record.executable).map_or(&[][..], |exe| &exe.type_names);
+        Ok(Some(match record.kind {
+            Kind::Fork => What::Fork {
+                child: u32::try_from(record.number(Tag::Child).ok_or(Malformed)?)
+                    .map_err(|_| Malformed)?,
+            },
+            Kind::Exec => What::Exec {
+                exe: record.text(Tag::Executable).unwrap_or_default(),
+                argv: record.arguments(),
+            },
+            Kind::Exit => {
+                self.environments.remove(&record.pid);
+                let status = record.number(Tag::Status).ok_or(Malformed)? as i32;
+                let signal = status & 0x7f;
+                What::Exit {
+                    code: (signal == 0).then_some((status >> 8) & 0xff),
+                    signal: (signal != 0).then_some(signal),
+                }
+            }
+            Kind::TcpState => return Ok(self.tcp(record)),
+            Kind::Environment => {
+                if let Some(piece) = record.bytes(Tag::Environment) {
+                    self.environments.entry(record.pid).or_default().extend_from_slice(piece);
+                }
+                return Ok(None);
+            }
+            Kind::Start => {
+                let exe = executables.get(record.executable).ok_or(Malformed)?;
+                let environment = self.environments.remove(&record.pid).unwrap_or_default();
+                go_start(record, exe, &environment)
+            }
+            Kind::WalkEnter => What::WalkEnter,
+            Kind::WalkReturn => What::WalkReturn { error: record.failure(names) },
+            Kind::Lookup => What::Lookup {
+                proxy: redact::url(&record.text(Tag::Proxy).ok_or(Malformed)?).into_owned(),
+                module: record.text(Tag::Module).ok_or(Malformed)?,
+            },
+            Kind::FetchEnter => What::FetchEnter,
+            Kind::SendEnter => What::SendEnter,
+            Kind::SendReturn => {
+                What::SendReturn { status: record.status(), error: record.failure(names) }
+            }
+            Kind::RequestEnter => {
+                let (url, cut) = record.url();
+                What::RequestEnter {
+                    method: record
+                        .text(Tag::Method)
+                        .filter(|method| !method.is_empty())
+                        .unwrap_or_else(|| "GET".to_owned()),
+                    url,
+                    headers: record.headers(),
+                    cut: if cut { vec!["url".to_owned()] } else { Vec::new() },
+                }
+            }
+            Kind::RequestReturn => What::RequestReturn {
+                status: record.status(),
+                protocol: record.text(Tag::Protocol),
+                headers: record.headers(),
+                // Minus one is net/http's word for unknown.
+                content_length: record.number(Tag::ContentLength).filter(|&n| n != u64::MAX),
+                error: record.failure(names),
+                cut: record.cuts(),
+            },
+            Kind::TryHttp1 => record.attempt("HTTP/1.1"),
+            Kind::TryHttp2 => record.attempt("HTTP/2.0"),
+            Kind::Toolchain => {
+                What::Toolchain { exe: record.text(Tag::Executable).ok_or(Malformed)? }
+            }
+        }))
+    }
+
+    fn tcp(&mut self, record: &Record) -> Option<What> {
+        let kernel_socket = record.number(Tag::Socket)?;
+        let errno = record.number(Tag::Errno)? as i32;
+        let state = match record.number(Tag::NewState)? {
+            SYN_SENT => TcpState::Connecting,
+            ESTABLISHED => TcpState::Established,
+            _ => TcpState::Closed { errno },
+        };
+        let socket = match state {
+            TcpState::Connecting => {
+                self.socket_count += 1;
+                self.sockets.insert(kernel_socket, self.socket_count);
+                self.socket_count
+            }
+            TcpState::Established => *self.sockets.get(&kernel_socket)?,
+            TcpState::Closed { .. } => self.sockets.remove(&kernel_socket)?,
+        };
+        let (local, remote, _) = record.connection()?;
+        Some(What::Tcp { socket, local, remote, state })
+    }
+}
+
+/// The start of a `go` command, with the configuration that is in force in it.
+fn go_start(record: &Record, exe: &Probed, environment: &[u8]) -> What {
+    let variables: Vec<(String, String)> = parse_environment(environment)
+        .into_iter()
+        .map(|(name, value)| (name.to_string_lossy().into(), value.to_string_lossy().into()))
+        .collect();
+    let root = PathBuf::from(format!("/proc/{}/root", record.pid));
+    let read = |path: &Path| {
+        let path = path.strip_prefix("/").ok().map(|path| root.join(path))?;
+        read_small_file(&path)
+    };
+    What::GoStart {
+        go_version: exe.go_version.clone(),
+        exe: exe.path.to_string_lossy().into_owned(),
+        argv: record.arguments(),
+        config: goenv::effective(&variables, &exe.path, &read),
+    }
+}
+
+/// The text of a regular file of reasonable size. Whoever made it may be hostile: no FIFO is waited
+/// for.
+fn read_small_file(path: &Path) -> Option<String> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let file = std::fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+        .open(path)
+        .ok()?;
+    if !file.metadata().ok()?.is_file() {
+        return None;
+    }
+    let mut text = Vec::new();
+    file.take(CONFIG_FILE_MAX).read_to_end(&mut text).ok()?;
+    Some(String::from_utf8_lossy(&text).into_owned())
+}
+
+impl Record {
+    /// Takes a record apart. Layout: `proxytrace_common::record`.
+    fn parse(mut bytes: Bytes) -> Option<Self> {
+        let time = bytes.try_get_u64_ne().ok()?;
+        let goroutine = bytes.try_get_u64_ne().ok()?;
+        let parent_goroutine = bytes.try_get_u64_ne().ok()?;
+        let pid = bytes.try_get_u32_ne().ok()?;
+        let _tid = bytes.try_get_u32_ne().ok()?;
+        let size = bytes.try_get_u32_ne().ok()? as usize;
+        let executable = bytes.try_get_u32_ne().ok()?;
+        let kind = Kind::from_number(bytes.try_get_u16_ne().ok()?)?;
+        let _flags = bytes.try_get_u8().ok()?;
+        bytes.try_copy_to_slice(&mut [0; 5]).ok()?;
+        if size != bytes.len() + size_of::<proxytrace_common::record::Header>() {
+            return None;
+        }
+        let mut fields = Vec::with_capacity(12);
+        while bytes.has_remaining() {
+            let tag = Tag::from_number(bytes.try_get_u8().ok()?)?;
+            let flags = bytes.try_get_u8().ok()?;
+            let length = usize::from(bytes.try_get_u16_ne().ok()?);
+            if length > bytes.len() {
+                return None;
+            }
+            fields.push(Field { tag, flags, bytes: bytes.split_to(length) });
+        }
+        Some(Self { time, goroutine, parent_goroutine, pid, executable, kind, fields })
+    }
+
+    fn field(&self, tag: Tag) -> Option<&Field> {
+        self.fields.iter().find(|field| field.tag == tag)
+    }
+
+    fn bytes(&self, tag: Tag) -> Option<&[u8]> {
+        self.field(tag).map(|field| &field.bytes[..])
+    }
+
+    fn text(&self, tag: Tag) -> Option<String> {
+        self.field(tag).and_then(Field::text)
+    }
+
+    fn number(&self, tag: Tag) -> Option<u64> {
+        self.field(tag)?.bytes.clone().try_get_u64_ne().ok()
+    }
+
+    fn is_cut(&self, tag: Tag) -> bool {
+        self.field(tag).is_some_and(|field| field.flags & CUT != 0)
+    }
+
+    fn status(&self) -> Option<u16> {
+        self.number(Tag::Status).and_then(|status| u16::try_from(status).ok())
+    }
+
+    fn arguments(&self) -> Vec<String> {
+        let Some(bytes) = self.bytes(Tag::Arguments) else { return Vec::new() };
+        let whole = bytes.strip_suffix(b"\0").unwrap_or(bytes);
+        let arguments: Vec<String> = whole
+            .split(|&byte| byte == 0)
+            .map(|argument| String::from_utf8_lossy(argument).into_owned())
+            .collect();
+        redact::arguments(&arguments)
+    }
+
+    /// The URL as go sends it, redacted, and whether it was longer than what is recorded.
+    fn url(&self) -> (String, bool) {
+        let parts = url::Parts {
+            scheme: self.text(Tag::Scheme).unwrap_or_default(),
+            has_user: self.number(Tag::HasUser) == Some(1),
+            host: self.text(Tag::Host).unwrap_or_default(),
+            path: self.bytes(Tag::Path).unwrap_or_default().to_vec(),
+            raw_path: self.text(Tag::RawPath).unwrap_or_default(),
+            raw_query: self.text(Tag::RawQuery).unwrap_or_default(),
+        };
+        let cut = [Tag::Host, Tag::Path, Tag::RawPath, Tag::RawQuery]
+            .into_iter()
+            .any(|tag| self.is_cut(tag));
+        (redact::url(&parts.to_string()).into_owned(), cut)
+    }
+
+    fn headers(&self) -> Headers {
+        HEADERS
+            .into_iter()
+            .filter_map(|(name, tag)| {
+                let value = self.text(tag)?;
+                Some((name.to_owned(), redact::header(name, &value)?.into_owned()))
+            })
+            .collect()
+    }
+
+    /// What of a response was longer than its bound.
+    fn cuts(&self) -> Vec<String> {
+        let others = HEADERS.into_iter().any(|(_, tag)| tag != Tag::Location && self.is_cut(tag));
+        [
+            (self.is_cut(Tag::Location), "location"),
+            (others || self.field(Tag::HeadersCut).is_some(), "headers"),
+        ]
+        .into_iter()
+        .filter_map(|(cut, name)| cut.then(|| name.to_owned()))
+        .collect()
+    }
+
+    /// This end, the other end, and whether there is TLS on it.
+    fn connection(&self) -> Option<(Option<SocketAddr>, Option<SocketAddr>, bool)> {
+        let mut bytes = self.field(Tag::Connection)?.bytes.clone();
+        let local = socket_address(&mut bytes)?;
+        let remote = socket_address(&mut bytes)?;
+        Some((local, remote, bytes.try_get_u8().ok()? == 1))
+    }
+
+    fn attempt(&self, protocol: &str) -> What {
+        let (local, remote, tls) = self.connection().unwrap_or_default();
+        What::Try { protocol: protocol.to_owned(), local, remote, tls }
+    }
+
+    /// The chain of errors, if there is one. `names` are those of the executable's types.
+    fn failure(&self, names: &[String]) -> Option<Failure> {
+        let mut steps: Vec<FailureStep> = Vec::new();
+        for field in &self.fields {
+            match (field.tag, steps.last_mut()) {
+                (Tag::Error, _) => steps.push(failure_step(field.bytes.clone(), names)?),
+                (Tag::ErrorText, Some(step)) => {
+                    step.text = field.text().map(|text| redact::text(&text).into_owned());
+                }
+                (Tag::ErrorName, Some(step)) => step.name = field.text(),
+                _ => {}
+            }
+        }
+        (!steps.is_empty()).then_some(Failure { steps })
+    }
+}
+
+impl Field {
+    fn text(&self) -> Option<String> {
+        (self.flags & FAULT == 0).then(|| String::from_utf8_lossy(&self.bytes).into_owned())
+    }
+}
+
+/// One `ErrorStep`.
+fn failure_step(mut bytes: Bytes, names: &[String]) -> Option<FailureStep> {
+    let _type_address = bytes.try_get_u64_ne().ok()?;
+    let number = bytes.try_get_u64_ne().ok()?;
+    let address = socket_address(&mut bytes)?;
+    let id = bytes.try_get_u32_ne().ok()?;
+    Some(FailureStep {
+        type_name: names.get(id as usize).cloned().unwrap_or_default(),
+        number: (number != 0).then_some(number),
+        address,
+        ..FailureStep::default()
+    })
+}
+
+/// One `SocketAddress`; the outer none is a malformed one, the inner an unknown one.
+#[expect(clippy::option_option, reason = "the two are told apart by the callers' `?`")]
+fn socket_address(bytes: &mut Bytes) -> Option<Option<SocketAddr>> {
+    if bytes.len() < size_of::<SocketAddress>() {
+        return None;
+    }
+    let mut ip = [0; 16];
+    bytes.copy_to_slice(&mut ip);
+    let length = bytes.get_u8();
+    bytes.advance(5);
+    let port = bytes.get_u16_ne();
+    let ip = match length {
+        4 => IpAddr::from([ip[0], ip[1], ip[2], ip[3]]),
+        16 => IpAddr::from(ip).to_canonical(),
+        _ => return Some(None),
+    };
+    Some((!ip.is_unspecified() || port != 0).then(|| SocketAddr::new(ip, port)))
+}

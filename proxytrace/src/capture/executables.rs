@@ -1,0 +1,132 @@
+//! The executables that were met, and which of them have probes.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+
+use super::program::Programs;
+use crate::event::{Attach, MissingHook};
+use crate::gobinary::{self, Plan};
+
+/// What makes an executable the same one: the file, and that nobody has written to it.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+struct Identity {
+    device: u64,
+    inode: u64,
+    size: u64,
+    changed: (i64, i64),
+}
+
+/// A `go` command that has probes.
+#[derive(Debug)]
+pub(super) struct Probed {
+    pub(super) path: PathBuf,
+    pub(super) go_version: String,
+    pub(super) type_names: Vec<String>,
+}
+
+/// All executables met so far.
+#[derive(Default)]
+pub(super) struct Executables {
+    met: HashMap<Identity, ()>,
+    /// By their index in records.
+    probed: Vec<Probed>,
+    /// Plans made before they were needed.
+    prepared: HashMap<Identity, Result<Plan, gobinary::Error>>,
+}
+
+/// A plan made ahead, while other things were set up.
+pub(super) struct Prepared(Identity, Result<Plan, gobinary::Error>);
+
+impl Executables {
+    /// Reads an executable ahead of its probes; none if it is no `go` command.
+    pub(super) fn prepare(path: &Path) -> Option<Prepared> {
+        let file = File::open(path).ok()?;
+        let identity = Identity::of(&file).ok()?;
+        Some(Prepared(identity, read(&file)?))
+    }
+
+    /// Takes a plan made ahead.
+    pub(super) fn take(&mut self, Prepared(identity, plan): Prepared) {
+        self.prepared.insert(identity, plan);
+    }
+
+    /// Puts probes into an executable, if it is a `go` command that has none yet. Tells what became
+    /// of it; none if there was nothing to do.
+    pub(super) fn see(&mut self, file: BorrowedFd<'_>, programs: &mut Programs) -> Option<Attach> {
+        let file = File::from(file.try_clone_to_owned().ok()?);
+        let identity = Identity::of(&file).ok()?;
+        if self.met.insert(identity, ()).is_some() {
+            return None;
+        }
+        let plan = self.prepared.remove(&identity).map_or_else(|| read(&file), Some)?;
+        // The name in the mount namespace of whoever executes it.
+        let link = PathBuf::from(format!("/proc/self/fd/{}", file.as_fd().as_raw_fd()));
+        let path = std::fs::read_link(&link).unwrap_or_else(|_| link.clone());
+        let mut attach = Attach {
+            exe: path.to_string_lossy().into_owned(),
+            go_version: None,
+            hooks: Vec::new(),
+            missing: Vec::new(),
+            late: false,
+        };
+        let failed = |reason: String| MissingHook { hook: "*".to_owned(), reason };
+        match plan {
+            Err(error) => attach.missing.push(failed(error.to_string())),
+            Ok(plan) => {
+                attach.go_version = Some(plan.build.go_version.clone());
+                match programs.probe(&link, &plan) {
+                    Err(error) => attach.missing.push(failed(format!("{error:#}"))),
+                    Ok(index) => {
+                        debug_assert_eq!(index as usize, self.probed.len());
+                        attach.hooks = plan.hooks;
+                        attach.missing = plan.missing;
+                        self.probed.push(Probed {
+                            path,
+                            go_version: plan.build.go_version,
+                            type_names: plan.type_names,
+                        });
+                    }
+                }
+            }
+        }
+        Some(attach)
+    }
+
+    /// The executable that a record names.
+    pub(super) fn get(&self, index: u32) -> Option<&Probed> {
+        self.probed.get(index as usize)
+    }
+}
+
+impl Identity {
+    fn of(file: &File) -> io::Result<Self> {
+        let metadata = file.metadata()?;
+        Ok(Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.size(),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        })
+    }
+}
+
+/// The plan for a `go` command; none for any other file.
+fn read(file: &File) -> Option<Result<Plan, gobinary::Error>> {
+    let mut magic = [0; 4];
+    file.read_exact_at(&mut magic, 0).ok()?;
+    if magic != *b"\x7fELF" {
+        return None;
+    }
+    // SAFETY: the mapping is private and read-only; that nobody truncates an executable while it is
+    // being executed is what every reader of executables relies on.
+    let data = unsafe { memmap2::Mmap::map(file) }.ok()?;
+    match gobinary::identify(&data) {
+        Ok(Some(build)) if build.main_package == "cmd/go" => Some(gobinary::plan(&data)),
+        // Not Go, not the go command, or nothing that can be read: none of ours.
+        _ => None,
+    }
+}

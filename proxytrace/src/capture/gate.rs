@@ -1,0 +1,128 @@
+//! The gate: no `go` of the command's tree runs before its probes are in place.
+//!
+//! fanotify holds a process in `execve` while it asks us whether it may open the executable, so
+//! there is all the time it takes to read it and to put probes into it. The answer is always yes,
+//! and if this process dies the kernel gives that answer itself. Only the command's tree is held:
+//! it has a mount namespace of its own, and the marks are on that namespace's mounts.
+//!
+//! What it cannot see is a mount made later, or another mount namespace (a container): a `go` there
+//! is met at its exec event instead, and reported as late.
+
+use std::fs;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+
+use nix::sys::fanotify::{
+    EventFFlags, Fanotify, FanotifyEvent, FanotifyResponse, InitFlags, MarkFlags, MaskFlags,
+    Response,
+};
+
+/// File systems without executables, or whose opening has effects of its own.
+const SKIPPED: [&str; 17] = [
+    "autofs", "binfmt_misc", "bpf", "cgroup", "cgroup2", "configfs", "debugfs", "devpts",
+    "efivarfs", "fusectl", "hugetlbfs", "mqueue", "nsfs", "proc", "pstore", "securityfs", "sysfs",
+];
+
+/// Watches the execs of one mount namespace.
+pub(super) struct Gate(Fanotify);
+
+impl Gate {
+    /// Watches the mount namespace of the process `pid`. An error means that this kernel, or these
+    /// privileges, do not allow it.
+    pub(super) fn new(pid: i32) -> anyhow::Result<Self> {
+        let fanotify = Fanotify::init(
+            InitFlags::FAN_CLASS_CONTENT | InitFlags::FAN_CLOEXEC | InitFlags::FAN_NONBLOCK,
+            EventFFlags::O_RDONLY | EventFFlags::O_CLOEXEC | EventFFlags::O_LARGEFILE,
+        )?;
+        let mounts = fs::read_to_string(format!("/proc/{pid}/mountinfo"))?;
+        let root = PathBuf::from(format!("/proc/{pid}/root"));
+        let mut marked = 0;
+        for mount in mounts.lines().filter_map(executable_mount) {
+            let path = root.join(mount.strip_prefix("/").unwrap_or(&mount));
+            let mark = fanotify.mark::<_, Path>(
+                MarkFlags::FAN_MARK_ADD | MarkFlags::FAN_MARK_MOUNT,
+                MaskFlags::FAN_OPEN_EXEC_PERM,
+                nix::fcntl::AT_FDCWD,
+                Some(&path),
+            );
+            // One mount that cannot be marked (another user's FUSE) leaves the others watched; what
+            // comes from it is met late, and said to be.
+            marked += usize::from(mark.is_ok());
+        }
+        anyhow::ensure!(marked > 0, "no mount could be watched");
+        Ok(Self(fanotify))
+    }
+
+    /// Whoever waits at the gate now: `look` is shown each executable, then it may pass.
+    pub(super) fn admit(&self, mut look: impl FnMut(BorrowedFd<'_>)) {
+        while let Ok(events) = self.0.read_events() {
+            if events.is_empty() {
+                break;
+            }
+            for event in events {
+                self.pass(&event, &mut look);
+            }
+        }
+    }
+
+    fn pass(&self, event: &FanotifyEvent, look: &mut impl FnMut(BorrowedFd<'_>)) {
+        let Some(file) = event.fd() else { return };
+        if event.mask().contains(MaskFlags::FAN_OPEN_EXEC_PERM) {
+            look(file);
+            let _ = self.0.write_response(FanotifyResponse::new(file, Response::FAN_ALLOW));
+        }
+    }
+}
+
+impl AsFd for Gate {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// The mount point of a line of `mountinfo`, if programs can be executed from it.
+fn executable_mount(line: &str) -> Option<PathBuf> {
+    let (mount, file_system) = line.split_once(" - ")?;
+    let mut fields = mount.split(' ').skip(4);
+    let (point, options) = (fields.next()?, fields.next()?);
+    let kind = file_system.split(' ').next()?;
+    let skipped = SKIPPED.contains(&kind) || options.split(',').any(|option| option == "noexec");
+    (!skipped).then(|| unescape(point))
+}
+
+/// Undoes the octal escapes of `mountinfo` (space, tab, newline, backslash).
+fn unescape(text: &str) -> PathBuf {
+    use std::ffi::OsString;
+    use std::os::unix::ffi::OsStringExt as _;
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, after)) = rest.split_first() {
+        let code = (first == b'\\')
+            .then(|| after.get(..3))
+            .flatten()
+            .and_then(|digits| std::str::from_utf8(digits).ok())
+            .and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        bytes.push(code.unwrap_or(first));
+        rest = if code.is_some() { &after[3..] } else { after };
+    }
+    OsString::from_vec(bytes).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mounts_that_programs_run_from_are_watched() {
+        let watched = |line| executable_mount(line);
+        assert_eq!(watched("27 1 254:0 / / rw - ext4 /dev/vda rw"), Some("/".into()));
+        assert_eq!(
+            watched(r"40 27 0:9 / /mnt/a\040b rw,relatime shared:3 - tmpfs t rw"),
+            Some("/mnt/a b".into())
+        );
+        assert_eq!(watched("22 27 0:21 / /proc rw - proc proc rw"), None);
+        assert_eq!(watched("41 27 0:9 / /data rw,noexec - ext4 /dev/b rw"), None);
+        assert_eq!(watched("garbage"), None);
+        assert_eq!(watched(""), None);
+    }
+}
