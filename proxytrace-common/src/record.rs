@@ -6,7 +6,7 @@ pub const STRING_MAX: usize = 4096;
 /// Steps of an error chain that are recorded.
 pub const ERROR_STEPS_MAX: usize = 10;
 /// Bytes of the environment in one [`Kind::Environment`] record.
-pub const ENVIRONMENT_CHUNK: usize = 4096;
+pub const ENVIRONMENT_CHUNK: usize = STRING_MAX;
 /// Bytes of the environment of a process that are read, in all.
 pub const ENVIRONMENT_MAX: usize = 32 * ENVIRONMENT_CHUNK;
 
@@ -45,9 +45,10 @@ numbered! {
         /// A TCP socket changed state: [`Tag::Connection`], [`Tag::Socket`], [`Tag::OldState`],
         /// [`Tag::NewState`], [`Tag::Errno`].
         TcpState = 4,
-        /// `main.main` of a Go executable with probes was entered: [`Tag::Arguments`].
+        /// `main.main` of a Go executable with probes was entered: [`Tag::Arguments`]. The pieces of
+        /// its environment come before.
         Start = 5,
-        /// A piece of the environment of a process that entered `main.main`: [`Tag::Environment`].
+        /// A piece of the environment of a process that enters `main.main`: [`Tag::Environment`].
         Environment = 6,
 
         /// `modfetch.TryProxies` entered.

@@ -1,91 +1,113 @@
 //! The one program on Go functions: reads what the recipe of the probed address says.
 
+use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::pt_regs;
 use aya_ebpf::helpers::generated::bpf_probe_read_user as read_user_bytes;
 use aya_ebpf::helpers::{bpf_get_attach_cookie, bpf_probe_read_user};
 use aya_ebpf::macros::uprobe;
 use aya_ebpf::programs::ProbeContext;
-use aya_ebpf::EbpfContext;
 use proxytrace_common::plan::{
     FIELDS_MAX, HEADER_NAME_MAX, MapKind, NONE, OFFSETS_MAX, Operand, Read, Recipe, Role, TypeKey,
     TypeRule, net_fd,
 };
 use proxytrace_common::record::{
-    ConnectionAddresses, ERROR_STEPS_MAX, ErrorStep, Kind, SocketAddress, Tag,
+    ConnectionAddresses, ERROR_STEPS_MAX, ErrorStep, HEADERS, Kind, SocketAddress, Tag,
 };
 
 use crate::maps::{HEADER_NAMES, LAYOUTS, SITES, TYPES, tracked};
 use crate::process::{arguments, current_pid, environment};
-use crate::scratch::{REGISTERS, Scratch, Urgency, record};
-use crate::verifier::bound;
+use crate::scratch::{FOUND_MAX, REGISTERS, Scratch, Urgency, record};
+use crate::verifier::{Step, bound, repeat};
 
-/// Entries of a header map that are looked at; more, and `HeadersCut` is recorded.
-const HEADERS_MAX: u64 = 160;
+/// Places for entries of a header map that are looked at: enough for fifty headers. If there are
+/// more, `HeadersCut` is recorded.
+const ENTRIES_MAX: u32 = 64;
 /// Connections below connections: TLS in a tunnel in TLS to the tunnel's proxy, and the socket.
 const CONNECTIONS_MAX: usize = 4;
 
 /// An interface value: the type word (an itab) and the data word.
+#[repr(C)]
 #[derive(Clone, Copy)]
-struct Interface {
+pub struct Interface {
     table: u64,
     data: u64,
 }
 
-/// On every probed address of every executable.
+/// On every probed address of every executable, through perf events.
 #[uprobe]
 pub fn go(ctx: ProbeContext) -> u32 {
-    if !tracked(current_pid()) {
-        return 0;
-    }
-    // SAFETY: the context is the one that the kernel gave.
-    let cookie = unsafe { bpf_get_attach_cookie(ctx.as_ptr()) };
-    let Some(recipe) = SITES.get(cookie as u32) else { return 0 };
-    let start = recipe.kind == Kind::Start as u16;
-    let urgency = if start { Urgency::Now } else { Urgency::Later };
-    record(Kind::Start, urgency, |scratch| fill(scratch, recipe, ctx.regs));
-    if start {
-        environment(recipe.executable);
-    }
+    probe::<false>(&ctx);
+    0
+}
+
+/// The same through uprobe_multi, which is younger (Linux 6.6) than `bpf_loop`.
+#[uprobe]
+pub fn go_multi(ctx: ProbeContext) -> u32 {
+    probe::<true>(&ctx);
     0
 }
 
 #[inline(always)]
-fn fill(scratch: &mut Scratch, recipe: &Recipe, registers: *mut pt_regs) -> bool {
+fn probe<const HELPER: bool>(ctx: &ProbeContext) {
+    if !tracked(current_pid()) {
+        return;
+    }
+    // SAFETY: the context is the one that the kernel gave.
+    let cookie = unsafe { bpf_get_attach_cookie(ctx.as_ptr()) };
+    let Some(recipe) = SITES.get(cookie as u32) else { return };
+    let start = recipe.kind == Kind::Start as u16;
+    let urgency = if start { Urgency::Now } else { Urgency::Later };
+    if start {
+        // Before the start itself, which closes it.
+        environment::<HELPER>(recipe.executable);
+    }
+    record(Kind::Start, urgency, |scratch| fill::<HELPER>(scratch, recipe, ctx.regs));
+}
+
+#[inline(always)]
+fn fill<const HELPER: bool>(
+    scratch: &mut Scratch,
+    recipe: &Recipe,
+    registers: *mut pt_regs,
+) -> bool {
     let Some(layout) = LAYOUTS.get(recipe.executable) else { return false };
     // SAFETY: the context of a uprobe is the registers of the task.
     let registers = unsafe { &*registers };
     let goroutine = save(scratch, registers);
+    scratch.executable = recipe.executable;
     // A position-independent executable is where the kernel put it.
-    let bias = instruction_pointer(registers).wrapping_sub(recipe.address);
+    scratch.bias = instruction_pointer(registers).wrapping_sub(recipe.address);
 
     let header = scratch.header();
     header.kind = recipe.kind;
     header.executable = recipe.executable;
     header.goroutine = read_u64(goroutine + u64::from(layout.goid)).unwrap_or(0);
     if layout.parent_goid != NONE {
-        header.parent_goroutine =
-            read_u64(goroutine + u64::from(layout.parent_goid)).unwrap_or(0);
+        header.parent_goroutine = read_u64(goroutine + u64::from(layout.parent_goid)).unwrap_or(0);
     }
 
     if recipe.kind == Kind::Start as u16 {
         arguments(scratch);
     }
-    for i in 0..FIELDS_MAX {
-        if i >= recipe.field_count as usize {
-            break;
-        }
-        if let Some(field) = recipe.fields.get(i) {
-            value(scratch, field);
-        }
+    if recipe.field_count != 0 {
+        scratch.fields = recipe.fields;
+        scratch.field_count = u32::from(recipe.field_count);
+        repeat::<FieldStep, HELPER>(scratch);
     }
     if recipe.headers.read != Read::Absent as u8 {
-        headers(scratch, &recipe.headers, layout.map);
+        headers::<HELPER>(scratch, &recipe.headers, layout.map);
     }
-    if recipe.error.read != Read::Absent as u8 {
-        errors(scratch, &recipe.error, recipe.executable, bias);
+    if recipe.error.read != Read::Absent as u8
+        && let Some(error) = interface(scratch, &recipe.error)
+    {
+        scratch.interface = error;
+        repeat::<ErrorWalk, HELPER>(scratch);
     }
-    if recipe.connection.read != Read::Absent as u8 {
-        connection(scratch, &recipe.connection, recipe.executable, bias);
+    if recipe.connection.read != Read::Absent as u8
+        && let Some(connection) = interface(scratch, &recipe.connection)
+    {
+        scratch.interface = connection;
+        walk_connection(scratch);
     }
     true
 }
@@ -171,8 +193,26 @@ fn string_at(scratch: &mut Scratch, tag: u8, address: u64) {
     }
 }
 
+/// Adds the next field.
+struct FieldStep;
+
+impl Step for FieldStep {
+    const TURNS: u32 = FIELDS_MAX as u32;
+
+    #[inline(always)]
+    fn turn(scratch: &mut Scratch, turn: u64) -> bool {
+        if turn >= u64::from(scratch.field_count) {
+            return false;
+        }
+        let place = bound::<{ FIELDS_MAX as i32 - 1 }>(turn);
+        let Some(&field) = scratch.fields.get(place as usize) else { return false };
+        value(scratch, &field);
+        true
+    }
+}
+
 /// Adds one field.
-#[inline(never)]
+#[inline(always)]
 fn value(scratch: &mut Scratch, operand: &Operand) {
     let read = operand.read;
     if read == Read::Register as u8 {
@@ -193,169 +233,256 @@ fn value(scratch: &mut Scratch, operand: &Operand) {
     }
 }
 
+/// Where a `map[string][]string` keeps its entries, in groups of eight. Kept in the scratch buffer:
+/// the verifier would follow each of these numbers through every turn of the loop.
+#[repr(C)]
+pub struct Groups {
+    /// The group that is being looked at.
+    group: u64,
+    /// What the group says of its places: a byte each, those of places that are done shifted out.
+    control: u64,
+    /// Groups still to be looked at, this one included.
+    left: u64,
+    /// From a group to the key of its first entry, and to its value; from an entry to the next.
+    key: u64,
+    key_stride: u64,
+    value: u64,
+    value_stride: u64,
+    /// Bytes from a group to the next.
+    stride: u64,
+    /// One if these are buckets (Go ≤ 1.23), which chain to others.
+    buckets: u64,
+    /// The first group of those whose turn it is.
+    first: u64,
+    /// While a map of buckets grows, some entries are still in its old ones.
+    old: u64,
+    old_count: u64,
+}
+
+impl Groups {
+    #[inline(always)]
+    fn of(map: u64, kind: u32) -> Option<Self> {
+        if kind == MapKind::Swiss as u32 { Self::swiss(map) } else { Self::buckets(map) }
+    }
+
+    /// `internal/runtime/maps.Map` (Go ≥ 1.24): groups of 328 bytes, a control word and eight slots
+    /// of 40. Of several tables (more than 896 headers), the first.
+    #[inline(always)]
+    fn swiss(map: u64) -> Option<Self> {
+        let [directory, length] = read_pair(map + 16)?;
+        let (group, left) = if length == 0 {
+            (directory, 1)
+        } else {
+            let [groups, mask] = read_pair(read_u64(directory)? + 16)?;
+            (groups, mask + 1)
+        };
+        Some(Self {
+            group,
+            control: 0,
+            left,
+            key: 8,
+            key_stride: 40,
+            value: 24,
+            value_stride: 40,
+            stride: 328,
+            buckets: 0,
+            first: group,
+            old: 0,
+            old_count: 0,
+        })
+    }
+
+    /// `runtime.hmap` (Go ≤ 1.23): buckets of 336 bytes, eight hashes, eight keys, eight values, a
+    /// pointer to an overflow bucket.
+    #[inline(always)]
+    fn buckets(map: u64) -> Option<Self> {
+        let bits = bound::<15>(read_u64(map + 8)? >> 8);
+        let group = read_u64(map + 16)?;
+        Some(Self {
+            group,
+            control: 0,
+            left: 1 << bits,
+            key: 8,
+            key_stride: 16,
+            value: 136,
+            value_stride: 24,
+            stride: 336,
+            buckets: 1,
+            first: group,
+            old: read_u64(map + 24)?,
+            // A map that doubles had half as many.
+            old_count: (1 << bits) >> 1,
+        })
+    }
+
+    /// Whether the slot that this byte of the control word stands for is used.
+    #[inline(always)]
+    fn is_used(&self, control: u64) -> bool {
+        // The high bit: empty or deleted. Below five: empty or moved.
+        if self.buckets != 0 { control >= 5 } else { control & 0x80 == 0 }
+    }
+
+    /// Goes to the next group; says whether there is one.
+    #[inline(always)]
+    fn advance(&mut self) -> bool {
+        if self.buckets != 0 {
+            let Some(overflow) = read_u64(self.group + 328) else { return false };
+            if overflow != 0 {
+                self.group = overflow;
+                return true;
+            }
+        }
+        self.left -= 1;
+        if self.left != 0 {
+            self.first += self.stride;
+        } else if self.old != 0 {
+            self.first = self.old;
+            self.left = if self.old_count == 0 { 1 } else { self.old_count };
+            self.old = 0;
+        } else {
+            return false;
+        }
+        self.group = self.first;
+        true
+    }
+}
+
 /// Adds the allow-listed headers of a map.
-#[inline(never)]
-fn headers(scratch: &mut Scratch, operand: &Operand, map_kind: u32) {
+#[inline(always)]
+fn headers<const HELPER: bool>(scratch: &mut Scratch, operand: &Operand, map_kind: u32) {
     let Some(map) = resolve(scratch, operand).and_then(read_u64) else { return };
     if map == 0 {
         return;
     }
-    let whole = if map_kind == MapKind::Swiss as u32 {
-        swiss(scratch, map)
-    } else {
-        buckets(scratch, map)
-    };
-    if whole.is_none() {
+    let Some(groups) = Groups::of(map, map_kind) else { return };
+    scratch.groups = groups;
+    scratch.found_count = 0;
+    // First find, then copy: the loop over all entries stays small.
+    repeat::<FindHeader, HELPER>(scratch);
+    repeat::<CopyHeader, HELPER>(scratch);
+    if scratch.groups.left != 0 {
         scratch.put(Tag::HeadersCut, &1u64);
     }
 }
 
-/// `internal/runtime/maps.Map` of a `map[string][]string` (Go ≥ 1.24): groups of 328 bytes, a
-/// control word and eight slots of 40. None if not all was read.
-#[inline(always)]
-fn swiss(scratch: &mut Scratch, map: u64) -> Option<()> {
-    const GROUP: u64 = 328;
-    const SLOT: u64 = 40;
-    let [directory, length] = read_pair(map + 16)?;
-    let (groups, count) = if length == 0 {
-        (directory, 1)
-    } else {
-        // One table holds up to 896 headers; only the first is looked at.
-        let [groups, mask] = read_pair(read_u64(directory)? + 16)?;
-        (groups, mask + 1)
-    };
-    let mut control = 0;
-    for i in 0..HEADERS_MAX {
-        let (group, slot) = (i >> 3, i & 7);
-        if group >= count {
-            return (length <= 1).then_some(());
-        }
-        let address = groups + group * GROUP;
-        if slot == 0 {
-            control = read_u64(address)?;
-        }
-        // The high bit of a control byte: empty or deleted.
-        if (control >> (8 * slot)) & 0x80 == 0 {
-            let entry = address + 8 + slot * SLOT;
-            header(scratch, entry, entry + 16);
-        }
-    }
-    None
-}
+/// Looks at the next place of a header map and notes the header there, if it is on the allow-list.
+/// Of several values, the first.
+struct FindHeader;
 
-/// `runtime.hmap` of a `map[string][]string` (Go ≤ 1.23): buckets of 336 bytes, eight hashes, eight
-/// keys, eight values, a pointer to an overflow bucket. None if not all was read.
-#[inline(always)]
-fn buckets(scratch: &mut Scratch, map: u64) -> Option<()> {
-    const BUCKET: u64 = 336;
-    const KEYS: u64 = 8;
-    const VALUES: u64 = 136;
-    const OVERFLOW: u64 = 328;
-    /// Below this a hash marks an empty or a moved slot.
-    const FIRST_HASH: u64 = 5;
-    let bits = (read_u64(map + 8)? >> 8) & 0xff;
-    if bits > 8 {
-        return None;
-    }
-    let mut first = read_u64(map + 16)?;
-    let mut left = 1u64 << bits;
-    // While a map grows, some entries are still in its old buckets.
-    let mut old = read_u64(map + 24)?;
-    let mut bucket = first;
-    let mut hashes = 0;
-    for i in 0..HEADERS_MAX {
-        let slot = i & 7;
+impl Step for FindHeader {
+    const TURNS: u32 = ENTRIES_MAX;
+
+    #[inline(always)]
+    fn turn(scratch: &mut Scratch, turn: u64) -> bool {
+        let slot = turn & 7;
         if slot == 0 {
-            hashes = read_u64(bucket)?;
-        }
-        if (hashes >> (8 * slot)) & 0xff >= FIRST_HASH {
-            header(scratch, bucket + KEYS + 16 * slot, bucket + VALUES + 24 * slot);
-        }
-        if slot == 7 {
-            bucket = read_u64(bucket + OVERFLOW)?;
-            if bucket == 0 {
-                left -= 1;
-                if left == 0 {
-                    if old == 0 {
-                        return Some(());
-                    }
-                    // A map that doubles had half as many; one that only tidies up, as many.
-                    first = old;
-                    old = 0;
-                    left = if bits == 0 { 1 } else { 1 << (bits - 1) };
-                    bucket = first;
-                } else {
-                    first += BUCKET;
-                    bucket = first;
-                }
+            match read_u64(scratch.groups.group) {
+                Some(control) => scratch.groups.control = control,
+                None => return false,
             }
         }
+        let groups = &mut scratch.groups;
+        let used = groups.is_used(groups.control & 0xff);
+        groups.control >>= 8;
+        if used {
+            let key = groups.group + groups.key + slot * groups.key_stride;
+            let values = groups.group + groups.value + slot * groups.value_stride;
+            note_header(scratch, key, values);
+        }
+        slot != 7 || scratch.groups.advance()
     }
-    None
 }
 
-/// Adds the header whose key (a string) and values (a slice of strings) are at these addresses, if
-/// it is on the allow-list. Of several values, the first.
-#[inline(never)]
-fn header(scratch: &mut Scratch, key: u64, values: u64) {
-    let Some([name, length]) = read_pair(key) else { return };
-    if length == 0 || length > HEADER_NAME_MAX as u64 {
-        return;
+#[inline(always)]
+fn note_header(scratch: &mut Scratch, key: u64, values: u64) {
+    let Some(tag) = header_tag(key) else { return };
+    let Some([first, count]) = read_pair(values) else { return };
+    let place = bound::<{ FOUND_MAX as i32 - 1 }>(scratch.found_count);
+    if count != 0
+        && let Some(place) = scratch.found.get_mut(place as usize)
+    {
+        *place = (tag, first);
+        scratch.found_count += 1;
     }
-    let mut padded = [0u8; HEADER_NAME_MAX];
+}
+
+/// Adds the next of the headers that were found.
+struct CopyHeader;
+
+impl Step for CopyHeader {
+    const TURNS: u32 = HEADERS.len() as u32;
+
+    #[inline(always)]
+    fn turn(scratch: &mut Scratch, turn: u64) -> bool {
+        if turn >= scratch.found_count {
+            return false;
+        }
+        let place = bound::<{ FOUND_MAX as i32 - 1 }>(turn);
+        let Some(&(tag, address)) = scratch.found.get(place as usize) else { return false };
+        string_at(scratch, tag as u8, address);
+        true
+    }
+}
+
+/// The tag of the header whose name (a string) is at `key`, if it is on the allow-list.
+#[inline(always)]
+fn header_tag(key: u64) -> Option<u64> {
+    let [name, length] = read_pair(key)?;
+    // The shortest is `Age`.
+    if length < 3 || length > HEADER_NAME_MAX as u64 {
+        return None;
+    }
     let length = bound::<{ 2 * HEADER_NAME_MAX as i32 - 1 }>(length);
-    if length > HEADER_NAME_MAX as u64 {
-        return;
-    }
-    // SAFETY: the helper checks the source, and the length is within the array.
+    let mut padded = [0u64; 2 * HEADER_NAME_MAX / 8];
+    // SAFETY: the helper checks the source, and the masked length is within the array.
     if unsafe { read_user_bytes(padded.as_mut_ptr().cast(), length as u32, name as *const _) } != 0
     {
-        return;
+        return None;
     }
+    let name = [padded[0], padded[1]];
     // SAFETY: the value is copied at once, and user space never changes it.
-    let Some(&tag) = (unsafe { HEADER_NAMES.get(&padded) }) else { return };
-    if let Some([first, count]) = read_pair(values) {
-        if count != 0 {
-            string_at(scratch, tag as u8, first);
-        }
-    }
+    unsafe { HEADER_NAMES.get(&name) }.map(|&tag| u64::from(tag))
 }
 
 /// The type behind an interface, and what to read of it.
 #[inline(always)]
-fn type_of(interface: Interface, executable: u32, bias: u64) -> Option<(u64, Option<TypeRule>)> {
-    let address = read_u64(interface.table + 8)?.wrapping_sub(bias);
-    let key = TypeKey { address, executable, padding: 0 };
+fn type_of(scratch: &Scratch, interface: Interface) -> Option<(u64, Option<TypeRule>)> {
+    let address = read_u64(interface.table + 8)?.wrapping_sub(scratch.bias);
+    let key = TypeKey { address, executable: scratch.executable, padding: 0 };
     // SAFETY: the value is copied at once, and user space never changes it.
     Some((address, unsafe { TYPES.get(&key) }.copied()))
 }
 
-/// Adds the steps of a chain of wrapped errors.
-#[inline(never)]
-fn errors(scratch: &mut Scratch, operand: &Operand, executable: u32, bias: u64) {
-    let Some(mut error) = interface(scratch, operand) else { return };
-    for _ in 0..ERROR_STEPS_MAX {
-        let Some((address, rule)) = type_of(error, executable, bias) else { return };
+/// Adds the next step of a chain of wrapped errors.
+struct ErrorWalk;
+
+impl Step for ErrorWalk {
+    const TURNS: u32 = ERROR_STEPS_MAX as u32;
+
+    #[inline(always)]
+    fn turn(scratch: &mut Scratch, _: u64) -> bool {
+        let error = scratch.interface;
+        let Some((address, rule)) = type_of(scratch, error) else { return false };
         let mut step = ErrorStep { type_address: address, ..ErrorStep::default() };
         let Some(rule) = rule else {
             scratch.put(Tag::Error, &step);
-            return;
+            return false;
         };
         step.type_id = rule.id;
-        if rule.number != NONE {
-            if let Some(number) = read_u64(error.data + u64::from(rule.number)) {
-                step.number = match rule.number_size {
-                    1 => number & 0xff,
-                    2 => number & 0xffff,
-                    4 => number & 0xffff_ffff,
-                    _ => number,
-                };
-            }
+        if rule.number != NONE
+            && let Some(number) = read_u64(error.data + u64::from(rule.number))
+        {
+            step.number = match rule.number_size {
+                1 => number & 0xff,
+                2 => number & 0xffff,
+                4 => number & 0xffff_ffff,
+                _ => number,
+            };
         }
-        if rule.address != NONE {
-            if let Some([_, address]) = read_pair(error.data + u64::from(rule.address)) {
-                tcp_address(&mut step.address, address);
-            }
+        if rule.address != NONE
+            && let Some([_, address]) = read_pair(error.data + u64::from(rule.address))
+        {
+            tcp_address(&mut step.address, address);
         }
         scratch.put(Tag::Error, &step);
         if rule.string != NONE {
@@ -365,23 +492,32 @@ fn errors(scratch: &mut Scratch, operand: &Operand, executable: u32, bias: u64) 
             let address = error.data + u64::from(rule.second_string);
             string_at(scratch, Tag::ErrorName as u8, address);
         }
-        if rule.next == NONE {
-            return;
+        descend(scratch, error, rule)
+    }
+}
+
+/// Goes on to the interface that a value wraps; says whether there is one.
+#[inline(always)]
+fn descend(scratch: &mut Scratch, from: Interface, rule: TypeRule) -> bool {
+    if rule.next == NONE {
+        return false;
+    }
+    match read_pair(from.data + u64::from(rule.next)) {
+        Some([table, data]) if table != 0 => {
+            scratch.interface = Interface { table, data };
+            true
         }
-        match read_pair(error.data + u64::from(rule.next)) {
-            Some([table, data]) if table != 0 => error = Interface { table, data },
-            _ => return,
-        }
+        _ => false,
     }
 }
 
 /// Adds both ends of a connection, going down to the socket.
 #[inline(never)]
-fn connection(scratch: &mut Scratch, operand: &Operand, executable: u32, bias: u64) {
-    let Some(mut below) = interface(scratch, operand) else { return };
+fn walk_connection(scratch: &mut Scratch) {
     let mut both = ConnectionAddresses::default();
     for _ in 0..CONNECTIONS_MAX {
-        let Some((_, Some(rule))) = type_of(below, executable, bias) else { return };
+        let below = scratch.interface;
+        let Some((_, Some(rule))) = type_of(scratch, below) else { return };
         if rule.role == Role::TcpConn as u8 {
             let Some(descriptor) = read_u64(below.data) else { return };
             if let Some(local) = read_u64(descriptor + net_fd::LOCAL) {
@@ -396,12 +532,8 @@ fn connection(scratch: &mut Scratch, operand: &Operand, executable: u32, bias: u
         if rule.role == Role::TlsConn as u8 {
             both.tls = 1;
         }
-        if rule.next == NONE {
+        if !descend(scratch, below, rule) {
             return;
-        }
-        match read_pair(below.data + u64::from(rule.next)) {
-            Some([table, data]) if table != 0 => below = Interface { table, data },
-            _ => return,
         }
     }
 }

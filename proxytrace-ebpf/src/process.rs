@@ -7,7 +7,8 @@ use proxytrace_common::record::{ENVIRONMENT_CHUNK, ENVIRONMENT_MAX, Kind, Tag};
 
 use crate::kernel::{offsets, read};
 use crate::maps::{TRACKED, lose_one, tracked};
-use crate::scratch::{Scratch, Urgency, record};
+use crate::scratch::{Scratch, Urgency, record, with};
+use crate::verifier::{Step, repeat};
 
 /// Process id (thread group) of the running task.
 #[inline(always)]
@@ -103,21 +104,34 @@ pub fn arguments(scratch: &mut Scratch) {
 
 /// Sends the environment of the running process, in pieces.
 #[inline(always)]
-pub fn environment(executable: u32) {
+pub fn environment<const HELPER: bool>(executable: u32) {
     let offsets = offsets();
     let Some((start, length)) = bounds(offsets.mm_env_start, offsets.mm_env_end) else { return };
-    for piece in 0..(ENVIRONMENT_MAX / ENVIRONMENT_CHUNK) as u64 {
-        let from = piece * ENVIRONMENT_CHUNK as u64;
-        if from >= length {
-            break;
+    with(|scratch| {
+        scratch.rest = (start, length);
+        scratch.executable = executable;
+        repeat::<Piece, HELPER>(scratch);
+    });
+}
+
+/// The next piece of the environment.
+struct Piece;
+
+impl Step for Piece {
+    const TURNS: u32 = (ENVIRONMENT_MAX / ENVIRONMENT_CHUNK) as u32;
+
+    #[inline(always)]
+    fn turn(scratch: &mut Scratch, _: u64) -> bool {
+        let (from, left) = scratch.rest;
+        if left == 0 {
+            return false;
         }
-        record(Kind::Environment, Urgency::Later, |scratch| {
-            scratch.header().executable = executable;
-            let rest = length - from;
-            let length =
-                if rest > ENVIRONMENT_CHUNK as u64 { ENVIRONMENT_CHUNK as u64 } else { rest };
-            scratch.put_user_bytes(Tag::Environment as u8, start + from, length);
-            true
-        });
+        let taken = if left > ENVIRONMENT_CHUNK as u64 { ENVIRONMENT_CHUNK as u64 } else { left };
+        scratch.rest = (from + taken, left - taken);
+        scratch.begin(Kind::Environment);
+        scratch.header().executable = scratch.executable;
+        scratch.put_user_bytes(Tag::Environment as u8, from, taken);
+        scratch.send(Urgency::Later);
+        true
     }
 }

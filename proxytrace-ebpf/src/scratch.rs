@@ -8,8 +8,10 @@ use aya_ebpf::helpers::{
     bpf_get_current_pid_tgid, bpf_ktime_get_ns, generated::bpf_probe_read_kernel_str,
     generated::bpf_probe_read_user,
 };
+use proxytrace_common::plan::{FIELDS_MAX, Operand};
 use proxytrace_common::record::{CUT, FAULT, FieldHeader, Header, Kind, STRING_MAX, Tag};
 
+use crate::go::{Groups, Interface};
 use crate::maps::{EVENTS, SCRATCH, lose_one};
 use crate::verifier::{atomic_add_u32, bound};
 
@@ -32,6 +34,8 @@ const HIGH_WATER: u64 = 1 << 20;
 
 /// Argument registers kept for the recipe: Go passes up to nine integers (x86-64), sixteen (arm64).
 pub const REGISTERS: usize = 16;
+/// Room for the headers found: as many as are on the allow-list, and a power of two.
+pub const FOUND_MAX: usize = 16;
 
 /// One buffer.
 #[repr(C)]
@@ -43,6 +47,22 @@ pub struct Scratch {
     cursor: u32,
     /// Argument registers of the probed function.
     pub registers: [u64; REGISTERS],
+    /// Headers that were found: tag, and address of the string header of the value.
+    pub found: [(u64, u64); FOUND_MAX],
+    /// How many of `found` there are.
+    pub found_count: u64,
+    /// The header map that is being read.
+    pub groups: Groups,
+    /// The interface that is being walked.
+    pub interface: Interface,
+    /// The recipe's executable, and where it was loaded, relative to where it was linked.
+    pub executable: u32,
+    pub bias: u64,
+    /// The fields to read.
+    pub fields: [Operand; FIELDS_MAX],
+    pub field_count: u32,
+    /// What is left to send of something that is sent in pieces: address and length.
+    pub rest: (u64, u64),
     bytes: [u8; ROOM],
 }
 
@@ -58,14 +78,22 @@ pub enum Urgency {
 /// Builds one record with `fill` and sends it, unless `fill` says that there is nothing to send.
 #[inline(always)]
 pub fn record(kind: Kind, urgency: Urgency, fill: impl FnOnce(&mut Scratch) -> bool) {
+    with(|scratch| {
+        scratch.begin(kind);
+        if fill(scratch) {
+            scratch.send(urgency);
+        }
+    });
+}
+
+/// Lends a buffer.
+#[inline(always)]
+pub fn with(use_it: impl FnOnce(&mut Scratch)) {
     let Some(scratch) = claim() else {
         lose_one();
         return;
     };
-    scratch.begin(kind);
-    if fill(scratch) {
-        scratch.send(urgency);
-    }
+    use_it(scratch);
     // SAFETY: a number in a map's value.
     unsafe { atomic_add_u32(&raw mut scratch.claims, -1) };
 }
@@ -94,8 +122,9 @@ fn claim() -> Option<&'static mut Scratch> {
 }
 
 impl Scratch {
+    /// Begins a record.
     #[inline(always)]
-    fn begin(&mut self, kind: Kind) {
+    pub fn begin(&mut self, kind: Kind) {
         let id = bpf_get_current_pid_tgid();
         let header = Header {
             // SAFETY: a helper without arguments.
@@ -121,8 +150,9 @@ impl Scratch {
         unsafe { &mut *self.bytes.as_mut_ptr().cast::<Header>() }
     }
 
+    /// Sends the record.
     #[inline(always)]
-    fn send(&mut self, urgency: Urgency) {
+    pub fn send(&mut self, urgency: Urgency) {
         let size = bound::<0x7fff>(u64::from(self.cursor));
         if size > ROOM as u64 {
             lose_one();

@@ -1,6 +1,51 @@
 //! What the verifier needs to be told, in one place, each with the complaint it avoids.
 
 use core::arch::asm;
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::generated::bpf_loop;
+
+use crate::scratch::Scratch;
+
+/// Numbers of turns are below this, plus one.
+const TURN_MASK: i32 = 63;
+
+/// One turn of a loop. What it must remember it keeps in the scratch buffer, of whose contents the
+/// verifier knows nothing: it need not follow every turn of every path.
+pub trait Step {
+    /// The most turns there are: 64 at most.
+    const TURNS: u32;
+    /// Takes a turn; says whether there may be another.
+    fn turn(scratch: &mut Scratch, turn: u64) -> bool;
+}
+
+/// Takes the turns of a loop.
+///
+/// With `HELPER` by `bpf_loop` (Linux 5.17), whose body is verified once; without, by a loop that
+/// the verifier walks to its end: 15 times as long to load, but every kernel has it.
+#[inline(always)]
+pub fn repeat<S: Step, const HELPER: bool>(scratch: &mut Scratch) {
+    if HELPER {
+        let mut scratch: *mut Scratch = scratch;
+        // SAFETY: the callback has the helper's signature, and its context outlives the call.
+        unsafe {
+            bpf_loop(S::TURNS, callback::<S> as *mut c_void, (&raw mut scratch).cast(), 0);
+        }
+    } else {
+        for turn in 0..S::TURNS {
+            if !S::turn(scratch, u64::from(turn)) {
+                break;
+            }
+        }
+    }
+}
+
+/// A turn, as `bpf_loop` calls it: one ends the loop.
+extern "C" fn callback<S: Step>(turn: u64, context: *mut c_void) -> i64 {
+    // SAFETY: the context that `repeat` passes.
+    let scratch = unsafe { &mut **context.cast::<*mut Scratch>() };
+    i64::from(!S::turn(scratch, bound::<TURN_MASK>(turn)))
+}
 
 /// `value & MASK`, as an instruction that the compiler can neither drop nor move.
 ///

@@ -13,7 +13,8 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use aya::maps::{Map, MapData};
-use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_insn, bpf_prog_type};
+use aya_obj::Function;
+use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_prog_type};
 
 /// Bytes of the verifier's log that are shown when it refuses.
 const LOG_BYTES: usize = 1 << 20;
@@ -29,6 +30,9 @@ impl Program {
     /// using the maps that aya has made for it.
     pub(crate) fn load(object: &[u8], name: &str, maps: &[(&str, &Map)]) -> anyhow::Result<Self> {
         let mut object = aya_obj::Object::parse(object)?;
+        let features = aya::features().btf().context("this kernel takes no BTF of programs")?;
+        let types = object.fixup_and_sanitize_btf(features)?.context("the object has no BTF")?;
+        let types = load_types(&types.to_bytes())?;
         let text: HashSet<usize> = object.functions.keys().map(|(section, _)| *section).collect();
         let known: Vec<_> = object
             .maps
@@ -45,8 +49,8 @@ impl Program {
         object.relocate_calls(&text)?;
         object.sanitize_functions(aya::features());
         let program = object.programs.get(name).with_context(|| format!("no program {name}"))?;
-        let instructions = &object.functions[&program.function_key()].instructions;
-        Ok(Self(load(instructions, &program.license)?))
+        let function = &object.functions[&program.function_key()];
+        Ok(Self(load(function, &program.license, &types)?))
     }
 
     /// Puts probes at `sites` (offset in the file, cookie) of the executable at `path`.
@@ -70,7 +74,18 @@ impl Program {
     }
 }
 
-fn load(instructions: &[bpf_insn], license: &CString) -> anyhow::Result<OwnedFd> {
+/// Loads the types of the object: without them the kernel takes no callbacks of `bpf_loop`.
+fn load_types(types: &[u8]) -> anyhow::Result<OwnedFd> {
+    // SAFETY: an all-zero attribute is valid; unused parts must be zero.
+    let mut attr: bpf_attr = unsafe { mem::zeroed() };
+    // SAFETY: these are the parts of the union that BPF_BTF_LOAD reads.
+    let part = unsafe { &mut attr.__bindgen_anon_7 };
+    part.btf = types.as_ptr() as u64;
+    part.btf_size = u32::try_from(types.len())?;
+    bpf(bpf_cmd::BPF_BTF_LOAD, &attr).context("the kernel refused the types of the programs")
+}
+
+fn load(function: &Function, license: &CString, types: &OwnedFd) -> anyhow::Result<OwnedFd> {
     let mut log = Vec::new();
     // Without a log first: writing one makes verification several times slower.
     loop {
@@ -80,8 +95,13 @@ fn load(instructions: &[bpf_insn], license: &CString) -> anyhow::Result<OwnedFd>
         let part = unsafe { &mut attr.__bindgen_anon_3 };
         part.prog_type = bpf_prog_type::BPF_PROG_TYPE_KPROBE as u32;
         part.expected_attach_type = bpf_attach_type::BPF_TRACE_UPROBE_MULTI as u32;
-        part.insns = instructions.as_ptr() as u64;
-        part.insn_cnt = u32::try_from(instructions.len())?;
+        part.insns = function.instructions.as_ptr() as u64;
+        part.insn_cnt = u32::try_from(function.instructions.len())?;
+        part.prog_btf_fd = fd_number(types);
+        let functions = function.func_info.func_info_bytes();
+        part.func_info = functions.as_ptr() as u64;
+        part.func_info_cnt = u32::try_from(function.func_info.len())?;
+        part.func_info_rec_size = u32::try_from(function.func_info_rec_size)?;
         part.license = license.as_ptr() as u64;
         if !log.is_empty() {
             part.log_level = 1;

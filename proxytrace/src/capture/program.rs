@@ -18,8 +18,9 @@ use crate::gobinary::Plan;
 
 static OBJECT: &[u8] = include_bytes_aligned!(env!("PROXYTRACE_BPF_OBJECT"));
 
-/// The uprobe program.
+/// The uprobe program for perf events, and the one for uprobe_multi.
 const GO: &str = "go";
+const GO_MULTI: &str = "go_multi";
 /// Program and raw tracepoint of what the kernel tells.
 const TRACEPOINTS: [(&str, &str); 4] = [
     ("fork", "sched_process_fork"),
@@ -54,7 +55,7 @@ impl Programs {
             .load(OBJECT)
             .context("cannot load the eBPF programs")?;
         let maps: Vec<(&str, &Map)> = ebpf.maps().collect();
-        let backend = match multi::Program::load(OBJECT, GO, &maps) {
+        let backend = match multi::Program::load(OBJECT, GO_MULTI, &maps) {
             Ok(program) => Backend::Multi { program, links: Vec::new() },
             // Kernels before 6.6 do not know the attach type.
             Err(refused) => {
