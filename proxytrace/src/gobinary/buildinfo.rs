@@ -50,8 +50,8 @@ fn parse(section: &[u8]) -> Result<Option<BuildInfo>, Error> {
 /// The `path` line; empty if there is none, as in executables built without module support.
 fn main_package(module: &[u8]) -> String {
     let framed = module.len().checked_sub(SENTINEL).and_then(|end| module.get(SENTINEL..end));
-    let lines = framed.unwrap_or_default().split(|&byte| byte == b'\n');
-    let path = lines.filter_map(|line| line.strip_prefix(b"path\t")).next().unwrap_or_default();
+    let mut lines = framed.unwrap_or_default().split(|&byte| byte == b'\n');
+    let path = lines.find_map(|line| line.strip_prefix(b"path\t")).unwrap_or_default();
     String::from_utf8_lossy(path).into_owned()
 }
 

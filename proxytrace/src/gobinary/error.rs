@@ -7,6 +7,12 @@ pub enum Error {
     /// The headers of the file contradict themselves or point outside of it.
     #[error("cannot read the ELF file: {0}; it is damaged or incomplete, reinstall it")]
     Elf(#[from] object::Error),
+    /// A part of the file would be loaded around the end of the address space.
+    #[error("the ELF segment at {address:#x} does not fit; the file is damaged, reinstall it")]
+    Segment {
+        /// Where it begins.
+        address: u64,
+    },
     /// Machine code that cannot be proven.
     #[error("cannot probe {architecture} code; use a Go toolchain for x86-64 Linux")]
     Architecture {

@@ -83,7 +83,7 @@ pub(super) const HOOKS: &[Hook] = &[
 /// `http.Response.StatusCode` of a `*http.Response` in the first result register.
 const STATUS: Operand = Operand::memory(Tag::Status, Read::U64, 0, &[16]);
 
-/// Results `(*http.Response, error)`: StatusCode, Proto, ContentLength, Header.
+/// Results `(*http.Response, error)`: `StatusCode`, `Proto`, `ContentLength`, `Header`.
 const RESPONSE: Recipe = {
     let fields = [
         STATUS,
@@ -95,8 +95,8 @@ const RESPONSE: Recipe = {
     recipe
 };
 
-/// Second argument `*http.Request`: Method, Header, and of the URL behind offset 16 Scheme, User,
-/// Host, Path, RawPath, RawQuery, of which the last two have moved.
+/// Second argument `*http.Request`: `Method`, `Header`, and of its `URL` at 16 `Scheme`, `User`, `Host`,
+/// `Path`, `RawPath`, `RawQuery`, of which the last two have moved.
 const fn request(raw_path: u16, raw_query: u16) -> Recipe {
     let fields = [
         Operand::memory(Tag::Method, Read::String, 1, &[0]),

@@ -19,7 +19,7 @@ mod x86_64;
 
 use std::collections::BTreeMap;
 
-use proxytrace_common::plan::{Layout, Recipe, TYPES_MAX, TypeRule};
+use proxytrace_common::plan::{Layout, Recipe, TypeRule};
 
 pub use self::error::Error;
 use self::{
@@ -116,7 +116,7 @@ pub fn plan(file: &[u8]) -> Result<Plan, Error> {
         });
     }
     let implementers = types::implementers(&image, &module, version)?;
-    let (types, type_names) = rule_types(implementers, version.minor)?;
+    let (types, type_names) = rule_types(implementers, version.minor);
     let layout = version.layout;
     Ok(Plan { build, layout, sites, types, type_names, hooks, missing, nearest })
 }
@@ -140,8 +140,12 @@ impl Code<'_> {
     /// A function has all of its probes or none.
     fn prove(&self, minor: u16) -> Proven {
         let rows: Vec<&Hook> = HOOKS.iter().filter(|hook| hook.go.contain(minor)).collect();
-        let mut functions: Vec<&str> = rows.iter().map(|hook| hook.function).collect();
-        functions.dedup();
+        let mut functions = Vec::new();
+        for hook in &rows {
+            if !functions.contains(&hook.function) {
+                functions.push(hook.function);
+            }
+        }
         let mut proven = Proven::default();
         for (&function, ranges) in functions.iter().zip(self.table.find(&functions)) {
             let rows = rows.iter().copied().filter(|hook| hook.function == function);
@@ -196,26 +200,23 @@ impl Code<'_> {
     }
 }
 
-/// Numbers the types and gives each its rule.
+/// Numbers the types and gives each its rule: rows of [`Plan::types`], and [`Plan::type_names`].
 ///
 /// Go prints the types of two packages of one name alike: such types are named, but not looked into.
-#[expect(clippy::type_complexity, reason = "the two tables of a plan")]
 fn rule_types(
     implementers: BTreeMap<u64, String>,
     minor: u16,
-) -> Result<(Vec<(u64, TypeRule)>, Vec<String>), Error> {
+) -> (Vec<(u64, TypeRule)>, Vec<String>) {
     let mut count = BTreeMap::new();
     for name in implementers.values() {
         *count.entry(name.clone()).or_insert(0_usize) += 1;
     }
-    let mut types = Vec::new();
     let mut names = vec![String::new()];
-    for (address, name) in implementers {
-        let id = u32::try_from(names.len()).ok().filter(|id| *id < TYPES_MAX);
-        let id = id.ok_or(Error::Types("there are too many"))?;
+    let rows = (1..).zip(implementers).map(|(id, (address, name))| {
         let known = if count[&name] == 1 { name.as_str() } else { "" };
-        types.push((address, TypeRule { id, ..rules::rule_for(known, minor) }));
+        let rule = TypeRule { id, ..rules::rule_for(known, minor) };
         names.push(name);
-    }
-    Ok((types, names))
+        (address, rule)
+    });
+    (rows.collect(), names)
 }

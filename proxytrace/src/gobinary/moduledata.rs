@@ -21,10 +21,11 @@ impl ModuleData {
     /// and agrees with it.
     pub(super) fn find(image: &Image<'_>, table: u64, functions: usize) -> Result<Self, Error> {
         let mut found = image.find_word(table).filter_map(|address| {
-            let word = |offset: u64| image.word(address.checked_add(offset)?);
-            let names = table.checked_add(image.word(table + pclntab::HEADER_NAMES)?)?;
+            let word_at = |base: u64, offset| image.word(base.checked_add(offset)?);
+            let word = |offset| word_at(address, offset);
+            let names = table.checked_add(word_at(table, pclntab::HEADER_NAMES)?)?;
             let text = word(TEXT)?;
-            let declared = image.word(table + pclntab::HEADER_TEXT)?;
+            let declared = word_at(table, pclntab::HEADER_TEXT)?;
             (word(NAMES)? == names
                 && word(FUNCTION_TABLE_LENGTH)? == functions as u64 + 1
                 && text < word(END_OF_TEXT)?

@@ -14,13 +14,13 @@ struct Rule {
     go: Minors,
     /// The type as Go prints it.
     name: &'static str,
-    rule: TypeRule,
+    reads: TypeRule,
 }
 
 /// The rule for a type: named only, if it has no row.
 pub(super) fn rule_for(name: &str, minor: u16) -> TypeRule {
     let row = RULES.iter().find(|row| row.name == name && row.go.contain(minor));
-    row.map_or(NAMED, |row| row.rule)
+    row.map_or(NAMED, |row| row.reads)
 }
 
 const NAMED: TypeRule = TypeRule {
@@ -45,7 +45,6 @@ const RULES: &[Rule] = &[
     row("syscall.Errno", TypeRule { number: 0, number_size: 8, ..NAMED }),
     rule(Minors::to(22), "*net.DNSError", TypeRule { string: 0, second_string: 16, ..NAMED }),
     rule(Minors::from(23), "*net.DNSError", TypeRule { string: 16, second_string: 32, next: 0, ..NAMED }),
-    row("*net.DNSConfigError", TypeRule { next: 0, ..NAMED }),
     row("*net.notFoundError", TypeRule { string: 0, ..NAMED }),
     row("*net.temporaryError", TypeRule { string: 0, ..NAMED }),
     row("*net.AddrError", TypeRule { string: 0, second_string: 16, ..NAMED }),
@@ -56,7 +55,6 @@ const RULES: &[Rule] = &[
     row("*tls.permanentError", TypeRule { next: 0, ..NAMED }),
     row("tls.RecordHeaderError", TypeRule { string: 0, ..NAMED }),
     row("tls.alert", TypeRule { number: 0, number_size: 1, ..NAMED }),
-    row("tls.AlertError", TypeRule { number: 0, number_size: 1, ..NAMED }),
     row("x509.HostnameError", TypeRule { string: 8, ..NAMED }),
     row("x509.CertificateInvalidError", TypeRule { number: 8, number_size: 8, string: 16, ..NAMED }),
     row("x509.SystemRootsError", TypeRule { next: 0, ..NAMED }),
@@ -109,19 +107,19 @@ const RULES: &[Rule] = &[
     row("*net.TCPConn", TypeRule { role: Role::TcpConn as u8, ..NAMED }),
 ];
 
-/// StreamID, Code, Cause.
+/// `StreamID`, `Code`, `Cause`.
 const STREAM_ERROR: TypeRule = TypeRule { number: 4, number_size: 4, next: 8, ..NAMED };
-/// LastStreamID, ErrCode, DebugData.
+/// `LastStreamID`, `ErrCode`, `DebugData`.
 const GO_AWAY_ERROR: TypeRule = TypeRule { number: 4, number_size: 4, string: 8, ..NAMED };
-/// Code, Reason.
+/// `Code`, `Reason`.
 const CONNECTION_ERROR: TypeRule = TypeRule { number: 0, number_size: 4, string: 8, ..NAMED };
 
-const fn row(name: &'static str, rule: TypeRule) -> Rule {
-    self::rule(Minors::ALL, name, rule)
+const fn row(name: &'static str, reads: TypeRule) -> Rule {
+    rule(Minors::ALL, name, reads)
 }
 
-const fn rule(go: Minors, name: &'static str, rule: TypeRule) -> Rule {
-    Rule { go, name, rule }
+const fn rule(go: Minors, name: &'static str, reads: TypeRule) -> Rule {
+    Rule { go, name, reads }
 }
 
 #[cfg(test)]
@@ -143,7 +141,7 @@ mod tests {
     #[test]
     fn a_number_has_a_size() {
         for row in RULES {
-            assert_eq!(row.rule.number == NONE, row.rule.number_size == 0, "{}", row.name);
+            assert_eq!(row.reads.number == NONE, row.reads.number_size == 0, "{}", row.name);
         }
     }
 

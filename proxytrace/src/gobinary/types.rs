@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use proxytrace_common::plan::TYPES_MAX;
+
 use super::{
     Error, buildinfo::take_varint, image::Image, layout::Itabs, layout::Version,
     moduledata::ModuleData,
@@ -49,6 +51,9 @@ pub(super) fn implementers(
         let concrete = word(image, itab, ITAB_TYPE)?;
         if wanted && let Some(name) = type_name(image, types, concrete) {
             found.entry(concrete).or_insert_with(|| name.to_owned());
+        }
+        if found.len() >= TYPES_MAX as usize {
+            return Err(Error::Types("there are too many"));
         }
     }
     if found.is_empty() {
