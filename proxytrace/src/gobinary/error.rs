@@ -61,7 +61,7 @@ pub enum Error {
         missing: String,
     },
     /// The function table is absent or contradicts itself.
-    #[error("cannot read Go's function table (.gopclntab): {0}; reinstall the executable")]
+    #[error("cannot read Go's function table (.gopclntab): {0}; use an unmodified Go toolchain")]
     FunctionTable(&'static str),
     /// The runtime's description of the module is absent or contradicts itself.
     #[error("cannot find Go's runtime.moduledata: {0}; use an unmodified Go toolchain")]

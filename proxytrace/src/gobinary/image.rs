@@ -42,9 +42,9 @@ impl<'a> Image<'a> {
         Ok(Self { elf, segments, relocations })
     }
 
-    /// Address and bytes of the first of these sections that is there.
-    pub(super) fn section(&self, names: &[&str]) -> Result<Option<(u64, &'a [u8])>, Error> {
-        let found = names.iter().find_map(|name| self.elf.section_by_name(name));
+    /// Address and bytes of a section.
+    pub(super) fn section(&self, name: &str) -> Result<Option<(u64, &'a [u8])>, Error> {
+        let found = self.elf.section_by_name(name);
         found.map(|section| Ok((section.address(), section.data()?))).transpose()
     }
 

@@ -34,8 +34,6 @@ use crate::event::MissingHook;
 
 /// The program that has hooks.
 const GO_COMMAND: &str = "cmd/go";
-/// Names of the function table, the second in position-independent executables.
-const FUNCTION_TABLE: [&str; 2] = [".gopclntab", ".data.rel.ro.gopclntab"];
 /// Names of the functions that grow the stack begin so.
 const MORESTACK: &str = "runtime.morestack";
 /// The longest function that is disassembled; those with hooks have about 5,000 bytes.
@@ -100,8 +98,7 @@ pub fn plan(file: &[u8]) -> Result<Plan, Error> {
     let choice = layout::choose(&build.go_version)?;
     let version = &choice.version;
 
-    let (table_address, table) =
-        image.section(&FUNCTION_TABLE)?.ok_or(Error::FunctionTable("there is none"))?;
+    let (table_address, table) = pclntab::locate(&image)?;
     let table = FunctionTable::parse(table)?;
     let module = ModuleData::find(&image, table_address, table.len())?;
     let code = Code { image: &image, table: &table, text: module.text };

@@ -4,13 +4,17 @@
 //! `runtime/symtab.go` and `runtime/runtime2.go`; the same from Go 1.18 on, but that the text
 //! address in the header is zero since Go 1.26.
 
-use super::Error;
+use super::{Error, image::Image};
 
-/// Magic of Go 1.18 and 1.19, and of Go 1.20 and later.
-const MAGICS: [u32; 2] = [0xffff_fff0, 0xffff_fff1];
-const POINTER_SIZE: u8 = 8;
+/// The section's names, the second in position-independent executables.
+const SECTIONS: [&str; 2] = [".gopclntab", ".data.rel.ro.gopclntab"];
+/// Where other linkers than Go's put the second, somewhere among other data.
+const MERGED_SECTION: &str = ".data.rel.ro";
+const ALIGNMENT: usize = 8;
+/// What `runtime.pcHeader` begins with on x86-64: the magic of Go 1.18 and 1.19 or that of Go 1.20
+/// and later, two zeros, the smallest size of an instruction and that of a pointer.
+const HEADERS: [[u8; 8]; 2] = [*b"\xf0\xff\xff\xff\0\0\x01\x08", *b"\xf1\xff\xff\xff\0\0\x01\x08"];
 /// Offsets in `runtime.pcHeader`.
-const HEADER_POINTER_SIZE: usize = 7;
 const HEADER_FUNCTIONS: u64 = 8;
 pub(super) const HEADER_TEXT: u64 = 24;
 pub(super) const HEADER_NAMES: u64 = 32;
@@ -36,16 +40,32 @@ pub(super) struct Range {
     pub(super) end: u32,
 }
 
+/// The table's address, and the bytes from there to the end of its section.
+pub(super) fn locate<'a>(image: &Image<'a>) -> Result<(u64, &'a [u8]), Error> {
+    for name in SECTIONS {
+        if let Some(section) = image.section(name)? {
+            return Ok(section);
+        }
+    }
+    let none = Error::FunctionTable("there is none");
+    let (address, data) = image.section(MERGED_SECTION)?.ok_or(none)?;
+    let mut starts = (0..data.len()).step_by(ALIGNMENT);
+    let start = starts.find(|&start| has_header(&data[start..]));
+    let start = start.ok_or(Error::FunctionTable("there is none in .data.rel.ro either"))?;
+    let address = address.checked_add(start as u64);
+    Ok((address.ok_or(Error::FunctionTable("its address is too high"))?, &data[start..]))
+}
+
+fn has_header(bytes: &[u8]) -> bool {
+    HEADERS.iter().any(|header| bytes.starts_with(header))
+}
+
 impl<'a> FunctionTable<'a> {
     /// Parses the header.
     pub(super) fn parse(section: &'a [u8]) -> Result<Self, Error> {
         let cut = || Error::FunctionTable("it is cut off");
-        let magic = read_u32(section, 0).ok_or_else(cut)?;
-        if !MAGICS.contains(&magic) {
-            return Err(Error::FunctionTable("its magic is that of no Go release since 1.18"));
-        }
-        if section.get(HEADER_POINTER_SIZE) != Some(&POINTER_SIZE) {
-            return Err(Error::FunctionTable("its pointers are not of 8 bytes"));
+        if !has_header(section) {
+            return Err(Error::FunctionTable("its header is that of no Go release since 1.18"));
         }
         let functions = read_offset(section, HEADER_FUNCTIONS).ok_or_else(cut)?;
         let names = read_offset(section, HEADER_NAMES).ok_or_else(cut)?;
@@ -130,8 +150,7 @@ mod tests {
     fn table(names: &[&str]) -> Vec<u8> {
         let strings: Vec<u8> =
             names.iter().flat_map(|name| [name.as_bytes(), b"\0"].concat()).collect();
-        let mut section = 0xffff_fff1_u32.to_le_bytes().to_vec();
-        section.extend([0, 0, 1, POINTER_SIZE]);
+        let mut section = HEADERS[1].to_vec();
         let names_at = 72;
         let words = [names.len(), 0, 0, names_at, 0, 0, 0, names_at + strings.len()];
         section.extend(words.iter().flat_map(|word| (*word as u64).to_le_bytes()));

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, env, fs, path::PathBuf};
 
-use object::{Object, ObjectSymbol, read::elf::SectionHeader};
+use object::{Object, ObjectSection, ObjectSymbol};
 use proxytrace_common::{
     plan::{NONE, Role, TypeRule},
     record::Kind,
@@ -54,6 +54,23 @@ fn rule_of(plan: &Plan, name: &str) -> Option<TypeRule> {
     rules.find(|rule| usize::try_from(rule.id) == Ok(id))
 }
 
+/// Start and end of a section in the file.
+fn section_range(file: &[u8], name: &str) -> (usize, usize) {
+    let elf = object::File::parse(file).expect("ELF");
+    let section = elf.section_by_name(name).unwrap_or_else(|| panic!("no section {name}"));
+    let (offset, size) = section.file_range().expect("in the file");
+    let at = |offset: u64| usize::try_from(offset).expect("64 bits");
+    (at(offset), at(offset + size))
+}
+
+/// Where the file has the header of a section.
+fn section_header(file: &[u8], name: &str) -> usize {
+    let elf = object::File::parse(file).expect("ELF");
+    let index = elf.section_by_name(name).unwrap_or_else(|| panic!("no section {name}")).index();
+    let table = u64::from_le_bytes(file[40..48].try_into().expect("8 bytes"));
+    usize::try_from(table).expect("64 bits") + index.0 * 64
+}
+
 #[test]
 fn every_hook_is_proven() {
     for (version, file) in go_commands() {
@@ -100,12 +117,11 @@ fn sites_are_inside_the_symbols_of_their_functions() {
             })
             .collect();
         let text = elf.section_by_name(".text").expect("code");
-        let (text_offset, _) = object::ObjectSection::file_range(&text).expect("in the file");
+        let (text_offset, _) = text.file_range().expect("in the file");
         for site in plan(&file).expect(version).sites {
             let address = site.recipe.address;
             assert!(symbols[&*site.hook].contains(&address), "{version}: {site:?}");
-            let text_address = object::ObjectSection::address(&text);
-            assert_eq!(site.offset - text_offset, address - text_address, "{version}: {site:?}");
+            assert_eq!(site.offset - text_offset, address - text.address(), "{version}: {site:?}");
         }
     }
 }
@@ -171,28 +187,13 @@ fn key_types_have_their_rules() {
 /// `strip` takes the symbol table away; here its section is made to be none, and its bytes zero.
 #[test]
 fn a_stripped_executable_has_the_same_plan() {
-    type Header = object::elf::FileHeader64<object::LittleEndian>;
     for (version, mut file) in go_commands() {
         let whole = plan(&file).expect(version);
-        let header = <Header as object::read::elf::FileHeader>::parse(&*file).expect("ELF");
-        let endian = object::LittleEndian;
-        let sections = object::read::elf::FileHeader::section_headers(header, endian, &*file);
-        let table = header.e_shoff.get(endian);
-        let symbols: Vec<_> = (sections.expect("sections").iter().enumerate())
-            .filter(|(_, section)| section.sh_type(endian) == object::elf::SHT_SYMTAB)
-            .map(|(index, section)| {
-                (index as u64, section.file_range(endian).expect("in the file"))
-            })
-            .collect();
-        assert_eq!(symbols.len(), 1, "{version}");
-        for (index, (offset, size)) in symbols {
-            let at = |offset: u64| usize::try_from(offset).expect("64 bits");
-            file[at(offset)..at(offset + size)].fill(0);
-            let section_type = at(table + index * 64 + 4);
-            file[section_type..section_type + 4].fill(0);
-        }
-        let elf = object::File::parse(&*file).expect(version);
-        assert_eq!(elf.symbols().count(), 0);
+        let header = section_header(&file, ".symtab");
+        let (start, end) = section_range(&file, ".symtab");
+        file[start..end].fill(0);
+        file[header + 4..header + 8].fill(0); // sh_type
+        assert_eq!(object::File::parse(&*file).expect(version).symbols().count(), 0);
         let stripped = plan(&file).expect(version);
         assert_eq!(stripped.sites, whole.sites, "{version}");
         assert_eq!(stripped.types, whole.types, "{version}");
@@ -200,13 +201,33 @@ fn a_stripped_executable_has_the_same_plan() {
     }
 }
 
+/// Linkers other than Go's put the function table of a position-independent executable among other
+/// read-only data. Here its section gets that name, and 64 bytes of its predecessor in front.
+#[test]
+fn a_function_table_among_other_data_is_found() {
+    for (version, mut file) in go_commands() {
+        let whole = plan(&file).expect(version);
+        let (name, merged) = (b"\0.gopclntab\0", b"\0.data.rel.ro\0");
+        let header = section_header(&file, ".gopclntab");
+        let (names, _) = section_range(&file, ".shstrtab");
+        let found = file[names..].windows(name.len()).position(|word| word == name);
+        let start = names + found.expect("the section's name");
+        file[start..start + merged.len()].copy_from_slice(merged);
+        // sh_addr, sh_offset, sh_size
+        for (field, moved) in [(16, -64), (24, -64), (32, 64)] {
+            let field = &mut file[header + field..][..8];
+            let value = u64::from_le_bytes(field.try_into().expect("8 bytes"));
+            field
+                .copy_from_slice(&value.checked_add_signed(moved).expect("in range").to_le_bytes());
+        }
+        assert_eq!(plan(&file).expect(version).sites, whole.sites, "{version}");
+    }
+}
+
 /// Replaces the version in the build info by another one of the same length.
 fn pretend(file: &mut [u8], version: &str, other: &str) {
     let version = format!("go{version}");
-    let elf = object::File::parse(&*file).expect("ELF");
-    let section = elf.section_by_name(".go.buildinfo").expect("build info");
-    let (offset, _) = object::ObjectSection::file_range(&section).expect("in the file");
-    let start = usize::try_from(offset).expect("64 bits");
+    let (start, _) = section_range(file, ".go.buildinfo");
     let found = file[start..].windows(version.len()).position(|word| word == version.as_bytes());
     file[start + found.expect("a version")..][..other.len()].copy_from_slice(other.as_bytes());
 }
@@ -280,7 +301,6 @@ fn truncated_executables_are_refused() {
 #[test]
 fn damaged_executables_never_panic() {
     let Some(mut file) = go_command("1.27.3") else { return };
-    let elf = object::File::parse(&*file).expect("ELF");
     let mut regions = Vec::new();
     for (name, length) in [
         (".gopclntab", 256),
@@ -290,10 +310,8 @@ fn damaged_executables_never_panic() {
         (".go.type", usize::MAX),
         (".text", usize::MAX),
     ] {
-        let section = elf.section_by_name(name).expect(name);
-        let (offset, size) = object::ObjectSection::file_range(&section).expect("in the file");
-        let start = usize::try_from(offset).expect("64 bits");
-        regions.push(start..start + usize::try_from(size).expect("64 bits").min(length));
+        let (start, end) = section_range(&file, name);
+        regions.push(start..end.min(start.saturating_add(length)));
     }
     regions.push(0..64 + 56 * 8);
     let mut random = Random(2);
