@@ -119,14 +119,11 @@ impl Function {
     /// Whether the code there spills registers and then calls `runtime.morestack`.
     fn grows_stack(&self, address: u64, is_morestack: impl Fn(u64) -> bool) -> bool {
         let Some(position) = self.position(address) else { return false };
-        let slow_path = self.instructions[position..].iter().take(SPILLS_MAX);
-        slow_path
-            .skip_while(|instruction| instruction.flow_control() == FlowControl::Next)
-            .map(|call| {
-                call.flow_control() == FlowControl::Call && is_morestack(call.near_branch_target())
-            })
-            .next()
-            .unwrap_or(false)
+        let mut slow_path = self.instructions[position..].iter().take(SPILLS_MAX);
+        let call = slow_path.find(|instruction| instruction.flow_control() != FlowControl::Next);
+        call.is_some_and(|call| {
+            call.flow_control() == FlowControl::Call && is_morestack(call.near_branch_target())
+        })
     }
 }
 
