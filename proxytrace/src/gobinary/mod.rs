@@ -1,16 +1,50 @@
 //! What a Go executable tells: version, functions, layouts, and from them a [`Plan`].
+//!
+//! Nothing is taken on trust: an address becomes a [`Site`] only when disassembly of the whole
+//! function proves it, and an executable whose tables contradict one another has no plan.
 #![forbid(unsafe_code)]
+
+mod buildinfo;
+mod error;
+mod hooks;
+mod image;
+mod layout;
+mod moduledata;
+mod pclntab;
+mod rules;
+#[cfg(test)]
+mod tests;
+mod types;
+mod x86_64;
+
+use std::collections::BTreeMap;
 
 use proxytrace_common::plan::{Layout, Recipe, TypeRule};
 
+pub use self::error::Error;
+use self::{
+    error::Unproven,
+    hooks::{HOOKS, Hook, Point},
+    image::Image,
+    moduledata::ModuleData,
+    pclntab::{FunctionTable, Range},
+    x86_64::Function,
+};
 use crate::event::MissingHook;
+
+/// The program that has hooks.
+const GO_COMMAND: &str = "cmd/go";
+/// Names of the functions that grow the stack begin so.
+const MORESTACK: &str = "runtime.morestack";
+/// The longest function that is disassembled; those with hooks have about 5,000 bytes.
+const FUNCTION_MAX: u32 = 64 << 10;
 
 /// Who built an executable, read from its build info.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct BuildInfo {
     /// `go1.27.3`.
     pub go_version: String,
-    /// Import path of the main package: `cmd/go` for the go command.
+    /// Import path of the main package: `cmd/go` for the go command. Empty if unknown.
     pub main_package: String,
 }
 
@@ -23,7 +57,8 @@ pub struct Plan {
     pub layout: Layout,
     /// The probed addresses, each proven.
     pub sites: Vec<Site>,
-    /// Link-time addresses of the type descriptors that have a rule.
+    /// Link-time addresses of the descriptors of all types that can be an error or a connection,
+    /// ascending, with what to read of them.
     pub types: Vec<(u64, TypeRule)>,
     /// Names of types; a [`TypeRule::id`] is an index, and the first is empty.
     pub type_names: Vec<String>,
@@ -36,7 +71,7 @@ pub struct Plan {
 }
 
 /// One address to probe.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Site {
     /// The function.
     pub hook: String,
@@ -46,19 +81,139 @@ pub struct Site {
     pub recipe: Recipe,
 }
 
-/// Why there is no plan.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum Error {}
-
-/// Reads who built an executable, cheaply. None if it is no Go executable.
+/// Reads who built an executable. None if it is no Go executable.
+///
+/// Touches only the ELF headers and one small section: cheap on a mapped file of any size.
 pub fn identify(file: &[u8]) -> Result<Option<BuildInfo>, Error> {
-    let _ = file;
-    Ok(None)
+    buildinfo::read(file)
 }
 
-/// Reads what is needed to put probes into a `go` command.
+/// Finds and proves all that the probes need to know about a go command.
 pub fn plan(file: &[u8]) -> Result<Plan, Error> {
-    let _ = file;
-    unimplemented!()
+    let build = identify(file)?.ok_or(Error::NotGo)?;
+    if build.main_package != GO_COMMAND {
+        return Err(Error::NotGoCommand { main_package: build.main_package });
+    }
+    let image = Image::parse(file)?;
+    let choice = layout::choose(&build.go_version)?;
+    let version = &choice.version;
+
+    let (table_address, table) = pclntab::locate(&image)?;
+    let table = FunctionTable::parse(table)?;
+    let module = ModuleData::find(&image, table_address, table.len())?;
+    let code = Code { image: &image, table: &table, text: module.text };
+    let Proven { sites, hooks, missing } = code.prove(version.minor);
+
+    let nearest = choice.is_nearest.then(|| format!("go1.{}", version.minor));
+    if let (Some(nearest), Some(MissingHook { hook, reason })) = (&nearest, missing.first()) {
+        return Err(Error::NearestVersion {
+            go_version: build.go_version,
+            nearest: nearest.clone(),
+            missing: format!("{hook}: {reason}"),
+        });
+    }
+    let implementers = types::implementers(&image, &module, version)?;
+    let (types, type_names) = rule_types(implementers, version.minor);
+    let layout = version.layout;
+    Ok(Plan { build, layout, sites, types, type_names, hooks, missing, nearest })
+}
+
+/// The functions of an executable.
+struct Code<'a> {
+    image: &'a Image<'a>,
+    table: &'a FunctionTable<'a>,
+    text: u64,
+}
+
+/// The hooks of one version, found or not.
+#[derive(Default)]
+struct Proven {
+    sites: Vec<Site>,
+    hooks: Vec<String>,
+    missing: Vec<MissingHook>,
+}
+
+impl Code<'_> {
+    /// A function has all of its probes or none.
+    fn prove(&self, minor: u16) -> Proven {
+        let rows: Vec<&Hook> = HOOKS.iter().filter(|hook| hook.go.contain(minor)).collect();
+        let mut functions = Vec::new();
+        for hook in &rows {
+            if !functions.contains(&hook.function) {
+                functions.push(hook.function);
+            }
+        }
+        let mut proven = Proven::default();
+        for (&function, ranges) in functions.iter().zip(self.table.find(&functions)) {
+            let rows = rows.iter().copied().filter(|hook| hook.function == function);
+            match self.sites(rows, &ranges) {
+                Ok(sites) => {
+                    proven.sites.extend(sites);
+                    proven.hooks.push(function.to_owned());
+                }
+                Err(unproven) => proven
+                    .missing
+                    .push(MissingHook { hook: function.to_owned(), reason: unproven.to_string() }),
+            }
+        }
+        proven
+    }
+
+    fn sites<'h>(
+        &self,
+        rows: impl Iterator<Item = &'h Hook>,
+        ranges: &[Range],
+    ) -> Result<Vec<Site>, Unproven> {
+        let range = match ranges {
+            [] => return Err(Unproven::Absent),
+            [range] => *range,
+            _ => return Err(Unproven::Ambiguous { count: ranges.len() }),
+        };
+        let length = range.end.checked_sub(range.start).ok_or(Unproven::Extent)?;
+        if length == 0 || length > FUNCTION_MAX {
+            return Err(Unproven::Extent);
+        }
+        let start = self.text.checked_add(range.start.into()).ok_or(Unproven::Extent)?;
+        let bytes = self.image.bytes(start, length.into()).ok_or(Unproven::Extent)?;
+        let function = Function::decode(bytes, start)?;
+        let mut sites = Vec::new();
+        for hook in rows {
+            let addresses = match hook.point {
+                Point::Entry => vec![function.entry(|address| self.is_morestack(address))?],
+                Point::Return => function.returns()?,
+            };
+            for address in addresses {
+                let offset = self.image.code_offset(address).ok_or(Unproven::Extent)?;
+                let recipe = Recipe { address, ..hook.recipe };
+                sites.push(Site { hook: hook.function.to_owned(), offset, recipe });
+            }
+        }
+        Ok(sites)
+    }
+
+    fn is_morestack(&self, address: u64) -> bool {
+        let offset = address.checked_sub(self.text).and_then(|offset| u32::try_from(offset).ok());
+        offset.is_some_and(|offset| self.table.starts_with(offset, MORESTACK))
+    }
+}
+
+/// Numbers the types and gives each its rule: rows of [`Plan::types`], and [`Plan::type_names`].
+///
+/// Go prints the types of two packages of one name alike: such types are named, but not looked into.
+fn rule_types(
+    implementers: BTreeMap<u64, String>,
+    minor: u16,
+) -> (Vec<(u64, TypeRule)>, Vec<String>) {
+    let mut count = BTreeMap::new();
+    for name in implementers.values() {
+        *count.entry(name.clone()).or_insert(0_usize) += 1;
+    }
+    let mut names = vec![String::new()];
+    let rows = (1..).zip(implementers).map(|(id, (address, name))| {
+        let known = if count[&name] == 1 { name.as_str() } else { "" };
+        let rule = TypeRule { id, ..rules::rule_for(known, minor) };
+        names.push(name);
+        (address, rule)
+    });
+    (rows.collect(), names)
 }

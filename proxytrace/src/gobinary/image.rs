@@ -1,0 +1,204 @@
+//! An executable as it will be in memory: bytes by link-time address.
+
+use object::{Architecture, Object, ObjectKind, ObjectSection, ObjectSegment, Permissions, elf};
+
+use super::Error;
+
+/// One `PT_LOAD`.
+struct Segment<'a> {
+    address: u64,
+    file_offset: u64,
+    data: &'a [u8],
+    permissions: Permissions,
+}
+
+/// The loaded parts of an ELF file.
+pub(super) struct Image<'a> {
+    elf: object::File<'a>,
+    segments: Vec<Segment<'a>>,
+    /// Address and addend of each `R_*_RELATIVE`, by address; empty unless position-independent.
+    relocations: Vec<(u64, u64)>,
+}
+
+impl<'a> Image<'a> {
+    /// Parses the headers, and of position-independent executables the relocations.
+    pub(super) fn parse(file: &'a [u8]) -> Result<Self, Error> {
+        let elf = object::File::parse(file)?;
+        if elf.architecture() != Architecture::X86_64 || !elf.is_64() || !elf.is_little_endian() {
+            return Err(Error::Architecture { architecture: format!("{:?}", elf.architecture()) });
+        }
+        let mut segments = Vec::new();
+        for segment in elf.segments() {
+            let (file_offset, _) = segment.file_range();
+            let (address, data) = (segment.address(), segment.data()?);
+            // Addresses inside of a segment need no further care that they do not wrap around.
+            if address.checked_add(data.len() as u64).is_none() {
+                return Err(Error::Segment { address });
+            }
+            let permissions = segment.permissions();
+            segments.push(Segment { address, file_offset, data, permissions });
+        }
+        let relocations = relative_relocations(&elf);
+        Ok(Self { elf, segments, relocations })
+    }
+
+    /// Address and bytes of a section.
+    pub(super) fn section(&self, name: &str) -> Result<Option<(u64, &'a [u8])>, Error> {
+        let found = self.elf.section_by_name(name);
+        found.map(|section| Ok((section.address(), section.data()?))).transpose()
+    }
+
+    /// The bytes at an address to the end of what the file holds of its segment.
+    pub(super) fn tail(&self, address: u64) -> Option<&'a [u8]> {
+        let (segment, start) = self.locate(address)?;
+        segment.data.get(start..)
+    }
+
+    /// `length` bytes at an address, if the file holds them.
+    pub(super) fn bytes(&self, address: u64, length: u64) -> Option<&'a [u8]> {
+        self.tail(address)?.get(..usize::try_from(length).ok()?)
+    }
+
+    /// The pointer-sized number at an address, relocated.
+    pub(super) fn word(&self, address: u64) -> Option<u64> {
+        if let Ok(found) = self.relocations.binary_search_by_key(&address, |entry| entry.0) {
+            return Some(self.relocations[found].1);
+        }
+        Some(u64::from_le_bytes(self.tail(address)?.first_chunk().copied()?))
+    }
+
+    /// Where the file holds an instruction: only for addresses in an executable segment.
+    pub(super) fn code_offset(&self, address: u64) -> Option<u64> {
+        let (segment, start) = self.locate(address)?;
+        segment.permissions.executable().then_some(segment.file_offset + start as u64)
+    }
+
+    /// Addresses in writable segments, eight bytes aligned, whose word is `value`.
+    pub(super) fn find_word(&self, value: u64) -> impl Iterator<Item = u64> {
+        let relocated = self.relocations.iter().filter(move |entry| entry.1 == value);
+        let writable = self.segments.iter().filter(|segment| segment.permissions.writable());
+        let stored = writable.flat_map(move |segment| {
+            let skipped = (segment.address.wrapping_neg() % 8) as usize;
+            let words = segment.data.get(skipped..).unwrap_or_default().chunks_exact(8);
+            let found = words.enumerate().filter(move |(_, word)| *word == value.to_le_bytes());
+            found.map(move |(index, _)| segment.address + (skipped + 8 * index) as u64)
+        });
+        relocated.map(|entry| entry.0).chain(stored)
+    }
+
+    fn locate(&self, address: u64) -> Option<(&Segment<'a>, usize)> {
+        self.segments.iter().find_map(|segment| {
+            let start = usize::try_from(address.checked_sub(segment.address)?).ok()?;
+            (start < segment.data.len()).then_some((segment, start))
+        })
+    }
+}
+
+/// Pointers of a position-independent executable, which the file may hold only as relocations.
+fn relative_relocations(elf: &object::File<'_>) -> Vec<(u64, u64)> {
+    if elf.kind() != ObjectKind::Dynamic {
+        return Vec::new();
+    }
+    let relative = object::RelocationFlags::Elf { r_type: elf::R_X86_64_RELATIVE };
+    let mut relocations: Vec<_> = (elf.dynamic_relocations().into_iter().flatten())
+        .filter(|(_, relocation)| relocation.flags() == relative)
+        .map(|(address, relocation)| (address, relocation.addend().cast_unsigned()))
+        .collect();
+    relocations.sort_unstable();
+    relocations
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CODE: u64 = 0x1000;
+    const DATA: u64 = 0x2000;
+    const DATA_OFFSET: u64 = 0x400;
+
+    /// A position-independent executable: one segment of code at [`CODE`], which begins with the
+    /// headers, one of three words at [`DATA`], and a relocation for the second of them.
+    fn executable(data_address: u64) -> Vec<u8> {
+        let half =
+            |values: &[u16]| -> Vec<u8> { values.iter().flat_map(|v| v.to_le_bytes()).collect() };
+        let word =
+            |values: &[u64]| -> Vec<u8> { values.iter().flat_map(|v| v.to_le_bytes()).collect() };
+        let pair = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
+        let program = |flags, offset, address, size| {
+            word(&[pair(1, flags), offset, address, address, size, size, 8])
+        };
+        let section = |kind, link, offset, size, entry| {
+            word(&[pair(0, kind), 2, 0, offset, size, pair(link, 0), 8, entry])
+        };
+        let (sections, relocation) = (0xb0, 0x200);
+        let file = [
+            b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0".to_vec(),
+            half(&[3, 62, 1, 0]), // ET_DYN, EM_X86_64
+            word(&[CODE, 64, sections]),
+            half(&[0, 0, 64, 56, 2, 64, 4, 3]),
+            program(5, 0, CODE, DATA_OFFSET),
+            program(6, DATA_OFFSET, data_address, 24),
+            section(0, 0, 0, 0, 0),
+            section(11, 3, 0x1e0, 24, 24), // SHT_DYNSYM: one symbol of zeros
+            section(4, 1, relocation, 24, 24), // SHT_RELA
+            section(3, 0, 0x1f8, 1, 0),    // SHT_STRTAB: one NUL
+        ];
+        let mut file = file.concat();
+        file.resize(usize::try_from(relocation).expect("small"), 0);
+        file.extend(word(&[DATA + 8, 8, CODE + 0x10])); // R_X86_64_RELATIVE
+        file.resize(usize::try_from(DATA_OFFSET).expect("small"), 0x90);
+        file.extend(word(&[7, 0, CODE + 0x10]));
+        file
+    }
+
+    #[test]
+    fn pointers_are_relocated() {
+        let file = executable(DATA);
+        let image = Image::parse(&file).expect("sound");
+        assert_eq!(image.word(DATA), Some(7));
+        assert_eq!(image.word(DATA + 8), Some(CODE + 0x10));
+        assert_eq!(image.find_word(CODE + 0x10).collect::<Vec<_>>(), [DATA + 8, DATA + 16]);
+    }
+
+    #[test]
+    fn only_code_has_a_code_offset() {
+        let file = executable(DATA);
+        let image = Image::parse(&file).expect("sound");
+        assert_eq!(image.code_offset(CODE + 0x10), Some(0x10));
+        assert_eq!(image.code_offset(DATA), None);
+        assert_eq!(image.code_offset(CODE - 1), None);
+        assert_eq!(image.code_offset(CODE + DATA_OFFSET), None);
+    }
+
+    #[test]
+    fn nothing_is_read_over_the_end_of_a_segment() {
+        let file = executable(DATA);
+        let image = Image::parse(&file).expect("sound");
+        assert_eq!(image.bytes(DATA, 24).map(<[u8]>::len), Some(24));
+        assert_eq!(image.bytes(DATA, 25), None);
+        assert_eq!(image.bytes(DATA, u64::MAX), None);
+        assert_eq!(image.word(DATA + 17), None);
+    }
+
+    #[test]
+    fn words_are_found_at_any_alignment_of_the_segment() {
+        let file = executable(DATA - 4);
+        let image = Image::parse(&file).expect("sound");
+        assert_eq!(image.find_word(7 << 32).count(), 0);
+        assert_eq!(image.find_word((CODE + 0x10) << 32).collect::<Vec<_>>(), [DATA + 8]);
+    }
+
+    #[test]
+    fn a_segment_around_the_address_space_is_refused() {
+        let file = executable(u64::MAX - 8);
+        assert!(matches!(Image::parse(&file), Err(Error::Segment { .. })));
+    }
+
+    #[test]
+    fn other_machines_are_refused_by_name() {
+        let mut file = executable(DATA);
+        file[18] = 183; // EM_AARCH64
+        let error = Image::parse(&file).err().expect("refused").to_string();
+        assert!(error.contains("Aarch64"), "{error}");
+    }
+}

