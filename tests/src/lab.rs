@@ -1,5 +1,7 @@
 //! A scenario on the air, and commands that run in it.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
@@ -154,31 +156,31 @@ impl Drop for Lab {
     }
 }
 
+/// A loopback address of its own for each name.
+fn addresses(scenario: &Scenario) -> BTreeMap<&'static str, IpAddr> {
+    let names: BTreeSet<_> = scenario.hosts.iter().map(|host| host.name).collect();
+    names.into_iter().zip(2..).map(|(name, n)| (name, Ipv4Addr::new(127, 0, 0, n).into())).collect()
+}
+
 /// Moves this thread into namespaces where the names of the scenario exist, and serves them.
 async fn go_on_air(scenario: &Scenario, dir: &Path, log: Log) -> Result<()> {
-    let mut names: Vec<String> = scenario.hosts.iter().map(|host| host.name.to_owned()).collect();
-    names.sort();
-    names.dedup();
-    let address = |name: &str| {
-        let index = names.iter().position(|other| other == name).expect("a name of this scenario");
-        IpAddr::V4(Ipv4Addr::from_bits(
-            Ipv4Addr::new(127, 0, 0, 2).to_bits() + u32::try_from(index).expect("few hosts"),
-        ))
-    };
-
-    let hosts: String = names.iter().map(|name| format!("{} {name}\n", address(name))).collect();
+    let addresses = addresses(scenario);
+    let mut hosts = String::from("127.0.0.1 localhost\n");
+    for (name, address) in &addresses {
+        writeln!(hosts, "{address} {name}")?;
+    }
     let (hosts_file, resolv_file) = (dir.join("hosts"), dir.join("resolv.conf"));
-    fs::write(&hosts_file, format!("127.0.0.1 localhost\n{hosts}"))?;
+    fs::write(&hosts_file, hosts)?;
     // Nobody listens there: any other name fails at once, and not after a timeout.
     fs::write(&resolv_file, "nameserver 127.0.0.53\n")?;
     namespace::enter(&[(&hosts_file, "/etc/hosts"), (&resolv_file, "/etc/resolv.conf")])?;
 
-    let authority = Authority::new(names.clone())?;
+    let authority = Authority::new(addresses.keys().copied().map(str::to_owned).collect())?;
     fs::write(dir.join("ca.pem"), &authority.pem)?;
     let files = Arc::new(scenario.modules.files()?);
     for host in scenario.hosts {
         let (files, log) = (Arc::clone(&files), log.clone());
-        Server::start(host, address(host.name), &authority, files, log).await?;
+        Server::start(host, addresses[host.name], &authority, files, log).await?;
     }
     Ok(())
 }
@@ -196,13 +198,11 @@ async fn work(mut queue: mpsc::UnboundedReceiver<Job>) {
 
 async fn wait(child: io::Result<Child>, limit: Option<Duration>) -> io::Result<Output> {
     let output = child?.wait_with_output();
-    match limit {
-        Some(limit) => timeout(limit, output).await?,
-        None => {
-            // From the terminal these reach the command as well, which decides what they mean;
-            // the lab goes on, to the command's end.
-            let _kept = (signal(SignalKind::interrupt())?, signal(SignalKind::quit())?);
-            output.await
-        }
+    if let Some(limit) = limit {
+        return timeout(limit, output).await?;
     }
+    // From the terminal these reach the command as well, which decides what they mean; the lab goes
+    // on to the command's end.
+    let _kept = (signal(SignalKind::interrupt())?, signal(SignalKind::quit())?);
+    output.await
 }
