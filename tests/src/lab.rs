@@ -135,13 +135,13 @@ impl Lab {
     }
 
     fn run(&self, command: Command, limit: Option<Duration>) -> Result<Output> {
-        let what = format!("{command:?}");
+        let program = command.get_program().to_owned();
         let (result, end) = oneshot::channel();
         let job = Job { command: command.into(), limit, result };
         let jobs = self.jobs.as_ref().context("the lab is closing")?;
         jobs.send(job).ok().context("the lab's thread has died")?;
         let output = end.blocking_recv().context("the lab's thread has died")?;
-        output.with_context(|| format!("cannot run {what}"))
+        output.with_context(|| format!("cannot run {}", program.display()))
     }
 }
 

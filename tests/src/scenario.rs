@@ -20,12 +20,13 @@ pub struct Scenario {
     pub succeeds: bool,
     /// What the log holds after `go mod download`, in full.
     pub answers: &'static [Answers],
-    /// The findings of proxytrace, of the codes in [`CODES`], in full: code and severity.
+    /// The findings of proxytrace, of the codes in [`CODES`]: code and severity. Warnings and errors
+    /// are in full; of notes there may be more.
     pub findings: &'static [(&'static str, Severity)],
 }
 
-/// The codes that [`Scenario::findings`] speaks about. The others come and go with the catalogue;
-/// only in a healthy scenario is none of them above a note.
+/// The codes that [`Scenario::findings`] speaks about. The others may accompany them, but not in a
+/// scenario that [is quiet](Scenario::is_quiet).
 pub const CODES: [&str; 8] =
     ["PT001", "PT003", "PT004", "PT006", "PT007", "PT012", "PT101", "PT103"];
 
@@ -100,7 +101,7 @@ pub struct Answers {
     pub status: Option<u16>,
     /// How many; none for one or more.
     pub count: Option<usize>,
-    /// Whether a Go that resends after 4xx asked twice as often.
+    /// Whether a Go that [resends](crate::toolchain::Toolchain::resends) asked twice as often.
     pub resent: bool,
 }
 
@@ -117,7 +118,12 @@ impl Scenario {
 
     /// Whether nothing is out of the ordinary: every request is answered with the file it wants.
     pub fn is_healthy(&self) -> bool {
-        self.answers.iter().all(|answers| answers.status == Some(200))
+        self.succeeds && self.answers.iter().all(|answers| answers.status == Some(200))
+    }
+
+    /// Whether there is nothing to warn of: a warning, of whatever code, is a false alarm.
+    pub fn is_quiet(&self) -> bool {
+        self.succeeds && self.findings.iter().all(|(_, severity)| *severity == Severity::Note)
     }
 }
 

@@ -29,6 +29,43 @@ fn go_meets_what_each_scenario_promises() {
     });
 }
 
+#[test]
+fn a_command_sees_the_lab_and_nothing_else() {
+    let toolchain = match Toolchain::newest() {
+        Ok(toolchain) if cases::can_start() => toolchain,
+        Ok(_) => return,
+        Err(error) => return cases::skip(&format!("{error:#}")),
+    };
+    let scenario = Scenario::find("case-encoded").expect("it is in the table");
+    let lab = Lab::start(scenario, &toolchain).unwrap();
+    let run = |program: &str, arguments: &[&str]| {
+        let mut command = lab.command(program);
+        command.args(arguments);
+        let output = lab.output(command).unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+
+    let routes = run("cat", &["/proc/self/net/route"]);
+    assert_eq!(routes.lines().count(), 1, "more than the heading: {routes}");
+    assert_eq!(run("cat", &["/etc/hosts"]), "127.0.0.1 localhost\n127.0.0.2 proxy.lab\n");
+    let variables = run("env", &[]);
+    let foreign: Vec<_> = variables
+        .lines()
+        .filter_map(|line| line.split_once('='))
+        .filter(|(name, value)| !name.starts_with("GO") && !value.contains("proxytrace-lab-"))
+        .filter(|(name, _)| !["PATH", "TERM"].contains(name))
+        .collect();
+    assert!(foreign.is_empty(), "from outside: {foreign:?}");
+
+    // Its servers answer it, and capitals are on the wire as go writes them.
+    run("go", &["mod", "download"]);
+    let log = lab.log();
+    assert_eq!(log.len(), 6);
+    assert!(log.iter().all(|entry| entry.url.contains("/mod.lab/%21upper0")), "{log:?}");
+    let elsewhere = Lab::start(scenario, &toolchain).unwrap();
+    assert!(elsewhere.log().is_empty());
+}
+
 fn answers_are_as_promised(
     scenario: &Scenario,
     toolchain: &Toolchain,

@@ -1,6 +1,6 @@
 //! The comparison itself: a true trace passes, and one lie anywhere does not.
 
-use proxytrace::model::{Artifact, Cause, Finding, Outcome, Severity, Trace};
+use proxytrace::model::{Artifact, Cause, Finding, Outcome, Separator, Severity, Trace};
 use proxytrace_tests::log::Entry;
 use proxytrace_tests::scenario::Scenario;
 use serde_json::{Value, json};
@@ -63,10 +63,11 @@ fn trace() -> Trace {
         })
     };
     let requests: Vec<Value> = log().into_iter().zip(causes).map(request).collect();
-    let attempt = |proxy, requests: &[Value]| {
+    let attempt = |index, proxy, separator: Option<&str>, requests: &[Value]| {
         json!({
-            "proxy": proxy, "index": 0, "separator": ",", "outcome": "ok", "next": null,
-            "reason": "", "requests": requests,
+            "proxy": proxy, "index": index, "separator": separator, "reason": "",
+            "outcome": if separator.is_some() { "not-found" } else { "ok" },
+            "next": separator.map(|_| "next-entry"), "requests": requests,
         })
     };
     let connection = |port| {
@@ -84,8 +85,8 @@ fn trace() -> Trace {
             "id": 0, "process": 0, "module": "mod.lab/M01", "version": "v1.0.0",
             "artifact": "zip", "outcome": "ok", "started_ns": 0, "duration_ns": null,
             "attempts": [
-                attempt("https://proxy.lab", &requests[..4]),
-                attempt("https://mirror.lab", &requests[4..]),
+                attempt(0, "https://proxy.lab", Some(","), &requests[..4]),
+                attempt(1, "https://mirror.lab", None, &requests[4..]),
             ],
         }],
         "connections": (1001..=1004).map(connection).collect::<Vec<_>>(),
@@ -106,7 +107,9 @@ type Lie = fn(&mut Trace);
 
 fn check(trace: &Trace) -> anyhow::Result<()> {
     check::equals(trace, &log())?;
-    check::findings(trace, Scenario::find("redirect-404-next").expect("it is in the table"))
+    let scenario = Scenario::find("redirect-404-next").expect("it is in the table");
+    check::walks(trace, scenario.goproxy)?;
+    check::findings(trace, scenario)
 }
 
 #[test]
@@ -116,7 +119,7 @@ fn the_true_trace_passes() {
 
 #[test]
 fn one_lie_does_not() {
-    let lies: [(&str, Lie); 22] = [
+    let lies: [(&str, Lie); 27] = [
         ("no chain", |t| t.chains.clear()),
         ("chain twice", |t| {
             let mut twin = t.chains[0].clone();
@@ -128,6 +131,11 @@ fn one_lie_does_not() {
         ("artifact", |t| t.chains[0].artifact = Artifact::Mod),
         ("chain's outcome", |t| t.chains[0].outcome = Outcome::NotFound),
         ("attempt's proxy", |t| t.chains[0].attempts[0].proxy = "https://one.lab".to_owned()),
+        ("index", |t| t.chains[0].attempts[1].index = None),
+        ("separator", |t| t.chains[0].attempts[0].separator = Some(Separator::Pipe)),
+        ("next", |t| t.chains[0].attempts[0].next = None),
+        ("attempt's outcome", |t| t.chains[0].attempts[0].outcome = Outcome::Ok),
+        ("order", |t| t.chains[0].attempts.reverse()),
         ("request missing", |t| drop(t.chains[0].attempts[1].requests.pop())),
         ("unanswered missing", |t| {
             t.chains[0].attempts[1].requests.remove(0);
