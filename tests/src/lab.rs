@@ -50,6 +50,7 @@ impl Lab {
     pub fn start(scenario: &Scenario, toolchain: &Toolchain) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("proxytrace-lab-").tempdir()?;
         fs::create_dir(dir.path().join("module"))?;
+        fs::create_dir(dir.path().join("caches"))?;
         scenario.modules.write_main_module(&dir.path().join("module"))?;
         // In this mode go neither counts what it does nor starts its telemetry child.
         let telemetry = dir.path().join("home/.config/go/telemetry");
@@ -94,6 +95,9 @@ impl Lab {
     /// A command in the module's directory whose environment is the lab's alone: GOPROXY of the
     /// scenario, trust in the lab's authority, empty caches, no checksum database, the toolchain
     /// first in PATH. Of the caller's environment only the rest of PATH and TERM remain.
+    ///
+    /// The caches are in memory, so that no time taken here is the disk's, and only commands of the
+    /// lab see them.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let dir = |name| self.dir.path().join(name);
         let inherited = env::var_os("PATH").unwrap_or_default();
@@ -111,9 +115,9 @@ impl Lab {
             .env("GOFLAGS", "-mod=mod")
             .env("GOENV", "off")
             .env("GOTOOLCHAIN", "local")
-            .env("GOPATH", dir("gopath"))
-            .env("GOMODCACHE", dir("modcache"))
-            .env("GOCACHE", dir("cache"));
+            .env("GOPATH", dir("caches/gopath"))
+            .env("GOMODCACHE", dir("caches/mod"))
+            .env("GOCACHE", dir("caches/build"));
         command
     }
 
@@ -173,7 +177,8 @@ async fn go_on_air(scenario: &Scenario, dir: &Path, log: Log) -> Result<()> {
     fs::write(&hosts_file, hosts)?;
     // Nobody listens there: any other name fails at once, and not after a timeout.
     fs::write(&resolv_file, "nameserver 127.0.0.53\n")?;
-    namespace::enter(&[(&hosts_file, "/etc/hosts"), (&resolv_file, "/etc/resolv.conf")])?;
+    let files: [(&Path, _); 2] = [(&hosts_file, "/etc/hosts"), (&resolv_file, "/etc/resolv.conf")];
+    namespace::enter(&files, &dir.join("caches"))?;
 
     let authority = Authority::new(addresses.keys().copied().map(str::to_owned).collect())?;
     fs::write(dir.join("ca.pem"), &authority.pem)?;

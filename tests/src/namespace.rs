@@ -10,11 +10,11 @@ use anyhow::{Context, Result};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
-/// Moves the calling thread, and no other, into namespaces where only loopback exists and where
-/// each `(file, path)` of `files` shows `file` at `path`.
+/// Moves the calling thread, and no other, into namespaces where only loopback exists, where each
+/// `(file, path)` of `files` shows `file` at `path`, and where `memory` is a directory in memory.
 ///
 /// Needs `CAP_SYS_ADMIN`.
-pub(crate) fn enter(files: &[(&Path, &str)]) -> Result<()> {
+pub(crate) fn enter(files: &[(&Path, &str)], memory: &Path) -> Result<()> {
     unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS)
         .context("cannot make namespaces: the lab needs root")?;
     // Without this the mounts below would spread to the whole machine.
@@ -24,6 +24,8 @@ pub(crate) fn enter(files: &[(&Path, &str)]) -> Result<()> {
         mount(Some(*file), *path, None::<&str>, MsFlags::MS_BIND, None::<&str>)
             .with_context(|| format!("cannot put {} over {path}", file.display()))?;
     }
+    mount(Some("tmpfs"), memory, Some("tmpfs"), MsFlags::empty(), None::<&str>)
+        .with_context(|| format!("cannot mount a tmpfs on {}", memory.display()))?;
     raise_loopback().context("cannot bring up the loopback interface")
 }
 
