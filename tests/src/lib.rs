@@ -1,1 +1,16 @@
-//! The lab.
+//! The lab: module proxies that misbehave on purpose, and log what they were asked.
+//!
+//! A [`Scenario`](scenario::Scenario) says which hosts exist and how each of them answers. A
+//! [`Lab`](lab::Lab) puts them on the air in namespaces of its own, so that they have real names on
+//! the default ports and nothing leaves the machine, and runs a command there. Its log is the
+//! ground truth which a trace of that command must equal.
+
+pub mod cases;
+pub mod lab;
+pub mod log;
+pub mod modules;
+mod namespace;
+pub mod scenario;
+mod server;
+mod table;
+pub mod toolchain;

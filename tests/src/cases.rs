@@ -1,0 +1,69 @@
+//! Every scenario with every toolchain, as the tests go through them.
+
+use std::env;
+use std::io::{self, Write as _};
+use std::sync::Mutex;
+use std::thread;
+
+use anyhow::Result;
+use nix::unistd::geteuid;
+
+use crate::scenario::Scenario;
+use crate::toolchain::{Toolchain, VERSIONS};
+
+/// How many cases run at a time: most of a case is waiting.
+const PARALLEL: usize = 2;
+
+/// Runs `check` on every scenario with every toolchain, and panics with all that failed.
+///
+/// Skips aloud what this machine cannot run.
+pub fn for_each(check: impl Fn(&Scenario, &Toolchain) -> Result<()> + Sync) {
+    if !can_start() {
+        return;
+    }
+    let mut toolchains = Vec::new();
+    for release in VERSIONS {
+        match Toolchain::find(release) {
+            Ok(toolchain) => toolchains.push(toolchain),
+            Err(error) => skip(&format!("Go {release}: {error:#}")),
+        }
+    }
+    let cases = toolchains
+        .iter()
+        .flat_map(|toolchain| Scenario::all().iter().map(move |scenario| (scenario, toolchain)));
+    let cases = Mutex::new(cases);
+    let failures = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        for _ in 0..PARALLEL {
+            scope.spawn(|| {
+                loop {
+                    // The lock is not held while the case runs.
+                    let case = cases.lock().expect("no panic while locked").next();
+                    let Some((scenario, toolchain)) = case else { break };
+                    if let Err(error) = check(scenario, toolchain) {
+                        let failure = format!("{} {}: {error:#}", scenario.name, toolchain.version);
+                        failures.lock().expect("no panic while locked").push(failure);
+                    }
+                }
+            });
+        }
+    });
+    let failures = failures.into_inner().expect("no panic while locked");
+    assert!(failures.is_empty(), "{} cases failed:\n{}", failures.len(), failures.join("\n"));
+}
+
+/// Whether this process may start a lab; skips aloud if not.
+pub fn can_start() -> bool {
+    let root = geteuid().is_root();
+    if !root {
+        skip("the lab needs root: it makes network and mount namespaces");
+    }
+    root
+}
+
+/// Says that something is not tested. In CI that is a failure.
+pub fn skip(reason: &str) {
+    assert!(env::var_os("CI").is_none(), "must not be skipped in CI: {reason}");
+    // Past the capture of libtest, which would hide it in a test that passes.
+    let _ = writeln!(io::stderr(), "skipping test: {reason}");
+}

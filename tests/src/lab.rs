@@ -1,0 +1,213 @@
+//! A scenario on the air, and commands that run in it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Output, Stdio};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+use std::{env, ffi::OsStr, io};
+
+use anyhow::{Context, Result};
+use tempfile::TempDir;
+use tokio::process::{Child, Command as Spawn};
+use tokio::runtime;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+use crate::log::{Entry, Log};
+use crate::namespace;
+use crate::scenario::Scenario;
+use crate::server::{Authority, Server};
+use crate::toolchain::Toolchain;
+
+/// How long [`Lab::output`] waits. The servers answer at once, and go has no limit of its own.
+const LIMIT: Duration = Duration::from_mins(1);
+
+/// The hosts of a scenario, in namespaces of their own, until this is dropped.
+pub struct Lab {
+    dir: TempDir,
+    goroot: PathBuf,
+    goproxy: &'static str,
+    log: Log,
+    jobs: Option<mpsc::UnboundedSender<Job>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// A command to run on the thread that is in the namespaces.
+struct Job {
+    command: Spawn,
+    limit: Option<Duration>,
+    result: oneshot::Sender<io::Result<Output>>,
+}
+
+impl Lab {
+    /// Puts the hosts of `scenario` on the air and writes its main module. Needs root.
+    pub fn start(scenario: &Scenario, toolchain: &Toolchain) -> Result<Self> {
+        let dir = tempfile::Builder::new().prefix("proxytrace-lab-").tempdir()?;
+        fs::create_dir(dir.path().join("module"))?;
+        fs::create_dir(dir.path().join("caches"))?;
+        scenario.modules.write_main_module(&dir.path().join("module"))?;
+        // In this mode go neither counts what it does nor starts its telemetry child.
+        let telemetry = dir.path().join("home/.config/go/telemetry");
+        fs::create_dir_all(&telemetry)?;
+        fs::write(telemetry.join("mode"), "off")?;
+
+        let log = Log::default();
+        let (jobs, queue) = mpsc::unbounded_channel();
+        let (started, start) = oneshot::channel();
+        let thread = thread::Builder::new().name(format!("lab {}", scenario.name)).spawn({
+            let (scenario, path, log) = (scenario.clone(), dir.path().to_owned(), log.clone());
+            move || {
+                let runtime = runtime::Builder::new_current_thread().enable_all().build();
+                let runtime = runtime.expect("a runtime, as there is a reactor and memory");
+                runtime.block_on(async {
+                    let result = go_on_air(&scenario, &path, log).await;
+                    let on_air = result.is_ok();
+                    // Nobody waits if the caller has gone.
+                    let _ = started.send(result);
+                    if on_air {
+                        work(queue).await;
+                    }
+                });
+            }
+        })?;
+        start.blocking_recv().context("the lab's thread has died")??;
+        Ok(Self {
+            dir,
+            goroot: toolchain.goroot.clone(),
+            goproxy: scenario.goproxy,
+            log,
+            jobs: Some(jobs),
+            thread: Some(thread),
+        })
+    }
+
+    /// Where the main module is.
+    pub fn module_dir(&self) -> PathBuf {
+        self.dir.path().join("module")
+    }
+
+    /// A command in the module's directory whose environment is the lab's alone: GOPROXY of the
+    /// scenario, trust in the lab's authority, empty caches, no checksum database, the toolchain
+    /// first in PATH. Of the caller's environment only the rest of PATH and TERM remain.
+    ///
+    /// The caches are in memory, so that no time taken here is the disk's, and only commands of the
+    /// lab see them.
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let dir = |name| self.dir.path().join(name);
+        let inherited = env::var_os("PATH").unwrap_or_default();
+        let path = [self.goroot.join("bin")].into_iter().chain(env::split_paths(&inherited));
+        let mut command = Command::new(program);
+        command
+            .current_dir(self.module_dir())
+            .env_clear()
+            .envs(env::var_os("TERM").map(|term| ("TERM", term)))
+            .env("PATH", env::join_paths(path).expect("paths that came from PATH"))
+            .env("HOME", dir("home"))
+            .env("SSL_CERT_FILE", dir("ca.pem"))
+            .env("GOPROXY", self.goproxy)
+            .env("GOSUMDB", "off")
+            .env("GOFLAGS", "-mod=mod")
+            .env("GOENV", "off")
+            .env("GOTOOLCHAIN", "local")
+            .env("GOPATH", dir("caches/gopath"))
+            .env("GOMODCACHE", dir("caches/mod"))
+            .env("GOCACHE", dir("caches/build"));
+        command
+    }
+
+    /// Runs a command in the lab, with its standard streams as they are, to its end.
+    pub fn status(&self, command: Command) -> Result<ExitStatus> {
+        Ok(self.run(command, None)?.status)
+    }
+
+    /// Runs a command in the lab and collects what it writes. After a minute it is killed, and
+    /// that is an error.
+    pub fn output(&self, mut command: Command) -> Result<Output> {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        self.run(command, Some(LIMIT))
+    }
+
+    /// What the servers have been asked since the start.
+    pub fn log(&self) -> Vec<Entry> {
+        self.log.entries()
+    }
+
+    fn run(&self, command: Command, limit: Option<Duration>) -> Result<Output> {
+        let program = command.get_program().to_owned();
+        let (result, end) = oneshot::channel();
+        let job = Job { command: command.into(), limit, result };
+        let jobs = self.jobs.as_ref().context("the lab is closing")?;
+        jobs.send(job).ok().context("the lab's thread has died")?;
+        let output = end.blocking_recv().context("the lab's thread has died")?;
+        output.with_context(|| format!("cannot run {}", program.display()))
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        // Without a sender the thread ends, and with the thread the namespaces.
+        self.jobs = None;
+        if let Some(thread) = self.thread.take() {
+            // A panic there has been printed; here it would only abort.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// A loopback address of its own for each name.
+fn addresses(scenario: &Scenario) -> BTreeMap<&'static str, IpAddr> {
+    let names: BTreeSet<_> = scenario.hosts.iter().map(|host| host.name).collect();
+    names.into_iter().zip(2..).map(|(name, n)| (name, Ipv4Addr::new(127, 0, 0, n).into())).collect()
+}
+
+/// Moves this thread into namespaces where the names of the scenario exist, and serves them.
+async fn go_on_air(scenario: &Scenario, dir: &Path, log: Log) -> Result<()> {
+    let addresses = addresses(scenario);
+    let mut hosts = String::from("127.0.0.1 localhost\n");
+    for (name, address) in &addresses {
+        writeln!(hosts, "{address} {name}")?;
+    }
+    let (hosts_file, resolv_file) = (dir.join("hosts"), dir.join("resolv.conf"));
+    fs::write(&hosts_file, hosts)?;
+    // Nobody listens there: any other name fails at once, and not after a timeout.
+    fs::write(&resolv_file, "nameserver 127.0.0.53\n")?;
+    let files: [(&Path, _); 2] = [(&hosts_file, "/etc/hosts"), (&resolv_file, "/etc/resolv.conf")];
+    namespace::enter(&files, &dir.join("caches"))?;
+
+    let authority = Authority::new(addresses.keys().copied().map(str::to_owned).collect())?;
+    fs::write(dir.join("ca.pem"), &authority.pem)?;
+    let files = Arc::new(scenario.modules.files()?);
+    for host in scenario.hosts {
+        let (files, log) = (Arc::clone(&files), log.clone());
+        Server::start(host, addresses[host.name], &authority, files, log).await?;
+    }
+    Ok(())
+}
+
+/// Spawns commands from this thread, so that they inherit its namespaces.
+async fn work(mut queue: mpsc::UnboundedReceiver<Job>) {
+    while let Some(Job { mut command, limit, result }) = queue.recv().await {
+        let child = command.kill_on_drop(true).spawn();
+        tokio::spawn(async move {
+            // Nobody waits if the caller has gone.
+            let _ = result.send(wait(child, limit).await);
+        });
+    }
+}
+
+async fn wait(child: io::Result<Child>, limit: Option<Duration>) -> io::Result<Output> {
+    let output = child?.wait_with_output();
+    if let Some(limit) = limit {
+        return timeout(limit, output).await?;
+    }
+    // From the terminal these reach the command as well, which decides what they mean; the lab goes
+    // on to the command's end.
+    let _kept = (signal(SignalKind::interrupt())?, signal(SignalKind::quit())?);
+    output.await
+}

@@ -1,0 +1,177 @@
+//! What a scenario is: hosts, the rules they answer by, and what must come of it.
+
+use crate::modules::Modules;
+use crate::table::SCENARIOS;
+
+/// One way for module proxies to behave, and what is expected of go and of proxytrace then.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// Its name, as `lab run` takes it.
+    pub name: &'static str,
+    /// What happens in it, in a line.
+    pub about: &'static str,
+    /// What the main module requires.
+    pub modules: Modules,
+    /// The value of GOPROXY.
+    pub goproxy: &'static str,
+    /// The servers.
+    pub hosts: &'static [Host],
+    /// Whether `go mod download` succeeds.
+    pub succeeds: bool,
+    /// What the log holds after `go mod download`, in full.
+    pub answers: &'static [Answers],
+    /// The findings of proxytrace, of the codes in [`CODES`]: code and severity. Warnings and errors
+    /// are in full; of notes there may be more.
+    pub findings: &'static [(&'static str, Severity)],
+}
+
+/// The codes that [`Scenario::findings`] speaks about. The others may accompany them, but not in a
+/// scenario that [is quiet](Scenario::is_quiet).
+pub const CODES: [&str; 8] =
+    ["PT001", "PT003", "PT004", "PT006", "PT007", "PT012", "PT101", "PT103"];
+
+/// How bad a finding is, by the names of the JSON contract.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Severity {
+    /// `note`.
+    Note,
+    /// `warning`.
+    Warning,
+    /// `error`.
+    Error,
+}
+
+/// A server. Its name is in `/etc/hosts` with a loopback address of its own.
+#[derive(Debug)]
+pub struct Host {
+    /// Host name; several hosts may share one if they differ in scheme.
+    pub name: &'static str,
+    /// What it speaks, and with that its port.
+    pub protocol: Protocol,
+    /// How it answers: the first rule that matches. Without a match, 404.
+    pub rules: &'static [Rule],
+}
+
+/// What a host speaks.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Protocol {
+    /// HTTP/2 over TLS, port 443.
+    H2,
+    /// HTTP/1.1 over TLS, port 443; h2 is not offered.
+    H1,
+    /// HTTP/1.1 without TLS, port 80.
+    Plain,
+}
+
+/// An action for the paths that a pattern matches.
+#[derive(Debug)]
+pub struct Rule {
+    /// Path and query; `*` stands for any text.
+    pub pattern: &'static str,
+    /// What to do.
+    pub action: Action,
+}
+
+/// How a request is answered. `{path}` in a location stands for the path of the request.
+#[derive(Debug)]
+pub enum Action {
+    /// The file of the module proxy protocol that the path ends in, or 404.
+    Serve,
+    /// Like `Serve` for the first request on a connection; any later one is cut off. That is what
+    /// a server does that closes idle connections just as the client sends again.
+    ServeOncePerConnection,
+    /// A status and these headers.
+    Status(u16, &'static [(&'static str, &'static str)]),
+    /// A redirect: status and location.
+    Redirect(u16, &'static str),
+    /// The connection, or the stream of HTTP/2, is closed without an answer.
+    Close,
+    /// The answer to `?go-get=1` that names a module proxy.
+    GoImport(&'static str),
+    /// A page for people, with status 200.
+    Html,
+}
+
+/// An amount of entries in the log that are alike.
+#[derive(Clone, Copy, Debug)]
+pub struct Answers {
+    /// Name of the host.
+    pub host: &'static str,
+    /// What it answered; none if it closed instead.
+    pub status: Option<u16>,
+    /// How many; none for one or more.
+    pub count: Option<usize>,
+    /// Whether a Go that [resends](crate::toolchain::Toolchain::resends) asked twice as often.
+    pub resent: bool,
+}
+
+impl Scenario {
+    /// All of them.
+    pub fn all() -> &'static [Self] {
+        SCENARIOS
+    }
+
+    /// The one of a name.
+    pub fn find(name: &str) -> Option<&'static Self> {
+        SCENARIOS.iter().find(|scenario| scenario.name == name)
+    }
+
+    /// Whether nothing is out of the ordinary: every request is answered with the file it wants.
+    pub fn is_healthy(&self) -> bool {
+        self.succeeds && self.answers.iter().all(|answers| answers.status == Some(200))
+    }
+
+    /// Whether there is nothing to warn of: a warning, of whatever code, is a false alarm.
+    pub fn is_quiet(&self) -> bool {
+        self.succeeds && self.findings.iter().all(|(_, severity)| *severity == Severity::Note)
+    }
+}
+
+impl Rule {
+    /// Whether this rule is for a path and query.
+    pub(crate) fn matches(&self, path: &str) -> bool {
+        let Some((start, rest)) = self.pattern.split_once('*') else {
+            return path == self.pattern;
+        };
+        let (middle, end) = rest.rsplit_once('*').unwrap_or(("", rest));
+        let Some(path) = path.strip_prefix(start).and_then(|path| path.strip_suffix(end)) else {
+            return false;
+        };
+        middle
+            .split('*')
+            .try_fold(path, |path, part| path.find(part).map(|at| &path[at + part.len()..]))
+            .is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_match_whole_paths() {
+        for (pattern, path, expected) in [
+            ("*", "/anything?go-get=1", true),
+            ("/a/*.zip", "/a/mod.lab/m01/@v/v1.0.0.zip", true),
+            ("/a/*.zip", "/b/mod.lab/m01/@v/v1.0.0.zip", false),
+            ("*/m02/*", "/mod.lab/m02/@v/list", true),
+            ("*/m02/*", "/mod.lab/m03/@v/list", false),
+            ("*.mod", "/mod.lab/m01/@v/v1.0.0.mod", true),
+            ("*.mod", "/mod.lab/m01/@v/v1.0.0.mod?a=b", false),
+            ("/aa*a", "/aa", false),
+            ("/exact", "/exact", true),
+            ("/exact", "/exactly", false),
+        ] {
+            let rule = Rule { pattern, action: Action::Serve };
+            assert_eq!(rule.matches(path), expected, "{pattern} on {path}");
+        }
+    }
+
+    #[test]
+    fn names_are_unique() {
+        for scenario in Scenario::all() {
+            let found = Scenario::find(scenario.name).unwrap();
+            assert!(std::ptr::eq(found, scenario), "{} is there twice", scenario.name);
+        }
+    }
+}

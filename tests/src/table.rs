@@ -1,0 +1,379 @@
+//! The scenarios. A new one is a new row.
+
+use crate::modules::Modules;
+use crate::scenario::Action::{
+    self, Close, GoImport, Html, Redirect, Serve, ServeOncePerConnection, Status,
+};
+use crate::scenario::Protocol::{self, H1, H2, Plain};
+use crate::scenario::Severity::{Error, Note, Warning};
+use crate::scenario::{Answers, Host, Rule, Scenario};
+
+const fn modules(count: usize) -> Modules {
+    Modules { prefix: "mod.lab/m", count }
+}
+
+const fn host(name: &'static str, protocol: Protocol, rules: &'static [Rule]) -> Host {
+    Host { name, protocol, rules }
+}
+
+const fn on(pattern: &'static str, action: Action) -> Rule {
+    Rule { pattern, action }
+}
+
+/// So many answers of a status.
+const fn got(host: &'static str, status: u16, count: usize) -> Answers {
+    Answers { host, status: Some(status), count: Some(count), resent: false }
+}
+
+/// So many answers within sends that ended 4xx over https.
+const fn resent(host: &'static str, status: u16, count: usize) -> Answers {
+    Answers { host, status: Some(status), count: Some(count), resent: true }
+}
+
+/// Some requests without an answer.
+const fn closed(host: &'static str) -> Answers {
+    Answers { host, status: None, count: None, resent: false }
+}
+
+const PROXY: Host = host("proxy.lab", H2, &[on("*", Serve)]);
+const MIRROR: Host = host("mirror.lab", H2, &[on("*", Serve)]);
+const STORAGE: Host = host("storage.lab", H2, &[on("*", Serve)]);
+
+/// Sends everyone for a zip to `location`, and serves the rest itself.
+const fn redirecting(location: &'static str) -> [Rule; 2] {
+    [on("*.zip", Redirect(302, location)), on("*", Serve)]
+}
+
+const TO_STORAGE: &[Rule] = &redirecting("https://storage.lab{path}");
+
+pub(crate) static SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "healthy-40",
+        about: "one proxy that has everything, HTTP/2",
+        modules: modules(40),
+        goproxy: "https://proxy.lab",
+        hosts: &[PROXY],
+        succeeds: true,
+        answers: &[got("proxy.lab", 200, 120)],
+        findings: &[],
+    },
+    Scenario {
+        name: "healthy-h1",
+        about: "one proxy that has everything, HTTP/1.1 over TLS",
+        modules: modules(12),
+        goproxy: "https://proxy.lab",
+        hosts: &[host("proxy.lab", H1, &[on("*", Serve)])],
+        succeeds: true,
+        answers: &[got("proxy.lab", 200, 36)],
+        findings: &[],
+    },
+    Scenario {
+        name: "healthy-plain",
+        about: "one proxy that has everything, without TLS",
+        modules: modules(12),
+        goproxy: "http://proxy.lab",
+        hosts: &[host("proxy.lab", Plain, &[on("*", Serve)])],
+        succeeds: true,
+        answers: &[got("proxy.lab", 200, 36)],
+        findings: &[],
+    },
+    Scenario {
+        name: "case-encoded",
+        about: "module paths with capitals, asked for as %21",
+        modules: Modules { prefix: "mod.lab/Upper", count: 2 },
+        goproxy: "https://proxy.lab",
+        hosts: &[PROXY],
+        succeeds: true,
+        answers: &[got("proxy.lab", 200, 6)],
+        findings: &[],
+    },
+    Scenario {
+        name: "bench",
+        about: "every zip answered 302 to another host; for measuring, with --modules",
+        modules: modules(200),
+        goproxy: "https://proxy.lab",
+        hosts: &[host("proxy.lab", H2, TO_STORAGE), STORAGE],
+        succeeds: true,
+        answers: &[
+            got("proxy.lab", 200, 400),
+            got("proxy.lab", 302, 200),
+            got("storage.lab", 200, 200),
+        ],
+        findings: &[],
+    },
+    Scenario {
+        name: "demo",
+        about: "one zip is redirected, one module is only at the second proxy",
+        modules: modules(3),
+        goproxy: "https://proxy.lab,https://mirror.lab",
+        hosts: &[
+            host(
+                "proxy.lab",
+                H2,
+                &[
+                    on("*/m02/*.zip", Redirect(302, "https://storage.lab{path}")),
+                    on("*/m03/*", Status(404, &[])),
+                    on("*", Serve),
+                ],
+            ),
+            MIRROR,
+            STORAGE,
+        ],
+        succeeds: true,
+        answers: &[
+            got("proxy.lab", 200, 5),
+            got("proxy.lab", 302, 1),
+            got("storage.lab", 200, 1),
+            resent("proxy.lab", 404, 3),
+            got("mirror.lab", 200, 3),
+        ],
+        findings: &[],
+    },
+    Scenario {
+        name: "not-found-next",
+        about: "the first proxy has nothing (404), the second everything",
+        modules: modules(6),
+        goproxy: "https://proxy.lab,https://mirror.lab",
+        hosts: &[host("proxy.lab", H2, &[]), MIRROR],
+        succeeds: true,
+        answers: &[resent("proxy.lab", 404, 18), got("mirror.lab", 200, 18)],
+        findings: &[],
+    },
+    Scenario {
+        name: "gone-next",
+        about: "the first proxy says 410 to everything, the second has it",
+        modules: modules(6),
+        goproxy: "https://proxy.lab,https://mirror.lab",
+        hosts: &[host("proxy.lab", H2, &[on("*", Status(410, &[]))]), MIRROR],
+        succeeds: true,
+        answers: &[resent("proxy.lab", 410, 18), got("mirror.lab", 200, 18)],
+        findings: &[],
+    },
+    Scenario {
+        name: "same-host-next",
+        about: "two entries on one host that differ in the path alone",
+        modules: modules(4),
+        goproxy: "https://proxy.lab/a,https://proxy.lab/b",
+        hosts: &[host("proxy.lab", H2, &[on("/b/*", Serve)])],
+        succeeds: true,
+        answers: &[resent("proxy.lab", 404, 12), got("proxy.lab", 200, 12)],
+        findings: &[],
+    },
+    Scenario {
+        name: "cross-host-redirect",
+        about: "every zip is redirected to another host, with a query",
+        modules: modules(12),
+        goproxy: "https://proxy.lab",
+        hosts: &[
+            host("proxy.lab", H2, &redirecting("https://storage.lab{path}?generation=7")),
+            STORAGE,
+        ],
+        succeeds: true,
+        answers: &[
+            got("proxy.lab", 200, 24),
+            got("proxy.lab", 302, 12),
+            got("storage.lab", 200, 12),
+        ],
+        findings: &[],
+    },
+    Scenario {
+        name: "redirect-chain-3",
+        about: "three redirects, of three kinds, before the zip comes",
+        modules: modules(4),
+        goproxy: "https://proxy.lab",
+        hosts: &[
+            host("proxy.lab", H2, &redirecting("https://one.lab{path}")),
+            host("one.lab", H1, &[on("*", Redirect(307, "https://two.lab{path}"))]),
+            host("two.lab", H2, &[on("*", Redirect(301, "https://storage.lab{path}"))]),
+            STORAGE,
+        ],
+        succeeds: true,
+        answers: &[
+            got("proxy.lab", 200, 8),
+            got("proxy.lab", 302, 4),
+            got("one.lab", 307, 4),
+            got("two.lab", 301, 4),
+            got("storage.lab", 200, 4),
+        ],
+        findings: &[],
+    },
+    Scenario {
+        name: "redirect-404-next",
+        about: "zips are redirected to a host without them; the second proxy has them",
+        modules: modules(4),
+        goproxy: "https://proxy.lab,https://mirror.lab",
+        hosts: &[host("proxy.lab", H2, TO_STORAGE), host("storage.lab", H2, &[]), MIRROR],
+        succeeds: true,
+        answers: &[
+            got("proxy.lab", 200, 8),
+            resent("proxy.lab", 302, 4),
+            resent("storage.lab", 404, 4),
+            got("mirror.lab", 200, 4),
+        ],
+        findings: &[("PT012", Note)],
+    },
+    Scenario {
+        name: "redirect-403",
+        about: "zips are redirected to a host that refuses them",
+        modules: modules(4),
+        goproxy: "https://proxy.lab",
+        hosts: &[
+            host("proxy.lab", H2, TO_STORAGE),
+            host("storage.lab", H2, &[on("*", Status(403, &[("Via", "1.1 cdn.lab")]))]),
+        ],
+        succeeds: false,
+        answers: &[
+            got("proxy.lab", 200, 8),
+            resent("proxy.lab", 302, 4),
+            resent("storage.lab", 403, 4),
+        ],
+        findings: &[("PT006", Error)],
+    },
+    Scenario {
+        name: "redirect-403-pipe",
+        about: "zips are redirected to a host that refuses them; `|` hides it",
+        modules: modules(4),
+        goproxy: "https://proxy.lab|https://mirror.lab",
+        hosts: &[
+            host("proxy.lab", H2, TO_STORAGE),
+            host("storage.lab", H2, &[on("*", Status(403, &[]))]),
+            MIRROR,
+        ],
+        succeeds: true,
+        answers: &[
+            got("proxy.lab", 200, 8),
+            resent("proxy.lab", 302, 4),
+            resent("storage.lab", 403, 4),
+            got("mirror.lab", 200, 4),
+        ],
+        findings: &[("PT012", Warning), ("PT103", Warning)],
+    },
+    Scenario {
+        name: "redirect-downgrade",
+        about: "zips are redirected from https to http, which go refuses",
+        modules: modules(4),
+        goproxy: "https://proxy.lab",
+        hosts: &[
+            host("proxy.lab", H2, &redirecting("http://storage.lab{path}")),
+            host("storage.lab", Plain, &[on("*", Serve)]),
+        ],
+        succeeds: false,
+        answers: &[got("proxy.lab", 200, 8), got("proxy.lab", 302, 4)],
+        findings: &[("PT004", Error)],
+    },
+    Scenario {
+        name: "redirect-loop",
+        about: "two hosts redirect zips to each other",
+        modules: modules(2),
+        goproxy: "https://proxy.lab",
+        hosts: &[
+            host("proxy.lab", H2, TO_STORAGE),
+            host("storage.lab", H2, &[on("*", Redirect(302, "https://proxy.lab{path}"))]),
+        ],
+        succeeds: false,
+        answers: &[
+            got("proxy.lab", 200, 4),
+            got("proxy.lab", 302, 10),
+            got("storage.lab", 302, 10),
+        ],
+        findings: &[("PT003", Error)],
+    },
+    Scenario {
+        name: "redirect-closed-port",
+        about: "zips are redirected to a port where nobody listens",
+        modules: modules(4),
+        goproxy: "https://proxy.lab",
+        hosts: &[host("proxy.lab", H2, &redirecting("https://storage.lab:4443{path}")), STORAGE],
+        succeeds: false,
+        answers: &[got("proxy.lab", 200, 8), got("proxy.lab", 302, 4)],
+        findings: &[("PT007", Error)],
+    },
+    Scenario {
+        name: "redirect-no-location",
+        about: "zips are answered 302 without a Location",
+        modules: modules(4),
+        goproxy: "https://proxy.lab",
+        hosts: &[host("proxy.lab", H2, &[on("*.zip", Status(302, &[])), on("*", Serve)])],
+        succeeds: false,
+        answers: &[got("proxy.lab", 200, 8), got("proxy.lab", 302, 4)],
+        findings: &[],
+    },
+    Scenario {
+        name: "bad-gateway-comma",
+        about: "the first proxy says 502; after it stands `,` so go stops",
+        modules: modules(4),
+        goproxy: "https://proxy.lab,https://mirror.lab",
+        hosts: &[host("proxy.lab", H2, &[on("*", Status(502, &[("Retry-After", "7")]))]), MIRROR],
+        succeeds: false,
+        answers: &[got("proxy.lab", 502, 4)],
+        findings: &[("PT101", Error)],
+    },
+    Scenario {
+        name: "bad-gateway-pipe",
+        about: "the first proxy says 502; after it stands `|` so go goes on",
+        modules: modules(4),
+        goproxy: "https://proxy.lab|https://mirror.lab",
+        hosts: &[host("proxy.lab", H2, &[on("*", Status(502, &[]))]), MIRROR],
+        succeeds: true,
+        answers: &[got("proxy.lab", 502, 12), got("mirror.lab", 200, 12)],
+        findings: &[("PT103", Warning)],
+    },
+    Scenario {
+        name: "all-direct",
+        about: "the proxy has nothing, and `direct` finds another proxy by go-import",
+        modules: Modules { prefix: "vanity.lab/m", count: 4 },
+        goproxy: "https://proxy.lab,direct",
+        hosts: &[
+            host("proxy.lab", H2, &[]),
+            host("vanity.lab", H2, &[on("*?go-get=1", GoImport("https://mirror.lab"))]),
+            MIRROR,
+        ],
+        succeeds: true,
+        answers: &[
+            resent("proxy.lab", 404, 12),
+            got("vanity.lab", 200, 4),
+            got("mirror.lab", 200, 12),
+        ],
+        findings: &[],
+    },
+    Scenario {
+        name: "all-direct-fails",
+        about: "the proxy has nothing, and `direct` finds nothing either",
+        modules: Modules { prefix: "vanity.lab/m", count: 4 },
+        goproxy: "https://proxy.lab,direct",
+        hosts: &[host("proxy.lab", H2, &[]), host("vanity.lab", H2, &[])],
+        succeeds: false,
+        answers: &[resent("proxy.lab", 404, 4), resent("vanity.lab", 404, 4)],
+        findings: &[],
+    },
+    Scenario {
+        name: "retry-h1",
+        about: "connections are closed when used again, so that net/http retries unseen",
+        modules: modules(6),
+        goproxy: "https://proxy.lab",
+        hosts: &[host("proxy.lab", H1, &[on("*", ServeOncePerConnection)])],
+        succeeds: true,
+        answers: &[got("proxy.lab", 200, 18), closed("proxy.lab")],
+        findings: &[],
+    },
+    Scenario {
+        name: "early-close",
+        about: "zips are answered by closing the connection",
+        modules: modules(2),
+        goproxy: "https://proxy.lab",
+        hosts: &[host("proxy.lab", H2, &[on("*.zip", Close), on("*", Serve)])],
+        succeeds: false,
+        answers: &[got("proxy.lab", 200, 4), closed("proxy.lab")],
+        findings: &[],
+    },
+    Scenario {
+        name: "html-page",
+        about: "the proxy answers everything with a page for people",
+        modules: modules(2),
+        goproxy: "https://proxy.lab",
+        hosts: &[host("proxy.lab", H2, &[on("*", Html)])],
+        succeeds: false,
+        answers: &[got("proxy.lab", 200, 2)],
+        findings: &[],
+    },
+];

@@ -1,0 +1,230 @@
+//! The comparison of a trace with the log of the servers.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::fmt::Debug;
+
+use anyhow::{Context, Result, bail, ensure};
+use proxytrace::model::{
+    Artifact, Attempt, Cause, Chain, Outcome, Request, RequestId, Separator, Severity, Trace,
+};
+use proxytrace_tests::log::Entry;
+use proxytrace_tests::scenario::{self, CODES, Scenario};
+
+/// Whether the trace holds exactly the requests of the log, each in its place, and nothing less
+/// was captured.
+pub(crate) fn equals(trace: &Trace, log: &[Entry]) -> Result<()> {
+    let requests: Vec<&Request> = requests(trace).collect();
+    let (answered, cut_off): (Vec<&Entry>, Vec<&Entry>) =
+        log.iter().partition(|entry| entry.status.is_some());
+
+    same(
+        "requests",
+        requests
+            .iter()
+            .filter(|request| request.status.is_some())
+            .map(|request| (&request.method, &request.url, request.status)),
+        answered.iter().map(|entry| (&entry.method, &entry.url, entry.status)),
+    )?;
+    same(
+        "requests without an answer",
+        requests
+            .iter()
+            // Nobody has seen a request for which there was no connection.
+            .filter(|request| {
+                request.status.is_none() && request.outcome != Outcome::ConnectRefused
+            })
+            .map(|request| (&request.method, &request.url)),
+        cut_off.iter().map(|entry| (&entry.method, &entry.url)),
+    )?;
+    let connections: HashMap<_, _> = trace
+        .connections
+        .iter()
+        .map(|connection| (connection.id, connection.local_addr.clone()))
+        .collect();
+    same(
+        "details",
+        requests.iter().filter(|request| request.status.is_some()).map(|request| {
+            let local = request.connection.and_then(|id| connections.get(&id).cloned().flatten());
+            let referer = request.headers.get("Referer").cloned();
+            let protocol = request.protocol.clone();
+            (&request.url, request.status, &request.location, protocol, local, referer)
+        }),
+        answered.iter().map(|entry| {
+            let (local, referer) = (Some(entry.peer.to_string()), entry.referer.clone());
+            let protocol = Some(entry.protocol.clone());
+            (&entry.url, entry.status, &entry.location, protocol, local, referer)
+        }),
+    )?;
+
+    let mut keys = HashSet::new();
+    for chain in &trace.chains {
+        let key = (chain.process, &chain.module, &chain.version, chain.artifact);
+        ensure!(keys.insert(key), "two chains for {key:?}");
+        for attempt in &chain.attempts {
+            attempt_is_sound(chain, attempt)
+                .with_context(|| format!("chain {}, attempt {}", chain.id, attempt.proxy))?;
+        }
+    }
+    if trace.command.exit_code == Some(0) {
+        let good = |chain: &&Chain| matches!(chain.outcome, Outcome::Ok | Outcome::Cached);
+        let bad = trace.chains.iter().find(|chain| !good(chain));
+        ensure!(bad.is_none(), "the command succeeded, and yet: {bad:?}");
+    }
+    ensure!(trace.capture.lost == 0, "{} events lost", trace.capture.lost);
+    ensure!(trace.capture.complete, "incomplete: {:?}", trace.capture);
+    Ok(())
+}
+
+/// Whether each walk through the GOPROXY list is one that go can take.
+pub(crate) fn walks(trace: &Trace, goproxy: &str) -> Result<()> {
+    let entries: Vec<(&str, Option<Separator>)> = goproxy
+        .split_inclusive([',', '|'])
+        .map(|entry| match entry.as_bytes().last() {
+            Some(b',') => (&entry[..entry.len() - 1], Some(Separator::Comma)),
+            Some(b'|') => (&entry[..entry.len() - 1], Some(Separator::Pipe)),
+            _ => (entry, None),
+        })
+        .collect();
+    for chain in &trace.chains {
+        ensure!(chain.attempts.is_sorted_by_key(|attempt| attempt.index), "order: {chain:?}");
+        for attempt in &chain.attempts {
+            let entry = attempt.index.and_then(|index| entries.get(index as usize));
+            let same = entry == Some(&(attempt.proxy.as_str(), attempt.separator));
+            ensure!(same, "{entry:?} is the entry of {attempt:?}");
+            let ended = attempt.next.is_none() == (attempt.outcome == Outcome::Ok);
+            ensure!(ended, "it goes on after a success, or nowhere after a failure: {attempt:?}");
+        }
+    }
+    Ok(())
+}
+
+/// Whether the findings are those of the scenario.
+pub(crate) fn findings(trace: &Trace, scenario: &Scenario) -> Result<()> {
+    let found: BTreeSet<(&str, scenario::Severity)> = trace
+        .findings
+        .iter()
+        .map(|finding| {
+            let severity = match finding.severity {
+                Severity::Note => scenario::Severity::Note,
+                Severity::Warning => scenario::Severity::Warning,
+                Severity::Error => scenario::Severity::Error,
+            };
+            (finding.code.as_str(), severity)
+        })
+        .collect();
+    let loud = |(_, severity): &&(&str, scenario::Severity)| *severity > scenario::Severity::Note;
+    let expected: BTreeSet<_> = scenario.findings.iter().copied().collect();
+    let all = || format!("of all findings {found:?}");
+
+    let missing: Vec<_> = expected.difference(&found).collect();
+    ensure!(missing.is_empty(), "{missing:?} not found, {}", all());
+    let ours = found.iter().filter(|(code, _)| CODES.contains(code));
+    let extra: Vec<_> = ours.filter(loud).filter(|finding| !expected.contains(*finding)).collect();
+    ensure!(extra.is_empty(), "{extra:?} not expected, {}", all());
+    if scenario.is_quiet() {
+        ensure!(!found.iter().any(|finding| loud(&finding)), "false alarm, {}", all());
+    }
+    Ok(())
+}
+
+fn requests(trace: &Trace) -> impl Iterator<Item = &Request> {
+    let attempts = trace.chains.iter().flat_map(|chain| &chain.attempts);
+    attempts.flat_map(|attempt| &attempt.requests)
+}
+
+/// Whether two multisets are the same; if not, what only one of them has.
+fn same<T: Ord + Debug>(
+    what: &str,
+    trace: impl Iterator<Item = T>,
+    log: impl Iterator<Item = T>,
+) -> Result<()> {
+    let mut surplus: BTreeMap<T, i64> = BTreeMap::new();
+    for item in trace {
+        *surplus.entry(item).or_default() += 1;
+    }
+    for item in log {
+        *surplus.entry(item).or_default() -= 1;
+    }
+    surplus.retain(|_, count| *count != 0);
+    let lines: Vec<String> =
+        surplus.iter().map(|(item, count)| format!("\n  {count:+} {item:?}")).collect();
+    ensure!(
+        lines.is_empty(),
+        "{what}: more (+) or less (-) than the servers saw:{}",
+        lines.concat()
+    );
+    Ok(())
+}
+
+/// Whether each request of an attempt is about what the chain is about, and follows what its cause
+/// says.
+fn attempt_is_sound(chain: &Chain, attempt: &Attempt) -> Result<()> {
+    let by_id: HashMap<RequestId, &Request> =
+        attempt.requests.iter().map(|request| (request.id, request)).collect();
+    for request in &attempt.requests {
+        let before = match request.follows {
+            None => None,
+            Some(id) => Some(*by_id.get(&id).with_context(|| format!("{id} is not here"))?),
+        };
+        let cause = (request.cause, before);
+        let sound = match cause {
+            (Cause::Initial, None) => {
+                let based =
+                    !attempt.proxy.contains("://") || request.url.starts_with(&attempt.proxy);
+                based && is_about(&request.url, chain)
+            }
+            (Cause::Redirect, Some(before)) => before.location.as_ref() == Some(&request.url),
+            (Cause::AuthResend, Some(before)) => {
+                let refused = before.status.is_some_and(|status| (400..500).contains(&status));
+                refused && is_about(&request.url, chain)
+            }
+            (Cause::TransportRetry, Some(before)) => {
+                before.url == request.url && before.status.is_none()
+            }
+            _ => bail!("no scenario has this: {request:?}"),
+        };
+        ensure!(sound, "out of place in the chain of {:?}: {request:?}", about(chain));
+        let redirects = request.status.is_some_and(|status| (300..400).contains(&status));
+        ensure!(request.after_redirect.is_some() == redirects, "after_redirect: {request:?}");
+    }
+    Ok(())
+}
+
+fn about(chain: &Chain) -> (Artifact, Option<&str>, Option<&str>) {
+    (chain.artifact, chain.module.as_deref(), chain.version.as_deref())
+}
+
+/// Whether a URL asks for what a chain is about.
+fn is_about(url: &str, chain: &Chain) -> bool {
+    let Some((artifact, module, version)) = asked_for(url) else { return false };
+    let chain = about(chain);
+    // A go-get URL says no version, whatever the chain knows.
+    let versions = artifact == Artifact::GoGet || chain.2 == version;
+    chain.0 == artifact && chain.1 == Some(&module) && versions
+}
+
+/// What a first URL asks for, by the module proxy protocol: artifact, module, version.
+fn asked_for(url: &str) -> Option<(Artifact, String, Option<&str>)> {
+    let (_, rest) = url.split_once("://")?;
+    if let Some(module) = rest.strip_suffix("?go-get=1") {
+        return Some((Artifact::GoGet, module.to_owned(), None));
+    }
+    // The scenarios' modules have paths of two elements, wherever a proxy's root is.
+    let (path, file) = rest.split_once("/@v/")?;
+    let mut elements = path.rsplitn(3, '/');
+    let (name, domain) = (elements.next()?, elements.next()?);
+    let (version, artifact) = match file.rsplit_once('.')? {
+        (version, "info") => (version, Artifact::Info),
+        (version, "mod") => (version, Artifact::Mod),
+        (version, "zip") => (version, Artifact::Zip),
+        _ => return None,
+    };
+    Some((artifact, format!("{domain}/{}", unescape(name)), Some(version)))
+}
+
+/// Undoes case-encoding: `%21m` is `M`.
+fn unescape(name: &str) -> String {
+    let mut parts = name.split("%21");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |name, part| name + &part[..1].to_uppercase() + &part[1..])
+}
