@@ -1,2 +1,0 @@
-//! Redaction.
-#![forbid(unsafe_code)]
