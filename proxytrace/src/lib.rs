@@ -9,6 +9,7 @@ pub mod correlate;
 pub mod diagnose;
 pub mod event;
 pub mod gobinary;
+pub mod goenv;
 pub mod model;
 pub mod recording;
 pub mod redact;
