@@ -44,13 +44,14 @@ enum BuiltIn {
 }
 
 /// The effective configuration of the go command at `exe` with this environment, redacted.
+/// `environment` is in the order of `/proc/PID/environ`.
 ///
 /// `read` gives the text of a file as that process would read it (its root, its working directory
 /// for relative paths), or none. A setting that nothing sets is absent. The names: GOPROXY
 /// GOPRIVATE GONOPROXY GONOSUMDB GOSUMDB GOINSECURE GOFLAGS GOAUTH GOTOOLCHAIN GOMODCACHE GOENV
 /// `HTTP_PROXY` `HTTPS_PROXY` `NO_PROXY`.
 pub fn effective(
-    environment: impl IntoIterator<Item = (String, String)>,
+    environment: &[(String, String)],
     exe: &Path,
     read: &dyn Fn(&Path) -> Option<String>,
 ) -> BTreeMap<String, Setting> {
@@ -82,14 +83,14 @@ struct Sources {
 
 impl Sources {
     fn read(
-        environment: impl IntoIterator<Item = (String, String)>,
+        environment: &[(String, String)],
         exe: &Path,
         read: &dyn Fn(&Path) -> Option<String>,
     ) -> Self {
         let mut variables = Variables::new();
         for (name, value) in environment {
             // The first of two counts (`syscall.copyenv`).
-            variables.entry(name).or_insert(value);
+            variables.entry(name.clone()).or_insert_with(|| value.clone());
         }
         let mut sources = Sources {
             environment: variables,
@@ -200,15 +201,15 @@ mod tests {
         files: &[(&str, &str)],
         expected: &[(&str, Option<(&str, Origin)>)],
     ) {
-        let environment =
-            environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let environment: Vec<_> =
+            environment.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
         let read = |path: &Path| {
             files
                 .iter()
                 .find(|(name, _)| Path::new(name) == path)
                 .map(|(_, text)| (*text).to_owned())
         };
-        let config = effective(environment, Path::new("/usr/lib/go/bin/go"), &read);
+        let config = effective(&environment, Path::new("/usr/lib/go/bin/go"), &read);
         for (name, expected) in expected {
             let found = config.get(*name).map(|found| (found.value.as_str(), found.origin));
             assert_eq!(found, *expected, "{name}");

@@ -1,3 +1,5 @@
+use std::borrow::Cow;
+
 use super::REDACTED;
 use super::url::url;
 
@@ -39,12 +41,12 @@ const SCHEMES: &[&str] = &[
 ];
 
 /// A header's value without its secrets; none if it is not one of [`HEADERS`].
-pub fn header(name: &str, value: &str) -> Option<String> {
+pub fn header<'a>(name: &str, value: &'a str) -> Option<Cow<'a, str>> {
     let known = HEADERS.iter().find(|known| known.eq_ignore_ascii_case(name))?;
     Some(match *known {
-        "Location" | "Referer" => url(value).into_owned(),
-        "Www-Authenticate" => challenges(value),
-        _ => value.to_owned(),
+        "Location" | "Referer" => url(value),
+        "Www-Authenticate" => Cow::Owned(challenges(value)),
+        _ => Cow::Borrowed(value),
     })
 }
 

@@ -14,7 +14,7 @@ mod url;
 pub use argument::{argument, arguments};
 pub use header::{HEADERS, header};
 pub use setting::setting;
-pub use url::url;
+pub use url::{text, url};
 
 /// What stands where a secret was.
 pub const REDACTED: &str = "REDACTED";

@@ -16,6 +16,21 @@ pub(super) fn host_first_url(text: &str) -> Cow<'_, str> {
     replace(text, &secrets(text, Scheme::Implied, 0))
 }
 
+/// A text for people, such as an error message, without the secrets of the URLs in it.
+pub fn text(text: &str) -> Cow<'_, str> {
+    let mut found = Vec::new();
+    let mut start = 0;
+    let apart =
+        |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '`' | '<' | '>' | '(' | ')');
+    for piece in text.split_inclusive(apart) {
+        let word = piece.trim_end_matches(apart);
+        let within = secrets(word, Scheme::Written, 0);
+        found.extend(within.into_iter().map(|secret| start + secret.start..start + secret.end));
+        start += piece.len();
+    }
+    replace(text, &found)
+}
+
 /// Whether a text without a scheme begins with a host.
 #[derive(Clone, Copy, Eq, PartialEq)]
 enum Scheme {
@@ -171,7 +186,7 @@ fn for_each_piece(
 mod tests {
     use std::borrow::Cow;
 
-    use super::{host_first_url, url};
+    use super::{host_first_url, text, url};
 
     /// Text, and what must be left of it.
     const SECRETS: &[(&str, &str)] = &[
@@ -266,6 +281,26 @@ mod tests {
     fn without_a_secret_nothing_changes() {
         for text in CLEAN {
             assert!(matches!(url(text), Cow::Borrowed(same) if same == *text), "{text}");
+        }
+    }
+
+    #[test]
+    fn urls_within_text() {
+        for (message, clean) in [
+            (
+                "Get \"https://u:p@h/x?sig=y\": dial tcp: lookup h: no such host",
+                "Get \"https://REDACTED@h/x?sig=REDACTED\": dial tcp: lookup h: no such host",
+            ),
+            (
+                "see <https://u@h> (or //t@i/)\n\t",
+                "see <https://REDACTED@h> (or //REDACTED@i/)\n\t",
+            ),
+            ("read tcp 127.0.0.1:1->[::1]:2: reset", "read tcp 127.0.0.1:1->[::1]:2: reset"),
+            ("example.com/m@v1.0.0: auth: x", "example.com/m@v1.0.0: auth: x"),
+            ("", ""),
+        ] {
+            assert_eq!(text(message), clean);
+            assert_eq!(text(clean), clean);
         }
     }
 
