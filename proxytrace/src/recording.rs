@@ -108,8 +108,8 @@ pub enum Error {
 /// Reads a recording: an iterator over its events, then [`Reader::end`].
 ///
 /// A recording that is cut yields as its last event a [`What::Lost`] of one (at least one event is
-/// missing: the end), so that whoever reads the events knows that they are incomplete. After an
-/// error nothing more is yielded, and the recording counts as cut unless its end was read.
+/// missing: the end), so that whoever reads the events knows that they are incomplete. So does one
+/// that is broken, after the error; nothing behind the error is read.
 pub struct Reader<R> {
     input: R,
     start: Start,
@@ -122,6 +122,8 @@ pub struct Reader<R> {
 enum State {
     Reading,
     Ended(End),
+    /// Its end is missing, which is still to be said.
+    Broken,
     Cut,
 }
 
@@ -150,7 +152,7 @@ impl<R: BufRead> Reader<R> {
 
     /// Whether the recording stops before its end; known once the iterator is exhausted.
     pub fn is_cut(&self) -> bool {
-        matches!(self.state, State::Cut)
+        matches!(self.state, State::Broken | State::Cut)
     }
 
     /// What the trace ended with. For a recording that is cut: the time of the last event, and no
@@ -158,7 +160,9 @@ impl<R: BufRead> Reader<R> {
     pub fn end(&self) -> End {
         match self.state {
             State::Ended(end) => end,
-            State::Reading | State::Cut => End { time: self.time, ..End::default() },
+            State::Reading | State::Broken | State::Cut => {
+                End { time: self.time, ..End::default() }
+            }
         }
     }
 
@@ -184,9 +188,13 @@ impl<R: BufRead> Reader<R> {
         if text.last() == Some(&b'\n') {
             return Err(Error::Line { line, source: error });
         }
+        Ok(Some(self.cut()))
+    }
+
+    fn cut(&mut self) -> Event {
         self.state = State::Cut;
         let what = What::Lost { count: 1 };
-        Ok(Some(Event { time: self.time, pid: 0, goroutine: None, what }))
+        Event { time: self.time, pid: 0, goroutine: None, what }
     }
 }
 
@@ -194,12 +202,14 @@ impl<R: BufRead> Iterator for Reader<R> {
     type Item = Result<Event, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if !matches!(self.state, State::Reading) {
-            return None;
+        match self.state {
+            State::Reading => {}
+            State::Broken => return Some(Ok(self.cut())),
+            State::Ended(_) | State::Cut => return None,
         }
         let event = self.read();
         if event.is_err() && matches!(self.state, State::Reading) {
-            self.state = State::Cut;
+            self.state = State::Broken;
         }
         event.transpose()
     }
@@ -312,7 +322,8 @@ mod tests {
             let mut lines: Vec<&str> = text.lines().collect();
             lines.insert(2, garbage);
             let (read, _, cut, error) = read(lines.join("\n").as_bytes()).unwrap();
-            assert_eq!(read, events()[..1]);
+            assert_eq!(read[..1], events()[..1]);
+            assert_eq!((read.len(), &read[1].what), (2, &What::Lost { count: 1 }));
             assert!(cut);
             assert!(matches!(error, Some(Error::Line { line: 3, .. })), "{garbage}: {error:?}");
         }
@@ -324,7 +335,7 @@ mod tests {
         let at = bytes.len() - 20;
         bytes[at] = 0xff;
         let (read, _, cut, error) = read(&bytes).unwrap();
-        assert_eq!((read, cut), (events(), true));
+        assert_eq!((&read[..3], cut), (&events()[..], true));
         assert!(matches!(error, Some(Error::Line { line: 5, .. })), "{error:?}");
     }
 
@@ -362,6 +373,7 @@ mod tests {
         let endless = BufReader::new((&first[..]).chain(io::repeat(b' ').take(MAX_LINE * 2)));
         let mut reader = Reader::new(endless).unwrap();
         assert!(matches!(reader.next(), Some(Err(Error::TooLong { line: 2 }))));
+        assert!(matches!(reader.next(), Some(Ok(Event { what: What::Lost { .. }, .. }))));
         assert!(reader.next().is_none());
     }
 
