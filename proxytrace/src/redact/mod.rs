@@ -2,8 +2,8 @@
 //!
 //! A secret is recognised by its place: userinfo of an URL, the value of a query parameter, of a
 //! flag or of a variable whose name says so. A value in no such place is kept. Where a text is too
-//! broken to tell the secret from its surroundings, the surroundings go with it. Redacting twice
-//! changes nothing.
+//! broken to tell the secret from its surroundings, the surroundings go with it. What is redacted
+//! already stays so.
 #![forbid(unsafe_code)]
 
 mod argument;

@@ -40,12 +40,14 @@ fn proxy_list(value: &str) -> String {
 fn proxy_entry(entry: &str) -> String {
     let clean = host_first_url(entry);
     let start = clean.find("://").map_or(0, |at| at + 3);
-    let end = clean[start..].find(['/', '?']).map_or(clean.len(), |at| start + at);
-    let authority = &clean[start..end];
+    let end = clean[start..].find(['/', '\\', '?', '#']).map_or(clean.len(), |at| start + at);
+    let (authority, rest) = (&clean[start..end], &clean[end..]);
     match authority.split_once(':') {
         // A port that is no number is half a password: the other half is after a comma.
-        Some((host, _)) if !authority.contains('@') && !has_valid_port(authority) => {
-            format!("{}{host}:{REDACTED}{}", &clean[..start], &clean[end..])
+        Some((host, port))
+            if !port.is_empty() && !authority.contains('@') && !has_valid_port(authority, rest) =>
+        {
+            format!("{}{host}:{REDACTED}{rest}", &clean[..start])
         }
         _ => clean.into_owned(),
     }

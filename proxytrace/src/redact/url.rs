@@ -110,7 +110,7 @@ fn userinfo(text: &str, start: usize) -> Option<Range<usize>> {
         Some(end) => end,
         // A port that is no number is the first half of a password with a `/`, `?` or `#` in it.
         // The `@` of `/@v/list` and `/@latest` is go's own.
-        None if !has_valid_port(authority) => {
+        None if !has_valid_port(authority, &rest[authority.len()..]) => {
             rest.match_indices('@').rfind(|(at, _)| !rest[..*at].ends_with('/'))?.0
         }
         None => return None,
@@ -118,13 +118,13 @@ fn userinfo(text: &str, start: usize) -> Option<Range<usize>> {
     Some(start..start + end)
 }
 
-/// Whether `host[:port]` has a numeric port, an empty one or none.
-pub(super) fn has_valid_port(authority: &str) -> bool {
+/// Whether what stands after the host, if there is a colon, is a port. `rest` is what follows.
+pub(super) fn has_valid_port(authority: &str, rest: &str) -> bool {
     let after_host = authority.rfind(']').map_or(authority, |at| &authority[at..]);
-    after_host
-        .split_once(':')
-        // `https://a,https://b`: the scheme of the next URL in a list.
-        .is_none_or(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()) || port.ends_with(':'))
+    let Some((_, port)) = after_host.split_once(':') else { return true };
+    let digits = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
+    // `https://a,https://b`: the scheme of the next URL in a list.
+    digits || (authority.ends_with(':') && rest.starts_with("//"))
 }
 
 /// Secrets in the path: matrix parameters (`;token=…`) and URLs packed into one segment.
@@ -203,6 +203,9 @@ mod tests {
         ("https://u:p/w@host/@v/list", "https://REDACTED@host/@v/list"),
         ("https://u:p?w@host/", "https://REDACTED@host/"),
         ("https://u:p#w@host/", "https://REDACTED@host/"),
+        ("https://u:/pw@host/", "https://REDACTED@host/"),
+        ("https://u:\\pw@host/", "https://REDACTED@host/"),
+        ("https://u://pw@host/", "https://u://REDACTED@host/"),
         ("https://u%40corp:p%2Fw@host/", "https://REDACTED@host/"),
         ("https://u:p@[::1]:8080/", "https://REDACTED@[::1]:8080/"),
         ("https:/u:p@host/", "https:/REDACTED@host/"),
@@ -250,6 +253,8 @@ mod tests {
         "https://",
         "https://@host/",
         "https://host",
+        "https://host:",
+        "https://host:/p",
         "https://host:8080/example.com/m/@v/v1.0.0.zip",
         "https://host/golang.org/toolchain/@v/v0.0.1-go1.27.3.linux-amd64.zip",
         "https://host/github.com/%21azure/x/@latest?go-get=1",
