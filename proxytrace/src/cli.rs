@@ -1,0 +1,288 @@
+//! The command line, as `--help` has it.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use proxytrace::model::Severity;
+
+const USAGE: &str =
+    "proxytrace [run] [OPTIONS] -- COMMAND...\n       proxytrace replay [OPTIONS] FILE";
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  that of COMMAND (128 + N after signal N), or
+    1  a report could not be written, though COMMAND succeeded
+    2  wrong usage, or a file that cannot be opened; COMMAND was not run
+   10  findings, with --fail-on, though COMMAND succeeded
+  125  this machine cannot be traced; COMMAND was not run
+  126  COMMAND cannot be executed
+  127  there is no COMMAND
+  For `replay`: 0, 1 for a broken recording, 2 and 10.
+
+Without --fail-on findings never change the exit code.";
+
+/// See which Go module proxy was asked, who answered, and why the go command went on.
+///
+/// Runs COMMAND as it would have run without `sudo proxytrace --` in front, watches every go
+/// command in it, and reports to stderr when it has ended: one line if all is well.
+#[derive(Debug, Parser)]
+#[command(
+    name = "proxytrace",
+    version,
+    override_usage = USAGE,
+    after_help = EXIT_CODES,
+    arg_required_else_help = true,
+    subcommand_negates_reqs = true,
+    disable_help_subcommand = true,
+    max_term_width = 100
+)]
+struct Cli {
+    #[command(subcommand)]
+    action: Option<Subcommands>,
+    #[command(flatten)]
+    run: Run,
+    #[command(flatten)]
+    report: Report,
+}
+
+#[derive(Debug, Subcommand)]
+enum Subcommands {
+    /// Trace a command (the default).
+    Run(Run),
+    /// The report again, from a recording, to stdout.
+    #[command(override_usage = "proxytrace replay [OPTIONS] FILE")]
+    Replay {
+        /// A file that `--record` has written.
+        file: PathBuf,
+    },
+}
+
+#[derive(Args, Debug)]
+#[command(override_usage = "proxytrace run [OPTIONS] -- COMMAND...")]
+struct Run {
+    /// Write what was seen to FILE, for `proxytrace replay`.
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
+    /// The command to trace, after `--`.
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+/// How to report.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Report {
+    /// Write the trace as JSON (proxytrace.trace/v1) to FILE.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+    /// Exit with 10 if there are findings of this severity or worse.
+    #[arg(long, global = true, value_name = "SEVERITY")]
+    pub(crate) fail_on: Option<FailOn>,
+    /// Report errors, warnings and what was missed; no summary.
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+    /// Report notes, every chain of requests and all details as well.
+    #[arg(short, long, global = true)]
+    pub(crate) verbose: bool,
+    /// When to use colours; `auto` also respects `NO_COLOR`.
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub(crate) color: Color,
+}
+
+/// From which severity on findings are a failure.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum FailOn {
+    Error,
+    Warning,
+}
+
+impl From<FailOn> for Severity {
+    fn from(fail_on: FailOn) -> Self {
+        match fail_on {
+            FailOn::Error => Severity::Error,
+            FailOn::Warning => Severity::Warning,
+        }
+    }
+}
+
+/// When to use colours.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+/// What to do.
+#[derive(Debug)]
+pub(crate) enum Action {
+    /// Trace a command.
+    Run { command: Vec<OsString>, record: Option<PathBuf> },
+    /// Report from a recording.
+    Replay { file: PathBuf },
+}
+
+/// Reads the arguments, the program's name first.
+pub(crate) fn parse(
+    args: impl IntoIterator<Item = OsString>,
+) -> Result<(Action, Report), clap::Error> {
+    let Cli { action, run, report } = Cli::try_parse_from(args).map_err(point_at_dashes)?;
+    let action = match action {
+        None => Action::Run { command: run.command, record: run.record },
+        Some(Subcommands::Run(inner)) => {
+            Action::Run { command: inner.command, record: inner.record.or(run.record) }
+        }
+        Some(Subcommands::Replay { .. }) if run.record.is_some() => {
+            return Err(conflict(
+                "--record cannot be used with replay: there is a recording already",
+            ));
+        }
+        Some(Subcommands::Replay { file }) => Action::Replay { file },
+    };
+    if let Action::Run { record: Some(record), .. } = &action
+        && report.json.as_ref() == Some(record)
+    {
+        return Err(conflict("--json and --record name the same file"));
+    }
+    Ok((action, report))
+}
+
+/// Tells whoever wrote `proxytrace go mod download` where the command belongs.
+fn point_at_dashes(mut error: clap::Error) -> clap::Error {
+    if let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidArg)
+        && error.kind() == ErrorKind::UnknownArgument
+        && !word.starts_with('-')
+    {
+        let tip = "the command comes after `--`, as in `proxytrace -- go mod download`";
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+    }
+    error
+}
+
+fn conflict(message: &str) -> clap::Error {
+    Cli::command().error(ErrorKind::ArgumentConflict, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+    use std::path::Path;
+
+    use clap::CommandFactory;
+    use clap::error::ErrorKind;
+
+    use super::{Action, Cli, Color, FailOn, Report};
+
+    fn parse(line: &str) -> Result<(Action, Report), clap::Error> {
+        let words = line.split_whitespace().map(OsString::from);
+        super::parse([OsString::from("proxytrace")].into_iter().chain(words))
+    }
+
+    #[track_caller]
+    fn command(line: &str) -> (Vec<OsString>, Option<String>, Report) {
+        match parse(line) {
+            Ok((Action::Run { command, record }, report)) => {
+                (command, record.map(|file| file.display().to_string()), report)
+            }
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn run_is_the_default() {
+        for line in ["-- go mod download", "run -- go mod download"] {
+            let (argv, record, report) = command(line);
+            assert_eq!(argv, ["go", "mod", "download"], "{line}");
+            assert_eq!((record, report.json, report.fail_on), (None, None, None));
+            assert_eq!((report.quiet, report.verbose, report.color), (false, false, Color::Auto));
+        }
+    }
+
+    #[test]
+    fn options_stand_before_or_after_run() {
+        for line in [
+            "--json j --record r --fail-on warning -v --color never -- go",
+            "run --json j --record r --fail-on warning -v --color never -- go",
+            "--json j --record r run --fail-on=warning --verbose --color=never -- go",
+        ] {
+            let (argv, record, report) = command(line);
+            assert_eq!(argv, ["go"], "{line}");
+            assert_eq!(record.as_deref(), Some("r"), "{line}");
+            assert_eq!(report.json.as_deref(), Some(Path::new("j")), "{line}");
+            assert_eq!(report.fail_on, Some(FailOn::Warning), "{line}");
+            assert_eq!((report.verbose, report.color), (true, Color::Never), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_follows_the_dashes_is_the_commands_own() {
+        for line in [
+            "-- replay --json -v -- x",
+            "-q -- replay --json -v -- x",
+            "run -- replay --json -v -- x",
+        ] {
+            let (argv, _, report) = command(line);
+            assert_eq!(argv, ["replay", "--json", "-v", "--", "x"], "{line}");
+            assert_eq!((report.json, report.verbose), (None, false), "{line}");
+        }
+        assert_eq!(command("-- run").0, ["run"]);
+    }
+
+    #[test]
+    fn replay_takes_a_file_and_the_same_report() {
+        let (action, report) = parse("replay -q --json j --fail-on error f").unwrap();
+        assert!(matches!(action, Action::Replay { file } if file == Path::new("f")));
+        assert_eq!((report.quiet, report.fail_on), (true, Some(FailOn::Error)));
+        assert_eq!(report.json.as_deref(), Some(Path::new("j")));
+    }
+
+    #[test]
+    fn wrong_usage_is_refused() {
+        use ErrorKind::{
+            ArgumentConflict, DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand,
+            DisplayVersion, InvalidValue, MissingRequiredArgument, UnknownArgument,
+        };
+        for (line, kind) in [
+            ("", DisplayHelpOnMissingArgumentOrSubcommand),
+            ("--", DisplayHelpOnMissingArgumentOrSubcommand),
+            ("run", MissingRequiredArgument),
+            ("--json j", MissingRequiredArgument),
+            ("go mod download", UnknownArgument),
+            ("--fail-on note -- go", InvalidValue),
+            ("--color sometimes -- go", InvalidValue),
+            ("-q -v -- go", ArgumentConflict),
+            ("--no-such -- go", UnknownArgument),
+            ("replay", MissingRequiredArgument),
+            ("replay f --record r", UnknownArgument),
+            ("--record r replay f", ArgumentConflict),
+            ("--json x --record x -- go", ArgumentConflict),
+            ("--help", DisplayHelp),
+            ("--version", DisplayVersion),
+        ] {
+            let error = parse(line).unwrap_err();
+            assert_eq!(error.kind(), kind, "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_forgotten_pair_of_dashes_is_pointed_at() {
+        let told =
+            |line| parse(line).unwrap_err().to_string().contains("proxytrace -- go mod download");
+        assert!(told("go mod download") && told("-v make"));
+        assert!(!told("--jsn -- go"));
+    }
+
+    #[test]
+    fn help_names_every_exit_code() {
+        let help = parse("--help").unwrap_err().to_string();
+        for code in ["    1  ", "    2  ", "   10  ", "  125  ", "  126  ", "  127  "] {
+            assert!(help.contains(code), "{code}: {help}");
+        }
+    }
+}

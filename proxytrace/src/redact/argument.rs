@@ -1,0 +1,257 @@
+use super::setting::writing;
+use super::url::url;
+use super::{MAX_DEPTH, REDACTED, is_secret};
+
+/// Flags whose value is a secret though their names do not say so, by program. A one-letter flag
+/// may have its value attached.
+const FLAGS: &[(&str, &[&str])] = &[
+    ("curl", &["-u", "--user", "-U", "--proxy-user", "-b"]),
+    ("docker", &["-p"]),
+    ("podman", &["-p"]),
+    ("sshpass", &["-p"]),
+];
+
+/// One argument without its secrets; see [`arguments`].
+pub fn argument(text: &str) -> String {
+    Walk::default().argument(text)
+}
+
+/// The arguments of a command without their secrets: in URLs, in the values of flags and of
+/// `NAME=VALUE` with a secret name, in headers (`Authorization: …`), and all these in shell
+/// scripts that are an argument.
+pub fn arguments<S: AsRef<str>>(argv: &[S]) -> Vec<String> {
+    let mut walk = Walk::default();
+    argv.iter().map(|argument| walk.argument(argument.as_ref())).collect()
+}
+
+/// What the words so far say about the next one.
+#[derive(Default)]
+struct Walk {
+    /// Flags with secrets of the program that is being called.
+    flags: &'static [&'static str],
+    /// Whether the next word is a secret.
+    secret_next: bool,
+}
+
+impl Walk {
+    fn argument(&mut self, text: &str) -> String {
+        self.text(text, 0)
+    }
+
+    /// A text that is a word, or a script of words.
+    fn text(&mut self, text: &str, depth: u8) -> String {
+        if depth >= MAX_DEPTH {
+            return REDACTED.to_owned();
+        }
+        if std::mem::take(&mut self.secret_next) && !text.is_empty() && !text.starts_with('-') {
+            return REDACTED.to_owned();
+        }
+        if let Some((name, value)) = assignment(text)
+            && is_secret(name)
+            && !value.is_empty()
+        {
+            return format!("{name}={REDACTED}");
+        }
+        if let Some(name) = secret_header(text) {
+            return format!("{name}: {REDACTED}");
+        }
+        if !text.contains(|c: char| c.is_whitespace() || is_quote(c)) {
+            return self.word(text, depth);
+        }
+        split_words(text).map(|word| self.quoted(word, depth)).collect()
+    }
+
+    /// A word of a script, or the space between two; whole in quotes, it may be a script itself.
+    fn quoted(&mut self, word: &str, depth: u8) -> String {
+        if word.starts_with(char::is_whitespace) {
+            return word.to_owned();
+        }
+        match unquote(word) {
+            Some((quote, inner)) => {
+                let closing = if word.len() > inner.len() + 1 { quote } else { "" };
+                format!("{quote}{}{closing}", self.text(inner, depth + 1))
+            }
+            None if std::mem::take(&mut self.secret_next) && !word.starts_with('-') => {
+                REDACTED.to_owned()
+            }
+            None => self.word(word, depth),
+        }
+    }
+
+    /// A word: a flag, an assignment, a program, an URL.
+    fn word(&mut self, word: &str, depth: u8) -> String {
+        if depth >= MAX_DEPTH {
+            return REDACTED.to_owned();
+        }
+        if let Some((name, value)) = assignment(word) {
+            if value.is_empty() {
+                return word.to_owned();
+            }
+            if is_secret(name) || self.flags.contains(&name) {
+                return format!("{name}={REDACTED}");
+            }
+            let clean = match (unquote(value), writing(name)) {
+                (Some((quote, inner)), _) => {
+                    let closing = &value[quote.len() + inner.len()..];
+                    let whole = format!("{name}={inner}");
+                    let clean = self.text(&whole, depth + 1);
+                    let clean = clean.strip_prefix(name).and_then(|rest| rest.strip_prefix('='));
+                    format!("{quote}{}{closing}", clean.unwrap_or(REDACTED))
+                }
+                (None, Some(write)) => write(value),
+                (None, None) => self.word(value, depth + 1),
+            };
+            return format!("{name}={clean}");
+        }
+        if let Some(flag) = attached(word, self.flags) {
+            return format!("{flag}{REDACTED}");
+        }
+        let flag = word.strip_prefix('-').map(|rest| rest.trim_start_matches('-'));
+        self.secret_next = self.flags.contains(&word)
+            // One letter says nothing: `-p 4` is no password.
+            || flag.is_some_and(|name| name.len() > 1 && is_name(name) && is_secret(name));
+        let program = word.rsplit('/').next().unwrap_or(word);
+        if let Some((_, flags)) = FLAGS.iter().find(|(name, _)| *name == program) {
+            self.flags = flags;
+        }
+        match word.split_once(':') {
+            Some((name, value)) if is_name(name) && is_secret(name) && !value.is_empty() => {
+                format!("{name}:{REDACTED}")
+            }
+            _ => url(word).into_owned(),
+        }
+    }
+}
+
+/// `name=value`, where `name` is that of a flag or a variable.
+fn assignment(text: &str) -> Option<(&str, &str)> {
+    let (name, value) = text.split_once('=')?;
+    is_name(name.trim_start_matches('-')).then_some((name, value))
+}
+
+fn is_name(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "_-.[]".contains(c))
+}
+
+/// The name, if the text is a header with a secret: `Authorization: Bearer x`.
+fn secret_header(text: &str) -> Option<&str> {
+    let (name, value) = text.split_once(": ")?;
+    (is_name(name) && is_secret(name) && !value.trim().is_empty()).then_some(name)
+}
+
+/// A one-letter flag with its value attached: `-uuser:password`.
+fn attached<'a>(word: &str, flags: &[&'a str]) -> Option<&'a str> {
+    flags.iter().find(|flag| flag.len() == 2 && word.len() > 2 && word.starts_with(**flag)).copied()
+}
+
+fn is_quote(c: char) -> bool {
+    matches!(c, '\'' | '"' | '`')
+}
+
+/// The opening quote of a word in quotes, and what is inside; the closing one may be missing.
+fn unquote(word: &str) -> Option<(&str, &str)> {
+    let first = word.chars().next().filter(|c| is_quote(*c))?;
+    let inner = &word[1..];
+    let inner = inner.strip_suffix(first).unwrap_or(inner);
+    (!inner.contains(first)).then_some((&word[..1], inner))
+}
+
+/// Words as a shell sees them, and the spaces between them; together they are the text. A quote
+/// that is not closed goes on to the end.
+fn split_words(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let space = rest.starts_with(char::is_whitespace);
+        let mut quote = None;
+        let end = rest.find(|c: char| match quote {
+            Some(open) => {
+                if c == open {
+                    quote = None;
+                }
+                false
+            }
+            None if c.is_whitespace() != space => true,
+            None => {
+                quote = is_quote(c).then_some(c);
+                false
+            }
+        });
+        let (word, tail) = rest.split_at(end.unwrap_or(rest.len()));
+        rest = tail;
+        (!word.is_empty()).then_some(word)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{argument, arguments};
+
+    #[test]
+    fn commands() {
+        for (command, clean) in [
+            (&["go", "mod", "download", "-x"][..], &["go", "mod", "download", "-x"][..]),
+            (&["go", "build", "-p", "4", "./..."], &["go", "build", "-p", "4", "./..."]),
+            (&["go", "get", "-u", "example.com/m@v1"], &["go", "get", "-u", "example.com/m@v1"]),
+            (
+                &["go", "env", "-w", "GOPROXY=https://u:p@h,u:p@i|direct"],
+                &["go", "env", "-w", "GOPROXY=https://REDACTED@h,REDACTED@i|direct"],
+            ),
+            (&["env", "TOKEN=a b", "go"], &["env", "TOKEN=REDACTED", "go"]),
+            (
+                &["tool", "--token=x", "--token", "y", "z"],
+                &["tool", "--token=REDACTED", "--token", "REDACTED", "z"],
+            ),
+            (&["tool", "--api-key", "--verbose"], &["tool", "--api-key", "--verbose"]),
+            (&["tool", "-password", "a b", "z"], &["tool", "-password", "REDACTED", "z"]),
+            (
+                &["/usr/bin/curl", "-u", "me:pw", "https://h"],
+                &["/usr/bin/curl", "-u", "REDACTED", "https://h"],
+            ),
+            (&["curl", "-ume:pw", "--user=me:pw"], &["curl", "-uREDACTED", "--user=REDACTED"]),
+            (
+                &["curl", "-H", "Authorization: Bearer x y"],
+                &["curl", "-H", "Authorization: REDACTED"],
+            ),
+            (&["curl", "-H", "X-Api-Key:x"], &["curl", "-H", "X-Api-Key:REDACTED"]),
+            (
+                &["go", "build", "-ldflags=-X=main.token=x"],
+                &["go", "build", "-ldflags=-X=main.token=REDACTED"],
+            ),
+            (&["git", "clone", "https://u:p@h/r"], &["git", "clone", "https://REDACTED@h/r"]),
+            (&["git", "clone", "git@github.com:o/r"], &["git", "clone", "git@github.com:o/r"]),
+        ] {
+            assert_eq!(arguments(command), clean, "{command:?}");
+            assert_eq!(arguments(clean), clean, "twice: {command:?}");
+        }
+    }
+
+    #[test]
+    fn scripts() {
+        for (script, clean) in [
+            ("cd /src &&  go\tmod download\n", "cd /src &&  go\tmod download\n"),
+            (
+                "GOPROXY=https://u:p@h TOKEN=x go mod download",
+                "GOPROXY=https://REDACTED@h TOKEN=REDACTED go mod download",
+            ),
+            ("GOPROXY='https://u:p@h,direct' go x", "GOPROXY='https://REDACTED@h,direct' go x"),
+            ("export A='b c' PASSWORD=\"d e\" f", "export A='b c' PASSWORD=REDACTED f"),
+            ("login --password 'a b' c", "login --password 'REDACTED' c"),
+            ("login --password a b", "login --password REDACTED b"),
+            ("curl -H 'Authorization: Bearer x' h", "curl -H 'Authorization: REDACTED' h"),
+            ("curl -u me:pw https://u:p@h; go x", "curl -u REDACTED https://REDACTED@h; go x"),
+            ("echo \"don't\" 'not closed", "echo \"don't\" 'not closed"),
+            ("sh -c 'curl -u \"a:b c\" d'", "sh -c 'curl -u \"REDACTED\" d'"),
+        ] {
+            assert_eq!(argument(script), clean);
+            assert_eq!(argument(clean), clean, "twice");
+        }
+    }
+
+    #[test]
+    fn deep_and_broken_arguments() {
+        assert_eq!(argument(&"a=".repeat(50_000)), format!("{}{}", "a=".repeat(4), "REDACTED"));
+        for text in ["", "=", "==", "--", "'", "\"'`", ":", "a=", "=a", "\u{fffd}='", "a='\"'\""] {
+            assert_eq!(argument(text), text);
+        }
+    }
+}

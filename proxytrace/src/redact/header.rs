@@ -1,0 +1,163 @@
+use std::borrow::Cow;
+
+use super::REDACTED;
+use super::url::url;
+
+/// Headers that leave capture, by canonical name; every other one is dropped.
+pub const HEADERS: &[&str] = &[
+    "Age",
+    "Cache-Control",
+    "Cf-Ray",
+    "Content-Length",
+    "Content-Type",
+    "Location",
+    "Referer",
+    "Retry-After",
+    "Server",
+    "User-Agent",
+    "Via",
+    "Www-Authenticate",
+    "X-Cache",
+];
+
+/// Authentication schemes whose names may be told (IANA HTTP Authentication Scheme Registry, and
+/// those of the large clouds); in the place of any other there may be a token.
+const SCHEMES: &[&str] = &[
+    "aws4-hmac-sha256",
+    "basic",
+    "bearer",
+    "digest",
+    "dpop",
+    "hoba",
+    "kerberos",
+    "mutual",
+    "negotiate",
+    "ntlm",
+    "oauth",
+    "privatetoken",
+    "scram-sha-1",
+    "scram-sha-256",
+    "vapid",
+];
+
+/// A header's value without its secrets; none if it is not one of [`HEADERS`].
+pub fn header<'a>(name: &str, value: &'a str) -> Option<Cow<'a, str>> {
+    let known = HEADERS.iter().find(|known| known.eq_ignore_ascii_case(name))?;
+    Some(match *known {
+        "Location" | "Referer" => url(value),
+        "Www-Authenticate" => Cow::Owned(challenges(value)),
+        _ => Cow::Borrowed(value),
+    })
+}
+
+/// Challenges with their schemes and realms; every other parameter and token is redacted
+/// (RFC 9110, section 11.6.1).
+fn challenges(value: &str) -> String {
+    let mut quoted = false;
+    let mut escaped = false;
+    value
+        .split_inclusive(|c| {
+            let separates = c == ',' && !quoted;
+            match c {
+                _ if escaped => escaped = false,
+                '\\' => escaped = quoted,
+                '"' => quoted = !quoted,
+                _ => {}
+            }
+            separates
+        })
+        .map(|piece| {
+            let content = piece.strip_suffix(',').unwrap_or(piece);
+            let begin = content.len() - content.trim_start().len();
+            content[..begin].to_owned() + &challenge(content.trim()) + &piece[content.len()..]
+        })
+        .collect()
+}
+
+/// `scheme`, `scheme token`, `scheme name=value` or `name=value`.
+fn challenge(text: &str) -> String {
+    let (first, rest) = text.split_once([' ', '\t']).unwrap_or((text, ""));
+    if text.is_empty() {
+        String::new()
+    } else if !SCHEMES.contains(&first.to_ascii_lowercase().as_str()) {
+        parameter(text)
+    } else if rest.trim().is_empty() {
+        first.to_owned()
+    } else {
+        format!("{first} {}", parameter(rest.trim()))
+    }
+}
+
+fn parameter(text: &str) -> String {
+    match text.split_once('=') {
+        Some((name, value)) if name.trim().eq_ignore_ascii_case("realm") => {
+            let value = value.trim();
+            let inner = value.strip_prefix('"').map_or(Some(value), |open| open.strip_suffix('"'));
+            match inner {
+                Some(inner) => text.replace(inner, &url(inner)),
+                // Without the closing quote there is no telling where the realm ends.
+                None => format!("{name}={REDACTED}"),
+            }
+        }
+        // Not the padding of a token: `Negotiate YII=`.
+        Some((name, value)) if is_token(name) && !value.trim_matches('=').is_empty() => {
+            format!("{name}={REDACTED}")
+        }
+        _ => REDACTED.to_owned(),
+    }
+}
+
+fn is_token(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= 32
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{HEADERS, header};
+
+    #[test]
+    fn only_headers_of_the_list_leave() {
+        for name in ["Authorization", "Cookie", "Set-Cookie", "X-Token", "Proxy-Authorization", ""]
+        {
+            assert_eq!(header(name, "x"), None);
+        }
+        for name in HEADERS {
+            assert!(header(name, "x").is_some());
+        }
+        assert_eq!(header("content-TYPE", "text/html").as_deref(), Some("text/html"));
+        assert_eq!(header("CF-RAY", "7-FRA").as_deref(), Some("7-FRA"));
+    }
+
+    #[test]
+    fn locations_lose_their_secrets() {
+        assert_eq!(
+            header("Location", "https://u:p@h/?sig=x").as_deref(),
+            Some("https://REDACTED@h/?sig=REDACTED")
+        );
+        assert_eq!(header("Referer", "https://h/?a=b").as_deref(), Some("https://h/?a=b"));
+    }
+
+    #[test]
+    fn challenges_keep_scheme_and_realm() {
+        for (value, clean) in [
+            ("Basic realm=\"Artifactory, EU\"", "Basic realm=\"Artifactory, EU\""),
+            ("Basic", "Basic"),
+            (
+                "Bearer realm=\"https://h/token\",service=\"s\", scope=x",
+                "Bearer realm=\"https://h/token\",service=REDACTED, scope=REDACTED",
+            ),
+            ("Bearer realm=\"https://u:p@h/\"", "Bearer realm=\"https://REDACTED@h/\""),
+            ("Negotiate YIIabc==, NTLM", "Negotiate REDACTED, NTLM"),
+            ("Negotiate YIIabc", "Negotiate REDACTED"),
+            ("Digest nonce=\"a,b\\\"c\", realm=r", "Digest nonce=REDACTED, realm=r"),
+            ("s3cr3t", "REDACTED"),
+            ("Basic realm=\"unclosed, token=x", "Basic realm=REDACTED"),
+            ("", ""),
+            (",", ","),
+        ] {
+            assert_eq!(header("WWW-Authenticate", value).as_deref(), Some(clean), "{value}");
+        }
+    }
+}

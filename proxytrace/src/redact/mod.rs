@@ -1,0 +1,147 @@
+//! Takes secrets out of what capture read, and leaves everything else as it was, to the byte.
+//!
+//! A secret is recognised by its place: userinfo of an URL, the value of a query parameter, of a
+//! flag or of a variable whose name says so. A value in no such place is kept. Where a text is too
+//! broken to tell the secret from its surroundings, the surroundings go with it. What is redacted
+//! already stays so.
+#![forbid(unsafe_code)]
+
+mod argument;
+mod header;
+mod setting;
+mod url;
+
+pub use argument::{argument, arguments};
+pub use header::{HEADERS, header};
+pub use setting::setting;
+pub use url::{text, url};
+
+/// What stands where a secret was.
+pub const REDACTED: &str = "REDACTED";
+
+/// How deep values are looked into: an URL in the query of an URL, `-ldflags=-X=main.token=…`.
+/// Anything deeper is redacted whole.
+const MAX_DEPTH: u8 = 4;
+
+/// Parts of names that mean a secret wherever they stand (`X-Amz-Security-Token`, `accessToken`).
+const STEMS: &[&str] = &[
+    "accesskey",
+    "apikey",
+    "authorization",
+    "bearer",
+    "cookie",
+    "credential",
+    "hmac",
+    "jsession",
+    "jwt",
+    "passphrase",
+    "passwd",
+    "password",
+    "privatekey",
+    "saml",
+    "secret",
+    "sessionid",
+    "signature",
+    "token",
+];
+
+/// Words that mean a secret only by themselves: `sig`, `sas-key`, but not `design` or `keyword`.
+const WORDS: &[&str] =
+    &["auth", "code", "key", "pass", "pat", "pwd", "sas", "sid", "sig", "ticket"];
+
+/// Whether a value of this name is a secret. `name` may be percent-encoded.
+fn is_secret(name: &str) -> bool {
+    let name = percent_decode(name).to_ascii_lowercase();
+    let squashed: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
+    STEMS.iter().any(|stem| squashed.contains(stem))
+        || name.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| WORDS.contains(&word))
+}
+
+/// Decodes `%XX` once; what is no valid escape stays, what is no UTF-8 becomes U+FFFD.
+fn percent_decode(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let digit = |at: usize| bytes.get(at).and_then(|b| char::from(*b).to_digit(16));
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        match (bytes[at], digit(at + 1), digit(at + 2)) {
+            (b'%', Some(high), Some(low)) => {
+                decoded.push(u8::try_from(high << 4 | low).expect("two hexadecimal digits"));
+                at += 3;
+            }
+            (byte, _, _) => {
+                decoded.push(byte);
+                at += 1;
+            }
+        }
+    }
+    String::from_utf8_lossy(&decoded).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{is_secret, percent_decode};
+
+    #[test]
+    fn names_of_secrets() {
+        for name in [
+            "token",
+            "TOKEN",
+            "sig",
+            "X-Goog-Signature",
+            "X-Goog-Credential",
+            "X-Amz-Signature",
+            "X-Amz-Security-Token",
+            "X-Amz-Credential",
+            "AWSAccessKeyId",
+            "password",
+            "secret",
+            "key",
+            "auth",
+            "access_token",
+            "accessToken",
+            "private-token",
+            "api_key",
+            "Key-Pair-Id",
+            "GITHUB_TOKEN",
+            "%74oken",
+            "to%6Ben",
+            "token[]",
+        ] {
+            assert!(is_secret(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn names_of_other_things() {
+        for name in [
+            "go-get",
+            "X-Goog-Algorithm",
+            "X-Goog-Date",
+            "X-Goog-Expires",
+            "X-Goog-SignedHeaders",
+            "response-content-type",
+            "generation",
+            "keyword",
+            "author",
+            "design",
+            "passive",
+            "GOPROXY",
+            "GOAUTH",
+            "",
+            "%",
+            "%%%",
+        ] {
+            assert!(!is_secret(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn broken_escapes_stay() {
+        assert_eq!(percent_decode("%4"), "%4");
+        assert_eq!(percent_decode("%zz%41%"), "%zzA%");
+        assert_eq!(percent_decode("%ff"), "\u{fffd}");
+        assert_eq!(percent_decode("ä%20ö"), "ä ö");
+        assert_eq!(percent_decode("%+1"), "%+1");
+    }
+}

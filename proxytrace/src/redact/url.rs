@@ -1,0 +1,354 @@
+use std::borrow::Cow;
+use std::ops::Range;
+
+use super::{MAX_DEPTH, REDACTED, is_secret, percent_decode};
+
+/// An URL (or what a server sent in the place of one) without its secrets.
+///
+/// Userinfo becomes `REDACTED@`; the values of secret parameters in the query, the fragment and
+/// the path become `REDACTED`; so does any value that is itself an URL with a secret.
+pub fn url(text: &str) -> Cow<'_, str> {
+    replace(text, &secrets(text, Scheme::Written, 0))
+}
+
+/// Like [`url`], for the places where go adds the scheme itself: `user@host/path`.
+pub(super) fn host_first_url(text: &str) -> Cow<'_, str> {
+    replace(text, &secrets(text, Scheme::Implied, 0))
+}
+
+/// A text for people, such as an error message, without the secrets of the URLs in it.
+pub fn text(text: &str) -> Cow<'_, str> {
+    let mut found = Vec::new();
+    let mut start = 0;
+    let apart =
+        |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '`' | '<' | '>' | '(' | ')');
+    for piece in text.split_inclusive(apart) {
+        let word = piece.trim_end_matches(apart);
+        let within = secrets(word, Scheme::Written, 0);
+        found.extend(within.into_iter().map(|secret| start + secret.start..start + secret.end));
+        start += piece.len();
+    }
+    replace(text, &found)
+}
+
+/// Whether a text without a scheme begins with a host.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Scheme {
+    Written,
+    Implied,
+}
+
+fn replace<'a>(text: &'a str, secrets: &[Range<usize>]) -> Cow<'a, str> {
+    let mut clean = String::new();
+    let mut kept = 0;
+    for secret in secrets {
+        if secret.start < kept || secret.is_empty() || &text[secret.clone()] == REDACTED {
+            continue;
+        }
+        clean.push_str(&text[kept..secret.start]);
+        clean.push_str(REDACTED);
+        kept = secret.end;
+    }
+    if kept == 0 {
+        return Cow::Borrowed(text);
+    }
+    clean.push_str(&text[kept..]);
+    Cow::Owned(clean)
+}
+
+/// Where the secrets are, in order. Two may overlap; the first one counts.
+fn secrets(text: &str, scheme: Scheme, depth: u8) -> Vec<Range<usize>> {
+    let mut found = Vec::new();
+    for start in authorities(text, scheme) {
+        found.extend(userinfo(text, start));
+    }
+    let tail = text.find(['?', '#']).unwrap_or(text.len());
+    path_secrets(text, tail, depth, &mut found);
+    for_each_piece(text, tail..text.len(), '#', |part| {
+        for_each_piece(text, part, '&', |segment| found.extend(pair(text, segment, depth)));
+    });
+    found.sort_by_key(|secret| secret.start);
+    found
+}
+
+/// Where authorities begin: after every `://` before the query (lists of URLs, URLs as paths),
+/// after a leading `//`, and where a host comes first.
+fn authorities(text: &str, scheme: Scheme) -> Vec<usize> {
+    let head = &text[..text.find(['?', '#']).unwrap_or(text.len())];
+    let begin = head.len() - head.trim_start().len();
+    let first = &head[begin..];
+    let mut starts: Vec<usize> = head.match_indices("://").map(|(at, _)| at + 3).collect();
+    if let Some(slashes) = after_web_scheme(first) {
+        // `https:/host` and `https:\\host` are URLs with an authority to many a parser.
+        starts.push(begin + slashes);
+    } else if first.starts_with("//") {
+        starts.push(begin + 2);
+    } else if !first.starts_with('/') && !first.contains("://") {
+        let authority = &first[..first.find('/').unwrap_or(first.len())];
+        let named = authority.rfind('@').is_some_and(|at| authority[..at].contains(':'));
+        if named || scheme == Scheme::Implied {
+            starts.push(begin);
+        }
+    }
+    starts
+}
+
+/// Length of `http:` or `https:` and the slashes after it, of either kind and any number.
+fn after_web_scheme(text: &str) -> Option<usize> {
+    let (scheme, rest) = text.split_once(':')?;
+    let web = ["http", "https"].iter().any(|web| scheme.eq_ignore_ascii_case(web));
+    let slashes = rest.len() - rest.trim_start_matches(['/', '\\']).len();
+    (web && slashes > 0).then_some(scheme.len() + 1 + slashes)
+}
+
+/// The userinfo of the authority that begins at `start`, if it has one.
+fn userinfo(text: &str, start: usize) -> Option<Range<usize>> {
+    let rest = &text[start..];
+    let authority = &rest[..rest.find(['/', '\\', '?', '#']).unwrap_or(rest.len())];
+    // As net/url does: the last `@` of the authority ends the userinfo.
+    let end = match authority.rfind('@') {
+        Some(end) => end,
+        // A port that is no number is the first half of a password with a `/`, `?` or `#` in it.
+        // The `@` of `/@v/list` and `/@latest` is go's own.
+        None if !has_valid_port(authority, &rest[authority.len()..]) => {
+            rest.match_indices('@').rfind(|(at, _)| !rest[..*at].ends_with('/'))?.0
+        }
+        None => return None,
+    };
+    Some(start..start + end)
+}
+
+/// Whether what stands after the host, if there is a colon, is a port. `rest` is what follows.
+pub(super) fn has_valid_port(authority: &str, rest: &str) -> bool {
+    let after_host = authority.rfind(']').map_or(authority, |at| &authority[at..]);
+    let Some((_, port)) = after_host.split_once(':') else { return true };
+    let digits = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
+    // `https://a,https://b`: the scheme of the next URL in a list.
+    digits || (authority.ends_with(':') && rest.starts_with("//"))
+}
+
+/// Secrets in the path: matrix parameters (`;token=…`) and URLs packed into one segment.
+fn path_secrets(text: &str, end: usize, depth: u8, found: &mut Vec<Range<usize>>) {
+    for_each_piece(text, 0..end, '/', |segment| {
+        if let Some(at) = text[segment.clone()].find(';') {
+            found.extend(pair(text, segment.start + at + 1..segment.end, depth));
+        }
+        let decoded = percent_decode(&text[segment.clone()]);
+        if decoded != text[segment.clone()]
+            && decoded.contains("://")
+            && has_secret(&decoded, depth)
+        {
+            found.push(segment);
+        }
+    });
+}
+
+/// The secret in one `name=value` segment. Some servers end a value at `;`, some do not: names are
+/// looked for after `;` (and after `?`, for URLs in values), but a secret value goes on to the end.
+fn pair(text: &str, segment: Range<usize>, depth: u8) -> Option<Range<usize>> {
+    let mut start = segment.start;
+    for piece in text[segment.clone()].split_inclusive([';', '?']) {
+        if let Some((name, _)) = piece.split_once('=')
+            && is_secret(name)
+        {
+            return Some(start + name.len() + 1..segment.end);
+        }
+        start += piece.len();
+    }
+    let value = segment.start + text[segment.clone()].find('=')? + 1;
+    has_secret(&percent_decode(&text[value..segment.end]), depth).then_some(value..segment.end)
+}
+
+/// Whether a decoded value has a secret inside. What is nested too deep counts as one.
+fn has_secret(decoded: &str, depth: u8) -> bool {
+    if depth + 1 >= MAX_DEPTH {
+        return decoded.contains(['=', '@', '%']);
+    }
+    secrets(decoded, Scheme::Written, depth + 1)
+        .into_iter()
+        .any(|secret| !secret.is_empty() && &decoded[secret] != REDACTED)
+}
+
+fn for_each_piece(
+    text: &str,
+    range: Range<usize>,
+    separator: char,
+    mut each: impl FnMut(Range<usize>),
+) {
+    let mut start = range.start;
+    for piece in text[range].split(separator) {
+        each(start..start + piece.len());
+        start += piece.len() + separator.len_utf8();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Cow;
+
+    use super::{host_first_url, text, url};
+
+    /// Text, and what must be left of it.
+    const SECRETS: &[(&str, &str)] = &[
+        ("https://user:pw@host/p", "https://REDACTED@host/p"),
+        ("https://token@host", "https://REDACTED@host"),
+        ("HTTPS://User:PW@Host/P", "HTTPS://REDACTED@Host/P"),
+        ("ssh://git:pw@host:22/p", "ssh://REDACTED@host:22/p"),
+        ("//user@host/p", "//REDACTED@host/p"),
+        ("user:pw@host/path", "REDACTED@host/path"),
+        (" \thttps://u:p@host ", " \thttps://REDACTED@host "),
+        // Userinfo with separators in it.
+        ("https://u:p@ss@host/@v/list", "https://REDACTED@host/@v/list"),
+        ("https://u:p:q@host:8080/", "https://REDACTED@host:8080/"),
+        ("https://u:p/w@host/@v/list", "https://REDACTED@host/@v/list"),
+        ("https://u:p?w@host/", "https://REDACTED@host/"),
+        ("https://u:p#w@host/", "https://REDACTED@host/"),
+        ("https://u:/pw@host/", "https://REDACTED@host/"),
+        ("https://u:\\pw@host/", "https://REDACTED@host/"),
+        ("https://u://pw@host/", "https://u://REDACTED@host/"),
+        ("https://u%40corp:p%2Fw@host/", "https://REDACTED@host/"),
+        ("https://u:p@[::1]:8080/", "https://REDACTED@[::1]:8080/"),
+        ("https:/u:p@host/", "https:/REDACTED@host/"),
+        ("https:///u:p@host/", "https:///REDACTED@host/"),
+        ("http:\\\\u:p@host/", "http:\\\\REDACTED@host/"),
+        // Lists, and URLs as paths.
+        ("https://u:p@a,https://u:p@b", "https://REDACTED@a,https://REDACTED@b"),
+        ("https://a/https://u:p@b/c", "https://a/https://REDACTED@b/c"),
+        ("https://a/https%3A%2F%2Fu%3Ap%40b%2F/c", "https://a/REDACTED/c"),
+        // Parameters.
+        ("https://h/?token=abc", "https://h/?token=REDACTED"),
+        ("https://h/p?a=1&Token=abc&b=2#f", "https://h/p?a=1&Token=REDACTED&b=2#f"),
+        ("/p?go-get=1&access_token=x", "/p?go-get=1&access_token=REDACTED"),
+        ("?sig=a%2Fb", "?sig=REDACTED"),
+        ("/p?%74oken=x&to%6ben=y", "/p?%74oken=REDACTED&to%6ben=REDACTED"),
+        ("/p?token=a;b;c", "/p?token=REDACTED"),
+        ("/p?a=1;token=x&b=2", "/p?a=1;token=REDACTED&b=2"),
+        ("/p?token=a=b=c", "/p?token=REDACTED"),
+        ("/p?token=a?b", "/p?token=REDACTED"),
+        ("/cb#access_token=x&state=1", "/cb#access_token=REDACTED&state=1"),
+        ("/p;jsessionid=12/q", "/p;jsessionid=REDACTED/q"),
+        (
+            "https://b.example/o?X-Goog-Algorithm=A&X-Goog-Credential=c%2Fd&X-Goog-Date=1&X-Goog-Signature=ff",
+            "https://b.example/o?X-Goog-Algorithm=A&X-Goog-Credential=REDACTED&X-Goog-Date=1&X-Goog-Signature=REDACTED",
+        ),
+        // URLs in values, as they are and packed once and twice.
+        ("/l?to=https://u:p@h/&b=2", "/l?to=REDACTED&b=2"),
+        ("/l?to=https://h/?token=x&b=2", "/l?to=https://h/?token=REDACTED&b=2"),
+        ("/l?to=https%3A%2F%2Fh%2F%3Ftoken%3Dx&b=2", "/l?to=REDACTED&b=2"),
+        ("/l?to=%2Fl%3Fto%3Dhttps%253A%252F%252Fu%253Ap%2540h", "/l?to=REDACTED"),
+        // Broken ones.
+        ("https://u:p%zz@host/%", "https://REDACTED@host/%"),
+        ("https://u:\u{fffd}\u{0}@host", "https://REDACTED@host"),
+        ("https://u:p@", "https://REDACTED@"),
+    ];
+
+    const CLEAN: &[&str] = &[
+        "",
+        "/",
+        "@",
+        "?",
+        "#",
+        ":",
+        "://",
+        "https://",
+        "https://@host/",
+        "https://host",
+        "https://host:",
+        "https://host:/p",
+        "https://host:8080/example.com/m/@v/v1.0.0.zip",
+        "https://host/golang.org/toolchain/@v/v0.0.1-go1.27.3.linux-amd64.zip",
+        "https://host/github.com/%21azure/x/@latest?go-get=1",
+        "https://h/?a=1&b=%zz&&=&c;d#frag",
+        "https://h/?token=&b=1",
+        "https://h/?token",
+        "https://[::1]:8080/@v/list",
+        "https://h:port/m/@v/list",
+        "file:///srv/a@b/c",
+        "../relative/m@v1.0.0.zip",
+        "example.com/m@v1.2.3",
+        "git@github.com:owner/repo.git",
+        "https://a/x\u{ff0c}https:/b/y",
+        "https://a,https://b|direct",
+        "/l?to=https%3A%2F%2Fh%2F%3Fa%3Db&c=d",
+        "/l?to=https://h:8080/p",
+        "\u{fffd}\u{fffd}%ff%",
+        "/p?response-content-disposition=attachment%3B+filename%3Dx.zip",
+    ];
+
+    #[test]
+    fn secrets_go_and_the_rest_stays() {
+        for (text, clean) in SECRETS {
+            assert_eq!(url(text), *clean, "{text}");
+        }
+    }
+
+    #[test]
+    fn without_a_secret_nothing_changes() {
+        for text in CLEAN {
+            assert!(matches!(url(text), Cow::Borrowed(same) if same == *text), "{text}");
+        }
+    }
+
+    #[test]
+    fn urls_within_text() {
+        for (message, clean) in [
+            (
+                "Get \"https://u:p@h/x?sig=y\": dial tcp: lookup h: no such host",
+                "Get \"https://REDACTED@h/x?sig=REDACTED\": dial tcp: lookup h: no such host",
+            ),
+            (
+                "see <https://u@h> (or //t@i/)\n\t",
+                "see <https://REDACTED@h> (or //REDACTED@i/)\n\t",
+            ),
+            ("read tcp 127.0.0.1:1->[::1]:2: reset", "read tcp 127.0.0.1:1->[::1]:2: reset"),
+            ("example.com/m@v1.0.0: auth: x", "example.com/m@v1.0.0: auth: x"),
+            ("", ""),
+        ] {
+            assert_eq!(text(message), clean);
+            assert_eq!(text(clean), clean);
+        }
+    }
+
+    #[test]
+    fn twice_is_once() {
+        for (text, _) in SECRETS {
+            let once = url(text);
+            assert_eq!(url(&once), once);
+        }
+    }
+
+    #[test]
+    fn a_host_comes_first_where_go_adds_the_scheme() {
+        assert_eq!(host_first_url("token@host/p"), "REDACTED@host/p");
+        assert_eq!(host_first_url("user:pw@host:80"), "REDACTED@host:80");
+        assert_eq!(host_first_url("host:80/p@v"), "host:80/p@v");
+        assert_eq!(url("token@host/p"), "token@host/p");
+    }
+
+    #[test]
+    fn any_prefix_and_any_suffix_is_no_panic() {
+        for (text, _) in SECRETS {
+            for (at, _) in text.char_indices() {
+                let _ = url(&text[at..]);
+                let _ = url(&text[..at]);
+            }
+        }
+    }
+
+    #[test]
+    fn packed_too_deep_is_redacted_whole() {
+        let mut packed = "token%3Dx".to_owned();
+        for _ in 0..8 {
+            packed = packed.replace('%', "%25");
+        }
+        assert_eq!(url(&format!("/p?a=1&to={packed}")).as_ref(), format!("/p?a=1&to={packed}"));
+        let mut deep = "https://h/?token=x".to_owned();
+        for _ in 0..8 {
+            deep = format!(
+                "https://h/?to={}",
+                deep.replace('%', "%25").replace('?', "%3F").replace('=', "%3D")
+            );
+        }
+        assert_eq!(url(&deep), "https://h/?to=REDACTED");
+    }
+}

@@ -1,0 +1,93 @@
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::model::{Next, Outcome, Severity, Trace};
+
+/// The last line: what was seen, what is wrong, how long it took.
+pub(super) fn summary(trace: &Trace) -> String {
+    let chains = || trace.chains.iter();
+    let attempts = || chains().flat_map(|chain| &chain.attempts);
+    let requests = || attempts().flat_map(|attempt| &attempt.requests);
+    // Prefixes of a path that go tried as modules, and which are none, do not count.
+    let modules: BTreeSet<&str> = chains()
+        .filter(|chain| chain.version.is_some() || chain.outcome == Outcome::Ok)
+        .filter_map(|chain| chain.module.as_deref())
+        .collect();
+    let redirects = requests().filter(|request| request.after_redirect.is_some()).count();
+    let fallbacks = attempts()
+        .filter(|attempt| matches!(attempt.next, Some(Next::NextEntry | Next::Direct)))
+        // go adds this entry to every list, and leaves it where GONOPROXY does not match.
+        .filter(|attempt| attempt.proxy != "noproxy")
+        .count();
+    let time =
+        trace.command.duration_ns.map_or_else(String::new, |ns| format!(" ({})", seconds(ns)));
+    format!(
+        "proxytrace: {}, {}, {}, {}; {}{time}",
+        count(modules.len(), "module"),
+        count(requests().count(), "request"),
+        count(redirects, "redirect"),
+        count(fallbacks, "fallback"),
+        verdict(trace),
+    )
+}
+
+fn verdict(trace: &Trace) -> String {
+    let of = |severity| trace.findings.iter().filter(|found| found.severity == severity).count();
+    let counts: Vec<String> = [(Severity::Error, "error"), (Severity::Warning, "warning")]
+        .into_iter()
+        .map(|(severity, name)| (of(severity), name))
+        .filter(|(number, _)| *number > 0)
+        .map(|(number, name)| count(number, name))
+        .collect();
+    let command = match (trace.command.signal, trace.command.exit_code) {
+        (Some(signal), _) => Some(format!("the command was ended by signal {signal}")),
+        (None, Some(0)) => None,
+        (None, Some(code)) => Some(format!("the command exited with {code}")),
+        (None, None) => Some("how the command ended is not known".to_owned()),
+    };
+    match (counts.is_empty(), command) {
+        (true, None) if trace.capture.complete => "nothing wrong".to_owned(),
+        (true, None) => "nothing wrong in what was seen".to_owned(),
+        (true, Some(command)) => format!("nothing wrong seen, but {command}"),
+        (false, None) => counts.join(", "),
+        (false, Some(command)) => format!("{}; {command}", counts.join(", ")),
+    }
+}
+
+/// `1 module`, `2 modules`.
+pub(super) fn count(number: usize, noun: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {noun}{plural}")
+}
+
+/// A duration of the scale of requests: `0.4 ms`, `12 ms`, `1.2 s`.
+pub(super) fn milliseconds(ns: u64) -> String {
+    match ns {
+        0..10_000_000 => format!("{:.1} ms", Duration::from_nanos(ns).as_secs_f64() * 1e3),
+        10_000_000..1_000_000_000 => format!("{} ms", ns / 1_000_000),
+        1_000_000_000.. => seconds(ns),
+    }
+}
+
+fn seconds(ns: u64) -> String {
+    format!("{:.1} s", Duration::from_nanos(ns).as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::milliseconds;
+
+    #[test]
+    fn durations() {
+        for (ns, text) in [
+            (0, "0.0 ms"),
+            (449_000, "0.4 ms"),
+            (12_900_000, "12 ms"),
+            (999_999_999, "999 ms"),
+            (1_000_000_000, "1.0 s"),
+            (83_400_000_000, "83.4 s"),
+        ] {
+            assert_eq!(milliseconds(ns), text);
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! The program as it is called: exit codes, streams, files.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use proxytrace::event::{End, Event, Start, What};
+use proxytrace::model::Trace;
+use proxytrace::recording::Writer;
+use tempfile::TempDir;
+
+fn proxytrace(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_proxytrace"))
+        .args(args)
+        .env_remove("NO_COLOR")
+        .output()
+        .expect("the program runs")
+}
+
+#[track_caller]
+fn check(output: &Output, code: i32, stdout: &str, stderr: &str) {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("UTF-8");
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(code), "stdout: {out}\nstderr: {err}");
+    assert!(out.contains(stdout), "stdout: {out}");
+    assert!(err.contains(stderr), "stderr: {err}");
+    assert_eq!(stderr.is_empty(), err.is_empty(), "stderr: {err}");
+}
+
+/// A recording of a command that did nothing.
+fn recording(directory: &TempDir) -> PathBuf {
+    let path = directory.path().join("recording");
+    let start = Start { argv: vec!["true".into()], ..Start::default() };
+    let mut writer = Writer::new(fs::File::create(&path).unwrap(), &start).unwrap();
+    let what = What::Exec { exe: "/bin/true".into(), argv: vec!["true".into()] };
+    writer.event(&Event { time: 1, pid: 7, goroutine: None, what }).unwrap();
+    let end = End { time: 100_000_000, exit_code: Some(0), signal: None };
+    writer.finish(end).unwrap();
+    path
+}
+
+fn path(path: &Path) -> &str {
+    path.to_str().expect("UTF-8")
+}
+
+#[test]
+fn a_healthy_replay_is_one_line() {
+    let directory = TempDir::new().unwrap();
+    let output = proxytrace(&["replay", path(&recording(&directory))]);
+    let line =
+        "proxytrace: 0 modules, 0 requests, 0 redirects, 0 fallbacks; nothing wrong (0.1 s)\n";
+    check(&output, 0, line, "");
+    assert_eq!(output.stdout, line.as_bytes());
+    let quiet = proxytrace(&["replay", "-q", path(&recording(&directory))]);
+    check(&quiet, 0, "", "");
+    assert!(quiet.stdout.is_empty());
+}
+
+#[test]
+fn a_cut_recording_is_said_to_be_incomplete() {
+    let directory = TempDir::new().unwrap();
+    let recording = recording(&directory);
+    let text = fs::read_to_string(&recording).unwrap();
+    fs::write(&recording, &text[..text.len() - 5]).unwrap();
+    let output = proxytrace(&["replay", path(&recording)]);
+    check(&output, 0, "PT900", "");
+    check(&output, 0, "how the command ended is not known", "");
+}
+
+#[test]
+fn a_broken_recording_is_reported_as_far_as_it_goes() {
+    let directory = TempDir::new().unwrap();
+    let recording = recording(&directory);
+    let text = fs::read_to_string(&recording).unwrap();
+    fs::write(&recording, text.replace("{\"end\"", "garbage\n{\"end\"")).unwrap();
+    let output = proxytrace(&["replay", path(&recording)]);
+    check(&output, 1, "PT900", "is broken; the report ends there: line 3 is no event");
+}
+
+#[test]
+fn what_is_no_recording_is_refused() {
+    let directory = TempDir::new().unwrap();
+    let other = directory.path().join("other");
+    check(&proxytrace(&["replay", path(&other)]), 2, "", "proxytrace: error: cannot replay");
+    fs::write(&other, "{\"schema\":\"proxytrace.recording/v9\"}\n").unwrap();
+    check(&proxytrace(&["replay", path(&other)]), 2, "", "proxytrace.recording/v9");
+}
+
+#[test]
+fn json_is_written_beside_the_report() {
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("trace.json");
+    let replayed = recording(&directory);
+    check(&proxytrace(&["replay", "--json", path(&file), path(&replayed)]), 0, "nothing wrong", "");
+    let trace: Trace = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    assert_eq!(trace.command.argv, ["true"]);
+    assert_eq!(trace.command.duration_ns, Some(100_000_000));
+}
+
+#[test]
+fn a_report_that_cannot_be_written_is_said() {
+    let directory = TempDir::new().unwrap();
+    let replayed = recording(&directory);
+    let full = proxytrace(&["replay", "--json", "/dev/full", path(&replayed)]);
+    check(&full, 1, "nothing wrong", "proxytrace: error: cannot write /dev/full");
+}
+
+#[test]
+fn an_output_that_cannot_be_created_keeps_the_command_from_running() {
+    let directory = TempDir::new().unwrap();
+    let witness = directory.path().join("witness");
+    let nowhere = directory.path().join("missing/file");
+    for option in ["--json", "--record"] {
+        let output = proxytrace(&[option, path(&nowhere), "--", "touch", path(&witness)]);
+        check(&output, 2, "", "proxytrace: error: cannot create");
+        assert!(!witness.exists());
+    }
+}
+
+#[test]
+fn wrong_usage_exits_with_two() {
+    check(&proxytrace(&["go", "mod", "download"]), 2, "", "proxytrace: error: unexpected argument");
+    check(&proxytrace(&["--version"]), 0, "proxytrace 0.", "");
+    check(&proxytrace(&["--help"]), 0, "Exit codes:", "");
+    check(&proxytrace(&[]), 2, "", "Usage: proxytrace [run] [OPTIONS] -- COMMAND...");
+}
+
+#[test]
+fn colours_are_for_terminals_or_on_demand() {
+    let directory = TempDir::new().unwrap();
+    let recording = recording(&directory);
+    let text = fs::read_to_string(&recording).unwrap();
+    fs::write(&recording, &text[..text.len() - 5]).unwrap();
+    let colored = |args: &[&str]| proxytrace(args).stdout.contains(&0x1b);
+    assert!(!colored(&["replay", path(&recording)]));
+    assert!(colored(&["replay", "--color", "always", path(&recording)]));
+    assert!(!colored(&["replay", "--color", "never", path(&recording)]));
+}
