@@ -1,2 +1,140 @@
-//! TODO
+//! From events to the trace: processes, chains, attempts, requests, connections.
+//!
+//! What holds a trace together is the call structure of the go command (see [`walk`]); what a
+//! request is about is read from its URL (see [`target`]). Three rules for what is not plain:
+//!
+//! - A process that walks the list for the same artifact again appends the attempts of the second
+//!   walk to the same chain; a walk ends at an attempt whose `next` is `stop` or null.
+//! - `direct` reached after proxies is an attempt without requests, with the outcome of what
+//!   `direct` did; what it asked over HTTP is a chain of the artifact `go-get`. The requests to a
+//!   proxy that a `mod` go-import names do belong to the attempt `direct`.
+//! - A request that fits no protocol of go's is a chain of the artifact `vcs`: nothing else in the
+//!   go command uses HTTP. go's telemetry child is left out.
+//!
+//! Nothing panics on nonsense: a return without its enter is ignored, an enter without its return
+//! leaves `unfinished`, a pid that nothing is known of is a process without a name.
 #![forbid(unsafe_code)]
+
+mod chains;
+mod connection;
+mod failure;
+pub(crate) mod goproxy;
+mod process;
+pub(crate) mod status;
+pub(crate) mod story;
+mod target;
+pub(crate) mod url;
+mod walk;
+
+#[cfg(test)]
+pub(crate) mod tests;
+
+use crate::event::{End, Event, Start, What};
+use crate::model::{Capture, Command, SCHEMA, Trace};
+
+use self::chains::Chains;
+use self::connection::Connections;
+use self::process::Processes;
+use self::walk::{Context, Goroutines};
+
+/// Builds a [`Trace`] from events in time order. Constant work per event.
+#[derive(Debug)]
+pub struct Correlator {
+    start: Start,
+    processes: Processes,
+    goroutines: Goroutines,
+    chains: Chains,
+    connections: Connections,
+    capture: Capture,
+}
+
+impl Correlator {
+    /// Begins a trace.
+    pub fn new(start: &Start) -> Self {
+        Self {
+            start: start.clone(),
+            processes: Processes::default(),
+            goroutines: Goroutines::default(),
+            chains: Chains::default(),
+            connections: Connections::default(),
+            capture: Capture { backend: start.backend.clone(), ..Capture::default() },
+        }
+    }
+
+    /// Takes the next event.
+    pub fn push(&mut self, event: &Event) {
+        self.capture.events += 1;
+        match &event.what {
+            What::Fork { child } => self.processes.fork(event.pid, *child),
+            What::Exec { exe, argv } => {
+                let before = self.processes.current(event.pid);
+                self.processes.become_image(event, exe, argv);
+                before.into_iter().for_each(|image| self.goroutines.forget(image));
+            }
+            What::Exit { code, signal } => {
+                let ended = self.processes.exit(event, *code, *signal);
+                ended.into_iter().for_each(|image| self.goroutines.forget(image));
+            }
+            What::GoStart { go_version, exe, argv, config } => {
+                self.processes.go_start(event, go_version, exe, argv, config);
+            }
+            What::Tcp { socket, local, remote, state } => {
+                // Sockets outlive their process by a moment, and then are nobody's.
+                let known = self.connections.owner(*socket);
+                let ours = || self.processes.knows(event.pid).then(|| self.processes.of(event));
+                if let Some(process) = known.or_else(ours) {
+                    let (socket, ends) = ((*socket, *state), (*local, *remote));
+                    self.connections.tcp(event.time, process, socket, ends);
+                }
+            }
+            What::Attach(attach) => self.capture.attach.push(attach.clone()),
+            What::Lost { count } => self.capture.lost = self.capture.lost.saturating_add(*count),
+            // The exec that it announces says it all.
+            What::Toolchain { .. } => {}
+            _ => self.push_go(event),
+        }
+    }
+
+    /// Something happened inside of Go.
+    fn push_go(&mut self, event: &Event) {
+        let process = self.processes.of(event);
+        let image = self.processes.get(process);
+        if image.telemetry {
+            return;
+        }
+        let mut context = Context {
+            process,
+            list: &image.list,
+            chains: &mut self.chains,
+            connections: &mut self.connections,
+        };
+        self.goroutines.push(event, &mut context);
+    }
+
+    /// Ends the trace. Its findings are for [`crate::diagnose`].
+    pub fn finish(self, end: &End) -> Trace {
+        let Self { start, processes, chains, connections, mut capture, .. } = self;
+        capture.complete = capture.lost == 0
+            && capture
+                .attach
+                .iter()
+                .all(|exe| exe.missing.is_empty() && !exe.hooks.is_empty() && !exe.late);
+        Trace {
+            schema: SCHEMA.to_owned(),
+            proxytrace: start.proxytrace,
+            kernel: start.kernel,
+            started_at: start.started_at,
+            command: Command {
+                argv: start.argv,
+                exit_code: end.exit_code,
+                signal: end.signal,
+                duration_ns: Some(end.time),
+            },
+            chains: chains.into_model(&processes),
+            processes: processes.into_model(),
+            connections: connections.into_model(),
+            findings: Vec::new(),
+            capture,
+        }
+    }
+}
