@@ -90,7 +90,12 @@ const RULES: &[Rule] = &[
     text("checksum mismatch", Outcome::Checksum),
     text("SECURITY ERROR", Outcome::Checksum),
     types(
-        &["*json.SyntaxError", "*json.UnmarshalTypeError", "*modfile.Error", "*http.badStringError"],
+        &[
+            "*json.SyntaxError",
+            "*json.UnmarshalTypeError",
+            "*modfile.Error",
+            "*http.badStringError",
+        ],
         Outcome::BadContent,
     ),
     text("not a valid zip file", Outcome::BadContent),
@@ -166,20 +171,55 @@ mod tests {
         let plain = |text| step("*errors.errorString", Some(text), None);
         let errno = |number| step("syscall.Errno", None, Some(number));
         for (steps, expected) in [
-            (vec![url(), dial(), step("*os.SyscallError", Some("connect"), None), errno(111)], Outcome::ConnectRefused),
+            (
+                vec![url(), dial(), step("*os.SyscallError", Some("connect"), None), errno(111)],
+                Outcome::ConnectRefused,
+            ),
             (vec![url(), dial(), step("*net.DNSError", Some("no such host"), None)], Outcome::Dns),
-            (vec![url(), dial(), step("*poll.DeadlineExceededError", None, None)], Outcome::ConnectTimeout),
-            (vec![url(), dial(), step("*os.SyscallError", Some("connect"), None), errno(113)], Outcome::Unreachable),
+            (
+                vec![url(), dial(), step("*poll.DeadlineExceededError", None, None)],
+                Outcome::ConnectTimeout,
+            ),
+            (
+                vec![url(), dial(), step("*os.SyscallError", Some("connect"), None), errno(113)],
+                Outcome::Unreachable,
+            ),
             (vec![url(), step("*net.OpError", Some("read"), None), errno(104)], Outcome::Reset),
-            (vec![url(), step("*net.OpError", Some("proxyconnect"), None), errno(111)], Outcome::ProxyRefused),
-            (vec![url(), step("*tls.CertificateVerificationError", None, None), step("x509.UnknownAuthorityError", None, None)], Outcome::TlsUnknownAuthority),
-            (vec![url(), step("*tls.CertificateVerificationError", None, None), step("x509.HostnameError", None, None)], Outcome::TlsOther),
+            (
+                vec![url(), step("*net.OpError", Some("proxyconnect"), None), errno(111)],
+                Outcome::ProxyRefused,
+            ),
+            (
+                vec![
+                    url(),
+                    step("*tls.CertificateVerificationError", None, None),
+                    step("x509.UnknownAuthorityError", None, None),
+                ],
+                Outcome::TlsUnknownAuthority,
+            ),
+            (
+                vec![
+                    url(),
+                    step("*tls.CertificateVerificationError", None, None),
+                    step("x509.HostnameError", None, None),
+                ],
+                Outcome::TlsOther,
+            ),
             (vec![url(), step("http2.StreamError", None, Some(2))], Outcome::Reset),
             (vec![url(), plain("EOF")], Outcome::Reset),
             (vec![url(), plain("unexpected EOF")], Outcome::Truncated),
             (vec![url(), plain("stopped after 10 redirects")], Outcome::RedirectLimit),
-            (vec![url(), plain("redirected from secure URL https://a to insecure URL http://b")], Outcome::RedirectRefused),
-            (vec![step("*module.ModuleError", None, None), step("*json.SyntaxError", None, None)], Outcome::BadContent),
+            (
+                vec![url(), plain("redirected from secure URL https://a to insecure URL http://b")],
+                Outcome::RedirectRefused,
+            ),
+            (
+                vec![
+                    step("*module.ModuleError", None, None),
+                    step("*json.SyntaxError", None, None),
+                ],
+                Outcome::BadContent,
+            ),
             (vec![step("", None, None)], Outcome::Unknown),
             (vec![], Outcome::Unknown),
         ] {

@@ -42,7 +42,8 @@ impl List {
         let tail = self.entries.get(from..)?;
         let place = tail.iter().position(|entry| entry.proxy == proxy).or_else(|| {
             let wanted = Url::parse(proxy)?;
-            tail.iter().position(|entry| Url::parse(&entry.proxy).is_some_and(|e| same(&e, &wanted)))
+            tail.iter()
+                .position(|entry| Url::parse(&entry.proxy).is_some_and(|e| same(&e, &wanted)))
         });
         Some(from + place?)
     }
@@ -103,7 +104,9 @@ fn matches_prefix(glob: &str, module: &str) -> bool {
     let mut elements = module.split('/');
     !glob.is_empty()
         && globs.iter().all(|glob| {
-            elements.next().is_some_and(|element| matches_element(glob.as_bytes(), element.as_bytes()))
+            elements
+                .next()
+                .is_some_and(|element| matches_element(glob.as_bytes(), element.as_bytes()))
         })
 }
 
@@ -120,9 +123,10 @@ fn matches_element(mut glob: &[u8], mut text: &[u8]) -> bool {
         if text.is_empty() && glob.is_empty() {
             return true;
         }
-        if let Some((after, rest)) = text.split_first().and_then(|(&byte, rest)| {
-            one_byte(glob, byte).map(|after| (after, rest))
-        }) {
+        if let Some((after, rest)) = text
+            .split_first()
+            .and_then(|(&byte, rest)| one_byte(glob, byte).map(|after| (after, rest)))
+        {
             (glob, text) = (after, rest);
             continue;
         }
@@ -194,7 +198,11 @@ mod tests {
     #[test]
     fn reads_the_list_as_go_does() {
         for (goproxy, noproxy, expected) in [
-            ("https://a|goproxy.cn,direct", "", &["https://a|", "https://goproxy.cn,", "direct"][..]),
+            (
+                "https://a|goproxy.cn,direct",
+                "",
+                &["https://a|", "https://goproxy.cn,", "direct"][..],
+            ),
             (" https://a , ,off,https://b", "", &["https://a,", "off,"]),
             ("direct,https://b", "", &["direct,"]),
             ("https://a", "corp.lab/*", &["noproxy", "https://a"]),
@@ -229,7 +237,8 @@ mod tests {
 
     #[test]
     fn finds_an_entry_by_what_it_means() {
-        let list = List { entries: entries("https://a/x/,https://b,direct", ""), ..List::default() };
+        let list =
+            List { entries: entries("https://a/x/,https://b,direct", ""), ..List::default() };
         assert_eq!(list.position("https://u:p@a/x", 0), Some(0));
         assert_eq!(list.position("direct", 0), Some(2));
         assert_eq!(list.position("https://a/x", 1), None);

@@ -74,7 +74,8 @@ pub(super) fn read(url: &str, lookup: Option<&Lookup>, list: &List) -> Target {
 }
 
 fn place(url: &str) -> String {
-    Url::parse(url).map_or_else(|| url.to_owned(), |u| format!("{}{}", u.named_host(), u.clean_path()))
+    Url::parse(url)
+        .map_or_else(|| url.to_owned(), |u| format!("{}{}", u.named_host(), u.clean_path()))
 }
 
 /// Whether an entry is a word of go's, not a URL.
@@ -123,8 +124,11 @@ fn checksums(path: &str) -> Option<What> {
         let (module, version) = record.rsplit_once('@')?;
         return Some((Artifact::SumdbLookup, Some(unescape(module)), Some(unescape(version))));
     }
-    (path.contains("/tile/") || path.ends_with("/latest"))
-        .then_some((Artifact::SumdbTile, None, None))
+    (path.contains("/tile/") || path.ends_with("/latest")).then_some((
+        Artifact::SumdbTile,
+        None,
+        None,
+    ))
 }
 
 /// `/<module>/@v/<file>` or `/<module>/@latest`.
@@ -135,7 +139,9 @@ fn module_file(rest: &str) -> Option<What> {
 }
 
 fn split_module(path: &str) -> Option<(&str, &str)> {
-    path.strip_suffix("/@latest").map(|module| (module, "@latest")).or_else(|| path.rsplit_once("/@v/"))
+    path.strip_suffix("/@latest")
+        .map(|module| (module, "@latest"))
+        .or_else(|| path.rsplit_once("/@v/"))
 }
 
 fn file_of(file: &str) -> Option<(Artifact, Option<String>)> {
@@ -191,8 +197,10 @@ mod tests {
     use crate::event::{Origin, Setting};
 
     fn list() -> List {
-        let setting =
-            Setting { value: "https://p.lab/go,https://p.lab,direct".into(), origin: Origin::Default };
+        let setting = Setting {
+            value: "https://p.lab/go,https://p.lab,direct".into(),
+            origin: Origin::Default,
+        };
         List::of(&[("GOPROXY".to_owned(), setting)].into())
     }
 
@@ -217,14 +225,26 @@ mod tests {
         for (url, expected) in [
             ("https://p.lab/x.lab/%21m/@v/list", "List x.lab/M - at https://p.lab"),
             ("https://p.lab/x.lab/%21m/@latest", "Latest x.lab/M - at https://p.lab"),
-            ("https://p.lab/x.lab/!m/@v/v1.0.0-%21r%21c.info", "Info x.lab/M v1.0.0-RC at https://p.lab"),
-            ("https://p.lab/x.lab/y/@v/v2.0.0%2Bincompatible.mod", "Mod x.lab/y v2.0.0+incompatible at https://p.lab"),
+            (
+                "https://p.lab/x.lab/!m/@v/v1.0.0-%21r%21c.info",
+                "Info x.lab/M v1.0.0-RC at https://p.lab",
+            ),
+            (
+                "https://p.lab/x.lab/y/@v/v2.0.0%2Bincompatible.mod",
+                "Mod x.lab/y v2.0.0+incompatible at https://p.lab",
+            ),
             ("https://p.lab//x.lab/y/@v/v1.0.0.zip?token=1", "Zip x.lab/y v1.0.0 at https://p.lab"),
             ("https://p.lab/sumdb/sum.golang.org/supported", "SumdbSupported - - at https://p.lab"),
-            ("https://p.lab/sumdb/s.lab/db/lookup/x.lab/!m@v1.0.0", "SumdbLookup x.lab/M v1.0.0 at https://p.lab"),
+            (
+                "https://p.lab/sumdb/s.lab/db/lookup/x.lab/!m@v1.0.0",
+                "SumdbLookup x.lab/M v1.0.0 at https://p.lab",
+            ),
             ("https://p.lab/sumdb/sum.golang.org/tile/8/0/000", "SumdbTile - - at https://p.lab"),
             ("https://p.lab/sumdb/sum.golang.org/latest", "SumdbTile - - at https://p.lab"),
-            ("https://sum.golang.org/lookup/x.lab/y@v1.0.0", "SumdbLookup x.lab/y v1.0.0 at direct"),
+            (
+                "https://sum.golang.org/lookup/x.lab/y@v1.0.0",
+                "SumdbLookup x.lab/y v1.0.0 at direct",
+            ),
             ("https://x.lab/y/?go-get=1", "GoGet x.lab/y - at direct"),
             ("https://x.lab:443?go-get=1", "GoGet x.lab - at direct"),
             ("https://api.lab/2.0/y", "Vcs x.lab/M - at direct"),

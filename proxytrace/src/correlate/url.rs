@@ -65,7 +65,8 @@ pub(crate) fn decode(text: &str) -> Cow<'_, str> {
     let mut rest = text.as_bytes();
     let mut decoded = Vec::with_capacity(rest.len());
     while let Some((&byte, tail)) = rest.split_first() {
-        let pair = (byte == b'%').then(|| Some((hex(tail.first()?)?, hex(tail.get(1)?)?))).flatten();
+        let pair =
+            (byte == b'%').then(|| Some((hex(tail.first()?)?, hex(tail.get(1)?)?))).flatten();
         if let Some((high, low)) = pair {
             decoded.push(high << 4 | low);
             rest = &tail[2..];

@@ -294,22 +294,25 @@ impl Walk {
 
     /// How the search for a repository failed, if it did.
     fn outcome_beside(&self, context: &Context<'_>) -> Option<Outcome> {
-        let search = self.here.iter().rev().filter(|at| is_search(context.chains.artifact(at.chain)));
+        let search =
+            self.here.iter().rev().filter(|at| is_search(context.chains.artifact(at.chain)));
         search.map(|&at| context.chains.attempt(at).outcome).find(|&outcome| story::failed(outcome))
     }
 
-    /// What the next entry is asked for: what failed here, or else everything.
+    /// What the next entry is asked for: what failed here, or else everything; the search for a
+    /// repository goes on by itself only where nothing else is known to be wanted.
     fn carry(&mut self, context: &Context<'_>) {
-        let here = || self.here.iter().filter(|at| !is_search(context.chains.artifact(at.chain)));
-        let failed = here().filter(|&&at| story::failed(context.chains.attempt(at).outcome));
-        let mut carried: Vec<usize> = failed.map(|at| at.chain).collect();
-        if carried.is_empty() {
-            carried = here().map(|at| at.chain).collect();
-        }
+        let searched = |at: &At| is_search(context.chains.artifact(at.chain));
+        let failed = |at: &At| story::failed(context.chains.attempt(*at).outcome);
+        let here = std::mem::take(&mut self.here);
+        let (searches, wanted): (Vec<At>, Vec<At>) = here.into_iter().partition(searched);
+        let of = if wanted.is_empty() && self.carried.is_empty() { searches } else { wanted };
+        let any_failed = of.iter().any(failed);
+        let carried: Vec<usize> =
+            of.iter().filter(|at| !any_failed || failed(at)).map(|at| at.chain).collect();
         if !carried.is_empty() {
             self.carried = carried;
         }
-        self.here.clear();
     }
 }
 
@@ -407,13 +410,18 @@ impl Fetch {
         }
         self.tries += 1;
         let host = &context.chains.request(request).host;
-        let connection = local.zip(remote).map(|ends| {
-            context.connections.carry(context.process, ends, host, protocol)
-        });
+        let connection = local
+            .zip(remote)
+            .map(|ends| context.connections.carry(context.process, ends, host, protocol));
         context.chains.connect(request, connection, protocol, remote.map(canonical));
     }
 
-    fn end_send(&mut self, status: Option<u16>, error: Option<&Failure>, context: &mut Context<'_>) {
+    fn end_send(
+        &mut self,
+        status: Option<u16>,
+        error: Option<&Failure>,
+        context: &mut Context<'_>,
+    ) {
         self.sending = false;
         self.open = None;
         self.ended = status.filter(|_| error.is_none());
