@@ -144,7 +144,6 @@ fn matches_element(mut glob: &[u8], mut text: &[u8]) -> bool {
 fn one_byte(glob: &[u8], byte: u8) -> Option<&[u8]> {
     match glob {
         [b'?', after @ ..] => Some(after),
-        [b'\\', literal, after @ ..] => (*literal == byte).then_some(after),
         [b'[', class @ ..] => {
             let end = class.iter().position(|&b| b == b']')?;
             let (class, after) = (&class[..end], &class[end + 1..]);
@@ -154,7 +153,7 @@ fn one_byte(glob: &[u8], byte: u8) -> Option<&[u8]> {
             };
             (in_class(class, byte) != negated).then_some(after)
         }
-        [literal, after @ ..] => (*literal == byte).then_some(after),
+        [b'\\', literal, after @ ..] | [literal, after @ ..] => (*literal == byte).then_some(after),
         [] => None,
     }
 }

@@ -69,11 +69,14 @@ impl Correlator {
             What::Exec { exe, argv } => {
                 let before = self.processes.current(event.pid);
                 self.processes.become_image(event, exe, argv);
-                before.into_iter().for_each(|image| self.goroutines.forget(image));
+                if let Some(before) = before {
+                    self.goroutines.forget(before);
+                }
             }
             What::Exit { code, signal } => {
-                let ended = self.processes.exit(event, *code, *signal);
-                ended.into_iter().for_each(|image| self.goroutines.forget(image));
+                if let Some(ended) = self.processes.exit(event, *code, *signal) {
+                    self.goroutines.forget(ended);
+                }
             }
             What::GoStart { go_version, exe, argv, config } => {
                 self.processes.go_start(event, go_version, exe, argv, config);

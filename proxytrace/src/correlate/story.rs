@@ -14,9 +14,9 @@ pub(crate) fn failed(outcome: Outcome) -> bool {
 
 /// Whether go's rule ends the walk at this attempt (`modfetch/proxy.go:TryProxies`).
 pub(super) fn must_stop(attempt: &Attempt, list: &List) -> bool {
-    let last = attempt.index.is_some_and(|index| index as usize + 1 >= list.entries.len());
-    let strict = attempt.index.is_some() && attempt.separator != Some(Separator::Pipe);
-    last || (strict && attempt.outcome != Outcome::NotFound)
+    let Some(index) = attempt.index else { return false };
+    let strict = attempt.separator != Some(Separator::Pipe);
+    index as usize + 1 >= list.entries.len() || (strict && attempt.outcome != Outcome::NotFound)
 }
 
 /// Fills in the reason, and what came after each 3xx.

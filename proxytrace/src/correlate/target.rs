@@ -208,8 +208,8 @@ mod tests {
         Lookup { proxy: proxy.into(), module: module.into() }
     }
 
-    fn line(url: &str, lookup: Option<Lookup>) -> String {
-        let target = read(url, lookup.as_ref(), &list());
+    fn line(url: &str, lookup: Option<&Lookup>) -> String {
+        let target = read(url, lookup, &list());
         format!(
             "{:?} {} {} at {}",
             target.artifact,
@@ -221,7 +221,7 @@ mod tests {
 
     #[test]
     fn reads_every_url_of_the_protocol() {
-        let at = || Some(lookup("https://p.lab", "x.lab/M"));
+        let at = lookup("https://p.lab", "x.lab/M");
         for (url, expected) in [
             ("https://p.lab/x.lab/%21m/@v/list", "List x.lab/M - at https://p.lab"),
             ("https://p.lab/x.lab/%21m/@latest", "Latest x.lab/M - at https://p.lab"),
@@ -251,7 +251,7 @@ mod tests {
             ("https://p.lab/x.lab/y/@v/v1.0.0.ziphash", "Vcs x.lab/M - at direct"),
             ("no url", "Vcs x.lab/M - at direct"),
         ] {
-            assert_eq!(line(url, at()), expected, "{url}");
+            assert_eq!(line(url, Some(&at)), expected, "{url}");
         }
     }
 
@@ -259,17 +259,17 @@ mod tests {
     fn the_entry_looked_up_comes_before_the_longest() {
         let url = "https://p.lab/go/x.lab/y/@v/list";
         assert_eq!(line(url, None), "List x.lab/y - at https://p.lab/go");
-        let by_lookup = line(url, Some(lookup("https://p.lab", "go/x.lab/y")));
+        let by_lookup = line(url, Some(&lookup("https://p.lab", "go/x.lab/y")));
         assert_eq!(by_lookup, "List go/x.lab/y - at https://p.lab");
     }
 
     #[test]
     fn a_proxy_named_by_go_import_belongs_to_direct() {
         let url = "https://mods.lab/base.d/x.lab/y/@v/v1.0.0.info";
-        let known = line(url, Some(lookup("direct", "x.lab/y")));
+        let known = line(url, Some(&lookup("direct", "x.lab/y")));
         assert_eq!(known, "Info x.lab/y v1.0.0 at direct");
         let url = "https://p.lab/x.lab/y/@v/v1.0.0.info";
-        assert_eq!(line(url, Some(lookup("direct", "x.lab/y"))), "Info x.lab/y v1.0.0 at direct");
+        assert_eq!(line(url, Some(&lookup("direct", "x.lab/y"))), "Info x.lab/y v1.0.0 at direct");
         let url = "https://mods.lab/base/x.lab/y/@v/v1.0.0.info";
         assert_eq!(line(url, None), "Info x.lab/y v1.0.0 at direct");
     }

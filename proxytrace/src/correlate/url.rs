@@ -66,7 +66,7 @@ pub(crate) fn decode(text: &str) -> Cow<'_, str> {
     let mut decoded = Vec::with_capacity(rest.len());
     while let Some((&byte, tail)) = rest.split_first() {
         let pair =
-            (byte == b'%').then(|| Some((hex(tail.first()?)?, hex(tail.get(1)?)?))).flatten();
+            (byte == b'%').then(|| Some((hex(*tail.first()?)?, hex(*tail.get(1)?)?))).flatten();
         if let Some((high, low)) = pair {
             decoded.push(high << 4 | low);
             rest = &tail[2..];
@@ -78,8 +78,8 @@ pub(crate) fn decode(text: &str) -> Cow<'_, str> {
     String::from_utf8(decoded).map_or(Cow::Borrowed(text), Cow::Owned)
 }
 
-fn hex(digit: &u8) -> Option<u8> {
-    char::from(*digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
+fn hex(digit: u8) -> Option<u8> {
+    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
 }
 
 /// Where a `Location` leads from `base` (RFC 3986 §5.2), without its query.

@@ -187,17 +187,14 @@ fn place(
     // The checksum database is read beside any walk: `sumdb.Client` asks what `initBase` found.
     let beside = matches!(target.artifact, Artifact::SumdbLookup | Artifact::SumdbTile);
     let module = target.module.clone();
-    match walk.filter(|_| !beside) {
-        Some(walk) => {
-            walk.enter(&proxy, module.as_deref(), time, context);
-            let chain = context.chains.chain(context.process, target, time);
-            walk.attempt(chain, context)
-        }
-        None => {
-            let chain = context.chains.chain(context.process, target, time);
-            let index = context.list.position(&proxy, 0);
-            context.chains.try_entry(chain, &proxy, context.list, index, false)
-        }
+    if let Some(walk) = walk.filter(|_| !beside) {
+        walk.enter(&proxy, module.as_deref(), time, context);
+        let chain = context.chains.chain(context.process, target, time);
+        walk.attempt(chain, context)
+    } else {
+        let chain = context.chains.chain(context.process, target, time);
+        let index = context.list.position(&proxy, 0);
+        context.chains.try_entry(chain, &proxy, context.list, index, false)
     }
 }
 
@@ -302,10 +299,10 @@ impl Walk {
     /// What the next entry is asked for: what failed here, or else everything; the search for a
     /// repository goes on by itself only where nothing else is known to be wanted.
     fn carry(&mut self, context: &Context<'_>) {
-        let searched = |at: &At| is_search(context.chains.artifact(at.chain));
+        let is_search = |at: &At| is_search(context.chains.artifact(at.chain));
         let failed = |at: &At| story::failed(context.chains.attempt(*at).outcome);
         let here = std::mem::take(&mut self.here);
-        let (searches, wanted): (Vec<At>, Vec<At>) = here.into_iter().partition(searched);
+        let (searches, wanted): (Vec<At>, Vec<At>) = here.into_iter().partition(is_search);
         let of = if wanted.is_empty() && self.carried.is_empty() { searches } else { wanted };
         let any_failed = of.iter().any(failed);
         let carried: Vec<usize> =

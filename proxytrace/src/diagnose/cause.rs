@@ -87,7 +87,8 @@ fn looped(send: &Send<'_>, attempt: &Attempt) -> Option<(&'static str, String)> 
     // A send has ten requests at most (and retries), so counting them is cheap.
     let again = send.requests.iter().take(16).any(|request| times(&request.url) >= 3);
     let endless = attempt.outcome == Outcome::RedirectLimit;
-    if !endless && !(again && send.redirected()) {
+    let circles = endless || (again && send.redirected());
+    if !circles {
         return None;
     }
     let mut hosts: Vec<&str> = send.requests.iter().map(|request| request.host.as_str()).collect();

@@ -65,38 +65,43 @@ fn moved(attempt: &Attempt) -> bool {
     matches!(attempt.next, Some(Next::NextEntry | Next::Direct))
 }
 
-/// PT101.
+/// PT101. Where the host wants credentials or forbids, `|` would go round a policy.
 fn comma_stops(view: &View<'_>, chain: &Chain) -> Vec<Sign> {
-    let walks = !matches!(
-        chain.artifact,
-        Artifact::SumdbLookup | Artifact::SumdbTile | Artifact::GoGet | Artifact::Vcs
-    );
-    let (Some(last), Some(list)) = (chain.attempts.last(), view.list(chain)) else {
+    const POLICY: &str = "Give go what the host wants, or have the module approved. `|` after the \
+                          entry would let go ask on, but also go round a policy.";
+    let (Some(stop), Some(later)) = (chain.attempts.last(), entry_after_last(view, chain)) else {
         return Vec::new();
     };
-    let later = last.index.and_then(|index| list.entries.get(index as usize + 1));
-    let stopped = walks
+    let stopped = walks_the_list(chain.artifact)
         && view.failed(chain)
-        && last.separator == Some(Separator::Comma)
-        && last.outcome != Outcome::NotFound
-        && later.is_some_and(|later| later.proxy != "off");
-    let (Some(later), true) = (later, stopped) else { return Vec::new() };
+        && stop.separator == Some(Separator::Comma)
+        && stop.outcome != Outcome::NotFound
+        && later != "off";
+    if !stopped {
+        return Vec::new();
+    }
     let message = format!(
-        "{}, and `,` after it let go not ask {}: it goes on after 404 and 410 alone",
-        answer(last),
-        later.proxy
+        "{}, and the `,` after it kept go from asking {later}: it lets go ask on after 404 and 410 alone",
+        answer(stop)
     );
-    let send = Send::last_of(last);
+    let send = Send::last_of(stop);
     let ids = send.as_ref().map_or_else(Vec::new, Send::ids);
     let sign = Sign::of("PT101", chain, message).with(ids);
     let policy = send.is_some_and(|send| matches!(send.last().status, Some(401 | 403)));
-    vec![if policy {
-        sign.advising(
-            "Give go what the host wants, or have the module approved. `|` after the entry would let go ask on, but also go round a policy.",
-        )
-    } else {
-        sign
-    }]
+    vec![if policy { sign.advising(POLICY) } else { sign }]
+}
+
+fn entry_after_last<'a>(view: &'a View<'_>, chain: &Chain) -> Option<&'a str> {
+    let index = chain.attempts.last()?.index?;
+    Some(&view.list(chain)?.entries.get(index as usize + 1)?.proxy)
+}
+
+/// Whether go walks the list for such artifacts, rather than asking one place.
+fn walks_the_list(artifact: Artifact) -> bool {
+    !matches!(
+        artifact,
+        Artifact::SumdbLookup | Artifact::SumdbTile | Artifact::GoGet | Artifact::Vcs
+    )
 }
 
 /// PT103.

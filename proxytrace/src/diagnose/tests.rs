@@ -213,7 +213,7 @@ fn pt101_needs_an_entry_that_was_kept_from_being_asked() {
     assert_eq!(of_script(&script), ["PT409 error root ×3", "PT101 error contributing ×3"]);
     let message = only(&script, "PT101").message;
     assert!(message.contains("proxy.lab answered 502"), "{message}");
-    assert!(message.contains("let go not ask https://next.lab"), "{message}");
+    assert!(message.contains("kept go from asking https://next.lab"), "{message}");
     for goproxy in ["https://proxy.lab", "https://proxy.lab,off", "https://proxy.lab,"] {
         assert_eq!(of_script(&bad(goproxy)), ["PT409 error root ×3"], "{goproxy}");
     }

@@ -60,7 +60,7 @@ fn nothing_is_lost_in_disorder() {
     let mut numbers = Numbers(0x9E37_79B9_7F4A_7C15);
     for round in 0..200 {
         let mut events: Vec<_> = all().into_iter().flat_map(|script| script.events).collect();
-        for _ in 0..1 + numbers.below(events.len()) {
+        for _ in 0..=numbers.below(events.len()) {
             let (one, other) = (numbers.below(events.len()), numbers.below(events.len()));
             match round % 3 {
                 0 => events.swap(one, other),
