@@ -103,9 +103,9 @@ impl Chains {
                 outcome: Outcome::Unfinished,
                 started_ns: time,
                 duration_ns: None,
-                attempts: Vec::new(),
+                attempts: Vec::with_capacity(1),
             },
-            notes: Vec::new(),
+            notes: Vec::with_capacity(1),
             ended: time,
         });
         self.keys.insert(key, chain);
@@ -208,6 +208,10 @@ impl Chains {
     fn push(&mut self, at: At, request: Request) -> RequestAt {
         self.requests = self.requests.saturating_add(1);
         let requests = &mut self.attempt_mut(at).requests;
+        // Most attempts have one request or two, and a request is large.
+        if requests.is_empty() {
+            requests.reserve_exact(2);
+        }
         requests.push(request);
         RequestAt { at, request: requests.len() - 1 }
     }

@@ -107,6 +107,9 @@ pub(crate) fn words(outcome: Outcome) -> &'static str {
 /// What came after each 3xx response. Where several things did, the most telling one counts:
 /// refused, the same URL asked of the same host again by a later send, a fallback, followed.
 fn after_redirects(attempt: &mut Attempt) {
+    if !attempt.requests.iter().any(|request| matches!(request.status, Some(300..=399))) {
+        return;
+    }
     let mut send = 0_usize;
     let sends: Vec<usize> = attempt
         .requests

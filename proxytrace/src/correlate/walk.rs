@@ -109,12 +109,15 @@ impl Goroutines {
             }
             What::Lookup { proxy, module } => {
                 goroutine.fetch = None;
+                let own = !goroutine.walks.is_empty();
                 let lookup = Lookup { proxy: proxy.clone(), module: module.clone() };
+                if !own {
+                    goroutine.lookup = Some(lookup.clone());
+                }
                 if let Some(walk) = walk_of(goroutines, id) {
                     walk.enter(proxy, Some(module), event.time, context);
-                    walk.lookup = Some(lookup.clone());
+                    walk.lookup = Some(lookup);
                 }
-                goroutines.entry(id).or_default().lookup = Some(lookup);
             }
             What::FetchEnter => goroutine.fetch = Some(Fetch::default()),
             What::SendEnter => goroutine.fetch.get_or_insert_default().begin_send(),
