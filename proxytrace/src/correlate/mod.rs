@@ -1,44 +1,143 @@
-//! Stands for the real thing.
+//! From events to the trace: processes, chains, attempts, requests, connections.
+//!
+//! What holds a trace together is the call structure of the go command (see [`walk`]); what a
+//! request is about is read from its URL (see [`target`]). Three rules for what is not plain:
+//!
+//! - A process that walks the list for the same artifact again appends the attempts of the second
+//!   walk to the same chain; a walk ends at an attempt whose `next` is `stop` or null.
+//! - `direct` reached after proxies is an attempt without requests, with the outcome of what
+//!   `direct` did; what it asked over HTTP is a chain of the artifact `go-get`. The requests to a
+//!   proxy that a `mod` go-import names do belong to the attempt `direct`.
+//! - A request that fits no protocol of go's is a chain of the artifact `vcs`: nothing else in the
+//!   go command uses HTTP. go's telemetry child is left out.
+//!
+//! Nothing panics on nonsense: a return without its enter is ignored, an enter without its return
+//! leaves `unfinished`, a pid that nothing is known of is a process without a name.
 #![forbid(unsafe_code)]
-#![allow(clippy::needless_pass_by_value)]
+
+mod chains;
+mod connection;
+mod failure;
+pub(crate) mod goproxy;
+mod process;
+pub(crate) mod status;
+pub(crate) mod story;
+mod target;
+pub(crate) mod url;
+mod walk;
+
+#[cfg(test)]
+pub(crate) mod tests;
 
 use crate::event::{End, Event, Start, What};
 use crate::model::{Capture, Command, SCHEMA, Trace};
 
-/// Stands for the real thing.
-pub struct Correlator(Start, Capture);
+use self::chains::Chains;
+use self::connection::Connections;
+use self::process::Processes;
+use self::walk::{Context, Goroutines};
+
+/// Builds a [`Trace`] from events in time order. Constant work per event.
+#[derive(Debug)]
+pub struct Correlator {
+    start: Start,
+    processes: Processes,
+    goroutines: Goroutines,
+    chains: Chains,
+    connections: Connections,
+    capture: Capture,
+}
 
 impl Correlator {
-    /// Stands for the real thing.
+    /// Begins a trace.
     pub fn new(start: &Start) -> Self {
-        Self(start.clone(), Capture { complete: true, ..Capture::default() })
-    }
-    /// Stands for the real thing.
-    pub fn push(&mut self, event: &Event) {
-        self.1.events += 1;
-        if let What::Lost { count } = event.what {
-            self.1.lost += count;
-            self.1.complete = false;
+        Self {
+            start: start.clone(),
+            processes: Processes::default(),
+            goroutines: Goroutines::default(),
+            chains: Chains::default(),
+            connections: Connections::default(),
+            capture: Capture { backend: start.backend.clone(), ..Capture::default() },
         }
     }
-    /// Stands for the real thing.
+
+    /// Takes the next event.
+    pub fn push(&mut self, event: &Event) {
+        self.capture.events += 1;
+        match &event.what {
+            What::Fork { child } => self.processes.fork(event.pid, *child),
+            What::Exec { exe, argv } => {
+                let before = self.processes.current(event.pid);
+                self.processes.become_image(event, exe, argv);
+                if let Some(before) = before {
+                    self.goroutines.forget(before);
+                }
+            }
+            What::Exit { code, signal } => {
+                if let Some(ended) = self.processes.exit(event, *code, *signal) {
+                    self.goroutines.forget(ended);
+                }
+            }
+            What::GoStart { go_version, exe, argv, config } => {
+                self.processes.go_start(event, go_version, exe, argv, config);
+            }
+            What::Tcp { socket, local, remote, state } => {
+                // Sockets outlive their process by a moment, and then are nobody's.
+                let known = self.connections.owner(*socket);
+                let ours = || self.processes.knows(event.pid).then(|| self.processes.of(event));
+                if let Some(process) = known.or_else(ours) {
+                    let (socket, ends) = ((*socket, *state), (*local, *remote));
+                    self.connections.tcp(event.time, process, socket, ends);
+                }
+            }
+            What::Attach(attach) => self.capture.attach.push(attach.clone()),
+            What::Lost { count } => self.capture.lost = self.capture.lost.saturating_add(*count),
+            // The exec that it announces says it all.
+            What::Toolchain { .. } => {}
+            _ => self.push_go(event),
+        }
+    }
+
+    /// Something happened inside of Go.
+    fn push_go(&mut self, event: &Event) {
+        let process = self.processes.of(event);
+        let image = self.processes.get(process);
+        if image.telemetry {
+            return;
+        }
+        let mut context = Context {
+            process,
+            list: &image.list,
+            chains: &mut self.chains,
+            connections: &mut self.connections,
+        };
+        self.goroutines.push(event, &mut context);
+    }
+
+    /// Ends the trace. Its findings are for [`crate::diagnose`].
     pub fn finish(self, end: &End) -> Trace {
+        let Self { start, processes, chains, connections, mut capture, .. } = self;
+        capture.complete = capture.lost == 0
+            && capture
+                .attach
+                .iter()
+                .all(|exe| exe.missing.is_empty() && !exe.hooks.is_empty() && !exe.late);
         Trace {
-            schema: SCHEMA.into(),
-            proxytrace: self.0.proxytrace,
-            kernel: self.0.kernel,
-            started_at: self.0.started_at,
+            schema: SCHEMA.to_owned(),
+            proxytrace: start.proxytrace,
+            kernel: start.kernel,
+            started_at: start.started_at,
             command: Command {
-                argv: self.0.argv,
+                argv: start.argv,
                 exit_code: end.exit_code,
                 signal: end.signal,
                 duration_ns: Some(end.time),
             },
-            processes: vec![],
-            chains: vec![],
-            connections: vec![],
-            findings: vec![],
-            capture: self.1,
+            chains: chains.into_model(&processes),
+            processes: processes.into_model(),
+            connections: connections.into_model(),
+            findings: Vec::new(),
+            capture,
         }
     }
 }

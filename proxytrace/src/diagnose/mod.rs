@@ -1,9 +1,113 @@
-//! Stands for the real thing.
+//! From a trace to what is wrong with it.
+//!
+//! A failed chain has one root: of its last walk, the first attempt that failed for another reason
+//! than absence, and of that attempt the redirect before the status or the transport (see
+//! [`cause`]). What else is true of it contributes (see [`rules`]). A chain whose reason was not
+//! seen (`unknown`, `canceled`, `unfinished`) has no root: right or silent. Signs with the same
+//! message are one finding. Texts that came from the network stay as they are; who prints them
+//! escapes them.
 #![forbid(unsafe_code)]
 
-use crate::model::{Finding, Trace};
+mod catalogue;
+mod cause;
+mod rules;
+mod sign;
+mod view;
 
-/// Stands for the real thing.
-pub fn diagnose(_trace: &Trace) -> Vec<Finding> {
-    Vec::new()
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::Hash;
+
+use crate::model::{Chain, Confidence, Finding, Role, Severity, Trace};
+
+pub use self::catalogue::{CATALOGUE, Kind, explain};
+use self::sign::Sign;
+use self::view::View;
+
+/// What is wrong, worst first: roots before what contributes, then by first chain.
+pub fn diagnose(trace: &Trace) -> Vec<Finding> {
+    let view = View::new(trace);
+    let mut grouped = Grouped::default();
+    for chain in &trace.chains {
+        if view.failed(chain)
+            && let Some(root) = cause::root(&view, view.subject(chain))
+        {
+            grouped.add(Role::Root, Sign { chains: vec![chain.id], ..root });
+        }
+        for sign in rules::RULES.iter().flat_map(|rule| rule(&view, chain)) {
+            grouped.add(Role::Contributing, sign);
+        }
+    }
+    let general = [rules::goauth_resend(&view), rules::incomplete_capture(&view)];
+    for sign in general.into_iter().flatten() {
+        grouped.add(Role::Contributing, sign);
+    }
+    let mut findings = grouped.findings(trace);
+    findings.sort_by_key(|finding| {
+        (std::cmp::Reverse(finding.severity), finding.role == Role::Contributing, finding.chain)
+    });
+    findings
+}
+
+/// Signs put together by what they say.
+#[derive(Default)]
+struct Grouped {
+    signs: Vec<(Role, Sign)>,
+    places: BTreeMap<(&'static str, Severity, bool, String, String), usize>,
+}
+
+impl Grouped {
+    fn add(&mut self, role: Role, sign: Sign) {
+        let root = role == Role::Root;
+        let (message, advice) = (sign.message.clone(), sign.advice.clone());
+        let key = (sign.kind.code, sign.severity, root, message, advice);
+        let place = *self.places.entry(key).or_insert(self.signs.len());
+        match self.signs.get_mut(place) {
+            Some((_, same)) => {
+                same.chains.extend(sign.chains);
+                same.requests.extend(sign.requests);
+            }
+            None => self.signs.push((role, sign)),
+        }
+    }
+
+    fn findings(self, trace: &Trace) -> Vec<Finding> {
+        let chains: HashMap<u32, &Chain> = trace.chains.iter().map(|c| (c.id, c)).collect();
+        self.signs.into_iter().map(|(role, sign)| finding(role, sign, &chains, trace)).collect()
+    }
+}
+
+fn finding(role: Role, sign: Sign, chains: &HashMap<u32, &Chain>, trace: &Trace) -> Finding {
+    let certain = trace.capture.complete || sign.kind.code == "PT900";
+    let about: Vec<&Chain> =
+        unique(sign.chains).iter().filter_map(|id| chains.get(id).copied()).collect();
+    let first = about.first();
+    Finding {
+        code: sign.kind.code.to_owned(),
+        slug: sign.kind.slug.to_owned(),
+        severity: sign.severity,
+        role,
+        chain: first.map(|chain| chain.id),
+        chains: about.iter().map(|chain| chain.id).collect(),
+        module: first.and_then(|chain| chain.module.clone()),
+        version: first.and_then(|chain| chain.version.clone()),
+        modules: unique(about.iter().filter_map(|chain| named(chain)).collect()),
+        requests: unique(sign.requests),
+        message: sign.message,
+        advice: sign.advice,
+        confidence: if certain { Confidence::Certain } else { Confidence::Possible },
+    }
+}
+
+fn named(chain: &Chain) -> Option<String> {
+    let module = chain.module.as_ref()?;
+    Some(chain.version.as_ref().map_or_else(|| module.clone(), |v| format!("{module}@{v}")))
+}
+
+/// Without repetitions, in the order of first appearance.
+fn unique<T: Clone + Eq + Hash>(items: Vec<T>) -> Vec<T> {
+    let mut seen = HashSet::new();
+    items.into_iter().filter(|item| seen.insert(item.clone())).collect()
 }

@@ -1,0 +1,317 @@
+//! Chains, attempts and requests as they grow.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+
+use crate::event::{Failure, Headers};
+use crate::model::{
+    Artifact, Attempt, Cause, Chain, ConnectionId, Next, Outcome, ProcessId, Request, RequestId,
+};
+
+use super::failure;
+use super::goproxy::List;
+use super::process::{Processes, id};
+use super::status;
+use super::story;
+use super::target::Target;
+use super::url::Url;
+
+/// An attempt: chain and place in it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct At {
+    pub(super) chain: usize,
+    attempt: usize,
+}
+
+/// A request: its attempt and place in it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct RequestAt {
+    pub(super) at: At,
+    request: usize,
+}
+
+/// What a request begins with.
+pub(super) struct Opening<'a> {
+    pub(super) cause: Cause,
+    pub(super) follows: Option<RequestId>,
+    pub(super) method: &'a str,
+    pub(super) url: &'a str,
+    pub(super) headers: &'a Headers,
+    pub(super) cut: &'a [String],
+}
+
+/// What a request ends with.
+pub(super) struct Ending<'a> {
+    pub(super) status: Option<u16>,
+    pub(super) protocol: Option<&'a str>,
+    pub(super) headers: &'a Headers,
+    pub(super) error: Option<&'a Failure>,
+    pub(super) cut: &'a [String],
+}
+
+/// All chains of a trace, in the order of their first requests.
+#[derive(Debug, Default)]
+pub(super) struct Chains {
+    all: Vec<Tracked>,
+    keys: HashMap<Key, usize>,
+    requests: u32,
+}
+
+#[derive(Debug, Eq, Hash, PartialEq)]
+struct Key {
+    process: ProcessId,
+    artifact: Artifact,
+    module: Option<String>,
+    version: Option<String>,
+    place: Option<String>,
+}
+
+/// A chain and what is known beside it.
+#[derive(Debug)]
+struct Tracked {
+    chain: Chain,
+    /// Beside each attempt.
+    notes: Vec<Note>,
+    /// The last time something of it ended.
+    ended: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Note {
+    /// Whether a walk through the list made the attempt.
+    walked: bool,
+    /// Whether that walk said how it went on.
+    settled: bool,
+}
+
+impl Chains {
+    /// The chain that `target` is about: an old one if its process asked for the same before.
+    pub(super) fn chain(&mut self, process: ProcessId, target: Target, time: u64) -> usize {
+        let Target { artifact, module, version, place, .. } = target;
+        let key = Key { process, artifact, module, version, place };
+        if let Some(&chain) = self.keys.get(&key) {
+            return chain;
+        }
+        let chain = self.all.len();
+        self.all.push(Tracked {
+            chain: Chain {
+                id: id(chain),
+                process,
+                module: key.module.clone(),
+                version: key.version.clone(),
+                artifact,
+                outcome: Outcome::Unfinished,
+                started_ns: time,
+                duration_ns: None,
+                attempts: Vec::with_capacity(1),
+            },
+            notes: Vec::with_capacity(1),
+            ended: time,
+        });
+        self.keys.insert(key, chain);
+        chain
+    }
+
+    pub(super) fn artifact(&self, chain: usize) -> Artifact {
+        self.all[chain].chain.artifact
+    }
+
+    pub(super) fn attempt(&self, at: At) -> &Attempt {
+        &self.all[at.chain].chain.attempts[at.attempt]
+    }
+
+    fn attempt_mut(&mut self, at: At) -> &mut Attempt {
+        &mut self.all[at.chain].chain.attempts[at.attempt]
+    }
+
+    /// One more entry tried for a chain.
+    pub(super) fn try_entry(
+        &mut self,
+        chain: usize,
+        proxy: &str,
+        list: &List,
+        index: Option<usize>,
+        walked: bool,
+    ) -> At {
+        let tracked = &mut self.all[chain];
+        tracked.chain.attempts.push(Attempt {
+            proxy: proxy.to_owned(),
+            index: index.map(id),
+            separator: index.and_then(|index| list.entries.get(index)?.separator),
+            outcome: Outcome::Unfinished,
+            next: None,
+            reason: String::new(),
+            requests: Vec::new(),
+        });
+        tracked.notes.push(Note { walked, settled: false });
+        At { chain, attempt: tracked.chain.attempts.len() - 1 }
+    }
+
+    pub(super) fn set_outcome(&mut self, at: At, outcome: Outcome) {
+        self.attempt_mut(at).outcome = outcome;
+    }
+
+    /// Says where the walk went from here.
+    pub(super) fn settle(&mut self, at: At, next: Option<Next>, time: u64) {
+        let attempt = self.attempt_mut(at);
+        attempt.next = next;
+        let empty = attempt.requests.is_empty();
+        let tracked = &mut self.all[at.chain];
+        tracked.notes[at.attempt].settled = true;
+        if empty {
+            tracked.ended = tracked.ended.max(time);
+        }
+    }
+
+    /// A good answer turned out to be none when it was read.
+    pub(super) fn spoil(&mut self, at: At, outcome: Outcome) {
+        let attempt = self.attempt_mut(at);
+        attempt.outcome = outcome;
+        if let Some(request) = attempt.requests.last_mut().filter(|r| r.outcome == Outcome::Ok) {
+            request.outcome = outcome;
+        }
+    }
+
+    pub(super) fn request(&self, at: RequestAt) -> &Request {
+        &self.attempt(at.at).requests[at.request]
+    }
+
+    fn request_mut(&mut self, at: RequestAt) -> &mut Request {
+        &mut self.attempt_mut(at.at).requests[at.request]
+    }
+
+    /// A request begins.
+    pub(super) fn open(&mut self, at: At, opening: &Opening<'_>, time: u64) -> RequestAt {
+        let request = Request {
+            id: self.requests,
+            cause: opening.cause,
+            follows: opening.follows,
+            method: opening.method.to_owned(),
+            url: opening.url.to_owned(),
+            host: Url::parse(opening.url).map_or_else(String::new, |url| url.named_host()),
+            status: None,
+            location: None,
+            protocol: None,
+            headers: opening.headers.clone(),
+            connection: None,
+            remote_addr: None,
+            started_ns: time,
+            duration_ns: None,
+            outcome: Outcome::Unfinished,
+            error: None,
+            after_redirect: None,
+            cut: opening.cut.to_vec(),
+        };
+        self.push(at, request)
+    }
+
+    fn push(&mut self, at: At, request: Request) -> RequestAt {
+        self.requests = self.requests.saturating_add(1);
+        let requests = &mut self.attempt_mut(at).requests;
+        // Most attempts have one request or two, and a request is large.
+        if requests.is_empty() {
+            requests.reserve_exact(2);
+        }
+        requests.push(request);
+        RequestAt { at, request: requests.len() - 1 }
+    }
+
+    /// net/http gave a request up on its connection and begins it again on another.
+    pub(super) fn open_again(&mut self, at: RequestAt, time: u64) -> RequestAt {
+        let before = self.request_mut(at);
+        before.duration_ns = Some(time.saturating_sub(before.started_ns));
+        before.outcome = Outcome::Reset;
+        let again = Request {
+            cause: Cause::TransportRetry,
+            follows: Some(before.id),
+            connection: None,
+            remote_addr: None,
+            started_ns: time,
+            duration_ns: None,
+            outcome: Outcome::Unfinished,
+            ..before.clone()
+        };
+        let again = Request { id: self.requests, ..again };
+        self.push(at.at, again)
+    }
+
+    /// A request goes onto a connection.
+    pub(super) fn connect(
+        &mut self,
+        at: RequestAt,
+        connection: Option<ConnectionId>,
+        protocol: &str,
+        remote: Option<SocketAddr>,
+    ) {
+        let request = self.request_mut(at);
+        request.connection = connection;
+        request.remote_addr = remote.map(|addr| addr.to_string());
+        request.protocol = (!protocol.is_empty()).then(|| protocol.to_owned());
+    }
+
+    /// A request ends.
+    pub(super) fn close(&mut self, at: RequestAt, ending: &Ending<'_>, time: u64) {
+        let request = self.request_mut(at);
+        request.status = ending.status;
+        request.location = ending.headers.get("Location").cloned();
+        if let Some(protocol) = ending.protocol {
+            request.protocol = Some(protocol.to_owned());
+        }
+        request.headers.extend(ending.headers.iter().map(|(k, v)| (k.clone(), v.clone())));
+        request.cut.extend_from_slice(ending.cut);
+        request.duration_ns = Some(time.saturating_sub(request.started_ns));
+        request.error = ending.error.map(failure::error);
+        let outcome = match (ending.error, ending.status) {
+            (Some(error), _) => failure::outcome(error),
+            (None, Some(status)) => status::of_request(status, request.location.is_some()),
+            (None, None) => Outcome::Unknown,
+        };
+        request.outcome = outcome;
+        let redirects = ending.status.is_some_and(status::redirects) && request.location.is_some();
+        let tracked = &mut self.all[at.at.chain];
+        tracked.ended = tracked.ended.max(time);
+        // The send says it better, if its end is seen.
+        if !redirects {
+            tracked.chain.attempts[at.at.attempt].outcome = outcome;
+        }
+    }
+
+    /// Ends all chains.
+    pub(super) fn into_model(self, processes: &Processes) -> Vec<Chain> {
+        let finish = |mut tracked: Tracked| {
+            let list = &processes.get(tracked.chain.process).list;
+            tracked.settle_rest(list);
+            let Tracked { mut chain, ended, .. } = tracked;
+            for attempt in &mut chain.attempts {
+                story::tell(attempt, list);
+            }
+            chain.outcome = chain.attempts.last().map_or(Outcome::Unknown, |last| last.outcome);
+            let mut requests = chain.attempts.iter().flat_map(|attempt| &attempt.requests);
+            let open = requests.any(|request| request.duration_ns.is_none());
+            chain.duration_ns = (!open).then(|| ended.saturating_sub(chain.started_ns));
+            chain
+        };
+        self.all.into_iter().map(finish).collect()
+    }
+}
+
+impl Tracked {
+    /// What no walk said: attempts that no walk made, or whose walk was not seen to end.
+    fn settle_rest(&mut self, list: &List) {
+        let attempts = &mut self.chain.attempts;
+        for place in 0..attempts.len() {
+            if self.notes[place].settled {
+                continue;
+            }
+            let after = attempts.get(place + 1).and_then(|next| Some((next.index?, &next.proxy)));
+            let moved = after.and_then(|(index, proxy)| {
+                let next = if proxy == "direct" { Next::Direct } else { Next::NextEntry };
+                (attempts[place].index? < index).then_some(next)
+            });
+            let attempt = &attempts[place];
+            let stopped = !self.notes[place].walked || story::must_stop(attempt, list);
+            let stop = (stopped && story::failed(attempt.outcome)).then_some(Next::Stop);
+            attempts[place].next = moved.or(stop);
+        }
+    }
+}

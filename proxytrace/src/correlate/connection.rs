@@ -1,0 +1,123 @@
+//! TCP connections: what the kernel says of sockets, joined with what go says of its requests.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+
+use crate::event::TcpState;
+use crate::model::{Connection, ConnectionId, ProcessId};
+
+use super::process::id;
+
+type Ends = (ProcessId, SocketAddr, SocketAddr);
+
+/// Connections in the order of their first sign of life.
+#[derive(Debug, Default)]
+pub(super) struct Connections {
+    all: Vec<Connection>,
+    /// By socket, from its first state to its last.
+    sockets: HashMap<u64, ConnectionId>,
+    /// By both ends, as long as no other socket has taken them.
+    ends: HashMap<Ends, ConnectionId>,
+}
+
+impl Connections {
+    pub(super) fn into_model(self) -> Vec<Connection> {
+        self.all
+    }
+
+    /// The process that a socket belongs to, while it is open.
+    pub(super) fn owner(&self, socket: u64) -> Option<ProcessId> {
+        self.sockets.get(&socket).map(|&connection| self.all[connection as usize].process)
+    }
+
+    /// A socket changed its state.
+    pub(super) fn tcp(
+        &mut self,
+        time: u64,
+        process: ProcessId,
+        (socket, state): (u64, TcpState),
+        (local, remote): (Option<SocketAddr>, Option<SocketAddr>),
+    ) {
+        let (local, remote) = (local.map(canonical), remote.map(canonical));
+        // A socket that connects is a new one, whatever had its name before.
+        if state == TcpState::Connecting {
+            self.sockets.remove(&socket);
+        }
+        let known = self.sockets.get(&socket).copied().or_else(|| {
+            (state != TcpState::Connecting).then(|| self.at((process, local?, remote?))).flatten()
+        });
+        let connection = known.unwrap_or_else(|| self.open(process));
+        self.sockets.insert(socket, connection);
+        if let (Some(local), Some(remote), true) = (local, remote, state == TcpState::Established) {
+            self.ends.insert((process, local, remote), connection);
+        }
+        let entry = &mut self.all[connection as usize];
+        entry.local_addr = local.map(|addr| addr.to_string()).or(entry.local_addr.take());
+        entry.remote_addr = remote.map(|addr| addr.to_string()).or(entry.remote_addr.take());
+        match state {
+            TcpState::Connecting => entry.started_ns = Some(time),
+            TcpState::Established => {
+                entry.connect_ns = entry.started_ns.map(|start| time.saturating_sub(start));
+            }
+            TcpState::Closed { errno } => {
+                entry.ended_ns = Some(time);
+                entry.errno = (errno != 0).then_some(errno);
+                self.sockets.remove(&socket);
+            }
+        }
+    }
+
+    /// A request goes onto the connection with these ends.
+    pub(super) fn carry(
+        &mut self,
+        process: ProcessId,
+        (local, remote): (SocketAddr, SocketAddr),
+        host: &str,
+        protocol: &str,
+    ) -> ConnectionId {
+        let ends = (process, canonical(local), canonical(remote));
+        let connection = self.at(ends).unwrap_or_else(|| {
+            let new = self.open(process);
+            self.ends.insert(ends, new);
+            new
+        });
+        let entry = &mut self.all[connection as usize];
+        entry.requests += 1;
+        entry.local_addr.get_or_insert_with(|| ends.1.to_string());
+        entry.remote_addr.get_or_insert_with(|| ends.2.to_string());
+        entry.host.get_or_insert_with(|| host.to_owned());
+        if !protocol.is_empty() {
+            entry.protocol.get_or_insert_with(|| protocol.to_owned());
+        }
+        connection
+    }
+
+    fn at(&self, ends: Ends) -> Option<ConnectionId> {
+        self.ends.get(&ends).copied()
+    }
+
+    fn open(&mut self, process: ProcessId) -> ConnectionId {
+        let id = id(self.all.len());
+        self.all.push(Connection {
+            id,
+            process,
+            local_addr: None,
+            remote_addr: None,
+            host: None,
+            dns_ns: None,
+            connect_ns: None,
+            tls_ns: None,
+            protocol: None,
+            requests: 0,
+            errno: None,
+            started_ns: None,
+            ended_ns: None,
+        });
+        id
+    }
+}
+
+/// An IPv4 address as itself: the kernel says `::ffff:1.2.3.4` for a dual-stack socket.
+pub(super) fn canonical(addr: SocketAddr) -> SocketAddr {
+    SocketAddr::new(addr.ip().to_canonical(), addr.port())
+}

@@ -1,0 +1,246 @@
+//! The list that go walks, as it makes it of GOPROXY and GONOPROXY.
+//!
+//! `cmd/go/internal/modfetch/proxy.go:proxyList`, Go 1.13 to 1.27, and
+//! `golang.org/x/mod/module.MatchPrefixPatterns`.
+
+use std::collections::BTreeMap;
+
+use crate::event::Setting;
+use crate::model::Separator;
+
+use super::url::Url;
+
+/// One entry of the list.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Entry {
+    /// As go uses it: a URL with its scheme, `direct`, `off` or `noproxy`.
+    pub(crate) proxy: String,
+    /// What stands after it.
+    pub(crate) separator: Option<Separator>,
+}
+
+/// The list, and the modules that it does not hold for.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct List {
+    pub(crate) entries: Vec<Entry>,
+    noproxy: String,
+}
+
+impl List {
+    /// The list of a process with this configuration; empty if GOPROXY is not known.
+    pub(crate) fn of(config: &BTreeMap<String, Setting>) -> Self {
+        let value = |name: &str| config.get(name).map_or("", |setting| setting.value.as_str());
+        let noproxy = match value("GONOPROXY") {
+            "" => value("GOPRIVATE"),
+            patterns => patterns,
+        };
+        Self { entries: entries(value("GOPROXY"), noproxy), noproxy: noproxy.to_owned() }
+    }
+
+    /// Where `proxy` stands in the list, searched from `from` on; a URL also by what it means.
+    pub(crate) fn position(&self, proxy: &str, from: usize) -> Option<usize> {
+        let tail = self.entries.get(from..)?;
+        let place = tail.iter().position(|entry| entry.proxy == proxy).or_else(|| {
+            let wanted = Url::parse(proxy)?;
+            tail.iter()
+                .position(|entry| Url::parse(&entry.proxy).is_some_and(|e| same(&e, &wanted)))
+        });
+        Some(from + place?)
+    }
+
+    /// Whether go asks no proxy about `module`.
+    pub(crate) fn passes_by(&self, module: &str) -> bool {
+        self.noproxy.split(',').any(|glob| matches_prefix(glob.trim_end_matches('/'), module))
+    }
+}
+
+fn same(one: &Url<'_>, other: &Url<'_>) -> bool {
+    one.scheme == other.scheme
+        && one.host.eq_ignore_ascii_case(other.host)
+        && one.clean_path() == other.clean_path()
+}
+
+fn entries(goproxy: &str, noproxy: &str) -> Vec<Entry> {
+    let mut entries = Vec::new();
+    if goproxy.is_empty() {
+        return entries;
+    }
+    if !noproxy.is_empty() && goproxy != "direct" {
+        entries.push(Entry { proxy: "noproxy".into(), separator: None });
+    }
+    let mut rest = goproxy;
+    while !rest.is_empty() {
+        let (word, separator, tail) = match rest.find([',', '|']) {
+            Some(at) if rest.as_bytes()[at] == b'|' => {
+                (&rest[..at], Some(Separator::Pipe), &rest[at + 1..])
+            }
+            Some(at) => (&rest[..at], Some(Separator::Comma), &rest[at + 1..]),
+            None => (rest, None, ""),
+        };
+        rest = tail;
+        let word = word.trim();
+        if word.is_empty() {
+            continue;
+        }
+        entries.push(Entry { proxy: with_scheme(word), separator });
+        if matches!(word, "off" | "direct") {
+            break;
+        }
+    }
+    entries
+}
+
+fn with_scheme(word: &str) -> String {
+    if word.contains(['.', ':', '/']) && !word.contains(":/") && !word.starts_with('/') {
+        format!("https://{word}")
+    } else {
+        word.to_owned()
+    }
+}
+
+/// Whether `glob` matches as many leading elements of `module` as it has itself.
+fn matches_prefix(glob: &str, module: &str) -> bool {
+    let globs: Vec<&str> = glob.split('/').collect();
+    let mut elements = module.split('/');
+    !glob.is_empty()
+        && globs.iter().all(|glob| {
+            elements
+                .next()
+                .is_some_and(|element| matches_element(glob.as_bytes(), element.as_bytes()))
+        })
+}
+
+/// `path.Match` within one element. Remembers the last `*` alone, so it never takes more than
+/// `glob.len() * text.len()` steps.
+fn matches_element(mut glob: &[u8], mut text: &[u8]) -> bool {
+    let mut star: Option<(&[u8], &[u8])> = None;
+    loop {
+        if let [b'*', after @ ..] = glob {
+            star = Some((after, text));
+            glob = after;
+            continue;
+        }
+        if text.is_empty() && glob.is_empty() {
+            return true;
+        }
+        if let Some((after, rest)) = text
+            .split_first()
+            .and_then(|(&byte, rest)| one_byte(glob, byte).map(|after| (after, rest)))
+        {
+            (glob, text) = (after, rest);
+            continue;
+        }
+        match star {
+            Some((after, [_, rest @ ..])) => {
+                star = Some((after, rest));
+                (glob, text) = (after, rest);
+            }
+            _ => return false,
+        }
+    }
+}
+
+/// What is left of `glob` if its first unit matches `byte`.
+fn one_byte(glob: &[u8], byte: u8) -> Option<&[u8]> {
+    match glob {
+        [b'?', after @ ..] => Some(after),
+        [b'[', class @ ..] => {
+            let end = class.iter().position(|&b| b == b']')?;
+            let (class, after) = (&class[..end], &class[end + 1..]);
+            let (negated, class) = match class {
+                [b'^', class @ ..] => (true, class),
+                class => (false, class),
+            };
+            (in_class(class, byte) != negated).then_some(after)
+        }
+        [b'\\', literal, after @ ..] | [literal, after @ ..] => (*literal == byte).then_some(after),
+        [] => None,
+    }
+}
+
+fn in_class(mut class: &[u8], byte: u8) -> bool {
+    loop {
+        class = match class {
+            [low, b'-', high, after @ ..] => {
+                if (*low..=*high).contains(&byte) {
+                    return true;
+                }
+                after
+            }
+            [one, after @ ..] => {
+                if *one == byte {
+                    return true;
+                }
+                after
+            }
+            [] => return false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(goproxy: &str, noproxy: &str) -> Vec<String> {
+        let mark = |separator| match separator {
+            Some(Separator::Comma) => ",",
+            Some(Separator::Pipe) => "|",
+            None => "",
+        };
+        entries(goproxy, noproxy)
+            .into_iter()
+            .map(|entry| format!("{}{}", entry.proxy, mark(entry.separator)))
+            .collect()
+    }
+
+    #[test]
+    fn reads_the_list_as_go_does() {
+        for (goproxy, noproxy, expected) in [
+            (
+                "https://a|goproxy.cn,direct",
+                "",
+                &["https://a|", "https://goproxy.cn,", "direct"][..],
+            ),
+            (" https://a , ,off,https://b", "", &["https://a,", "off,"]),
+            ("direct,https://b", "", &["direct,"]),
+            ("https://a", "corp.lab/*", &["noproxy", "https://a"]),
+            ("direct", "corp.lab/*", &["direct"]),
+            ("foo,file:///x", "", &["foo,", "file:///x"]),
+            ("/srv/x", "", &["/srv/x"]),
+            ("", "corp.lab", &[]),
+        ] {
+            assert_eq!(words(goproxy, noproxy), expected, "{goproxy}");
+        }
+    }
+
+    #[test]
+    fn matches_private_modules_by_prefix() {
+        for (glob, module, expected) in [
+            ("corp.lab", "corp.lab/a/b", true),
+            ("corp.lab/a", "corp.lab", false),
+            ("*.corp.lab", "git.corp.lab/x", true),
+            ("*.corp.lab", "corp.lab/x", false),
+            ("*/team", "git.lab/team/x", true),
+            ("git.lab/[a-c]?", "git.lab/b1/x", true),
+            ("git.lab/[^a-c]*", "git.lab/b1", false),
+            ("a*b*c", "aXbYbZc", true),
+            ("a\\*", "a*", true),
+            ("[", "a", false),
+            ("none", "corp.lab", false),
+            ("", "corp.lab", false),
+        ] {
+            assert_eq!(matches_prefix(glob, module), expected, "{glob} {module}");
+        }
+    }
+
+    #[test]
+    fn finds_an_entry_by_what_it_means() {
+        let list =
+            List { entries: entries("https://a/x/,https://b,direct", ""), ..List::default() };
+        assert_eq!(list.position("https://u:p@a/x", 0), Some(0));
+        assert_eq!(list.position("direct", 0), Some(2));
+        assert_eq!(list.position("https://a/x", 1), None);
+        assert_eq!(list.position("https://a/x", 9), None);
+    }
+}

@@ -1,0 +1,150 @@
+//! The command's tree: one [`Process`] per program image.
+
+use std::collections::HashMap;
+
+use crate::event::Event;
+use crate::model::{Process, ProcessId};
+
+use super::goproxy::List;
+
+/// Processes in the order in which they became what they are.
+#[derive(Debug, Default)]
+pub(super) struct Processes {
+    images: Vec<Image>,
+    /// The image that a pid is now.
+    now: HashMap<u32, ProcessId>,
+    /// Children that have done nothing yet, and the image that forked them.
+    forked: HashMap<u32, ProcessId>,
+}
+
+/// A program image, and what is derived from it once.
+#[derive(Debug)]
+pub(super) struct Image {
+    pub(super) process: Process,
+    /// The GOPROXY list that it walks.
+    pub(super) list: List,
+    /// go's telemetry child, or something below it: no chain and no finding.
+    pub(super) telemetry: bool,
+    /// Whether it has entered `main.main`.
+    started: bool,
+}
+
+impl Processes {
+    pub(super) fn get(&self, id: ProcessId) -> &Image {
+        &self.images[id as usize]
+    }
+
+    /// The image that a pid is now.
+    pub(super) fn current(&self, pid: u32) -> Option<ProcessId> {
+        self.now.get(&pid).copied()
+    }
+
+    pub(super) fn into_model(self) -> Vec<Process> {
+        self.images.into_iter().map(|image| image.process).collect()
+    }
+
+    /// A fork outside of the command's tree is not ours.
+    pub(super) fn fork(&mut self, pid: u32, child: u32) {
+        let parent = self.now.get(&pid).or_else(|| self.forked.get(&pid)).copied();
+        self.now.remove(&child);
+        self.forked.remove(&child);
+        if let Some(parent) = parent {
+            self.forked.insert(child, parent);
+        }
+    }
+
+    /// Whether the pid belongs to the command's tree.
+    pub(super) fn knows(&self, pid: u32) -> bool {
+        self.now.contains_key(&pid) || self.forked.contains_key(&pid)
+    }
+
+    /// The image that an event is about. A child that acts without an exec is its parent's image
+    /// over again; a pid that nothing is known of is an image without a name.
+    pub(super) fn of(&mut self, event: &Event) -> ProcessId {
+        if let Some(&id) = self.now.get(&event.pid) {
+            return id;
+        }
+        let (exe, argv) = self.forked.get(&event.pid).map_or_else(Default::default, |&parent| {
+            let parent = &self.get(parent).process;
+            (parent.exe.clone(), parent.argv.clone())
+        });
+        self.become_image(event, &exe, &argv)
+    }
+
+    /// The process became another program: the image it was, or else the one that forked it, is
+    /// the parent.
+    pub(super) fn become_image(&mut self, event: &Event, exe: &str, argv: &[String]) -> ProcessId {
+        let forked = self.forked.remove(&event.pid);
+        let before = self.now.get(&event.pid).copied();
+        if let Some(before) = before {
+            self.images[before as usize].process.ended_ns = Some(event.time);
+        }
+        let parent = before.or(forked);
+        let id = id(self.images.len());
+        self.images.push(Image {
+            telemetry: argv.iter().any(|argument| argument == "** telemetry **")
+                || parent.is_some_and(|parent| self.get(parent).telemetry),
+            list: List::default(),
+            started: false,
+            process: Process {
+                id,
+                pid: event.pid,
+                parent,
+                argv: argv.to_vec(),
+                exe: exe.to_owned(),
+                go_version: None,
+                config: std::collections::BTreeMap::new(),
+                started_ns: event.time,
+                ended_ns: None,
+                exit_code: None,
+                signal: None,
+                stderr_tail: None,
+            },
+        });
+        self.now.insert(event.pid, id);
+        id
+    }
+
+    /// A `go` entered `main.main`. An image enters it once, so if it has, an exec was not seen.
+    pub(super) fn go_start(
+        &mut self,
+        event: &Event,
+        go_version: &str,
+        exe: &str,
+        argv: &[String],
+        config: &std::collections::BTreeMap<String, crate::event::Setting>,
+    ) -> ProcessId {
+        let fresh = self.now.get(&event.pid).filter(|&&id| !self.get(id).started).copied();
+        let id = fresh.unwrap_or_else(|| self.become_image(event, exe, argv));
+        let image = &mut self.images[id as usize];
+        image.started = true;
+        image.list = List::of(config);
+        exe.clone_into(&mut image.process.exe);
+        image.process.argv = argv.to_vec();
+        image.process.go_version = Some(go_version.to_owned());
+        image.process.config.clone_from(config);
+        image.telemetry |= argv.iter().any(|argument| argument == "** telemetry **");
+        id
+    }
+
+    /// The process ended. None if it never was an image of its own.
+    pub(super) fn exit(
+        &mut self,
+        event: &Event,
+        code: Option<i32>,
+        signal: Option<i32>,
+    ) -> Option<ProcessId> {
+        self.forked.remove(&event.pid);
+        let id = self.now.remove(&event.pid)?;
+        let process = &mut self.images[id as usize].process;
+        process.ended_ns = Some(event.time);
+        process.exit_code = code;
+        process.signal = signal;
+        Some(id)
+    }
+}
+
+/// An index as a name in the trace.
+pub(super) fn id(index: usize) -> u32 {
+    u32::try_from(index).unwrap_or(u32::MAX)
+}

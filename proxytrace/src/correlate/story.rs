@@ -1,0 +1,151 @@
+//! What an attempt came to, in words; and what came after each redirect.
+
+use std::collections::HashMap;
+
+use crate::model::{AfterRedirect, Attempt, Cause, Next, Outcome, Request, Separator};
+
+use super::goproxy::List;
+use super::status;
+
+/// Whether an attempt with this outcome is known to have failed.
+pub(crate) fn failed(outcome: Outcome) -> bool {
+    !matches!(outcome, Outcome::Ok | Outcome::Cached | Outcome::Unfinished | Outcome::Unknown)
+}
+
+/// Whether go's rule ends the walk at this attempt (`modfetch/proxy.go:TryProxies`).
+pub(super) fn must_stop(attempt: &Attempt, list: &List) -> bool {
+    let Some(index) = attempt.index else { return false };
+    let strict = attempt.separator != Some(Separator::Pipe);
+    index as usize + 1 >= list.entries.len() || (strict && attempt.outcome != Outcome::NotFound)
+}
+
+/// Fills in the reason, and what came after each 3xx.
+pub(super) fn tell(attempt: &mut Attempt, list: &List) {
+    attempt.reason = format!("{}{}", answer(attempt), consequence(attempt, list));
+    after_redirects(attempt);
+}
+
+/// What the entry answered: who really did, and what.
+pub(crate) fn answer(attempt: &Attempt) -> String {
+    let Some(last) = attempt.requests.last() else {
+        return match (attempt.proxy.as_str(), attempt.outcome) {
+            ("off", _) => "`off` ends the list".to_owned(),
+            (proxy, outcome) => format!("{proxy} {}", words(outcome)),
+        };
+    };
+    let first = first_of_last_send(&attempt.requests);
+    let said = match (last.status, attempt.outcome) {
+        (Some(status), Outcome::Ok | Outcome::NotFound | Outcome::HttpError) => {
+            format!("answered {status}")
+        }
+        (Some(status), outcome) => format!("answered {status}: {}", words(outcome)),
+        (None, outcome) => words(outcome).to_owned(),
+    };
+    if last.host != first.host {
+        format!("{} redirected to {}: {said}", first.host, last.host)
+    } else if last.id != first.id && last.cause == Cause::Redirect {
+        format!("after a redirect {} {said}", last.host)
+    } else {
+        format!("{} {said}", last.host)
+    }
+}
+
+/// The request that the last send of an attempt began with.
+pub(crate) fn first_of_last_send(requests: &[Request]) -> &Request {
+    let starts = |request: &&Request| {
+        !matches!(request.cause, Cause::Redirect | Cause::TransportRetry | Cause::ConnectTunnel)
+    };
+    requests.iter().rev().find(starts).unwrap_or(&requests[0])
+}
+
+fn consequence(attempt: &Attempt, list: &List) -> &'static str {
+    let later = attempt.index.is_some_and(|index| index as usize + 1 < list.entries.len());
+    match (attempt.next, attempt.outcome, attempt.separator) {
+        (None, outcome, _) if failed(outcome) => "; go did without it",
+        (None, ..) => "",
+        (Some(Next::Stop), outcome, Some(Separator::Comma))
+            if later && failed(outcome) && outcome != Outcome::NotFound =>
+        {
+            "; `,` lets go ask on after 404 and 410 alone"
+        }
+        (Some(Next::Stop), Outcome::Ok, _) => "; what was made of the answer failed",
+        (Some(Next::Stop), ..) => "; there is nothing left to ask",
+        (Some(_), Outcome::NotFound, _) => "; after 404 and 410 go asks on",
+        (Some(_), Outcome::Ok | Outcome::Cached, _) => "; it did not serve, so go asked on",
+        (Some(_), _, Some(Separator::Pipe)) => "; `|` lets go ask on after any error",
+        (Some(_), ..) => "; go asked on",
+    }
+}
+
+/// An outcome in words that can follow the name of a host.
+pub(crate) fn words(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Ok => "succeeded",
+        Outcome::NotFound => "has none of it",
+        Outcome::HttpError => "answered with an error",
+        Outcome::RedirectRefused => "redirected from https to http, which go refuses",
+        Outcome::RedirectLimit => "redirected ten times, after which go gives up",
+        Outcome::RedirectInvalid => "redirected to nowhere",
+        Outcome::Dns => "has no address: its name was not resolved",
+        Outcome::ConnectRefused => "refused the connection",
+        Outcome::ConnectTimeout => "did not answer the connection attempt",
+        Outcome::Unreachable => "cannot be reached: there is no route",
+        Outcome::TlsUnknownAuthority => "has a certificate of an unknown authority",
+        Outcome::TlsOther => "failed the TLS handshake",
+        Outcome::ProxyRefused => "was not reached: the forward proxy refused",
+        Outcome::Reset => "broke the connection off",
+        Outcome::Truncated => "ended its answer early",
+        Outcome::BadContent => "answered with something else than what was asked for",
+        Outcome::Checksum => "answered with contents of another checksum",
+        Outcome::Canceled => "was given up",
+        Outcome::Cached => "was not asked: the answer was known",
+        Outcome::Unfinished => "had not answered when the process ended",
+        Outcome::Unknown => "failed for a reason that was not seen",
+    }
+}
+
+/// What came after each 3xx response. Where several things did, the most telling one counts:
+/// refused, the same URL asked of the same host again by a later send, a fallback, followed.
+fn after_redirects(attempt: &mut Attempt) {
+    if !attempt.requests.iter().any(|request| matches!(request.status, Some(300..=399))) {
+        return;
+    }
+    let mut send = 0_usize;
+    let sends: Vec<usize> = attempt
+        .requests
+        .iter()
+        .enumerate()
+        .map(|(place, request)| {
+            let starts = !matches!(request.cause, Cause::Redirect | Cause::TransportRetry);
+            send += usize::from(starts && place > 0);
+            send
+        })
+        .collect();
+    let mut last_asked: HashMap<String, usize> = HashMap::new();
+    for (request, &send) in attempt.requests.iter().zip(&sends) {
+        last_asked.insert(request.url.clone(), send);
+    }
+    let moved = matches!(attempt.next, Some(Next::NextEntry | Next::Direct));
+    let refused = matches!(
+        attempt.outcome,
+        Outcome::RedirectRefused | Outcome::RedirectLimit | Outcome::RedirectInvalid
+    );
+    let count = attempt.requests.len();
+    for place in 0..count {
+        let last_of_send = sends.get(place + 1) != Some(&sends[place]);
+        let request = &mut attempt.requests[place];
+        let Some(300..=399) = request.status else { continue };
+        let located = request.status.is_some_and(status::redirects) && request.location.is_some();
+        request.after_redirect = Some(if place + 1 == count && refused && located {
+            AfterRedirect::Refused
+        } else if last_asked.get(&request.url).is_some_and(|&last| last > sends[place]) {
+            AfterRedirect::SameHostRetry
+        } else if moved && sends[place] == sends[count - 1] {
+            AfterRedirect::Fallback
+        } else if !last_of_send {
+            AfterRedirect::Followed
+        } else {
+            AfterRedirect::Nothing
+        });
+    }
+}

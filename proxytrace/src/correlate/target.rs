@@ -1,0 +1,276 @@
+//! What a request is about, read from its URL.
+//!
+//! The goroutine does not tell: `par.Cache` and singleflight let one module's fetch run on another
+//! module's goroutine. Shapes of the URLs: `cmd/go/internal/modfetch/{proxy,sumdb}.go`,
+//! `golang.org/x/mod/sumdb/client.go`, `cmd/go/internal/vcs/vcs.go:urlForImportPath`.
+
+use crate::model::Artifact;
+
+use super::goproxy::List;
+use super::url::Url;
+
+/// What a request is about, and which entry of the list it asks.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Target {
+    pub(super) artifact: Artifact,
+    pub(super) module: Option<String>,
+    pub(super) version: Option<String>,
+    /// The entry, as go uses it.
+    pub(super) proxy: String,
+    /// What tells two such artifacts apart where module and version do not: host and path.
+    pub(super) place: Option<String>,
+}
+
+/// What `modfetch.Lookup` said last.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Lookup {
+    pub(super) proxy: String,
+    pub(super) module: String,
+}
+
+/// What is wanted, without the entry.
+type What = (Artifact, Option<String>, Option<String>);
+
+/// Reads the first URL of a fetch. What fits no protocol of go's is what the search for a
+/// repository asks besides (`Artifact::Vcs`).
+pub(super) fn read(url: &str, lookup: Option<&Lookup>, list: &List) -> Target {
+    let target = |(artifact, module, version): What, proxy: &str| Target {
+        artifact,
+        module,
+        version,
+        proxy: proxy.to_owned(),
+        place: matches!(artifact, Artifact::SumdbTile | Artifact::Vcs).then(|| place(url)),
+    };
+    let beside = lookup.filter(|lookup| is_word(&lookup.proxy)).map_or("direct", |l| &l.proxy);
+    let looked_up = lookup.map(|lookup| lookup.module.clone());
+    let Some(parts) = Url::parse(url) else {
+        return target((Artifact::Vcs, looked_up, None), beside);
+    };
+    let path = parts.clean_path();
+
+    if parts.query.is_some_and(|query| query.split('&').any(|pair| pair == "go-get=1")) {
+        let module = format!("{}{path}", parts.named_host());
+        return target((Artifact::GoGet, Some(module), None), beside);
+    }
+    if let Some((proxy, rest)) = entry_of(&parts, &path, lookup, list)
+        && let Some(what) = checksums_via(rest).or_else(|| module_file(rest))
+    {
+        return target(what, proxy);
+    }
+    if let Some((_, file)) = split_module(&path) {
+        let what = lookup
+            .and_then(|lookup| module_of(&path, &lookup.module))
+            .or_else(|| first_module(&path))
+            .and_then(|module| file_of(file).map(|(a, version)| (a, Some(module), version)));
+        if let Some(what) = what {
+            let proxy = lookup.map_or("direct", |lookup| &lookup.proxy);
+            return target(what, proxy);
+        }
+    }
+    if let Some(what) = checksums(&path) {
+        return target(what, "direct");
+    }
+    target((Artifact::Vcs, looked_up, None), beside)
+}
+
+fn place(url: &str) -> String {
+    Url::parse(url)
+        .map_or_else(|| url.to_owned(), |u| format!("{}{}", u.named_host(), u.clean_path()))
+}
+
+/// Whether an entry is a word of go's, not a URL.
+pub(super) fn is_word(proxy: &str) -> bool {
+    matches!(proxy, "direct" | "noproxy" | "off")
+}
+
+/// The entry whose base the URL begins with, and what follows the base. The entry that was looked
+/// up comes first, then the longest.
+fn entry_of<'p, 'l>(
+    url: &Url<'_>,
+    path: &'p str,
+    lookup: Option<&'l Lookup>,
+    list: &'l List,
+) -> Option<(&'l str, &'p str)> {
+    let below = |proxy: &'l str| {
+        let base = Url::parse(proxy)?;
+        let same_host = base.scheme == url.scheme && base.host.eq_ignore_ascii_case(url.host);
+        let rest = same_host.then(|| path.strip_prefix(&*base.clean_path())).flatten()?;
+        rest.starts_with('/').then_some((proxy, rest))
+    };
+    // Looked up as `direct`, a module file comes from the proxy that a `mod` go-import named, even
+    // where that proxy is in the list as well. The checksum database is still asked by the list.
+    let direct = lookup.is_some_and(|l| is_word(&l.proxy)) && split_module(path).is_some();
+    if direct {
+        return None;
+    }
+    lookup.and_then(|lookup| below(&lookup.proxy)).or_else(|| {
+        let entries = list.entries.iter().filter_map(|entry| below(&entry.proxy));
+        entries.min_by_key(|(_, rest)| rest.len())
+    })
+}
+
+/// `/sumdb/<name>/…` below a proxy.
+fn checksums_via(rest: &str) -> Option<What> {
+    let rest = rest.strip_prefix("/sumdb/")?;
+    if rest.ends_with("/supported") {
+        return Some((Artifact::SumdbSupported, None, None));
+    }
+    checksums(rest)
+}
+
+/// `…/lookup/<module>@<version>`, `…/tile/…`, `…/latest`.
+fn checksums(path: &str) -> Option<What> {
+    if let Some((_, record)) = path.split_once("/lookup/") {
+        let (module, version) = record.rsplit_once('@')?;
+        return Some((Artifact::SumdbLookup, Some(unescape(module)), Some(unescape(version))));
+    }
+    (path.contains("/tile/") || path.ends_with("/latest")).then_some((
+        Artifact::SumdbTile,
+        None,
+        None,
+    ))
+}
+
+/// `/<module>/@v/<file>` or `/<module>/@latest`.
+fn module_file(rest: &str) -> Option<What> {
+    let (module, file) = split_module(rest)?;
+    let (artifact, version) = file_of(file)?;
+    Some((artifact, Some(unescape(module.strip_prefix('/')?)), version))
+}
+
+fn split_module(path: &str) -> Option<(&str, &str)> {
+    path.strip_suffix("/@latest")
+        .map(|module| (module, "@latest"))
+        .or_else(|| path.rsplit_once("/@v/"))
+}
+
+fn file_of(file: &str) -> Option<(Artifact, Option<String>)> {
+    match file {
+        "@latest" => return Some((Artifact::Latest, None)),
+        "list" => return Some((Artifact::List, None)),
+        _ => {}
+    }
+    let (version, extension) = file.rsplit_once('.')?;
+    let artifact = match extension {
+        "info" => Artifact::Info,
+        "mod" => Artifact::Mod,
+        "zip" => Artifact::Zip,
+        _ => return None,
+    };
+    Some((artifact, Some(unescape(version))))
+}
+
+/// `module`, if the path is of one of its files below whatever base.
+fn module_of(path: &str, module: &str) -> Option<String> {
+    let asked = unescape(split_module(path)?.0);
+    asked.strip_suffix(module)?.ends_with('/').then(|| module.to_owned())
+}
+
+/// The module of a path below a base that is not known: it begins at the first element with a dot
+/// (`golang.org/x/mod/module.CheckPath`).
+fn first_module(path: &str) -> Option<String> {
+    let (asked, _) = split_module(path)?;
+    let elements = asked.split('/').skip_while(|element| !element.contains('.'));
+    let module = elements.collect::<Vec<_>>().join("/");
+    (!module.is_empty()).then(|| unescape(&module))
+}
+
+/// `!a` stands for `A` (`golang.org/x/mod/module.EscapePath`).
+fn unescape(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        match chars.peek() {
+            Some(next) if c == '!' && next.is_ascii_lowercase() => {
+                plain.push(next.to_ascii_uppercase());
+                chars.next();
+            }
+            _ => plain.push(c),
+        }
+    }
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Origin, Setting};
+
+    fn list() -> List {
+        let setting = Setting {
+            value: "https://p.lab/go,https://p.lab,direct".into(),
+            origin: Origin::Default,
+        };
+        List::of(&[("GOPROXY".to_owned(), setting)].into())
+    }
+
+    fn lookup(proxy: &str, module: &str) -> Lookup {
+        Lookup { proxy: proxy.into(), module: module.into() }
+    }
+
+    fn line(url: &str, lookup: Option<&Lookup>) -> String {
+        let target = read(url, lookup, &list());
+        format!(
+            "{:?} {} {} at {}",
+            target.artifact,
+            target.module.as_deref().unwrap_or("-"),
+            target.version.as_deref().unwrap_or("-"),
+            target.proxy
+        )
+    }
+
+    #[test]
+    fn reads_every_url_of_the_protocol() {
+        let at = lookup("https://p.lab", "x.lab/M");
+        for (url, expected) in [
+            ("https://p.lab/x.lab/%21m/@v/list", "List x.lab/M - at https://p.lab"),
+            ("https://p.lab/x.lab/%21m/@latest", "Latest x.lab/M - at https://p.lab"),
+            (
+                "https://p.lab/x.lab/!m/@v/v1.0.0-%21r%21c.info",
+                "Info x.lab/M v1.0.0-RC at https://p.lab",
+            ),
+            (
+                "https://p.lab/x.lab/y/@v/v2.0.0%2Bincompatible.mod",
+                "Mod x.lab/y v2.0.0+incompatible at https://p.lab",
+            ),
+            ("https://p.lab//x.lab/y/@v/v1.0.0.zip?token=1", "Zip x.lab/y v1.0.0 at https://p.lab"),
+            ("https://p.lab/sumdb/sum.golang.org/supported", "SumdbSupported - - at https://p.lab"),
+            (
+                "https://p.lab/sumdb/s.lab/db/lookup/x.lab/!m@v1.0.0",
+                "SumdbLookup x.lab/M v1.0.0 at https://p.lab",
+            ),
+            ("https://p.lab/sumdb/sum.golang.org/tile/8/0/000", "SumdbTile - - at https://p.lab"),
+            ("https://p.lab/sumdb/sum.golang.org/latest", "SumdbTile - - at https://p.lab"),
+            (
+                "https://sum.golang.org/lookup/x.lab/y@v1.0.0",
+                "SumdbLookup x.lab/y v1.0.0 at direct",
+            ),
+            ("https://x.lab/y/?go-get=1", "GoGet x.lab/y - at direct"),
+            ("https://x.lab:443?go-get=1", "GoGet x.lab - at direct"),
+            ("https://api.lab/2.0/y", "Vcs x.lab/M - at direct"),
+            ("https://p.lab/x.lab/y/@v/v1.0.0.ziphash", "Vcs x.lab/M - at direct"),
+            ("no url", "Vcs x.lab/M - at direct"),
+        ] {
+            assert_eq!(line(url, Some(&at)), expected, "{url}");
+        }
+    }
+
+    #[test]
+    fn the_entry_looked_up_comes_before_the_longest() {
+        let url = "https://p.lab/go/x.lab/y/@v/list";
+        assert_eq!(line(url, None), "List x.lab/y - at https://p.lab/go");
+        let by_lookup = line(url, Some(&lookup("https://p.lab", "go/x.lab/y")));
+        assert_eq!(by_lookup, "List go/x.lab/y - at https://p.lab");
+    }
+
+    #[test]
+    fn a_proxy_named_by_go_import_belongs_to_direct() {
+        let url = "https://mods.lab/base.d/x.lab/y/@v/v1.0.0.info";
+        let known = line(url, Some(&lookup("direct", "x.lab/y")));
+        assert_eq!(known, "Info x.lab/y v1.0.0 at direct");
+        let url = "https://p.lab/x.lab/y/@v/v1.0.0.info";
+        assert_eq!(line(url, Some(&lookup("direct", "x.lab/y"))), "Info x.lab/y v1.0.0 at direct");
+        let url = "https://mods.lab/base/x.lab/y/@v/v1.0.0.info";
+        assert_eq!(line(url, None), "Info x.lab/y v1.0.0 at direct");
+    }
+}

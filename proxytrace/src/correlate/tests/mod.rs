@@ -1,0 +1,7 @@
+//! Event sequences as go produces them, and the traces that come of them.
+
+mod nonsense;
+mod processes;
+pub(crate) mod scenarios;
+pub(crate) mod script;
+mod walks;

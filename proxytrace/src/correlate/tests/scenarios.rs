@@ -1,0 +1,175 @@
+//! What go does at misbehaving proxies, shared with the tests of the findings.
+
+use super::script::{
+    Hop, Script, Task, bad_status, broken, hop, no_such_host, plain_error, refused,
+};
+
+pub(crate) const A: &str = "https://proxy.lab";
+pub(crate) const B: &str = "https://next.lab";
+
+pub(crate) fn url(proxy: &str, module: &str, file: &str) -> String {
+    format!("{proxy}/{module}/@v/{file}")
+}
+
+pub(crate) fn zip(proxy: &str, module: &str) -> String {
+    url(proxy, module, "v1.0.0.zip")
+}
+
+/// One walk at one entry that gives `hops`, and finds it.
+pub(crate) fn got(id: u64, module: &str, hops: &[Hop]) -> Task {
+    Task::new(id).walk().lookup(A, module).fetch(hops).found()
+}
+
+/// 40 modules at once, every zip redirected to another host.
+pub(crate) fn healthy() -> Script {
+    let task = |n: u64| {
+        let module = format!("x.lab/m{n}");
+        let mut task = Task::new(n + 10);
+        for file in ["v1.0.0.info", "v1.0.0.mod"] {
+            let url = url(A, &module, file);
+            task = task.walk().lookup(A, &module).fetch(&[hop(&url, 200)]).found();
+        }
+        let target = format!("https://storage.lab/{n}");
+        let hops = [hop(&zip(A, &module), 302).to(&target), hop(&target, 200)];
+        task.walk().lookup(A, &module).fetch(&hops).found()
+    };
+    let tasks: Vec<Task> = (0..40).map(task).collect();
+    let mut script = Script::new("https://proxy.lab,direct", 0);
+    script.run(&tasks);
+    script
+}
+
+/// 404 at the first entry, twice as Go ≥ 1.24 asks, and found at the next.
+pub(crate) fn missing_then_next() -> Script {
+    let task = Task::new(7)
+        .walk()
+        .lookup(A, "x.lab/m")
+        .fetch_twice(&[hop(&zip(A, "x.lab/m"), 404)])
+        .lookup(B, "x.lab/m")
+        .fetch(&[hop(&zip(B, "x.lab/m"), 200)])
+        .found();
+    let mut script = Script::new("https://proxy.lab,https://next.lab", 0);
+    script.run(&[task]);
+    script
+}
+
+/// 302 → 404, again as an auth-resend, and found at the next entry.
+pub(crate) fn redirect_to_missing_then_next() -> Script {
+    let hops =
+        [hop(&zip(A, "x.lab/m"), 302).to("https://cdn.lab/m"), hop("https://cdn.lab/m", 404)];
+    let task = Task::new(7)
+        .walk()
+        .lookup(A, "x.lab/m")
+        .fetch_twice(&hops)
+        .lookup(B, "x.lab/m")
+        .fetch(&[hop(&zip(B, "x.lab/m"), 200)])
+        .found();
+    let mut script = Script::new("https://proxy.lab,https://next.lab", 0);
+    script.run(&[task]);
+    script
+}
+
+/// Several modules whose zip ends the same way at the only entry asked.
+pub(crate) fn failing(goproxy: &str, modules: u64, hops: fn(&str) -> Vec<Hop>) -> Script {
+    let task = |n: u64| {
+        let module = format!("x.lab/m{n}");
+        let hops = hops(&module);
+        let error = hops.last().and_then(|hop| hop.error()).cloned();
+        Task::new(n + 10)
+            .walk()
+            .lookup(A, &module)
+            .fetch(&hops)
+            .failed(error.unwrap_or_else(|| bad_status(403)))
+    };
+    let tasks: Vec<Task> = (0..modules).map(task).collect();
+    let mut script = Script::new(goproxy, 1);
+    script.run(&tasks);
+    script
+}
+
+pub(crate) fn redirect_to_forbidden(module: &str) -> Vec<Hop> {
+    vec![hop(&zip(A, module), 302).to("https://storage.lab/z"), hop("https://storage.lab/z", 403)]
+}
+
+pub(crate) fn redirect_to_closed_port(module: &str) -> Vec<Hop> {
+    let target = "https://storage.lab:9/z";
+    vec![hop(&zip(A, module), 302).to(target), broken(target, refused(), false)]
+}
+
+/// https → http: go sends nothing to the target.
+pub(crate) fn downgrade(goproxy: &str) -> Script {
+    let error = plain_error(
+        "redirected from secure URL https://proxy.lab to insecure URL http://plain.lab",
+    );
+    let hops = [hop(&zip(A, "x.lab/m"), 302).to("http://plain.lab/z")];
+    let task =
+        Task::new(7).walk().lookup(A, "x.lab/m").fetch_refused(&hops, error.clone()).failed(error);
+    let mut script = Script::new(goproxy, 1);
+    script.run(&[task]);
+    script
+}
+
+/// Two hosts that redirect to each other: ten requests, and then no more.
+pub(crate) fn circle() -> Script {
+    let (there, back) = (zip(A, "x.lab/m"), "https://mirror.lab/z");
+    let hops: Vec<Hop> = (0..10)
+        .map(|n| if n % 2 == 0 { hop(&there, 302).to(back) } else { hop(back, 302).to(&there) })
+        .collect();
+    let error = plain_error("stopped after 10 redirects");
+    let task =
+        Task::new(7).walk().lookup(A, "x.lab/m").fetch_refused(&hops, error.clone()).failed(error);
+    let mut script = Script::new("https://proxy.lab", 1);
+    script.run(&[task]);
+    script
+}
+
+/// 502 at the first entry, which is followed by `|`, and found at the next.
+pub(crate) fn outage_behind_pipe() -> Script {
+    let task = |n: u64| {
+        let module = format!("x.lab/m{n}");
+        Task::new(n + 10)
+            .walk()
+            .lookup(A, &module)
+            .fetch(&[hop(&zip(A, &module), 502)])
+            .lookup(B, &module)
+            .fetch(&[hop(&zip(B, &module), 200)])
+            .found()
+    };
+    let mut script = Script::new("https://proxy.lab|https://next.lab", 0);
+    script.run(&(0..3).map(task).collect::<Vec<_>>());
+    script
+}
+
+/// `status` at the proxy, and then `direct`, which does not find its host.
+pub(crate) fn direct_fails(goproxy: &str, status: u16) -> Script {
+    let page = "https://x.lab/m?go-get=1";
+    let task = Task::new(7)
+        .walk()
+        .lookup(A, "x.lab/m")
+        .fetch(&[hop(&url(A, "x.lab/m", "v1.0.0.info"), status)])
+        .lookup("direct", "x.lab/m")
+        .fetch(&[broken(page, no_such_host(), false)])
+        .failed(super::script::failure(
+            &[("modfetch.notExistError", ""), ("*net.DNSError", "")],
+            None,
+        ));
+    let mut script = Script::new(goproxy, 1);
+    script.run(&[task]);
+    script
+}
+
+/// A query asks every prefix of a package path at once, in children of the goroutine that walks.
+pub(crate) fn probes(statuses: [u16; 3], exit: i32) -> Script {
+    let paths = ["x.lab/a/b", "x.lab/a", "x.lab"];
+    let walker = Task::of(super::script::GO, 1, 0);
+    let probe = |n: usize| {
+        Task::new(20 + n as u64)
+            .lookup(A, paths[n])
+            .fetch(&[hop(&url(A, paths[n], "list"), statuses[n])])
+    };
+    let mut script = Script::new("https://proxy.lab", exit);
+    script.run(&[walker.clone().walk()]);
+    script.run(&[probe(0), probe(1), probe(2)]);
+    script.run(&[if exit == 0 { walker.found() } else { walker.failed(bad_status(404)) }]);
+    script
+}

@@ -1,0 +1,412 @@
+//! Chains, attempts, causes, and what came after redirects.
+
+use crate::model::{Artifact, Cause, Outcome, Trace};
+
+use super::scenarios::{self, A, B, got, url, zip};
+use super::script::{
+    GO, Script, Task, bad_status, broken, chain, config, draw, failure, hop, label, no_such_host,
+    plain_error,
+};
+
+fn drawn(trace: &Trace, name: &str) -> Vec<String> {
+    draw(chain(trace, name))
+}
+
+#[test]
+fn forty_modules_at_once_are_told_apart() {
+    let trace = scenarios::healthy().trace();
+    assert_eq!(trace.chains.len(), 120);
+    for n in 0..40 {
+        let name = |artifact: &str| format!("x.lab/m{n}@v1.0.0 {artifact}");
+        assert_eq!(
+            drawn(&trace, &name("info")),
+            ["https://proxy.lab[0] ok → -: initial proxy.lab 200"]
+        );
+        assert_eq!(
+            drawn(&trace, &name("zip")),
+            [
+                "https://proxy.lab[0] ok → -: initial proxy.lab 302 (followed), redirect storage.lab 200"
+            ]
+        );
+        let requests = &chain(&trace, &name("zip")).attempts[0].requests;
+        assert_eq!(requests[1].url, format!("https://storage.lab/{n}"));
+        assert_eq!(requests[1].follows, Some(requests[0].id));
+    }
+    let mut ids: Vec<u32> = trace
+        .chains
+        .iter()
+        .flat_map(|chain| &chain.attempts)
+        .flat_map(|attempt| attempt.requests.iter().map(|request| request.id))
+        .collect();
+    ids.sort_unstable();
+    assert_eq!(ids, (0..160).collect::<Vec<_>>());
+    let carried: Vec<u32> =
+        trace.connections.iter().map(|connection| connection.requests).collect();
+    assert_eq!(carried, [120, 40]);
+    assert!(trace.capture.complete);
+}
+
+#[test]
+fn a_missing_module_is_asked_twice_and_then_of_the_next_entry() {
+    let trace = scenarios::missing_then_next().trace();
+    let chain = chain(&trace, "x.lab/m@v1.0.0 zip");
+    assert_eq!(
+        draw(chain),
+        [
+            "https://proxy.lab[0] not-found → next-entry: initial proxy.lab 404, auth-resend proxy.lab 404",
+            "https://next.lab[1] ok → -: initial next.lab 200",
+        ]
+    );
+    assert_eq!(chain.outcome, Outcome::Ok);
+    let asked = &chain.attempts[0].requests;
+    assert_eq!(asked[1].follows, Some(asked[0].id));
+    assert_eq!(chain.attempts[0].reason, "proxy.lab answered 404; after 404 and 410 go asks on");
+}
+
+#[test]
+fn what_came_after_a_redirect_is_the_most_telling_thing() {
+    let trace = scenarios::redirect_to_missing_then_next().trace();
+    assert_eq!(
+        drawn(&trace, "x.lab/m@v1.0.0 zip"),
+        [
+            "https://proxy.lab[0] not-found → next-entry: initial proxy.lab 302 (same-host-retry), \
+         redirect cdn.lab 404, auth-resend proxy.lab 302 (fallback), redirect cdn.lab 404",
+            "https://next.lab[1] ok → -: initial next.lab 200",
+        ]
+    );
+    let requests = &chain(&trace, "x.lab/m@v1.0.0 zip").attempts[0].requests;
+    assert_eq!(requests[2].follows, Some(requests[1].id));
+}
+
+#[test]
+fn a_redirect_chain_is_one_attempt() {
+    let hops = [
+        hop(&zip(A, "x.lab/m"), 301).to("/other"),
+        hop("https://proxy.lab/other", 307).to("//cdn.lab/a/b?sig=1"),
+        hop("https://cdn.lab/a/b?sig=1", 302).to("../c"),
+        hop("https://cdn.lab/c", 200),
+    ];
+    let trace = Script::new("https://proxy.lab", 0).run(&[got(7, "x.lab/m", &hops)]).trace();
+    let chain = chain(&trace, "x.lab/m@v1.0.0 zip");
+    let follows: Vec<_> =
+        chain.attempts[0].requests.iter().map(|request| request.follows).collect();
+    assert_eq!(follows, [None, Some(0), Some(1), Some(2)]);
+    assert_eq!(chain.attempts[0].reason, "proxy.lab redirected to cdn.lab: answered 200");
+}
+
+#[test]
+fn a_redirect_that_leads_elsewhere_is_not_said_to_be_obeyed() {
+    let hops =
+        [hop(&zip(A, "x.lab/m"), 302).to("https://cdn.lab/a"), hop("https://cdn.lab/b", 200)];
+    let trace = Script::new("https://proxy.lab", 0).run(&[got(7, "x.lab/m", &hops)]).trace();
+    let request = &chain(&trace, "x.lab/m@v1.0.0 zip").attempts[0].requests[1];
+    assert_eq!((request.cause, request.follows), (Cause::Redirect, None));
+}
+
+#[test]
+fn a_refused_downgrade_is_no_request() {
+    let trace = scenarios::downgrade("https://proxy.lab,direct").trace();
+    assert_eq!(
+        drawn(&trace, "x.lab/m@v1.0.0 zip"),
+        ["https://proxy.lab[0] redirect-refused → stop: initial proxy.lab 302 (refused)"]
+    );
+}
+
+#[test]
+fn a_circle_is_ten_requests() {
+    let trace = scenarios::circle().trace();
+    let attempt = &chain(&trace, "x.lab/m@v1.0.0 zip").attempts[0];
+    assert_eq!((attempt.outcome, attempt.requests.len()), (Outcome::RedirectLimit, 10));
+    let line = &drawn(&trace, "x.lab/m@v1.0.0 zip")[0];
+    assert_eq!(line.matches("(followed)").count(), 9);
+    assert!(line.ends_with("redirect mirror.lab 302 (refused)"), "{line}");
+}
+
+#[test]
+fn a_refusal_is_told_apart_without_its_text() {
+    let untold = || failure(&[("*url.Error", ""), ("", "")], None);
+    for (location, hops, expected) in [
+        ("http://plain.lab/z", 1, Outcome::RedirectRefused),
+        ("https://proxy.lab/z", 10, Outcome::RedirectLimit),
+        ("https://[", 1, Outcome::RedirectInvalid),
+    ] {
+        let hops = vec![hop(&zip(A, "x.lab/m"), 302).to(location); hops];
+        let task = Task::new(7).walk().lookup(A, "x.lab/m").fetch_refused(&hops, untold());
+        let trace = Script::new(A, 1).run(&[task.failed(untold())]).trace();
+        assert_eq!(chain(&trace, "x.lab/m@v1.0.0 zip").outcome, expected);
+    }
+}
+
+#[test]
+fn a_target_that_refuses_never_had_a_connection() {
+    let trace = scenarios::failing(A, 1, scenarios::redirect_to_closed_port).trace();
+    assert_eq!(
+        drawn(&trace, "x.lab/m0@v1.0.0 zip"),
+        ["https://proxy.lab[0] connect-refused → stop: initial proxy.lab 302 (followed), \
+         redirect storage.lab:9 connect-refused"]
+    );
+    let request = &chain(&trace, "x.lab/m0@v1.0.0 zip").attempts[0].requests[1];
+    assert_eq!(request.connection, None);
+    let error = request.error.as_ref().expect("an error");
+    assert_eq!(error.types[1], "*net.OpError");
+    assert_eq!(error.detail.as_deref(), Some("Get: dial: connect: errno 111"));
+}
+
+#[test]
+fn comma_stops_and_pipe_goes_on() {
+    let comma =
+        scenarios::failing("https://proxy.lab,direct", 1, |m| vec![hop(&zip(A, m), 502)]).trace();
+    let attempt = &chain(&comma, "x.lab/m0@v1.0.0 zip").attempts[0];
+    assert_eq!(
+        attempt.reason,
+        "proxy.lab answered 502; `,` lets go ask on after 404 and 410 alone"
+    );
+    let pipe = scenarios::outage_behind_pipe().trace();
+    assert_eq!(
+        drawn(&pipe, "x.lab/m0@v1.0.0 zip"),
+        [
+            "https://proxy.lab[0] http-error → next-entry: initial proxy.lab 502",
+            "https://next.lab[1] ok → -: initial next.lab 200",
+        ]
+    );
+    let reason = &chain(&pipe, "x.lab/m0@v1.0.0 zip").attempts[0].reason;
+    assert_eq!(reason, "proxy.lab answered 502; `|` lets go ask on after any error");
+}
+
+#[test]
+fn direct_is_an_attempt_without_requests_and_a_chain_of_its_own() {
+    let trace = scenarios::direct_fails("https://proxy.lab,direct", 404).trace();
+    assert_eq!(
+        drawn(&trace, "x.lab/m@v1.0.0 info"),
+        ["https://proxy.lab[0] not-found → direct: initial proxy.lab 404", "direct[1] dns → stop:",]
+    );
+    assert_eq!(drawn(&trace, "x.lab/m go-get"), ["direct[1] dns → stop: initial x.lab dns"]);
+}
+
+#[test]
+fn direct_that_succeeds_ends_the_walk() {
+    let task = Task::new(7)
+        .walk()
+        .lookup(A, "x.lab/m")
+        .fetch(&[hop(&url(A, "x.lab/m", "v1.0.0.info"), 410)])
+        .lookup("direct", "x.lab/m")
+        .fetch(&[hop("https://x.lab/m?go-get=1", 200)])
+        .found();
+    let trace = Script::new("https://proxy.lab,direct", 0).run(&[task]).trace();
+    assert_eq!(
+        drawn(&trace, "x.lab/m@v1.0.0 info"),
+        ["https://proxy.lab[0] not-found → direct: initial proxy.lab 410", "direct[1] ok → -:",]
+    );
+    let chain = chain(&trace, "x.lab/m@v1.0.0 info");
+    assert_eq!((chain.outcome, chain.duration_ns.is_some()), (Outcome::Ok, true));
+}
+
+#[test]
+fn a_proxy_named_by_go_import_serves_the_attempt_direct() {
+    let file = "https://mods.lab/base/x.lab/m/@v/v1.0.0.info";
+    let task = Task::new(7)
+        .walk()
+        .lookup(A, "x.lab/m")
+        .fetch(&[hop(&url(A, "x.lab/m", "v1.0.0.info"), 404)])
+        .lookup("direct", "x.lab/m")
+        .fetch(&[hop("https://x.lab/m?go-get=1", 200)])
+        .fetch(&[hop(file, 200)])
+        .found();
+    let trace = Script::new("https://proxy.lab,direct", 0).run(&[task]).trace();
+    assert_eq!(drawn(&trace, "x.lab/m@v1.0.0 info")[1], "direct[1] ok → -: initial mods.lab 200");
+    assert_eq!(trace.chains.len(), 2);
+}
+
+#[test]
+fn a_retried_request_is_two_requests() {
+    let hops = [hop(&zip(A, "x.lab/m"), 200).retried()];
+    let trace = Script::new(A, 0).run(&[got(7, "x.lab/m", &hops)]).trace();
+    assert_eq!(
+        drawn(&trace, "x.lab/m@v1.0.0 zip"),
+        ["https://proxy.lab[0] ok → -: initial proxy.lab reset, transport-retry proxy.lab 200"]
+    );
+    let requests = &chain(&trace, "x.lab/m@v1.0.0 zip").attempts[0].requests;
+    assert_eq!((requests[0].id, requests[1].id, requests[1].follows), (0, 1, Some(0)));
+    assert_ne!(requests[0].connection, requests[1].connection);
+    assert_eq!(requests[0].protocol.as_deref(), Some("HTTP/2.0"));
+}
+
+#[test]
+fn probes_of_prefixes_are_parts_of_their_parents_walk() {
+    let trace = scenarios::probes([200, 404, 404], 0).trace();
+    assert_eq!(
+        drawn(&trace, "x.lab/a/b list"),
+        ["https://proxy.lab[0] ok → -: initial proxy.lab 200"]
+    );
+    assert_eq!(
+        drawn(&trace, "x.lab list"),
+        ["https://proxy.lab[0] not-found → -: initial proxy.lab 404"]
+    );
+    assert_eq!(
+        chain(&trace, "x.lab list").attempts[0].reason,
+        "proxy.lab answered 404; go did without it"
+    );
+    let trace = scenarios::probes([404, 404, 404], 1).trace();
+    assert_eq!(
+        drawn(&trace, "x.lab/a list"),
+        ["https://proxy.lab[0] not-found → stop: initial proxy.lab 404"]
+    );
+}
+
+#[test]
+fn one_modules_fetch_on_anothers_goroutine_is_still_its_own() {
+    let task = Task::new(7)
+        .walk()
+        .lookup(A, "x.lab/one")
+        .fetch(&[hop(&url(A, "x.lab/%21two", "v1.0.0-%21r%21c1.mod"), 200)])
+        .found();
+    let trace = Script::new(A, 0).run(&[task]).trace();
+    assert_eq!(label(&trace.chains[0]), "x.lab/Two@v1.0.0-RC1 mod");
+}
+
+#[test]
+fn a_second_walk_appends_to_the_chain() {
+    let asked = |status| [hop(&url(A, "x.lab/m", "v1.0.0.info"), status)];
+    let task = Task::new(7)
+        .walk()
+        .lookup(A, "x.lab/m")
+        .fetch(&asked(404))
+        .failed(bad_status(404))
+        .walk()
+        .lookup(A, "x.lab/m")
+        .fetch(&asked(200))
+        .found();
+    let trace = Script::new(A, 0).run(&[task]).trace();
+    assert_eq!(
+        drawn(&trace, "x.lab/m@v1.0.0 info"),
+        [
+            "https://proxy.lab[0] not-found → stop: initial proxy.lab 404",
+            "https://proxy.lab[0] ok → -: initial proxy.lab 200",
+        ]
+    );
+}
+
+#[test]
+fn the_checksum_database_is_walked_for_without_lookups() {
+    let support = |proxy: &str| format!("{proxy}/sumdb/sum.golang.org/supported");
+    let task = Task::new(7)
+        .walk()
+        .lookup(A, "x.lab/m")
+        .fetch(&[hop(&url(A, "x.lab/m", "v1.0.0.mod"), 200)])
+        .walk()
+        .fetch(&[hop(&support(A), 404)])
+        .fetch(&[hop(&support(B), 404)])
+        .failed(bad_status(404))
+        .fetch(&[hop("https://sum.golang.org/lookup/x.lab/m@v1.0.0", 200)])
+        .fetch(&[hop("https://sum.golang.org/tile/8/0/000", 200)])
+        .fetch(&[hop("https://sum.golang.org/tile/8/0/001", 200)])
+        .found();
+    let trace = Script::new("https://proxy.lab,https://next.lab,direct", 0).run(&[task]).trace();
+    assert_eq!(
+        drawn(&trace, "- sumdb-supported"),
+        [
+            "https://proxy.lab[0] not-found → next-entry: initial proxy.lab 404",
+            "https://next.lab[1] not-found → direct: initial next.lab 404",
+        ]
+    );
+    assert_eq!(
+        drawn(&trace, "x.lab/m@v1.0.0 sumdb-lookup"),
+        ["direct[2] ok → -: initial sum.golang.org 200"]
+    );
+    assert_eq!(
+        drawn(&trace, "x.lab/m@v1.0.0 mod"),
+        ["https://proxy.lab[0] ok → -: initial proxy.lab 200"]
+    );
+    let tiles = trace.chains.iter().filter(|chain| chain.artifact == Artifact::SumdbTile);
+    assert_eq!(tiles.count(), 2);
+}
+
+#[test]
+fn a_private_module_goes_to_noproxy_alone() {
+    let mut script = Script::new(A, 1);
+    script.events.clear();
+    let settings = config(&[("GOPROXY", "https://proxy.lab,direct"), ("GOPRIVATE", "corp.lab")]);
+    script.go(GO, "/go/bin/go", &settings);
+    let page = "https://corp.lab/m?go-get=1";
+    let private = Task::new(7)
+        .walk()
+        .lookup("noproxy", "corp.lab/m")
+        .fetch(&[broken(page, no_such_host(), false)])
+        .lookup(A, "corp.lab/m")
+        .lookup("direct", "corp.lab/m")
+        .failed(failure(&[("modfetch.notExistError", "")], None));
+    let public = Task::new(8)
+        .walk()
+        .lookup("noproxy", "x.lab/m")
+        .lookup(A, "x.lab/m")
+        .fetch(&[hop(&zip(A, "x.lab/m"), 200)])
+        .found();
+    let trace = script.run(&[private, public]).trace();
+    assert_eq!(
+        drawn(&trace, "corp.lab/m go-get"),
+        ["noproxy[0] dns → next-entry: initial corp.lab dns", "direct[2] not-found → stop:"]
+    );
+    assert_eq!(
+        drawn(&trace, "x.lab/m@v1.0.0 zip"),
+        ["https://proxy.lab[1] ok → -: initial proxy.lab 200"]
+    );
+    assert_eq!(trace.chains.len(), 2);
+}
+
+#[test]
+fn an_entry_that_is_a_directory_is_tried_without_requests() {
+    let task = Task::new(7)
+        .walk()
+        .lookup("file:///srv", "x.lab/m")
+        .lookup(A, "x.lab/m")
+        .fetch(&[hop(&zip(A, "x.lab/m"), 404)])
+        .lookup("off", "x.lab/m")
+        .failed(bad_status(404));
+    let trace = Script::new("file:///srv,https://proxy.lab,off", 1).run(&[task]).trace();
+    assert_eq!(
+        drawn(&trace, "x.lab/m@v1.0.0 zip"),
+        [
+            "file:///srv[0] not-found → next-entry:",
+            "https://proxy.lab[1] not-found → next-entry: initial proxy.lab 404",
+            "off[2] not-found → stop:",
+        ]
+    );
+}
+
+#[test]
+fn contents_that_do_not_serve_spoil_a_good_answer() {
+    let error = failure(&[("*module.ModuleError", ""), ("*json.SyntaxError", "")], None);
+    let task = Task::new(7)
+        .walk()
+        .lookup(A, "x.lab/m")
+        .fetch(&[hop(&url(A, "x.lab/m", "v1.0.0.info"), 200)])
+        .failed(error);
+    let trace = Script::new(A, 1).run(&[task]).trace();
+    let attempt = &chain(&trace, "x.lab/m@v1.0.0 info").attempts[0];
+    assert_eq!(
+        (attempt.outcome, attempt.requests[0].outcome),
+        (Outcome::BadContent, Outcome::BadContent)
+    );
+    assert_eq!(attempt.requests[0].status, Some(200));
+}
+
+#[test]
+fn a_read_that_fails_is_not_mistaken_for_a_send_that_does() {
+    let hops = [broken(&zip(A, "x.lab/m"), plain_error("EOF"), true)];
+    let task = Task::new(7).walk().lookup(A, "x.lab/m").fetch(&hops).failed(plain_error("EOF"));
+    let trace = Script::new(A, 1).run(&[task]).trace();
+    let request = &chain(&trace, "x.lab/m@v1.0.0 zip").attempts[0].requests[0];
+    assert_eq!((request.outcome, request.connection), (Outcome::Reset, Some(0)));
+}
+
+#[test]
+fn what_did_not_end_is_unfinished() {
+    let script = &mut Script::new(A, 1);
+    let whole = got(7, "x.lab/m", &[hop(&zip(A, "x.lab/m"), 200)]);
+    let half = script.run(&[whole]).events.len() - 3;
+    script.events.truncate(half);
+    let trace = script.trace();
+    let chain = chain(&trace, "x.lab/m@v1.0.0 zip");
+    assert_eq!((chain.outcome, chain.duration_ns), (Outcome::Unfinished, None));
+    assert_eq!(chain.attempts[0].requests[0].outcome, Outcome::Unfinished);
+}

@@ -1,0 +1,465 @@
+//! Goroutines: where in the call structure of go's fetching each of them is.
+//!
+//! From `TryProxies` down to `Transport.roundTrip` it is one goroutine, except that
+//! `queryPrefixModules` asks for each prefix in a child. So a stack of walks, the last lookup and
+//! the running fetch are kept by goroutine, and a goroutine without a walk is in the walk of the
+//! one that started it.
+
+use std::collections::HashMap;
+
+use crate::event::{Event, Failure, Headers, What};
+use crate::model::{Artifact, Cause, Next, Outcome, ProcessId};
+
+use super::chains::{At, Chains, Ending, Opening, RequestAt};
+use super::connection::{Connections, canonical};
+use super::failure;
+use super::goproxy::List;
+use super::status;
+use super::story;
+use super::target::{self, Lookup, is_word};
+use super::url;
+
+/// How far up a goroutine's walk is searched: `queryPrefixModules` needs one step.
+const ANCESTORS: usize = 8;
+
+/// The goroutines of all processes that have not ended.
+#[derive(Debug, Default)]
+pub(super) struct Goroutines {
+    by_process: HashMap<ProcessId, HashMap<u64, Goroutine>>,
+}
+
+#[derive(Debug, Default)]
+struct Goroutine {
+    parent: u64,
+    walks: Vec<Walk>,
+    /// The last lookup outside of a walk of its own.
+    lookup: Option<Lookup>,
+    fetch: Option<Fetch>,
+}
+
+/// One run of `TryProxies`.
+#[derive(Debug, Default)]
+struct Walk {
+    lookup: Option<Lookup>,
+    /// The entry it is at, and where that stands in the list.
+    entry: Option<String>,
+    index: Option<usize>,
+    /// Attempts made at this entry.
+    here: Vec<At>,
+    /// Chains that this walk goes on with, from the entries before.
+    carried: Vec<usize>,
+    /// Entries before the first request of the walk that answered without one: `file://`, or what
+    /// go remembers.
+    silent: Vec<(String, Option<usize>)>,
+}
+
+/// One run of `web.get`.
+#[derive(Debug, Default)]
+struct Fetch {
+    /// What it is for, and the URL it began with; none before its first request.
+    goal: Option<(At, String)>,
+    /// Whether a send is running, and how many requests it has made.
+    sending: bool,
+    hops: usize,
+    /// The final status of the send before.
+    ended: Option<u16>,
+    last: Option<RequestAt>,
+    open: Option<RequestAt>,
+    tries: usize,
+}
+
+/// How a walk leaves an entry.
+enum Leave<'a> {
+    For(Next),
+    Succeeded,
+    Failed(&'a Failure),
+}
+
+/// What the events of one process are read with.
+pub(super) struct Context<'a> {
+    pub(super) process: ProcessId,
+    pub(super) list: &'a List,
+    pub(super) chains: &'a mut Chains,
+    pub(super) connections: &'a mut Connections,
+}
+
+impl Goroutines {
+    /// A process ended, or became another image.
+    pub(super) fn forget(&mut self, process: ProcessId) {
+        self.by_process.remove(&process);
+    }
+
+    /// Something happened in a goroutine.
+    pub(super) fn push(&mut self, event: &Event, context: &mut Context<'_>) {
+        let goroutines = self.by_process.entry(context.process).or_default();
+        let (id, parent) = event.goroutine.map_or((0, 0), |g| (g.id, g.parent));
+        let goroutine = goroutines.entry(id).or_default();
+        if parent != 0 {
+            goroutine.parent = parent;
+        }
+        match &event.what {
+            What::WalkEnter => goroutine.walks.push(Walk::default()),
+            What::WalkReturn { error } => {
+                // What was fetched in the walk is over.
+                goroutine.fetch = None;
+                if let Some(mut walk) = goroutine.walks.pop() {
+                    let leave = error.as_ref().map_or(Leave::Succeeded, Leave::Failed);
+                    walk.leave(&leave, event.time, context);
+                }
+            }
+            What::Lookup { proxy, module } => {
+                goroutine.fetch = None;
+                let own = !goroutine.walks.is_empty();
+                let lookup = Lookup { proxy: proxy.clone(), module: module.clone() };
+                if !own {
+                    goroutine.lookup = Some(lookup.clone());
+                }
+                if let Some(walk) = walk_of(goroutines, id) {
+                    walk.enter(proxy, Some(module), event.time, context);
+                    walk.lookup = Some(lookup);
+                }
+            }
+            What::FetchEnter => goroutine.fetch = Some(Fetch::default()),
+            What::SendEnter => goroutine.fetch.get_or_insert_default().begin_send(),
+            What::SendReturn { status, error } => {
+                if let Some(fetch) = &mut goroutine.fetch {
+                    fetch.end_send(*status, error.as_ref(), context);
+                }
+            }
+            What::RequestEnter { method, url, headers, cut } => {
+                let mut fetch = goroutine.fetch.take().unwrap_or_default();
+                fetch.begin_request(url);
+                if fetch.goal.is_none() {
+                    let at = place(goroutines, id, url, event.time, context);
+                    fetch.goal = Some((at, url.clone()));
+                }
+                fetch.open_request(method, (url, headers, cut), event.time, context);
+                goroutines.entry(id).or_default().fetch = Some(fetch);
+            }
+            What::Try { protocol, local, remote, .. } => {
+                if let Some(fetch) = &mut goroutine.fetch {
+                    fetch.try_connection(protocol, (*local, *remote), event.time, context);
+                }
+            }
+            What::RequestReturn { status, protocol, headers, error, cut, .. } => {
+                let ending = Ending {
+                    status: *status,
+                    protocol: protocol.as_deref(),
+                    headers,
+                    error: error.as_ref(),
+                    cut,
+                };
+                if let Some(request) = goroutine.fetch.as_mut().and_then(|f| f.open.take()) {
+                    context.chains.close(request, &ending, event.time);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The innermost walk that a goroutine is in: its own, or that of an ancestor.
+fn walk_of(goroutines: &mut HashMap<u64, Goroutine>, id: u64) -> Option<&mut Walk> {
+    let mut owner = id;
+    for _ in 0..ANCESTORS {
+        let goroutine = goroutines.get(&owner)?;
+        if !goroutine.walks.is_empty() {
+            return goroutines.get_mut(&owner)?.walks.last_mut();
+        }
+        owner = goroutine.parent;
+    }
+    None
+}
+
+/// The attempt that a fetch of `url` belongs to.
+fn place(
+    goroutines: &mut HashMap<u64, Goroutine>,
+    id: u64,
+    url: &str,
+    time: u64,
+    context: &mut Context<'_>,
+) -> At {
+    let own = goroutines.get(&id).and_then(|g| match g.walks.last() {
+        Some(walk) => walk.lookup.clone(),
+        None => g.lookup.clone(),
+    });
+    let walk = walk_of(goroutines, id);
+    let lookup = own.or_else(|| walk.as_ref().and_then(|walk| walk.lookup.clone()));
+    let target = target::read(url, lookup.as_ref(), context.list);
+    let proxy = target.proxy.clone();
+    // The checksum database is read beside any walk: `sumdb.Client` asks what `initBase` found.
+    let beside = matches!(target.artifact, Artifact::SumdbLookup | Artifact::SumdbTile);
+    let module = target.module.clone();
+    if let Some(walk) = walk.filter(|_| !beside) {
+        walk.enter(&proxy, module.as_deref(), time, context);
+        let chain = context.chains.chain(context.process, target, time);
+        walk.attempt(chain, context)
+    } else {
+        let chain = context.chains.chain(context.process, target, time);
+        let index = context.list.position(&proxy, 0);
+        context.chains.try_entry(chain, &proxy, context.list, index, false)
+    }
+}
+
+impl Walk {
+    /// The walk is at `proxy`: it may have been before.
+    fn enter(&mut self, proxy: &str, module: Option<&str>, time: u64, context: &mut Context<'_>) {
+        if self.entry.as_deref() == Some(proxy) {
+            return;
+        }
+        if self.entry.is_some() {
+            let next = if proxy == "direct" { Next::Direct } else { Next::NextEntry };
+            self.leave(&Leave::For(next), time, context);
+        }
+        let from = self.index.map_or(0, |index| index + 1);
+        let position = |from| context.list.position(proxy, from);
+        self.index = position(from).or_else(|| position(0));
+        self.entry = Some(proxy.to_owned());
+        // `noproxy` is for private modules alone: the others pass it.
+        let private = module.is_some_and(|module| context.list.passes_by(module));
+        if is_word(proxy) && (proxy != "noproxy" || private) {
+            self.try_carried(context);
+        }
+    }
+
+    /// The attempt of `chain` at the present entry.
+    fn attempt(&mut self, chain: usize, context: &mut Context<'_>) -> At {
+        if let Some(&at) = self.here.iter().find(|at| at.chain == chain) {
+            return at;
+        }
+        for (proxy, index) in self.silent.drain(..) {
+            let at = context.chains.try_entry(chain, &proxy, context.list, index, true);
+            let outcome = skipped(context, at);
+            context.chains.set_outcome(at, outcome);
+            context.chains.settle(at, Some(Next::NextEntry), 0);
+        }
+        let proxy = self.entry.as_deref().unwrap_or_default();
+        let at = context.chains.try_entry(chain, proxy, context.list, self.index, true);
+        self.here.push(at);
+        at
+    }
+
+    fn try_carried(&mut self, context: &mut Context<'_>) {
+        let proxy = self.entry.as_deref().unwrap_or_default();
+        for &chain in &self.carried {
+            self.here.push(context.chains.try_entry(chain, proxy, context.list, self.index, true));
+        }
+    }
+
+    /// The walk leaves its entry.
+    fn leave(&mut self, leave: &Leave<'_>, time: u64, context: &mut Context<'_>) {
+        let Some(proxy) = self.entry.clone() else { return };
+        let module = self.lookup.as_ref().map(|lookup| lookup.module.as_str());
+        let passed = module.is_some_and(|module| context.list.passes_by(module));
+        if self.here.is_empty() && !is_word(&proxy) && !passed {
+            if self.carried.is_empty() {
+                self.silent.push((proxy.clone(), self.index));
+            }
+            self.try_carried(context);
+        }
+        self.spoil_last(leave, context);
+        let beside = self.outcome_beside(context);
+        for &at in &self.here {
+            let attempt = context.chains.attempt(at);
+            if attempt.requests.is_empty() && attempt.outcome == Outcome::Unfinished {
+                let outcome = unasked(leave, &proxy, beside, at, context);
+                context.chains.set_outcome(at, outcome);
+            }
+            let supported = context.chains.artifact(at.chain) == Artifact::SumdbSupported;
+            let absent = context.chains.attempt(at).outcome == Outcome::NotFound;
+            let next = match leave {
+                Leave::For(next) => Some(*next),
+                Leave::Succeeded => None,
+                // `sumdb.go:initBase`: no proxy has the database, so go asks it directly.
+                Leave::Failed(_) if supported && absent => Some(Next::Direct),
+                Leave::Failed(_) => Some(Next::Stop),
+            };
+            context.chains.settle(at, next, time);
+        }
+        self.carry(context);
+    }
+
+    /// A walk that failed after a good answer failed for what was in it, where its error says so.
+    fn spoil_last(&self, leave: &Leave<'_>, context: &mut Context<'_>) {
+        let (Leave::Failed(error), Some(&last)) = (leave, self.here.last()) else { return };
+        let outcome = failure::outcome(error);
+        let of_contents = matches!(
+            outcome,
+            Outcome::BadContent | Outcome::Checksum | Outcome::Truncated | Outcome::Reset
+        );
+        if of_contents && context.chains.attempt(last).outcome == Outcome::Ok {
+            context.chains.spoil(last, outcome);
+        }
+    }
+
+    /// How the search for a repository failed, if it did.
+    fn outcome_beside(&self, context: &Context<'_>) -> Option<Outcome> {
+        let search =
+            self.here.iter().rev().filter(|at| is_search(context.chains.artifact(at.chain)));
+        search.map(|&at| context.chains.attempt(at).outcome).find(|&outcome| story::failed(outcome))
+    }
+
+    /// What the next entry is asked for: what failed here, or else everything; the search for a
+    /// repository goes on by itself only where nothing else is known to be wanted.
+    fn carry(&mut self, context: &Context<'_>) {
+        let is_search = |at: &At| is_search(context.chains.artifact(at.chain));
+        let failed = |at: &At| story::failed(context.chains.attempt(*at).outcome);
+        let here = std::mem::take(&mut self.here);
+        let (searches, wanted): (Vec<At>, Vec<At>) = here.into_iter().partition(is_search);
+        let of = if wanted.is_empty() && self.carried.is_empty() { searches } else { wanted };
+        let any_failed = of.iter().any(failed);
+        let carried: Vec<usize> =
+            of.iter().filter(|at| !any_failed || failed(at)).map(|at| at.chain).collect();
+        if !carried.is_empty() {
+            self.carried = carried;
+        }
+    }
+}
+
+/// Whether go asked for the sake of finding a repository.
+fn is_search(artifact: Artifact) -> bool {
+    matches!(artifact, Artifact::GoGet | Artifact::Vcs)
+}
+
+/// The outcome of an attempt without requests.
+fn unasked(
+    leave: &Leave<'_>,
+    proxy: &str,
+    beside: Option<Outcome>,
+    at: At,
+    context: &Context<'_>,
+) -> Outcome {
+    match leave {
+        Leave::Succeeded if is_word(proxy) || proxy.starts_with("file:") => Outcome::Ok,
+        Leave::Succeeded => Outcome::Cached,
+        _ if proxy == "off" => Outcome::NotFound,
+        Leave::For(_) => beside.unwrap_or_else(|| skipped(context, at)),
+        Leave::Failed(error) => beside.unwrap_or_else(|| failure::outcome(error)),
+    }
+}
+
+/// The outcome of an entry that was left without a request: only `|` leaves it open.
+fn skipped(context: &Context<'_>, at: At) -> Outcome {
+    match context.chains.attempt(at).separator {
+        Some(crate::model::Separator::Pipe) => Outcome::Unknown,
+        _ => Outcome::NotFound,
+    }
+}
+
+impl Fetch {
+    fn begin_send(&mut self) {
+        self.sending = true;
+        self.hops = 0;
+        self.open = None;
+    }
+
+    /// A request begins; a fetch of something else has begun if it does not fit.
+    fn begin_request(&mut self, url: &str) {
+        if !self.sending {
+            self.begin_send();
+        }
+        let begun = self.goal.as_ref().map(|(_, first)| first.as_str());
+        if self.hops == 0 && begun.is_some_and(|first| !same_fetch(first, url)) {
+            *self = Self { sending: true, ..Self::default() };
+        }
+    }
+
+    fn open_request(
+        &mut self,
+        method: &str,
+        (url, headers, cut): (&str, &Headers, &[String]),
+        time: u64,
+        context: &mut Context<'_>,
+    ) {
+        let Some((at, first)) = &self.goal else { return };
+        let last = self.last.map(|last| context.chains.request(last));
+        let resent = matches!(self.ended, Some(400..=499))
+            && url.starts_with("https:")
+            && url::same_place(first, url);
+        let (cause, follows) = match last {
+            Some(last) if self.hops > 0 => {
+                let led_here = last.status.is_some_and(status::redirects)
+                    && last.location.as_ref().is_some_and(|location| {
+                        last.cut.iter().any(|cut| cut == "location" || cut == "url")
+                            || url::resolve(&last.url, location)
+                                .is_some_and(|target| url::same_place(&target, url))
+                    });
+                (Cause::Redirect, led_here.then_some(last.id))
+            }
+            Some(last) if resent => (Cause::AuthResend, Some(last.id)),
+            _ => (Cause::Initial, None),
+        };
+        let opening = Opening { cause, follows, method, url, headers, cut };
+        let request = context.chains.open(*at, &opening, time);
+        (self.last, self.open) = (Some(request), Some(request));
+        self.hops += 1;
+        self.tries = 0;
+    }
+
+    fn try_connection(
+        &mut self,
+        protocol: &str,
+        (local, remote): (Option<std::net::SocketAddr>, Option<std::net::SocketAddr>),
+        time: u64,
+        context: &mut Context<'_>,
+    ) {
+        let Some(mut request) = self.open else { return };
+        if self.tries > 0 {
+            request = context.chains.open_again(request, time);
+            (self.last, self.open) = (Some(request), Some(request));
+        }
+        self.tries += 1;
+        let host = &context.chains.request(request).host;
+        let connection = local
+            .zip(remote)
+            .map(|ends| context.connections.carry(context.process, ends, host, protocol));
+        context.chains.connect(request, connection, protocol, remote.map(canonical));
+    }
+
+    fn end_send(
+        &mut self,
+        status: Option<u16>,
+        error: Option<&Failure>,
+        context: &mut Context<'_>,
+    ) {
+        self.sending = false;
+        self.open = None;
+        self.ended = status.filter(|_| error.is_none());
+        let (Some(last), Some((at, first))) = (self.last, &self.goal) else { return };
+        if self.hops == 0 {
+            return;
+        }
+        let last = context.chains.request(last);
+        let redirected = last.status.is_some_and(status::redirects);
+        let outcome = match (error, status) {
+            (Some(error), _) => match failure::outcome(error) {
+                Outcome::Unknown if redirected => refusal(first, self.hops, last),
+                outcome => outcome,
+            },
+            (None, Some(status)) => status::of_request(status, false),
+            (None, None) => return,
+        };
+        let at = *at;
+        context.chains.set_outcome(at, outcome);
+    }
+}
+
+/// Why go did not follow a redirect, where its error is not told: by what it checks, in its order
+/// (`cmd/go/internal/web/http.go:securityPreservingHTTPClient`, `checkRedirect`).
+fn refusal(first: &str, hops: usize, last: &crate::model::Request) -> Outcome {
+    let target = last.location.as_deref().and_then(|l| url::resolve(&last.url, l));
+    if target.is_some_and(|t| first.starts_with("https:") && !t.starts_with("https:")) {
+        Outcome::RedirectRefused
+    } else if hops >= 10 {
+        Outcome::RedirectLimit
+    } else {
+        Outcome::RedirectInvalid
+    }
+}
+
+/// Whether a send of `url` can belong to the fetch that began with `first`: an auth-resend, or what
+/// GOINSECURE allows after https failed.
+fn same_fetch(first: &str, url: &str) -> bool {
+    let bare = |url| str::split_once(url, "://").map_or(url, |(_, rest)| rest);
+    bare(first) == bare(url)
+}

@@ -1,0 +1,193 @@
+//! Why a chain failed: the one reason.
+
+use crate::correlate::status;
+use crate::correlate::story::{answer, failed, words};
+use crate::correlate::url;
+use crate::model::{Attempt, Chain, Outcome, Request};
+
+use super::sign::Sign;
+use super::view::{Send, View, last_walk};
+
+/// An outcome that stands for a code by itself.
+const BY_OUTCOME: &[(Outcome, &str)] = &[
+    (Outcome::RedirectLimit, "PT003"),
+    (Outcome::RedirectRefused, "PT004"),
+    (Outcome::RedirectInvalid, "PT005"),
+    (Outcome::Dns, "PT201"),
+    (Outcome::ConnectRefused, "PT202"),
+    (Outcome::ConnectTimeout, "PT203"),
+    (Outcome::Unreachable, "PT203"),
+    (Outcome::TlsUnknownAuthority, "PT204"),
+    (Outcome::TlsOther, "PT205"),
+    (Outcome::Reset, "PT208"),
+    (Outcome::Truncated, "PT210"),
+    (Outcome::ProxyRefused, "PT211"),
+    (Outcome::BadContent, "PT401"),
+    (Outcome::NotFound, "PT410"),
+    (Outcome::Checksum, "PT507"),
+];
+
+/// A status that stands for a code, by the range that it is in; the first that fits.
+const BY_STATUS: &[(u16, u16, &str)] = &[
+    (401, 401, "PT301"),
+    (403, 403, "PT302"),
+    (429, 429, "PT408"),
+    (500, 599, "PT409"),
+    (0, u16::MAX, "PT402"),
+];
+
+/// A host that could not be asked, as opposed to one that answered badly.
+fn unreached(outcome: Outcome) -> bool {
+    matches!(
+        outcome,
+        Outcome::Dns
+            | Outcome::ConnectRefused
+            | Outcome::ConnectTimeout
+            | Outcome::Unreachable
+            | Outcome::TlsUnknownAuthority
+            | Outcome::TlsOther
+            | Outcome::ProxyRefused
+    )
+}
+
+/// The attempt that is to blame for a failed chain: of its last walk, the first that failed for
+/// another reason than absence, or else the last.
+pub(super) fn culprit<'a>(view: &View<'a>, chain: &'a Chain) -> Option<&'a Attempt> {
+    let walk = last_walk(chain);
+    let serious =
+        |attempt: &&Attempt| failed(attempt.outcome) && attempt.outcome != Outcome::NotFound;
+    let culprit = walk.iter().find(serious).or(walk.last())?;
+    let search = culprit.requests.is_empty().then(|| view.search(chain)).flatten();
+    Some(search.filter(|search| search.outcome == culprit.outcome).unwrap_or(culprit))
+}
+
+/// The root of a failed chain. None where the reason was not seen.
+pub(super) fn root(view: &View<'_>, chain: &Chain) -> Option<Sign> {
+    let culprit = culprit(view, chain)?;
+    let Some(send) = Send::last_of(culprit) else {
+        // `direct` without HTTP of go's own, a `file://` entry, `off`.
+        return absent(chain).or_else(|| {
+            let code = by_outcome(culprit.outcome)?;
+            Some(Sign::of(code, chain, format!("{} {}", culprit.proxy, words(culprit.outcome))))
+        });
+    };
+    let sign = looped(&send, culprit)
+        .or_else(|| refused(&send, culprit))
+        .or_else(|| target(&send, culprit))
+        .map(|(code, message)| Sign::of(code, chain, message));
+    let sign =
+        sign.or_else(|| if culprit.outcome == Outcome::NotFound { absent(chain) } else { None });
+    let sign = sign.or_else(|| Some(Sign::of(plain(&send, culprit)?, chain, answer(culprit))));
+    sign.map(|sign| sign.with(send.ids()))
+}
+
+/// PT003: ten redirects, or one URL three times in a send.
+fn looped(send: &Send<'_>, attempt: &Attempt) -> Option<(&'static str, String)> {
+    let times = |url: &str| send.requests.iter().filter(|request| request.url == url).count();
+    // A send has ten requests at most (and retries), so counting them is cheap.
+    let again = send.requests.iter().take(16).any(|request| times(&request.url) >= 3);
+    let endless = attempt.outcome == Outcome::RedirectLimit;
+    let circles = endless || (again && send.redirected());
+    if !circles {
+        return None;
+    }
+    let mut hosts: Vec<&str> = send.requests.iter().map(|request| request.host.as_str()).collect();
+    hosts.dedup();
+    hosts.truncate(4);
+    let way = if hosts.len() > 1 {
+        format!("{} redirect in a circle", hosts.join(" → "))
+    } else {
+        format!("{} redirects to itself", hosts.join(""))
+    };
+    let end = if endless { "; go gave up after ten redirects" } else { "" };
+    Some(("PT003", format!("{way}{end}")))
+}
+
+/// PT004, PT005: a redirect that go does not follow.
+fn refused(send: &Send<'_>, attempt: &Attempt) -> Option<(&'static str, String)> {
+    let last = send.last();
+    let status = last.status.filter(|&status| status::redirects(status))?;
+    match attempt.outcome {
+        Outcome::RedirectRefused => Some((
+            "PT004",
+            format!(
+                "{} redirected ({status}) from https to {}, which go refuses to follow",
+                last.host,
+                target_of(last).map_or_else(
+                    || "http".to_owned(),
+                    |target| {
+                        let host = url::Url::parse(&target)
+                            .map_or_else(String::new, |url| url.named_host());
+                        format!("http://{host}")
+                    }
+                ),
+            ),
+        )),
+        Outcome::RedirectInvalid => Some((
+            "PT005",
+            match &last.location {
+                None => format!("{} answered {status} without a Location", last.host),
+                Some(_) => {
+                    format!("{} answered {status} with a Location that is no URL", last.host)
+                }
+            },
+        )),
+        _ => None,
+    }
+}
+
+fn target_of(request: &Request) -> Option<String> {
+    url::resolve(&request.url, request.location.as_deref()?)
+}
+
+/// PT006, PT007: another host than the one that was asked is to blame.
+fn target(send: &Send<'_>, attempt: &Attempt) -> Option<(&'static str, String)> {
+    if !send.crossed() {
+        return None;
+    }
+    let (asked, answered) = (&send.first().host, send.last());
+    if unreached(attempt.outcome) && answered.status.is_none() {
+        let why = words(attempt.outcome);
+        return Some(("PT007", format!("{asked} redirected to {}, which {why}", answered.host)));
+    }
+    let status = answered.status.filter(|&status| status >= 400)?;
+    Some((
+        "PT006",
+        format!(
+            "{asked} redirected to {}, which answered {status}; go's own message names {asked}",
+            answered.host
+        ),
+    ))
+}
+
+/// PT410: everybody who was asked had none of it.
+fn absent(chain: &Chain) -> Option<Sign> {
+    let walk = last_walk(chain);
+    let asked = |attempt: &&Attempt| !attempt.requests.is_empty();
+    let none = walk.iter().all(|attempt| {
+        matches!(attempt.outcome, Outcome::NotFound)
+            || (attempt.proxy == "direct" && !asked(&attempt))
+    });
+    let found_nothing = walk.iter().any(|attempt| attempt.outcome == Outcome::NotFound);
+    let known = walk.last().is_some_and(|last| matches!(last.outcome, Outcome::NotFound));
+    if !none || !found_nothing || !known {
+        return None;
+    }
+    let answers: Vec<String> = walk.iter().map(answer).collect();
+    let ids = walk.iter().flat_map(|attempt| attempt.requests.iter().map(|request| request.id));
+    Some(Sign::of("PT410", chain, answers.join("; ")).with(ids.collect()))
+}
+
+/// What a status or an outcome stands for where no redirect is to blame.
+fn plain(send: &Send<'_>, attempt: &Attempt) -> Option<&'static str> {
+    if attempt.outcome != Outcome::HttpError {
+        return by_outcome(attempt.outcome);
+    }
+    let status = send.last().status?;
+    let row = BY_STATUS.iter().find(|(from, to, _)| (from..=to).contains(&&status))?;
+    Some(row.2)
+}
+
+fn by_outcome(outcome: Outcome) -> Option<&'static str> {
+    BY_OUTCOME.iter().find(|row| row.0 == outcome).map(|row| row.1)
+}

@@ -1,0 +1,381 @@
+//! What each finding must be triggered by, and what must not trigger it.
+
+use crate::correlate::tests::scenarios::{self, A, B, failing, got, url, zip};
+use crate::correlate::tests::script::{
+    Hop, Script, Task, bad_status, broken, config, failure, hop, no_such_host, plain_error, refused,
+};
+use crate::event::Failure;
+use crate::model::{Confidence, Finding, Role, Severity, Trace};
+
+use super::{CATALOGUE, diagnose, explain};
+
+/// `PT006 error root ×3`, one a finding.
+fn brief(findings: &[Finding]) -> Vec<String> {
+    let line = |finding: &Finding| {
+        let severity = format!("{:?}", finding.severity).to_lowercase();
+        let role = format!("{:?}", finding.role).to_lowercase();
+        format!("{} {severity} {role} ×{}", finding.code, finding.chains.len())
+    };
+    findings.iter().map(line).collect()
+}
+
+fn found(trace: &Trace) -> Vec<String> {
+    brief(&diagnose(trace))
+}
+
+fn of_script(script: &Script) -> Vec<String> {
+    found(&script.trace())
+}
+
+fn only(script: &Script, code: &str) -> Finding {
+    let findings = diagnose(&script.trace());
+    let mut of_code = findings.into_iter().filter(|finding| finding.code == code);
+    let finding = of_code.next().unwrap_or_else(|| panic!("no {code}"));
+    assert!(of_code.next().is_none(), "{code} twice");
+    finding
+}
+
+/// One walk of one zip at one entry.
+fn one(goproxy: &str, exit: i32, hops: &[Hop], error: Failure) -> Script {
+    let task = Task::new(7).walk().lookup(A, "x.lab/m").fetch(hops).failed(error);
+    let mut script = Script::new(goproxy, exit);
+    script.run(&[task]);
+    script
+}
+
+#[test]
+fn healthy_runs_have_no_findings() {
+    assert!(of_script(&scenarios::healthy()).is_empty());
+    assert!(of_script(&scenarios::probes([200, 404, 404], 0)).is_empty());
+    assert!(of_script(&scenarios::probes([200, 500, 404], 0)).is_empty());
+    let retried = [hop(&zip(A, "x.lab/m"), 200).retried()];
+    let mut script = Script::new(A, 0);
+    script.run(&[got(7, "x.lab/m", &retried)]);
+    assert!(of_script(&script).is_empty());
+}
+
+#[test]
+fn normal_fallbacks_are_notes_at_most() {
+    assert_eq!(of_script(&scenarios::missing_then_next()), ["PT002 note contributing ×1"]);
+    assert_eq!(
+        of_script(&scenarios::redirect_to_missing_then_next()),
+        ["PT012 note contributing ×1", "PT002 note contributing ×1"]
+    );
+}
+
+#[test]
+fn pt001_needs_a_second_fetch_that_nothing_explains() {
+    let again = || {
+        let hops =
+            [hop(&zip(A, "x.lab/m"), 302).to("https://cdn.lab/m"), hop("https://cdn.lab/m", 200)];
+        Task::new(7).walk().lookup(A, "x.lab/m").fetch(&hops).fetch(&hops).found()
+    };
+    let mut script = Script::new(A, 0);
+    script.run(&[again()]);
+    assert_eq!(of_script(&script), ["PT001 warning contributing ×1"]);
+    assert_eq!(only(&script, "PT001").requests, [0, 2]);
+    // Not with losses, which may have been the explanation.
+    script.lose();
+    assert_eq!(of_script(&script), ["PT900 note contributing ×0"]);
+    // Nor for an auth-resend, nor for a second walk.
+    let codes = of_script(&scenarios::redirect_to_missing_then_next());
+    assert!(!codes.iter().any(|line| line.starts_with("PT001")));
+    let hops =
+        [hop(&zip(A, "x.lab/m"), 302).to("https://cdn.lab/m"), hop("https://cdn.lab/m", 200)];
+    let mut script = Script::new(A, 0);
+    script.run(&[got(7, "x.lab/m", &hops)]).run(&[got(7, "x.lab/m", &hops)]);
+    assert!(of_script(&script).is_empty());
+}
+
+#[test]
+fn pt002_is_one_note_for_all() {
+    let task = |n: u64| {
+        let module = format!("x.lab/m{n}");
+        Task::new(n + 10)
+            .walk()
+            .lookup(A, &module)
+            .fetch_twice(&[hop(&zip(A, &module), 404)])
+            .lookup(B, &module)
+            .fetch(&[hop(&zip(B, &module), 200)])
+            .found()
+    };
+    let mut script = Script::new("https://proxy.lab,https://next.lab", 0);
+    script.run(&(0..5).map(task).collect::<Vec<_>>());
+    let finding = only(&script, "PT002");
+    assert_eq!((finding.severity, finding.chains.len()), (Severity::Note, 5));
+    assert!(finding.message.contains("5 of 15 requests"), "{}", finding.message);
+}
+
+#[test]
+fn pt003_names_the_circle() {
+    let script = scenarios::circle();
+    assert_eq!(of_script(&script), ["PT003 error root ×1"]);
+    let message = only(&script, "PT003").message;
+    assert!(message.starts_with("proxy.lab → mirror.lab → proxy.lab"), "{message}");
+    // A way that is long, but ends, is none.
+    let step = |n: usize| format!("https://proxy.lab/{n}");
+    let mut hops: Vec<Hop> = vec![hop(&zip(A, "x.lab/m"), 302).to(&step(0))];
+    hops.extend((0..8).map(|n| hop(&step(n), 302).to(&step(n + 1))));
+    hops.push(hop(&step(8), 200));
+    let mut script = Script::new(A, 0);
+    script.run(&[got(7, "x.lab/m", &hops)]);
+    assert!(of_script(&script).is_empty());
+}
+
+#[test]
+fn pt004_names_who_redirected_and_where() {
+    let script = scenarios::downgrade(A);
+    assert_eq!(of_script(&script), ["PT004 error root ×1"]);
+    assert_eq!(
+        only(&script, "PT004").message,
+        "proxy.lab redirected (302) from https to http://plain.lab, which go refuses to follow"
+    );
+    // The comma contributes where there was another entry.
+    assert_eq!(
+        of_script(&scenarios::downgrade("https://proxy.lab,direct")),
+        ["PT004 error root ×1", "PT101 error contributing ×1"]
+    );
+    // From http to http nothing is refused.
+    let plain = "http://proxy.lab";
+    let hops =
+        [hop(&zip(plain, "x.lab/m"), 302).to("http://plain.lab/z"), hop("http://plain.lab/z", 200)];
+    let task = Task::new(7).walk().lookup(plain, "x.lab/m").fetch(&hops).found();
+    let mut script = Script::new(plain, 0);
+    script.run(&[task]);
+    assert!(of_script(&script).is_empty());
+}
+
+#[test]
+fn pt005_is_a_redirect_without_location_and_no_other_3xx() {
+    let with = |status| one(A, 1, &[hop(&zip(A, "x.lab/m"), status)], bad_status(status));
+    assert_eq!(of_script(&with(307)), ["PT005 error root ×1"]);
+    assert_eq!(only(&with(307), "PT005").message, "proxy.lab answered 307 without a Location");
+    assert_eq!(of_script(&with(304)), ["PT402 error root ×1"]);
+}
+
+#[test]
+fn pt006_names_the_host_that_answered() {
+    let script = failing("https://proxy.lab", 40, scenarios::redirect_to_forbidden);
+    assert_eq!(of_script(&script), ["PT006 error root ×40"]);
+    let finding = only(&script, "PT006");
+    assert_eq!(
+        finding.message,
+        "proxy.lab redirected to storage.lab, which answered 403; go's own message names proxy.lab"
+    );
+    assert_eq!((finding.modules.len(), finding.requests.len()), (40, 80));
+    assert_eq!(finding.modules[39], "x.lab/m39@v1.0.0");
+    assert_eq!((finding.chain, finding.module.as_deref()), (Some(0), Some("x.lab/m0")));
+    assert_eq!(finding.confidence, Confidence::Certain);
+    // A redirect within the host blames nobody wrongly.
+    let hops = [hop(&zip(A, "x.lab/m"), 302).to("/z"), hop("https://proxy.lab/z", 403)];
+    assert_eq!(of_script(&one(A, 1, &hops, bad_status(403))), ["PT302 error root ×1"]);
+}
+
+#[test]
+fn pt007_names_the_target_that_was_not_reached() {
+    let script = failing("https://proxy.lab", 2, scenarios::redirect_to_closed_port);
+    assert_eq!(of_script(&script), ["PT007 error root ×2"]);
+    let message = only(&script, "PT007").message;
+    assert_eq!(message, "proxy.lab redirected to storage.lab:9, which refused the connection");
+    // The proxy itself being down is no redirect's fault.
+    let down = [broken(&zip(A, "x.lab/m"), refused(), false)];
+    assert_eq!(of_script(&one(A, 1, &down, refused())), ["PT202 error root ×1"]);
+}
+
+#[test]
+fn pt012_warns_where_the_answer_behind_the_redirect_was_no_404() {
+    let task = |status| {
+        let hops = [
+            hop(&zip(A, "x.lab/m"), 302).to("https://cdn.lab/m"),
+            hop("https://cdn.lab/m", status),
+        ];
+        Task::new(7)
+            .walk()
+            .lookup(A, "x.lab/m")
+            .fetch(&hops)
+            .lookup(B, "x.lab/m")
+            .fetch(&[hop(&zip(B, "x.lab/m"), 200)])
+            .found()
+    };
+    let script = |status| {
+        let mut script = Script::new("https://proxy.lab|https://next.lab", 0);
+        script.run(&[task(status)]);
+        of_script(&script)
+    };
+    assert_eq!(script(500), ["PT012 warning contributing ×1", "PT103 warning contributing ×1"]);
+    assert_eq!(script(404), ["PT012 note contributing ×1"]);
+}
+
+#[test]
+fn pt101_needs_an_entry_that_was_kept_from_being_asked() {
+    let bad = |goproxy| failing(goproxy, 3, |module| vec![hop(&zip(A, module), 502)]);
+    let script = bad("https://proxy.lab,https://next.lab");
+    assert_eq!(of_script(&script), ["PT409 error root ×3", "PT101 error contributing ×3"]);
+    let message = only(&script, "PT101").message;
+    assert!(message.contains("proxy.lab answered 502"), "{message}");
+    assert!(message.contains("kept go from asking https://next.lab"), "{message}");
+    for goproxy in ["https://proxy.lab", "https://proxy.lab,off", "https://proxy.lab,"] {
+        assert_eq!(of_script(&bad(goproxy)), ["PT409 error root ×3"], "{goproxy}");
+    }
+    // A policy is not to be gone round.
+    let forbidden =
+        failing("https://proxy.lab,direct", 1, |module| vec![hop(&zip(A, module), 403)]);
+    assert!(only(&forbidden, "PT101").advice.contains("policy"));
+}
+
+#[test]
+fn pt103_groups_all_modules_of_an_outage() {
+    let script = scenarios::outage_behind_pipe();
+    assert_eq!(of_script(&script), ["PT103 warning contributing ×3"]);
+    // A 404 is no outage, whatever the separator.
+    let task = Task::new(7)
+        .walk()
+        .lookup(A, "x.lab/m")
+        .fetch(&[hop(&zip(A, "x.lab/m"), 404)])
+        .lookup(B, "x.lab/m")
+        .fetch(&[hop(&zip(B, "x.lab/m"), 200)])
+        .found();
+    let mut script = Script::new("https://proxy.lab|https://next.lab", 0);
+    script.run(&[task]);
+    assert!(of_script(&script).is_empty());
+}
+
+#[test]
+fn pt104_brings_the_first_failure_back() {
+    let script = scenarios::direct_fails("https://proxy.lab|direct", 500);
+    assert_eq!(
+        of_script(&script),
+        ["PT409 error root ×2", "PT103 warning contributing ×1", "PT104 warning contributing ×1"]
+    );
+    let message = only(&script, "PT104").message;
+    assert_eq!(message, "proxy.lab answered 500; go's own message tells of `direct` alone");
+    // After a 404 the failure of `direct` is the reason, and go says so itself.
+    let script = scenarios::direct_fails("https://proxy.lab,direct", 404);
+    assert_eq!(of_script(&script), ["PT201 error root ×2"]);
+    assert_eq!(only(&script, "PT201").modules, ["x.lab/m@v1.0.0", "x.lab/m"]);
+}
+
+#[test]
+fn pt410_is_absence_everywhere() {
+    let task = Task::new(7)
+        .walk()
+        .lookup(A, "x.lab/m")
+        .fetch_twice(&[hop(&zip(A, "x.lab/m"), 404)])
+        .lookup(B, "x.lab/m")
+        .fetch(&[hop(&zip(B, "x.lab/m"), 410)])
+        .failed(bad_status(404));
+    let mut script = Script::new("https://proxy.lab,https://next.lab", 1);
+    script.run(&[task]);
+    assert_eq!(of_script(&script), ["PT410 error root ×1", "PT002 note contributing ×1"]);
+    assert_eq!(only(&script, "PT410").message, "proxy.lab answered 404; next.lab answered 410");
+    // go ended well all the same: nothing failed.
+    let script = one(A, 0, &[hop(&zip(A, "x.lab/m"), 404)], bad_status(404));
+    assert!(of_script(&script).is_empty());
+}
+
+#[test]
+fn probes_whose_failure_go_does_not_report_are_no_failures() {
+    assert_eq!(of_script(&scenarios::probes([403, 404, 404], 1)), ["PT302 error root ×1"]);
+    assert_eq!(of_script(&scenarios::probes([404, 404, 404], 1)), ["PT410 error root ×3"]);
+}
+
+#[test]
+fn every_way_to_fail_has_one_root() {
+    let at = |hop: Hop| vec![hop];
+    let asked = zip(A, "x.lab/m");
+    let answered = |status| at(hop(&asked, status));
+    let tls = failure(
+        &[("*tls.CertificateVerificationError", ""), ("x509.UnknownAuthorityError", "")],
+        None,
+    );
+    let handshake = failure(&[("http.tlsHandshakeTimeoutError", "")], None);
+    let timeout = failure(&[("*net.OpError", "dial"), ("*poll.DeadlineExceededError", "")], None);
+    let tunnel = failure(&[("*url.Error", ""), ("*net.OpError", "proxyconnect")], None);
+    for (hops, code) in [
+        (answered(401), "PT301"),
+        (answered(403), "PT302"),
+        (answered(418), "PT402"),
+        (answered(204), "PT402"),
+        (answered(429), "PT408"),
+        (answered(503), "PT409"),
+        (answered(404), "PT410"),
+        (at(broken(&asked, no_such_host(), false)), "PT201"),
+        (at(broken(&asked, refused(), false)), "PT202"),
+        (at(broken(&asked, timeout, false)), "PT203"),
+        (at(broken(&asked, tls, false)), "PT204"),
+        (at(broken(&asked, handshake, false)), "PT205"),
+        (at(broken(&asked, plain_error("EOF"), true)), "PT208"),
+        (at(broken(&asked, plain_error("unexpected EOF"), true)), "PT210"),
+        (at(broken(&asked, tunnel, false)), "PT211"),
+    ] {
+        let error = hops[0].error().cloned().unwrap_or_else(|| bad_status(500));
+        let script = one(A, 1, &hops, error);
+        assert_eq!(of_script(&script), [format!("{code} error root ×1")]);
+    }
+    for (name, code) in [("*json.SyntaxError", "PT401"), ("", "")] {
+        let answer = [hop(&url(A, "x.lab/m", "v1.0.0.info"), 200)];
+        let script = one(A, 1, &answer, failure(&[(name, "")], None));
+        let expected: &[_] =
+            if code.is_empty() { &[] } else { &[format!("{code} error root ×1")] };
+        assert_eq!(of_script(&script), expected);
+    }
+    let mismatch = failure(&[("*errors.errorString", "verifying module: checksum mismatch")], None);
+    let script = one(A, 1, &[hop(&url(A, "x.lab/m", "v1.0.0.mod"), 200)], mismatch);
+    assert_eq!(of_script(&script), ["PT507 error root ×1"]);
+}
+
+#[test]
+fn a_switch_to_another_toolchain_is_a_success() {
+    let mut script = one(A, 1, &[hop(&zip(A, "x.lab/m"), 404)], bad_status(404));
+    script.go(crate::correlate::tests::script::GO, "/mod/go/bin/go", &config(&[("GOPROXY", A)]));
+    assert!(of_script(&script).is_empty());
+}
+
+#[test]
+fn pt900_makes_everything_possible_and_nothing_certain() {
+    let mut script = failing("https://proxy.lab", 1, scenarios::redirect_to_forbidden);
+    script.attach(&["net/http.(*Client).do"], true);
+    script.lose();
+    let findings = diagnose(&script.trace());
+    assert_eq!(brief(&findings), ["PT006 error root ×1", "PT900 note contributing ×0"]);
+    assert_eq!(findings[0].confidence, Confidence::Possible);
+    assert_eq!(findings[1].confidence, Confidence::Certain);
+    let message = &findings[1].message;
+    for part in
+        ["3 events were lost", "no probe in net/http.(*Client).do", "before it had its probes"]
+    {
+        assert!(message.contains(part), "{message}");
+    }
+}
+
+#[test]
+fn failed_chains_have_exactly_one_root() {
+    let scripts = [
+        scenarios::circle(),
+        scenarios::downgrade("https://proxy.lab,direct"),
+        scenarios::direct_fails("https://proxy.lab|direct", 500),
+        scenarios::direct_fails("https://proxy.lab,direct", 404),
+        failing("https://proxy.lab,direct", 5, scenarios::redirect_to_forbidden),
+        failing("https://proxy.lab,direct", 5, scenarios::redirect_to_closed_port),
+    ];
+    for script in scripts {
+        let trace = script.trace();
+        let findings = diagnose(&trace);
+        for chain in &trace.chains {
+            let roots =
+                findings.iter().filter(|f| f.role == Role::Root && f.chains.contains(&chain.id));
+            assert_eq!(roots.count(), 1, "{:?}", brief(&findings));
+        }
+    }
+}
+
+#[test]
+fn the_catalogue_is_in_order_and_complete() {
+    assert!(CATALOGUE.is_sorted_by(|a, b| a.code < b.code));
+    for kind in CATALOGUE {
+        let texts = [kind.slug, kind.title, kind.explanation, kind.advice];
+        assert!(texts.iter().all(|text| !text.is_empty()), "{}", kind.code);
+    }
+    assert_eq!(explain("pt006").map(|kind| kind.slug), Some("redirect-target-status"));
+    assert!(explain("PT999").is_none());
+}

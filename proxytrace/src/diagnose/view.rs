@@ -1,0 +1,184 @@
+//! Questions that several rules ask of a trace.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::correlate::goproxy::List;
+use crate::correlate::story::{failed, first_of_last_send};
+use crate::model::{
+    Artifact, Attempt, Cause, Chain, Next, Outcome, Process, ProcessId, Request, Trace,
+};
+
+/// A trace and what is derived from it once.
+pub(super) struct View<'a> {
+    pub(super) trace: &'a Trace,
+    processes: HashMap<ProcessId, ProcessView>,
+    /// Failed searches for a repository, by module.
+    searches: HashMap<(ProcessId, &'a str), &'a Chain>,
+    /// Failed chains that ended at `direct`, by their modules and the prefixes of these.
+    subjects: HashMap<(ProcessId, &'a str), &'a Chain>,
+    /// Longer modules that failed for another reason than absence, by their prefixes.
+    stronger: HashSet<(ProcessId, &'a str, Option<&'a str>)>,
+}
+
+struct ProcessView {
+    list: List,
+    /// Whether a failure in it mattered: go ended with an error, as far as is known.
+    failed: bool,
+}
+
+impl<'a> View<'a> {
+    pub(super) fn new(trace: &'a Trace) -> Self {
+        let processes = trace.processes.iter().map(|process| {
+            let list = List::of(&process.config);
+            (process.id, ProcessView { list, failed: !succeeded(process, trace) })
+        });
+        let mut view = Self {
+            trace,
+            processes: processes.collect(),
+            searches: HashMap::new(),
+            subjects: HashMap::new(),
+            stronger: HashSet::new(),
+        };
+        for chain in &trace.chains {
+            let Some(module) = chain.module.as_deref() else { continue };
+            if !ended_in_failure(chain) {
+                continue;
+            }
+            if chain.artifact == Artifact::GoGet {
+                view.searches.insert((chain.process, module), chain);
+                continue;
+            }
+            if chain
+                .attempts
+                .last()
+                .is_some_and(|last| matches!(&*last.proxy, "direct" | "noproxy"))
+            {
+                for path in std::iter::once(module).chain(prefixes(module)) {
+                    view.subjects.entry((chain.process, path)).or_insert(chain);
+                }
+            }
+            if chain.outcome != Outcome::NotFound && is_query(chain.artifact) {
+                for prefix in prefixes(module) {
+                    view.stronger.insert((chain.process, prefix, chain.version.as_deref()));
+                }
+            }
+        }
+        view
+    }
+
+    /// The list that a chain's process walks.
+    pub(super) fn list(&self, chain: &Chain) -> Option<&List> {
+        self.processes.get(&chain.process).map(|process| &process.list)
+    }
+
+    /// Whether the chain failed, and go cared: not where go ended well all the same, nor where the
+    /// chain is a probe of a shorter path beside one whose failure go reports
+    /// (`modload/query.go:queryPrefixModules`).
+    pub(super) fn failed(&self, chain: &Chain) -> bool {
+        ended_in_failure(chain)
+            && self.processes.get(&chain.process).is_none_or(|process| process.failed)
+            && !self.is_weaker_probe(chain)
+    }
+
+    fn is_weaker_probe(&self, chain: &Chain) -> bool {
+        let version = chain.version.as_deref();
+        is_query(chain.artifact)
+            && chain.outcome == Outcome::NotFound
+            && chain
+                .module
+                .as_deref()
+                .is_some_and(|module| self.stronger.contains(&(chain.process, module, version)))
+    }
+
+    /// The chain whose failure explains that of this one: a search for a repository fails with the
+    /// module that it was made for.
+    pub(super) fn subject(&self, chain: &'a Chain) -> &'a Chain {
+        let module = chain.module.as_deref().filter(|_| chain.artifact == Artifact::GoGet);
+        module.and_then(|m| self.subjects.get(&(chain.process, m)).copied()).unwrap_or(chain)
+    }
+
+    /// The failed search for the repository of a chain's module.
+    pub(super) fn search(&self, chain: &Chain) -> Option<&'a Attempt> {
+        let module = chain.module.as_deref()?;
+        let found = std::iter::once(module)
+            .chain(prefixes(module))
+            .find_map(|path| self.searches.get(&(chain.process, path)))?;
+        found.attempts.last()
+    }
+}
+
+fn is_query(artifact: Artifact) -> bool {
+    matches!(artifact, Artifact::List | Artifact::Latest | Artifact::Info)
+}
+
+/// Proper prefixes of a path, longest first.
+fn prefixes(path: &str) -> impl Iterator<Item = &str> {
+    path.rmatch_indices('/').map(|(at, _)| &path[..at])
+}
+
+fn ended_in_failure(chain: &Chain) -> bool {
+    chain.attempts.last().is_some_and(|last| last.next == Some(Next::Stop) && failed(last.outcome))
+}
+
+/// Whether a process ended well, or went on as another image.
+fn succeeded(process: &Process, trace: &Trace) -> bool {
+    let became = |other: &&Process| other.parent == Some(process.id) && other.pid == process.pid;
+    process.exit_code == Some(0)
+        || (process.ended_ns.is_some()
+            && process.exit_code.is_none()
+            && process.signal.is_none()
+            && trace.processes.iter().any(|other| became(&other)))
+}
+
+/// The attempts of the chain's last walk: one ends where `next` is `stop` or null.
+pub(super) fn last_walk(chain: &Chain) -> &[Attempt] {
+    let (_, before) = chain.attempts.split_last().unwrap_or((&NONE, &[]));
+    let ends = |attempt: &Attempt| matches!(attempt.next, None | Some(Next::Stop));
+    let start = before.iter().rposition(ends).map_or(0, |at| at + 1);
+    &chain.attempts[start..]
+}
+
+const NONE: Attempt = Attempt {
+    proxy: String::new(),
+    index: None,
+    separator: None,
+    outcome: Outcome::Unknown,
+    next: None,
+    reason: String::new(),
+    requests: Vec::new(),
+};
+
+/// The last send of an attempt: its first request, and its last.
+pub(super) struct Send<'a> {
+    pub(super) requests: &'a [Request],
+}
+
+impl<'a> Send<'a> {
+    pub(super) fn last_of(attempt: &'a Attempt) -> Option<Self> {
+        let first =
+            (!attempt.requests.is_empty()).then(|| first_of_last_send(&attempt.requests))?;
+        let start = attempt.requests.iter().position(|request| request.id == first.id)?;
+        Some(Self { requests: &attempt.requests[start..] })
+    }
+
+    pub(super) fn first(&self) -> &'a Request {
+        &self.requests[0]
+    }
+
+    pub(super) fn last(&self) -> &'a Request {
+        &self.requests[self.requests.len() - 1]
+    }
+
+    /// Whether a redirect led to another host.
+    pub(super) fn crossed(&self) -> bool {
+        self.last().cause != Cause::Initial && self.first().host != self.last().host
+    }
+
+    pub(super) fn redirected(&self) -> bool {
+        self.requests.iter().any(|request| request.cause == Cause::Redirect)
+    }
+
+    pub(super) fn ids(&self) -> Vec<u32> {
+        self.requests.iter().map(|request| request.id).collect()
+    }
+}
