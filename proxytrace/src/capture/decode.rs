@@ -385,5 +385,6 @@ fn socket_address(bytes: &mut Bytes) -> Option<Option<SocketAddr>> {
         16 => IpAddr::from(ip).to_canonical(),
         _ => return Some(None),
     };
-    Some((!ip.is_unspecified() || port != 0).then(|| SocketAddr::new(ip, port)))
+    // Without a port it is not bound yet, or no more: half an address is none.
+    Some((port != 0).then(|| SocketAddr::new(ip, port)))
 }
