@@ -226,8 +226,7 @@ fn value(scratch: &mut Scratch, operand: &Operand) {
         if read == Read::String as u8 {
             string_at(scratch, operand.tag, address);
         } else if let Some(number) = read_u64(address) {
-            let number =
-                if read == Read::NotNil as u8 { u64::from(number != 0) } else { number };
+            let number = if read == Read::NotNil as u8 { u64::from(number != 0) } else { number };
             scratch.put_number(operand.tag, number);
         }
     }

@@ -26,7 +26,8 @@ pub static LAYOUTS: Array<Layout> = Array::with_max_entries(EXECUTABLES_MAX, 0);
 pub static TYPES: HashMap<TypeKey, TypeRule> = HashMap::with_max_entries(TYPES_MAX, NO_PREALLOC);
 /// Tags of the allow-listed headers by canonical name, padded with zeros.
 #[map]
-pub static HEADER_NAMES: HashMap<[u64; HEADER_NAME_MAX / 8], u32> = HashMap::with_max_entries(64, 0);
+pub static HEADER_NAMES: HashMap<[u64; HEADER_NAME_MAX / 8], u32> =
+    HashMap::with_max_entries(64, 0);
 /// Processes of the traced command's tree.
 #[map]
 pub static TRACKED: HashMap<u32, u32> = HashMap::with_max_entries(16384, 0);

@@ -222,9 +222,8 @@ impl Scratch {
         let mut length = bound::<{ 2 * STRING_MAX as i32 - 1 }>(length);
         if length != 0 {
             // SAFETY: the helper checks the source; `place` has room for twice STRING_MAX.
-            let read = unsafe {
-                bpf_probe_read_user(place.cast(), length as u32, address as *const _)
-            };
+            let read =
+                unsafe { bpf_probe_read_user(place.cast(), length as u32, address as *const _) };
             if read != 0 {
                 (length, flags) = (0, FAULT);
             }

@@ -56,9 +56,9 @@ const UNION: u32 = 5;
 
 /// Every type's place, and the text that names them.
 struct Types<'a> {
-    types: &'a [u8],
+    records: &'a [u8],
     strings: &'a [u8],
-    /// Offset in `types` of type id 1, 2, ….
+    /// Offset in `records` of type id 1, 2, ….
     index: Vec<u32>,
 }
 
@@ -90,7 +90,7 @@ impl<'a> Types<'a> {
             };
             at += 12 + rest;
         }
-        Some(Self { types, strings, index })
+        Some(Self { records: types, strings, index })
     }
 
     /// Offset in bytes of a member of a structure, anonymous members looked into.
@@ -104,16 +104,16 @@ impl<'a> Types<'a> {
 
     fn member(&self, at: u32, name: &str, depth: u32) -> Option<u32> {
         let (_, count) = self.composite(at)?;
-        let bitfields = word(self.types, at as usize + 4)? >> 31 == 1;
+        let bitfields = word(self.records, at as usize + 4)? >> 31 == 1;
         (0..count).find_map(|i| {
             let member = at + 12 + 12 * u32::try_from(i).ok()?;
-            let bits = word(self.types, member as usize + 8)?;
+            let bits = word(self.records, member as usize + 8)?;
             let offset = if bitfields { bits & 0x00ff_ffff } else { bits } / 8;
             if self.is_named(member, name) {
                 return Some(offset);
             }
-            let anonymous = word(self.types, member as usize)? == 0 && depth < 8;
-            let inner = anonymous.then(|| word(self.types, member as usize + 4)).flatten()?;
+            let anonymous = word(self.records, member as usize)? == 0 && depth < 8;
+            let inner = anonymous.then(|| word(self.records, member as usize + 4)).flatten()?;
             let inner = *self.index.get((inner as usize).checked_sub(1)?)?;
             Some(offset + self.member(inner, name, depth + 1)?)
         })
@@ -121,13 +121,13 @@ impl<'a> Types<'a> {
 
     /// Kind and number of members, for a structure or a union.
     fn composite(&self, at: u32) -> Option<(u32, usize)> {
-        let (kind, count) = kind(word(self.types, at as usize + 4)?);
+        let (kind, count) = kind(word(self.records, at as usize + 4)?);
         matches!(kind, STRUCT | UNION).then_some((kind, count))
     }
 
     /// Whether the type or member that begins here has this name.
     fn is_named(&self, at: u32, name: &str) -> bool {
-        word(self.types, at as usize)
+        word(self.records, at as usize)
             .and_then(|offset| self.strings.get(offset as usize..))
             .and_then(|rest| rest.strip_prefix(name.as_bytes()))
             .is_some_and(|rest| rest.first() == Some(&0))
@@ -151,10 +151,34 @@ mod tests {
         let strings = b"\0int\0outer\0a\0b\0c\0";
         let (int, outer, a, b, c) = (1u32, 5, 11, 13, 15);
         let types: Vec<u32> = vec![
-            int, 1 << 24, 4, 32, // 1: int
-            0, STRUCT << 24 | 2, 8, b, 1, 0, c, 1, 32, // 2: anonymous struct
-            0, UNION << 24 | 1, 8, 0, 2, 0, // 3: anonymous union
-            outer, STRUCT << 24 | 2, 12, a, 1, 0, 0, 3, 32, // 4: outer
+            int,
+            1 << 24,
+            4,
+            32, // 1: int
+            0,
+            STRUCT << 24 | 2,
+            8,
+            b,
+            1,
+            0,
+            c,
+            1,
+            32, // 2: anonymous struct
+            0,
+            UNION << 24 | 1,
+            8,
+            0,
+            2,
+            0, // 3: anonymous union
+            outer,
+            STRUCT << 24 | 2,
+            12,
+            a,
+            1,
+            0,
+            0,
+            3,
+            32, // 4: outer
         ];
         let length = u32::try_from(4 * types.len()).unwrap();
         let header = [0x0001_eb9f, 24, 0, length, length, u32::try_from(strings.len()).unwrap()];

@@ -55,12 +55,15 @@ impl Child {
         signals: &SigSet,
     ) -> anyhow::Result<Self> {
         let program = CString::new(program.as_os_str().as_bytes())?;
-        let argv = argv.iter().map(|a| CString::new(a.as_bytes())).collect::<Result<Vec<_>, _>>()?;
+        let argv =
+            argv.iter().map(|a| CString::new(a.as_bytes())).collect::<Result<Vec<_>, _>>()?;
         let environment = invoker
             .environment
             .iter()
             .map(|(name, value)| {
-                CString::new([name.as_bytes(), OsStr::new("=").as_bytes(), value.as_bytes()].concat())
+                CString::new(
+                    [name.as_bytes(), OsStr::new("=").as_bytes(), value.as_bytes()].concat(),
+                )
             })
             .collect::<Result<Vec<_>, _>>()?;
 

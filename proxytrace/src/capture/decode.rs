@@ -57,12 +57,7 @@ struct Record {
 impl Decoder {
     /// A decoder for a trace that began at `origin`, by `CLOCK_MONOTONIC`, in nanoseconds.
     pub(super) fn new(origin: u64) -> Self {
-        Self {
-            origin,
-            environments: HashMap::new(),
-            sockets: HashMap::new(),
-            socket_count: 0,
-        }
+        Self { origin, environments: HashMap::new(), sockets: HashMap::new(), socket_count: 0 }
     }
 
     /// The event that a record stands for; none for a part of one.
@@ -76,10 +71,8 @@ impl Decoder {
         Ok(Some(Event {
             time: record.time.saturating_sub(self.origin),
             pid: record.pid,
-            goroutine: (record.goroutine != 0).then_some(Goroutine {
-                id: record.goroutine,
-                parent: record.parent_goroutine,
-            }),
+            goroutine: (record.goroutine != 0)
+                .then_some(Goroutine { id: record.goroutine, parent: record.parent_goroutine }),
             what,
         }))
     }
@@ -101,7 +94,7 @@ impl Decoder {
             },
             Kind::Exit => {
                 self.environments.remove(&record.pid);
-                let status = record.number(Tag::Status).ok_or(Malformed)? as i32;
+                let status = record.signed(Tag::Status).ok_or(Malformed)?;
                 let signal = status & 0x7f;
                 What::Exit {
                     code: (signal == 0).then_some((status >> 8) & 0xff),
@@ -162,7 +155,7 @@ impl Decoder {
 
     fn tcp(&mut self, record: &Record) -> Option<What> {
         let kernel_socket = record.number(Tag::Socket)?;
-        let errno = record.number(Tag::Errno)? as i32;
+        let errno = record.signed(Tag::Errno)?;
         let state = match record.number(Tag::NewState)? {
             SYN_SENT => TcpState::Connecting,
             ESTABLISHED => TcpState::Established,
@@ -263,6 +256,11 @@ impl Record {
         self.field(tag)?.bytes.clone().try_get_u64_ne().ok()
     }
 
+    /// A number that was a C `int`.
+    fn signed(&self, tag: Tag) -> Option<i32> {
+        i32::try_from(self.number(tag)?.cast_signed()).ok()
+    }
+
     fn is_cut(&self, tag: Tag) -> bool {
         self.field(tag).is_some_and(|field| field.flags & CUT != 0)
     }
@@ -315,7 +313,8 @@ impl Record {
             (others || self.field(Tag::HeadersCut).is_some(), "headers"),
         ]
         .into_iter()
-        .filter_map(|(cut, name)| cut.then(|| name.to_owned()))
+        .filter(|(cut, _)| *cut)
+        .map(|(_, name)| name.to_owned())
         .collect()
     }
 

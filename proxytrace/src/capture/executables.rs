@@ -1,6 +1,6 @@
 //! The executables that were met, and which of them have probes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
@@ -31,7 +31,7 @@ pub(super) struct Probed {
 /// All executables met so far.
 #[derive(Default)]
 pub(super) struct Executables {
-    met: HashMap<Identity, ()>,
+    met: HashSet<Identity>,
     /// By their index in records.
     probed: Vec<Probed>,
     /// Plans made before they were needed.
@@ -59,7 +59,7 @@ impl Executables {
     pub(super) fn see(&mut self, file: BorrowedFd<'_>, programs: &mut Programs) -> Option<Attach> {
         let file = File::from(file.try_clone_to_owned().ok()?);
         let identity = Identity::of(&file).ok()?;
-        if self.met.insert(identity, ()).is_some() {
+        if !self.met.insert(identity) {
             return None;
         }
         let plan = self.prepared.remove(&identity).map_or_else(|| read(&file), Some)?;

@@ -173,7 +173,7 @@ impl Session {
                 WaitStatus::Signaled(_, signal, _) => (128 + signal as i32, Some(signal as i32)),
                 WaitStatus::Stopped(..) => {
                     // Whoever waits for us must see that the job has stopped.
-                    signals.stop_ourselves();
+                    Signals::stop_ourselves();
                     continue;
                 }
                 _ => continue,
@@ -296,6 +296,11 @@ fn kernel_release() -> String {
         .map_or_else(|_| "unknown".to_owned(), |release| release.trim().to_owned())
 }
 
+/// Capabilities (`include/uapi/linux/capability.h`).
+const SYS_ADMIN: u64 = 1 << 21;
+const PERFMON: u64 = 1 << 38;
+const BPF: u64 = 1 << 39;
+
 /// Refuses early, with what to do, what would fail later with an errno.
 fn check_privileges() -> Result<(), Error> {
     let effective = std::fs::read_to_string("/proc/self/status")
@@ -305,10 +310,6 @@ fn check_privileges() -> Result<(), Error> {
             u64::from_str_radix(line, 16).ok()
         })
         .unwrap_or(u64::MAX);
-    /// `include/uapi/linux/capability.h`
-    const SYS_ADMIN: u64 = 1 << 21;
-    const PERFMON: u64 = 1 << 38;
-    const BPF: u64 = 1 << 39;
     if effective & SYS_ADMIN != 0 || effective & (BPF | PERFMON) == BPF | PERFMON {
         return Ok(());
     }

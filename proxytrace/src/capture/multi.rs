@@ -45,7 +45,8 @@ impl Program {
                 Ok((name.clone(), map_data(made)?.fd().as_fd().as_raw_fd(), map.clone()))
             })
             .collect::<anyhow::Result<_>>()?;
-        object.relocate_maps(known.iter().map(|(name, fd, map)| (name.as_str(), *fd, map)), &text)?;
+        object
+            .relocate_maps(known.iter().map(|(name, fd, map)| (name.as_str(), *fd, map)), &text)?;
         object.relocate_calls(&text)?;
         object.sanitize_functions(aya::features());
         let program = object.programs.get(name).with_context(|| format!("no program {name}"))?;
@@ -125,7 +126,12 @@ fn load(function: &Function, license: &CString, types: &OwnedFd) -> anyhow::Resu
 fn bpf(command: bpf_cmd, attr: &bpf_attr) -> io::Result<OwnedFd> {
     // SAFETY: the attribute outlives the call, and what it points to does in the callers.
     let fd = unsafe {
-        libc::syscall(libc::SYS_bpf, command as libc::c_long, &raw const *attr, size_of::<bpf_attr>())
+        libc::syscall(
+            libc::SYS_bpf,
+            command as libc::c_long,
+            &raw const *attr,
+            size_of::<bpf_attr>(),
+        )
     };
     match i32::try_from(fd) {
         // SAFETY: the kernel has just made this descriptor for us.

@@ -18,7 +18,7 @@ use crate::gobinary::Plan;
 
 static OBJECT: &[u8] = include_bytes_aligned!(env!("PROXYTRACE_BPF_OBJECT"));
 
-/// The uprobe program for perf events, and the one for uprobe_multi.
+/// The uprobe program for perf events, and the one for `uprobe_multi`.
 const GO: &str = "go";
 const GO_MULTI: &str = "go_multi";
 /// Program and raw tracepoint of what the kernel tells.
@@ -88,7 +88,8 @@ impl Programs {
         let tracked = self.ebpf.map_mut("TRACKED").context("no map TRACKED")?;
         HashMap::<_, u32, u32>::try_from(tracked)?.insert(root, 0, 0)?;
         for (name, tracepoint) in TRACEPOINTS {
-            let program = self.ebpf.program_mut(name).with_context(|| format!("no program {name}"))?;
+            let program =
+                self.ebpf.program_mut(name).with_context(|| format!("no program {name}"))?;
             let program: &mut RawTracePoint = program.try_into()?;
             program.load().with_context(|| format!("cannot load the program {name}"))?;
             program.attach(tracepoint).with_context(|| format!("cannot attach to {tracepoint}"))?;

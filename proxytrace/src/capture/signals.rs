@@ -53,7 +53,7 @@ impl Signals {
     }
 
     /// Stops as the command has, until we are continued with it.
-    pub(super) fn stop_ourselves(&self) {
+    pub(super) fn stop_ourselves() {
         // It cannot fail, nor be blocked.
         let _ = raise(Signal::SIGSTOP);
     }

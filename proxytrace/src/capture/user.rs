@@ -99,14 +99,14 @@ impl Credentials {
 pub fn create_output(path: &Path) -> io::Result<File> {
     let create = || OpenOptions::new().write(true).create(true).truncate(true).open(path);
     let Some(user) = Credentials::from_sudo() else { return create() };
-    let (ours_uid, ours_gid) = (geteuid(), getegid());
+    let ours = (geteuid(), getegid());
     setegid(user.gid)?;
     let file = seteuid(user.uid).map_err(io::Error::from).and_then(|()| {
         let file = create();
-        seteuid(ours_uid)?;
+        seteuid(ours.0)?;
         file
     });
-    setegid(ours_gid)?;
+    setegid(ours.1)?;
     file
 }
 
