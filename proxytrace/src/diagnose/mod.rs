@@ -93,7 +93,7 @@ fn finding(role: Role, sign: Sign, chains: &HashMap<u32, &Chain>, trace: &Trace)
         chains: about.iter().map(|chain| chain.id).collect(),
         module: first.and_then(|chain| chain.module.clone()),
         version: first.and_then(|chain| chain.version.clone()),
-        modules: unique(about.iter().filter_map(|chain| named(chain)).collect()),
+        modules: modules(&about),
         requests: unique(sign.requests),
         message: sign.message,
         advice: sign.advice,
@@ -101,9 +101,22 @@ fn finding(role: Role, sign: Sign, chains: &HashMap<u32, &Chain>, trace: &Trace)
     }
 }
 
-fn named(chain: &Chain) -> Option<String> {
-    let module = chain.module.as_ref()?;
-    Some(chain.version.as_ref().map_or_else(|| module.clone(), |v| format!("{module}@{v}")))
+/// The modules that chains are about. A chain without a version (a list, a go-get) names its module
+/// alone, unless others name it with one.
+fn modules(chains: &[&Chain]) -> Vec<String> {
+    let versioned: HashSet<&String> = chains
+        .iter()
+        .filter(|chain| chain.version.is_some())
+        .filter_map(|chain| chain.module.as_ref())
+        .collect();
+    let names = chains.iter().filter_map(|chain| {
+        let module = chain.module.as_ref()?;
+        match &chain.version {
+            Some(version) => Some(format!("{module}@{version}")),
+            None => (!versioned.contains(module)).then(|| module.clone()),
+        }
+    });
+    unique(names.collect())
 }
 
 /// Without repetitions, in the order of first appearance.
