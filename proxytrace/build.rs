@@ -1,12 +1,20 @@
 //! Builds the eBPF object and tells the crate where it is.
 
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::{env, fs};
 
 use anyhow::{Context as _, Result};
 use xtask::bpf;
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    let Err(error) = provide_object() else { return ExitCode::SUCCESS };
+    // Not as a `Result` of main: cargo shows all of stderr, and a backtrace helps nobody there.
+    eprintln!("{error:#}");
+    ExitCode::FAILURE
+}
+
+fn provide_object() -> Result<()> {
     for name in [bpf::OBJECT_VAR, bpf::TOOLCHAIN_VAR] {
         println!("cargo::rerun-if-env-changed={name}");
     }

@@ -94,8 +94,8 @@ fn named(machine: &impl Machine, name: &OsString) -> Result<Source> {
     };
     let Some((source, _)) = toolchain(machine, rustc.clone()) else {
         bail!(
-            "{TOOLCHAIN_VAR}: {} runs with neither a prebuilt `core` for {TARGET} nor the source \
-             of one (`rustup component add rust-src --toolchain …`)",
+            "{TOOLCHAIN_VAR}: {} has neither a prebuilt `core` for {TARGET} nor the source of \
+             one (`rustup component add rust-src --toolchain …`)",
             rustc.display()
         );
     };
@@ -276,7 +276,7 @@ mod tests {
 
         let without_core = Fake::default().debian().nightly().var(TOOLCHAIN_VAR, "nightly");
         let error = discover(&without_core).unwrap_err().to_string();
-        assert!(error.contains("/n/bin/rustc runs with neither"), "{error}");
+        assert!(error.contains("/n/bin/rustc has neither"), "{error}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
 use super::{HOW_TO_INSTALL, Machine as _, Source, ThisMachine, discover, linker};
 use crate::process::{run, status, warning, which};
@@ -43,7 +43,9 @@ pub fn setup() -> Result<()> {
             by_rustup(source.is_none(), has_linker)
         }
     };
-    done.context(HOW_TO_INSTALL)?;
+    if let Err(error) = done {
+        bail!("{error:#}\n\n{HOW_TO_INSTALL}");
+    }
     // What was installed must be what the build will find.
     discover(&ThisMachine)?.and(linker(&ThisMachine)).map(|_| ()).context(HOW_TO_INSTALL)
 }
