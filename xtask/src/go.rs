@@ -104,7 +104,9 @@ fn pip() -> Result<Command> {
     let python = with_pip().context("python3 still has no pip")?;
     let mut pip = Command::new(python);
     pip.args(["-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check"])
-        .args(["--no-deps", "--only-binary=:all:", "--no-compile", "--no-warn-script-location"]);
+        .args(["--no-deps", "--only-binary=:all:", "--no-compile", "--no-warn-script-location"])
+        // As a variable, which an older pip ignores. A directory of our own is at no risk.
+        .env("PIP_ROOT_USER_ACTION", "ignore");
     Ok(pip)
 }
 
