@@ -40,7 +40,12 @@ pub(crate) fn test(arguments: &[OsString]) -> Result<()> {
         // Tests of the kernel's side need root; what is built stays the user's.
         test.arg("--config").arg(through_sudo()?);
     }
-    run(test.args(["test", "--workspace"]).args(arguments))
+    test.arg("test");
+    if arguments.is_empty() {
+        // Beside arguments it would overrule a `--package` among them.
+        test.arg("--workspace");
+    }
+    run(test.args(arguments))
 }
 
 /// In CI a failed check fails the run; elsewhere it must not keep anyone from testing half-done

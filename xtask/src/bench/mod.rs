@@ -8,7 +8,7 @@ use std::{fs, thread};
 
 use anyhow::{Context as _, Result};
 use serde_json::json;
-use xtask::process::{as_root, read, status};
+use xtask::process::{as_root, is_root, read, status, warning};
 use xtask::{apt, bpf, go, workspace};
 
 use crate::build::{self, Programs};
@@ -26,6 +26,9 @@ pub(crate) fn bench() -> Result<()> {
     apt::provide("bpftrace", "bpftrace")?;
     let version = go::VERSIONS[go::VERSIONS.len() - 1];
     let goroot = go::install(version)?;
+    if !is_root() {
+        warning("sudo's own time is in every row: the differences hold, the ratios are too small");
+    }
     // What users have is a release build.
     let programs = build::programs(true)?;
 
@@ -60,8 +63,6 @@ pub(crate) fn bench() -> Result<()> {
 }
 
 /// A command that does next to nothing: what remains is starting and stopping.
-///
-/// Where we are not root, sudo is in every way alike and cancels out.
 fn start_up(programs: &Programs, go: &str) -> Result<Vec<Series>> {
     let proxytrace = || {
         let mut command = as_root(&programs.proxytrace);
