@@ -1,2 +1,45 @@
-//! The developer commands.
-fn main() {}
+//! `cargo xtask`: builds, runs, tests and measures proxytrace.
+#![forbid(unsafe_code)]
+
+mod bench;
+mod build;
+mod cli;
+mod run;
+mod test;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use xtask::{bpf, process};
+
+use cli::Task;
+
+fn main() -> ExitCode {
+    let task = cli::parse(std::env::args_os().skip(1));
+    match task.and_then(perform) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            process::error(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn perform(task: Task) -> Result<()> {
+    match task {
+        Task::Help => print!("{}", cli::help()),
+        Task::Setup => {
+            bpf::setup()?;
+            process::status("Ready", "the eBPF side can be built here");
+        }
+        Task::Build { release } => {
+            bpf::setup()?;
+            build::programs(release)?;
+        }
+        Task::Run(command) => run::run(&command)?,
+        Task::Test(arguments) => test::test(&arguments)?,
+        Task::Bench => bench::bench()?,
+        Task::Downloads(arguments) => bench::downloads::measure(&arguments)?,
+    }
+    Ok(())
+}

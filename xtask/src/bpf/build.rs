@@ -1,0 +1,132 @@
+//! Building the eBPF object.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, bail};
+
+use super::{Core, HOW_TO_INSTALL, Machine as _, Source, TARGET, ThisMachine, discover, linker};
+
+/// The package, and the program in it.
+const PACKAGE: &str = "proxytrace-ebpf";
+
+/// Where the sources are and where the object goes.
+#[derive(Debug, Clone, Copy)]
+pub struct Workspace<'a> {
+    /// The root of the workspace.
+    pub root: &'a Path,
+    /// A target directory of its own: that of the cargo which called us is locked.
+    pub target_dir: &'a Path,
+    /// The machine whose registers the programs read, as in `target_arch`.
+    pub arch: &'a str,
+}
+
+/// Builds the object, or takes the one that was given.
+///
+/// Returns it, and the files outside the workspace that it came from: when one of them changes,
+/// the object is out of date.
+pub fn build(workspace: Workspace<'_>) -> Result<(PathBuf, Vec<PathBuf>)> {
+    let source = discover(&ThisMachine)?.context(HOW_TO_INSTALL)?;
+    let (rustc, cargo, core) = match source {
+        Source::Object(object) => {
+            let object = workspace.root.join(object);
+            if !object.is_file() {
+                bail!("{}: {} is not a file", super::OBJECT_VAR, object.display());
+            }
+            return Ok((object.clone(), vec![object]));
+        }
+        Source::Toolchain { rustc, cargo, core } => (rustc, cargo, core),
+    };
+    let linker = linker(&ThisMachine).context(HOW_TO_INSTALL)?;
+
+    let cargo = cargo.or_else(|| ThisMachine.var("CARGO").map(Into::into));
+    let mut command = Command::new(cargo.unwrap_or_else(|| "cargo".into()));
+    for (name, _) in std::env::vars_os().filter(|(name, _)| !is_inherited(&name.to_string_lossy()))
+    {
+        command.env_remove(name);
+    }
+    command
+        .current_dir(workspace.root)
+        .args(["build", "--package", PACKAGE, "--release", "--target", TARGET, "--target-dir"])
+        .arg(workspace.target_dir)
+        .env("RUSTC", &rustc)
+        // aya-ebpf needs inline assembly for BPF, which is unstable. For this build alone.
+        .env("RUSTC_BOOTSTRAP", "1")
+        .env("CARGO_ENCODED_RUSTFLAGS", rustflags(workspace.arch))
+        .env("PATH", path_with(linker.parent()))
+        // A build script's stdout is for cargo.
+        .stdin(Stdio::null())
+        .stdout(Stdio::from(std::io::stderr()));
+    if core == Core::Source {
+        command.args(["-Z", "build-std=core"]);
+    }
+    let status = command.status().context("cannot run cargo")?;
+    if !status.success() {
+        bail!("the eBPF object could not be built with {}", rustc.display());
+    }
+    let object = workspace.target_dir.join(TARGET).join("release").join(PACKAGE);
+    Ok((object, vec![rustc, linker]))
+}
+
+/// Debug information and BTF: the loader reads the types of maps from there.
+fn rustflags(arch: &str) -> String {
+    let cfg = format!("--cfg=bpf_target_arch=\"{arch}\"");
+    [cfg.as_str(), "-Cdebuginfo=2", "-Clink-arg=--btf"].join("\x1f")
+}
+
+/// Whether a variable says how this machine reaches the world, and not how the host's side of the
+/// workspace is being built: flags, wrappers (clippy is one), profiles and targets stay behind.
+fn is_inherited(name: &str) -> bool {
+    const KEPT: [&str; 7] = [
+        "CARGO_HOME",
+        "CARGO_MAKEFLAGS",
+        "CARGO_HTTP_",
+        "CARGO_NET_",
+        "CARGO_REGISTR",
+        "CARGO_SOURCE_",
+        "CARGO_TERM_",
+    ];
+    let is_of_the_build = ["CARGO_", "RUSTC", "RUSTFLAGS"].iter().any(|it| name.starts_with(it));
+    !is_of_the_build || KEPT.iter().any(|kept| name.starts_with(kept))
+}
+
+fn path_with(dir: Option<&Path>) -> OsString {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let dirs = std::env::split_paths(&path).chain(dir.map(Into::into));
+    std::env::join_paths(dirs).unwrap_or(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_shapes_the_hosts_build_stays_behind() {
+        for name in [
+            "RUSTC_WORKSPACE_WRAPPER",
+            "RUSTC_WRAPPER",
+            "RUSTFLAGS",
+            "CARGO_ENCODED_RUSTFLAGS",
+            "CARGO_BUILD_TARGET",
+            "CARGO_PROFILE_RELEASE_LTO",
+            "CARGO_TARGET_DIR",
+            "CARGO_MANIFEST_DIR",
+        ] {
+            assert!(!is_inherited(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_reaches_the_world_is_kept() {
+        for name in ["PATH", "CARGO_HOME", "CARGO_HTTP_PROXY", "CARGO_NET_OFFLINE", "RUSTUP_HOME"] {
+            assert!(is_inherited(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_flags_name_the_traced_machine() {
+        let flags = rustflags("aarch64");
+        assert!(flags.split('\x1f').any(|flag| flag == "--cfg=bpf_target_arch=\"aarch64\""));
+    }
+}

@@ -1,0 +1,74 @@
+//! Building the programs.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
+use xtask::process::cannot_run;
+use xtask::workspace;
+
+/// What was built.
+#[derive(Debug)]
+pub(crate) struct Programs {
+    /// `proxytrace` itself.
+    pub(crate) proxytrace: PathBuf,
+    /// `lab`, the misbehaving proxies.
+    pub(crate) lab: PathBuf,
+}
+
+/// Cargo, in the workspace.
+pub(crate) fn cargo() -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(workspace());
+    cargo
+}
+
+/// Builds proxytrace and the lab.
+pub(crate) fn programs(release: bool) -> Result<Programs> {
+    let mut cargo = cargo();
+    cargo
+        .args(["build", "--package", "proxytrace", "--package", "proxytrace-tests", "--bins"])
+        // Where the programs are is for cargo to say; messages for people go to stderr as ever.
+        .arg("--message-format=json-render-diagnostics")
+        .args(release.then_some("--release"));
+    let output = cargo
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .with_context(|| cannot_run(cargo.get_program()))?;
+    if !output.status.success() {
+        bail!("proxytrace does not build");
+    }
+    let messages = String::from_utf8_lossy(&output.stdout);
+    let program =
+        |name| executable(&messages, name).with_context(|| format!("no program `{name}`"));
+    Ok(Programs { proxytrace: program("proxytrace")?, lab: program("lab")? })
+}
+
+/// The path of a program, from cargo's messages.
+fn executable(messages: &str, name: &str) -> Option<PathBuf> {
+    messages
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .filter(|message| message["reason"] == "compiler-artifact")
+        .filter(|message| message["target"]["name"] == name)
+        .find_map(|message| Some(message["executable"].as_str()?.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_program_is_told_from_the_library_of_its_name() {
+        let messages = r#"
+{"reason":"build-script-executed","package_id":"p"}
+{"reason":"compiler-artifact","target":{"kind":["lib"],"name":"p"},"executable":null}
+{"reason":"compiler-artifact","target":{"kind":["bin"],"name":"q"},"executable":"/t/q"}
+{"reason":"compiler-artifact","target":{"kind":["bin"],"name":"p"},"executable":"/t/p"}
+{"reason":"build-finished","success":true}"#;
+        assert_eq!(executable(messages, "p"), Some("/t/p".into()));
+        assert_eq!(executable(messages, "r"), None);
+    }
+}

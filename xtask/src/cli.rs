@@ -1,0 +1,116 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::fmt::Write as _;
+
+use anyhow::{Result, bail};
+
+/// What to do.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Task {
+    Help,
+    Setup,
+    Build {
+        release: bool,
+    },
+    Run(Vec<OsString>),
+    Test(Vec<OsString>),
+    Bench,
+    /// The part of the benchmark that runs inside the lab; not for people.
+    Downloads(Vec<OsString>),
+}
+
+/// Usage and purpose, in the order in which one meets them.
+const COMMANDS: [(&str, &str); 6] = [
+    ("setup", "install what the eBPF build needs and this machine lacks"),
+    ("build [--release]", "set up, then build `proxytrace` and the lab"),
+    ("run [-- COMMAND…]", "set up, build, and trace COMMAND; without one, a demonstration"),
+    ("test [ARGUMENTS]", "set up, then check and test everything; ARGUMENTS go to `cargo test`"),
+    ("bench", "measure what tracing costs, beside bpftrace"),
+    ("help", "print this list"),
+];
+
+/// The list of commands.
+pub(crate) fn help() -> String {
+    let width = COMMANDS.iter().map(|(usage, _)| usage.chars().count()).max().unwrap_or(0);
+    let mut text = String::from("Usage: cargo xtask COMMAND\n\nCommands:\n");
+    for (usage, about) in COMMANDS {
+        writeln!(text, "  {usage:width$}  {about}").expect("a string takes all");
+    }
+    text
+}
+
+/// Reads the arguments that follow the program's name.
+pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Task> {
+    let mut arguments = arguments.into_iter();
+    let Some(name) = arguments.next() else { return Ok(Task::Help) };
+    let rest: Vec<OsString> = arguments.collect();
+    let words: Vec<&str> = rest.iter().map(|word| word.to_str().unwrap_or_default()).collect();
+    Ok(match (name.to_str().unwrap_or_default(), &*words) {
+        ("help" | "--help" | "-h", _) => Task::Help,
+        ("setup", []) => Task::Setup,
+        ("build", []) => Task::Build { release: false },
+        ("build", ["--release"]) => Task::Build { release: true },
+        ("run", [] | ["--"]) => Task::Run(Vec::new()),
+        ("run", ["--", ..]) => Task::Run(rest[1..].to_vec()),
+        ("run", _) => bail!("the command to trace follows `--`: cargo xtask run -- COMMAND…"),
+        ("test", _) => Task::Test(rest),
+        ("bench", []) => Task::Bench,
+        ("bench-downloads", _) => Task::Downloads(rest),
+        (known @ ("setup" | "build" | "bench"), [word, ..]) => {
+            bail!("`{known}` takes no `{word}`\n\n{}", help())
+        }
+        _ => bail!("there is no `{}`\n\n{}", name.display(), help()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Task, String> {
+        parse(line.split_whitespace().map(Into::into)).map_err(|error| error.to_string())
+    }
+
+    fn words(line: &str) -> Vec<OsString> {
+        line.split_whitespace().map(Into::into).collect()
+    }
+
+    #[test]
+    fn each_command_is_read() {
+        assert_eq!(parsed(""), Ok(Task::Help));
+        assert_eq!(parsed("--help"), Ok(Task::Help));
+        assert_eq!(parsed("setup"), Ok(Task::Setup));
+        assert_eq!(parsed("build"), Ok(Task::Build { release: false }));
+        assert_eq!(parsed("build --release"), Ok(Task::Build { release: true }));
+        assert_eq!(parsed("run"), Ok(Task::Run(vec![])));
+        assert_eq!(parsed("bench"), Ok(Task::Bench));
+    }
+
+    #[test]
+    fn a_command_to_trace_keeps_its_own_options() {
+        assert_eq!(parsed("run -- go -- --help"), Ok(Task::Run(words("go -- --help"))));
+    }
+
+    #[test]
+    fn arguments_for_cargo_pass_through() {
+        let line = "-p proxytrace -- --nocapture";
+        assert_eq!(parsed(&format!("test {line}")), Ok(Task::Test(words(line))));
+    }
+
+    #[test]
+    fn what_is_not_understood_is_said() {
+        assert!(parsed("run go").unwrap_err().contains("follows `--`"));
+        assert!(parsed("build --debug").unwrap_err().contains("`build` takes no `--debug`"));
+        assert!(parsed("tset").unwrap_err().contains("there is no `tset`"));
+    }
+
+    #[test]
+    fn the_help_names_every_command() {
+        for (usage, _) in COMMANDS {
+            let name = usage.split(' ').next().unwrap();
+            assert!(parsed(name).is_ok(), "{name}");
+            assert!(help().contains(usage), "{usage}");
+        }
+    }
+}

