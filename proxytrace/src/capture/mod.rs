@@ -22,7 +22,7 @@ use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::thread;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::wait::WaitStatus;
 
@@ -127,10 +127,12 @@ struct Session {
 impl Session {
     fn set_up(child: &Child, program: &Path) -> anyhow::Result<Self> {
         let (programs, prepared) = thread::scope(|scope| {
+            let offsets = scope.spawn(btf::kernel_offsets);
             let prepared = scope.spawn(|| Executables::prepare(program));
-            let programs = btf::kernel_offsets()
-                .map_err(anyhow::Error::from)
-                .and_then(|offsets| Programs::load(&offsets));
+            let programs = Programs::load(|| {
+                let offsets = offsets.join().map_err(|_| anyhow!("reading the BTF failed"))?;
+                Ok(offsets?)
+            });
             (programs, prepared.join().unwrap_or(None))
         });
         let mut programs = programs?;

@@ -47,11 +47,16 @@ pub(super) struct Programs {
 }
 
 impl Programs {
-    /// Loads everything; nothing is attached yet.
-    pub(super) fn load(offsets: &KernelOffsets) -> anyhow::Result<Self> {
-        let mut ebpf = EbpfLoader::new()
+    /// Loads everything; nothing is attached yet. `offsets` may come late: aya's loader first parses
+    /// the kernel's BTF for itself, wanted or not.
+    pub(super) fn load(
+        offsets: impl FnOnce() -> anyhow::Result<KernelOffsets>,
+    ) -> anyhow::Result<Self> {
+        let mut loader = EbpfLoader::new();
+        let offsets = offsets()?;
+        let mut ebpf = loader
             .btf(None)
-            .override_global("KERNEL", offsets, true)
+            .override_global("KERNEL", &offsets, true)
             .load(OBJECT)
             .context("cannot load the eBPF programs")?;
         let maps: Vec<(&str, &Map)> = ebpf.maps().collect();
