@@ -39,6 +39,8 @@ fn eighty_at_once() -> Result<()> {
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 
     let trace: Trace = serde_json::from_slice(&fs::read(&json)?)?;
+    // A silent fall back to perf events would be a defect: this is where it would show.
+    ensure!(trace.capture.backend == expected_backend(&trace.kernel)?, "{}", trace.capture.backend);
     ensure!(trace.capture.lost == 0 && trace.capture.complete, "{:?}", trace.capture);
     let commands = trace.processes.iter().filter(|process| process.go_version.is_some()).count();
     assert_eq!(commands, PROCESSES);
@@ -66,6 +68,14 @@ fn eighty_at_once() -> Result<()> {
     }
     assert_eq!(counts.get("try"), counts.get("request-enter"), "a request went out twice, or not");
     Ok(())
+}
+
+/// What the kernel's release promises: `uprobe_multi` came with Linux 6.6.
+fn expected_backend(release: &str) -> Result<&'static str> {
+    let mut numbers = release.split('.').map(|part| part.parse::<u32>());
+    let (major, minor) =
+        (numbers.next().context("no release")??, numbers.next().context("no minor")??);
+    Ok(if (major, minor) >= (6, 6) { "uprobe-multi" } else { "perf" })
 }
 
 /// How many events of each kind a recording has.

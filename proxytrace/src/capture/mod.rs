@@ -10,6 +10,8 @@ mod child;
 mod decode;
 mod executables;
 mod gate;
+#[cfg(feature = "ebpf-log")]
+mod log;
 mod multi;
 mod program;
 mod signals;
