@@ -121,6 +121,8 @@ pub struct Recipe {
     pub kind: u16,
     /// How many of `fields` are used.
     pub field_count: u16,
+    /// The text of an HTTP method: if there is one, nothing is recorded unless it is `CONNECT`.
+    pub connect_only: Operand,
     /// Strings and numbers.
     pub fields: [Operand; FIELDS_MAX],
     /// A header map, of which the allow-listed headers are read.
@@ -140,6 +142,7 @@ impl Recipe {
             executable: 0,
             kind: kind as u16,
             field_count: 0,
+            connect_only: Operand::ABSENT,
             fields: [Operand::ABSENT; FIELDS_MAX],
             headers: Operand::ABSENT,
             error: Operand::ABSENT,
@@ -271,7 +274,7 @@ pub struct KernelOffsets {
 
 const _: () = assert!(size_of::<KernelOffsets>() == 72);
 const _: () = assert!(size_of::<Operand>() == 16);
-const _: () = assert!(size_of::<Recipe>() == 16 + 16 * (FIELDS_MAX + 3));
+const _: () = assert!(size_of::<Recipe>() == 16 + 16 * (FIELDS_MAX + 4));
 const _: () = assert!(size_of::<Layout>() == 8);
 const _: () = assert!(size_of::<TypeRule>() == 16);
 const _: () = assert!(size_of::<TypeKey>() == 16);

@@ -73,6 +73,16 @@ numbered! {
         TryHttp2 = 25,
         /// `toolchain.execGoToolchain` entered: [`Tag::Executable`].
         Toolchain = 26,
+        /// `http.(*Transport).dialConn` entered, in a goroutine that the one with the request
+        /// started.
+        Dial = 27,
+        /// `http.ReadResponse` entered for CONNECT, in a goroutine that the dial started:
+        /// [`Tag::Host`] is its target, [`Tag::Connection`] that to the forward proxy.
+        TunnelEnter = 28,
+        /// `http.ReadResponse` returned for CONNECT: [`Tag::Status`], headers of the response.
+        TunnelReturn = 29,
+        /// `os.StartProcess` returned: [`Tag::Child`].
+        Spawn = 30,
     }
 }
 

@@ -79,6 +79,11 @@ fn fill<const HELPER: bool>(
     scratch.executable = recipe.executable;
     // A position-independent executable is where the kernel put it.
     scratch.bias = instruction_pointer(registers).wrapping_sub(recipe.address);
+    if recipe.connect_only.read != Read::Absent as u8
+        && !is_connect(resolve(scratch, &recipe.connect_only))
+    {
+        return false;
+    }
 
     let header = scratch.header();
     header.kind = recipe.kind;
@@ -174,6 +179,15 @@ fn resolve(scratch: &Scratch, operand: &Operand) -> Option<u64> {
         }
     }
     Some(address)
+}
+
+/// Whether the text at this address is `CONNECT`, the only method of seven letters that net/http
+/// is asked for.
+#[inline(always)]
+fn is_connect(text: Option<u64>) -> bool {
+    // SAFETY: the helper checks the address.
+    let text = text.and_then(|text| unsafe { bpf_probe_read_user(text as *const [u8; 7]) }.ok());
+    text == Some(*b"CONNECT")
 }
 
 /// The interface that an operand names.

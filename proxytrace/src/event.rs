@@ -148,6 +148,29 @@ pub enum What {
         /// Path of the other `go`.
         exe: String,
     },
+    /// `http.Transport.dialConn` began, in a goroutine started by the one with the request.
+    Dial,
+    /// CONNECT was sent to a forward proxy, in a goroutine started by the one that dials.
+    TunnelEnter {
+        /// `host:port`.
+        target: String,
+        /// This end of the connection to the forward proxy.
+        local: Option<SocketAddr>,
+        /// The forward proxy.
+        remote: Option<SocketAddr>,
+    },
+    /// The forward proxy answered.
+    TunnelReturn {
+        /// Status code; 200 alone opens the tunnel.
+        status: Option<u16>,
+        /// Allow-listed headers of the response, redacted.
+        headers: Headers,
+    },
+    /// The goroutine started another program (`os.StartProcess`).
+    Spawn {
+        /// Its pid.
+        child: u32,
+    },
     /// An executable got its probes, or did not.
     Attach(Attach),
     /// Events were lost between the kernel and here.

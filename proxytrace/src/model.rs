@@ -133,6 +133,9 @@ pub struct Chain {
     pub started_ns: u64,
     /// How long it took; none if it did not end.
     pub duration_ns: Option<u64>,
+    /// What go ran to fetch it: version control tools.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub commands: Vec<ProcessId>,
     /// The GOPROXY entries tried, in order.
     pub attempts: Vec<Attempt>,
 }

@@ -5,13 +5,15 @@ use std::fmt::Write as _;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Output, Stdio};
+use std::process::{self, Command, ExitStatus, Output, Stdio};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use std::{env, ffi::OsStr, io};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use tempfile::TempDir;
 use tokio::process::{Child, Command as Spawn};
 use tokio::runtime;
@@ -27,6 +29,9 @@ use crate::toolchain::Toolchain;
 
 /// How long [`Lab::output`] waits. The servers answer at once, and go has no limit of its own.
 const LIMIT: Duration = Duration::from_mins(1);
+/// How often, and at what intervals, [`Lab::spawn`] looks whether a server listens.
+const LISTEN_TRIES: u32 = 100;
+const LISTEN_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The hosts of a scenario, in namespaces of their own, until this is dropped.
 pub struct Lab {
@@ -38,11 +43,33 @@ pub struct Lab {
     thread: Option<JoinHandle<()>>,
 }
 
-/// A command to run on the thread that is in the namespaces.
-struct Job {
-    command: Spawn,
-    limit: Option<Duration>,
-    result: oneshot::Sender<io::Result<Output>>,
+/// What the thread that is in the namespaces is to do.
+enum Job {
+    /// Run a command to its end.
+    Run { command: Spawn, limit: Option<Duration>, result: oneshot::Sender<io::Result<Output>> },
+    /// Start a command.
+    Spawn { command: Command, result: oneshot::Sender<io::Result<process::Child>> },
+}
+
+/// A server of somebody else's in the lab, until this is dropped.
+pub struct Daemon(process::Child);
+
+impl Daemon {
+    /// Asks it to end, and waits until it has.
+    pub fn stop(mut self) -> Result<()> {
+        let pid = Pid::from_raw(i32::try_from(self.0.id())?);
+        kill(pid, Signal::SIGTERM)?;
+        self.0.wait()?;
+        Ok(())
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // Neither fails but for a process that has ended.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 impl Lab {
@@ -110,6 +137,7 @@ impl Lab {
             .env("PATH", env::join_paths(path).expect("paths that came from PATH"))
             .env("HOME", dir("home"))
             .env("SSL_CERT_FILE", dir("ca.pem"))
+            .env("GIT_SSL_CAINFO", dir("ca.pem"))
             .env("GOPROXY", self.goproxy)
             .env("GOSUMDB", "off")
             .env("GOFLAGS", "-mod=mod")
@@ -133,6 +161,34 @@ impl Lab {
         self.run(command, Some(LIMIT))
     }
 
+    /// Starts a server in the lab, and waits until it listens at `address`, such as
+    /// `proxy.lab/443`. Its output goes where ours does.
+    pub fn spawn(&self, mut command: Command, address: &str) -> Result<Daemon> {
+        command.stdin(Stdio::null());
+        let program = command.get_program().to_owned();
+        let (result, started) = oneshot::channel();
+        let child = self.ask(Job::Spawn { command, result }, started)?;
+        let mut daemon =
+            Daemon(child.with_context(|| format!("cannot run {}", program.display()))?);
+        for _ in 0..LISTEN_TRIES {
+            let mut probe = self.command("bash");
+            probe.args(["-c", &format!("exec 3<>/dev/tcp/{address}")]);
+            if self.output(probe)?.status.success() {
+                return Ok(daemon);
+            }
+            if let Some(status) = daemon.0.try_wait()? {
+                bail!("{} has ended: {status}", program.display());
+            }
+            thread::sleep(LISTEN_INTERVAL);
+        }
+        bail!("{} does not listen at {address}", program.display())
+    }
+
+    /// The lab's own directory: certificates, and what servers keep there.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
     /// What the servers have been asked since the start.
     pub fn log(&self) -> Vec<Entry> {
         self.log.entries()
@@ -141,11 +197,16 @@ impl Lab {
     fn run(&self, command: Command, limit: Option<Duration>) -> Result<Output> {
         let program = command.get_program().to_owned();
         let (result, end) = oneshot::channel();
-        let job = Job { command: command.into(), limit, result };
+        let output = self.ask(Job::Run { command: command.into(), limit, result }, end)?;
+        output.with_context(|| format!("cannot run {}", program.display()))
+    }
+}
+
+impl Lab {
+    fn ask<T>(&self, job: Job, answer: oneshot::Receiver<T>) -> Result<T> {
         let jobs = self.jobs.as_ref().context("the lab is closing")?;
         jobs.send(job).ok().context("the lab's thread has died")?;
-        let output = end.blocking_recv().context("the lab's thread has died")?;
-        output.with_context(|| format!("cannot run {}", program.display()))
+        answer.blocking_recv().context("the lab's thread has died")
     }
 }
 
@@ -182,6 +243,7 @@ async fn go_on_air(scenario: &Scenario, dir: &Path, log: Log) -> Result<()> {
 
     let authority = Authority::new(addresses.keys().copied().map(str::to_owned).collect())?;
     fs::write(dir.join("ca.pem"), &authority.pem)?;
+    fs::write(dir.join("identity.pem"), &authority.identity_pem)?;
     let files = Arc::new(scenario.modules.files()?);
     for host in scenario.hosts {
         let (files, log) = (Arc::clone(&files), log.clone());
@@ -192,12 +254,17 @@ async fn go_on_air(scenario: &Scenario, dir: &Path, log: Log) -> Result<()> {
 
 /// Spawns commands from this thread, so that they inherit its namespaces.
 async fn work(mut queue: mpsc::UnboundedReceiver<Job>) {
-    while let Some(Job { mut command, limit, result }) = queue.recv().await {
-        let child = command.kill_on_drop(true).spawn();
-        tokio::spawn(async move {
-            // Nobody waits if the caller has gone.
-            let _ = result.send(wait(child, limit).await);
-        });
+    while let Some(job) = queue.recv().await {
+        // Nobody waits for a result if the caller has gone.
+        match job {
+            Job::Run { mut command, limit, result } => {
+                let child = command.kill_on_drop(true).spawn();
+                tokio::spawn(async move {
+                    let _ = result.send(wait(child, limit).await);
+                });
+            }
+            Job::Spawn { mut command, result } => _ = result.send(command.spawn()),
+        }
     }
 }
 

@@ -61,6 +61,10 @@ pub enum Protocol {
     H1,
     /// HTTP/1.1 without TLS, port 80.
     Plain,
+    /// Whatever another program speaks, which a test starts there (see
+    /// [`Lab::spawn`](crate::lab::Lab::spawn)): it has a name and an address, and is in the lab's
+    /// certificate.
+    Other,
 }
 
 /// An action for the paths that a pattern matches.
@@ -86,8 +90,12 @@ pub enum Action {
     Redirect(u16, &'static str),
     /// The connection, or the stream of HTTP/2, is closed without an answer.
     Close,
+    /// Like `Serve`, so many milliseconds late.
+    ServeLate(u64),
     /// The answer to `?go-get=1` that names a module proxy.
     GoImport(&'static str),
+    /// The answer to `?go-get=1` that names a git repository.
+    GoImportGit(&'static str),
     /// A page for people, with status 200.
     Html,
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
@@ -21,15 +22,18 @@ use rustls::crypto::ring;
 use rustls::pki_types::PrivateKeyDer;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::sleep;
 use tokio_rustls::TlsAcceptor;
 
 use crate::log::{Entry, Log};
-use crate::scenario::{Action, Host, Protocol};
+use crate::scenario::{Action, Host, Protocol, Rule};
 
 /// A certificate authority for one lab, and the identity that it gave to all hosts together.
 pub(crate) struct Authority {
     /// What a client has to trust.
     pub(crate) pem: String,
+    /// The identity for servers that are not ours: certificate and key.
+    pub(crate) identity_pem: String,
     identity: Arc<ServerConfig>,
 }
 
@@ -42,12 +46,13 @@ impl Authority {
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
         let key = KeyPair::generate()?;
         let certificate = CertificateParams::new(names)?.signed_by(&key, &issuer)?;
+        let identity_pem = certificate.pem() + &key.serialize_pem();
         let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
         let identity = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
             .with_single_cert(vec![certificate.der().clone()], key)?;
-        Ok(Self { pem: issuer.pem(), identity: Arc::new(identity) })
+        Ok(Self { pem: issuer.pem(), identity_pem, identity: Arc::new(identity) })
     }
 
     fn acceptor(&self, protocols: &[&[u8]]) -> TlsAcceptor {
@@ -78,6 +83,7 @@ impl Server {
             Protocol::H2 => (443, Some(authority.acceptor(&[b"h2", b"http/1.1"]))),
             Protocol::H1 => (443, Some(authority.acceptor(&[b"http/1.1"]))),
             Protocol::Plain => (80, None),
+            Protocol::Other => return Ok(()),
         };
         let listener = TcpListener::bind((address, port))
             .await
@@ -114,7 +120,13 @@ impl Server {
         let service = service_fn(|request| {
             let reused = earlier.fetch_add(1, Ordering::Relaxed) > 0;
             let answer = self.receive(&request, peer, reused);
-            async { answer }
+            let lateness = self.lateness(&request);
+            async move {
+                if !lateness.is_zero() {
+                    sleep(lateness).await;
+                }
+                answer
+            }
         });
         let io = TokioIo::new(stream);
         let _ = if h2 {
@@ -158,12 +170,31 @@ impl Server {
         answer
     }
 
+    /// How late the answer to a request is.
+    fn lateness(&self, request: &Request<Incoming>) -> Duration {
+        let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+        match self.rule(path).map(|rule| &rule.action) {
+            Some(Action::ServeLate(milliseconds)) => Duration::from_millis(*milliseconds),
+            _ => Duration::ZERO,
+        }
+    }
+
+    fn rule(&self, path: &str) -> Option<&Rule> {
+        self.host.rules.iter().find(|rule| rule.matches(path))
+    }
+
+    fn go_import(&self, path: &str, kind: &str, root: &str) -> Response<Full<Bytes>> {
+        let module = format!("{}{}", self.host.name, path.split('?').next().unwrap_or(path));
+        let meta = format!(r#"<meta name="go-import" content="{module} {kind} {root}">"#);
+        respond(200, &[HTML], format!("<!DOCTYPE html>\n<head>{meta}</head>\n"))
+    }
+
     fn answer(&self, path: &str, reused: bool) -> Result<Response<Full<Bytes>>, Closed> {
-        let rule = self.host.rules.iter().find(|rule| rule.matches(path));
+        let rule = self.rule(path);
         let answer = match rule.map_or(&Action::Status(404, &[]), |rule| &rule.action) {
             Action::Close => return Err(Closed),
             Action::ServeOncePerConnection if reused => return Err(Closed),
-            Action::Serve | Action::ServeOncePerConnection => match file(&self.files, path) {
+            Action::Serve | Action::ServeLate(_) | Action::ServeOncePerConnection => match file(&self.files, path) {
                 Some(content) => respond(200, &[], content),
                 None => respond(404, &[], "not found: no such module\n"),
             },
@@ -173,12 +204,8 @@ impl Server {
             Action::Redirect(status, location) => {
                 respond(*status, &[("Location", &location.replace("{path}", path))], "")
             }
-            Action::GoImport(proxy) => {
-                let module =
-                    format!("{}{}", self.host.name, path.split('?').next().unwrap_or(path));
-                let meta = format!(r#"<meta name="go-import" content="{module} mod {proxy}">"#);
-                respond(200, &[HTML], format!("<!DOCTYPE html>\n<head>{meta}</head>\n"))
-            }
+            Action::GoImport(proxy) => self.go_import(path, "mod", proxy),
+            Action::GoImportGit(repository) => self.go_import(path, "git", repository),
             Action::Html => respond(200, &[HTML], "<!DOCTYPE html>\n<title>Sign in</title>\n"),
         };
         Ok(answer)

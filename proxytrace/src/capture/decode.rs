@@ -150,6 +150,23 @@ impl Decoder {
             Kind::Toolchain => {
                 What::Toolchain { exe: record.text(Tag::Executable).ok_or(Malformed)? }
             }
+            Kind::Dial => What::Dial,
+            Kind::TunnelEnter => {
+                let (local, remote, _) = record.connection().unwrap_or_default();
+                What::TunnelEnter {
+                    target: record.text(Tag::Host).ok_or(Malformed)?,
+                    local,
+                    remote,
+                }
+            }
+            Kind::TunnelReturn => {
+                What::TunnelReturn { status: record.status(), headers: record.headers() }
+            }
+            // Without a child there was none: the process could not be started.
+            Kind::Spawn => {
+                let child = record.number(Tag::Child).and_then(|child| u32::try_from(child).ok());
+                return Ok(child.map(|child| What::Spawn { child }));
+            }
         }))
     }
 

@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 
 use crate::event::{Failure, Headers};
 use crate::model::{
-    Artifact, Attempt, Cause, Chain, ConnectionId, Next, Outcome, ProcessId, Request, RequestId,
+    Artifact, Attempt, Cause, Chain, ConnectionId, Next, Outcome, ProcessId, Request, RequestError,
+    RequestId,
 };
 
 use super::failure;
@@ -15,6 +16,9 @@ use super::status;
 use super::story;
 use super::target::Target;
 use super::url::Url;
+
+/// What CONNECT is sent with (`net/http/transport.go:dialConn`).
+const TUNNEL_PROTOCOL: &str = "HTTP/1.1";
 
 /// An attempt: chain and place in it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -103,6 +107,7 @@ impl Chains {
                 outcome: Outcome::Unfinished,
                 started_ns: time,
                 duration_ns: None,
+                commands: Vec::new(),
                 attempts: Vec::with_capacity(1),
             },
             notes: Vec::with_capacity(1),
@@ -216,6 +221,67 @@ impl Chains {
         RequestAt { at, request: requests.len() - 1 }
     }
 
+    /// CONNECT is sent to a forward proxy.
+    pub(super) fn open_tunnel(
+        &mut self,
+        at: At,
+        target: &str,
+        connection: Option<ConnectionId>,
+        remote: Option<SocketAddr>,
+        time: u64,
+    ) -> RequestAt {
+        let opening = Opening {
+            cause: Cause::ConnectTunnel,
+            follows: None,
+            method: "CONNECT",
+            url: target,
+            headers: &Headers::new(),
+            cut: &[],
+        };
+        let tunnel = self.open(at, &opening, time);
+        self.connect(tunnel, connection, TUNNEL_PROTOCOL, remote);
+        self.request_mut(tunnel).host = target.strip_suffix(":443").unwrap_or(target).to_owned();
+        tunnel
+    }
+
+    /// The forward proxy answered it: 200 alone opens the tunnel.
+    pub(super) fn close_tunnel(
+        &mut self,
+        at: RequestAt,
+        status: Option<u16>,
+        headers: &Headers,
+        time: u64,
+    ) {
+        let request = self.request_mut(at);
+        request.status = status;
+        request.headers.extend(headers.iter().map(|(k, v)| (k.clone(), v.clone())));
+        request.duration_ns = Some(time.saturating_sub(request.started_ns));
+        request.outcome = match status {
+            Some(200) => Outcome::Ok,
+            Some(_) => Outcome::ProxyRefused,
+            None => Outcome::Unknown,
+        };
+    }
+
+    /// Whether a forward proxy refused a tunnel while the request was made. The error of the
+    /// request says so with nothing but the words that came with the status.
+    fn tunnel_refused(&self, at: RequestAt) -> bool {
+        let since = self.request(at).started_ns;
+        self.attempt(at.at).requests.iter().any(|request| {
+            request.cause == Cause::ConnectTunnel
+                && request.outcome == Outcome::ProxyRefused
+                && request.started_ns >= since
+        })
+    }
+
+    /// A program that go ran for a chain has ended.
+    pub(super) fn command(&mut self, at: At, process: ProcessId) {
+        let commands = &mut self.all[at.chain].chain.commands;
+        if !commands.contains(&process) {
+            commands.push(process);
+        }
+    }
+
     /// net/http gave a request up on its connection and begins it again on another.
     pub(super) fn open_again(&mut self, at: RequestAt, time: u64) -> RequestAt {
         let before = self.request_mut(at);
@@ -251,6 +317,15 @@ impl Chains {
 
     /// A request ends.
     pub(super) fn close(&mut self, at: RequestAt, ending: &Ending<'_>, time: u64) {
+        let outcome = match (ending.error, ending.status) {
+            (Some(error), _) => match failure::outcome(error) {
+                Outcome::Unknown if self.tunnel_refused(at) => Outcome::ProxyRefused,
+                outcome => outcome,
+            },
+            (None, status) => status.map_or(Outcome::Unknown, |status| {
+                status::of_request(status, ending.headers.contains_key("Location"))
+            }),
+        };
         let request = self.request_mut(at);
         request.status = ending.status;
         request.location = ending.headers.get("Location").cloned();
@@ -260,12 +335,8 @@ impl Chains {
         request.headers.extend(ending.headers.iter().map(|(k, v)| (k.clone(), v.clone())));
         request.cut.extend_from_slice(ending.cut);
         request.duration_ns = Some(time.saturating_sub(request.started_ns));
-        request.error = ending.error.map(failure::error);
-        let outcome = match (ending.error, ending.status) {
-            (Some(error), _) => failure::outcome(error),
-            (None, Some(status)) => status::of_request(status, request.location.is_some()),
-            (None, None) => Outcome::Unknown,
-        };
+        request.error =
+            ending.error.map(|error| RequestError { kind: outcome, ..failure::error(error) });
         request.outcome = outcome;
         let redirects = ending.status.is_some_and(status::redirects) && request.location.is_some();
         let tracked = &mut self.all[at.at.chain];

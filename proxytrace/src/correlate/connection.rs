@@ -30,6 +30,11 @@ impl Connections {
         self.sockets.get(&socket).map(|&connection| self.all[connection as usize].process)
     }
 
+    /// How the last connection of these processes failed; none if it did not.
+    pub(super) fn last_errno(&self, owned: impl Fn(ProcessId) -> bool) -> Option<i32> {
+        self.all.iter().rev().find(|connection| owned(connection.process))?.errno
+    }
+
     /// A socket changed its state.
     pub(super) fn tcp(
         &mut self,

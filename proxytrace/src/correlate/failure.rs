@@ -113,6 +113,13 @@ const RULES: &[Rule] = &[
     types(&["modfetch.notExistError", "*modfetch.notExistError"], Outcome::NotFound),
 ];
 
+/// What an errno of a socket comes to.
+pub(super) fn of_errno(errno: i32) -> Outcome {
+    let number = u64::try_from(errno).ok();
+    let rule = RULES.iter().find(|rule| rule.number.is_some() && rule.number == number);
+    rule.map_or(Outcome::Unknown, |rule| rule.outcome)
+}
+
 /// What `failure` comes to; `unknown` if the table does not tell.
 pub(super) fn outcome(failure: &Failure) -> Outcome {
     let rule = RULES.iter().find(|rule| failure.steps.iter().any(|step| rule.holds(step)));

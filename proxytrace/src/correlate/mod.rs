@@ -24,15 +24,18 @@ pub(crate) mod status;
 pub(crate) mod story;
 mod target;
 pub(crate) mod url;
+mod vcs;
 mod walk;
 
 #[cfg(test)]
 pub(crate) mod tests;
 
-use crate::event::{End, Event, Start, What};
-use crate::model::{Capture, Command, SCHEMA, Trace};
+use std::collections::HashMap;
 
-use self::chains::Chains;
+use crate::event::{End, Event, Start, What};
+use crate::model::{Capture, Command, Outcome, ProcessId, SCHEMA, Trace};
+
+use self::chains::{At, Chains};
 use self::connection::Connections;
 use self::process::Processes;
 use self::walk::{Context, Goroutines};
@@ -45,6 +48,8 @@ pub struct Correlator {
     goroutines: Goroutines,
     chains: Chains,
     connections: Connections,
+    /// Version control tools that are running, and what they fetch.
+    commands: HashMap<ProcessId, At>,
     capture: Capture,
 }
 
@@ -57,6 +62,7 @@ impl Correlator {
             goroutines: Goroutines::default(),
             chains: Chains::default(),
             connections: Connections::default(),
+            commands: HashMap::new(),
             capture: Capture { backend: start.backend.clone(), ..Capture::default() },
         }
     }
@@ -76,6 +82,7 @@ impl Correlator {
             What::Exit { code, signal } => {
                 if let Some(ended) = self.processes.exit(event, *code, *signal) {
                     self.goroutines.forget(ended);
+                    self.end_command(ended, *code);
                 }
             }
             What::GoStart { go_version, exe, argv, config } => {
@@ -94,8 +101,52 @@ impl Correlator {
             What::Lost { count } => self.capture.lost = self.capture.lost.saturating_add(*count),
             // The exec that it announces says it all.
             What::Toolchain { .. } => {}
+            What::Spawn { child } => self.spawn(event, *child),
             _ => self.push_go(event),
         }
+    }
+
+    /// A goroutine started another program. `os.StartProcess` returns after the exec.
+    fn spawn(&mut self, event: &Event, child: u32) {
+        let process = self.processes.of(event);
+        let Some(child) = self.processes.child(process, child) else { return };
+        let image = self.processes.get(process);
+        if image.telemetry || !vcs::asks_a_server(&self.processes.get(child).process.argv) {
+            return;
+        }
+        let mut context = Context {
+            process,
+            list: &image.list,
+            chains: &mut self.chains,
+            connections: &mut self.connections,
+        };
+        if let Some(at) = self.goroutines.command(event, child, &mut context) {
+            let ended = &self.processes.get(child).process;
+            if ended.ended_ns.is_some() {
+                let outcome = self.outcome_of_command(child, ended.exit_code);
+                self.chains.set_outcome(at, outcome);
+            } else {
+                self.commands.insert(child, at);
+            }
+        }
+    }
+
+    /// A version control tool ended: what it fetched is there, or is not.
+    fn end_command(&mut self, process: ProcessId, code: Option<i32>) {
+        if let Some(at) = self.commands.remove(&process) {
+            let outcome = self.outcome_of_command(process, code);
+            self.chains.set_outcome(at, outcome);
+        }
+    }
+
+    /// Why a version control tool failed is known where a connection of it, or of the programs
+    /// that it ran, did.
+    fn outcome_of_command(&self, process: ProcessId, code: Option<i32>) -> Outcome {
+        if code == Some(0) {
+            return Outcome::Ok;
+        }
+        let errno = self.connections.last_errno(|owner| self.processes.descends(owner, process));
+        errno.map_or(Outcome::Unknown, failure::of_errno)
     }
 
     /// Something happened inside of Go.

@@ -43,6 +43,25 @@ impl Processes {
         self.images.into_iter().map(|image| image.process).collect()
     }
 
+    /// The last image that a pid was as a child of `parent`. In another pid namespace go knows its
+    /// children by other numbers, and none is found.
+    pub(super) fn child(&self, parent: ProcessId, pid: u32) -> Option<ProcessId> {
+        let is_child = |image: &&Image| {
+            image.process.pid == pid && image.process.parent == Some(parent)
+        };
+        self.images.iter().rev().find(is_child).map(|image| image.process.id)
+    }
+
+    /// Whether `process` is `ancestor`, or was started by it or by what it started.
+    pub(super) fn descends(&self, process: ProcessId, ancestor: ProcessId) -> bool {
+        // A parent comes before its children.
+        let mut above = Some(process);
+        while let Some(id) = above.filter(|&id| id > ancestor) {
+            above = self.get(id).process.parent;
+        }
+        above == Some(ancestor)
+    }
+
     /// A fork outside of the command's tree is not ours.
     pub(super) fn fork(&mut self, pid: u32, child: u32) {
         let parent = self.now.get(&pid).or_else(|| self.forked.get(&pid)).copied();

@@ -13,6 +13,8 @@ pub(super) fn of_request(status: u16, has_location: bool) -> Outcome {
     match status {
         200 => Outcome::Ok,
         404 | 410 => Outcome::NotFound,
+        // Of forward proxies alone (RFC 9110 §15.5.8).
+        407 => Outcome::ProxyRefused,
         _ if !redirects(status) => Outcome::HttpError,
         _ if has_location => Outcome::Ok,
         _ => Outcome::RedirectInvalid,

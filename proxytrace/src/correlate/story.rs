@@ -27,7 +27,7 @@ pub(super) fn tell(attempt: &mut Attempt, list: &List) {
 
 /// What the entry answered: who really did, and what.
 pub(crate) fn answer(attempt: &Attempt) -> String {
-    let Some(last) = attempt.requests.last() else {
+    let Some(last) = last_asked(&attempt.requests) else {
         return match (attempt.proxy.as_str(), attempt.outcome) {
             ("off", _) => "`off` ends the list".to_owned(),
             (proxy, outcome) => format!("{proxy} {}", words(outcome)),
@@ -56,6 +56,11 @@ pub(crate) fn first_of_last_send(requests: &[Request]) -> &Request {
         !matches!(request.cause, Cause::Redirect | Cause::TransportRetry | Cause::ConnectTunnel)
     };
     requests.iter().rev().find(starts).unwrap_or(&requests[0])
+}
+
+/// The last request that was made for its own sake, not to open a tunnel.
+pub(crate) fn last_asked(requests: &[Request]) -> Option<&Request> {
+    requests.iter().rev().find(|request| request.cause != Cause::ConnectTunnel)
 }
 
 fn consequence(attempt: &Attempt, list: &List) -> &'static str {
@@ -107,12 +112,13 @@ pub(crate) fn words(outcome: Outcome) -> &'static str {
 /// What came after each 3xx response. Where several things did, the most telling one counts:
 /// refused, the same URL asked of the same host again by a later send, a fallback, followed.
 fn after_redirects(attempt: &mut Attempt) {
-    if !attempt.requests.iter().any(|request| matches!(request.status, Some(300..=399))) {
+    let mut requests: Vec<&mut Request> =
+        attempt.requests.iter_mut().filter(|request| request.cause != Cause::ConnectTunnel).collect();
+    if !requests.iter().any(|request| matches!(request.status, Some(300..=399))) {
         return;
     }
     let mut send = 0_usize;
-    let sends: Vec<usize> = attempt
-        .requests
+    let sends: Vec<usize> = requests
         .iter()
         .enumerate()
         .map(|(place, request)| {
@@ -122,7 +128,7 @@ fn after_redirects(attempt: &mut Attempt) {
         })
         .collect();
     let mut last_asked: HashMap<String, usize> = HashMap::new();
-    for (request, &send) in attempt.requests.iter().zip(&sends) {
+    for (request, &send) in requests.iter().zip(&sends) {
         last_asked.insert(request.url.clone(), send);
     }
     let moved = matches!(attempt.next, Some(Next::NextEntry | Next::Direct));
@@ -130,10 +136,10 @@ fn after_redirects(attempt: &mut Attempt) {
         attempt.outcome,
         Outcome::RedirectRefused | Outcome::RedirectLimit | Outcome::RedirectInvalid
     );
-    let count = attempt.requests.len();
+    let count = requests.len();
     for place in 0..count {
         let last_of_send = sends.get(place + 1) != Some(&sends[place]);
-        let request = &mut attempt.requests[place];
+        let request = &mut *requests[place];
         let Some(300..=399) = request.status else { continue };
         let located = request.status.is_some_and(status::redirects) && request.location.is_some();
         request.after_redirect = Some(if place + 1 == count && refused && located {

@@ -39,13 +39,16 @@ pub(super) fn read(url: &str, lookup: Option<&Lookup>, list: &List) -> Target {
         module,
         version,
         proxy: proxy.to_owned(),
-        place: matches!(artifact, Artifact::SumdbTile | Artifact::Vcs).then(|| place(url)),
+        place: (artifact == Artifact::SumdbTile).then(|| place(url)),
     };
     let beside = lookup.filter(|lookup| is_word(&lookup.proxy)).map_or("direct", |l| &l.proxy);
     let looked_up = lookup.map(|lookup| lookup.module.clone());
-    let Some(parts) = Url::parse(url) else {
-        return target((Artifact::Vcs, looked_up, None), beside);
+    let repository = || {
+        // All that is asked of a module's repository is one chain.
+        let place = looked_up.is_none().then(|| place(url));
+        Target { place, ..target((Artifact::Vcs, looked_up.clone(), None), beside) }
     };
+    let Some(parts) = Url::parse(url) else { return repository() };
     let path = parts.clean_path();
 
     if parts.query.is_some_and(|query| query.split('&').any(|pair| pair == "go-get=1")) {
@@ -70,7 +73,18 @@ pub(super) fn read(url: &str, lookup: Option<&Lookup>, list: &List) -> Target {
     if let Some(what) = checksums(&path) {
         return target(what, "direct");
     }
-    target((Artifact::Vcs, looked_up, None), beside)
+    repository()
+}
+
+/// What a version control tool fetches for the module that was looked up.
+pub(super) fn repository(lookup: &Lookup) -> Target {
+    Target {
+        artifact: Artifact::Vcs,
+        module: Some(lookup.module.clone()),
+        version: None,
+        proxy: lookup.proxy.clone(),
+        place: None,
+    }
 }
 
 fn place(url: &str) -> String {

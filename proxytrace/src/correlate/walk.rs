@@ -6,6 +6,7 @@
 //! one that started it.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 
 use crate::event::{Event, Failure, Headers, What};
 use crate::model::{Artifact, Cause, Next, Outcome, ProcessId};
@@ -35,6 +36,9 @@ struct Goroutine {
     /// The last lookup outside of a walk of its own.
     lookup: Option<Lookup>,
     fetch: Option<Fetch>,
+    /// What it dials for.
+    dials_for: Option<At>,
+    tunnel: Option<RequestAt>,
 }
 
 /// One run of `TryProxies`.
@@ -153,9 +157,56 @@ impl Goroutines {
                     context.chains.close(request, &ending, event.time);
                 }
             }
+            What::Dial => {
+                let asking = goroutines.get(&parent).and_then(|asking| asking.fetch.as_ref());
+                let goal = asking.and_then(|fetch| fetch.goal.as_ref()).map(|(at, _)| *at);
+                goroutines.entry(id).or_default().dials_for = goal;
+            }
+            What::TunnelEnter { target, local, remote } => {
+                let at = goroutines.get(&parent).and_then(|dialing| dialing.dials_for);
+                let tunnel = at.map(|at| open_tunnel(at, target, (*local, *remote), event, context));
+                goroutines.entry(id).or_default().tunnel = tunnel;
+            }
+            What::TunnelReturn { status, headers } => {
+                if let Some(tunnel) = goroutine.tunnel.take() {
+                    context.chains.close_tunnel(tunnel, *status, headers, event.time);
+                }
+            }
             _ => {}
         }
     }
+
+    /// A goroutine started the program `child`, a version control tool that asks a server: for the
+    /// module that its walk is at. None if it is in no walk.
+    pub(super) fn command(
+        &mut self,
+        event: &Event,
+        child: ProcessId,
+        context: &mut Context<'_>,
+    ) -> Option<At> {
+        let goroutines = self.by_process.get_mut(&context.process)?;
+        let walk = walk_of(goroutines, event.goroutine?.id)?;
+        let lookup = walk.lookup.as_ref().filter(|lookup| is_word(&lookup.proxy))?;
+        let target = target::repository(lookup);
+        let chain = context.chains.chain(context.process, target, event.time);
+        let at = walk.attempt(chain, context);
+        context.chains.command(at, child);
+        Some(at)
+    }
+}
+
+fn open_tunnel(
+    at: At,
+    target: &str,
+    (local, remote): (Option<SocketAddr>, Option<SocketAddr>),
+    event: &Event,
+    context: &mut Context<'_>,
+) -> RequestAt {
+    // What speaks in the tunnel is not what opened it: the connection's protocol stays open.
+    let connection = local
+        .zip(remote)
+        .map(|ends| context.connections.carry(context.process, ends, target, ""));
+    context.chains.open_tunnel(at, target, connection, remote.map(canonical), event.time)
 }
 
 /// The innermost walk that a goroutine is in: its own, or that of an ancestor.
@@ -399,7 +450,7 @@ impl Fetch {
     fn try_connection(
         &mut self,
         protocol: &str,
-        (local, remote): (Option<std::net::SocketAddr>, Option<std::net::SocketAddr>),
+        (local, remote): (Option<SocketAddr>, Option<SocketAddr>),
         time: u64,
         context: &mut Context<'_>,
     ) {
@@ -433,6 +484,7 @@ impl Fetch {
         let redirected = last.status.is_some_and(status::redirects);
         let outcome = match (error, status) {
             (Some(error), _) => match failure::outcome(error) {
+                Outcome::Unknown if last.outcome == Outcome::ProxyRefused => last.outcome,
                 Outcome::Unknown if redirected => refusal(first, self.hops, last),
                 outcome => outcome,
             },

@@ -3,7 +3,7 @@
 use crate::correlate::status;
 use crate::correlate::story::{answer, failed, words};
 use crate::correlate::url;
-use crate::model::{Attempt, Chain, Outcome, Request};
+use crate::model::{Attempt, Cause, Chain, Outcome, Request};
 
 use super::sign::Sign;
 use super::view::{Send, View, last_walk};
@@ -71,7 +71,8 @@ pub(super) fn root(view: &View<'_>, chain: &Chain) -> Option<Sign> {
             Some(Sign::of(code, chain, format!("{} {}", culprit.proxy, words(culprit.outcome))))
         });
     };
-    let sign = looped(&send, culprit)
+    let sign = tunnel(&send, culprit)
+        .or_else(|| looped(&send, culprit))
         .or_else(|| refused(&send, culprit))
         .or_else(|| target(&send, culprit))
         .map(|(code, message)| Sign::of(code, chain, message));
@@ -79,6 +80,20 @@ pub(super) fn root(view: &View<'_>, chain: &Chain) -> Option<Sign> {
         sign.or_else(|| if culprit.outcome == Outcome::NotFound { absent(chain) } else { None });
     let sign = sign.or_else(|| Some(Sign::of(plain(&send, culprit)?, chain, answer(culprit))));
     sign.map(|sign| sign.with(send.ids()))
+}
+
+/// PT211: the forward proxy did not open the way.
+fn tunnel(send: &Send<'_>, attempt: &Attempt) -> Option<(&'static str, String)> {
+    if attempt.outcome != Outcome::ProxyRefused {
+        return None;
+    }
+    let refused = |request: &&Request| {
+        request.cause == Cause::ConnectTunnel && request.outcome == Outcome::ProxyRefused
+    };
+    let tunnel = send.requests.iter().rev().find(refused)?;
+    let (proxy, status) = (tunnel.remote_addr.as_deref()?, tunnel.status?);
+    let why = if status == 407 { ": it wants credentials" } else { "" };
+    Some(("PT211", format!("the forward proxy {proxy} answered {status} to CONNECT {}{why}", tunnel.url)))
 }
 
 /// PT003: ten redirects, or one URL three times in a send.

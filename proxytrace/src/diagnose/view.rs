@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::correlate::goproxy::List;
-use crate::correlate::story::{failed, first_of_last_send};
+use crate::correlate::story::{failed, first_of_last_send, last_asked};
 use crate::model::{
     Artifact, Attempt, Cause, Chain, Next, Outcome, Process, ProcessId, Request, Trace,
 };
@@ -166,7 +166,7 @@ impl<'a> Send<'a> {
     }
 
     pub(super) fn last(&self) -> &'a Request {
-        &self.requests[self.requests.len() - 1]
+        last_asked(self.requests).unwrap_or(&self.requests[0])
     }
 
     /// Whether a redirect led to another host.

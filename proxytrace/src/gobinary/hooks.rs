@@ -33,6 +33,7 @@ pub(super) struct Hook {
 const TRY_PROXIES: &str = "cmd/go/internal/modfetch.TryProxies";
 const LOOKUP: &str = "cmd/go/internal/modfetch.Lookup";
 const CLIENT_DO: &str = "net/http.(*Client).do";
+const READ_RESPONSE: &str = "net/http.ReadResponse";
 const ROUND_TRIP: &str = "net/http.(*Transport).roundTrip";
 
 pub(super) const HOOKS: &[Hook] = &[
@@ -78,7 +79,36 @@ pub(super) const HOOKS: &[Hook] = &[
         "cmd/go/internal/toolchain.execGoToolchain",
         reading(Kind::Toolchain, &[string(Tag::Executable, 4)]),
     ),
+    // func (t *Transport) dialConn(ctx context.Context, cm connectMethod, …) (*persistConn, error)
+    on_entry(Minors::ALL, "net/http.(*Transport).dialConn", Recipe::marker(Kind::Dial)),
+    // func ReadResponse(r *bufio.Reader, req *Request) (*Response, error)
+    on_entry(Minors::ALL, READ_RESPONSE, TUNNEL),
+    on_return(Minors::ALL, READ_RESPONSE, TUNNEL_ANSWER),
+    // func StartProcess(name string, argv []string, attr *ProcAttr) (*Process, error); Pid
+    on_return(
+        Minors::ALL,
+        "os.StartProcess",
+        reading(Kind::Spawn, &[Operand::memory(Tag::Child, Read::U64, 0, &[0])]),
+    ),
 ];
+
+/// Arguments `*bufio.Reader`, whose `rd` is the connection to the forward proxy, and
+/// `*http.Request`: `Method`, `Host`.
+const TUNNEL: Recipe = {
+    let host = Operand::memory(Tag::Host, Read::String, 1, &[128]);
+    let mut recipe = reading(Kind::TunnelEnter, &[host]);
+    recipe.connect_only = Operand::memory(Tag::Method, Read::U64, 1, &[0, 0]);
+    recipe.connection = Operand::memory(Tag::Connection, Read::Interface, 0, &[24]);
+    recipe
+};
+
+/// Result `*http.Response`: `StatusCode`, `Header`, and the `Method` of its `Request`.
+const TUNNEL_ANSWER: Recipe = {
+    let mut recipe = reading(Kind::TunnelReturn, &[STATUS]);
+    recipe.connect_only = Operand::memory(Tag::Method, Read::U64, 0, &[128, 0, 0]);
+    recipe.headers = header_map(0);
+    recipe
+};
 
 /// `http.Response.StatusCode` of a `*http.Response` in the first result register.
 const STATUS: Operand = Operand::memory(Tag::Status, Read::U64, 0, &[16]);
@@ -174,7 +204,7 @@ mod tests {
             let rows = HOOKS.iter().filter(|hook| hook.go.contain(minor));
             let mut kinds: Vec<_> = rows.map(|hook| hook.recipe.kind).collect();
             kinds.sort_unstable();
-            let mut expected: Vec<_> = (Kind::WalkEnter as u16..=Kind::Toolchain as u16).collect();
+            let mut expected: Vec<_> = (Kind::WalkEnter as u16..=Kind::Spawn as u16).collect();
             expected.insert(0, Kind::Start as u16);
             assert_eq!(kinds, expected, "go1.{minor}");
         }

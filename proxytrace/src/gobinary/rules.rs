@@ -102,7 +102,8 @@ const RULES: &[Rule] = &[
     row("*vcs.importError", TypeRule { string: 0, next: 16, ..NAMED }),
     row("*gover.TooNewError", TypeRule { string: 0, second_string: 16, ..NAMED }),
     row("*zip.zipError", TypeRule { string: 0, second_string: 16, next: 32, ..NAMED }),
-    // Connections.
+    // Connections, and what ReadResponse reads them through since Go 1.27.
+    row("*io.LimitedReader", TypeRule { next: 0, ..NAMED }),
     row("*tls.Conn", TypeRule { role: Role::TlsConn as u8, next: 0, ..NAMED }),
     row("*net.TCPConn", TypeRule { role: Role::TcpConn as u8, ..NAMED }),
 ];

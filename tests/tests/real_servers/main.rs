@@ -1,0 +1,102 @@
+//! Servers as people run them, in front of the lab, beside it and in place of it: what proxytrace
+//! says equals their logs, and the root of each failure is shown.
+
+#[path = "../trace_equals_log/check.rs"]
+mod check;
+mod git;
+mod nginx;
+mod squid;
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use proxytrace::model::{Finding, Request, Role, Trace};
+use proxytrace_tests::cases;
+use proxytrace_tests::lab::Lab;
+use proxytrace_tests::modules::Modules;
+use proxytrace_tests::scenario::{Host, Scenario};
+use proxytrace_tests::toolchain::{Toolchain, VERSIONS};
+
+/// Calls `check` with every toolchain, unless this machine lacks one of the programs.
+fn with_each_go(programs: &[&str], check: impl Fn(&Toolchain) -> Result<()>) {
+    if !cases::can_start() {
+        return;
+    }
+    let proxytrace = cases::proxytrace();
+    let proxytrace = proxytrace.to_str().expect("a path that is text");
+    if let Some(missing) = programs.iter().chain([&proxytrace]).find(|p| !Path::new(p).is_file()) {
+        return cases::skip(&format!("no {missing}"));
+    }
+    for release in VERSIONS {
+        match Toolchain::find(release) {
+            Ok(toolchain) => check(&toolchain).with_context(|| format!("go {release}")).unwrap(),
+            Err(error) => cases::skip(&format!("Go {release}: {error:#}")),
+        }
+    }
+}
+
+/// A scenario whose outcome the test itself checks.
+const fn scenario(
+    name: &'static str,
+    goproxy: &'static str,
+    prefix: &'static str,
+    hosts: &'static [Host],
+) -> Scenario {
+    Scenario {
+        name,
+        about: "",
+        modules: Modules { prefix, count: 1 },
+        goproxy,
+        hosts,
+        succeeds: true,
+        answers: &[],
+        findings: &[],
+    }
+}
+
+/// A command and what proxytrace said about it.
+struct Traced {
+    trace: Trace,
+    /// The whole of the file.
+    json: String,
+}
+
+/// `go mod download` in a lab, with changes to its environment.
+fn trace(lab: &Lab, change: impl Fn(&mut Command)) -> Result<Traced> {
+    let path = lab.module_dir().join("trace.json");
+    let mut command = lab.command(cases::proxytrace());
+    command.arg("--json").arg(&path).args(["--", "go", "mod", "download"]);
+    change(&mut command);
+    let output = lab.output(command)?;
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let json = fs::read_to_string(path).with_context(|| format!("no trace: {stderr}"))?;
+    let trace: Trace = serde_json::from_str(&json)?;
+    ensure!(trace.capture.complete, "incomplete: {:?}", trace.capture);
+    Ok(Traced { trace, json })
+}
+
+impl Traced {
+    fn requests(&self) -> impl Iterator<Item = &Request> {
+        let attempts = self.trace.chains.iter().flat_map(|chain| &chain.attempts);
+        attempts.flat_map(|attempt| &attempt.requests)
+    }
+
+    /// The one root of all that failed.
+    fn root(&self) -> Result<&Finding> {
+        let roots: Vec<_> =
+            self.trace.findings.iter().filter(|finding| finding.role == Role::Root).collect();
+        match *roots {
+            [root] => Ok(root),
+            _ => anyhow::bail!("not one root: {:#?}", self.trace.findings),
+        }
+    }
+
+    /// Whether all went well, without a finding.
+    fn is_healthy(&self) -> Result<()> {
+        ensure!(self.trace.command.exit_code == Some(0), "failed: {:#?}", self.trace.findings);
+        ensure!(self.trace.findings.is_empty(), "false alarm: {:#?}", self.trace.findings);
+        Ok(())
+    }
+}

@@ -1,0 +1,223 @@
+//! squid as the forward proxy that HTTPS_PROXY and HTTP_PROXY name.
+
+use std::collections::HashMap;
+use std::fs;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+use proxytrace::model::{Cause, Outcome, Request};
+use proxytrace_tests::lab::{Daemon, Lab};
+use proxytrace_tests::scenario::Action::Serve;
+use proxytrace_tests::scenario::{Host, Protocol, Rule, Scenario};
+
+use crate::{Traced, scenario, trace, with_each_go};
+
+const PROGRAM: &str = "/usr/sbin/squid";
+
+const ALL: &[Rule] = &[Rule { pattern: "*", action: Serve }];
+const SQUID: Host = Host { name: "squid.lab", protocol: Protocol::Other, rules: &[] };
+
+const HTTPS: Scenario = scenario(
+    "squid",
+    "https://proxy.lab",
+    "mod.lab/m",
+    &[SQUID, Host { name: "proxy.lab", protocol: Protocol::H2, rules: ALL }],
+);
+
+const HTTP: Scenario = scenario(
+    "squid-plain",
+    "http://proxy.lab",
+    "mod.lab/m",
+    &[SQUID, Host { name: "proxy.lab", protocol: Protocol::Plain, rules: ALL }],
+);
+
+/// One process that keeps nothing. A tunnel is logged at its end.
+const COMMON: &str = "
+    http_port squid.lab:3128
+    visible_hostname squid.lab
+    cache_effective_user root
+    pid_filename DIR/squid.pid
+    coredump_dir DIR
+    cache deny all
+    cache_mem 0 MB
+    memory_pools off
+    pinger_enable off
+    netdb_filename none
+    shutdown_lifetime 0 seconds
+    logformat lab %>a:%>p %rm %ru %>Hs
+    access_log stdio:DIR/squid.log lab
+    cache_log DIR/cache.log
+    ";
+
+/// Who may pass.
+const ANYBODY: &str = "http_access allow all";
+const NOT_TO_PROXY: &str = "
+    acl proxy dstdomain proxy.lab
+    http_access deny proxy
+    http_access allow all";
+const WITH_PASSWORD: &str = "
+    auth_param basic program /bin/sh DIR/password.sh
+    auth_param basic children 1
+    acl known proxy_auth REQUIRED
+    http_access allow known";
+/// Answers squid's helper protocol: a line with user and password, a line with the verdict.
+const PASSWORD: &str = r#"while read -r line; do
+    if [ "$line" = "gopher sesame" ]; then echo OK; else echo ERR; fi
+done"#;
+
+fn start(lab: &Lab, access: &str) -> Result<Daemon> {
+    let dir = lab.dir().to_str().context("a path that is no text")?;
+    let configuration = lab.dir().join("squid.conf");
+    fs::write(&configuration, (COMMON.to_owned() + access + "\n").replace("DIR", dir))?;
+    fs::write(lab.dir().join("password.sh"), PASSWORD)?;
+    let mut command = lab.command(PROGRAM);
+    command.args(["-N", "-f"]).arg(configuration);
+    lab.spawn(command, "squid.lab/3128")
+}
+
+/// A line of squid's log: client, method, URL or `host:port`, status.
+#[derive(Debug, Eq, Ord, PartialEq, PartialOrd)]
+struct Line {
+    client: String,
+    method: String,
+    url: String,
+    status: Option<u16>,
+}
+
+fn log(lab: &Lab) -> Result<Vec<Line>> {
+    let text = fs::read_to_string(lab.dir().join("squid.log"))?;
+    let mut lines = Vec::new();
+    for line in text.lines() {
+        let fields: Vec<&str> = line.split(' ').collect();
+        let [client, method, url, status] = *fields else { anyhow::bail!("log: {line}") };
+        // The probe of the lab that squid listens.
+        if url.starts_with("error:") {
+            continue;
+        }
+        let status = status.parse().ok();
+        lines.push(Line { client: client.into(), method: method.into(), url: url.into(), status });
+    }
+    lines.sort();
+    Ok(lines)
+}
+
+/// What the trace says that squid was asked.
+fn asked<'a>(traced: &'a Traced, of: impl Fn(&&'a Request) -> bool) -> Vec<Line> {
+    let local: HashMap<_, _> = traced
+        .trace
+        .connections
+        .iter()
+        .map(|connection| (connection.id, connection.local_addr.clone()))
+        .collect();
+    let mut lines: Vec<_> = traced
+        .requests()
+        .filter(of)
+        .map(|request| Line {
+            client: request
+                .connection
+                .and_then(|id| local.get(&id).cloned().flatten())
+                .unwrap_or_default(),
+            method: request.method.clone(),
+            url: request.url.clone(),
+            status: request.status,
+        })
+        .collect();
+    lines.sort();
+    lines
+}
+
+/// Runs go through squid.
+fn run(
+    scenario: &Scenario,
+    toolchain: &proxytrace_tests::toolchain::Toolchain,
+    access: &str,
+    proxy: &str,
+) -> Result<Traced> {
+    let lab = Lab::start(scenario, toolchain)?;
+    let squid = start(&lab, access)?;
+    let traced = trace(&lab, |command: &mut Command| {
+        command.env("HTTPS_PROXY", proxy).env("HTTP_PROXY", proxy);
+    })?;
+    squid.stop()?;
+
+    let tunneled = scenario.goproxy.starts_with("https:");
+    let tunnels = |request: &&Request| !tunneled || request.cause == Cause::ConnectTunnel;
+    let (trace, log) = (asked(&traced, tunnels), log(&lab)?);
+    ensure!(trace == log, "the trace has {trace:#?}, squid has {log:#?}");
+    // What went through reached the lab.
+    let mut reached: Vec<_> = lab.log().into_iter().map(|e| (e.url, e.status)).collect();
+    let mut sent: Vec<_> = traced
+        .requests()
+        .filter(|request| request.cause != Cause::ConnectTunnel)
+        .filter(|request| request.outcome != Outcome::ProxyRefused)
+        .map(|request| (request.url.clone(), request.status))
+        .collect();
+    reached.sort();
+    sent.sort();
+    ensure!(sent == reached, "the trace has {sent:#?}, the lab has {reached:#?}");
+    for request in traced.requests().filter(|request| request.connection.is_some()) {
+        let remote = request.remote_addr.as_deref();
+        ensure!(remote.is_some_and(|r| r.ends_with(":3128")), "not squid: {request:?}");
+    }
+    Ok(traced)
+}
+
+#[test]
+fn tunnels() {
+    with_each_go(&[PROGRAM], |toolchain| {
+        let traced = run(&HTTPS, toolchain, ANYBODY, "http://squid.lab:3128")?;
+        traced.is_healthy()?;
+        ensure!(traced.requests().any(|request| request.cause == Cause::ConnectTunnel));
+        Ok(())
+    });
+}
+
+#[test]
+fn tunnels_with_a_password_that_nobody_is_told() {
+    with_each_go(&[PROGRAM], |toolchain| {
+        let proxy = "http://gopher:sesame@squid.lab:3128";
+        let traced = run(&HTTPS, toolchain, WITH_PASSWORD, proxy)?;
+        traced.is_healthy()?;
+        ensure!(!traced.json.contains("sesame"), "the password is in the trace");
+        Ok(())
+    });
+}
+
+#[test]
+fn without_credentials() {
+    with_each_go(&[PROGRAM], |toolchain| {
+        refused(&run(&HTTPS, toolchain, WITH_PASSWORD, "http://squid.lab:3128")?, 407)
+    });
+}
+
+#[test]
+fn to_a_denied_host() {
+    with_each_go(&[PROGRAM], |toolchain| {
+        refused(&run(&HTTPS, toolchain, NOT_TO_PROXY, "http://squid.lab:3128")?, 403)
+    });
+}
+
+/// Each request ended at a tunnel that squid refused.
+fn refused(traced: &Traced, status: u16) -> Result<()> {
+    let root = traced.root()?;
+    ensure!(root.code == "PT211", "{root:#?}");
+    ensure!(root.message.contains(&format!("{status} to CONNECT proxy.lab:443")), "{root:#?}");
+    for request in traced.requests() {
+        ensure!(request.outcome == Outcome::ProxyRefused, "{request:?}");
+    }
+    for chain in &traced.trace.chains {
+        ensure!(chain.outcome == Outcome::ProxyRefused, "{chain:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn plain_http() {
+    with_each_go(&[PROGRAM], |toolchain| {
+        let traced = run(&HTTP, toolchain, ANYBODY, "http://squid.lab:3128")?;
+        traced.is_healthy()?;
+        let traced = run(&HTTP, toolchain, WITH_PASSWORD, "http://squid.lab:3128")?;
+        ensure!(traced.root()?.code == "PT211", "{:#?}", traced.trace.findings);
+        Ok(())
+    });
+}
