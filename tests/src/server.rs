@@ -194,10 +194,12 @@ impl Server {
         let answer = match rule.map_or(&Action::Status(404, &[]), |rule| &rule.action) {
             Action::Close => return Err(Closed),
             Action::ServeOncePerConnection if reused => return Err(Closed),
-            Action::Serve | Action::ServeLate(_) | Action::ServeOncePerConnection => match file(&self.files, path) {
-                Some(content) => respond(200, &[], content),
-                None => respond(404, &[], "not found: no such module\n"),
-            },
+            Action::Serve | Action::ServeLate(_) | Action::ServeOncePerConnection => {
+                match file(&self.files, path) {
+                    Some(content) => respond(200, &[], content),
+                    None => respond(404, &[], "not found: no such module\n"),
+                }
+            }
             Action::Status(status, headers) => {
                 respond(*status, headers, format!("{} answers {status}\n", self.host.name))
             }

@@ -46,9 +46,8 @@ impl Processes {
     /// The last image that a pid was as a child of `parent`. In another pid namespace go knows its
     /// children by other numbers, and none is found.
     pub(super) fn child(&self, parent: ProcessId, pid: u32) -> Option<ProcessId> {
-        let is_child = |image: &&Image| {
-            image.process.pid == pid && image.process.parent == Some(parent)
-        };
+        let is_child =
+            |image: &&Image| image.process.pid == pid && image.process.parent == Some(parent);
         self.images.iter().rev().find(is_child).map(|image| image.process.id)
     }
 

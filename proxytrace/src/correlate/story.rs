@@ -112,8 +112,11 @@ pub(crate) fn words(outcome: Outcome) -> &'static str {
 /// What came after each 3xx response. Where several things did, the most telling one counts:
 /// refused, the same URL asked of the same host again by a later send, a fallback, followed.
 fn after_redirects(attempt: &mut Attempt) {
-    let mut requests: Vec<&mut Request> =
-        attempt.requests.iter_mut().filter(|request| request.cause != Cause::ConnectTunnel).collect();
+    let mut requests: Vec<&mut Request> = attempt
+        .requests
+        .iter_mut()
+        .filter(|request| request.cause != Cause::ConnectTunnel)
+        .collect();
     if !requests.iter().any(|request| matches!(request.status, Some(300..=399))) {
         return;
     }

@@ -164,7 +164,8 @@ impl Goroutines {
             }
             What::TunnelEnter { target, local, remote } => {
                 let at = goroutines.get(&parent).and_then(|dialing| dialing.dials_for);
-                let tunnel = at.map(|at| open_tunnel(at, target, (*local, *remote), event, context));
+                let tunnel =
+                    at.map(|at| open_tunnel(at, target, (*local, *remote), event, context));
                 goroutines.entry(id).or_default().tunnel = tunnel;
             }
             What::TunnelReturn { status, headers } => {
@@ -203,9 +204,8 @@ fn open_tunnel(
     context: &mut Context<'_>,
 ) -> RequestAt {
     // What speaks in the tunnel is not what opened it: the connection's protocol stays open.
-    let connection = local
-        .zip(remote)
-        .map(|ends| context.connections.carry(context.process, ends, target, ""));
+    let connection =
+        local.zip(remote).map(|ends| context.connections.carry(context.process, ends, target, ""));
     context.chains.open_tunnel(at, target, connection, remote.map(canonical), event.time)
 }
 

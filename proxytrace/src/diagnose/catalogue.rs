@@ -238,6 +238,14 @@ pub const CATALOGUE: &[Kind] = &[
         advice: "Compare what several proxies have for this version, and do not switch the check off before the difference is understood.",
     },
     Kind {
+        code: "PT704",
+        slug: "vcs-failed",
+        severity: Severity::Error,
+        title: "a version control tool could not fetch a repository",
+        explanation: "`direct` leaves the fetch to git or another tool, which ended with an error. Later versions of go can go on after it and then complain of an unknown revision instead.",
+        advice: "Run the command by hand: it says why. Check the repository that the module's go-import names, and the credentials that the tool has for it.",
+    },
+    Kind {
         code: "PT900",
         slug: "incomplete-capture",
         severity: Severity::Note,

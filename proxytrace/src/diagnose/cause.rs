@@ -66,10 +66,12 @@ pub(super) fn root(view: &View<'_>, chain: &Chain) -> Option<Sign> {
     let culprit = culprit(view, chain)?;
     let Some(send) = Send::last_of(culprit) else {
         // `direct` without HTTP of go's own, a `file://` entry, `off`.
-        return absent(chain).or_else(|| {
-            let code = by_outcome(culprit.outcome)?;
-            Some(Sign::of(code, chain, format!("{} {}", culprit.proxy, words(culprit.outcome))))
-        });
+        return absent(chain)
+            .or_else(|| {
+                let code = by_outcome(culprit.outcome)?;
+                Some(Sign::of(code, chain, format!("{} {}", culprit.proxy, words(culprit.outcome))))
+            })
+            .or_else(|| command(view, chain));
     };
     let sign = tunnel(&send, culprit)
         .or_else(|| looped(&send, culprit))
@@ -80,6 +82,13 @@ pub(super) fn root(view: &View<'_>, chain: &Chain) -> Option<Sign> {
         sign.or_else(|| if culprit.outcome == Outcome::NotFound { absent(chain) } else { None });
     let sign = sign.or_else(|| Some(Sign::of(plain(&send, culprit)?, chain, answer(culprit))));
     sign.map(|sign| sign.with(send.ids()))
+}
+
+/// PT704: a version control tool failed, and only it knows why.
+fn command(view: &View<'_>, chain: &Chain) -> Option<Sign> {
+    let process = view.failed_command(chain)?;
+    let (line, code) = (process.argv.join(" "), process.exit_code?);
+    Some(Sign::of("PT704", chain, format!("`{line}` ended with exit code {code}")))
 }
 
 /// PT211: the forward proxy did not open the way.
@@ -93,7 +102,10 @@ fn tunnel(send: &Send<'_>, attempt: &Attempt) -> Option<(&'static str, String)> 
     let tunnel = send.requests.iter().rev().find(refused)?;
     let (proxy, status) = (tunnel.remote_addr.as_deref()?, tunnel.status?);
     let why = if status == 407 { ": it wants credentials" } else { "" };
-    Some(("PT211", format!("the forward proxy {proxy} answered {status} to CONNECT {}{why}", tunnel.url)))
+    Some((
+        "PT211",
+        format!("the forward proxy {proxy} answered {status} to CONNECT {}{why}", tunnel.url),
+    ))
 }
 
 /// PT003: ten redirects, or one URL three times in a send.

@@ -75,9 +75,20 @@ impl<'a> View<'a> {
     /// chain is a probe of a shorter path beside one whose failure go reports
     /// (`modload/query.go:queryPrefixModules`).
     pub(super) fn failed(&self, chain: &Chain) -> bool {
-        ended_in_failure(chain)
+        (ended_in_failure(chain) || self.failed_command(chain).is_some())
             && self.processes.get(&chain.process).is_none_or(|process| process.failed)
             && !self.is_weaker_probe(chain)
+    }
+
+    /// The version control tool that failed where nothing more is known of the reason.
+    pub(super) fn failed_command(&self, chain: &Chain) -> Option<&'a Process> {
+        let last = chain.attempts.last()?;
+        if last.next != Some(Next::Stop) || last.outcome != Outcome::Unknown {
+            return None;
+        }
+        let command = *chain.commands.last()?;
+        let process = self.trace.processes.iter().find(|process| process.id == command)?;
+        process.exit_code.is_some_and(|code| code != 0).then_some(process)
     }
 
     fn is_weaker_probe(&self, chain: &Chain) -> bool {

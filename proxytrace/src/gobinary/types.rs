@@ -10,7 +10,7 @@ use super::{
 };
 
 /// Interfaces whose values the probe program meets.
-const INTERFACES: [&str; 4] = ["error", "net.Error", "net.Conn", "net.Addr"];
+const INTERFACES: [&str; 5] = ["error", "net.Error", "net.Conn", "net.Addr", "io.Reader"];
 /// Offsets in `internal/abi.ITab`, and its size for one method.
 const ITAB_TYPE: u64 = 8;
 const ITAB_HEADER: u64 = 24;

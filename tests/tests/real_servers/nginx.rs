@@ -147,6 +147,7 @@ fn run(
     let traced = trace(&lab, |_| {})?;
     nginx.stop()?;
     check::equals(&unresolved_aside(traced.trace.clone()), &log(&lab)?)?;
+    check::walks(&traced.trace, scenario.goproxy)?;
     if traced.trace.command.exit_code == Some(0) {
         check::findings(&traced.trace, scenario)?;
         traced.is_healthy()?;

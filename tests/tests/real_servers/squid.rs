@@ -1,7 +1,8 @@
 //! squid as the forward proxy that HTTPS_PROXY and HTTP_PROXY name.
 
 use std::collections::HashMap;
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
@@ -35,7 +36,7 @@ const HTTP: Scenario = scenario(
 const COMMON: &str = "
     http_port squid.lab:3128
     visible_hostname squid.lab
-    cache_effective_user root
+    cache_effective_user proxy
     pid_filename DIR/squid.pid
     coredump_dir DIR
     cache deny all
@@ -66,12 +67,22 @@ const PASSWORD: &str = r#"while read -r line; do
 done"#;
 
 fn start(lab: &Lab, access: &str) -> Result<Daemon> {
-    let dir = lab.dir().to_str().context("a path that is no text")?;
-    let configuration = lab.dir().join("squid.conf");
-    fs::write(&configuration, (COMMON.to_owned() + access + "\n").replace("DIR", dir))?;
-    fs::write(lab.dir().join("password.sh"), PASSWORD)?;
+    // It refuses to stay root.
+    fs::set_permissions(lab.dir(), Permissions::from_mode(0o755))?;
+    let dir = lab.dir().join("squid");
+    fs::create_dir(&dir)?;
+    fs::set_permissions(&dir, Permissions::from_mode(0o777))?;
+    let configuration = dir.join("squid.conf");
+    fs::write(dir.join("password.sh"), PASSWORD)?;
+    let dir = dir.to_str().context("a path that is no text")?;
+    // A line that begins with a space would go on with the one before.
+    let lines =
+        COMMON.lines().chain(access.lines()).map(|line| line.trim_start().to_owned() + "\n");
+    fs::write(&configuration, lines.collect::<String>().replace("DIR", dir))?;
     let mut command = lab.command(PROGRAM);
-    command.args(["-N", "-f"]).arg(configuration);
+    // What it shares in memory is named by this, for the whole machine.
+    let service: String = dir.chars().filter(char::is_ascii_alphanumeric).collect();
+    command.args(["-N", "-n", &service, "-f"]).arg(configuration);
     lab.spawn(command, "squid.lab/3128")
 }
 
@@ -85,7 +96,7 @@ struct Line {
 }
 
 fn log(lab: &Lab) -> Result<Vec<Line>> {
-    let text = fs::read_to_string(lab.dir().join("squid.log"))?;
+    let text = fs::read_to_string(lab.dir().join("squid/squid.log"))?;
     let mut lines = Vec::new();
     for line in text.lines() {
         let fields: Vec<&str> = line.split(' ').collect();
