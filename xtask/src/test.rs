@@ -10,7 +10,13 @@ use xtask::{apt, bpf, go};
 use crate::build::{self, cargo};
 
 /// Programs that tests run, and Debian's packages of them.
-const PROGRAMS: [(&str, &str); 1] = [("sudo", "sudo")];
+const PROGRAMS: [(&str, &str); 5] = [
+    ("sudo", "sudo"),
+    ("git", "git"),
+    ("/usr/sbin/nginx", "nginx-light"),
+    ("/usr/sbin/squid", "squid"),
+    ("/usr/sbin/fcgiwrap", "fcgiwrap"),
+];
 
 /// Checks that ask nothing of the machine: what to do about a failure, and cargo's arguments.
 const CHECKS: [(&str, &[&str]); 2] = [
