@@ -15,17 +15,25 @@ pub(crate) enum Task {
     },
     Run(Vec<OsString>),
     Test(Vec<OsString>),
+    Layouts {
+        check: bool,
+        releases: Vec<String>,
+    },
     Bench,
     /// The part of the benchmark that runs inside the lab; not for people.
     Downloads(Vec<OsString>),
 }
 
 /// Usage and purpose, in the order in which one meets them.
-const COMMANDS: [(&str, &str); 6] = [
+const COMMANDS: [(&str, &str); 7] = [
     ("setup", "install what the eBPF build needs and this machine lacks"),
     ("build [--release]", "set up, then build `proxytrace` and the lab"),
     ("run [-- COMMAND…]", "set up, build, and trace COMMAND; without one, a demonstration"),
     ("test [ARGUMENTS]", "set up, then check and test everything; ARGUMENTS go to `cargo test`"),
+    (
+        "layouts [--check] [RELEASE…]",
+        "write, or check, the table of Go's layouts; RELEASE, such as 1.28.0, is added to it",
+    ),
     ("bench", "measure what tracing costs, beside bpftrace"),
     ("help", "print this list"),
 ];
@@ -55,6 +63,8 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Tas
         ("run", ["--", ..]) => Task::Run(rest[1..].to_vec()),
         ("run", _) => bail!("the command to trace follows `--`: cargo xtask run -- COMMAND…"),
         ("test", _) => Task::Test(rest),
+        ("layouts", ["--check", releases @ ..]) => layouts(true, releases)?,
+        ("layouts", releases) => layouts(false, releases)?,
         ("bench", []) => Task::Bench,
         ("bench-downloads", _) => Task::Downloads(rest),
         (known @ ("setup" | "build" | "bench"), [word, ..]) => {
@@ -62,6 +72,13 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Tas
         }
         _ => bail!("there is no `{}`\n\n{}", name.display(), help()),
     })
+}
+
+fn layouts(check: bool, releases: &[&str]) -> Result<Task> {
+    if let Some(word) = releases.iter().find(|word| !word.starts_with("1.")) {
+        bail!("`{word}` is no release of Go, such as 1.27.3\n\n{}", help());
+    }
+    Ok(Task::Layouts { check, releases: releases.iter().map(ToString::to_string).collect() })
 }
 
 #[cfg(test)]
@@ -85,6 +102,14 @@ mod tests {
         assert_eq!(parsed("build --release"), Ok(Task::Build { release: true }));
         assert_eq!(parsed("run"), Ok(Task::Run(vec![])));
         assert_eq!(parsed("bench"), Ok(Task::Bench));
+        let layouts = |check, releases: &[&str]| Task::Layouts {
+            check,
+            releases: releases.iter().map(ToString::to_string).collect(),
+        };
+        assert_eq!(parsed("layouts"), Ok(layouts(false, &[])));
+        assert_eq!(parsed("layouts 1.28.0"), Ok(layouts(false, &["1.28.0"])));
+        assert_eq!(parsed("layouts --check"), Ok(layouts(true, &[])));
+        assert_eq!(parsed("layouts --check 1.27.3"), Ok(layouts(true, &["1.27.3"])));
     }
 
     #[test]
@@ -102,6 +127,7 @@ mod tests {
     fn what_is_not_understood_is_said() {
         assert!(parsed("run go").unwrap_err().contains("follows `--`"));
         assert!(parsed("build --debug").unwrap_err().contains("`build` takes no `--debug`"));
+        assert!(parsed("layouts --chek").unwrap_err().contains("`--chek` is no release"));
         assert!(parsed("tset").unwrap_err().contains("there is no `tset`"));
     }
 

