@@ -25,16 +25,7 @@ pub(super) const TYPES: &[(&str, &[&str])] = &[
     ("runtime.g", &["goid", "parentGoid"]),
     (
         "runtime.moduledata",
-        &[
-            "funcnametab",
-            "ftab",
-            "text",
-            "etext",
-            "types",
-            "itablinks",
-            "itaboffset",
-            "itabsize",
-        ],
+        &["funcnametab", "ftab", "text", "etext", "types", "itablinks", "itaboffset", "itabsize"],
     ),
     ("runtime.itab", &["_type", "fun"]),
     ("internal/abi.ITab", &["Type", "Fun"]),
