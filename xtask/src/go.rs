@@ -18,6 +18,9 @@ use crate::process::{run, status, succeeds};
 /// and layouts that we read have changed.
 pub const VERSIONS: [&str; 3] = ["1.21.13", "1.24.11", "1.27.3"];
 
+/// Those of them that the tests run as position-independent executables too, as `1.27.3-pie`.
+pub const POSITION_INDEPENDENT: [&str; 1] = ["1.27.3"];
+
 /// Names the directory that holds the toolchains, to the tests: `$PROXYTRACE_GO_ROOT_DIR/1.27.3/go`
 /// is a GOROOT.
 pub const ROOT_DIR_VAR: &str = "PROXYTRACE_GO_ROOT_DIR";
@@ -53,24 +56,73 @@ pub fn install(version: &str) -> Result<PathBuf> {
     })
 }
 
-/// `fetch` fills a directory; only what is whole gets its final name.
+/// The GOROOT of a toolchain whose go command is a position-independent executable, stripped, as
+/// distributions build it; beside that of the release, with which it shares the rest.
+pub fn install_position_independent(version: &str) -> Result<PathBuf> {
+    let goroot = install(version)?;
+    install_named(&root_dir()?, &format!("{version}-pie"), version, |dir| {
+        status("Building", format_args!("go {version} as a position-independent executable"));
+        let copy = dir.join("go");
+        fs::create_dir_all(copy.join("bin"))?;
+        for entry in fs::read_dir(&goroot)? {
+            let entry = entry?;
+            if entry.file_name() != "bin" {
+                symlink(entry.path(), copy.join(entry.file_name()))?;
+            }
+        }
+        build_command(&goroot, &["-buildmode=pie", "-ldflags=-s -w"], &copy.join("bin/go"))
+    })
+}
+
+/// Builds the go command of a toolchain from the sources beside it. Neither the user's settings, nor
+/// a network, nor a C compiler take part.
+pub fn build_command(goroot: &Path, flags: &[&str], output: &Path) -> Result<()> {
+    let cache = output.with_extension("cache");
+    let mut go = Command::new(goroot.join("bin/go"));
+    go.arg("build").args(flags).arg("-o").arg(output).arg("cmd/go");
+    go.current_dir(goroot.join("src")).env_clear().env("GOCACHE", &cache).env("HOME", &cache);
+    for (name, value) in [
+        ("CGO_ENABLED", "0"),
+        ("GOAMD64", "v1"),
+        ("GOENV", "off"),
+        ("GOPROXY", "off"),
+        ("GOTOOLCHAIN", "local"),
+        ("GOWORK", "off"),
+    ] {
+        go.env(name, value);
+    }
+    run(&mut go)?;
+    Ok(fs::remove_dir_all(cache)?)
+}
+
 fn install_with(
     root_dir: &Path,
     version: &str,
     fetch: impl FnOnce(&Path) -> Result<()>,
 ) -> Result<PathBuf> {
-    let whole = root_dir.join(version);
+    install_named(root_dir, version, version, fetch)
+}
+
+/// `fetch` fills a directory; only what is whole gets its final name.
+fn install_named(
+    root_dir: &Path,
+    name: &str,
+    version: &str,
+    fetch: impl FnOnce(&Path) -> Result<()>,
+) -> Result<PathBuf> {
+    let whole = root_dir.join(name);
     let goroot = whole.join("go");
     if is_go(&goroot, version) {
         return Ok(goroot);
     }
-    install_whole(root_dir, version, fetch)
-        .with_context(|| format!("cannot install go {version} in {}", root_dir.display()))?;
+    install_whole(root_dir, name, version, fetch)
+        .with_context(|| format!("cannot install go {name} in {}", root_dir.display()))?;
     Ok(goroot)
 }
 
 fn install_whole(
     root_dir: &Path,
+    name: &str,
     version: &str,
     fetch: impl FnOnce(&Path) -> Result<()>,
 ) -> Result<()> {
@@ -78,11 +130,11 @@ fn install_whole(
     // One install at a time; the lock ends with the process, however that ends.
     let lock = File::create(root_dir.join(".lock"))?;
     lock.lock()?;
-    let whole = root_dir.join(version);
+    let whole = root_dir.join(name);
     if is_go(&whole.join("go"), version) {
         return Ok(());
     }
-    let partial = root_dir.join(format!(".{version}.partial"));
+    let partial = root_dir.join(format!(".{name}.partial"));
     for leftover in [&partial, &whole] {
         if leftover.exists() {
             fs::remove_dir_all(leftover)?;

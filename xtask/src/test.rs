@@ -30,6 +30,9 @@ pub(crate) fn test(arguments: &[OsString]) -> Result<()> {
     for version in go::VERSIONS {
         go::install(version)?;
     }
+    for version in go::POSITION_INDEPENDENT {
+        go::install_position_independent(version)?;
+    }
     check()?;
 
     let programs = build::programs(false)?;

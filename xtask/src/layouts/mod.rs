@@ -6,11 +6,10 @@ mod table;
 mod wanted;
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
-use xtask::process::{run, status};
+use xtask::process::status;
 use xtask::{go, workspace};
 
 use dwarf::Dwarf;
@@ -109,26 +108,9 @@ fn go_with_dwarf(release: &Release) -> Result<PathBuf> {
         status("Building", format_args!("cmd/go of go {} with DWARF", release.0));
         fs::create_dir_all(&cache)?;
         let partial = tempfile::tempdir_in(&cache)?;
-        build(&goroot, partial.path())?;
+        let flags = ["-ldflags=-compressdwarf=false"];
+        go::build_command(&goroot, &flags, &partial.path().join("go"))?;
         fs::rename(partial.path().join("go"), &path)?;
     }
     Ok(path)
-}
-
-/// Neither the user's settings, nor a network, nor a C compiler take part.
-fn build(goroot: &Path, dir: &Path) -> Result<()> {
-    let mut go = Command::new(goroot.join("bin/go"));
-    go.args(["build", "-ldflags=-compressdwarf=false", "-o"]).arg(dir.join("go")).arg("cmd/go");
-    go.current_dir(goroot.join("src")).env_clear();
-    for (name, value) in [
-        ("CGO_ENABLED", "0"),
-        ("GOAMD64", "v1"),
-        ("GOENV", "off"),
-        ("GOPROXY", "off"),
-        ("GOTOOLCHAIN", "local"),
-        ("GOWORK", "off"),
-    ] {
-        go.env(name, value);
-    }
-    run(go.env("GOCACHE", dir.join("cache")).env("HOME", dir))
 }
