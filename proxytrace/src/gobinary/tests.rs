@@ -250,6 +250,21 @@ fn a_function_table_among_other_data_is_found() {
     }
 }
 
+/// Such an executable has its pointers in relocations, and is stripped here besides.
+#[test]
+fn a_position_independent_executable_has_the_same_hooks_and_rules() {
+    let (Some(fixed), Some(movable)) = (go_command("1.27.3"), go_command("1.27.3-pie")) else {
+        return;
+    };
+    let (fixed, movable) = (plan(&fixed).expect("sound"), plan(&movable).expect("sound"));
+    assert_eq!(movable.missing, []);
+    assert_eq!((&movable.hooks, movable.layout), (&fixed.hooks, fixed.layout));
+    for name in fixed.type_names.iter().filter(|name| !name.is_empty()) {
+        let reads = |plan| rule_of(plan, name).map(|rule| TypeRule { id: 0, ..rule });
+        assert_eq!(reads(&movable), reads(&fixed), "{name}");
+    }
+}
+
 /// Replaces the version in the build info by another one of the same length.
 fn pretend(file: &mut [u8], version: &str, other: &str) {
     let version = format!("go{version}");
