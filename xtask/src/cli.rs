@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 
 use anyhow::{Result, bail};
 
+use crate::fuzz::SECONDS;
+
 /// What to do.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Task {
@@ -15,6 +17,10 @@ pub(crate) enum Task {
     },
     Run(Vec<OsString>),
     Test(Vec<OsString>),
+    Golden,
+    Fuzz {
+        seconds: u32,
+    },
     Layouts {
         check: bool,
         releases: Vec<String>,
@@ -25,15 +31,17 @@ pub(crate) enum Task {
 }
 
 /// Usage and purpose, in the order in which one meets them.
-const COMMANDS: [(&str, &str); 7] = [
+const COMMANDS: [(&str, &str); 9] = [
     ("setup", "install what the eBPF build needs and this machine lacks"),
     ("build [--release]", "set up, then build `proxytrace` and the lab"),
     ("run [-- COMMAND…]", "set up, build, and trace COMMAND; without one, a demonstration"),
     ("test [ARGUMENTS]", "set up, then check and test everything; ARGUMENTS go to `cargo test`"),
+    ("golden", "record anew the scenarios that the report is tested on"),
     (
         "layouts [--check] [RELEASE…]",
         "write, or check, the table of Go's layouts; RELEASE, such as 1.28.0, is added to it",
     ),
+    ("fuzz [SECONDS]", "fuzz what reads hostile bytes, each for SECONDS"),
     ("bench", "measure what tracing costs, beside bpftrace"),
     ("help", "print this list"),
 ];
@@ -63,11 +71,17 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Tas
         ("run", ["--", ..]) => Task::Run(rest[1..].to_vec()),
         ("run", _) => bail!("the command to trace follows `--`: cargo xtask run -- COMMAND…"),
         ("test", _) => Task::Test(rest),
+        ("golden", []) => Task::Golden,
+        ("fuzz", []) => Task::Fuzz { seconds: SECONDS },
+        ("fuzz", [seconds]) => match seconds.parse() {
+            Ok(seconds) => Task::Fuzz { seconds },
+            Err(_) => bail!("`{seconds}` is no number of seconds\n\n{}", help()),
+        },
         ("layouts", ["--check", releases @ ..]) => layouts(true, releases)?,
         ("layouts", releases) => layouts(false, releases)?,
         ("bench", []) => Task::Bench,
         ("bench-downloads", _) => Task::Downloads(rest),
-        (known @ ("setup" | "build" | "bench"), [word, ..]) => {
+        (known @ ("setup" | "build" | "golden" | "bench"), [word, ..]) => {
             bail!("`{known}` takes no `{word}`\n\n{}", help())
         }
         _ => bail!("there is no `{}`\n\n{}", name.display(), help()),
@@ -101,7 +115,10 @@ mod tests {
         assert_eq!(parsed("build"), Ok(Task::Build { release: false }));
         assert_eq!(parsed("build --release"), Ok(Task::Build { release: true }));
         assert_eq!(parsed("run"), Ok(Task::Run(vec![])));
+        assert_eq!(parsed("golden"), Ok(Task::Golden));
         assert_eq!(parsed("bench"), Ok(Task::Bench));
+        assert_eq!(parsed("fuzz"), Ok(Task::Fuzz { seconds: SECONDS }));
+        assert_eq!(parsed("fuzz 60"), Ok(Task::Fuzz { seconds: 60 }));
         let layouts = |check, releases: &[&str]| Task::Layouts {
             check,
             releases: releases.iter().map(ToString::to_string).collect(),
@@ -128,6 +145,7 @@ mod tests {
         assert!(parsed("run go").unwrap_err().contains("follows `--`"));
         assert!(parsed("build --debug").unwrap_err().contains("`build` takes no `--debug`"));
         assert!(parsed("layouts --chek").unwrap_err().contains("`--chek` is no release"));
+        assert!(parsed("fuzz long").unwrap_err().contains("`long` is no number"));
         assert!(parsed("tset").unwrap_err().contains("there is no `tset`"));
     }
 

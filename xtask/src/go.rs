@@ -14,9 +14,10 @@ use anyhow::{Context as _, Result, bail};
 use crate::apt;
 use crate::process::{run, status, succeeds};
 
-/// The releases that the tests run against, oldest first: one for each way in which the functions
-/// and layouts that we read have changed.
-pub const VERSIONS: [&str; 3] = ["1.21.13", "1.24.11", "1.27.3"];
+/// The releases that the tests run against, oldest first: the last that there was of each minor
+/// version that is supported.
+pub const VERSIONS: [&str; 8] =
+    ["1.19.8", "1.21.13", "1.22.10", "1.23.9", "1.24.11", "1.25.5", "1.26.6", "1.27.3"];
 
 /// Those of them that the tests run as position-independent executables too, as `1.27.3-pie`.
 pub const POSITION_INDEPENDENT: [&str; 1] = ["1.27.3"];

@@ -4,6 +4,8 @@
 mod bench;
 mod build;
 mod cli;
+mod fuzz;
+mod golden;
 mod layouts;
 mod run;
 mod test;
@@ -39,6 +41,8 @@ fn perform(task: Task) -> Result<()> {
         }
         Task::Run(command) => run::run(&command)?,
         Task::Test(arguments) => test::test(&arguments)?,
+        Task::Golden => golden::golden()?,
+        Task::Fuzz { seconds } => fuzz::fuzz(seconds)?,
         Task::Layouts { check, releases } => layouts::layouts(check, &releases)?,
         Task::Bench => bench::bench()?,
         Task::Downloads(arguments) => bench::downloads::measure(&arguments)?,

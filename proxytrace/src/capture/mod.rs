@@ -10,6 +10,8 @@ mod child;
 mod decode;
 mod executables;
 mod gate;
+#[cfg(feature = "ebpf-log")]
+mod log;
 mod multi;
 mod program;
 mod signals;
@@ -64,6 +66,14 @@ pub enum Error {
     CannotTrace(String),
 }
 
+/// Decodes records as if the kernel had sent them, and says how many were events: for fuzzing.
+#[doc(hidden)]
+pub fn decode_records<'a>(records: impl IntoIterator<Item = &'a [u8]>) -> usize {
+    let (mut decoder, executables) = (Decoder::new(0), Executables::default());
+    let decoded = records.into_iter().map(|record| decoder.decode(record, &executables));
+    decoded.filter(|event| matches!(event, Ok(Some(_)))).count()
+}
+
 /// Runs a command and watches it to its end.
 ///
 /// The command's standard streams, terminal, process group and exit are its own. An error means
@@ -81,7 +91,7 @@ pub fn run(argv: &[OsString], sink: &mut dyn Sink) -> anyhow::Result<End> {
     let mut signals = Signals::take()?;
     // From here to the fork there is one thread.
     let mut child = Child::fork(&program, argv, &invoker, signals.original())?;
-    let mut session = match Session::set_up(&child, &program) {
+    let mut session = match Session::set_up(&child, &program, &invoker) {
         Ok(session) => session,
         Err(error) => {
             child.abandon();
@@ -125,7 +135,7 @@ struct Session {
 }
 
 impl Session {
-    fn set_up(child: &Child, program: &Path) -> anyhow::Result<Self> {
+    fn set_up(child: &Child, program: &Path, invoker: &Invoker) -> anyhow::Result<Self> {
         let (programs, prepared) = thread::scope(|scope| {
             let offsets = scope.spawn(btf::kernel_offsets);
             let prepared = scope.spawn(|| Executables::prepare(program));
@@ -154,6 +164,12 @@ impl Session {
         if let Some(prepared) = prepared {
             session.executables.take(prepared);
             session.see(&File::open(program)?, None);
+        } else if session.gate.is_none()
+            && let Ok(go) = invoker.resolve("go".as_ref())
+        {
+            // Nothing will hold the `go` that a script or make is about to start: the likeliest one
+            // has its probes beforehand.
+            session.see(&File::open(go)?, None);
         }
         Ok(session)
     }

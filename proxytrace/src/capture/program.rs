@@ -44,6 +44,8 @@ pub(super) struct Programs {
     events: RingBuf<MapData>,
     sites: u32,
     executables: u32,
+    #[cfg(feature = "ebpf-log")]
+    log: super::log::ProgramLog,
 }
 
 impl Programs {
@@ -68,6 +70,8 @@ impl Programs {
                 Backend::Perf
             }
         };
+        #[cfg(feature = "ebpf-log")]
+        let log = super::log::attach(&mut ebpf)?;
         let names = ebpf.map_mut("HEADER_NAMES").context("no map HEADER_NAMES")?;
         let mut names = HashMap::<_, [u8; HEADER_NAME_MAX], u32>::try_from(names)?;
         for (name, tag) in HEADERS {
@@ -77,7 +81,15 @@ impl Programs {
         }
         let events = ebpf.take_map("EVENTS").context("no map EVENTS")?;
         let events = RingBuf::try_from(events)?;
-        Ok(Self { ebpf, backend, events, sites: 0, executables: 0 })
+        Ok(Self {
+            ebpf,
+            backend,
+            events,
+            sites: 0,
+            executables: 0,
+            #[cfg(feature = "ebpf-log")]
+            log,
+        })
     }
 
     /// Name of the way in which probes are attached, as in the JSON contract.
@@ -141,6 +153,8 @@ impl Programs {
 
     /// The records that have come in, oldest first, each given to `take`.
     pub(super) fn drain(&mut self, mut take: impl FnMut(&[u8])) {
+        #[cfg(feature = "ebpf-log")]
+        self.log.flush();
         while let Some(record) = self.events.next() {
             take(&record);
         }

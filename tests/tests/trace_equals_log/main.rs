@@ -3,7 +3,6 @@
 mod check;
 mod check_rejects;
 
-use std::env;
 use std::fs;
 use std::path::PathBuf;
 
@@ -34,7 +33,7 @@ fn trace_of_a_position_independent_go_equals_log() {
 
 /// The program under test; none, aloud, if it is not built.
 fn built() -> Option<PathBuf> {
-    let proxytrace = proxytrace();
+    let proxytrace = cases::proxytrace();
     if !proxytrace.is_file() {
         let path = proxytrace.display();
         cases::skip(&format!("no {path}: build it, or set PROXYTRACE_BIN"));
@@ -70,16 +69,4 @@ fn run_and_check(proxytrace: &PathBuf, scenario: &Scenario, toolchain: &Toolchai
         .and_then(|()| check::walks(&trace, scenario.goproxy))
         .and_then(|()| check::findings(&trace, scenario))
         .with_context(|| format!("stderr: {stderr}"))
-}
-
-/// `$PROXYTRACE_BIN`, or the binary that cargo puts above the directory of this test.
-fn proxytrace() -> PathBuf {
-    env::var_os("PROXYTRACE_BIN").map_or_else(
-        || {
-            let test = env::current_exe().expect("the path of this test");
-            let dir = test.parent().and_then(|deps| deps.parent());
-            dir.expect("target/debug above deps").join("proxytrace")
-        },
-        PathBuf::from,
-    )
 }
