@@ -15,13 +15,16 @@ const VERSIONS: [&str; 8] =
 /// Stripped, linked dynamically by another linker, with cgo.
 const DEBIANS: &str = "1.19.8";
 /// Every function with a probe, apart from those that have other names in other versions.
-const FUNCTIONS: [&str; 6] = [
+const FUNCTIONS: [&str; 9] = [
     "main.main",
     "cmd/go/internal/modfetch.TryProxies",
     "cmd/go/internal/web.get",
     "net/http.(*Client).do",
     "net/http.(*Transport).roundTrip",
     "net/http.(*persistConn).roundTrip",
+    "net/http.(*Transport).dialConn",
+    "net/http.ReadResponse",
+    "os.StartProcess",
 ];
 /// In all versions but the oldest.
 const SWITCHING: &str = "cmd/go/internal/toolchain.execGoToolchain";
@@ -86,6 +89,10 @@ fn section_header(file: &[u8], name: &str) -> usize {
     usize::try_from(table).expect("64 bits") + index.0 * 64
 }
 
+/// What is recorded at a function's returns.
+const RETURNS: [Kind; 5] =
+    [Kind::WalkReturn, Kind::SendReturn, Kind::RequestReturn, Kind::TunnelReturn, Kind::Spawn];
+
 #[test]
 fn every_hook_is_proven() {
     for (version, file) in go_commands() {
@@ -100,15 +107,19 @@ fn every_hook_is_proven() {
         for function in functions {
             assert!(plan.hooks.iter().any(|hook| hook == function), "{version}: {function}");
         }
-        for kind in Kind::WalkEnter as u16..=Kind::Toolchain as u16 {
+        for kind in Kind::WalkEnter as u16..=Kind::Spawn as u16 {
             let kind = Kind::from_number(kind).expect("a kind");
-            let returns = matches!(kind, Kind::WalkReturn | Kind::SendReturn | Kind::RequestReturn);
+            let returns = RETURNS.contains(&kind);
             let count = sites_of(&plan, kind).len();
             if kind == Kind::Toolchain && switching.is_none() {
                 assert_eq!(count, 0);
                 continue;
             }
-            assert!(if returns { count >= 3 } else { count == 1 }, "{version}: {kind:?}: {count}");
+            let fewest = if kind == Kind::Spawn { 1 } else { 3 };
+            assert!(
+                if returns { count >= fewest } else { count == 1 },
+                "{version}: {kind:?}: {count}"
+            );
         }
     }
 }
@@ -122,8 +133,7 @@ fn the_file_holds_the_expected_instruction_at_each_site() {
         // Go 1.21 saves the frame pointer first.
         let entry = if minor(version) < 21 { SUB_RSP } else { PUSH_RBP };
         for site in plan(&file).expect(version).sites {
-            let returns = [Kind::WalkReturn, Kind::SendReturn, Kind::RequestReturn];
-            let is_return = returns.iter().any(|kind| *kind as u16 == site.recipe.kind);
+            let is_return = RETURNS.iter().any(|kind| *kind as u16 == site.recipe.kind);
             let byte = file[usize::try_from(site.offset).expect("64 bits")];
             assert_eq!(byte, if is_return { RET } else { entry }, "{version}: {site:?}");
         }

@@ -2,11 +2,11 @@
 
 use std::net::SocketAddr;
 
-use crate::event::{Goroutine, TcpState, What};
-use crate::model::Outcome;
+use crate::event::{Goroutine, Headers, TcpState, What};
+use crate::model::{Cause, Outcome, Role, Trace};
 
 use super::scenarios::{A, got, zip};
-use super::script::{GO, Script, Task, chain, config, hop};
+use super::script::{GO, Script, Task, chain, config, hop, plain_error};
 
 #[test]
 fn processes_keep_their_requests_apart() {
@@ -144,4 +144,143 @@ fn capture_is_complete_only_if_nothing_is_amiss() {
     assert!(!complete(|script| script.lose()));
     assert!(!complete(|script| script.attach(&["net/http.(*Client).do"], false)));
     assert!(!complete(|script| script.attach(&[], true)));
+}
+
+/// The addresses of a connection to a forward proxy.
+fn to_squid() -> (Option<SocketAddr>, Option<SocketAddr>) {
+    (Some(([127, 0, 0, 1], 40_000).into()), Some(([127, 0, 0, 9], 3128).into()))
+}
+
+/// A zip asked through a tunnel, up to the tunnel's answer: the request is made by goroutine 7,
+/// which starts 8 to dial, which starts 9 to send CONNECT.
+fn tunnel(status: u16) -> Script {
+    let mut script = Script::new(A, i32::from(status != 200));
+    let enter = What::RequestEnter {
+        method: "GET".into(),
+        url: zip(A, "x.lab/m"),
+        headers: Headers::new(),
+        cut: Vec::new(),
+    };
+    let asking = Task::new(7).walk().lookup(A, "x.lab/m").step(What::FetchEnter);
+    script.run(&[asking.step(What::SendEnter).step(enter)]);
+    script.run(&[Task::of(GO, 8, 7).step(What::Dial)]);
+    let (local, remote) = to_squid();
+    let connect = What::TunnelEnter { target: "a.lab:443".into(), local, remote };
+    let answer = What::TunnelReturn { status: Some(status), headers: Headers::new() };
+    script.run(&[Task::of(GO, 9, 8).step(connect).step(answer)]);
+    script
+}
+
+#[test]
+fn a_tunnel_is_a_request_of_the_chain_that_opened_it() {
+    let mut script = tunnel(200);
+    let (local, remote) = to_squid();
+    let on = What::Try { protocol: "HTTP/2.0".into(), local, remote, tls: true };
+    let answer = What::RequestReturn {
+        status: Some(200),
+        protocol: Some("HTTP/2.0".into()),
+        headers: Headers::new(),
+        content_length: None,
+        error: None,
+        cut: Vec::new(),
+    };
+    let done = What::SendReturn { status: Some(200), error: None };
+    script.run(&[Task::new(7).step(on).step(answer).step(done).found()]);
+    let trace = script.trace();
+    let [request, tunnel] = &trace.chains[0].attempts[0].requests[..] else {
+        panic!("{:#?}", trace.chains)
+    };
+    assert_eq!(trace.chains[0].outcome, Outcome::Ok);
+    assert_eq!((tunnel.cause, &*tunnel.method), (Cause::ConnectTunnel, "CONNECT"));
+    assert_eq!((&*tunnel.url, &*tunnel.host, tunnel.status), ("a.lab:443", "a.lab", Some(200)));
+    assert_eq!(tunnel.remote_addr.as_deref(), Some("127.0.0.9:3128"));
+    assert!(tunnel.connection.is_some() && tunnel.connection == request.connection);
+    assert_eq!(trace.connections[0].protocol.as_deref(), Some("HTTP/2.0"));
+}
+
+#[test]
+fn a_tunnel_that_was_refused_is_why_its_request_failed() {
+    for status in [403, 407, 503] {
+        let mut script = tunnel(status);
+        // All that go's error says is the reason phrase.
+        let error = plain_error("Forbidden");
+        let failed = What::RequestReturn {
+            status: None,
+            protocol: None,
+            headers: Headers::new(),
+            content_length: None,
+            error: Some(error.clone()),
+            cut: Vec::new(),
+        };
+        let done = What::SendReturn { status: None, error: Some(error.clone()) };
+        script.run(&[Task::new(7).step(failed).step(done).failed(error)]);
+        let trace = script.trace();
+        assert_eq!(trace.chains[0].outcome, Outcome::ProxyRefused, "{status}");
+        let requests = &trace.chains[0].attempts[0].requests;
+        assert!(requests.iter().all(|r| r.outcome == Outcome::ProxyRefused), "{requests:#?}");
+        let findings = crate::diagnose::diagnose(&trace);
+        let root = findings.iter().find(|finding| finding.role == Role::Root).expect("a root");
+        assert_eq!(root.code, "PT211");
+        assert!(
+            root.message.starts_with(&format!(
+                "the forward proxy 127.0.0.9:3128 answered {status} to CONNECT a.lab:443"
+            )),
+            "{root:?}"
+        );
+    }
+}
+
+/// `direct`, where go runs git in a child that ends with a code, after a connection that ends
+/// with an errno.
+fn git(code: i32, errno: i32) -> Trace {
+    let mut script = Script::new("direct", i32::from(code != 0));
+    script.run(&[Task::new(7).walk().lookup("direct", "x.lab/m")]);
+    script.push(GO, None, What::Fork { child: 200 });
+    let argv = ["git", "ls-remote", "-q", "origin"].map(str::to_owned).to_vec();
+    script.push(200, None, What::Exec { exe: "/usr/bin/git".into(), argv });
+    script.run(&[Task::new(7).step(What::Spawn { child: 200 })]);
+    script.push(200, None, What::Fork { child: 201 });
+    let argv = vec!["git-remote-https".to_owned()];
+    script.push(201, None, What::Exec { exe: "/usr/lib/git-remote-https".into(), argv });
+    for state in [TcpState::Connecting, TcpState::Closed { errno }] {
+        let remote = Some(([127, 0, 0, 9], 443).into());
+        script.push(201, None, What::Tcp { socket: 1, local: None, remote, state });
+    }
+    for pid in [201, 200] {
+        script.push(pid, None, What::Exit { code: Some(code), signal: None });
+    }
+    let task = Task::new(7);
+    let task = if code == 0 { task.found() } else { task.failed(plain_error("exit status")) };
+    script.run(&[task]).trace()
+}
+
+#[test]
+fn what_git_fetches_is_a_chain_of_the_module() {
+    for (code, errno, outcome, root) in [
+        (0, 0, Outcome::Ok, None),
+        (128, 0, Outcome::Unknown, Some("PT704")),
+        (128, 111, Outcome::ConnectRefused, Some("PT202")),
+    ] {
+        let trace = git(code, errno);
+        let vcs = chain(&trace, "x.lab/m vcs");
+        assert_eq!((vcs.outcome, &vcs.commands[..]), (outcome, &[1][..]), "{code} {errno}");
+        let findings = crate::diagnose::diagnose(&trace);
+        let codes: Vec<_> = findings.iter().map(|finding| &*finding.code).collect();
+        assert_eq!(codes, root.into_iter().collect::<Vec<_>>(), "{code} {errno}");
+    }
+}
+
+#[test]
+fn what_git_does_with_its_own_copy_is_no_chain() {
+    let mut script = Script::new("direct", 0);
+    script.run(&[Task::new(7).walk().lookup("direct", "x.lab/m")]);
+    for (child, line) in [(200, "git cat-file blob v1"), (201, "vi fetch")] {
+        script.push(GO, None, What::Fork { child });
+        let argv = line.split(' ').map(str::to_owned).collect();
+        script.push(child, None, What::Exec { exe: "/usr/bin/git".into(), argv });
+        script.run(&[Task::new(7).step(What::Spawn { child })]);
+    }
+    // Nor is a pid that is no child of its own: go may live in another pid namespace.
+    script.run(&[Task::new(7).step(What::Spawn { child: GO }).step(What::Spawn { child: 9 })]);
+    assert!(script.trace().chains.is_empty());
 }
