@@ -240,7 +240,8 @@ impl Chains {
         };
         let tunnel = self.open(at, &opening, time);
         self.connect(tunnel, connection, TUNNEL_PROTOCOL, remote);
-        self.request_mut(tunnel).host = target.strip_suffix(":443").unwrap_or(target).to_owned();
+        let host = target.strip_suffix(":443").unwrap_or(target);
+        host.clone_into(&mut self.request_mut(tunnel).host);
         tunnel
     }
 
