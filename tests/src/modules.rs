@@ -63,7 +63,7 @@ impl Modules {
 
 /// The beginning of a `go.mod`; the version is the oldest of our toolchains.
 fn go_mod(path: &str) -> String {
-    format!("module {path}\n\ngo 1.21\n\n")
+    format!("module {path}\n\ngo 1.19\n\n")
 }
 
 /// A module zip: every name in it begins with `path@version/`.

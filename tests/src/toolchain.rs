@@ -5,8 +5,9 @@ use std::{env, fs};
 
 use anyhow::{Context, Result, bail};
 
-/// The releases that the tests run: the oldest, one between, and the newest that we support.
-pub const VERSIONS: [&str; 3] = ["1.21.13", "1.24.11", "1.27.3"];
+/// The releases that the tests run: one of each minor version that we support.
+pub const VERSIONS: [&str; 8] =
+    ["1.19.8", "1.21.13", "1.22.10", "1.23.9", "1.24.11", "1.25.5", "1.26.6", "1.27.3"];
 
 /// A Go installation.
 #[derive(Clone, Debug)]
