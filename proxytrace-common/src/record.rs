@@ -73,6 +73,16 @@ numbered! {
         TryHttp2 = 25,
         /// `toolchain.execGoToolchain` entered: [`Tag::Executable`].
         Toolchain = 26,
+
+        /// Something is in the module cache now: [`Tag::File`], or the error why it is not.
+        CacheRead = 40,
+        /// `modfetch.downloadZip` entered: a zip is not in the module cache: [`Tag::Module`],
+        /// [`Tag::Version`].
+        ZipMissing = 41,
+        /// `modfetch.checkSumDB` entered: [`Tag::Module`], [`Tag::Version`].
+        VerifyEnter = 42,
+        /// `modfetch.checkSumDB` returned: error.
+        VerifyReturn = 43,
     }
 }
 
@@ -130,6 +140,10 @@ numbered! {
         ErrorName = 29,
         /// Headers were not read to their end.
         HeadersCut = 30,
+        /// A path in the module cache.
+        File = 40,
+        /// A module version.
+        Version = 41,
 
         /// Header `Location`.
         Location = 64,

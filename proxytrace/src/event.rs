@@ -143,6 +143,31 @@ pub enum What {
         /// What it came to.
         state: TcpState,
     },
+    /// go has something in the module cache: it was there, or has just been put there.
+    CacheRead {
+        /// Path of a file below `cache/download`, or of a module's directory.
+        file: String,
+    },
+    /// A module's zip is not in the module cache (`modfetch.downloadZip`): go gets it, by HTTP or
+    /// not.
+    ZipMissing {
+        /// Module path.
+        module: String,
+        /// Module version.
+        version: String,
+    },
+    /// `modfetch.checkSumDB` began: contents are compared with the checksum database.
+    VerifyEnter {
+        /// Module path.
+        module: String,
+        /// Module version, with `/go.mod` after it if it is about that file alone.
+        version: String,
+    },
+    /// The comparison ended.
+    VerifyReturn {
+        /// They differ, or the database could not be asked.
+        error: Option<Failure>,
+    },
     /// go is about to become another toolchain (`toolchain.execGoToolchain`).
     Toolchain {
         /// Path of the other `go`.

@@ -301,7 +301,7 @@ pub enum Outcome {
     Truncated,
     /// The body is not what it should be.
     BadContent,
-    /// The checksum does not match.
+    /// The checksum does not match, or could not be verified (then the request is `ok`).
     Checksum,
     /// It was given up.
     Canceled,

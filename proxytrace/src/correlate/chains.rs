@@ -1,6 +1,6 @@
 //! Chains, attempts and requests as they grow.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 
 use crate::event::{Failure, Headers};
@@ -54,6 +54,8 @@ pub(super) struct Ending<'a> {
 pub(super) struct Chains {
     all: Vec<Tracked>,
     keys: HashMap<Key, usize>,
+    /// Zips that go gets by itself: what it reads of them later was not there before.
+    zips: HashSet<Key>,
     requests: u32,
 }
 
@@ -64,6 +66,13 @@ struct Key {
     module: Option<String>,
     version: Option<String>,
     place: Option<String>,
+}
+
+impl Key {
+    fn of(process: ProcessId, artifact: Artifact, module: &str, version: &str) -> Self {
+        let (module, version) = (Some(module.to_owned()), Some(version.to_owned()));
+        Self { process, artifact, module, version, place: None }
+    }
 }
 
 /// A chain and what is known beside it.
@@ -88,7 +97,58 @@ impl Chains {
     /// The chain that `target` is about: an old one if its process asked for the same before.
     pub(super) fn chain(&mut self, process: ProcessId, target: Target, time: u64) -> usize {
         let Target { artifact, module, version, place, .. } = target;
-        let key = Key { process, artifact, module, version, place };
+        self.of(Key { process, artifact, module, version, place }, Outcome::Unfinished, time)
+    }
+
+    /// Something is in the module cache. Unless go has put it there, nothing more will come.
+    pub(super) fn cached(
+        &mut self,
+        process: ProcessId,
+        (artifact, module, version): (Artifact, String, String),
+        time: u64,
+    ) {
+        let key = Key::of(process, artifact, &module, &version);
+        if !self.zips.contains(&key) {
+            self.of(key, Outcome::Cached, time);
+        }
+    }
+
+    /// go gets a zip, by HTTP or not.
+    pub(super) fn zip_missing(&mut self, process: ProcessId, module: &str, version: &str) {
+        self.zips.insert(Key::of(process, Artifact::Zip, module, version));
+    }
+
+    /// What came for `module` at `version` (which ends in `/go.mod` if it is that file alone) was
+    /// not verified.
+    pub(super) fn unverified(
+        &mut self,
+        process: ProcessId,
+        (module, version): (&str, &str),
+        why: Outcome,
+    ) {
+        let (artifact, version) = match version.strip_suffix("/go.mod") {
+            Some(version) => (Artifact::Mod, version),
+            None => (Artifact::Zip, version),
+        };
+        let last = |chains: &Self, artifact| {
+            let chain = *chains.keys.get(&Key::of(process, artifact, module, version))?;
+            let attempt = chains.all[chain].chain.attempts.len().checked_sub(1)?;
+            let at = At { chain, attempt };
+            (chains.attempt(at).outcome == Outcome::Ok).then_some(at)
+        };
+        match (last(self, artifact), why) {
+            (Some(at), Outcome::Checksum) => self.spoil(at, why),
+            (Some(at), _) => self.set_outcome(at, Outcome::Checksum),
+            (None, _) => {}
+        }
+        if why == Outcome::BadContent
+            && let Some(at) = last(self, Artifact::SumdbLookup)
+        {
+            self.spoil(at, why);
+        }
+    }
+
+    fn of(&mut self, key: Key, outcome: Outcome, time: u64) -> usize {
         if let Some(&chain) = self.keys.get(&key) {
             return chain;
         }
@@ -96,11 +156,11 @@ impl Chains {
         self.all.push(Tracked {
             chain: Chain {
                 id: id(chain),
-                process,
+                process: key.process,
                 module: key.module.clone(),
                 version: key.version.clone(),
-                artifact,
-                outcome: Outcome::Unfinished,
+                artifact: key.artifact,
+                outcome,
                 started_ns: time,
                 duration_ns: None,
                 attempts: Vec::with_capacity(1),
@@ -285,7 +345,9 @@ impl Chains {
             for attempt in &mut chain.attempts {
                 story::tell(attempt, list);
             }
-            chain.outcome = chain.attempts.last().map_or(Outcome::Unknown, |last| last.outcome);
+            if let Some(last) = chain.attempts.last() {
+                chain.outcome = last.outcome;
+            }
             let mut requests = chain.attempts.iter().flat_map(|attempt| &attempt.requests);
             let open = requests.any(|request| request.duration_ns.is_none());
             chain.duration_ns = (!open).then(|| ended.saturating_sub(chain.started_ns));

@@ -8,6 +8,13 @@
 //! - `direct` reached after proxies is an attempt without requests, with the outcome of what
 //!   `direct` did; what it asked over HTTP is a chain of the artifact `go-get`. The requests to a
 //!   proxy that a `mod` go-import names do belong to the attempt `direct`.
+//! - The checksum database is asked at one place, not by a walk: the attempt of a `sumdb-lookup` or
+//!   a tile is the GOPROXY entry that said it supports the database, or `direct`, which has an index
+//!   only if it is in the list. `sumdb-supported` is not found where no entry supports it.
+//! - Contents that came but could not be verified fail their attempt with `checksum`; the request
+//!   keeps its `ok`, except where another checksum is known to be the right one.
+//! - What was in the module cache is a `cached` chain without attempts, if nothing else was done for
+//!   it: `info`, `mod`, `zip`. Lists are never answered from there.
 //! - A request that fits no protocol of go's is a chain of the artifact `vcs`: nothing else in the
 //!   go command uses HTTP. go's telemetry child is left out.
 //!
@@ -15,6 +22,7 @@
 //! leaves `unfinished`, a pid that nothing is known of is a process without a name.
 #![forbid(unsafe_code)]
 
+mod cache;
 mod chains;
 mod connection;
 mod failure;
@@ -105,13 +113,26 @@ impl Correlator {
         if image.telemetry {
             return;
         }
-        let mut context = Context {
-            process,
-            list: &image.list,
-            chains: &mut self.chains,
-            connections: &mut self.connections,
-        };
-        self.goroutines.push(event, &mut context);
+        match &event.what {
+            What::CacheRead { file } => {
+                let root = image.process.config.get("GOMODCACHE");
+                if let Some(kept) = cache::kept(file, root.map(|root| root.value.as_str())) {
+                    self.chains.cached(process, kept, event.time);
+                }
+            }
+            What::ZipMissing { module, version } => {
+                self.chains.zip_missing(process, module, version);
+            }
+            _ => {
+                let mut context = Context {
+                    process,
+                    list: &image.list,
+                    chains: &mut self.chains,
+                    connections: &mut self.connections,
+                };
+                self.goroutines.push(event, &mut context);
+            }
+        }
     }
 
     /// Ends the trace. Its findings are for [`crate::diagnose`].

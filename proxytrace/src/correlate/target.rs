@@ -132,7 +132,7 @@ fn checksums(path: &str) -> Option<What> {
 }
 
 /// `/<module>/@v/<file>` or `/<module>/@latest`.
-fn module_file(rest: &str) -> Option<What> {
+pub(super) fn module_file(rest: &str) -> Option<What> {
     let (module, file) = split_module(rest)?;
     let (artifact, version) = file_of(file)?;
     Some((artifact, Some(unescape(module.strip_prefix('/')?)), version))
@@ -176,7 +176,7 @@ fn first_module(path: &str) -> Option<String> {
 }
 
 /// `!a` stands for `A` (`golang.org/x/mod/module.EscapePath`).
-fn unescape(text: &str) -> String {
+pub(super) fn unescape(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     let mut chars = text.chars().peekable();
     while let Some(c) = chars.next() {

@@ -32,6 +32,7 @@ pub(super) struct Hook {
 
 const TRY_PROXIES: &str = "cmd/go/internal/modfetch.TryProxies";
 const LOOKUP: &str = "cmd/go/internal/modfetch.Lookup";
+const CHECK_SUM_DB: &str = "cmd/go/internal/modfetch.checkSumDB";
 const CLIENT_DO: &str = "net/http.(*Client).do";
 const ROUND_TRIP: &str = "net/http.(*Transport).roundTrip";
 
@@ -78,6 +79,29 @@ pub(super) const HOOKS: &[Hook] = &[
         "cmd/go/internal/toolchain.execGoToolchain",
         reading(Kind::Toolchain, &[string(Tag::Executable, 4)]),
     ),
+    // func checkSumDB(mod module.Version, h string) error
+    on_entry(Minors::ALL, CHECK_SUM_DB, module_version(Kind::VerifyEnter, 0)),
+    on_return(Minors::ALL, CHECK_SUM_DB, failing(Recipe::marker(Kind::VerifyReturn), 0)),
+    // func readDiskCache(…) (file string, data []byte, err error): `.info` and `.mod`
+    on_return(Minors::ALL, "cmd/go/internal/modfetch.readDiskCache", cache_read(5)),
+    // func DownloadZip(ctx context.Context, mod module.Version) (zipfile string, err error)
+    on_return(Minors::to(25), "cmd/go/internal/modfetch.DownloadZip", cache_read(2)),
+    on_return(Minors::from(26), "cmd/go/internal/modfetch.(*Fetcher).DownloadZip", cache_read(2)),
+    // func Download(ctx context.Context, mod module.Version) (dir string, err error)
+    on_return(Minors::to(25), "cmd/go/internal/modfetch.Download", cache_read(2)),
+    on_return(Minors::from(26), "cmd/go/internal/modfetch.(*Fetcher).Download", cache_read(2)),
+    // func downloadZip(ctx context.Context, mod module.Version, zipfile string) (err error)
+    on_entry(
+        Minors::to(25),
+        "cmd/go/internal/modfetch.downloadZip",
+        module_version(Kind::ZipMissing, 2),
+    ),
+    // func (f *Fetcher) downloadZip(ctx context.Context, mod module.Version, zipfile string) error
+    on_entry(
+        Minors::from(26),
+        "cmd/go/internal/modfetch.(*Fetcher).downloadZip",
+        module_version(Kind::ZipMissing, 3),
+    ),
 ];
 
 /// `http.Response.StatusCode` of a `*http.Response` in the first result register.
@@ -115,6 +139,16 @@ const fn request(raw_path: u16, raw_query: u16) -> Recipe {
 /// Arguments `proxy, path string`, by their first registers.
 const fn lookup(proxy: u8, path: u8) -> Recipe {
     reading(Kind::Lookup, &[string(Tag::Proxy, proxy), string(Tag::Module, path)])
+}
+
+/// A `module.Version`, by its first register: `Path`, `Version`.
+const fn module_version(kind: Kind, register: u8) -> Recipe {
+    reading(kind, &[string(Tag::Module, register), string(Tag::Version, register + 2)])
+}
+
+/// Results that begin with the path of something in the module cache, and the register of the error.
+const fn cache_read(error: u8) -> Recipe {
+    failing(reading(Kind::CacheRead, &[string(Tag::File, 0)]), error)
 }
 
 /// Receiver with a `net.Conn` at this offset.
@@ -170,12 +204,17 @@ mod tests {
 
     #[test]
     fn every_version_has_each_kind_once() {
+        let of_go = |kind: &u16| *kind >= Kind::Start as u16 && *kind != Kind::Environment as u16;
         for minor in 21..=28 {
             let rows = HOOKS.iter().filter(|hook| hook.go.contain(minor));
             let mut kinds: Vec<_> = rows.map(|hook| hook.recipe.kind).collect();
             kinds.sort_unstable();
-            let mut expected: Vec<_> = (Kind::WalkEnter as u16..=Kind::Toolchain as u16).collect();
-            expected.insert(0, Kind::Start as u16);
+            let expected: Vec<_> = (0..=u16::MAX)
+                .filter(|&number| Kind::from_number(number).is_some())
+                .filter(of_go)
+                // A file, a zip, and what is made of a zip.
+                .flat_map(|kind| vec![kind; if kind == Kind::CacheRead as u16 { 3 } else { 1 }])
+                .collect();
             assert_eq!(kinds, expected, "go1.{minor}");
         }
     }
