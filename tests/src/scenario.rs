@@ -31,8 +31,10 @@ pub struct Scenario {
 
 /// The codes that [`Scenario::findings`] speaks about. The others may accompany them, but not in a
 /// scenario that [is quiet](Scenario::is_quiet).
-pub const CODES: [&str; 8] =
-    ["PT001", "PT003", "PT004", "PT006", "PT007", "PT012", "PT101", "PT103"];
+pub const CODES: [&str; 14] = [
+    "PT001", "PT003", "PT004", "PT006", "PT007", "PT012", "PT101", "PT103", "PT502", "PT503",
+    "PT504", "PT505", "PT506", "PT507",
+];
 
 /// The checksum database that go asks for the hashes of modules: GOSUMDB.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

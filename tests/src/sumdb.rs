@@ -52,8 +52,7 @@ pub(crate) fn files(modules: &Modules, lies: bool) -> Result<HashMap<String, Byt
     for (level, hashes) in levels.iter().step_by(TILE_HEIGHT).enumerate() {
         for (number, tile) in hashes.chunks(TILE_WIDTH).enumerate() {
             let width = tile.len();
-            let part =
-                if width < TILE_WIDTH { format!(".p/{width}") } else { String::new() };
+            let part = if width < TILE_WIDTH { format!(".p/{width}") } else { String::new() };
             // Without the further directories that a database of 256,000 modules needs.
             let path = format!("tile/{TILE_HEIGHT}/{level}/{number:03}{part}");
             files.insert(path, tile.concat().into());
@@ -88,8 +87,7 @@ fn levels(records: &[String]) -> Vec<Vec<Hash>> {
     let mut levels: Vec<Vec<Hash>> = vec![leaves];
     loop {
         let below = &levels[levels.len() - 1];
-        let nodes: Vec<Hash> =
-            below.chunks_exact(2).map(|pair| node(&pair[0], &pair[1])).collect();
+        let nodes: Vec<Hash> = below.chunks_exact(2).map(|pair| node(&pair[0], &pair[1])).collect();
         if nodes.is_empty() {
             return levels;
         }
@@ -99,7 +97,8 @@ fn levels(records: &[String]) -> Vec<Vec<Hash>> {
 
 /// The hash of the tree: that of the complete subtrees that it falls into, largest first.
 fn root(levels: &[Vec<Hash>]) -> Hash {
-    let odd = levels.iter().filter(|level| level.len() % 2 == 1).map(|level| level[level.len() - 1]);
+    let odd =
+        levels.iter().filter(|level| level.len() % 2 == 1).map(|level| level[level.len() - 1]);
     odd.reduce(|right, left| node(&left, &right)).unwrap_or_else(|| sha256(&[]))
 }
 

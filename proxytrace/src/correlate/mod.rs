@@ -30,7 +30,7 @@ pub(crate) mod goproxy;
 mod process;
 pub(crate) mod status;
 pub(crate) mod story;
-mod target;
+pub(crate) mod target;
 pub(crate) mod url;
 mod walk;
 

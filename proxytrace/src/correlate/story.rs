@@ -12,6 +12,12 @@ pub(crate) fn failed(outcome: Outcome) -> bool {
     !matches!(outcome, Outcome::Ok | Outcome::Cached | Outcome::Unfinished | Outcome::Unknown)
 }
 
+/// Whether what an attempt brought was good, as far as is known, and could not be verified.
+pub(crate) fn unverified(attempt: &Attempt) -> bool {
+    let good = |last: &Request| last.outcome == Outcome::Ok;
+    attempt.outcome == Outcome::Checksum && attempt.requests.last().is_some_and(good)
+}
+
 /// Whether go's rule ends the walk at this attempt (`modfetch/proxy.go:TryProxies`).
 pub(super) fn must_stop(attempt: &Attempt, list: &List) -> bool {
     let Some(index) = attempt.index else { return false };
@@ -37,6 +43,9 @@ pub(crate) fn answer(attempt: &Attempt) -> String {
     let said = match (last.status, attempt.outcome) {
         (Some(status), Outcome::Ok | Outcome::NotFound | Outcome::HttpError) => {
             format!("answered {status}")
+        }
+        (Some(status), _) if unverified(attempt) => {
+            format!("answered {status}, but what came could not be verified")
         }
         (Some(status), outcome) => format!("answered {status}: {}", words(outcome)),
         (None, outcome) => words(outcome).to_owned(),

@@ -79,7 +79,7 @@ fn place(url: &str) -> String {
 }
 
 /// Whether an entry is a word of go's, not a URL.
-pub(super) fn is_word(proxy: &str) -> bool {
+pub(crate) fn is_word(proxy: &str) -> bool {
     matches!(proxy, "direct" | "noproxy" | "off")
 }
 
