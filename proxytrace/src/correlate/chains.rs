@@ -343,7 +343,7 @@ impl Chains {
             tracked.settle_rest(list);
             let Tracked { mut chain, ended, .. } = tracked;
             for attempt in &mut chain.attempts {
-                story::tell(attempt, list);
+                story::tell(attempt, chain.artifact, list);
             }
             if let Some(last) = chain.attempts.last() {
                 chain.outcome = last.outcome;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::model::{AfterRedirect, Attempt, Cause, Next, Outcome, Request, Separator};
+use crate::model::{AfterRedirect, Artifact, Attempt, Cause, Next, Outcome, Request, Separator};
 
 use super::goproxy::List;
 use super::status;
@@ -25,9 +25,22 @@ pub(super) fn must_stop(attempt: &Attempt, list: &List) -> bool {
     index as usize + 1 >= list.entries.len() || (strict && attempt.outcome != Outcome::NotFound)
 }
 
+/// Whether go walks the list for such artifacts, rather than asking one place.
+pub(crate) fn walks_the_list(artifact: Artifact) -> bool {
+    !matches!(
+        artifact,
+        Artifact::SumdbLookup | Artifact::SumdbTile | Artifact::GoGet | Artifact::Vcs
+    )
+}
+
 /// Fills in the reason, and what came after each 3xx.
-pub(super) fn tell(attempt: &mut Attempt, list: &List) {
-    attempt.reason = format!("{}{}", answer(attempt), consequence(attempt, list));
+pub(super) fn tell(attempt: &mut Attempt, artifact: Artifact, list: &List) {
+    let asks_on = walks_the_list(artifact);
+    let consequence = match attempt.next {
+        Some(Next::Stop) if !asks_on => "; go asks for it at one place alone",
+        _ => consequence(attempt, list),
+    };
+    attempt.reason = format!("{}{consequence}", answer(attempt));
     after_redirects(attempt);
 }
 

@@ -78,7 +78,15 @@ pub(super) fn root(view: &View<'_>, chain: &Chain) -> Option<Sign> {
         .map(|(code, message)| Sign::of(code, chain, message));
     let sign =
         sign.or_else(|| if culprit.outcome == Outcome::NotFound { absent(chain) } else { None });
-    let sign = sign.or_else(|| Some(Sign::of(plain(&send, culprit)?, chain, answer(culprit))));
+    let sign = sign.or_else(|| {
+        let message = match chain.artifact {
+            Artifact::SumdbLookup | Artifact::SumdbTile => {
+                format!("{} when go asked for checksums", answer(culprit))
+            }
+            _ => answer(culprit),
+        };
+        Some(Sign::of(plain(&send, culprit)?, chain, message))
+    });
     sign.map(|sign| sign.with(send.ids()))
 }
 

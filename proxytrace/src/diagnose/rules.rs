@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::correlate::story::{answer, failed, unverified};
+use crate::correlate::story::{answer, failed, unverified, walks_the_list};
 use crate::model::{Artifact, Attempt, Cause, Chain, Next, Outcome, Separator, Severity};
 
 use super::sign::Sign;
@@ -97,14 +97,6 @@ fn comma_stops(view: &View<'_>, chain: &Chain) -> Vec<Sign> {
 fn entry_after_last<'a>(view: &'a View<'_>, chain: &Chain) -> Option<&'a str> {
     let index = chain.attempts.last()?.index?;
     Some(&view.list(chain)?.entries.get(index as usize + 1)?.proxy)
-}
-
-/// Whether go walks the list for such artifacts, rather than asking one place.
-fn walks_the_list(artifact: Artifact) -> bool {
-    !matches!(
-        artifact,
-        Artifact::SumdbLookup | Artifact::SumdbTile | Artifact::GoGet | Artifact::Vcs
-    )
 }
 
 /// PT103.
