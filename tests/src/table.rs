@@ -579,6 +579,22 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         findings: &[("PT504", Error)],
     },
     Scenario {
+        name: "sumdb-false-404",
+        about: "the proxy answers /supported with a page for people, and lookups 404",
+        modules: modules(3),
+        goproxy: "https://proxy.lab",
+        sumdb: Honest,
+        cached: &[],
+        hosts: &[host(
+            "proxy.lab",
+            H2,
+            &[on("*/supported", Html), on("*/lookup/*", Status(404, &[])), on("*", Serve)],
+        )],
+        succeeds: false,
+        answers: &[got("proxy.lab", 200, 3 + 1), resent("proxy.lab", 404, 3)],
+        findings: &[("PT504", Error)],
+    },
+    Scenario {
         name: "sumdb-supported-500",
         about: "the proxy fails when asked whether it supports the checksum database",
         modules: modules(3),

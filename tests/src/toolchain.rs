@@ -25,6 +25,7 @@ impl Toolchain {
         let Some(goroot) = roots.into_iter().find(|root| root.join("VERSION").is_file()) else {
             bail!("no Go toolchain in {}", dir.display());
         };
+        // Of more than a line since Go 1.21.
         let stamp = fs::read_to_string(goroot.join("VERSION"))?;
         let version = stamp.lines().next().context("empty file VERSION")?.trim().to_owned();
         let goroot = goroot.canonicalize()?;

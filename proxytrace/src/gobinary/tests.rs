@@ -13,13 +13,8 @@ use super::*;
 const VERSIONS: [&str; 8] =
     ["1.19.8", "1.21.13", "1.22.10", "1.23.9", "1.24.11", "1.25.5", "1.26.6", "1.27.3"];
 /// Kinds that are recorded where a function returns.
-const RETURNS: [Kind; 5] = [
-    Kind::WalkReturn,
-    Kind::SendReturn,
-    Kind::RequestReturn,
-    Kind::CacheRead,
-    Kind::VerifyReturn,
-];
+const RETURNS: [Kind; 5] =
+    [Kind::WalkReturn, Kind::SendReturn, Kind::RequestReturn, Kind::CacheRead, Kind::VerifyReturn];
 /// Functions with a probe in every version. There are five more, whose names change, and from Go
 /// 1.21 on that which becomes another toolchain.
 const FUNCTIONS: [&str; 8] = [
