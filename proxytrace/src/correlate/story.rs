@@ -37,7 +37,7 @@ pub(crate) fn walks_the_list(artifact: Artifact) -> bool {
 pub(super) fn tell(attempt: &mut Attempt, artifact: Artifact, list: &List) {
     let asks_on = walks_the_list(artifact);
     let consequence = match attempt.next {
-        Some(Next::Stop) if !asks_on => "; go asks for it at one place alone",
+        Some(Next::Stop) if !asks_on => "; there is nothing left to ask",
         _ => consequence(attempt, list),
     };
     attempt.reason = format!("{}{consequence}", answer(attempt));

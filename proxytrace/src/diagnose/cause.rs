@@ -174,7 +174,7 @@ fn checksums(view: &View<'_>, chain: &Chain, attempt: &Attempt) -> Option<(&'sta
     let said = answer(attempt);
     let direct = is_word(&attempt.proxy);
     let supported = || view.supported(chain, &attempt.proxy);
-    let page = || supported().is_some_and(|request| is_html(request));
+    let page = || supported().is_some_and(is_html);
     match (chain.artifact, attempt.outcome) {
         (Artifact::SumdbSupported, Outcome::HttpError) => Some((
             "PT503",

@@ -102,7 +102,7 @@ fn a_database_that_is_asked_directly_has_no_place_in_the_list() {
     let trace = Script::new("https://proxy.lab,https://next.lab", 1).run(&[task]).trace();
     let lookup = chain(&trace, "x.lab/m@v1.0.0 sumdb-lookup");
     assert_eq!(draw(lookup), ["direct[-] http-error → stop: initial s.lab 403"]);
-    assert_eq!(lookup.attempts[0].reason, "s.lab answered 403; go asks for it at one place alone");
+    assert_eq!(lookup.attempts[0].reason, "s.lab answered 403; there is nothing left to ask");
 }
 
 #[test]
