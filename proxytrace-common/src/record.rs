@@ -74,11 +74,10 @@ numbered! {
         /// `toolchain.execGoToolchain` entered: [`Tag::Executable`].
         Toolchain = 26,
 
-        /// Something is in the module cache now: [`Tag::File`], or the error why it is not.
-        CacheRead = 40,
-        /// `modfetch.downloadZip` entered: a zip is not in the module cache: [`Tag::Module`],
-        /// [`Tag::Version`].
-        ZipMissing = 41,
+        /// `modfetch.InfoFile` returned: [`Tag::File`], error.
+        InfoReturn = 40,
+        /// `modfetch.checkModSum` entered: [`Tag::Module`], [`Tag::Version`].
+        SumEnter = 41,
         /// `modfetch.checkSumDB` entered: [`Tag::Module`], [`Tag::Version`].
         VerifyEnter = 42,
         /// `modfetch.checkSumDB` returned: error.

@@ -143,17 +143,17 @@ pub enum What {
         /// What it came to.
         state: TcpState,
     },
-    /// go has something in the module cache: it was there, or has just been put there.
-    CacheRead {
-        /// Path of a file below `cache/download`, or of a module's directory.
+    /// go has a `.info` file in the module cache: it was there, or has just been put there.
+    InfoRead {
+        /// Its path.
         file: String,
     },
-    /// A module's zip is not in the module cache (`modfetch.downloadZip`): go gets it, by HTTP or
-    /// not.
-    ZipMissing {
+    /// `modfetch.checkModSum` began: go has a `go.mod` file or a zip, from wherever, and compares it
+    /// with `go.sum`.
+    SumEnter {
         /// Module path.
         module: String,
-        /// Module version.
+        /// Module version, with `/go.mod` after it if it is that file.
         version: String,
     },
     /// `modfetch.checkSumDB` began: contents are compared with the checksum database.

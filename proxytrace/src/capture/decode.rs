@@ -147,11 +147,11 @@ impl Decoder {
             },
             Kind::TryHttp1 => record.attempt("HTTP/1.1"),
             Kind::TryHttp2 => record.attempt("HTTP/2.0"),
-            Kind::CacheRead if record.field(Tag::Error).is_some() => return Ok(None),
-            Kind::CacheRead => What::CacheRead { file: record.text(Tag::File).ok_or(Malformed)? },
-            Kind::ZipMissing => {
+            Kind::InfoReturn if record.field(Tag::Error).is_some() => return Ok(None),
+            Kind::InfoReturn => What::InfoRead { file: record.text(Tag::File).ok_or(Malformed)? },
+            Kind::SumEnter => {
                 let (module, version) = record.module_version().ok_or(Malformed)?;
-                What::ZipMissing { module, version }
+                What::SumEnter { module, version }
             }
             Kind::VerifyEnter => {
                 let (module, version) = record.module_version().ok_or(Malformed)?;

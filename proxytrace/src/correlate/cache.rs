@@ -1,22 +1,31 @@
-//! What a path in the module cache is the artifact of.
+//! What go has of a module, wherever it came from.
 //!
-//! Its layout: `cmd/go/internal/modfetch/cache.go:CachePath` and `DownloadDir`, the same from Go
-//! 1.19 to 1.27, and named in <https://go.dev/ref/mod#module-cache>.
+//! `cmd/go/internal/modfetch`: `InfoFile` ends, `checkModSum` begins, with what has been fetched and
+//! with what was in the module cache alike. What came from a proxy has a chain with requests by then.
+//! What came from a repository or from `file://` has none, but a `Lookup` there: of such modules
+//! nothing is said. The rest was in the cache.
 
 use crate::model::Artifact;
 
-use super::target::{module_file, unescape};
+use super::target::module_file;
 
-/// What is kept at `file`: artifact, module, version. The directory that a zip was extracted to
-/// stands for the zip; it is known for what it is below `root` (GOMODCACHE) alone.
-pub(super) fn kept(file: &str, root: Option<&str>) -> Option<(Artifact, String, String)> {
-    if let Some((_, rest)) = file.rsplit_once("/cache/download/") {
-        let (artifact, module, version) = module_file(&format!("/{rest}"))?;
-        return Some((artifact, module?, version?));
-    }
-    let dir = file.strip_prefix(root?.trim_end_matches('/'))?.strip_prefix('/')?;
-    let (module, version) = dir.rsplit_once('@')?;
-    Some((Artifact::Zip, unescape(module), unescape(version)))
+/// Artifact, module, version.
+pub(super) type Had = (Artifact, String, String);
+
+/// The `.info` file at a path of the module cache (`cache.go:CachePath`).
+pub(super) fn of_file(file: &str) -> Option<Had> {
+    let (_, rest) = file.rsplit_once("/cache/download/")?;
+    let (artifact, module, version) = module_file(&format!("/{rest}"))?;
+    Some((artifact, module?, version?))
+}
+
+/// What a line of `go.sum` is about: the file alone where the version says so, or else the zip.
+pub(super) fn of_sum(module: &str, version: &str) -> Had {
+    let (artifact, version) = match version.strip_suffix("/go.mod") {
+        Some(version) => (Artifact::Mod, version),
+        None => (Artifact::Zip, version),
+    };
+    (artifact, module.to_owned(), version.to_owned())
 }
 
 #[cfg(test)]
@@ -24,24 +33,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_say_what_they_hold() {
-        let kept = |file| {
-            kept(file, Some("/go/pkg/mod/")).map(|(artifact, module, version)| {
-                format!("{} {module} {version}", format!("{artifact:?}").to_lowercase())
-            })
-        };
+    fn paths_and_sums_say_what_they_are_about() {
+        let line =
+            |had: Option<Had>| had.map(|(a, module, version)| format!("{a:?} {module} {version}"));
         for (file, expected) in [
-            ("/go/pkg/mod/cache/download/x.lab/!m/@v/v1.0.0.info", Some("info x.lab/M v1.0.0")),
-            ("/c/cache/download/x.lab/m/@v/v1.0.0-!r!c.mod", Some("mod x.lab/m v1.0.0-RC")),
-            ("/c/cache/download/x.lab/m/@v/v1.0.0.zip", Some("zip x.lab/m v1.0.0")),
-            ("/go/pkg/mod/x.lab/!m@v1.0.0", Some("zip x.lab/M v1.0.0")),
-            ("/other/x.lab/m@v1.0.0", None),
-            ("/go/pkg/mod/x.lab/m", None),
+            ("/c/cache/download/x.lab/!m/@v/v1.0.0-!r!c.info", Some("Info x.lab/M v1.0.0-RC")),
+            (
+                "/c/cache/download/cache/download/x.lab/m/@v/v1.0.0.info",
+                Some("Info x.lab/m v1.0.0"),
+            ),
             ("/c/cache/download/x.lab/m/@v/v1.0.0.ziphash", None),
             ("/c/cache/download/x.lab/m/@v/list", None),
+            ("/c/x.lab/m@v1.0.0", None),
             ("", None),
         ] {
-            assert_eq!(kept(file).as_deref(), expected, "{file}");
+            assert_eq!(line(of_file(file)).as_deref(), expected, "{file}");
         }
+        let of = |version| line(Some(of_sum("x.lab/M", version)));
+        assert_eq!(of("v1.0.0").as_deref(), Some("Zip x.lab/M v1.0.0"));
+        assert_eq!(of("v1.0.0/go.mod").as_deref(), Some("Mod x.lab/M v1.0.0"));
     }
 }

@@ -8,6 +8,7 @@ use crate::model::{
     Artifact, Attempt, Cause, Chain, ConnectionId, Next, Outcome, ProcessId, Request, RequestId,
 };
 
+use super::cache::{self, Had};
 use super::failure;
 use super::goproxy::List;
 use super::process::{Processes, id};
@@ -54,8 +55,8 @@ pub(super) struct Ending<'a> {
 pub(super) struct Chains {
     all: Vec<Tracked>,
     keys: HashMap<Key, usize>,
-    /// Zips that go gets by itself: what it reads of them later was not there before.
-    zips: HashSet<Key>,
+    /// The modules that go may have got something of without a request.
+    unseen: HashMap<ProcessId, HashSet<String>>,
     requests: u32,
 }
 
@@ -100,22 +101,19 @@ impl Chains {
         self.of(Key { process, artifact, module, version, place }, Outcome::Unfinished, time)
     }
 
-    /// Something is in the module cache. Unless go has put it there, nothing more will come.
-    pub(super) fn cached(
-        &mut self,
-        process: ProcessId,
-        (artifact, module, version): (Artifact, String, String),
-        time: u64,
-    ) {
-        let key = Key::of(process, artifact, &module, &version);
-        if !self.zips.contains(&key) {
-            self.of(key, Outcome::Cached, time);
+    /// go has something. What it has not asked for was in the module cache.
+    pub(super) fn had(&mut self, process: ProcessId, (artifact, module, version): Had, time: u64) {
+        if !self.unseen.get(&process).is_some_and(|modules| modules.contains(&module)) {
+            self.of(Key::of(process, artifact, &module, &version), Outcome::Cached, time);
         }
     }
 
-    /// go gets a zip, by HTTP or not.
-    pub(super) fn zip_missing(&mut self, process: ProcessId, module: &str, version: &str) {
-        self.zips.insert(Key::of(process, Artifact::Zip, module, version));
+    /// go may get something of a module without a request: from a repository, or from files.
+    pub(super) fn leave_http(&mut self, process: ProcessId, module: &str) {
+        let modules = self.unseen.entry(process).or_default();
+        if !modules.contains(module) {
+            modules.insert(module.to_owned());
+        }
     }
 
     /// What came for `module` at `version` (which ends in `/go.mod` if it is that file alone) was
@@ -126,12 +124,9 @@ impl Chains {
         (module, version): (&str, &str),
         why: Outcome,
     ) {
-        let (artifact, version) = match version.strip_suffix("/go.mod") {
-            Some(version) => (Artifact::Mod, version),
-            None => (Artifact::Zip, version),
-        };
+        let (artifact, module, version) = cache::of_sum(module, version);
         let last = |chains: &Self, artifact| {
-            let chain = *chains.keys.get(&Key::of(process, artifact, module, version))?;
+            let chain = *chains.keys.get(&Key::of(process, artifact, &module, &version))?;
             let attempt = chains.all[chain].chain.attempts.len().checked_sub(1)?;
             let at = At { chain, attempt };
             (chains.attempt(at).outcome == Outcome::Ok).then_some(at)
@@ -336,8 +331,8 @@ impl Chains {
         }
     }
 
-    /// Ends all chains.
-    pub(super) fn into_model(self, processes: &Processes) -> Vec<Chain> {
+    /// Ends all chains. Where something may not have been seen, what was cached is not known.
+    pub(super) fn into_model(self, processes: &Processes, complete: bool) -> Vec<Chain> {
         let finish = |mut tracked: Tracked| {
             let list = &processes.get(tracked.chain.process).list;
             tracked.settle_rest(list);
@@ -353,7 +348,8 @@ impl Chains {
             chain.duration_ns = (!open).then(|| ended.saturating_sub(chain.started_ns));
             chain
         };
-        self.all.into_iter().map(finish).collect()
+        let known = |tracked: &Tracked| complete || !tracked.chain.attempts.is_empty();
+        self.all.into_iter().filter(known).map(finish).collect()
     }
 }
 

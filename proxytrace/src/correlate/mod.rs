@@ -13,8 +13,8 @@
 //!   only if it is in the list. `sumdb-supported` is not found where no entry supports it.
 //! - Contents that came but could not be verified fail their attempt with `checksum`; the request
 //!   keeps its `ok`, except where another checksum is known to be the right one.
-//! - What was in the module cache is a `cached` chain without attempts, if nothing else was done for
-//!   it: `info`, `mod`, `zip`. Lists are never answered from there.
+//! - What was in the module cache (`info`, `mod`, `zip`: lists never are) is a `cached` chain without
+//!   attempts, on a complete capture alone.
 //! - A request that fits no protocol of go's is a chain of the artifact `vcs`: nothing else in the
 //!   go command uses HTTP. go's telemetry child is left out.
 //!
@@ -114,14 +114,13 @@ impl Correlator {
             return;
         }
         match &event.what {
-            What::CacheRead { file } => {
-                let root = image.process.config.get("GOMODCACHE");
-                if let Some(kept) = cache::kept(file, root.map(|root| root.value.as_str())) {
-                    self.chains.cached(process, kept, event.time);
+            What::InfoRead { file } => {
+                if let Some(had) = cache::of_file(file) {
+                    self.chains.had(process, had, event.time);
                 }
             }
-            What::ZipMissing { module, version } => {
-                self.chains.zip_missing(process, module, version);
+            What::SumEnter { module, version } => {
+                self.chains.had(process, cache::of_sum(module, version), event.time);
             }
             _ => {
                 let mut context = Context {
@@ -154,7 +153,7 @@ impl Correlator {
                 signal: end.signal,
                 duration_ns: Some(end.time),
             },
-            chains: chains.into_model(&processes),
+            chains: chains.into_model(&processes, capture.complete),
             processes: processes.into_model(),
             connections: connections.into_model(),
             findings: Vec::new(),

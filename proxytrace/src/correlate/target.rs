@@ -176,7 +176,7 @@ fn first_module(path: &str) -> Option<String> {
 }
 
 /// `!a` stands for `A` (`golang.org/x/mod/module.EscapePath`).
-pub(super) fn unescape(text: &str) -> String {
+fn unescape(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     let mut chars = text.chars().peekable();
     while let Some(c) = chars.next() {

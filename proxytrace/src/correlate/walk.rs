@@ -111,6 +111,10 @@ impl Goroutines {
             }
             What::Lookup { proxy, module } => {
                 goroutine.fetch = None;
+                let passed_on = proxy == "noproxy" && !context.list.passes_by(module);
+                if !proxy.starts_with("http") && !passed_on {
+                    context.chains.leave_http(context.process, module);
+                }
                 let own = !goroutine.walks.is_empty();
                 let lookup = Lookup { proxy: proxy.clone(), module: module.clone() };
                 if !own {

@@ -32,6 +32,7 @@ pub(super) struct Hook {
 
 const TRY_PROXIES: &str = "cmd/go/internal/modfetch.TryProxies";
 const LOOKUP: &str = "cmd/go/internal/modfetch.Lookup";
+const CHECK_MOD_SUM: &str = "cmd/go/internal/modfetch.checkModSum";
 const CHECK_SUM_DB: &str = "cmd/go/internal/modfetch.checkSumDB";
 const CLIENT_DO: &str = "net/http.(*Client).do";
 const ROUND_TRIP: &str = "net/http.(*Transport).roundTrip";
@@ -82,26 +83,13 @@ pub(super) const HOOKS: &[Hook] = &[
     // func checkSumDB(mod module.Version, h string) error
     on_entry(Minors::ALL, CHECK_SUM_DB, module_version(Kind::VerifyEnter, 0)),
     on_return(Minors::ALL, CHECK_SUM_DB, failing(Recipe::marker(Kind::VerifyReturn), 0)),
-    // func readDiskCache(…) (file string, data []byte, err error): `.info` and `.mod`
-    on_return(Minors::ALL, "cmd/go/internal/modfetch.readDiskCache", cache_read(5)),
-    // func DownloadZip(ctx context.Context, mod module.Version) (zipfile string, err error)
-    on_return(Minors::to(25), "cmd/go/internal/modfetch.DownloadZip", cache_read(2)),
-    on_return(Minors::from(26), "cmd/go/internal/modfetch.(*Fetcher).DownloadZip", cache_read(2)),
-    // func Download(ctx context.Context, mod module.Version) (dir string, err error)
-    on_return(Minors::to(25), "cmd/go/internal/modfetch.Download", cache_read(2)),
-    on_return(Minors::from(26), "cmd/go/internal/modfetch.(*Fetcher).Download", cache_read(2)),
-    // func downloadZip(ctx context.Context, mod module.Version, zipfile string) (err error)
-    on_entry(
-        Minors::to(25),
-        "cmd/go/internal/modfetch.downloadZip",
-        module_version(Kind::ZipMissing, 2),
-    ),
-    // func (f *Fetcher) downloadZip(ctx context.Context, mod module.Version, zipfile string) error
-    on_entry(
-        Minors::from(26),
-        "cmd/go/internal/modfetch.(*Fetcher).downloadZip",
-        module_version(Kind::ZipMissing, 3),
-    ),
+    // func checkModSum(mod module.Version, h string) error
+    on_entry(Minors::to(25), CHECK_MOD_SUM, module_version(Kind::SumEnter, 0)),
+    // func checkModSum(f *Fetcher, mod module.Version, h string) error
+    on_entry(Minors::from(26), CHECK_MOD_SUM, module_version(Kind::SumEnter, 1)),
+    // func InfoFile(…, path, version string) (*RevInfo, string, error)
+    on_return(Minors::to(25), "cmd/go/internal/modfetch.InfoFile", INFO_FILE),
+    on_return(Minors::from(26), "cmd/go/internal/modfetch.(*Fetcher).InfoFile", INFO_FILE),
 ];
 
 /// `http.Response.StatusCode` of a `*http.Response` in the first result register.
@@ -146,10 +134,8 @@ const fn module_version(kind: Kind, register: u8) -> Recipe {
     reading(kind, &[string(Tag::Module, register), string(Tag::Version, register + 2)])
 }
 
-/// Results that begin with the path of something in the module cache, and the register of the error.
-const fn cache_read(error: u8) -> Recipe {
-    failing(reading(Kind::CacheRead, &[string(Tag::File, 0)]), error)
-}
+/// Results `(*RevInfo, string, error)`: the path of the file.
+const INFO_FILE: Recipe = failing(reading(Kind::InfoReturn, &[string(Tag::File, 1)]), 3);
 
 /// Receiver with a `net.Conn` at this offset.
 const fn connected(kind: Kind, offset: u16) -> Recipe {
@@ -212,8 +198,6 @@ mod tests {
             let expected: Vec<_> = (0..=u16::MAX)
                 .filter(|&number| Kind::from_number(number).is_some())
                 .filter(of_go)
-                // A file, a zip, and what is made of a zip.
-                .flat_map(|kind| vec![kind; if kind == Kind::CacheRead as u16 { 3 } else { 1 }])
                 .collect();
             assert_eq!(kinds, expected, "go1.{minor}");
         }
