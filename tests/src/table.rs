@@ -54,62 +54,70 @@ const fn redirecting(location: &'static str) -> [Rule; 2] {
 
 const TO_STORAGE: &[Rule] = &redirecting("https://storage.lab{path}");
 
+/// What most scenarios have in common.
+const BASE: Scenario = Scenario {
+    name: "",
+    about: "",
+    modules: modules(0),
+    goproxy: "",
+    sumdb: Off,
+    cached: &[],
+    hosts: &[],
+    succeeds: true,
+    answers: &[],
+    findings: &[],
+};
+
 pub(crate) static SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "healthy-40",
         about: "one proxy that has everything, HTTP/2",
         modules: modules(40),
         goproxy: "https://proxy.lab",
-        sumdb: Off,
-        cached: &[],
         hosts: &[PROXY],
         succeeds: true,
         answers: &[got("proxy.lab", 200, 120)],
         findings: &[],
+        ..BASE
     },
     Scenario {
         name: "healthy-h1",
         about: "one proxy that has everything, HTTP/1.1 over TLS",
         modules: modules(12),
         goproxy: "https://proxy.lab",
-        sumdb: Off,
-        cached: &[],
         hosts: &[host("proxy.lab", H1, &[on("*", Serve)])],
         succeeds: true,
         answers: &[got("proxy.lab", 200, 36)],
         findings: &[],
+        ..BASE
     },
     Scenario {
         name: "healthy-plain",
         about: "one proxy that has everything, without TLS",
         modules: modules(12),
         goproxy: "http://proxy.lab",
-        sumdb: Off,
-        cached: &[],
         hosts: &[host("proxy.lab", Plain, &[on("*", Serve)])],
         succeeds: true,
         answers: &[got("proxy.lab", 200, 36)],
         findings: &[],
+        ..BASE
     },
     Scenario {
         name: "case-encoded",
         about: "module paths with capitals, asked for as %21",
         modules: Modules { prefix: "mod.lab/Upper", count: 2 },
         goproxy: "https://proxy.lab",
-        sumdb: Off,
-        cached: &[],
         hosts: &[PROXY],
         succeeds: true,
         answers: &[got("proxy.lab", 200, 6)],
         findings: &[],
+        ..BASE
     },
     Scenario {
         name: "bench",
         about: "every zip answered 302 to another host; for measuring, with --modules",
         modules: modules(200),
         goproxy: "https://proxy.lab",
-        sumdb: Off,
-        cached: &[],
         hosts: &[host("proxy.lab", H2, TO_STORAGE), STORAGE],
         succeeds: true,
         answers: &[
@@ -118,14 +126,13 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
             got("storage.lab", 200, 200),
         ],
         findings: &[],
+        ..BASE
     },
     Scenario {
         name: "demo",
         about: "one zip is redirected, one module is only at the second proxy",
         modules: modules(3),
         goproxy: "https://proxy.lab,https://mirror.lab",
-        sumdb: Off,
-        cached: &[],
         hosts: &[
             host(
                 "proxy.lab",
@@ -148,50 +155,46 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
             got("mirror.lab", 200, 3),
         ],
         findings: &[],
+        ..BASE
     },
     Scenario {
         name: "not-found-next",
         about: "the first proxy has nothing (404), the second everything",
         modules: modules(6),
         goproxy: "https://proxy.lab,https://mirror.lab",
-        sumdb: Off,
-        cached: &[],
         hosts: &[host("proxy.lab", H2, &[]), MIRROR],
         succeeds: true,
         answers: &[resent("proxy.lab", 404, 18), got("mirror.lab", 200, 18)],
         findings: &[],
+        ..BASE
     },
     Scenario {
         name: "gone-next",
         about: "the first proxy says 410 to everything, the second has it",
         modules: modules(6),
         goproxy: "https://proxy.lab,https://mirror.lab",
-        sumdb: Off,
-        cached: &[],
         hosts: &[host("proxy.lab", H2, &[on("*", Status(410, &[]))]), MIRROR],
         succeeds: true,
         answers: &[resent("proxy.lab", 410, 18), got("mirror.lab", 200, 18)],
         findings: &[],
+        ..BASE
     },
     Scenario {
         name: "same-host-next",
         about: "two entries on one host that differ in the path alone",
         modules: modules(4),
         goproxy: "https://proxy.lab/a,https://proxy.lab/b",
-        sumdb: Off,
-        cached: &[],
         hosts: &[host("proxy.lab", H2, &[on("/b/*", Serve)])],
         succeeds: true,
         answers: &[resent("proxy.lab", 404, 12), got("proxy.lab", 200, 12)],
         findings: &[],
+        ..BASE
     },
     Scenario {
         name: "cross-host-redirect",
         about: "every zip is redirected to another host, with a query",
         modules: modules(12),
         goproxy: "https://proxy.lab",
-        sumdb: Off,
-        cached: &[],
         hosts: &[
             host("proxy.lab", H2, &redirecting("https://storage.lab{path}?generation=7")),
             STORAGE,
@@ -203,14 +206,13 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
             got("storage.lab", 200, 12),
         ],
         findings: &[],
+        ..BASE
     },
     Scenario {
         name: "redirect-chain-3",
         about: "three redirects, of three kinds, before the zip comes",
         modules: modules(4),
         goproxy: "https://proxy.lab",
-        sumdb: Off,
-        cached: &[],
         hosts: &[
             host("proxy.lab", H2, &redirecting("https://one.lab{path}")),
             host("one.lab", H1, &[on("*", Redirect(307, "https://two.lab{path}"))]),
@@ -226,14 +228,13 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
             got("storage.lab", 200, 4),
         ],
         findings: &[],
+        ..BASE
     },
     Scenario {
         name: "redirect-404-next",
         about: "zips are redirected to a host without them; the second proxy has them",
         modules: modules(4),
         goproxy: "https://proxy.lab,https://mirror.lab",
-        sumdb: Off,
-        cached: &[],
         hosts: &[host("proxy.lab", H2, TO_STORAGE), host("storage.lab", H2, &[]), MIRROR],
         succeeds: true,
         answers: &[
@@ -243,14 +244,13 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
             got("mirror.lab", 200, 4),
         ],
         findings: &[("PT012", Note)],
+        ..BASE
     },
     Scenario {
         name: "redirect-403",
         about: "zips are redirected to a host that refuses them",
         modules: modules(4),
         goproxy: "https://proxy.lab",
-        sumdb: Off,
-        cached: &[],
         hosts: &[
             host("proxy.lab", H2, TO_STORAGE),
             host("storage.lab", H2, &[on("*", Status(403, &[("Via", "1.1 cdn.lab")]))]),
@@ -262,14 +262,13 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
             resent("storage.lab", 403, 4),
         ],
         findings: &[("PT006", Error)],
+        ..BASE
     },
     Scenario {
         name: "redirect-403-pipe",
         about: "zips are redirected to a host that refuses them; `|` hides it",
         modules: modules(4),
         goproxy: "https://proxy.lab|https://mirror.lab",
-        sumdb: Off,
-        cached: &[],
         hosts: &[
             host("proxy.lab", H2, TO_STORAGE),
             host("storage.lab", H2, &[on("*", Status(403, &[]))]),
@@ -283,14 +282,13 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
             got("mirror.lab", 200, 4),
         ],
         findings: &[("PT012", Warning), ("PT103", Warning)],
+        ..BASE
     },
     Scenario {
         name: "redirect-downgrade",
         about: "zips are redirected from https to http, which go refuses",
         modules: modules(4),
         goproxy: "https://proxy.lab",
-        sumdb: Off,
-        cached: &[],
         hosts: &[
             host("proxy.lab", H2, &redirecting("http://storage.lab{path}")),
             host("storage.lab", Plain, &[on("*", Serve)]),
@@ -298,14 +296,13 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         succeeds: false,
         answers: &[got("proxy.lab", 200, 8), got("proxy.lab", 302, 4)],
         findings: &[("PT004", Error)],
+        ..BASE
     },
     Scenario {
         name: "redirect-loop",
         about: "two hosts redirect zips to each other",
         modules: modules(2),
         goproxy: "https://proxy.lab",
-        sumdb: Off,
-        cached: &[],
         hosts: &[
             host("proxy.lab", H2, TO_STORAGE),
             host("storage.lab", H2, &[on("*", Redirect(302, "https://proxy.lab{path}"))]),
@@ -317,62 +314,57 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
             got("storage.lab", 302, 10),
         ],
         findings: &[("PT003", Error)],
+        ..BASE
     },
     Scenario {
         name: "redirect-closed-port",
         about: "zips are redirected to a port where nobody listens",
         modules: modules(4),
         goproxy: "https://proxy.lab",
-        sumdb: Off,
-        cached: &[],
         hosts: &[host("proxy.lab", H2, &redirecting("https://storage.lab:4443{path}")), STORAGE],
         succeeds: false,
         answers: &[got("proxy.lab", 200, 8), got("proxy.lab", 302, 4)],
         findings: &[("PT007", Error)],
+        ..BASE
     },
     Scenario {
         name: "redirect-no-location",
         about: "zips are answered 302 without a Location",
         modules: modules(4),
         goproxy: "https://proxy.lab",
-        sumdb: Off,
-        cached: &[],
         hosts: &[host("proxy.lab", H2, &[on("*.zip", Status(302, &[])), on("*", Serve)])],
         succeeds: false,
         answers: &[got("proxy.lab", 200, 8), got("proxy.lab", 302, 4)],
         findings: &[],
+        ..BASE
     },
     Scenario {
         name: "bad-gateway-comma",
         about: "the first proxy says 502; after it stands `,` so go stops",
         modules: modules(4),
         goproxy: "https://proxy.lab,https://mirror.lab",
-        sumdb: Off,
-        cached: &[],
         hosts: &[host("proxy.lab", H2, &[on("*", Status(502, &[("Retry-After", "7")]))]), MIRROR],
         succeeds: false,
         answers: &[got("proxy.lab", 502, 4)],
         findings: &[("PT101", Error)],
+        ..BASE
     },
     Scenario {
         name: "bad-gateway-pipe",
         about: "the first proxy says 502; after it stands `|` so go goes on",
         modules: modules(4),
         goproxy: "https://proxy.lab|https://mirror.lab",
-        sumdb: Off,
-        cached: &[],
         hosts: &[host("proxy.lab", H2, &[on("*", Status(502, &[]))]), MIRROR],
         succeeds: true,
         answers: &[got("proxy.lab", 502, 12), got("mirror.lab", 200, 12)],
         findings: &[("PT103", Warning)],
+        ..BASE
     },
     Scenario {
         name: "all-direct",
         about: "the proxy has nothing, and `direct` finds another proxy by go-import",
         modules: Modules { prefix: "vanity.lab/m", count: 4 },
         goproxy: "https://proxy.lab,direct",
-        sumdb: Off,
-        cached: &[],
         hosts: &[
             host("proxy.lab", H2, &[]),
             host("vanity.lab", H2, &[on("*?go-get=1", GoImport("https://mirror.lab"))]),
@@ -385,54 +377,51 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
             got("mirror.lab", 200, 12),
         ],
         findings: &[],
+        ..BASE
     },
     Scenario {
         name: "all-direct-fails",
         about: "the proxy has nothing, and `direct` finds nothing either",
         modules: Modules { prefix: "vanity.lab/m", count: 4 },
         goproxy: "https://proxy.lab,direct",
-        sumdb: Off,
-        cached: &[],
         hosts: &[host("proxy.lab", H2, &[]), host("vanity.lab", H2, &[])],
         succeeds: false,
         answers: &[resent("proxy.lab", 404, 4), resent("vanity.lab", 404, 4)],
         findings: &[],
+        ..BASE
     },
     Scenario {
         name: "retry-h1",
         about: "connections are closed when used again, so that net/http retries unseen",
         modules: modules(6),
         goproxy: "https://proxy.lab",
-        sumdb: Off,
-        cached: &[],
         hosts: &[host("proxy.lab", H1, &[on("*", ServeOncePerConnection)])],
         succeeds: true,
         answers: &[got("proxy.lab", 200, 18), closed("proxy.lab")],
         findings: &[],
+        ..BASE
     },
     Scenario {
         name: "early-close",
         about: "zips are answered by closing the connection",
         modules: modules(2),
         goproxy: "https://proxy.lab",
-        sumdb: Off,
-        cached: &[],
         hosts: &[host("proxy.lab", H2, &[on("*.zip", Close), on("*", Serve)])],
         succeeds: false,
         answers: &[got("proxy.lab", 200, 4), closed("proxy.lab")],
         findings: &[],
+        ..BASE
     },
     Scenario {
         name: "html-page",
         about: "the proxy answers everything with a page for people",
         modules: modules(2),
         goproxy: "https://proxy.lab",
-        sumdb: Off,
-        cached: &[],
         hosts: &[host("proxy.lab", H2, &[on("*", Html)])],
         succeeds: false,
         answers: &[got("proxy.lab", 200, 2)],
         findings: &[],
+        ..BASE
     },
     Scenario {
         name: "sumdb-proxy",
@@ -440,11 +429,11 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         modules: modules(3),
         goproxy: "https://proxy.lab",
         sumdb: Honest,
-        cached: &[],
         hosts: &[PROXY],
         succeeds: true,
         answers: &[got("proxy.lab", 200, 9 + SUMS)],
         findings: &[],
+        ..BASE
     },
     Scenario {
         name: "sumdb-direct",
@@ -452,7 +441,6 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         modules: modules(3),
         goproxy: "https://proxy.lab,direct",
         sumdb: Honest,
-        cached: &[],
         hosts: &[UNSUPPORTING, SUM],
         succeeds: true,
         answers: &[
@@ -461,6 +449,7 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
             got("sum.lab", 200, SUMS - 1),
         ],
         findings: &[("PT501", Note)],
+        ..BASE
     },
     Scenario {
         name: "sumdb-next",
@@ -468,7 +457,6 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         modules: modules(3),
         goproxy: "https://proxy.lab,https://mirror.lab",
         sumdb: Honest,
-        cached: &[],
         hosts: &[UNSUPPORTING, MIRROR],
         succeeds: true,
         answers: &[
@@ -477,6 +465,7 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
             got("mirror.lab", 200, SUMS),
         ],
         findings: &[],
+        ..BASE
     },
     Scenario {
         name: "sumdb-alternate",
@@ -484,11 +473,11 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         modules: modules(3),
         goproxy: "https://proxy.lab",
         sumdb: At("https://sums.lab/db"),
-        cached: &[],
         hosts: &[PROXY, host("sums.lab", H1, &[on("/db/*", Serve)])],
         succeeds: true,
         answers: &[got("proxy.lab", 200, 9), got("sums.lab", 200, SUMS - 1)],
         findings: &[],
+        ..BASE
     },
     Scenario {
         name: "sumdb-off",
@@ -496,11 +485,11 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         modules: modules(3),
         goproxy: "https://proxy.lab",
         sumdb: Off,
-        cached: &[],
         hosts: &[PROXY, SUM],
         succeeds: true,
         answers: &[got("proxy.lab", 200, 9)],
         findings: &[],
+        ..BASE
     },
     Scenario {
         name: "sumdb-410-private",
@@ -508,11 +497,11 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         modules: modules(3),
         goproxy: "https://proxy.lab",
         sumdb: Honest,
-        cached: &[],
         hosts: &[host("proxy.lab", H2, &[on("*/lookup/*", Status(410, &[])), on("*", Serve)])],
         succeeds: false,
         answers: &[got("proxy.lab", 200, 4), resent("proxy.lab", 410, 3)],
         findings: &[("PT505", Warning)],
+        ..BASE
     },
     Scenario {
         name: "sumdb-refused",
@@ -520,11 +509,11 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         modules: modules(3),
         goproxy: "https://proxy.lab",
         sumdb: Honest,
-        cached: &[],
         hosts: &[UNSUPPORTING, host("sum.lab", Plain, &[])],
         succeeds: false,
         answers: &[got("proxy.lab", 200, 3), resent("proxy.lab", 404, 1)],
         findings: &[("PT502", Error)],
+        ..BASE
     },
     Scenario {
         name: "sumdb-forbidden",
@@ -532,7 +521,6 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         modules: modules(3),
         goproxy: "https://proxy.lab",
         sumdb: Honest,
-        cached: &[],
         hosts: &[UNSUPPORTING, host("sum.lab", H2, &[on("*", Status(403, &[]))])],
         succeeds: false,
         answers: &[
@@ -541,6 +529,7 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
             resent("sum.lab", 403, 3),
         ],
         findings: &[("PT302", Error)],
+        ..BASE
     },
     Scenario {
         name: "sumdb-hangs",
@@ -548,11 +537,11 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         modules: modules(2),
         goproxy: "https://proxy.lab",
         sumdb: Honest,
-        cached: &[],
         hosts: &[UNSUPPORTING, host("sum.lab", H2, &[on("*", Hang(200))])],
         succeeds: false,
         answers: &[got("proxy.lab", 200, 2), resent("proxy.lab", 404, 1), closed("sum.lab")],
         findings: &[("PT208", Error)],
+        ..BASE
     },
     Scenario {
         name: "sumdb-lies",
@@ -560,11 +549,11 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         modules: modules(3),
         goproxy: "https://proxy.lab",
         sumdb: Lying,
-        cached: &[],
         hosts: &[PROXY],
         succeeds: false,
         answers: &[got("proxy.lab", 200, 3 + SUMS)],
         findings: &[("PT507", Error)],
+        ..BASE
     },
     Scenario {
         name: "sumdb-false-supported",
@@ -572,11 +561,11 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         modules: modules(3),
         goproxy: "https://proxy.lab",
         sumdb: Honest,
-        cached: &[],
         hosts: &[host("proxy.lab", H2, &[on("/sumdb/*", Html), on("*", Serve)])],
         succeeds: false,
         answers: &[got("proxy.lab", 200, 3 + 1 + 3)],
         findings: &[("PT504", Error)],
+        ..BASE
     },
     Scenario {
         name: "sumdb-false-404",
@@ -584,7 +573,6 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         modules: modules(3),
         goproxy: "https://proxy.lab",
         sumdb: Honest,
-        cached: &[],
         hosts: &[host(
             "proxy.lab",
             H2,
@@ -593,6 +581,7 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         succeeds: false,
         answers: &[got("proxy.lab", 200, 3 + 1), resent("proxy.lab", 404, 3)],
         findings: &[("PT504", Error)],
+        ..BASE
     },
     Scenario {
         name: "sumdb-supported-500",
@@ -600,7 +589,6 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         modules: modules(3),
         goproxy: "https://proxy.lab,direct",
         sumdb: Honest,
-        cached: &[],
         hosts: &[
             host("proxy.lab", H2, &[on("*/supported", Status(500, &[])), on("*", Serve)]),
             SUM,
@@ -608,6 +596,7 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         succeeds: false,
         answers: &[got("proxy.lab", 200, 3), got("proxy.lab", 500, 1)],
         findings: &[("PT101", Error), ("PT503", Error)],
+        ..BASE
     },
     Scenario {
         name: "sumdb-pipe-fallback",
@@ -615,7 +604,6 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         modules: modules(3),
         goproxy: "https://proxy.lab|https://mirror.lab",
         sumdb: Honest,
-        cached: &[],
         hosts: &[
             host("proxy.lab", H2, &[on("*/lookup/*", Status(500, &[])), on("*", Serve)]),
             MIRROR,
@@ -623,6 +611,7 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         succeeds: false,
         answers: &[got("proxy.lab", 200, 4), got("proxy.lab", 500, 3), got("mirror.lab", 200, 3)],
         findings: &[("PT409", Error), ("PT506", Warning)],
+        ..BASE
     },
     Scenario {
         name: "cached",
@@ -641,11 +630,11 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         about: "one module of three is in the module cache already",
         modules: modules(3),
         goproxy: "https://proxy.lab",
-        sumdb: Off,
         cached: &["mod.lab/m02@v1.0.0"],
         hosts: &[PROXY],
         succeeds: true,
         answers: &[got("proxy.lab", 200, 6)],
         findings: &[],
+        ..BASE
     },
 ];

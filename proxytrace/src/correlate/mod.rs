@@ -13,8 +13,9 @@
 //!   only if it is in the list. `sumdb-supported` is not found where no entry supports it.
 //! - Contents that came but could not be verified fail their attempt with `checksum`; the request
 //!   keeps its `ok`, except where another checksum is known to be the right one.
-//! - What was in the module cache (`info`, `mod`, `zip`: lists never are) is a `cached` chain without
-//!   attempts, on a complete capture alone.
+//! - What was in the module cache is a `cached` chain without attempts: `info`, `mod` and `zip`, on a
+//!   complete capture alone. Lists are not kept there; what is kept of the checksum database goes
+//!   unmentioned.
 //! - A request that fits no protocol of go's is a chain of the artifact `vcs`: nothing else in the
 //!   go command uses HTTP. go's telemetry child is left out.
 //!
