@@ -9,6 +9,9 @@ use anyhow::{Context, Result, bail};
 pub const VERSIONS: [&str; 8] =
     ["1.19.8", "1.21.13", "1.22.10", "1.23.9", "1.24.11", "1.25.5", "1.26.6", "1.27.3"];
 
+/// Those of them that the tests run as position-independent executables too.
+pub const POSITION_INDEPENDENT: [&str; 1] = ["1.27.3-pie"];
+
 /// A Go installation.
 #[derive(Clone, Debug)]
 pub struct Toolchain {

