@@ -83,6 +83,15 @@ numbered! {
         TunnelReturn = 29,
         /// `os.StartProcess` returned: [`Tag::Child`].
         Spawn = 30,
+
+        /// `modfetch.InfoFile` returned: [`Tag::File`], error.
+        InfoReturn = 40,
+        /// `modfetch.checkModSum` entered: [`Tag::Module`], [`Tag::Version`].
+        SumEnter = 41,
+        /// `modfetch.checkSumDB` entered: [`Tag::Module`], [`Tag::Version`].
+        VerifyEnter = 42,
+        /// `modfetch.checkSumDB` returned: error.
+        VerifyReturn = 43,
     }
 }
 
@@ -140,6 +149,10 @@ numbered! {
         ErrorName = 29,
         /// Headers were not read to their end.
         HeadersCut = 30,
+        /// A path in the module cache.
+        File = 40,
+        /// A module version.
+        Version = 41,
 
         /// Header `Location`.
         Location = 64,

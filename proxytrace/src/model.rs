@@ -136,7 +136,7 @@ pub struct Chain {
     /// What go ran to fetch it: version control tools.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub commands: Vec<ProcessId>,
-    /// The GOPROXY entries tried, in order.
+    /// The GOPROXY entries tried, in order; none for what was in the module cache.
     pub attempts: Vec<Attempt>,
 }
 
@@ -304,7 +304,7 @@ pub enum Outcome {
     Truncated,
     /// The body is not what it should be.
     BadContent,
-    /// The checksum does not match.
+    /// The checksum does not match, or could not be verified (then the request is `ok`).
     Checksum,
     /// It was given up.
     Canceled,

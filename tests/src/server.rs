@@ -26,7 +26,7 @@ use tokio::time::sleep;
 use tokio_rustls::TlsAcceptor;
 
 use crate::log::{Entry, Log};
-use crate::scenario::{Action, Host, Protocol, Rule};
+use crate::scenario::{Action, Host, Protocol};
 
 /// A certificate authority for one lab, and the identity that it gave to all hosts together.
 pub(crate) struct Authority {
@@ -120,11 +120,9 @@ impl Server {
         let service = service_fn(|request| {
             let reused = earlier.fetch_add(1, Ordering::Relaxed) > 0;
             let answer = self.receive(&request, peer, reused);
-            let lateness = self.lateness(&request);
             async move {
-                if !lateness.is_zero() {
-                    sleep(lateness).await;
-                }
+                let (wait, answer) = answer;
+                sleep(wait).await;
                 answer
             }
         });
@@ -142,7 +140,7 @@ impl Server {
         request: &Request<Incoming>,
         peer: SocketAddr,
         reused: bool,
-    ) -> Result<Response<Full<Bytes>>, Closed> {
+    ) -> (Duration, Result<Response<Full<Bytes>>, Closed>) {
         let header = |name: HeaderName| {
             let value = request.headers().get(name)?;
             Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
@@ -152,7 +150,7 @@ impl Server {
         // HTTP/2 has the authority in the URI, HTTP/1.1 in a header.
         let authority = uri.authority().map(ToString::to_string).or_else(|| header(HOST));
         let scheme = if self.tls.is_some() { "https" } else { "http" };
-        let answer = self.answer(path, reused);
+        let (wait, answer) = self.answer(path, reused);
         let location = answer.as_ref().ok().and_then(|answer| answer.headers().get(LOCATION));
         self.log.push(Entry {
             sequence: 0,
@@ -167,20 +165,7 @@ impl Server {
             user_agent: header(USER_AGENT),
             referer: header(REFERER),
         });
-        answer
-    }
-
-    /// How late the answer to a request is.
-    fn lateness(&self, request: &Request<Incoming>) -> Duration {
-        let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
-        match self.rule(path).map(|rule| &rule.action) {
-            Some(Action::ServeLate(milliseconds)) => Duration::from_millis(*milliseconds),
-            _ => Duration::ZERO,
-        }
-    }
-
-    fn rule(&self, path: &str) -> Option<&Rule> {
-        self.host.rules.iter().find(|rule| rule.matches(path))
+        (wait, answer)
     }
 
     fn go_import(&self, path: &str, kind: &str, root: &str) -> Response<Full<Bytes>> {
@@ -189,17 +174,23 @@ impl Server {
         respond(200, &[HTML], format!("<!DOCTYPE html>\n<head>{meta}</head>\n"))
     }
 
-    fn answer(&self, path: &str, reused: bool) -> Result<Response<Full<Bytes>>, Closed> {
-        let rule = self.rule(path);
+    /// How long to wait, and what then to answer.
+    fn answer(
+        &self,
+        path: &str,
+        reused: bool,
+    ) -> (Duration, Result<Response<Full<Bytes>>, Closed>) {
+        let rule = self.host.rules.iter().find(|rule| rule.matches(path));
         let answer = match rule.map_or(&Action::Status(404, &[]), |rule| &rule.action) {
-            Action::Close => return Err(Closed),
-            Action::ServeOncePerConnection if reused => return Err(Closed),
-            Action::Serve | Action::ServeLate(_) | Action::ServeOncePerConnection => {
-                match file(&self.files, path) {
-                    Some(content) => respond(200, &[], content),
-                    None => respond(404, &[], "not found: no such module\n"),
-                }
+            Action::Close => return (Duration::ZERO, Err(Closed)),
+            Action::Hang(milliseconds) => {
+                return (Duration::from_millis(*milliseconds), Err(Closed));
             }
+            Action::ServeOncePerConnection if reused => return (Duration::ZERO, Err(Closed)),
+            Action::Serve | Action::ServeOncePerConnection => match file(&self.files, path) {
+                Some(content) => respond(200, &[], content),
+                None => respond(404, &[], "not found: no such module\n"),
+            },
             Action::Status(status, headers) => {
                 respond(*status, headers, format!("{} answers {status}\n", self.host.name))
             }
@@ -210,7 +201,7 @@ impl Server {
             Action::GoImportGit(repository) => self.go_import(path, "git", repository),
             Action::Html => respond(200, &[HTML], "<!DOCTYPE html>\n<title>Sign in</title>\n"),
         };
-        Ok(answer)
+        (Duration::ZERO, Ok(answer))
     }
 }
 

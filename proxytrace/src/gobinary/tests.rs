@@ -15,9 +15,11 @@ const VERSIONS: [&str; 8] =
 /// Stripped, linked dynamically by another linker, with cgo.
 const DEBIANS: &str = "1.19.8";
 /// Every function with a probe, apart from those that have other names in other versions.
-const FUNCTIONS: [&str; 9] = [
+const FUNCTIONS: [&str; 11] = [
     "main.main",
     "cmd/go/internal/modfetch.TryProxies",
+    "cmd/go/internal/modfetch.checkModSum",
+    "cmd/go/internal/modfetch.checkSumDB",
     "cmd/go/internal/web.get",
     "net/http.(*Client).do",
     "net/http.(*Transport).roundTrip",
@@ -25,6 +27,16 @@ const FUNCTIONS: [&str; 9] = [
     "net/http.(*Transport).dialConn",
     "net/http.ReadResponse",
     "os.StartProcess",
+];
+/// Kinds that are recorded where a function returns.
+const RETURNS: [Kind; 7] = [
+    Kind::WalkReturn,
+    Kind::SendReturn,
+    Kind::RequestReturn,
+    Kind::TunnelReturn,
+    Kind::Spawn,
+    Kind::InfoReturn,
+    Kind::VerifyReturn,
 ];
 /// In all versions but the oldest.
 const SWITCHING: &str = "cmd/go/internal/toolchain.execGoToolchain";
@@ -89,10 +101,6 @@ fn section_header(file: &[u8], name: &str) -> usize {
     usize::try_from(table).expect("64 bits") + index.0 * 64
 }
 
-/// What is recorded at a function's returns.
-const RETURNS: [Kind; 5] =
-    [Kind::WalkReturn, Kind::SendReturn, Kind::RequestReturn, Kind::TunnelReturn, Kind::Spawn];
-
 #[test]
 fn every_hook_is_proven() {
     for (version, file) in go_commands() {
@@ -103,12 +111,11 @@ fn every_hook_is_proven() {
         assert_eq!(plan.nearest, None);
         let switching = (minor(version) >= 21).then_some(SWITCHING);
         let functions: Vec<_> = FUNCTIONS.into_iter().chain(switching).collect();
-        assert_eq!(plan.hooks.len(), functions.len() + 2, "{version}: {:?}", plan.hooks);
+        assert_eq!(plan.hooks.len(), functions.len() + 3, "{version}: {:?}", plan.hooks);
         for function in functions {
             assert!(plan.hooks.iter().any(|hook| hook == function), "{version}: {function}");
         }
-        for kind in Kind::WalkEnter as u16..=Kind::Spawn as u16 {
-            let kind = Kind::from_number(kind).expect("a kind");
+        for kind in (Kind::WalkEnter as u16..=u16::MAX).filter_map(Kind::from_number) {
             let returns = RETURNS.contains(&kind);
             let count = sites_of(&plan, kind).len();
             if kind == Kind::Toolchain && switching.is_none() {

@@ -16,7 +16,7 @@ use proxytrace::model::{Finding, Request, Role, Trace};
 use proxytrace_tests::cases;
 use proxytrace_tests::lab::Lab;
 use proxytrace_tests::modules::Modules;
-use proxytrace_tests::scenario::{Host, Scenario};
+use proxytrace_tests::scenario::{Host, Scenario, Sumdb};
 use proxytrace_tests::toolchain::{Toolchain, VERSIONS};
 
 /// Calls `check` with every toolchain, unless this machine lacks one of the programs.
@@ -49,6 +49,8 @@ const fn scenario(
         about: "",
         modules: Modules { prefix, count: 1 },
         goproxy,
+        sumdb: Sumdb::Off,
+        cached: &[],
         hosts,
         succeeds: true,
         answers: &[],

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use proxytrace::model::Outcome;
 use proxytrace_tests::lab::{Daemon, Lab};
 use proxytrace_tests::log::Entry;
-use proxytrace_tests::scenario::Action::{Redirect, Serve, ServeLate, Status};
+use proxytrace_tests::scenario::Action::{Hang, Redirect, Serve, Status};
 use proxytrace_tests::scenario::{Host, Protocol, Rule, Scenario};
 use serde::Deserialize;
 
@@ -118,7 +118,7 @@ const SLOW: Scenario = scenario(
     "nginx-timeout",
     "https://proxy.lab",
     "mod.lab/m",
-    &[PROXY, origin(&[on("*.zip", ServeLate(1500)), on("*", Serve)])],
+    &[PROXY, origin(&[on("*.zip", Hang(1500)), on("*", Serve)])],
 );
 
 /// TLS for `proxy.lab`, with this in `location /`.

@@ -12,6 +12,8 @@ pub(super) const TYPES: &[(&str, &[&str])] = &[
     ("internal/runtime/maps.table", &["groups"]),
     ("internal/runtime/maps.groupsReference", &["data", "lengthMask"]),
     ("noalg.map.group[string][]string", &[SELF, "ctrl", "slots"]),
+    // Modules.
+    ("cmd/vendor/golang.org/x/mod/module.Version", &["Path", "Version"]),
     // Connections.
     ("net/http.persistConn", &["conn"]),
     ("net/http.http2ClientConn", &["tconn"]),
@@ -119,4 +121,8 @@ pub(super) const FUNCTIONS: &[(&str, &[&str])] = &[
     ("cmd/go/internal/toolchain.execGoToolchain", &["exe"]),
     ("net/http.ReadResponse", &["r", "req", "->0"]),
     ("os.StartProcess", &["->0"]),
+    ("cmd/go/internal/modfetch.checkSumDB", &["mod", "->0"]),
+    ("cmd/go/internal/modfetch.checkModSum", &["mod"]),
+    ("cmd/go/internal/modfetch.InfoFile", &["->1", "->2"]),
+    ("cmd/go/internal/modfetch.(*Fetcher).InfoFile", &["->1", "->2"]),
 ];
