@@ -21,6 +21,11 @@ use super::url::Url;
 /// What CONNECT is sent with (`net/http/transport.go:dialConn`).
 const TUNNEL_PROTOCOL: &str = "HTTP/1.1";
 
+/// The host that is named `host:port` here, as it is in requests: a tunnel is for https.
+pub(super) fn tunneled_host(target: &str) -> &str {
+    target.strip_suffix(":443").unwrap_or(target)
+}
+
 /// An attempt: chain and place in it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct At {
@@ -295,8 +300,7 @@ impl Chains {
         };
         let tunnel = self.open(at, &opening, time);
         self.connect(tunnel, connection, TUNNEL_PROTOCOL, remote);
-        let host = target.strip_suffix(":443").unwrap_or(target);
-        host.clone_into(&mut self.request_mut(tunnel).host);
+        tunneled_host(target).clone_into(&mut self.request_mut(tunnel).host);
         tunnel
     }
 

@@ -59,6 +59,8 @@ pub struct Correlator {
     connections: Connections,
     /// Version control tools that are running, and what they fetch.
     commands: HashMap<ProcessId, At>,
+    /// Children whose start was reported before their exec, by pid.
+    spawned: HashMap<u32, Event>,
     capture: Capture,
 }
 
@@ -72,6 +74,7 @@ impl Correlator {
             chains: Chains::default(),
             connections: Connections::default(),
             commands: HashMap::new(),
+            spawned: HashMap::new(),
             capture: Capture { backend: start.backend.clone(), ..Capture::default() },
         }
     }
@@ -87,8 +90,12 @@ impl Correlator {
                 if let Some(before) = before {
                     self.goroutines.forget(before);
                 }
+                if let Some(spawn) = self.spawned.remove(&event.pid) {
+                    self.spawn(&spawn, event.pid);
+                }
             }
             What::Exit { code, signal } => {
+                self.spawned.remove(&event.pid);
                 if let Some(ended) = self.processes.exit(event, *code, *signal) {
                     self.goroutines.forget(ended);
                     self.end_command(ended, *code);
@@ -115,10 +122,15 @@ impl Correlator {
         }
     }
 
-    /// A goroutine started another program. `os.StartProcess` returns after the exec.
-    fn spawn(&mut self, event: &Event, child: u32) {
+    /// A goroutine started another program. `os.StartProcess` returns when the exec has closed what
+    /// is to be closed, which can be before the exec is reported.
+    fn spawn(&mut self, event: &Event, pid: u32) {
         let process = self.processes.of(event);
-        let Some(child) = self.processes.child(process, child) else { return };
+        if self.processes.is_waiting(pid, process) {
+            self.spawned.insert(pid, event.clone());
+            return;
+        }
+        let Some(child) = self.processes.child(process, pid) else { return };
         let image = self.processes.get(process);
         if image.telemetry || !vcs::asks_a_server(&self.processes.get(child).process.argv) {
             return;

@@ -51,6 +51,11 @@ impl Processes {
         self.images.iter().rev().find(is_child).map(|image| image.process.id)
     }
 
+    /// Whether a pid is a child of `parent` that has not become another program yet.
+    pub(super) fn is_waiting(&self, pid: u32, parent: ProcessId) -> bool {
+        self.forked.get(&pid) == Some(&parent)
+    }
+
     /// Whether `process` is `ancestor`, or was started by it or by what it started.
     pub(super) fn descends(&self, process: ProcessId, ancestor: ProcessId) -> bool {
         // A parent comes before its children.

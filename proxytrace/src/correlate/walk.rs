@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use crate::event::{Event, Failure, Headers, What};
 use crate::model::{Artifact, Cause, Next, Outcome, ProcessId};
 
-use super::chains::{At, Chains, Ending, Opening, RequestAt};
+use super::chains::{At, Chains, Ending, Opening, RequestAt, tunneled_host};
 use super::connection::{Connections, canonical};
 use super::failure;
 use super::goproxy::List;
@@ -169,7 +169,10 @@ impl Goroutines {
                 goroutines.entry(id).or_default().dials_for = goal;
             }
             What::TunnelEnter { target, local, remote } => {
-                let at = goroutines.get(&parent).and_then(|dialing| dialing.dials_for);
+                let at = match goroutines.get(&parent) {
+                    _ if parent == 0 => only_one_asking(goroutines, target, context),
+                    dialing => dialing.and_then(|dialing| dialing.dials_for),
+                };
                 let tunnel =
                     at.map(|at| open_tunnel(at, target, (*local, *remote), event, context));
                 goroutines.entry(id).or_default().tunnel = tunnel;
@@ -209,6 +212,22 @@ impl Goroutines {
         context.chains.command(at, child);
         Some(at)
     }
+}
+
+/// Before Go 1.21 nothing tells which goroutine started the one that dials. It is known all the
+/// same where only one waits for a connection to this `host:port`.
+fn only_one_asking(
+    goroutines: &HashMap<u64, Goroutine>,
+    target: &str,
+    context: &Context<'_>,
+) -> Option<At> {
+    let mut asking = goroutines.values().filter_map(|goroutine| {
+        let fetch = goroutine.fetch.as_ref()?;
+        let request = context.chains.request(fetch.open?);
+        let waits = request.connection.is_none() && request.host == tunneled_host(target);
+        fetch.goal.as_ref().filter(|_| waits).map(|(at, _)| *at)
+    });
+    asking.next().filter(|_| asking.next().is_none())
 }
 
 fn open_tunnel(

@@ -93,7 +93,12 @@ fn served(scenario: &Scenario, toolchain: &Toolchain) -> Result<(Lab, Traced)> {
 
 fn vcs(traced: &Traced) -> Result<&Chain> {
     let of = |chain: &&Chain| chain.artifact == Artifact::Vcs;
-    let chain = traced.trace.chains.iter().find(of).context("no chain of what git fetched")?;
+    let chain = traced
+        .trace
+        .chains
+        .iter()
+        .find(of)
+        .with_context(|| format!("no chain of what git fetched: {:?}", traced.trace))?;
     ensure!(chain.module.as_deref() == Some("mod.lab/m01"), "{chain:?}");
     ensure!(!chain.commands.is_empty(), "no command: {chain:?}");
     Ok(chain)

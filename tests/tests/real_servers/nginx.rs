@@ -148,6 +148,7 @@ fn run(
     nginx.stop()?;
     check::equals(&unresolved_aside(traced.trace.clone()), &log(&lab)?)?;
     check::walks(&traced.trace, scenario.goproxy)?;
+    check::cached(&traced.trace, scenario)?;
     if traced.trace.command.exit_code == Some(0) {
         check::findings(&traced.trace, scenario)?;
         traced.is_healthy()?;

@@ -232,13 +232,18 @@ fn a_tunnel_that_was_refused_is_why_its_request_failed() {
 
 /// `direct`, where go runs git in a child that ends with a code, after a connection that ends
 /// with an errno.
-fn git(code: i32, errno: i32) -> Trace {
+fn git(code: i32, errno: i32, late_exec: bool) -> Trace {
     let mut script = Script::new("direct", i32::from(code != 0));
     script.run(&[Task::new(7).walk().lookup("direct", "x.lab/m")]);
     script.push(GO, None, What::Fork { child: 200 });
     let argv = ["git", "ls-remote", "-q", "origin"].map(str::to_owned).to_vec();
-    script.push(200, None, What::Exec { exe: "/usr/bin/git".into(), argv });
-    script.run(&[Task::new(7).step(What::Spawn { child: 200 })]);
+    let exec = What::Exec { exe: "/usr/bin/git".into(), argv };
+    let spawn = [Task::new(7).step(What::Spawn { child: 200 })];
+    if late_exec {
+        script.run(&spawn).push(200, None, exec);
+    } else {
+        script.push(200, None, exec).run(&spawn);
+    }
     script.push(200, None, What::Fork { child: 201 });
     let argv = vec!["git-remote-https".to_owned()];
     script.push(201, None, What::Exec { exe: "/usr/lib/git-remote-https".into(), argv });
@@ -256,12 +261,13 @@ fn git(code: i32, errno: i32) -> Trace {
 
 #[test]
 fn what_git_fetches_is_a_chain_of_the_module() {
-    for (code, errno, outcome, root) in [
-        (0, 0, Outcome::Ok, None),
-        (128, 0, Outcome::Unknown, Some("PT704")),
-        (128, 111, Outcome::ConnectRefused, Some("PT202")),
+    for (code, errno, late_exec, outcome, root) in [
+        (0, 0, false, Outcome::Ok, None),
+        (0, 0, true, Outcome::Ok, None),
+        (128, 0, false, Outcome::Unknown, Some("PT704")),
+        (128, 111, true, Outcome::ConnectRefused, Some("PT202")),
     ] {
-        let trace = git(code, errno);
+        let trace = git(code, errno, late_exec);
         let vcs = chain(&trace, "x.lab/m vcs");
         assert_eq!((vcs.outcome, &vcs.commands[..]), (outcome, &[1][..]), "{code} {errno}");
         let findings = crate::diagnose::diagnose(&trace);
