@@ -73,6 +73,15 @@ numbered! {
         TryHttp2 = 25,
         /// `toolchain.execGoToolchain` entered: [`Tag::Executable`].
         Toolchain = 26,
+
+        /// `modfetch.InfoFile` returned: [`Tag::File`], error.
+        InfoReturn = 40,
+        /// `modfetch.checkModSum` entered: [`Tag::Module`], [`Tag::Version`].
+        SumEnter = 41,
+        /// `modfetch.checkSumDB` entered: [`Tag::Module`], [`Tag::Version`].
+        VerifyEnter = 42,
+        /// `modfetch.checkSumDB` returned: error.
+        VerifyReturn = 43,
     }
 }
 
@@ -130,6 +139,10 @@ numbered! {
         ErrorName = 29,
         /// Headers were not read to their end.
         HeadersCut = 30,
+        /// A path in the module cache.
+        File = 40,
+        /// A module version.
+        Version = 41,
 
         /// Header `Location`.
         Location = 64,
