@@ -66,8 +66,8 @@ const SERVER: &str = "
 fn start(lab: &Lab) -> Result<(Daemon, Daemon)> {
     let mut make = lab.command("sh");
     make.args(["-c", MAKE]).current_dir(lab.dir());
-    let made = lab.output(make)?;
-    ensure!(made.status.success(), "git: {}", String::from_utf8_lossy(&made.stderr));
+    let output = lab.output(make)?;
+    ensure!(output.status.success(), "git: {}", String::from_utf8_lossy(&output.stderr));
     let core = lab.output({
         let mut core = lab.command("git");
         core.arg("--exec-path");

@@ -127,14 +127,14 @@ fn front(location: &str) -> String {
 }
 
 /// A server that builds URLs of its own from what it is told: each file is redirected once.
-const APPLICATION: &str = r#"
+const APPLICATION: &str = "
     map $http_x_forwarded_proto $public { default http; https https; }
     server {
         listen 127.0.0.1:8080;
         access_log off;
         location /files/ { proxy_pass http://origin.lab; }
         location / { return 302 $public://$host/files$request_uri; }
-    }"#;
+    }";
 
 /// Runs go against nginx; the trace equals the log. Yields the root's code and message, if any.
 fn run(

@@ -1,4 +1,4 @@
-//! squid as the forward proxy that HTTPS_PROXY and HTTP_PROXY name.
+//! squid as the forward proxy that `HTTPS_PROXY` and `HTTP_PROXY` name.
 
 use std::collections::HashMap;
 use std::fs::{self, Permissions};
