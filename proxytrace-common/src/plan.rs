@@ -40,6 +40,8 @@ pub enum Read {
     Interface = 7,
     /// The pointer to a header map (`http.Header`) at the operand's address.
     HeaderMap = 8,
+    /// A string as [`Read::RegisterString`], but of one that is too long the end.
+    RegisterStringEnd = 9,
 }
 
 /// Where a value is and how to read it.
@@ -129,6 +131,11 @@ pub struct Recipe {
     pub error: Operand,
     /// An interface holding a connection, walked down to the socket's addresses.
     pub connection: Operand,
+    /// A number that decides whether there is a record at all; [`Operand::ABSENT`] if there always
+    /// is one.
+    pub filter: Operand,
+    /// What the number must be.
+    pub filter_value: u64,
 }
 
 impl Recipe {
@@ -144,6 +151,8 @@ impl Recipe {
             headers: Operand::ABSENT,
             error: Operand::ABSENT,
             connection: Operand::ABSENT,
+            filter: Operand::ABSENT,
+            filter_value: 0,
         }
     }
 }
@@ -271,7 +280,7 @@ pub struct KernelOffsets {
 
 const _: () = assert!(size_of::<KernelOffsets>() == 72);
 const _: () = assert!(size_of::<Operand>() == 16);
-const _: () = assert!(size_of::<Recipe>() == 16 + 16 * (FIELDS_MAX + 3));
+const _: () = assert!(size_of::<Recipe>() == 24 + 16 * (FIELDS_MAX + 4));
 const _: () = assert!(size_of::<Layout>() == 8);
 const _: () = assert!(size_of::<TypeRule>() == 16);
 const _: () = assert!(size_of::<TypeKey>() == 16);

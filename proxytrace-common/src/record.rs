@@ -73,6 +73,9 @@ numbered! {
         TryHttp2 = 25,
         /// `toolchain.execGoToolchain` entered: [`Tag::Executable`].
         Toolchain = 26,
+
+        /// `os.(*File).Write` entered, on stderr: [`Tag::Text`].
+        Stderr = 48,
     }
 }
 
@@ -130,6 +133,8 @@ numbered! {
         ErrorName = 29,
         /// Headers were not read to their end.
         HeadersCut = 30,
+        /// What is written; [`CUT`] if the beginning is missing.
+        Text = 48,
 
         /// Header `Location`.
         Location = 64,

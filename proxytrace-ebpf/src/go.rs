@@ -77,6 +77,11 @@ fn fill<const HELPER: bool>(
     let registers = unsafe { &*registers };
     let goroutine = save(scratch, registers);
     scratch.executable = recipe.executable;
+    if recipe.filter.read != Read::Absent as u8
+        && resolve(scratch, &recipe.filter).and_then(read_u64) != Some(recipe.filter_value)
+    {
+        return false;
+    }
     // A position-independent executable is where the kernel put it.
     scratch.bias = instruction_pointer(registers).wrapping_sub(recipe.address);
 
@@ -224,6 +229,10 @@ fn value(scratch: &mut Scratch, operand: &Operand) {
         let pointer = register(scratch, operand.register);
         let length = register(scratch, operand.length_register);
         scratch.put_user_bytes(operand.tag, pointer, length);
+    } else if read == Read::RegisterStringEnd as u8 {
+        let pointer = register(scratch, operand.register);
+        let length = register(scratch, operand.length_register);
+        scratch.put_user_bytes_end(operand.tag, pointer, length);
     } else if let Some(address) = resolve(scratch, operand) {
         if read == Read::String as u8 {
             string_at(scratch, operand.tag, address);

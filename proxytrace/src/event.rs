@@ -148,6 +148,11 @@ pub enum What {
         /// Path of the other `go`.
         exe: String,
     },
+    /// A `go` command wrote to its stderr.
+    Stderr {
+        /// What it wrote, redacted: usually a line or several.
+        text: String,
+    },
     /// An executable got its probes, or did not.
     Attach(Attach),
     /// Events were lost between the kernel and here.

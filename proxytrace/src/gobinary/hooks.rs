@@ -78,6 +78,8 @@ pub(super) const HOOKS: &[Hook] = &[
         "cmd/go/internal/toolchain.execGoToolchain",
         reading(Kind::Toolchain, &[string(Tag::Executable, 4)]),
     ),
+    // func (f *File) Write(b []byte) (n int, err error)
+    on_entry(Minors::ALL, "os.(*File).Write", STDERR),
 ];
 
 /// `http.Response.StatusCode` of a `*http.Response` in the first result register.
@@ -92,6 +94,15 @@ const RESPONSE: Recipe = {
     ];
     let mut recipe = failing(reading(Kind::RequestReturn, &fields), 1);
     recipe.headers = header_map(0);
+    recipe
+};
+
+/// Receiver `*os.File`, `b []byte`. Its `file.pfd.Sysfd` says which file: only stderr is recorded.
+const STDERR: Recipe = {
+    let text = Operand::register(Tag::Text, Read::RegisterStringEnd, 1);
+    let mut recipe = reading(Kind::Stderr, &[text]);
+    recipe.filter = Operand::memory(Tag::Text, Read::U64, 0, &[0, 16]);
+    recipe.filter_value = 2;
     recipe
 };
 
@@ -176,6 +187,7 @@ mod tests {
             kinds.sort_unstable();
             let mut expected: Vec<_> = (Kind::WalkEnter as u16..=Kind::Toolchain as u16).collect();
             expected.insert(0, Kind::Start as u16);
+            expected.push(Kind::Stderr as u16);
             assert_eq!(kinds, expected, "go1.{minor}");
         }
     }
