@@ -1,6 +1,6 @@
 //! A scenario on the air, and commands that run in it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write as _;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
@@ -12,6 +12,7 @@ use std::time::Duration;
 use std::{env, ffi::OsStr, io};
 
 use anyhow::{Context, Result};
+use bytes::Bytes;
 use tempfile::TempDir;
 use tokio::process::{Child, Command as Spawn};
 use tokio::runtime;
@@ -48,6 +49,15 @@ struct Job {
 impl Lab {
     /// Puts the hosts of `scenario` on the air and writes its main module. Needs root.
     pub fn start(scenario: &Scenario, toolchain: &Toolchain) -> Result<Self> {
+        Self::serving(scenario, toolchain, HashMap::new())
+    }
+
+    /// The same, but its proxies have these files as well, by the path below their root.
+    pub fn serving(
+        scenario: &Scenario,
+        toolchain: &Toolchain,
+        more: HashMap<String, Bytes>,
+    ) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("proxytrace-lab-").tempdir()?;
         fs::create_dir(dir.path().join("module"))?;
         fs::create_dir(dir.path().join("caches"))?;
@@ -66,7 +76,7 @@ impl Lab {
                 let runtime = runtime::Builder::new_current_thread().enable_all().build();
                 let runtime = runtime.expect("a runtime, as there is a reactor and memory");
                 runtime.block_on(async {
-                    let result = go_on_air(&scenario, &path, log).await;
+                    let result = go_on_air(&scenario, &path, more, log).await;
                     let on_air = result.is_ok();
                     // Nobody waits if the caller has gone.
                     let _ = started.send(result);
@@ -167,7 +177,12 @@ fn addresses(scenario: &Scenario) -> BTreeMap<&'static str, IpAddr> {
 }
 
 /// Moves this thread into namespaces where the names of the scenario exist, and serves them.
-async fn go_on_air(scenario: &Scenario, dir: &Path, log: Log) -> Result<()> {
+async fn go_on_air(
+    scenario: &Scenario,
+    dir: &Path,
+    more: HashMap<String, Bytes>,
+    log: Log,
+) -> Result<()> {
     let addresses = addresses(scenario);
     let mut hosts = String::from("127.0.0.1 localhost\n");
     for (name, address) in &addresses {
@@ -182,7 +197,9 @@ async fn go_on_air(scenario: &Scenario, dir: &Path, log: Log) -> Result<()> {
 
     let authority = Authority::new(addresses.keys().copied().map(str::to_owned).collect())?;
     fs::write(dir.join("ca.pem"), &authority.pem)?;
-    let files = Arc::new(scenario.modules.files()?);
+    let mut files = scenario.modules.files()?;
+    files.extend(more);
+    let files = Arc::new(files);
     for host in scenario.hosts {
         let (files, log) = (Arc::clone(&files), log.clone());
         Server::start(host, addresses[host.name], &authority, files, log).await?;

@@ -70,7 +70,12 @@ fn go_mod(path: &str) -> String {
 fn zip(path: &str) -> Result<Bytes> {
     let mut archive = ZipWriter::new(Cursor::new(Vec::new()));
     let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
-    for (name, content) in [("go.mod", go_mod(path)), ("lab.go", "package lab\n".to_owned())] {
+    let files = [
+        ("go.mod", &*go_mod(path)),
+        ("lab.go", "package lab\n"),
+        ("cmd/main.go", "package main\n\nfunc main() {}\n"),
+    ];
+    for (name, content) in files {
         archive.start_file(format!("{path}@{VERSION}/{name}"), options)?;
         archive.write_all(content.as_bytes())?;
     }

@@ -12,7 +12,7 @@ use super::*;
 
 const VERSIONS: [&str; 3] = ["1.21.13", "1.24.11", "1.27.3"];
 /// Every function with a probe, apart from the two that have other names in other versions.
-const FUNCTIONS: [&str; 7] = [
+const FUNCTIONS: [&str; 8] = [
     "main.main",
     "cmd/go/internal/modfetch.TryProxies",
     "cmd/go/internal/web.get",
@@ -20,6 +20,7 @@ const FUNCTIONS: [&str; 7] = [
     "net/http.(*Transport).roundTrip",
     "net/http.(*persistConn).roundTrip",
     "cmd/go/internal/toolchain.execGoToolchain",
+    "os.(*File).Write",
 ];
 
 /// The go command of a toolchain installed below `PROXYTRACE_GO_ROOT_DIR`, a directory each (as of
