@@ -103,7 +103,8 @@ pub(crate) fn walks(trace: &Trace, goproxy: &str) -> Result<()> {
             let entry = attempt.index.and_then(|index| entries.get(index as usize));
             let same = entry == Some(&(attempt.proxy.as_str(), attempt.separator));
             ensure!(same, "{entry:?} is the entry of {attempt:?}");
-            let ended = attempt.next.is_none() == (attempt.outcome == Outcome::Ok);
+            let done = attempt.outcome == Outcome::Ok || is_no_module(chain, trace);
+            let ended = attempt.next.is_none() == done;
             ensure!(ended, "it goes on after a success, or nowhere after a failure: {attempt:?}");
         }
     }
