@@ -74,6 +74,15 @@ numbered! {
         /// `toolchain.execGoToolchain` entered: [`Tag::Executable`].
         Toolchain = 26,
 
+        /// `modfetch.InfoFile` returned: [`Tag::File`], error.
+        InfoReturn = 40,
+        /// `modfetch.checkModSum` entered: [`Tag::Module`], [`Tag::Version`].
+        SumEnter = 41,
+        /// `modfetch.checkSumDB` entered: [`Tag::Module`], [`Tag::Version`].
+        VerifyEnter = 42,
+        /// `modfetch.checkSumDB` returned: error.
+        VerifyReturn = 43,
+
         /// `os.(*File).Write` entered, on stderr: [`Tag::Text`].
         Stderr = 48,
     }
@@ -133,6 +142,10 @@ numbered! {
         ErrorName = 29,
         /// Headers were not read to their end.
         HeadersCut = 30,
+        /// A path in the module cache.
+        File = 40,
+        /// A module version.
+        Version = 41,
         /// What is written; [`CUT`] if the beginning is missing.
         Text = 48,
 

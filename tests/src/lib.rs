@@ -12,5 +12,6 @@ pub mod modules;
 mod namespace;
 pub mod scenario;
 mod server;
+mod sumdb;
 mod table;
 pub mod toolchain;

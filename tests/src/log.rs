@@ -44,6 +44,11 @@ impl Log {
         entries.push(entry);
     }
 
+    /// Forgets all entries.
+    pub(crate) fn clear(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// The entries so far.
     pub(crate) fn entries(&self) -> Vec<Entry> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()

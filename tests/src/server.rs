@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
@@ -21,6 +22,7 @@ use rustls::crypto::ring;
 use rustls::pki_types::PrivateKeyDer;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::sleep;
 use tokio_rustls::TlsAcceptor;
 
 use crate::log::{Entry, Log};
@@ -114,7 +116,11 @@ impl Server {
         let service = service_fn(|request| {
             let reused = earlier.fetch_add(1, Ordering::Relaxed) > 0;
             let answer = self.receive(&request, peer, reused);
-            async { answer }
+            async move {
+                let (wait, answer) = answer;
+                sleep(wait).await;
+                answer
+            }
         });
         let io = TokioIo::new(stream);
         let _ = if h2 {
@@ -130,7 +136,7 @@ impl Server {
         request: &Request<Incoming>,
         peer: SocketAddr,
         reused: bool,
-    ) -> Result<Response<Full<Bytes>>, Closed> {
+    ) -> (Duration, Result<Response<Full<Bytes>>, Closed>) {
         let header = |name: HeaderName| {
             let value = request.headers().get(name)?;
             Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
@@ -140,7 +146,7 @@ impl Server {
         // HTTP/2 has the authority in the URI, HTTP/1.1 in a header.
         let authority = uri.authority().map(ToString::to_string).or_else(|| header(HOST));
         let scheme = if self.tls.is_some() { "https" } else { "http" };
-        let answer = self.answer(path, reused);
+        let (wait, answer) = self.answer(path, reused);
         let location = answer.as_ref().ok().and_then(|answer| answer.headers().get(LOCATION));
         self.log.push(Entry {
             sequence: 0,
@@ -155,14 +161,22 @@ impl Server {
             user_agent: header(USER_AGENT),
             referer: header(REFERER),
         });
-        answer
+        (wait, answer)
     }
 
-    fn answer(&self, path: &str, reused: bool) -> Result<Response<Full<Bytes>>, Closed> {
+    /// How long to wait, and what then to answer.
+    fn answer(
+        &self,
+        path: &str,
+        reused: bool,
+    ) -> (Duration, Result<Response<Full<Bytes>>, Closed>) {
         let rule = self.host.rules.iter().find(|rule| rule.matches(path));
         let answer = match rule.map_or(&Action::Status(404, &[]), |rule| &rule.action) {
-            Action::Close => return Err(Closed),
-            Action::ServeOncePerConnection if reused => return Err(Closed),
+            Action::Close => return (Duration::ZERO, Err(Closed)),
+            Action::Hang(milliseconds) => {
+                return (Duration::from_millis(*milliseconds), Err(Closed));
+            }
+            Action::ServeOncePerConnection if reused => return (Duration::ZERO, Err(Closed)),
             Action::Serve | Action::ServeOncePerConnection => match file(&self.files, path) {
                 Some(content) => respond(200, &[], content),
                 None => respond(404, &[], "not found: no such module\n"),
@@ -181,7 +195,7 @@ impl Server {
             }
             Action::Html => respond(200, &[HTML], "<!DOCTYPE html>\n<title>Sign in</title>\n"),
         };
-        Ok(answer)
+        (Duration::ZERO, Ok(answer))
     }
 }
 

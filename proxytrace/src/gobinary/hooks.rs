@@ -45,8 +45,13 @@ struct Reading {
 const TRY_PROXIES: &str = "cmd/go/internal/modfetch.TryProxies";
 const LOOKUP: &str = "cmd/go/internal/modfetch.Lookup";
 const LOOKUP_OF_FETCHER: &str = "cmd/go/internal/modfetch.(*Fetcher).Lookup";
+const CHECK_SUM_DB: &str = "cmd/go/internal/modfetch.checkSumDB";
+const INFO_FILE_OF_FETCHER: &str = "cmd/go/internal/modfetch.(*Fetcher).InfoFile";
 const CLIENT_DO: &str = "net/http.(*Client).do";
 const ROUND_TRIP: &str = "net/http.(*Transport).roundTrip";
+
+/// Bytes of a register.
+const WORD: u16 = 8;
 
 const URL: &str = "net/http.Request.URL";
 
@@ -99,6 +104,13 @@ pub(super) const HOOKS: &[Hook] = &[
     on_entry(Minors::from(21), "cmd/go/internal/toolchain.execGoToolchain", Kind::Toolchain, &[
         value(Tag::Executable, "exe"),
     ]),
+    // What go has of a module, from wherever: a `.info` file, something with a line in go.sum.
+    on_return(Minors::to(25), "cmd/go/internal/modfetch.InfoFile", Kind::InfoReturn, INFO_FILE),
+    on_return(Minors::from(26), INFO_FILE_OF_FETCHER, Kind::InfoReturn, INFO_FILE),
+    on_entry(Minors::ALL, "cmd/go/internal/modfetch.checkModSum", Kind::SumEnter, MODULE_VERSION),
+    // Asking the checksum database about it.
+    on_entry(Minors::ALL, CHECK_SUM_DB, Kind::VerifyEnter, MODULE_VERSION),
+    on_return(Minors::ALL, CHECK_SUM_DB, Kind::VerifyReturn, &[value(Tag::Error, "->0")]),
     // What goes to stderr.
     Hook {
         only: Some((field(Tag::Text, "f", &["os.File.file", "os.file.pfd", "internal/poll.FD.Sysfd"]), 2)),
@@ -107,6 +119,11 @@ pub(super) const HOOKS: &[Hook] = &[
 ];
 
 const LOOKED_UP: &[Reading] = &[value(Tag::Proxy, "proxy"), value(Tag::Module, "path")];
+const INFO_FILE: &[Reading] = &[value(Tag::File, "->1"), value(Tag::Error, "->2")];
+const MODULE_VERSION: &[Reading] = &[
+    field(Tag::Module, "mod", &["cmd/vendor/golang.org/x/mod/module.Version.Path"]),
+    field(Tag::Version, "mod", &["cmd/vendor/golang.org/x/mod/module.Version.Version"]),
+];
 
 impl Hook {
     /// What the probe program does there, in one version.
@@ -142,18 +159,13 @@ impl Reading {
             format!("{function}({})", self.from)
         };
         let (register, shape) = version.place(&from);
-        let register = u8::try_from(register).expect("a register, of which there are nine");
         let Some((last, before)) = self.path.split_last() else {
-            return match shape {
-                Shape::String => Operand::register(self.tag, Read::RegisterString, register),
-                Shape::Interface => Operand::register(self.tag, Read::RegisterInterface, register),
-                Shape::Slice if self.tag == Tag::Text => {
-                    Operand::register(self.tag, Read::RegisterStringEnd, register)
-                }
-                Shape::Slice => Operand::register(self.tag, Read::Register, register + 1),
-                _ => Operand::register(self.tag, Read::Register, register),
-            };
+            return self.in_registers(register, shape);
         };
+        if let (Shape::Struct(_), []) = (shape, before) {
+            let (offset, shape) = version.place(last);
+            return self.in_registers(register + offset / WORD, shape);
+        }
         let mut offsets = [0; OFFSETS_MAX];
         let mut followed = 0;
         for name in before {
@@ -170,8 +182,26 @@ impl Reading {
             Shape::Pointer => Read::NotNil,
             _ => Read::U64,
         };
-        Operand::memory(self.tag, read, register, &offsets[..=followed])
+        Operand::memory(self.tag, read, number(register), &offsets[..=followed])
     }
+
+    /// A value that begins in this register.
+    fn in_registers(&self, register: u16, shape: Shape) -> Operand {
+        let register = number(register);
+        match shape {
+            Shape::String => Operand::register(self.tag, Read::RegisterString, register),
+            Shape::Interface => Operand::register(self.tag, Read::RegisterInterface, register),
+            Shape::Slice if self.tag == Tag::Text => {
+                Operand::register(self.tag, Read::RegisterStringEnd, register)
+            }
+            Shape::Slice => Operand::register(self.tag, Read::Register, register + 1),
+            _ => Operand::register(self.tag, Read::Register, register),
+        }
+    }
+}
+
+fn number(register: u16) -> u8 {
+    u8::try_from(register).expect("a register, of which there are nine")
 }
 
 /// What a parameter or a result is.
@@ -179,7 +209,8 @@ const fn value(tag: Tag, from: &'static str) -> Reading {
     Reading { tag, from, path: &[] }
 }
 
-/// What is in a structure to which a parameter or a result points.
+/// What is in a structure to which a parameter or a result points, or in one of words and strings
+/// that is passed in registers.
 const fn field(tag: Tag, from: &'static str, path: &'static [&'static str]) -> Reading {
     assert!(!path.is_empty() && path.len() <= OFFSETS_MAX);
     Reading { tag, from, path }
@@ -226,9 +257,9 @@ mod tests {
             let rows = HOOKS.iter().filter(|hook| hook.go.contain(minor));
             let mut kinds: Vec<_> = rows.map(|hook| hook.kind as u16).collect();
             kinds.sort_unstable();
-            let mut expected: Vec<_> = (Kind::WalkEnter as u16..=Kind::Toolchain as u16).collect();
-            expected.insert(0, Kind::Start as u16);
-            expected.push(Kind::Stderr as u16);
+            let of_go = |kind: &Kind| *kind >= Kind::Start && *kind != Kind::Environment;
+            let kinds_of_go = (0..=u16::MAX).filter_map(Kind::from_number).filter(of_go);
+            let expected: Vec<_> = kinds_of_go.map(|kind| kind as u16).collect();
             assert_eq!(kinds, expected, "go1.{minor}");
         }
     }
@@ -274,6 +305,17 @@ mod tests {
             assert_eq!(lookup.fields[..2], expected, "go1.{minor}");
             assert_eq!(lookup.field_count, 2);
         }
+        for (minor, module) in [(19, 0), (25, 0), (26, 1)] {
+            let sum = recipe(Kind::SumEnter, Point::Entry, minor);
+            let expected = [
+                Operand::register(Tag::Module, Read::RegisterString, module),
+                Operand::register(Tag::Version, Read::RegisterString, module + 2),
+            ];
+            assert_eq!(sum.fields[..2], expected, "go1.{minor}");
+        }
+        let info = recipe(Kind::InfoReturn, Point::Return, 27);
+        assert_eq!(info.fields[0], Operand::register(Tag::File, Read::RegisterString, 1));
+        assert_eq!(info.error, Operand::register(Tag::Error, Read::RegisterInterface, 3));
         for (minor, raw_path) in [(25, 72), (26, 104)] {
             let request = recipe(Kind::RequestEnter, Point::Entry, minor);
             let expected = Operand::memory(Tag::RawPath, Read::String, 1, &[16, raw_path]);

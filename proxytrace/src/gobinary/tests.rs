@@ -15,15 +15,20 @@ const VERSIONS: [&str; 8] =
 /// Stripped, linked dynamically by another linker, with cgo.
 const DEBIANS: &str = "1.19.8";
 /// Every function with a probe, apart from those that have other names in other versions.
-const FUNCTIONS: [&str; 7] = [
+const FUNCTIONS: [&str; 9] = [
     "main.main",
     "cmd/go/internal/modfetch.TryProxies",
+    "cmd/go/internal/modfetch.checkModSum",
+    "cmd/go/internal/modfetch.checkSumDB",
     "cmd/go/internal/web.get",
     "net/http.(*Client).do",
     "net/http.(*Transport).roundTrip",
     "net/http.(*persistConn).roundTrip",
     "os.(*File).Write",
 ];
+/// Kinds that are recorded where a function returns.
+const RETURNS: [Kind; 5] =
+    [Kind::WalkReturn, Kind::SendReturn, Kind::RequestReturn, Kind::InfoReturn, Kind::VerifyReturn];
 /// In all versions but the oldest.
 const SWITCHING: &str = "cmd/go/internal/toolchain.execGoToolchain";
 
@@ -97,13 +102,12 @@ fn every_hook_is_proven() {
         assert_eq!(plan.nearest, None);
         let switching = (minor(version) >= 21).then_some(SWITCHING);
         let functions: Vec<_> = FUNCTIONS.into_iter().chain(switching).collect();
-        assert_eq!(plan.hooks.len(), functions.len() + 2, "{version}: {:?}", plan.hooks);
+        assert_eq!(plan.hooks.len(), functions.len() + 3, "{version}: {:?}", plan.hooks);
         for function in functions {
             assert!(plan.hooks.iter().any(|hook| hook == function), "{version}: {function}");
         }
-        for kind in Kind::WalkEnter as u16..=Kind::Toolchain as u16 {
-            let kind = Kind::from_number(kind).expect("a kind");
-            let returns = matches!(kind, Kind::WalkReturn | Kind::SendReturn | Kind::RequestReturn);
+        for kind in (Kind::WalkEnter as u16..=u16::MAX).filter_map(Kind::from_number) {
+            let returns = RETURNS.contains(&kind);
             let count = sites_of(&plan, kind).len();
             if kind == Kind::Toolchain && switching.is_none() {
                 assert_eq!(count, 0);
@@ -123,8 +127,7 @@ fn the_file_holds_the_expected_instruction_at_each_site() {
         // Go 1.21 saves the frame pointer first.
         let entry = if minor(version) < 21 { SUB_RSP } else { PUSH_RBP };
         for site in plan(&file).expect(version).sites {
-            let returns = [Kind::WalkReturn, Kind::SendReturn, Kind::RequestReturn];
-            let is_return = returns.iter().any(|kind| *kind as u16 == site.recipe.kind);
+            let is_return = RETURNS.iter().any(|kind| *kind as u16 == site.recipe.kind);
             let byte = file[usize::try_from(site.offset).expect("64 bits")];
             assert_eq!(byte, if is_return { RET } else { entry }, "{version}: {site:?}");
         }

@@ -5,7 +5,8 @@ use std::fmt::Debug;
 
 use anyhow::{Context, Result, bail, ensure};
 use proxytrace::model::{
-    Artifact, Attempt, Cause, Chain, Outcome, Request, RequestId, Separator, Severity, Trace,
+    Artifact, Attempt, Cause, Chain, Finding, Next, Outcome, Request, RequestId, Role, Separator,
+    Severity, Trace,
 };
 use proxytrace_tests::log::Entry;
 use proxytrace_tests::scenario::{self, CODES, Scenario};
@@ -67,7 +68,12 @@ pub(crate) fn equals(trace: &Trace, log: &[Entry]) -> Result<()> {
     }
     if trace.command.exit_code == Some(0) {
         let good = |chain: &&Chain| {
-            matches!(chain.outcome, Outcome::Ok | Outcome::Cached) || is_no_module(chain, trace)
+            // That no proxy forwards the checksum database is an answer like another.
+            let absent =
+                chain.artifact == Artifact::SumdbSupported && chain.outcome == Outcome::NotFound;
+            matches!(chain.outcome, Outcome::Ok | Outcome::Cached)
+                || absent
+                || is_no_module(chain, trace)
         };
         let bad = trace.chains.iter().find(|chain| !good(chain));
         ensure!(bad.is_none(), "the command succeeded, and yet: {bad:?}");
@@ -101,12 +107,51 @@ pub(crate) fn walks(trace: &Trace, goproxy: &str) -> Result<()> {
         ensure!(chain.attempts.is_sorted_by_key(|attempt| attempt.index), "order: {chain:?}");
         for attempt in &chain.attempts {
             let entry = attempt.index.and_then(|index| entries.get(index as usize));
-            let same = entry == Some(&(attempt.proxy.as_str(), attempt.separator));
+            // The checksum database itself is asked by no walk, and `direct` need not be in the list.
+            let beside = matches!(chain.artifact, Artifact::SumdbLookup | Artifact::SumdbTile)
+                && attempt.proxy == "direct"
+                && attempt.index.is_none();
+            let same = entry == Some(&(attempt.proxy.as_str(), attempt.separator)) || beside;
             ensure!(same, "{entry:?} is the entry of {attempt:?}");
             let done = attempt.outcome == Outcome::Ok || is_no_module(chain, trace);
             let ended = attempt.next.is_none() == done;
             ensure!(ended, "it goes on after a success, or nowhere after a failure: {attempt:?}");
         }
+    }
+    Ok(())
+}
+
+/// Whether the modules that were in the module cache, and no others, came from there.
+pub(crate) fn cached(trace: &Trace, scenario: &Scenario) -> Result<()> {
+    let all = scenario.cached == ["all"];
+    for module in scenario.modules.paths() {
+        let expected =
+            all || scenario.cached.iter().any(|name| name.split('@').next() == Some(&module));
+        let chains = trace.chains.iter().filter(|chain| chain.module.as_ref() == Some(&module));
+        let from_cache = chains.filter(|chain| chain.outcome == Outcome::Cached);
+        let mut artifacts: Vec<Artifact> = from_cache
+            .filter(|chain| chain.attempts.is_empty() && chain.version.is_some())
+            .map(|chain| chain.artifact)
+            .collect();
+        artifacts.sort_by_key(|artifact| format!("{artifact:?}"));
+        let wanted: &[Artifact] =
+            if expected { &[Artifact::Info, Artifact::Mod, Artifact::Zip] } else { &[] };
+        ensure!(artifacts == wanted, "of {module} cached: {artifacts:?}, and not {wanted:?}");
+    }
+    Ok(())
+}
+
+/// Whether each failed chain has one root.
+fn roots(trace: &Trace) -> Result<()> {
+    let stopped = |chain: &&Chain| {
+        let last = chain.attempts.last();
+        last.is_some_and(|last| last.next == Some(Next::Stop) && last.outcome != Outcome::Ok)
+    };
+    for chain in trace.chains.iter().filter(stopped) {
+        let root =
+            |finding: &&Finding| finding.role == Role::Root && finding.chains.contains(&chain.id);
+        let roots: Vec<_> = trace.findings.iter().filter(root).map(|found| &found.code).collect();
+        ensure!(roots.len() == 1, "{roots:?} are the roots of {chain:?}");
     }
     Ok(())
 }
@@ -137,7 +182,7 @@ pub(crate) fn findings(trace: &Trace, scenario: &Scenario) -> Result<()> {
     if scenario.is_quiet() {
         ensure!(!found.iter().any(|finding| loud(&finding)), "false alarm, {}", all());
     }
-    Ok(())
+    roots(trace)
 }
 
 fn requests(trace: &Trace) -> impl Iterator<Item = &Request> {
@@ -209,19 +254,24 @@ fn about(chain: &Chain) -> (Artifact, Option<&str>, Option<&str>) {
 
 /// Whether a URL asks for what a chain is about, by the module proxy protocol.
 fn is_about(url: &str, chain: &Chain) -> bool {
-    let Some(module) = chain.module.as_deref().map(escape) else { return false };
-    let version = chain.version.as_deref().map(escape);
-    let file = match (chain.artifact, version) {
+    let (module, version) = (chain.module.as_deref().map(escape), chain.version.as_deref());
+    let version = version.map(escape);
+    let file = match (chain.artifact, module, version) {
         // It says no version, whatever the chain knows.
-        (Artifact::GoGet, _) => return url == format!("https://{module}?go-get=1"),
-        (Artifact::List, None) => "@v/list".to_owned(),
-        (Artifact::Latest, None) => "@latest".to_owned(),
-        (Artifact::Info, Some(version)) => format!("@v/{version}.info"),
-        (Artifact::Mod, Some(version)) => format!("@v/{version}.mod"),
-        (Artifact::Zip, Some(version)) => format!("@v/{version}.zip"),
+        (Artifact::GoGet, Some(module), _) => return url == format!("https://{module}?go-get=1"),
+        (Artifact::SumdbSupported, None, None) => "sumdb/sum.lab/supported".to_owned(),
+        (Artifact::SumdbTile, None, None) => return url.contains("/tile/"),
+        (Artifact::SumdbLookup, Some(module), Some(version)) => {
+            format!("lookup/{module}@{version}")
+        }
+        (Artifact::List, Some(module), None) => format!("{module}/@v/list"),
+        (Artifact::Latest, Some(module), None) => format!("{module}/@latest"),
+        (Artifact::Info, Some(module), Some(version)) => format!("{module}/@v/{version}.info"),
+        (Artifact::Mod, Some(module), Some(version)) => format!("{module}/@v/{version}.mod"),
+        (Artifact::Zip, Some(module), Some(version)) => format!("{module}/@v/{version}.zip"),
         _ => return false,
     };
-    url.ends_with(&format!("/{module}/{file}"))
+    url.ends_with(&format!("/{file}"))
 }
 
 /// Case-encoding, as go writes it into URLs: `M` is `%21m`.

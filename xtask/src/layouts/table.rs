@@ -157,7 +157,10 @@ impl Table {
 mod tests {
     use super::*;
 
-    fn table(columns: &[(&str, &[(&str, u16, Shape)])]) -> Table {
+    /// Names, each with its place and shape.
+    type Rows<'a> = &'a [(&'a str, u16, Shape)];
+
+    fn table(columns: &[(&str, Rows<'_>)]) -> Table {
         let column = |rows: &[(&str, u16, Shape)]| {
             rows.iter().map(|(name, at, shape)| ((*name).to_owned(), (*at, *shape))).collect()
         };

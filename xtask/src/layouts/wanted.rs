@@ -12,6 +12,8 @@ pub(super) const TYPES: &[(&str, &[&str])] = &[
     ("internal/runtime/maps.table", &["groups"]),
     ("internal/runtime/maps.groupsReference", &["data", "lengthMask"]),
     ("noalg.map.group[string][]string", &[SELF, "ctrl", "slots"]),
+    // Modules.
+    ("cmd/vendor/golang.org/x/mod/module.Version", &["Path", "Version"]),
     // Connections.
     ("net/http.persistConn", &["conn"]),
     ("net/http.http2ClientConn", &["tconn"]),
@@ -117,5 +119,9 @@ pub(super) const FUNCTIONS: &[(&str, &[&str])] = &[
     ("net/http.(*http2ClientConn).roundTrip", &["cc"]),
     ("net/http/internal/http2.(*ClientConn).roundTrip", &["cc"]),
     ("cmd/go/internal/toolchain.execGoToolchain", &["exe"]),
+    ("cmd/go/internal/modfetch.checkSumDB", &["mod", "->0"]),
+    ("cmd/go/internal/modfetch.checkModSum", &["mod"]),
+    ("cmd/go/internal/modfetch.InfoFile", &["->1", "->2"]),
+    ("cmd/go/internal/modfetch.(*Fetcher).InfoFile", &["->1", "->2"]),
     ("os.(*File).Write", &["f", "b"]),
 ];
