@@ -298,14 +298,14 @@ impl Drop for Person {
 }
 
 /// What the user does, whose shell has a GOPROXY and a PATH of its own. `/mnt` is the toolchain.
-const BY_SUDO: &str = r#"
+const BY_SUDO: &str = r"
 umask 027
 cd ~/module
 export GOPROXY=https://proxy.lab GOSUMDB=off GOFLAGS=-mod=mod GOTOOLCHAIN=local
 export PATH=/mnt/bin:$PATH SSL_CERT_FILE=$HOME/ca.pem
 sudo -n ~/proxytrace --json ~/trace.json --record ~/recording -- \
     sh -c 'go mod download && umask >~/umask && id >~/id && env >~/env'
-"#;
+";
 
 #[test]
 fn sudo_changes_nothing_for_the_command() {
