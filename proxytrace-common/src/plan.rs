@@ -40,6 +40,8 @@ pub enum Read {
     Interface = 7,
     /// The pointer to a header map (`http.Header`) at the operand's address.
     HeaderMap = 8,
+    /// A string as [`Read::RegisterString`], but of one that is too long the end.
+    RegisterStringEnd = 9,
 }
 
 /// Where a value is and how to read it.
@@ -121,8 +123,6 @@ pub struct Recipe {
     pub kind: u16,
     /// How many of `fields` are used.
     pub field_count: u16,
-    /// The text of an HTTP method: if there is one, nothing is recorded unless it is `CONNECT`.
-    pub connect_only: Operand,
     /// Strings and numbers.
     pub fields: [Operand; FIELDS_MAX],
     /// A header map, of which the allow-listed headers are read.
@@ -131,6 +131,13 @@ pub struct Recipe {
     pub error: Operand,
     /// An interface holding a connection, walked down to the socket's addresses.
     pub connection: Operand,
+    /// A number that decides whether there is a record at all; [`Operand::ABSENT`] if there always
+    /// is one.
+    pub filter: Operand,
+    /// The bits of the number that count.
+    pub filter_mask: u64,
+    /// What they must be.
+    pub filter_value: u64,
 }
 
 impl Recipe {
@@ -142,11 +149,13 @@ impl Recipe {
             executable: 0,
             kind: kind as u16,
             field_count: 0,
-            connect_only: Operand::ABSENT,
             fields: [Operand::ABSENT; FIELDS_MAX],
             headers: Operand::ABSENT,
             error: Operand::ABSENT,
             connection: Operand::ABSENT,
+            filter: Operand::ABSENT,
+            filter_mask: u64::MAX,
+            filter_value: 0,
         }
     }
 }
@@ -327,7 +336,7 @@ pub struct KernelOffsets {
 
 const _: () = assert!(size_of::<KernelOffsets>() == 72);
 const _: () = assert!(size_of::<Operand>() == 16);
-const _: () = assert!(size_of::<Recipe>() == 16 + 16 * (FIELDS_MAX + 4));
+const _: () = assert!(size_of::<Recipe>() == 32 + 16 * (FIELDS_MAX + 4));
 const _: () = assert!(size_of::<Layout>() == 8);
 const _: () = assert!(size_of::<TypeRule>() == 16);
 const _: () = assert!(size_of::<TypeKey>() == 16);

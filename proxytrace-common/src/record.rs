@@ -92,6 +92,9 @@ numbered! {
         VerifyEnter = 42,
         /// `modfetch.checkSumDB` returned: error.
         VerifyReturn = 43,
+
+        /// `os.(*File).Write` entered, on stderr: [`Tag::Text`].
+        Stderr = 48,
     }
 }
 
@@ -153,6 +156,8 @@ numbered! {
         File = 40,
         /// A module version.
         Version = 41,
+        /// What is written; [`CUT`] if the beginning is missing.
+        Text = 48,
 
         /// Header `Location`.
         Location = 64,

@@ -81,14 +81,15 @@ fn fill<const HELPER: bool>(
     let registers = unsafe { &*registers };
     let goroutine = save(scratch, registers);
     scratch.executable = recipe.executable;
-    // A position-independent executable is where the kernel put it.
-    scratch.bias = instruction_pointer(registers).wrapping_sub(recipe.address);
-    if recipe.connect_only.read != Read::Absent as u8
-        && !is_connect(resolve(scratch, &recipe.connect_only))
+    if recipe.filter.read != Read::Absent as u8
+        && resolve(scratch, &recipe.filter).and_then(read_u64).map(|it| it & recipe.filter_mask)
+            != Some(recipe.filter_value)
     {
         return false;
     }
 
+    // A position-independent executable is where the kernel put it.
+    scratch.bias = instruction_pointer(registers).wrapping_sub(recipe.address);
     let header = scratch.header();
     header.kind = recipe.kind;
     header.executable = recipe.executable;
@@ -191,15 +192,6 @@ fn resolve(scratch: &Scratch, operand: &Operand) -> Option<u64> {
     Some(address)
 }
 
-/// Whether the text at this address is `CONNECT`, the only method of seven letters that net/http
-/// is asked for.
-#[inline(always)]
-fn is_connect(text: Option<u64>) -> bool {
-    // SAFETY: the helper checks the address.
-    let text = text.and_then(|text| unsafe { bpf_probe_read_user(text as *const [u8; 7]) }.ok());
-    text == Some(*b"CONNECT")
-}
-
 /// The interface that an operand names.
 #[inline(always)]
 fn interface(scratch: &Scratch, operand: &Operand) -> Option<Interface> {
@@ -248,6 +240,10 @@ fn value(scratch: &mut Scratch, operand: &Operand) {
         let pointer = register(scratch, operand.register);
         let length = register(scratch, operand.length_register);
         scratch.put_user_bytes(operand.tag, pointer, length);
+    } else if read == Read::RegisterStringEnd as u8 {
+        let pointer = register(scratch, operand.register);
+        let length = register(scratch, operand.length_register);
+        scratch.put_user_bytes_end(operand.tag, pointer, length);
     } else if let Some(address) = resolve(scratch, operand) {
         if read == Read::String as u8 {
             string_at(scratch, operand.tag, address);

@@ -231,6 +231,17 @@ impl Scratch {
         self.close(place, tag, flags, length);
     }
 
+    /// The same, but of more bytes the last.
+    #[inline(always)]
+    pub fn put_user_bytes_end(&mut self, tag: u8, address: u64, length: u64) {
+        let skipped = length.saturating_sub(STRING_MAX as u64);
+        let before = self.cursor;
+        self.put_user_bytes(tag, address + skipped, length - skipped);
+        if skipped != 0 && self.cursor != before {
+            self.header().flags |= CUT;
+        }
+    }
+
     /// Adds a string of the kernel's, at most [`STRING_MAX`] bytes.
     #[inline(always)]
     pub fn put_kernel_string(&mut self, tag: Tag, address: u64) {

@@ -196,6 +196,11 @@ pub enum What {
         /// Its pid.
         child: u32,
     },
+    /// A `go` command wrote to its stderr.
+    Stderr {
+        /// What it wrote, redacted: usually a line or several.
+        text: String,
+    },
     /// An executable got its probes, or did not.
     Attach(Attach),
     /// Events were lost between the kernel and here.

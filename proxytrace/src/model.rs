@@ -84,7 +84,8 @@ pub struct Process {
     pub exit_code: Option<i32>,
     /// The signal that ended it.
     pub signal: Option<i32>,
-    /// The last lines it wrote to stderr.
+    /// The last lines that a `go` command wrote to stderr, at most 4,096 bytes of them; null if it
+    /// wrote none, or was not seen to.
     pub stderr_tail: Option<String>,
 }
 

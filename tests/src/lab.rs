@@ -1,6 +1,6 @@
 //! A scenario on the air, and commands that run in it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write as _;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
@@ -12,6 +12,7 @@ use std::time::Duration;
 use std::{env, ffi::OsStr, io};
 
 use anyhow::{Context, Result, bail, ensure};
+use bytes::Bytes;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
@@ -77,6 +78,15 @@ impl Drop for Daemon {
 impl Lab {
     /// Puts the hosts of `scenario` on the air and writes its main module. Needs root.
     pub fn start(scenario: &Scenario, toolchain: &Toolchain) -> Result<Self> {
+        Self::serving(scenario, toolchain, HashMap::new())
+    }
+
+    /// The same, but its proxies have these files as well, by the path below their root.
+    pub fn serving(
+        scenario: &Scenario,
+        toolchain: &Toolchain,
+        more: HashMap<String, Bytes>,
+    ) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("proxytrace-lab-").tempdir()?;
         fs::create_dir(dir.path().join("module"))?;
         fs::create_dir(dir.path().join("caches"))?;
@@ -95,7 +105,7 @@ impl Lab {
                 let runtime = runtime::Builder::new_current_thread().enable_all().build();
                 let runtime = runtime.expect("a runtime, as there is a reactor and memory");
                 runtime.block_on(async {
-                    let result = go_on_air(&scenario, &path, log).await;
+                    let result = go_on_air(&scenario, &path, more, log).await;
                     let on_air = result.is_ok();
                     // Nobody waits if the caller has gone.
                     let _ = started.send(result);
@@ -255,7 +265,12 @@ fn addresses(scenario: &Scenario) -> BTreeMap<&'static str, IpAddr> {
 }
 
 /// Moves this thread into namespaces where the names of the scenario exist, and serves them.
-async fn go_on_air(scenario: &Scenario, dir: &Path, log: Log) -> Result<()> {
+async fn go_on_air(
+    scenario: &Scenario,
+    dir: &Path,
+    more: HashMap<String, Bytes>,
+    log: Log,
+) -> Result<()> {
     let addresses = addresses(scenario);
     let mut hosts = String::from("127.0.0.1 localhost\n");
     for (name, address) in &addresses {
@@ -275,6 +290,7 @@ async fn go_on_air(scenario: &Scenario, dir: &Path, log: Log) -> Result<()> {
     if scenario.sumdb != Sumdb::Off {
         files.extend(sumdb::files(&scenario.modules, scenario.sumdb == Sumdb::Lying));
     }
+    files.extend(more);
     let files = Arc::new(files);
     for host in scenario.hosts {
         let (files, log) = (Arc::clone(&files), log.clone());

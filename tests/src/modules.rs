@@ -67,8 +67,9 @@ pub(crate) fn go_mod(path: &str) -> String {
 }
 
 /// What a module zip holds: every name in it begins with `path@version/`.
-pub(crate) fn zip_entries(path: &str) -> [(String, String); 2] {
-    [("go.mod", go_mod(path)), ("lab.go", "package lab\n".to_owned())]
+pub(crate) fn zip_entries(path: &str) -> [(String, String); 3] {
+    let command = "package main\n\nfunc main() {}\n".to_owned();
+    [("cmd/main.go", command), ("go.mod", go_mod(path)), ("lab.go", "package lab\n".to_owned())]
         .map(|(name, content)| (format!("{path}@{VERSION}/{name}"), content))
 }
 

@@ -51,6 +51,7 @@ struct Record {
     pid: u32,
     executable: u32,
     kind: Kind,
+    flags: u8,
     fields: Vec<Field>,
 }
 
@@ -158,6 +159,7 @@ impl Decoder {
                 What::VerifyEnter { module, version }
             }
             Kind::VerifyReturn => What::VerifyReturn { error: record.failure(names) },
+            Kind::Stderr => What::Stderr { text: record.stderr() },
             Kind::Toolchain => {
                 What::Toolchain { exe: record.text(Tag::Executable).ok_or(Malformed)? }
             }
@@ -250,7 +252,7 @@ impl Record {
         let size = bytes.try_get_u32_ne().ok()? as usize;
         let executable = bytes.try_get_u32_ne().ok()?;
         let kind = Kind::from_number(bytes.try_get_u16_ne().ok()?)?;
-        let _flags = bytes.try_get_u8().ok()?;
+        let flags = bytes.try_get_u8().ok()?;
         bytes.try_copy_to_slice(&mut [0; 5]).ok()?;
         if size != bytes.len() + size_of::<proxytrace_common::record::Header>() {
             return None;
@@ -265,7 +267,7 @@ impl Record {
             }
             fields.push(Field { tag, flags, bytes: bytes.split_to(length) });
         }
-        Some(Self { time, goroutine, parent_goroutine, pid, executable, kind, fields })
+        Some(Self { time, goroutine, parent_goroutine, pid, executable, kind, flags, fields })
     }
 
     fn field(&self, tag: Tag) -> Option<&Field> {
@@ -309,6 +311,14 @@ impl Record {
             .map(|argument| String::from_utf8_lossy(argument).into_owned())
             .collect();
         redact::arguments(&arguments)
+    }
+
+    /// What is written to stderr, redacted: of a line that is cut, nothing, since half a word hides
+    /// its secret from redaction.
+    fn stderr(&self) -> String {
+        let text = self.text(Tag::Text).unwrap_or_default();
+        let whole = if self.flags & CUT == 0 { Some(&*text) } else { after_line(&text) };
+        redact::text(whole.unwrap_or_default()).into_owned()
     }
 
     /// The URL as go sends it, redacted, and whether it was longer than what is recorded.
@@ -384,6 +394,11 @@ impl Field {
     fn text(&self) -> Option<String> {
         (self.flags & FAULT == 0).then(|| String::from_utf8_lossy(&self.bytes).into_owned())
     }
+}
+
+/// What follows the first line.
+fn after_line(text: &str) -> Option<&str> {
+    text.split_once('\n').map(|(_, rest)| rest)
 }
 
 /// One `ErrorStep`.

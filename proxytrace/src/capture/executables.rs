@@ -34,24 +34,38 @@ pub(super) struct Executables {
     met: HashSet<Identity>,
     /// By their index in records.
     probed: Vec<Probed>,
-    /// Plans made before they were needed.
-    prepared: HashMap<Identity, Result<Plan, gobinary::Error>>,
+    /// What became of those that have probes and have not been executed yet.
+    foreseen: HashMap<Identity, Attach>,
 }
 
 /// A plan made ahead, while other things were set up.
-pub(super) struct Prepared(Identity, Result<Plan, gobinary::Error>);
+pub(super) struct Prepared {
+    file: File,
+    identity: Identity,
+    plan: Result<Plan, gobinary::Error>,
+}
 
 impl Executables {
     /// Reads an executable ahead of its probes; none if it is no `go` command.
     pub(super) fn prepare(path: &Path) -> Option<Prepared> {
         let file = File::open(path).ok()?;
         let identity = Identity::of(&file).ok()?;
-        Some(Prepared(identity, read(&file)?))
+        let plan = read(&file)?;
+        Some(Prepared { file, identity, plan })
     }
 
-    /// Takes a plan made ahead.
-    pub(super) fn take(&mut self, Prepared(identity, plan): Prepared) {
-        self.prepared.insert(identity, plan);
+    /// Puts probes into an executable before anyone executes it: they hold wherever that is done,
+    /// in another mount namespace, too. What became of it is to be [recalled](Self::recall).
+    pub(super) fn foresee(&mut self, prepared: Prepared, programs: &mut Programs) {
+        let Prepared { file, identity, plan } = prepared;
+        self.met.insert(identity);
+        let attach = self.attach(&file, plan, programs);
+        self.foreseen.insert(identity, attach);
+    }
+
+    /// What became of an executable that was foreseen, the first time that it is executed.
+    pub(super) fn recall(&mut self, file: &File) -> Option<Attach> {
+        self.foreseen.remove(&Identity::of(file).ok()?)
     }
 
     /// Puts probes into an executable, if it is a `go` command that has none yet. Tells what became
@@ -62,7 +76,16 @@ impl Executables {
         if !self.met.insert(identity) {
             return None;
         }
-        let plan = self.prepared.remove(&identity).map_or_else(|| read(&file), Some)?;
+        let plan = read(&file)?;
+        Some(self.attach(&file, plan, programs))
+    }
+
+    fn attach(
+        &mut self,
+        file: &File,
+        plan: Result<Plan, gobinary::Error>,
+        programs: &mut Programs,
+    ) -> Attach {
         // The name in the mount namespace of whoever executes it.
         let link = PathBuf::from(format!("/proc/self/fd/{}", file.as_fd().as_raw_fd()));
         let path = std::fs::read_link(&link).unwrap_or_else(|_| link.clone());
@@ -93,7 +116,7 @@ impl Executables {
                 }
             }
         }
-        Some(attach)
+        attach
     }
 
     /// The executable that a record names.

@@ -6,7 +6,8 @@
 //! it has a mount namespace of its own, and the marks are on that namespace's mounts.
 //!
 //! What it cannot see is a mount made later, or another mount namespace (a container): a `go` there
-//! is met at its exec event instead, and reported as late.
+//! is met at its exec event instead, and reported as late, unless its executable has probes from
+//! before.
 
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd};

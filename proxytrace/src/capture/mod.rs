@@ -138,7 +138,12 @@ impl Session {
     fn set_up(child: &Child, program: &Path, invoker: &Invoker) -> anyhow::Result<Self> {
         let (programs, prepared) = thread::scope(|scope| {
             let offsets = scope.spawn(btf::kernel_offsets);
-            let prepared = scope.spawn(|| Executables::prepare(program));
+            // Where the command is no `go` itself, the `go` that it is likeliest to start.
+            let prepared = scope.spawn(|| {
+                Executables::prepare(program).or_else(|| {
+                    invoker.resolve("go".as_ref()).ok().and_then(|go| Executables::prepare(&go))
+                })
+            });
             let programs = Programs::load(|| {
                 let offsets = offsets.join().map_err(|_| anyhow!("reading the BTF failed"))?;
                 Ok(offsets?)
@@ -162,14 +167,7 @@ impl Session {
             }
         };
         if let Some(prepared) = prepared {
-            session.executables.take(prepared);
-            session.see(&File::open(program)?, None);
-        } else if session.gate.is_none()
-            && let Ok(go) = invoker.resolve("go".as_ref())
-        {
-            // Nothing will hold the `go` that a script or make is about to start: the likeliest one
-            // has its probes beforehand.
-            session.see(&File::open(go)?, None);
+            session.executables.foresee(prepared, &mut session.programs);
         }
         Ok(session)
     }
@@ -229,6 +227,9 @@ impl Session {
 
     /// Puts probes into an executable that has none yet. `process`: who already runs in it.
     fn see(&mut self, file: &File, process: Option<u32>) {
+        if let Some(attach) = self.executables.recall(file) {
+            return self.push(0, What::Attach(attach));
+        }
         let Some(attach) = self.executables.see(file.as_fd(), &mut self.programs) else { return };
         match process {
             Some(pid) => _ = self.doubtful.insert(pid, attach),

@@ -113,6 +113,10 @@ impl Correlator {
                     self.connections.tcp(event.time, process, socket, ends);
                 }
             }
+            What::Stderr { text } => {
+                let process = self.processes.of(event);
+                self.processes.wrote(process, text);
+            }
             What::Attach(attach) => self.capture.attach.push(attach.clone()),
             What::Lost { count } => self.capture.lost = self.capture.lost.saturating_add(*count),
             // The exec that it announces says it all.

@@ -7,6 +7,9 @@ use crate::model::{Process, ProcessId};
 
 use super::goproxy::List;
 
+/// The longest [`Process::stderr_tail`], in bytes.
+const STDERR_MAX: usize = 4096;
+
 /// Processes in the order in which they became what they are.
 #[derive(Debug, Default)]
 pub(super) struct Processes {
@@ -148,6 +151,17 @@ impl Processes {
         image.process.config.clone_from(config);
         image.telemetry |= argv.iter().any(|argument| argument == "** telemetry **");
         id
+    }
+
+    /// A process wrote to its stderr: the last whole lines are kept.
+    pub(super) fn wrote(&mut self, id: ProcessId, text: &str) {
+        let tail = self.images[id as usize].process.stderr_tail.get_or_insert_default();
+        tail.push_str(text);
+        if tail.len() > STDERR_MAX {
+            let from = tail.ceil_char_boundary(tail.len() - STDERR_MAX - 1);
+            let whole = tail[from..].find('\n').map_or(tail.len(), |end| from + end + 1);
+            tail.drain(..whole);
+        }
     }
 
     /// The process ended. None if it never was an image of its own.

@@ -26,6 +26,17 @@ pub(super) struct Hook {
     pub(super) point: Point,
     pub(super) kind: Kind,
     reads: &'static [Reading],
+    /// What must be so for anything to be recorded.
+    only: Option<Only>,
+}
+
+/// What decides whether there is a record.
+#[derive(Clone, Copy, Debug)]
+enum Only {
+    /// A number that is this one.
+    Number(Reading, u64),
+    /// A string that begins with this text, of at most eight bytes.
+    Text(Reading, &'static str),
 }
 
 /// One value to read.
@@ -34,11 +45,10 @@ struct Reading {
     tag: Tag,
     /// A parameter by its name, or a result: `->` and its number.
     from: &'static str,
-    /// Fields, of which each but the last is a pointer that is followed. Without one, what is in the
-    /// registers themselves; of a slice, that is its length.
+    /// Fields, of which each but the last is a pointer that is followed, or a structure that holds
+    /// the next. Without one, what is in the registers themselves; of a slice, that is its length,
+    /// or for [`Tag::Text`] its bytes.
     path: &'static [&'static str],
-    /// It is the text of a method, and nothing is recorded unless that is CONNECT.
-    connect_only: bool,
 }
 
 const TRY_PROXIES: &str = "cmd/go/internal/modfetch.TryProxies";
@@ -106,16 +116,20 @@ pub(super) const HOOKS: &[Hook] = &[
     ]),
     // CONNECT to a forward proxy: a dial, and a child that reads the answer to it.
     on_entry(Minors::ALL, "net/http.(*Transport).dialConn", Kind::Dial, &[]),
-    on_entry(Minors::ALL, READ_RESPONSE, Kind::TunnelEnter, &[
-        connect_only("req", &["net/http.Request.Method"]),
-        field(Tag::Host, "req", &["net/http.Request.Host"]),
-        field(Tag::Connection, "r", &["bufio.Reader.rd"]),
-    ]),
-    on_return(Minors::ALL, READ_RESPONSE, Kind::TunnelReturn, &[
-        connect_only("->0", &["net/http.Response.Request", "net/http.Request.Method"]),
-        field(Tag::Status, "->0", &["net/http.Response.StatusCode"]),
-        headers("->0", &["net/http.Response.Header"]),
-    ]),
+    Hook {
+        only: Some(Only::Text(field(Tag::Method, "req", &["net/http.Request.Method"]), "CONNECT")),
+        ..on_entry(Minors::ALL, READ_RESPONSE, Kind::TunnelEnter, &[
+            field(Tag::Host, "req", &["net/http.Request.Host"]),
+            field(Tag::Connection, "r", &["bufio.Reader.rd"]),
+        ])
+    },
+    Hook {
+        only: Some(Only::Text(field(Tag::Method, "->0", &["net/http.Response.Request", "net/http.Request.Method"]), "CONNECT")),
+        ..on_return(Minors::ALL, READ_RESPONSE, Kind::TunnelReturn, &[
+            field(Tag::Status, "->0", &["net/http.Response.StatusCode"]),
+            headers("->0", &["net/http.Response.Header"]),
+        ])
+    },
     // Other programs, those of version control among them.
     on_return(Minors::ALL, "os.StartProcess", Kind::Spawn, &[
         field(Tag::Child, "->0", &["os.Process.Pid"]),
@@ -127,6 +141,11 @@ pub(super) const HOOKS: &[Hook] = &[
     // Asking the checksum database about it.
     on_entry(Minors::ALL, CHECK_SUM_DB, Kind::VerifyEnter, MODULE_VERSION),
     on_return(Minors::ALL, CHECK_SUM_DB, Kind::VerifyReturn, &[value(Tag::Error, "->0")]),
+    // What goes to stderr.
+    Hook {
+        only: Some(Only::Number(field(Tag::Text, "f", &["os.File.file", "os.file.pfd", "internal/poll.FD.Sysfd"]), 2)),
+        ..on_entry(Minors::ALL, "os.(*File).Write", Kind::Stderr, &[value(Tag::Text, "b")])
+    },
 ];
 
 const LOOKED_UP: &[Reading] = &[value(Tag::Proxy, "proxy"), value(Tag::Module, "path")];
@@ -142,9 +161,7 @@ impl Hook {
         let mut recipe = Recipe::marker(self.kind);
         for reading in self.reads {
             let operand = reading.operand(self.function, version);
-            if reading.connect_only {
-                recipe.connect_only = operand;
-            } else if operand.read == Read::HeaderMap as u8 {
+            if operand.read == Read::HeaderMap as u8 {
                 recipe.headers = operand;
             } else if reading.tag == Tag::Error {
                 recipe.error = operand;
@@ -153,6 +170,23 @@ impl Hook {
             } else {
                 recipe.fields[usize::from(recipe.field_count)] = operand;
                 recipe.field_count += 1;
+            }
+        }
+        match self.only {
+            None => {}
+            Some(Only::Number(number, value)) => {
+                recipe.filter = number.operand(self.function, version);
+                recipe.filter_value = value;
+            }
+            Some(Only::Text(string, text)) => {
+                let mut bytes = [0; size_of::<u64>()];
+                bytes[..text.len()].copy_from_slice(text.as_bytes());
+                // One pointer more: a string's first word is where its text is.
+                recipe.filter = string.operand(self.function, version);
+                recipe.filter.dereferences += 1;
+                recipe.filter.read = Read::U64 as u8;
+                recipe.filter_mask = u64::MAX >> (8 * (bytes.len() - text.len()));
+                recipe.filter_value = u64::from_le_bytes(bytes);
             }
         }
         recipe
@@ -168,24 +202,22 @@ impl Reading {
             format!("{function}({})", self.from)
         };
         let (register, shape) = version.place(&from);
-        let Some((last, pointers)) = self.path.split_last() else {
+        let Some((last, before)) = self.path.split_last() else {
             return self.in_registers(register, shape);
         };
-        if let (Shape::Struct(_), []) = (shape, pointers) {
+        if let (Shape::Struct(_), []) = (shape, before) {
             let (offset, shape) = version.place(last);
             return self.in_registers(register + offset / WORD, shape);
         }
         let mut offsets = [0; OFFSETS_MAX];
-        for (offset, name) in offsets.iter_mut().zip(pointers) {
-            *offset = version.place(name).0;
+        let mut followed = 0;
+        for name in before {
+            let (offset, shape) = version.place(name);
+            offsets[followed] += offset;
+            followed += usize::from(!matches!(shape, Shape::Struct(_)));
         }
         let (offset, shape) = version.place(last);
-        offsets[pointers.len()] = offset;
-        if self.connect_only {
-            // One pointer more: a string's first word is where its text is.
-            let path = &offsets[..=self.path.len()];
-            return Operand::memory(self.tag, Read::U64, number(register), path);
-        }
+        offsets[followed] += offset;
         let read = match shape {
             Shape::String => Read::String,
             Shape::Interface => Read::Interface,
@@ -193,7 +225,7 @@ impl Reading {
             Shape::Pointer => Read::NotNil,
             _ => Read::U64,
         };
-        Operand::memory(self.tag, read, number(register), &offsets[..self.path.len()])
+        Operand::memory(self.tag, read, number(register), &offsets[..=followed])
     }
 
     /// A value that begins in this register.
@@ -202,6 +234,9 @@ impl Reading {
         match shape {
             Shape::String => Operand::register(self.tag, Read::RegisterString, register),
             Shape::Interface => Operand::register(self.tag, Read::RegisterInterface, register),
+            Shape::Slice if self.tag == Tag::Text => {
+                Operand::register(self.tag, Read::RegisterStringEnd, register)
+            }
             Shape::Slice => Operand::register(self.tag, Read::Register, register + 1),
             _ => Operand::register(self.tag, Read::Register, register),
         }
@@ -214,20 +249,14 @@ fn number(register: u16) -> u8 {
 
 /// What a parameter or a result is.
 const fn value(tag: Tag, from: &'static str) -> Reading {
-    Reading { tag, from, path: &[], connect_only: false }
+    Reading { tag, from, path: &[] }
 }
 
 /// What is in a structure to which a parameter or a result points, or in one of words and strings
 /// that is passed in registers.
 const fn field(tag: Tag, from: &'static str, path: &'static [&'static str]) -> Reading {
     assert!(!path.is_empty() && path.len() <= OFFSETS_MAX);
-    Reading { tag, from, path, connect_only: false }
-}
-
-/// A method, on which it depends whether anything is recorded.
-const fn connect_only(from: &'static str, path: &'static [&'static str]) -> Reading {
-    assert!(path.len() < OFFSETS_MAX);
-    Reading { connect_only: true, ..field(Tag::Method, from, path) }
+    Reading { tag, from, path }
 }
 
 /// An `http.Header`. The tag stands for all: each header is recorded under its own.
@@ -241,7 +270,7 @@ const fn on_entry(
     kind: Kind,
     reads: &'static [Reading],
 ) -> Hook {
-    Hook { go, function, point: Point::Entry, kind, reads }
+    Hook { go, function, point: Point::Entry, kind, reads, only: None }
 }
 
 const fn on_return(
@@ -250,7 +279,7 @@ const fn on_return(
     kind: Kind,
     reads: &'static [Reading],
 ) -> Hook {
-    Hook { go, function, point: Point::Return, kind, reads }
+    Hook { go, function, point: Point::Return, kind, reads, only: None }
 }
 
 #[cfg(test)]
@@ -340,8 +369,14 @@ mod tests {
         assert_eq!(response.headers, Operand::memory(Tag::HeadersCut, Read::HeaderMap, 0, &[56]));
         let tunnel = recipe(Kind::TunnelReturn, Point::Return, 27);
         let method = Operand::memory(Tag::Method, Read::U64, 0, &[128, 0, 0]);
-        assert_eq!((tunnel.connect_only, tunnel.field_count), (method, 1));
+        assert_eq!((tunnel.filter, tunnel.field_count), (method, 1));
+        assert_eq!(tunnel.filter_value.to_le_bytes(), *b"CONNECT\0");
+        assert_eq!(tunnel.filter_mask, u64::MAX >> 8);
         let connection = recipe(Kind::TryHttp2, Point::Entry, 27).connection;
         assert_eq!(connection, Operand::memory(Tag::Connection, Read::Interface, 0, &[8]));
+        let written = recipe(Kind::Stderr, Point::Entry, 27);
+        assert_eq!(written.fields[0], Operand::register(Tag::Text, Read::RegisterStringEnd, 1));
+        // Through `file` to the `Sysfd` of its `pfd`.
+        assert_eq!(written.filter, Operand::memory(Tag::Text, Read::U64, 0, &[0, 16]));
     }
 }

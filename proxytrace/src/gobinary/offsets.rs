@@ -60,6 +60,9 @@ pub(super) const PLACES: &[Place] = &[
     Place { name: "net.TCPAddr.IP", shape: Slice, since: &[(19, 0)] },
     Place { name: "net.TCPAddr.Port", shape: Number(8), since: &[(19, 24)] },
     Place { name: "os.Process.Pid", shape: Number(8), since: &[(19, 0)] },
+    Place { name: "os.File.file", shape: Pointer, since: &[(19, 0)] },
+    Place { name: "os.file.pfd", shape: Struct(56), since: &[(19, 0)] },
+    Place { name: "internal/poll.FD.Sysfd", shape: Number(8), since: &[(19, 16)] },
     Place { name: "runtime.g.goid", shape: Number(8), since: &[(19, 152), (23, 160), (25, 152)] },
     Place { name: "runtime.g.parentGoid", shape: Number(8), since: &[(21, 272), (23, 280), (25, 272), (26, 280)] },
     Place { name: "runtime.moduledata.funcnametab", shape: Slice, since: &[(19, 8)] },
@@ -196,4 +199,6 @@ pub(super) const PLACES: &[Place] = &[
     Place { name: "cmd/go/internal/modfetch.InfoFile->2", shape: Interface, since: &[(19, 3), (26, NONE)] },
     Place { name: "cmd/go/internal/modfetch.(*Fetcher).InfoFile->1", shape: String, since: &[(26, 1)] },
     Place { name: "cmd/go/internal/modfetch.(*Fetcher).InfoFile->2", shape: Interface, since: &[(26, 3)] },
+    Place { name: "os.(*File).Write(f)", shape: Pointer, since: &[(19, 0)] },
+    Place { name: "os.(*File).Write(b)", shape: Slice, since: &[(19, 1)] },
 ];

@@ -15,7 +15,7 @@ const VERSIONS: [&str; 8] =
 /// Stripped, linked dynamically by another linker, with cgo.
 const DEBIANS: &str = "1.19.8";
 /// Every function with a probe, apart from those that have other names in other versions.
-const FUNCTIONS: [&str; 11] = [
+const FUNCTIONS: [&str; 12] = [
     "main.main",
     "cmd/go/internal/modfetch.TryProxies",
     "cmd/go/internal/modfetch.checkModSum",
@@ -27,6 +27,7 @@ const FUNCTIONS: [&str; 11] = [
     "net/http.(*Transport).dialConn",
     "net/http.ReadResponse",
     "os.StartProcess",
+    "os.(*File).Write",
 ];
 /// Kinds that are recorded where a function returns.
 const RETURNS: [Kind; 7] = [

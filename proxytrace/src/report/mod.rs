@@ -4,6 +4,7 @@
 pub mod escape;
 pub mod json;
 pub mod terminal;
+mod words;
 
 mod chain;
 mod paint;

@@ -81,6 +81,10 @@ impl Report<'_> {
             let number = count(others.len(), "more module");
             text += &self.remark("note", &format!("and {number}: {}{more}", names.join(", ")));
         }
+        if let Some((line, host)) = super::words::misleading(self.trace, finding) {
+            let (line, host) = (escape(line, MESSAGE), escape(host, NAME));
+            text += &self.remark("note", &format!("go printed `{line}`; what failed was {host}"));
+        }
         if !finding.advice.is_empty() {
             text += &self.remark("help", &escape(&finding.advice, MESSAGE));
         }

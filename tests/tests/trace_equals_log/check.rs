@@ -71,7 +71,9 @@ pub(crate) fn equals(trace: &Trace, log: &[Entry]) -> Result<()> {
             // That no proxy forwards the checksum database is an answer like another.
             let absent =
                 chain.artifact == Artifact::SumdbSupported && chain.outcome == Outcome::NotFound;
-            matches!(chain.outcome, Outcome::Ok | Outcome::Cached) || absent
+            matches!(chain.outcome, Outcome::Ok | Outcome::Cached)
+                || absent
+                || is_no_module(chain, trace)
         };
         let bad = trace.chains.iter().find(|chain| !good(chain));
         ensure!(bad.is_none(), "the command succeeded, and yet: {bad:?}");
@@ -79,6 +81,16 @@ pub(crate) fn equals(trace: &Trace, log: &[Entry]) -> Result<()> {
     ensure!(trace.capture.lost == 0, "{} events lost", trace.capture.lost);
     ensure!(trace.capture.complete, "incomplete: {:?}", trace.capture);
     Ok(())
+}
+
+/// Whether go only asked if a prefix of a package's path is a module.
+fn is_no_module(chain: &Chain, trace: &Trace) -> bool {
+    let Some(prefix) = &chain.module else { return false };
+    let is_longer = |path: &String| path.strip_prefix(prefix).is_some_and(|s| s.starts_with('/'));
+    let is_shorter = |path: &String| prefix.strip_prefix(path).is_some_and(|s| s.starts_with('/'));
+    let found = trace.chains.iter().filter(|other| other.outcome == Outcome::Ok);
+    chain.outcome == Outcome::NotFound
+        && found.flat_map(|chain| &chain.module).any(|path| is_longer(path) || is_shorter(path))
 }
 
 /// Whether each walk through the GOPROXY list is one that go can take.
@@ -101,7 +113,8 @@ pub(crate) fn walks(trace: &Trace, goproxy: &str) -> Result<()> {
                 && attempt.index.is_none();
             let same = entry == Some(&(attempt.proxy.as_str(), attempt.separator)) || beside;
             ensure!(same, "{entry:?} is the entry of {attempt:?}");
-            let ended = attempt.next.is_none() == (attempt.outcome == Outcome::Ok);
+            let done = attempt.outcome == Outcome::Ok || is_no_module(chain, trace);
+            let ended = attempt.next.is_none() == done;
             ensure!(ended, "it goes on after a success, or nowhere after a failure: {attempt:?}");
         }
     }
@@ -239,47 +252,35 @@ fn about(chain: &Chain) -> (Artifact, Option<&str>, Option<&str>) {
     (chain.artifact, chain.module.as_deref(), chain.version.as_deref())
 }
 
-/// Whether a URL asks for what a chain is about.
+/// Whether a URL asks for what a chain is about, by the module proxy protocol.
 fn is_about(url: &str, chain: &Chain) -> bool {
-    let Some((artifact, module, version)) = asked_for(url) else { return false };
-    let chain = about(chain);
-    // A go-get URL says no version, whatever the chain knows.
-    let versions = artifact == Artifact::GoGet || chain.2 == version;
-    chain.0 == artifact && chain.1 == module.as_deref() && versions
-}
-
-/// What a first URL asks for, by the module proxy protocol: artifact, module, version.
-fn asked_for(url: &str) -> Option<(Artifact, Option<String>, Option<&str>)> {
-    let (_, rest) = url.split_once("://")?;
-    if let Some(module) = rest.strip_suffix("?go-get=1") {
-        return Some((Artifact::GoGet, Some(module.to_owned()), None));
-    }
-    if let Some((_, record)) = rest.split_once("/lookup/") {
-        let (module, version) = record.split_once('@')?;
-        return Some((Artifact::SumdbLookup, Some(module.to_owned()), Some(version)));
-    }
-    if rest.contains("/tile/") {
-        return Some((Artifact::SumdbTile, None, None));
-    }
-    if rest.ends_with("/sumdb/sum.lab/supported") {
-        return Some((Artifact::SumdbSupported, None, None));
-    }
-    // The scenarios' modules have paths of two elements, wherever a proxy's root is.
-    let (path, file) = rest.split_once("/@v/")?;
-    let mut elements = path.rsplitn(3, '/');
-    let (name, domain) = (elements.next()?, elements.next()?);
-    let (version, artifact) = match file.rsplit_once('.')? {
-        (version, "info") => (version, Artifact::Info),
-        (version, "mod") => (version, Artifact::Mod),
-        (version, "zip") => (version, Artifact::Zip),
-        _ => return None,
+    let (module, version) = (chain.module.as_deref().map(escape), chain.version.as_deref());
+    let version = version.map(escape);
+    let file = match (chain.artifact, module, version) {
+        // It says no version, whatever the chain knows.
+        (Artifact::GoGet, Some(module), _) => return url == format!("https://{module}?go-get=1"),
+        (Artifact::SumdbSupported, None, None) => "sumdb/sum.lab/supported".to_owned(),
+        (Artifact::SumdbTile, None, None) => return url.contains("/tile/"),
+        (Artifact::SumdbLookup, Some(module), Some(version)) => {
+            format!("lookup/{module}@{version}")
+        }
+        (Artifact::List, Some(module), None) => format!("{module}/@v/list"),
+        (Artifact::Latest, Some(module), None) => format!("{module}/@latest"),
+        (Artifact::Info, Some(module), Some(version)) => format!("{module}/@v/{version}.info"),
+        (Artifact::Mod, Some(module), Some(version)) => format!("{module}/@v/{version}.mod"),
+        (Artifact::Zip, Some(module), Some(version)) => format!("{module}/@v/{version}.zip"),
+        _ => return false,
     };
-    Some((artifact, Some(format!("{domain}/{}", unescape(name))), Some(version)))
+    url.ends_with(&format!("/{file}"))
 }
 
-/// Undoes case-encoding: `%21m` is `M`.
-fn unescape(name: &str) -> String {
-    let mut parts = name.split("%21");
-    let first = parts.next().unwrap_or_default().to_owned();
-    parts.fold(first, |name, part| name + &part[..1].to_uppercase() + &part[1..])
+/// Case-encoding, as go writes it into URLs: `M` is `%21m`.
+fn escape(name: &str) -> String {
+    name.chars().fold(String::new(), |mut escaped, letter| {
+        if letter.is_ascii_uppercase() {
+            escaped.push_str("%21");
+        }
+        escaped.push(letter.to_ascii_lowercase());
+        escaped
+    })
 }

@@ -2,6 +2,7 @@
 
 mod check;
 mod check_rejects;
+mod processes;
 
 use std::fs;
 use std::path::PathBuf;

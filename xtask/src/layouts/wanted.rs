@@ -27,6 +27,10 @@ pub(super) const TYPES: &[(&str, &[&str])] = &[
     ("net.TCPAddr", &["IP", "Port"]),
     // Processes.
     ("os.Process", &["Pid"]),
+    // Files.
+    ("os.File", &["file"]),
+    ("os.file", &["pfd"]),
+    ("internal/poll.FD", &["Sysfd"]),
     // The runtime.
     ("runtime.g", &["goid", "parentGoid"]),
     (
@@ -125,4 +129,5 @@ pub(super) const FUNCTIONS: &[(&str, &[&str])] = &[
     ("cmd/go/internal/modfetch.checkModSum", &["mod"]),
     ("cmd/go/internal/modfetch.InfoFile", &["->1", "->2"]),
     ("cmd/go/internal/modfetch.(*Fetcher).InfoFile", &["->1", "->2"]),
+    ("os.(*File).Write", &["f", "b"]),
 ];

@@ -70,6 +70,25 @@ fn the_telemetry_child_and_what_it_runs_are_no_chains() {
     assert_eq!((trace.chains.len(), trace.processes.len()), (0, 3));
 }
 
+#[test]
+fn the_last_whole_lines_of_stderr_are_kept() {
+    let mut script = Script::new(A, 0);
+    script.push(GO, None, What::Stderr { text: "go: é".into() });
+    script.push(GO, None, What::Stderr { text: "rror\n".into() });
+    assert_eq!(script.trace().processes[0].stderr_tail.as_deref(), Some("go: érror\n"));
+
+    let mut script = Script::new(A, 0);
+    for number in 0..100 {
+        let text = format!("{number:03} {}\n", "é".repeat(30));
+        script.push(GO, None, What::Stderr { text });
+    }
+    let trace = script.trace();
+    let tail = trace.processes[0].stderr_tail.as_deref().unwrap();
+    // Lines of 65 bytes: 63 of them fit.
+    assert_eq!((tail.len(), &tail[..4]), (63 * 65, "037 "));
+    assert!(tail.ends_with("é\n"));
+}
+
 fn tcp(script: &mut Script, socket: u64, state: TcpState, local: Option<SocketAddr>, remote: &str) {
     let remote = remote.parse().ok();
     script.push(GO, None, What::Tcp { socket, local, remote, state });
