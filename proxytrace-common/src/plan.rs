@@ -180,6 +180,8 @@ pub enum Role {
     TlsConn = 1,
     /// `*net.TCPConn`: its first word is the `*net.netFD`.
     TcpConn = 2,
+    /// `*net.TCPAddr`: the other end of a connection to be.
+    TcpAddr = 3,
 }
 
 /// What to read of a value behind an interface. The key is [`TypeKey`].

@@ -73,6 +73,21 @@ numbered! {
         TryHttp2 = 25,
         /// `toolchain.execGoToolchain` entered: [`Tag::Executable`].
         Toolchain = 26,
+        /// `net.(*Resolver).lookupIPAddr` entered: [`Tag::Host`] is the name, or an address as text.
+        Resolve = 27,
+        /// `net.(*Resolver).lookupIPAddr` returned: [`Tag::Answers`], error.
+        Resolved = 28,
+        /// `net.(*sysDialer).dialSingle` entered, before each connect: [`Tag::Host`] is what was
+        /// meant, with its port; of [`Tag::Connection`] there is the other end, if it speaks TCP.
+        Dial = 29,
+        /// `http.(*persistConn).addTLS` entered: [`Tag::Host`] is the server's name,
+        /// [`Tag::Connection`].
+        TlsEnter = 30,
+        /// `tls.(*Conn).ConnectionState` entered, first when a handshake succeeded:
+        /// [`Tag::Version`], [`Tag::Protocol`].
+        TlsState = 31,
+        /// `http.(*persistConn).addTLS` returned: error.
+        TlsReturn = 32,
     }
 }
 
@@ -108,7 +123,7 @@ numbered! {
         Method = 18,
         /// URL: scheme.
         Scheme = 19,
-        /// URL: host, with the port if there is one.
+        /// A host, with the port if there is one; of a URL, where not said otherwise.
         Host = 20,
         /// URL: path, decoded.
         Path = 21,
@@ -118,7 +133,8 @@ numbered! {
         RawQuery = 23,
         /// One if the URL has a user part. The part itself is never read.
         HasUser = 24,
-        /// The protocol of a response, such as `HTTP/2.0`.
+        /// The protocol of a response, such as `HTTP/2.0`, or that of a TLS connection (ALPN), such
+        /// as `h2`.
         Protocol = 25,
         /// `Content-Length` as net/http understood it; all ones if unknown.
         ContentLength = 26,
@@ -130,6 +146,10 @@ numbered! {
         ErrorName = 29,
         /// Headers were not read to their end.
         HeadersCut = 30,
+        /// How many addresses a name has.
+        Answers = 31,
+        /// The version of TLS, in the low 16 bits (RFC 8446, 4.2.1).
+        Version = 32,
 
         /// Header `Location`.
         Location = 64,

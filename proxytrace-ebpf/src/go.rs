@@ -528,6 +528,11 @@ fn walk_connection(scratch: &mut Scratch) {
             scratch.put(Tag::Connection, &both);
             return;
         }
+        if rule.role == Role::TcpAddr as u8 {
+            tcp_address(&mut both.remote, below.data);
+            scratch.put(Tag::Connection, &both);
+            return;
+        }
         if rule.role == Role::TlsConn as u8 {
             both.tls = 1;
         }

@@ -132,6 +132,48 @@ pub enum What {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         cut: Vec<String>,
     },
+    /// A name is to be resolved (`net.(*Resolver).lookupIPAddr`), in the goroutine that dials.
+    Resolve {
+        /// The name.
+        host: String,
+    },
+    /// The name was resolved, or was not.
+    Resolved {
+        /// How many addresses it has.
+        addresses: u32,
+        /// Why it has none.
+        error: Option<Failure>,
+    },
+    /// A TCP connection is about to be made (`net.(*sysDialer).dialSingle`), in the goroutine that
+    /// dials or, where IPv6 and IPv4 race, in a child of it.
+    Dial {
+        /// What is meant: `host:port`.
+        host: String,
+        /// One of its addresses.
+        remote: SocketAddr,
+    },
+    /// A TLS handshake begins (`net/http.(*persistConn).addTLS`), in the goroutine that dials.
+    TlsEnter {
+        /// The name that the certificate must be for.
+        server_name: String,
+        /// This end of the connection.
+        local: Option<SocketAddr>,
+        /// The other end.
+        remote: Option<SocketAddr>,
+    },
+    /// Somebody asks what a TLS connection is like; first, when its handshake has succeeded, the
+    /// goroutine that dials.
+    TlsState {
+        /// The version as on the wire: 0x0304 is TLS 1.3.
+        version: u16,
+        /// The protocol agreed upon (ALPN): `h2`.
+        protocol: Option<String>,
+    },
+    /// The handshake ended.
+    TlsReturn {
+        /// Why it failed.
+        error: Option<Failure>,
+    },
     /// A TCP socket of the process changed state.
     Tcp {
         /// Names the socket for its lifetime.

@@ -150,6 +150,35 @@ impl Decoder {
             Kind::Toolchain => {
                 What::Toolchain { exe: record.text(Tag::Executable).ok_or(Malformed)? }
             }
+            Kind::Resolve => {
+                let host = record.text(Tag::Host).ok_or(Malformed)?;
+                // An address is its own answer.
+                let address = host.split('%').next().and_then(|host| host.parse::<IpAddr>().ok());
+                return Ok(address.is_none().then_some(What::Resolve { host }));
+            }
+            Kind::Resolved => What::Resolved {
+                addresses: record
+                    .number(Tag::Answers)
+                    .and_then(|count| u32::try_from(count).ok())
+                    .ok_or(Malformed)?,
+                error: record.failure(names),
+            },
+            Kind::Dial => {
+                // The connections of the resolver itself are of UDP.
+                let remote = record.connection().and_then(|(_, remote, _)| remote);
+                let host = record.text(Tag::Host).ok_or(Malformed)?;
+                return Ok(remote.map(|remote| What::Dial { host, remote }));
+            }
+            Kind::TlsEnter => {
+                let (local, remote, _) = record.connection().unwrap_or_default();
+                let server_name = record.text(Tag::Host).ok_or(Malformed)?;
+                What::TlsEnter { server_name, local, remote }
+            }
+            Kind::TlsState => What::TlsState {
+                version: record.low_bits(Tag::Version).ok_or(Malformed)?,
+                protocol: record.text(Tag::Protocol).filter(|protocol| !protocol.is_empty()),
+            },
+            Kind::TlsReturn => What::TlsReturn { error: record.failure(names) },
         }))
     }
 
@@ -259,6 +288,12 @@ impl Record {
     /// A number that was a C `int`.
     fn signed(&self, tag: Tag) -> Option<i32> {
         i32::try_from(self.number(tag)?.cast_signed()).ok()
+    }
+
+    /// A number of 16 bits that was read together with what follows it.
+    fn low_bits(&self, tag: Tag) -> Option<u16> {
+        let bytes = self.number(tag)?.to_le_bytes();
+        Some(u16::from_le_bytes([bytes[0], bytes[1]]))
     }
 
     fn is_cut(&self, tag: Tag) -> bool {

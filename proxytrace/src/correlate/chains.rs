@@ -47,6 +47,9 @@ pub(super) struct Ending<'a> {
     pub(super) headers: &'a Headers,
     pub(super) error: Option<&'a Failure>,
     pub(super) cut: &'a [String],
+    pub(super) content_length: Option<u64>,
+    /// When the request went onto its connection.
+    pub(super) tried: Option<u64>,
 }
 
 /// All chains of a trace, in the order of their first requests.
@@ -197,6 +200,8 @@ impl Chains {
             remote_addr: None,
             started_ns: time,
             duration_ns: None,
+            ttfb_ns: None,
+            content_length: None,
             outcome: Outcome::Unfinished,
             error: None,
             after_redirect: None,
@@ -260,6 +265,9 @@ impl Chains {
         request.headers.extend(ending.headers.iter().map(|(k, v)| (k.clone(), v.clone())));
         request.cut.extend_from_slice(ending.cut);
         request.duration_ns = Some(time.saturating_sub(request.started_ns));
+        request.ttfb_ns =
+            ending.tried.filter(|_| ending.status.is_some()).map(|at| time.saturating_sub(at));
+        request.content_length = ending.content_length;
         request.error = ending.error.map(failure::error);
         let outcome = match (ending.error, ending.status) {
             (Some(error), _) => failure::outcome(error),

@@ -17,6 +17,7 @@
 
 mod chains;
 mod connection;
+mod dial;
 mod failure;
 pub(crate) mod goproxy;
 mod process;
@@ -34,6 +35,7 @@ use crate::model::{Capture, Command, SCHEMA, Trace};
 
 use self::chains::Chains;
 use self::connection::Connections;
+use self::dial::Dials;
 use self::process::Processes;
 use self::walk::{Context, Goroutines};
 
@@ -45,6 +47,7 @@ pub struct Correlator {
     goroutines: Goroutines,
     chains: Chains,
     connections: Connections,
+    dials: Dials,
     capture: Capture,
 }
 
@@ -57,6 +60,7 @@ impl Correlator {
             goroutines: Goroutines::default(),
             chains: Chains::default(),
             connections: Connections::default(),
+            dials: Dials::default(),
             capture: Capture { backend: start.backend.clone(), ..Capture::default() },
         }
     }
@@ -71,11 +75,15 @@ impl Correlator {
                 self.processes.become_image(event, exe, argv);
                 if let Some(before) = before {
                     self.goroutines.forget(before);
+                    self.dials.forget(before);
+                    self.connections.forget(before);
                 }
             }
             What::Exit { code, signal } => {
                 if let Some(ended) = self.processes.exit(event, *code, *signal) {
                     self.goroutines.forget(ended);
+                    self.dials.forget(ended);
+                    self.connections.forget(ended);
                 }
             }
             What::GoStart { go_version, exe, argv, config } => {
@@ -94,6 +102,17 @@ impl Correlator {
             What::Lost { count } => self.capture.lost = self.capture.lost.saturating_add(*count),
             // The exec that it announces says it all.
             What::Toolchain { .. } => {}
+            What::Resolve { .. }
+            | What::Resolved { .. }
+            | What::Dial { .. }
+            | What::TlsEnter { .. }
+            | What::TlsState { .. }
+            | What::TlsReturn { .. } => {
+                let process = self.processes.of(event);
+                if !self.processes.get(process).telemetry {
+                    self.dials.push(event, process, &mut self.connections);
+                }
+            }
             _ => self.push_go(event),
         }
     }
@@ -116,7 +135,7 @@ impl Correlator {
 
     /// Ends the trace. Its findings are for [`crate::diagnose`].
     pub fn finish(self, end: &End) -> Trace {
-        let Self { start, processes, chains, connections, mut capture, .. } = self;
+        let Self { start, processes, chains, connections, dials, mut capture, .. } = self;
         capture.complete = capture.lost == 0
             && capture
                 .attach
@@ -136,6 +155,7 @@ impl Correlator {
             chains: chains.into_model(&processes),
             processes: processes.into_model(),
             connections: connections.into_model(),
+            lookups: dials.into_model(),
             findings: Vec::new(),
             capture,
         }

@@ -66,6 +66,8 @@ struct Fetch {
     last: Option<RequestAt>,
     open: Option<RequestAt>,
     tries: usize,
+    /// When the open request went onto its last connection.
+    tried: Option<u64>,
 }
 
 /// How a walk leaves an entry.
@@ -141,13 +143,15 @@ impl Goroutines {
                     fetch.try_connection(protocol, (*local, *remote), event.time, context);
                 }
             }
-            What::RequestReturn { status, protocol, headers, error, cut, .. } => {
+            What::RequestReturn { status, protocol, headers, error, cut, content_length } => {
                 let ending = Ending {
                     status: *status,
                     protocol: protocol.as_deref(),
                     headers,
                     error: error.as_ref(),
                     cut,
+                    content_length: *content_length,
+                    tried: goroutine.fetch.as_ref().and_then(|fetch| fetch.tried),
                 };
                 if let Some(request) = goroutine.fetch.as_mut().and_then(|f| f.open.take()) {
                     context.chains.close(request, &ending, event.time);
@@ -394,6 +398,7 @@ impl Fetch {
         (self.last, self.open) = (Some(request), Some(request));
         self.hops += 1;
         self.tries = 0;
+        self.tried = None;
     }
 
     fn try_connection(
@@ -409,6 +414,7 @@ impl Fetch {
             (self.last, self.open) = (Some(request), Some(request));
         }
         self.tries += 1;
+        self.tried = Some(time);
         let host = &context.chains.request(request).host;
         let connection = local
             .zip(remote)

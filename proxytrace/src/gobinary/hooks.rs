@@ -34,6 +34,10 @@ const TRY_PROXIES: &str = "cmd/go/internal/modfetch.TryProxies";
 const LOOKUP: &str = "cmd/go/internal/modfetch.Lookup";
 const CLIENT_DO: &str = "net/http.(*Client).do";
 const ROUND_TRIP: &str = "net/http.(*Transport).roundTrip";
+const LOOKUP_IP: &str = "net.(*Resolver).lookupIPAddr";
+const DIAL: &str = "net.(*sysDialer).dialSingle";
+const ADD_TLS: &str = "net/http.(*persistConn).addTLS";
+const TLS_STATE: &str = "crypto/tls.(*Conn).ConnectionState";
 
 pub(super) const HOOKS: &[Hook] = &[
     // func main()
@@ -78,7 +82,27 @@ pub(super) const HOOKS: &[Hook] = &[
         "cmd/go/internal/toolchain.execGoToolchain",
         reading(Kind::Toolchain, &[string(Tag::Executable, 4)]),
     ),
+    // From here on: once for each connection, not for each request.
+    // func (r *Resolver) lookupIPAddr(ctx context.Context, network, host string) ([]IPAddr, error)
+    on_entry(Minors::ALL, LOOKUP_IP, reading(Kind::Resolve, &[string(Tag::Host, 5)])),
+    on_return(Minors::ALL, LOOKUP_IP, failing(reading(Kind::Resolved, &[ANSWERS]), 3)),
+    // func (sd *sysDialer) dialSingle(ctx context.Context, ra Addr) (c Conn, err error)
+    on_entry(Minors::to(20), DIAL, dial(112)),
+    on_entry(Minors::between(21, 22), DIAL, dial(128)),
+    on_entry(Minors::from(23), DIAL, dial(160)),
+    // func (pconn *persistConn) addTLS(ctx context.Context, name string, …) error; conn
+    on_entry(Minors::ALL, ADD_TLS, handshake(80)),
+    on_return(Minors::ALL, ADD_TLS, failing(Recipe::marker(Kind::TlsReturn), 0)),
+    // func (c *Conn) ConnectionState() ConnectionState; vers, clientProtocol
+    on_entry(Minors::to(20), TLS_STATE, tls_state(64, 328)),
+    on_entry(Minors::between(21, 22), TLS_STATE, tls_state(72, 360)),
+    on_entry(Minors::between(23, 24), TLS_STATE, tls_state(72, 368)),
+    on_entry(Minors::between(25, 26), TLS_STATE, tls_state(72, 352)),
+    on_entry(Minors::from(27), TLS_STATE, tls_state(72, 376)),
 ];
+
+/// The length of a slice in the first result registers.
+const ANSWERS: Operand = Operand::register(Tag::Answers, Read::Register, 1);
 
 /// `http.Response.StatusCode` of a `*http.Response` in the first result register.
 const STATUS: Operand = Operand::memory(Tag::Status, Read::U64, 0, &[16]);
@@ -122,6 +146,31 @@ const fn connected(kind: Kind, offset: u16) -> Recipe {
     let mut recipe = Recipe::marker(kind);
     recipe.connection = Operand::memory(Tag::Connection, Read::Interface, 0, &[offset]);
     recipe
+}
+
+/// Receiver `*net.sysDialer` with its `address` at this offset; second argument an `Addr`.
+const fn dial(address: u16) -> Recipe {
+    let host = Operand::memory(Tag::Host, Read::String, 0, &[address]);
+    let mut recipe = reading(Kind::Dial, &[host]);
+    recipe.connection = Operand::register(Tag::Connection, Read::RegisterInterface, 3);
+    recipe
+}
+
+/// Receiver with a `net.Conn` at this offset; second argument the server's name.
+const fn handshake(conn: u16) -> Recipe {
+    let mut recipe = connected(Kind::TlsEnter, conn);
+    recipe.fields[0] = string(Tag::Host, 3);
+    recipe.field_count = 1;
+    recipe
+}
+
+/// Receiver `*tls.Conn`.
+const fn tls_state(vers: u16, client_protocol: u16) -> Recipe {
+    let fields = [
+        Operand::memory(Tag::Version, Read::U64, 0, &[vers]),
+        Operand::memory(Tag::Protocol, Read::String, 0, &[client_protocol]),
+    ];
+    reading(Kind::TlsState, &fields)
 }
 
 /// With an `error` in this register and the next.
@@ -174,7 +223,7 @@ mod tests {
             let rows = HOOKS.iter().filter(|hook| hook.go.contain(minor));
             let mut kinds: Vec<_> = rows.map(|hook| hook.recipe.kind).collect();
             kinds.sort_unstable();
-            let mut expected: Vec<_> = (Kind::WalkEnter as u16..=Kind::Toolchain as u16).collect();
+            let mut expected: Vec<_> = (Kind::WalkEnter as u16..=Kind::TlsReturn as u16).collect();
             expected.insert(0, Kind::Start as u16);
             assert_eq!(kinds, expected, "go1.{minor}");
         }

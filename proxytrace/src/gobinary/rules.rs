@@ -105,6 +105,7 @@ const RULES: &[Rule] = &[
     // Connections.
     row("*tls.Conn", TypeRule { role: Role::TlsConn as u8, next: 0, ..NAMED }),
     row("*net.TCPConn", TypeRule { role: Role::TcpConn as u8, ..NAMED }),
+    row("*net.TCPAddr", TypeRule { role: Role::TcpAddr as u8, ..NAMED }),
 ];
 
 /// `StreamID`, `Code`, `Cause`.

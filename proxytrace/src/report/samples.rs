@@ -48,6 +48,7 @@ fn trace(chains: Vec<Chain>, findings: Vec<Finding>, exit_code: i32) -> Trace {
         }],
         chains,
         connections: vec![],
+        lookups: vec![],
         findings,
         capture: Capture { events: 900, complete: true, ..Capture::default() },
     }
@@ -95,6 +96,8 @@ fn request(id: u32, url: &str, status: u16) -> Request {
         remote_addr: Some("192.0.2.1:443".into()),
         started_ns: 0,
         duration_ns: Some(12 * MS + 345_678),
+        ttfb_ns: None,
+        content_length: None,
         outcome: if status < 400 { Outcome::Ok } else { Outcome::HttpError },
         error: None,
         after_redirect: None,
