@@ -54,7 +54,8 @@ impl Connections {
     /// What a new socket to `remote` is for. The kernel does not say which goroutine made it: where
     /// several aim at one address and mean different hosts, it is not known.
     fn hit(&mut self, process: ProcessId, remote: SocketAddr) -> Option<Aim> {
-        let same = |(key, aim): &(&(ProcessId, u64), &Aim)| key.0 == process && aim.remote == remote;
+        let same =
+            |(key, aim): &(&(ProcessId, u64), &Aim)| key.0 == process && aim.remote == remote;
         let mut there = self.aims.iter().filter(same);
         let (&key, aim) = there.next()?;
         if there.any(|(_, other)| other.host != aim.host) {

