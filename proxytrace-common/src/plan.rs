@@ -204,6 +204,10 @@ pub struct TypeRule {
     pub next: u16,
     /// Offset of a second string (the name asked for in a DNS error), or [`NONE`].
     pub second_string: u16,
+    /// Offset of a third string (the name server in a DNS error), or [`NONE`].
+    pub third_string: u16,
+    /// Zero.
+    pub padding: u16,
 }
 
 /// The key of a [`TypeRule`].
@@ -275,7 +279,7 @@ const _: () = assert!(size_of::<KernelOffsets>() == 72);
 const _: () = assert!(size_of::<Operand>() == 16);
 const _: () = assert!(size_of::<Recipe>() == 16 + 16 * (FIELDS_MAX + 3));
 const _: () = assert!(size_of::<Layout>() == 8);
-const _: () = assert!(size_of::<TypeRule>() == 16);
+const _: () = assert!(size_of::<TypeRule>() == 20);
 const _: () = assert!(size_of::<TypeKey>() == 16);
 
 #[cfg(feature = "user")]

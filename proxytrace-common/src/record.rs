@@ -150,6 +150,8 @@ numbered! {
         Answers = 31,
         /// The version of TLS, in the low 16 bits (RFC 8446, 4.2.1).
         Version = 32,
+        /// The third text of the error step before it (the name server in a DNS error).
+        ErrorServer = 33,
 
         /// Header `Location`.
         Location = 64,

@@ -491,6 +491,10 @@ impl Step for ErrorWalk {
             let address = error.data + u64::from(rule.second_string);
             string_at(scratch, Tag::ErrorName as u8, address);
         }
+        if rule.third_string != NONE {
+            let address = error.data + u64::from(rule.third_string);
+            string_at(scratch, Tag::ErrorServer as u8, address);
+        }
         descend(scratch, error, rule)
     }
 }

@@ -259,6 +259,9 @@ pub struct FailureStep {
     /// A name it carries: the host of a `*net.DNSError`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// The name server that a `*net.DNSError` is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<String>,
     /// A number it carries: an errno, an HTTP status, an HTTP/2 error code, a TLS alert.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub number: Option<u64>,

@@ -258,6 +258,9 @@ pub struct RequestError {
     pub types: Vec<String>,
     /// What else it says: operation, address, errno, message.
     pub detail: Option<String>,
+    /// In words that can follow the name of a host, where it says more than its kind.
+    #[serde(default)]
+    pub reason: Option<String>,
 }
 
 /// What came after a 3xx response.

@@ -26,7 +26,7 @@ use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::Notify;
 use tokio_rustls::TlsAcceptor;
@@ -142,9 +142,17 @@ impl Server {
         match &self.tls {
             None => self.http(stream, peer, false).await,
             Some(tls) => {
-                if let Ok(stream) = tls.accept(stream).await {
-                    let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-                    self.http(stream, peer, h2).await;
+                match tls.accept(stream).into_fallible().await {
+                    Ok(stream) => {
+                        let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+                        self.http(stream, peer, h2).await;
+                    }
+                    // To close what has not been read would reset the connection, and the client
+                    // might never read the alert.
+                    Err((_, mut stream)) => {
+                        let _ = stream.shutdown().await;
+                        hold(stream).await;
+                    }
                 }
             }
         }

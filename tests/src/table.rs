@@ -304,6 +304,16 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         findings: &[],
     },
     Scenario {
+        name: "redirect-broken-location",
+        about: "zips are answered 302 with a Location that is no URL",
+        modules: modules(4),
+        goproxy: "https://proxy.lab",
+        hosts: &[host("proxy.lab", H2, &redirecting("https://[::1/"))],
+        succeeds: false,
+        answers: &[got("proxy.lab", 200, 8), got("proxy.lab", 302, 4)],
+        findings: &[],
+    },
+    Scenario {
         name: "bad-gateway-comma",
         about: "the first proxy says 502; after it stands `,` so go stops",
         modules: modules(4),
@@ -369,7 +379,7 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         hosts: &[host("proxy.lab", H2, &[on("*.zip", Close), on("*", Serve)])],
         succeeds: false,
         answers: &[got("proxy.lab", 200, 4), closed("proxy.lab")],
-        findings: &[],
+        findings: &[("PT208", Error)],
     },
     Scenario {
         name: "html-page",

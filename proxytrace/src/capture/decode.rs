@@ -376,6 +376,9 @@ impl Record {
                     step.text = field.text().map(|text| redact::text(&text).into_owned());
                 }
                 (Tag::ErrorName, Some(step)) => step.name = field.text(),
+                (Tag::ErrorServer, Some(step)) => {
+                    step.server = field.text().filter(|server| !server.is_empty());
+                }
                 _ => {}
             }
         }

@@ -32,6 +32,8 @@ const NAMED: TypeRule = TypeRule {
     address: NONE,
     next: NONE,
     second_string: NONE,
+    third_string: NONE,
+    padding: 0,
 };
 
 #[rustfmt::skip]
@@ -43,8 +45,8 @@ const RULES: &[Rule] = &[
     row("*net.OpError", TypeRule { string: 0, address: 48, next: 64, ..NAMED }),
     row("*os.SyscallError", TypeRule { string: 0, next: 16, ..NAMED }),
     row("syscall.Errno", TypeRule { number: 0, number_size: 8, ..NAMED }),
-    rule(Minors::to(22), "*net.DNSError", TypeRule { string: 0, second_string: 16, ..NAMED }),
-    rule(Minors::from(23), "*net.DNSError", TypeRule { string: 16, second_string: 32, next: 0, ..NAMED }),
+    rule(Minors::to(22), "*net.DNSError", TypeRule { string: 0, second_string: 16, third_string: 32, ..NAMED }),
+    rule(Minors::from(23), "*net.DNSError", TypeRule { string: 16, second_string: 32, third_string: 48, next: 0, ..NAMED }),
     row("*net.notFoundError", TypeRule { string: 0, ..NAMED }),
     row("*net.temporaryError", TypeRule { string: 0, ..NAMED }),
     row("*net.AddrError", TypeRule { string: 0, second_string: 16, ..NAMED }),
@@ -53,7 +55,7 @@ const RULES: &[Rule] = &[
     // TLS.
     row("*tls.CertificateVerificationError", TypeRule { next: 24, ..NAMED }),
     row("*tls.permanentError", TypeRule { next: 0, ..NAMED }),
-    row("tls.RecordHeaderError", TypeRule { string: 0, ..NAMED }),
+    row("tls.RecordHeaderError", TypeRule { string: 0, number: 16, number_size: 4, ..NAMED }),
     row("tls.alert", TypeRule { number: 0, number_size: 1, ..NAMED }),
     row("x509.HostnameError", TypeRule { string: 8, ..NAMED }),
     row("x509.CertificateInvalidError", TypeRule { number: 8, number_size: 8, string: 16, ..NAMED }),

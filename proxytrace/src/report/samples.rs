@@ -262,6 +262,7 @@ pub(super) fn hostile(padding: usize) -> Trace {
             kind: Outcome::Reset,
             types: vec![evil.clone()],
             detail: Some(evil.clone()),
+            reason: None,
         }),
         cut: vec!["url\n".into()],
         ..request(1, &evil, 0)
