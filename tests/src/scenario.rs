@@ -165,7 +165,8 @@ impl Scenario {
 
     /// Whether nothing is out of the ordinary: every request is answered with the file it wants.
     pub fn is_healthy(&self) -> bool {
-        self.succeeds && self.answers.iter().all(|answers| answers.status == Some(200))
+        let well = self.answers.iter().all(|answers| answers.status == Some(200));
+        self.succeeds && well && self.findings.is_empty()
     }
 
     /// Whether there is nothing to warn of: a warning, of whatever code, is a false alarm.

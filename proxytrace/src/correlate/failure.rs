@@ -83,6 +83,8 @@ const OUTCOMES: &[Rule<Outcome>] = &[
     text("server closed idle connection", Outcome::Reset),
     text("client connection lost", Outcome::Reset),
     text("server sent GOAWAY", Outcome::Reset),
+    // The connection ended before its first request, right after the handshake.
+    text("client conn could not be established", Outcome::Reset),
     text("unexpected EOF", Outcome::Truncated),
     text("EOF", Outcome::Reset),
     // Contents.
@@ -146,6 +148,10 @@ const REASONS: &[Rule<&str>] = &[
     // net/http/h2_bundle.go, net/http/internal/http2.
     types(&["http.http2StreamError", "http2.StreamError"], "reset the stream (HTTP/2)"),
     types(&["http.http2GoAwayError", "http2.GoAwayError"], "ended the connection (GOAWAY)"),
+    text(
+        "client conn could not be established",
+        "closed the connection right after the TLS handshake",
+    ),
 ];
 
 /// `HTTP`, where the header of a TLS record should be.
