@@ -26,6 +26,7 @@ fn provide_object() -> Result<()> {
         root: xtask::workspace(),
         target_dir: &target_dir(&out_dir).join("bpf"),
         arch: &variable("CARGO_CFG_TARGET_ARCH")?,
+        log: env::var_os("CARGO_FEATURE_EBPF_LOG").is_some(),
     })?;
     for input in inputs {
         println!("cargo::rerun-if-changed={}", input.display());

@@ -55,6 +55,8 @@ fn probe<const HELPER: bool>(ctx: &ProbeContext) {
     // SAFETY: the context is the one that the kernel gave.
     let cookie = unsafe { bpf_get_attach_cookie(ctx.as_ptr()) };
     let Some(recipe) = SITES.get(cookie as u32) else { return };
+    #[cfg(feature = "log")]
+    aya_log_ebpf::debug!(ctx, "site {}: kind {}", cookie, recipe.kind);
     let start = recipe.kind == Kind::Start as u16;
     let urgency = if start { Urgency::Now } else { Urgency::Later };
     if start {

@@ -2,6 +2,7 @@
 
 use std::env;
 use std::io::{self, Write as _};
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::thread;
 
@@ -66,4 +67,17 @@ pub fn skip(reason: &str) {
     assert!(env::var_os("CI").is_none(), "must not be skipped in CI: {reason}");
     // Past the capture of libtest, which would hide it in a test that passes.
     let _ = writeln!(io::stderr(), "skipping test: {reason}");
+}
+
+/// The program under test: `$PROXYTRACE_BIN`, or the binary that cargo puts above the directory of
+/// the running test.
+pub fn proxytrace() -> PathBuf {
+    env::var_os("PROXYTRACE_BIN").map_or_else(
+        || {
+            let test = env::current_exe().expect("the path of this test");
+            let dir = test.parent().and_then(|deps| deps.parent());
+            dir.expect("target/debug above deps").join("proxytrace")
+        },
+        PathBuf::from,
+    )
 }

@@ -15,17 +15,19 @@ pub(crate) enum Task {
     },
     Run(Vec<OsString>),
     Test(Vec<OsString>),
+    Golden,
     Bench,
     /// The part of the benchmark that runs inside the lab; not for people.
     Downloads(Vec<OsString>),
 }
 
 /// Usage and purpose, in the order in which one meets them.
-const COMMANDS: [(&str, &str); 6] = [
+const COMMANDS: [(&str, &str); 7] = [
     ("setup", "install what the eBPF build needs and this machine lacks"),
     ("build [--release]", "set up, then build `proxytrace` and the lab"),
     ("run [-- COMMAND…]", "set up, build, and trace COMMAND; without one, a demonstration"),
     ("test [ARGUMENTS]", "set up, then check and test everything; ARGUMENTS go to `cargo test`"),
+    ("golden", "record anew the scenarios that the report is tested on"),
     ("bench", "measure what tracing costs, beside bpftrace"),
     ("help", "print this list"),
 ];
@@ -55,9 +57,10 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Tas
         ("run", ["--", ..]) => Task::Run(rest[1..].to_vec()),
         ("run", _) => bail!("the command to trace follows `--`: cargo xtask run -- COMMAND…"),
         ("test", _) => Task::Test(rest),
+        ("golden", []) => Task::Golden,
         ("bench", []) => Task::Bench,
         ("bench-downloads", _) => Task::Downloads(rest),
-        (known @ ("setup" | "build" | "bench"), [word, ..]) => {
+        (known @ ("setup" | "build" | "golden" | "bench"), [word, ..]) => {
             bail!("`{known}` takes no `{word}`\n\n{}", help())
         }
         _ => bail!("there is no `{}`\n\n{}", name.display(), help()),
@@ -84,6 +87,7 @@ mod tests {
         assert_eq!(parsed("build"), Ok(Task::Build { release: false }));
         assert_eq!(parsed("build --release"), Ok(Task::Build { release: true }));
         assert_eq!(parsed("run"), Ok(Task::Run(vec![])));
+        assert_eq!(parsed("golden"), Ok(Task::Golden));
         assert_eq!(parsed("bench"), Ok(Task::Bench));
     }
 

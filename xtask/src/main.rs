@@ -4,6 +4,7 @@
 mod bench;
 mod build;
 mod cli;
+mod golden;
 mod run;
 mod test;
 
@@ -38,6 +39,7 @@ fn perform(task: Task) -> Result<()> {
         }
         Task::Run(command) => run::run(&command)?,
         Task::Test(arguments) => test::test(&arguments)?,
+        Task::Golden => golden::golden()?,
         Task::Bench => bench::bench()?,
         Task::Downloads(arguments) => bench::downloads::measure(&arguments)?,
     }

@@ -10,6 +10,8 @@ mod child;
 mod decode;
 mod executables;
 mod gate;
+#[cfg(feature = "ebpf-log")]
+mod log;
 mod multi;
 mod program;
 mod signals;
@@ -22,7 +24,7 @@ use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::thread;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::wait::WaitStatus;
 
@@ -81,7 +83,7 @@ pub fn run(argv: &[OsString], sink: &mut dyn Sink) -> anyhow::Result<End> {
     let mut signals = Signals::take()?;
     // From here to the fork there is one thread.
     let mut child = Child::fork(&program, argv, &invoker, signals.original())?;
-    let mut session = match Session::set_up(&child, &program) {
+    let mut session = match Session::set_up(&child, &program, &invoker) {
         Ok(session) => session,
         Err(error) => {
             child.abandon();
@@ -125,12 +127,14 @@ struct Session {
 }
 
 impl Session {
-    fn set_up(child: &Child, program: &Path) -> anyhow::Result<Self> {
+    fn set_up(child: &Child, program: &Path, invoker: &Invoker) -> anyhow::Result<Self> {
         let (programs, prepared) = thread::scope(|scope| {
+            let offsets = scope.spawn(btf::kernel_offsets);
             let prepared = scope.spawn(|| Executables::prepare(program));
-            let programs = btf::kernel_offsets()
-                .map_err(anyhow::Error::from)
-                .and_then(|offsets| Programs::load(&offsets));
+            let programs = Programs::load(|| {
+                let offsets = offsets.join().map_err(|_| anyhow!("reading the BTF failed"))?;
+                Ok(offsets?)
+            });
             (programs, prepared.join().unwrap_or(None))
         });
         let mut programs = programs?;
@@ -152,6 +156,12 @@ impl Session {
         if let Some(prepared) = prepared {
             session.executables.take(prepared);
             session.see(&File::open(program)?, None);
+        } else if session.gate.is_none()
+            && let Ok(go) = invoker.resolve("go".as_ref())
+        {
+            // Nothing will hold the `go` that a script or make is about to start: the likeliest one
+            // has its probes beforehand.
+            session.see(&File::open(go)?, None);
         }
         Ok(session)
     }

@@ -44,14 +44,21 @@ pub(super) struct Programs {
     events: RingBuf<MapData>,
     sites: u32,
     executables: u32,
+    #[cfg(feature = "ebpf-log")]
+    log: super::log::ProgramLog,
 }
 
 impl Programs {
-    /// Loads everything; nothing is attached yet.
-    pub(super) fn load(offsets: &KernelOffsets) -> anyhow::Result<Self> {
-        let mut ebpf = EbpfLoader::new()
+    /// Loads everything; nothing is attached yet. `offsets` may come late: aya's loader first parses
+    /// the kernel's BTF for itself, wanted or not.
+    pub(super) fn load(
+        offsets: impl FnOnce() -> anyhow::Result<KernelOffsets>,
+    ) -> anyhow::Result<Self> {
+        let mut loader = EbpfLoader::new();
+        let offsets = offsets()?;
+        let mut ebpf = loader
             .btf(None)
-            .override_global("KERNEL", offsets, true)
+            .override_global("KERNEL", &offsets, true)
             .load(OBJECT)
             .context("cannot load the eBPF programs")?;
         let maps: Vec<(&str, &Map)> = ebpf.maps().collect();
@@ -63,6 +70,8 @@ impl Programs {
                 Backend::Perf
             }
         };
+        #[cfg(feature = "ebpf-log")]
+        let log = super::log::attach(&mut ebpf)?;
         let names = ebpf.map_mut("HEADER_NAMES").context("no map HEADER_NAMES")?;
         let mut names = HashMap::<_, [u8; HEADER_NAME_MAX], u32>::try_from(names)?;
         for (name, tag) in HEADERS {
@@ -72,7 +81,15 @@ impl Programs {
         }
         let events = ebpf.take_map("EVENTS").context("no map EVENTS")?;
         let events = RingBuf::try_from(events)?;
-        Ok(Self { ebpf, backend, events, sites: 0, executables: 0 })
+        Ok(Self {
+            ebpf,
+            backend,
+            events,
+            sites: 0,
+            executables: 0,
+            #[cfg(feature = "ebpf-log")]
+            log,
+        })
     }
 
     /// Name of the way in which probes are attached, as in the JSON contract.
@@ -136,6 +153,8 @@ impl Programs {
 
     /// The records that have come in, oldest first, each given to `take`.
     pub(super) fn drain(&mut self, mut take: impl FnMut(&[u8])) {
+        #[cfg(feature = "ebpf-log")]
+        self.log.flush();
         while let Some(record) = self.events.next() {
             take(&record);
         }

@@ -243,7 +243,7 @@ pub const CATALOGUE: &[Kind] = &[
         severity: Severity::Note,
         title: "not everything was seen",
         explanation: "Events were lost, a function has no probe, or a process was running before its probes were in place. What was not seen may contradict what was found.",
-        advice: "Trace again; `proxytrace doctor` says what this machine lacks.",
+        advice: "Trace again, as root, which sees each go before it runs. Read every finding of this trace as a possibility.",
     },
 ];
 

@@ -3,7 +3,6 @@
 mod check;
 mod check_rejects;
 
-use std::env;
 use std::fs;
 use std::path::PathBuf;
 
@@ -16,7 +15,7 @@ use proxytrace_tests::toolchain::Toolchain;
 
 #[test]
 fn trace_equals_log() {
-    let proxytrace = proxytrace();
+    let proxytrace = cases::proxytrace();
     if !proxytrace.is_file() {
         let path = proxytrace.display();
         return cases::skip(&format!("no {path}: build it, or set PROXYTRACE_BIN"));
@@ -53,16 +52,4 @@ fn run_and_check(proxytrace: &PathBuf, scenario: &Scenario, toolchain: &Toolchai
         .and_then(|()| check::lookups(&trace, &lab.queries()))
         .and_then(|()| check::findings(&trace, scenario))
         .with_context(|| format!("stderr: {stderr}"))
-}
-
-/// `$PROXYTRACE_BIN`, or the binary that cargo puts above the directory of this test.
-fn proxytrace() -> PathBuf {
-    env::var_os("PROXYTRACE_BIN").map_or_else(
-        || {
-            let test = env::current_exe().expect("the path of this test");
-            let dir = test.parent().and_then(|deps| deps.parent());
-            dir.expect("target/debug above deps").join("proxytrace")
-        },
-        PathBuf::from,
-    )
 }

@@ -20,6 +20,8 @@ pub struct Workspace<'a> {
     pub target_dir: &'a Path,
     /// The machine whose registers the programs read, as in `target_arch`.
     pub arch: &'a str,
+    /// Whether the programs write log lines.
+    pub log: bool,
 }
 
 /// Builds the object, or takes the one that was given.
@@ -58,6 +60,9 @@ pub fn build(workspace: Workspace<'_>) -> Result<(PathBuf, Vec<PathBuf>)> {
         // A build script's stdout is for cargo.
         .stdin(Stdio::null())
         .stdout(Stdio::from(std::io::stderr()));
+    if workspace.log {
+        command.args(["--features", "log"]);
+    }
     if core == Core::Source {
         command.args(["-Z", "build-std=core"]);
     }

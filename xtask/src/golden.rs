@@ -1,0 +1,58 @@
+//! `cargo xtask golden`: records the scenarios that the report is tested on.
+//!
+//! What the kernel saw of a real `go` is kept as a small file; `proxytrace/tests/golden.rs` replays
+//! it, without privileges, and compares the report with a snapshot.
+
+use std::fs;
+
+use anyhow::{Context as _, Result};
+use xtask::process::{as_root, status};
+use xtask::{bpf, go, workspace};
+
+use crate::build;
+
+/// Where the recordings are kept.
+const DIRECTORY: &str = "proxytrace/tests/golden";
+
+/// Scenarios of the lab that differ in what there is to say about them.
+const SCENARIOS: [&str; 14] = [
+    "demo",
+    "cross-host-redirect",
+    "redirect-404-next",
+    "redirect-403",
+    "redirect-403-pipe",
+    "redirect-downgrade",
+    "redirect-loop",
+    "redirect-closed-port",
+    "redirect-no-location",
+    "bad-gateway-comma",
+    "bad-gateway-pipe",
+    "all-direct",
+    "all-direct-fails",
+    "retry-h1",
+];
+
+/// Records every scenario anew, with the newest Go.
+pub(crate) fn golden() -> Result<()> {
+    bpf::setup()?;
+    let programs = build::programs(true)?;
+    let goroot = go::install(go::VERSIONS[go::VERSIONS.len() - 1])?;
+    let directory = workspace().join(DIRECTORY);
+    fs::create_dir_all(&directory)?;
+    for scenario in SCENARIOS {
+        let file = directory.join(scenario).with_extension("ndjson");
+        let mut lab = as_root(&programs.lab);
+        lab.args(["run", scenario, "--go"]).arg(&goroot).arg("--").arg(&programs.proxytrace);
+        lab.arg("--quiet").arg("--record").arg(&file).args(["--", "go", "mod", "download"]);
+        // That go fails is what most scenarios are about.
+        lab.output().context("cannot run the lab")?;
+        let text =
+            fs::read_to_string(&file).with_context(|| format!("{scenario} left no recording"))?;
+        // A recording says where go is; where that is on this machine is of no interest.
+        fs::write(&file, text.replace(&*goroot.to_string_lossy(), "/usr/local/go"))?;
+        status("Recorded", scenario);
+    }
+    let test = "cargo test --package proxytrace --test golden";
+    status("Next", format!("INSTA_UPDATE=always {test}, and review the difference"));
+    Ok(())
+}
