@@ -88,6 +88,11 @@ numbered! {
         TlsState = 31,
         /// `http.(*persistConn).addTLS` returned: error.
         TlsReturn = 32,
+        /// The body of a response is closed, HTTP/1: [`Tag::Body`], [`Tag::Remaining`], error.
+        BodyHttp1 = 33,
+        /// The body of a response is closed, HTTP/2: [`Tag::Body`], [`Tag::Remaining`],
+        /// [`Tag::Short`], error.
+        BodyHttp2 = 34,
     }
 }
 
@@ -152,6 +157,12 @@ numbered! {
         Version = 32,
         /// The third text of the error step before it (the name server in a DNS error).
         ErrorServer = 33,
+        /// Names the body of a response as long as it is open.
+        Body = 34,
+        /// Bytes of a body that have not come, if its length was announced.
+        Remaining = 35,
+        /// One if a body ended before its announced length.
+        Short = 36,
 
         /// Header `Location`.
         Location = 64,

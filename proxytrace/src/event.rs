@@ -126,11 +126,25 @@ pub enum What {
         headers: Headers,
         /// Content length as net/http understood it.
         content_length: Option<u64>,
+        /// Names the body until [`What::BodyEnd`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        body: Option<u64>,
         /// Why there is no response.
         error: Option<Failure>,
         /// What was longer than its bound, by name (`location`, `headers`).
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         cut: Vec<String>,
+    },
+    /// The body of a response was closed: it was read to its end, or is of no interest any more.
+    BodyEnd {
+        /// Which.
+        body: u64,
+        /// Bytes that had not been read, where the length was announced.
+        remaining: Option<u64>,
+        /// Whether it ended before the announced length.
+        short: bool,
+        /// What reading it ended with, if not with its end.
+        error: Option<Failure>,
     },
     /// A name is to be resolved (`net.(*Resolver).lookupIPAddr`), in the goroutine that dials.
     Resolve {

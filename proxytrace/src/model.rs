@@ -222,9 +222,15 @@ pub struct Request {
     /// Bytes of the body of the response, as announced; none if it was not.
     #[serde(default)]
     pub content_length: Option<u64>,
+    /// Bytes of the body that go read; none if it never closed it, or the length was not announced.
+    #[serde(default)]
+    pub body_bytes: Option<u64>,
+    /// From the head of the response until go closed the body.
+    #[serde(default)]
+    pub body_ns: Option<u64>,
     /// How it ended.
     pub outcome: Outcome,
-    /// Why there is no response.
+    /// Why there is no response, or not the whole of it.
     pub error: Option<RequestError>,
     /// What came after a 3xx response.
     pub after_redirect: Option<AfterRedirect>,

@@ -604,4 +604,14 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         answers: &[got("proxy.lab", 200, 18)],
         findings: &[],
     },
+    Scenario {
+        name: "truncated-body-pipe",
+        about: "the first proxy's zips are shorter than their Content-Length; `|` hides it",
+        modules: modules(2),
+        goproxy: "https://proxy.lab|https://mirror.lab",
+        hosts: &[host("proxy.lab", H1, &[on("*.zip", Truncate), on("*", Serve)]), MIRROR],
+        succeeds: true,
+        answers: &[got("proxy.lab", 200, 6), got("mirror.lab", 200, 2)],
+        findings: &[("PT103", Warning)],
+    },
 ];

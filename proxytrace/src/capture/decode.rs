@@ -34,6 +34,9 @@ pub(super) struct Decoder {
     /// The kernel's sockets by small numbers: its addresses are nobody's business.
     sockets: HashMap<u64, u64>,
     socket_count: u64,
+    /// Bodies of responses, by process and address, by small numbers.
+    bodies: HashMap<(u32, u64), u64>,
+    body_count: u64,
 }
 
 /// One field of a record.
@@ -57,7 +60,14 @@ struct Record {
 impl Decoder {
     /// A decoder for a trace that began at `origin`, by `CLOCK_MONOTONIC`, in nanoseconds.
     pub(super) fn new(origin: u64) -> Self {
-        Self { origin, environments: HashMap::new(), sockets: HashMap::new(), socket_count: 0 }
+        Self {
+            origin,
+            environments: HashMap::new(),
+            sockets: HashMap::new(),
+            socket_count: 0,
+            bodies: HashMap::new(),
+            body_count: 0,
+        }
     }
 
     /// The event that a record stands for; none for a part of one.
@@ -94,6 +104,7 @@ impl Decoder {
             },
             Kind::Exit => {
                 self.environments.remove(&record.pid);
+                self.bodies.retain(|(pid, _), _| *pid != record.pid);
                 let status = record.signed(Tag::Status).ok_or(Malformed)?;
                 let signal = status & 0x7f;
                 What::Exit {
@@ -142,6 +153,7 @@ impl Decoder {
                 headers: record.headers(),
                 // Minus one is net/http's word for unknown.
                 content_length: record.number(Tag::ContentLength).filter(|&n| n != u64::MAX),
+                body: self.open_body(record),
                 error: record.failure(names),
                 cut: record.cuts(),
             },
@@ -179,7 +191,27 @@ impl Decoder {
                 protocol: record.text(Tag::Protocol).filter(|protocol| !protocol.is_empty()),
             },
             Kind::TlsReturn => What::TlsReturn { error: record.failure(names) },
+            Kind::BodyHttp1 | Kind::BodyHttp2 => {
+                let address = record.number(Tag::Body).ok_or(Malformed)?;
+                // It is closed a second time, or is that of no response of ours.
+                let body = self.bodies.remove(&(record.pid, address));
+                return Ok(body.map(|body| What::BodyEnd {
+                    body,
+                    // Minus one is the word for unknown.
+                    remaining: record.number(Tag::Remaining).filter(|&n| n.cast_signed() >= 0),
+                    short: record.number(Tag::Short) == Some(1),
+                    error: record.failure(names).filter(|failure| !is_end(failure)),
+                }));
+            }
         }))
+    }
+
+    /// Numbers the body of a response.
+    fn open_body(&mut self, record: &Record) -> Option<u64> {
+        let address = record.number(Tag::Body)?;
+        self.body_count += 1;
+        self.bodies.insert((record.pid, address), self.body_count);
+        Some(self.body_count)
     }
 
     fn tcp(&mut self, record: &Record) -> Option<What> {
@@ -390,6 +422,12 @@ impl Field {
     fn text(&self) -> Option<String> {
         (self.flags & FAULT == 0).then(|| String::from_utf8_lossy(&self.bytes).into_owned())
     }
+}
+
+/// `io.EOF`, which is the end of a body, not a failure.
+fn is_end(failure: &Failure) -> bool {
+    matches!(&*failure.steps, [step]
+        if step.type_name == "*errors.errorString" && step.text.as_deref() == Some("EOF"))
 }
 
 /// One `ErrorStep`.

@@ -39,7 +39,7 @@ pub(crate) fn answer(attempt: &Attempt) -> String {
             format!("answered {status}")
         }
         (Some(status), outcome @ (Outcome::Reset | Outcome::Truncated)) => {
-            format!("answered {status}, but then {}", words(outcome))
+            format!("answered {status}, but then {}", why(last, outcome))
         }
         (Some(status), outcome) => format!("answered {status}: {}", words(outcome)),
         (None, outcome) => why(last, outcome).to_owned(),
@@ -80,7 +80,7 @@ fn consequence(attempt: &Attempt, list: &List) -> &'static str {
     }
 }
 
-/// Why a request got no answer, in words that can follow the name of its host.
+/// Why a request got no whole answer, in words that can follow the name of its host.
 pub(crate) fn why(request: &Request, outcome: Outcome) -> &str {
     let error = request.error.as_ref().filter(|error| error.kind == outcome);
     error.and_then(|error| error.reason.as_deref()).unwrap_or_else(|| words(outcome))

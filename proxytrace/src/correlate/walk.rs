@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use crate::event::{Event, Failure, Headers, What};
 use crate::model::{Artifact, Cause, Next, Outcome, ProcessId};
 
-use super::chains::{At, Chains, Ending, Opening, RequestAt};
+use super::chains::{At, BodyEnd, Chains, Ending, Opening, RequestAt};
 use super::connection::{Connections, canonical};
 use super::failure;
 use super::goproxy::List;
@@ -26,6 +26,8 @@ const ANCESTORS: usize = 8;
 #[derive(Debug, Default)]
 pub(super) struct Goroutines {
     by_process: HashMap<ProcessId, HashMap<u64, Goroutine>>,
+    /// Responses whose bodies are open.
+    bodies: HashMap<u64, RequestAt>,
 }
 
 #[derive(Debug, Default)]
@@ -143,7 +145,7 @@ impl Goroutines {
                     fetch.try_connection(protocol, (*local, *remote), event.time, context);
                 }
             }
-            What::RequestReturn { status, protocol, headers, error, cut, content_length } => {
+            What::RequestReturn { status, protocol, headers, error, cut, content_length, body } => {
                 let ending = Ending {
                     status: *status,
                     protocol: protocol.as_deref(),
@@ -155,6 +157,14 @@ impl Goroutines {
                 };
                 if let Some(request) = goroutine.fetch.as_mut().and_then(|f| f.open.take()) {
                     context.chains.close(request, &ending, event.time);
+                    self.bodies.extend(body.map(|body| (body, request)));
+                }
+            }
+            What::BodyEnd { body, remaining, short, error } => {
+                if let Some(request) = self.bodies.remove(body) {
+                    let end =
+                        BodyEnd { remaining: *remaining, short: *short, error: error.as_ref() };
+                    context.chains.close_body(request, &end, event.time);
                 }
             }
             _ => {}

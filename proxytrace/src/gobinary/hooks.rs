@@ -82,6 +82,26 @@ pub(super) const HOOKS: &[Hook] = &[
         "cmd/go/internal/toolchain.execGoToolchain",
         reading(Kind::Toolchain, &[string(Tag::Executable, 4)]),
     ),
+    // func (es *bodyEOFSignal) Close() error; rerr
+    on_entry(
+        Minors::ALL,
+        "net/http.(*bodyEOFSignal).Close",
+        body(Kind::BodyHttp1, &[BODY, HTTP1_REMAINING], 32),
+    ),
+    // func (b http2transportResponseBody) Close() error; its one field is a *http2clientStream, of
+    // which bytesRemain and readErr
+    on_entry(Minors::to(20), "net/http.http2transportResponseBody.Close", http2_body(296, 304)),
+    on_entry(
+        Minors::between(21, 26),
+        "net/http.http2transportResponseBody.Close",
+        http2_body(288, 296),
+    ),
+    // func (b transportResponseBody) Close() error
+    on_entry(
+        Minors::from(27),
+        "net/http/internal/http2.transportResponseBody.Close",
+        http2_body(288, 296),
+    ),
     // From here on: once for each connection, not for each request.
     // func (r *Resolver) lookupIPAddr(ctx context.Context, network, host string) ([]IPAddr, error)
     on_entry(Minors::ALL, LOOKUP_IP, reading(Kind::Resolve, &[string(Tag::Host, 5)])),
@@ -101,18 +121,27 @@ pub(super) const HOOKS: &[Hook] = &[
     on_entry(Minors::from(27), TLS_STATE, tls_state(72, 376)),
 ];
 
+/// The pointer to a body, which is what `http.Response.Body` holds.
+const BODY: Operand = Operand::register(Tag::Body, Read::Register, 0);
+
+/// Of a `*http.bodyEOFSignal` with a length, by `body` (`*http.body`) and `src`
+/// (`*io.LimitedReader`), the `N`.
+const HTTP1_REMAINING: Operand = Operand::memory(Tag::Remaining, Read::U64, 0, &[8, 8, 16]);
+
 /// The length of a slice in the first result registers.
 const ANSWERS: Operand = Operand::register(Tag::Answers, Read::Register, 1);
 
 /// `http.Response.StatusCode` of a `*http.Response` in the first result register.
 const STATUS: Operand = Operand::memory(Tag::Status, Read::U64, 0, &[16]);
 
-/// Results `(*http.Response, error)`: `StatusCode`, `Proto`, `ContentLength`, `Header`.
+/// Results `(*http.Response, error)`: `StatusCode`, `Proto`, `ContentLength`, the pointer in `Body`,
+/// `Header`.
 const RESPONSE: Recipe = {
     let fields = [
         STATUS,
         Operand::memory(Tag::Protocol, Read::String, 0, &[24]),
         Operand::memory(Tag::ContentLength, Read::U64, 0, &[80]),
+        Operand::memory(Tag::Body, Read::U64, 0, &[72]),
     ];
     let mut recipe = failing(reading(Kind::RequestReturn, &fields), 1);
     recipe.headers = header_map(0);
@@ -139,6 +168,21 @@ const fn request(raw_path: u16, raw_query: u16) -> Recipe {
 /// Arguments `proxy, path string`, by their first registers.
 const fn lookup(proxy: u8, path: u8) -> Recipe {
     reading(Kind::Lookup, &[string(Tag::Proxy, proxy), string(Tag::Module, path)])
+}
+
+/// Receiver `clientStream`: the bytes that are left, whether the length was not kept (an error), and
+/// of `bufPipe` at 48 the `err` at 88.
+const fn http2_body(bytes_remain: u16, read_err: u16) -> Recipe {
+    let remaining = Operand::memory(Tag::Remaining, Read::U64, 0, &[bytes_remain]);
+    let short = Operand::memory(Tag::Short, Read::NotNil, 0, &[read_err]);
+    body(Kind::BodyHttp2, &[BODY, remaining, short], 48 + 88)
+}
+
+/// Receiver with an `error` at this offset.
+const fn body(kind: Kind, fields: &[Operand], error: u16) -> Recipe {
+    let mut recipe = reading(kind, fields);
+    recipe.error = Operand::memory(Tag::Error, Read::Interface, 0, &[error]);
+    recipe
 }
 
 /// Receiver with a `net.Conn` at this offset.
@@ -223,7 +267,7 @@ mod tests {
             let rows = HOOKS.iter().filter(|hook| hook.go.contain(minor));
             let mut kinds: Vec<_> = rows.map(|hook| hook.recipe.kind).collect();
             kinds.sort_unstable();
-            let mut expected: Vec<_> = (Kind::WalkEnter as u16..=Kind::TlsReturn as u16).collect();
+            let mut expected: Vec<_> = (Kind::WalkEnter as u16..=Kind::BodyHttp2 as u16).collect();
             expected.insert(0, Kind::Start as u16);
             assert_eq!(kinds, expected, "go1.{minor}");
         }

@@ -11,8 +11,8 @@ use proxytrace_common::{
 use super::*;
 
 const VERSIONS: [&str; 3] = ["1.21.13", "1.24.11", "1.27.3"];
-/// Every function with a probe, apart from the two that have other names in other versions.
-const FUNCTIONS: [&str; 11] = [
+/// Every function with a probe, apart from the three that have other names in other versions.
+const FUNCTIONS: [&str; 12] = [
     "main.main",
     "cmd/go/internal/modfetch.TryProxies",
     "cmd/go/internal/web.get",
@@ -20,6 +20,7 @@ const FUNCTIONS: [&str; 11] = [
     "net/http.(*Transport).roundTrip",
     "net/http.(*persistConn).roundTrip",
     "cmd/go/internal/toolchain.execGoToolchain",
+    "net/http.(*bodyEOFSignal).Close",
     "net.(*Resolver).lookupIPAddr",
     "net.(*sysDialer).dialSingle",
     "net/http.(*persistConn).addTLS",
@@ -86,11 +87,11 @@ fn every_hook_is_proven() {
         assert_eq!(plan.build.main_package, "cmd/go");
         assert_eq!(plan.missing, [], "{version}");
         assert_eq!(plan.nearest, None);
-        assert_eq!(plan.hooks.len(), FUNCTIONS.len() + 2, "{version}: {:?}", plan.hooks);
+        assert_eq!(plan.hooks.len(), FUNCTIONS.len() + 3, "{version}: {:?}", plan.hooks);
         for function in FUNCTIONS {
             assert!(plan.hooks.iter().any(|hook| hook == function), "{version}: {function}");
         }
-        for kind in Kind::WalkEnter as u16..=Kind::TlsReturn as u16 {
+        for kind in Kind::WalkEnter as u16..=Kind::BodyHttp2 as u16 {
             let kind = Kind::from_number(kind).expect("a kind");
             let returns = RETURNS.contains(&kind);
             let count = sites_of(&plan, kind).len();

@@ -98,6 +98,8 @@ fn request(id: u32, url: &str, status: u16) -> Request {
         duration_ns: Some(12 * MS + 345_678),
         ttfb_ns: None,
         content_length: None,
+        body_bytes: None,
+        body_ns: None,
         outcome: if status < 400 { Outcome::Ok } else { Outcome::HttpError },
         error: None,
         after_redirect: None,

@@ -133,6 +133,21 @@ pub(crate) fn connections(
         let within = request.ttfb_ns.is_some() && request.ttfb_ns <= request.duration_ns;
         ensure!(within, "time to first byte: {request:?}");
     }
+    let files = trace
+        .chains
+        .iter()
+        .filter(|chain| matches!(chain.artifact, Artifact::Info | Artifact::Mod | Artifact::Zip));
+    let answers = files.flat_map(|chain| &chain.attempts).flat_map(|attempt| &attempt.requests);
+    for request in answers.filter(|request| request.status == Some(200)) {
+        let length = request.content_length.context("the lab's servers always say a length")?;
+        let whole = match (request.body_bytes, request.outcome) {
+            (Some(bytes), Outcome::Reset | Outcome::Truncated) => bytes < length,
+            (Some(bytes), _) => bytes == length,
+            // go can end before it closes a body.
+            (None, outcome) => outcome == Outcome::Ok && !scenario.succeeds,
+        };
+        ensure!(whole && request.body_ns.is_some() == request.body_bytes.is_some(), "{request:?}");
+    }
     Ok(())
 }
 
