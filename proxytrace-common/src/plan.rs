@@ -210,6 +210,22 @@ pub struct TypeRule {
     pub padding: u16,
 }
 
+impl TypeRule {
+    /// The rule that reads nothing.
+    pub const NAMED: Self = Self {
+        id: 0,
+        role: Role::Other as u8,
+        number_size: 0,
+        string: NONE,
+        number: NONE,
+        address: NONE,
+        next: NONE,
+        second_string: NONE,
+        third_string: NONE,
+        padding: 0,
+    };
+}
+
 /// The key of a [`TypeRule`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -228,6 +244,45 @@ pub mod net_fd {
     pub const LOCAL: u64 = 104;
     /// Data word of `raddr`.
     pub const REMOTE: u64 = 120;
+}
+
+/// `net.TCPAddr`. The same from Go 1.19 to 1.27.
+pub mod tcp_addr {
+    /// `Port`; the slice `IP` comes first.
+    pub const PORT: u64 = 24;
+}
+
+/// A `map[string][]string` to Go 1.23: `runtime.hmap` and its buckets of eight.
+pub mod bucket_map {
+    /// `hmap.B`, one byte: the logarithm of the number of buckets.
+    pub const B: u64 = 9;
+    /// `hmap.buckets`.
+    pub const BUCKETS: u64 = 16;
+    /// `hmap.oldbuckets`.
+    pub const OLD_BUCKETS: u64 = 24;
+    /// Keys in a bucket, one after the other; eight hashes come first.
+    pub const KEYS: u64 = 8;
+    /// Values in a bucket.
+    pub const VALUES: u64 = 136;
+    /// The pointer to the bucket that goes on where this one is full.
+    pub const OVERFLOW: u64 = 328;
+    /// Bytes of a bucket.
+    pub const BUCKET_SIZE: u64 = 336;
+}
+
+/// A `map[string][]string` since Go 1.24: `internal/runtime/maps.Map`, its tables, and their groups
+/// of eight.
+pub mod swiss_map {
+    /// `Map.dirPtr`; `Map.dirLen` follows.
+    pub const DIRECTORY: u64 = 16;
+    /// `table.groups`: the pointer to them, and a mask that is their number less one.
+    pub const GROUPS: u64 = 16;
+    /// Slots in a group; the control word comes first.
+    pub const SLOTS: u64 = 8;
+    /// Bytes of a slot: a key and a value.
+    pub const SLOT_SIZE: u64 = 40;
+    /// Bytes of a group.
+    pub const GROUP_SIZE: u64 = 328;
 }
 
 /// Byte offsets in structures of the running kernel, read from its BTF.

@@ -161,7 +161,7 @@ numbered! {
         Body = 34,
         /// Bytes of a body that have not come, if its length was announced.
         Remaining = 35,
-        /// One if a body ended before its announced length.
+        /// Not zero if a body ended before its announced length.
         Short = 36,
 
         /// Header `Location`.

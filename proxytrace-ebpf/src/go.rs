@@ -8,7 +8,7 @@ use aya_ebpf::macros::uprobe;
 use aya_ebpf::programs::ProbeContext;
 use proxytrace_common::plan::{
     FIELDS_MAX, HEADER_NAME_MAX, MapKind, NONE, OFFSETS_MAX, Operand, Read, Recipe, Role, TypeKey,
-    TypeRule, net_fd,
+    TypeRule, bucket_map, net_fd, swiss_map, tcp_addr,
 };
 use proxytrace_common::record::{
     ConnectionAddresses, ERROR_STEPS_MAX, ErrorStep, HEADERS, Kind, SocketAddress, Tag,
@@ -24,6 +24,10 @@ use crate::verifier::{Step, bound, repeat};
 const ENTRIES_MAX: u32 = 64;
 /// Connections below connections: TLS in a tunnel in TLS to the tunnel's proxy, and the socket.
 const CONNECTIONS_MAX: usize = 4;
+
+/// Sizes of the headers of a string (pointer, length) and a slice (pointer, length, capacity).
+const STRING_SIZE: u64 = 16;
+const SLICE_SIZE: u64 = 24;
 
 /// An interface value: the type word (an itab) and the data word.
 #[repr(C)]
@@ -151,6 +155,12 @@ fn read_u64(address: u64) -> Option<u64> {
 }
 
 #[inline(always)]
+fn read_u8(address: u64) -> Option<u8> {
+    // SAFETY: the helper checks the address.
+    unsafe { bpf_probe_read_user(address as *const u8) }.ok()
+}
+
+#[inline(always)]
 fn read_pair(address: u64) -> Option<[u64; 2]> {
     // SAFETY: the helper checks the address.
     unsafe { bpf_probe_read_user(address as *const [u64; 2]) }.ok()
@@ -266,26 +276,26 @@ impl Groups {
         if kind == MapKind::Swiss as u32 { Self::swiss(map) } else { Self::buckets(map) }
     }
 
-    /// `internal/runtime/maps.Map` (Go ≥ 1.24): groups of 328 bytes, a control word and eight slots
-    /// of 40. Of several tables (more than 896 headers), the first.
+    /// `internal/runtime/maps.Map` (Go ≥ 1.24): groups of a control word and eight slots. Of several
+    /// tables (more than 896 headers), the first.
     #[inline(always)]
     fn swiss(map: u64) -> Option<Self> {
-        let [directory, length] = read_pair(map + 16)?;
+        let [directory, length] = read_pair(map + swiss_map::DIRECTORY)?;
         let (group, left) = if length == 0 {
             (directory, 1)
         } else {
-            let [groups, mask] = read_pair(read_u64(directory)? + 16)?;
+            let [groups, mask] = read_pair(read_u64(directory)? + swiss_map::GROUPS)?;
             (groups, mask + 1)
         };
         Some(Self {
             group,
             control: 0,
             left,
-            key: 8,
-            key_stride: 40,
-            value: 24,
-            value_stride: 40,
-            stride: 328,
+            key: swiss_map::SLOTS,
+            key_stride: swiss_map::SLOT_SIZE,
+            value: swiss_map::SLOTS + STRING_SIZE,
+            value_stride: swiss_map::SLOT_SIZE,
+            stride: swiss_map::GROUP_SIZE,
             buckets: 0,
             first: group,
             old: 0,
@@ -293,24 +303,24 @@ impl Groups {
         })
     }
 
-    /// `runtime.hmap` (Go ≤ 1.23): buckets of 336 bytes, eight hashes, eight keys, eight values, a
-    /// pointer to an overflow bucket.
+    /// `runtime.hmap` (Go ≤ 1.23): buckets of eight hashes, eight keys, eight values, a pointer to an
+    /// overflow bucket.
     #[inline(always)]
     fn buckets(map: u64) -> Option<Self> {
-        let bits = bound::<15>(read_u64(map + 8)? >> 8);
-        let group = read_u64(map + 16)?;
+        let bits = bound::<15>(u64::from(read_u8(map + bucket_map::B)?));
+        let group = read_u64(map + bucket_map::BUCKETS)?;
         Some(Self {
             group,
             control: 0,
             left: 1 << bits,
-            key: 8,
-            key_stride: 16,
-            value: 136,
-            value_stride: 24,
-            stride: 336,
+            key: bucket_map::KEYS,
+            key_stride: STRING_SIZE,
+            value: bucket_map::VALUES,
+            value_stride: SLICE_SIZE,
+            stride: bucket_map::BUCKET_SIZE,
             buckets: 1,
             first: group,
-            old: read_u64(map + 24)?,
+            old: read_u64(map + bucket_map::OLD_BUCKETS)?,
             // A map that doubles had half as many.
             old_count: (1 << bits) >> 1,
         })
@@ -327,7 +337,7 @@ impl Groups {
     #[inline(always)]
     fn advance(&mut self) -> bool {
         if self.buckets != 0 {
-            let Some(overflow) = read_u64(self.group + 328) else { return false };
+            let Some(overflow) = read_u64(self.group + bucket_map::OVERFLOW) else { return false };
             if overflow != 0 {
                 self.group = overflow;
                 return true;
@@ -548,13 +558,14 @@ fn walk_connection(scratch: &mut Scratch) {
     }
 }
 
-/// Reads a `net.TCPAddr`: the slice `IP` at 0, `Port` at 24.
+/// Reads a `net.TCPAddr`.
 #[inline(always)]
 fn tcp_address(into: &mut SocketAddress, address: u64) {
     if address == 0 {
         return;
     }
-    let (Some([ip, length]), Some(port)) = (read_pair(address), read_u64(address + 24)) else {
+    let (Some([ip, length]), Some(port)) = (read_pair(address), read_u64(address + tcp_addr::PORT))
+    else {
         return;
     };
     into.port = port as u16;

@@ -19,11 +19,20 @@ const PARALLEL: usize = 2;
 ///
 /// Skips aloud what this machine cannot run.
 pub fn for_each(check: impl Fn(&Scenario, &Toolchain) -> Result<()> + Sync) {
+    for_each_of(Scenario::all(), &VERSIONS, check);
+}
+
+/// Runs `check` on some scenarios with some toolchains, as [`for_each`] does on all.
+pub fn for_each_of(
+    scenarios: &[Scenario],
+    releases: &[&str],
+    check: impl Fn(&Scenario, &Toolchain) -> Result<()> + Sync,
+) {
     if !can_start() {
         return;
     }
     let mut toolchains = Vec::new();
-    for release in VERSIONS {
+    for release in releases {
         match Toolchain::find(release) {
             Ok(toolchain) => toolchains.push(toolchain),
             Err(error) => skip(&format!("Go {release}: {error:#}")),
@@ -31,7 +40,7 @@ pub fn for_each(check: impl Fn(&Scenario, &Toolchain) -> Result<()> + Sync) {
     }
     let cases = toolchains
         .iter()
-        .flat_map(|toolchain| Scenario::all().iter().map(move |scenario| (scenario, toolchain)));
+        .flat_map(|toolchain| scenarios.iter().map(move |scenario| (scenario, toolchain)));
     let cases = Mutex::new(cases);
     let failures = Mutex::new(Vec::new());
     thread::scope(|scope| {

@@ -8,6 +8,9 @@ use anyhow::{Context, Result, bail};
 /// The releases that the tests run: the oldest, one between, and the newest that we support.
 pub const VERSIONS: [&str; 3] = ["1.21.13", "1.24.11", "1.27.3"];
 
+/// Those of them that the tests run as position-independent executables too.
+pub const POSITION_INDEPENDENT: [&str; 1] = ["1.27.3-pie"];
+
 /// A Go installation.
 #[derive(Clone, Debug)]
 pub struct Toolchain {

@@ -29,21 +29,32 @@ pub(crate) fn programs(release: bool) -> Result<Programs> {
     let mut cargo = cargo();
     cargo
         .args(["build", "--package", "proxytrace", "--package", "proxytrace-tests", "--bins"])
-        // Where the programs are is for cargo to say; messages for people go to stderr as ever.
-        .arg("--message-format=json-render-diagnostics")
         .args(release.then_some("--release"));
+    let [proxytrace, lab] = executables(&mut cargo, ["proxytrace", "lab"])?;
+    Ok(Programs { proxytrace, lab })
+}
+
+/// Runs `cargo build`, and says where it put the programs of these names.
+pub(crate) fn executables<const N: usize>(
+    cargo: &mut Command,
+    names: [&str; N],
+) -> Result<[PathBuf; N]> {
+    // Where the programs are is for cargo to say; messages for people go to stderr as ever.
     let output = cargo
+        .arg("--message-format=json-render-diagnostics")
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
         .output()
         .with_context(|| cannot_run(cargo.get_program()))?;
     if !output.status.success() {
-        bail!("proxytrace does not build");
+        bail!("{} does not build", names[0]);
     }
     let messages = String::from_utf8_lossy(&output.stdout);
-    let program =
-        |name| executable(&messages, name).with_context(|| format!("no program `{name}`"));
-    Ok(Programs { proxytrace: program("proxytrace")?, lab: program("lab")? })
+    let mut paths = [const { PathBuf::new() }; N];
+    for (path, name) in paths.iter_mut().zip(names) {
+        *path = executable(&messages, name).with_context(|| format!("no program `{name}`"))?;
+    }
+    Ok(paths)
 }
 
 /// The path of a program, from cargo's messages.

@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 
 use anyhow::{Result, bail};
 
+use crate::fuzz::SECONDS;
+
 /// What to do.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Task {
@@ -16,18 +18,30 @@ pub(crate) enum Task {
     Run(Vec<OsString>),
     Test(Vec<OsString>),
     Golden,
+    Fuzz {
+        seconds: u32,
+    },
+    Layouts {
+        check: bool,
+        releases: Vec<String>,
+    },
     Bench,
     /// The part of the benchmark that runs inside the lab; not for people.
     Downloads(Vec<OsString>),
 }
 
 /// Usage and purpose, in the order in which one meets them.
-const COMMANDS: [(&str, &str); 7] = [
+const COMMANDS: [(&str, &str); 9] = [
     ("setup", "install what the eBPF build needs and this machine lacks"),
     ("build [--release]", "set up, then build `proxytrace` and the lab"),
     ("run [-- COMMAND…]", "set up, build, and trace COMMAND; without one, a demonstration"),
     ("test [ARGUMENTS]", "set up, then check and test everything; ARGUMENTS go to `cargo test`"),
     ("golden", "record anew the scenarios that the report is tested on"),
+    (
+        "layouts [--check] [RELEASE…]",
+        "write, or check, the table of Go's layouts; RELEASE, such as 1.28.0, is added to it",
+    ),
+    ("fuzz [SECONDS]", "fuzz what reads hostile bytes, each for SECONDS"),
     ("bench", "measure what tracing costs, beside bpftrace"),
     ("help", "print this list"),
 ];
@@ -58,6 +72,13 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Tas
         ("run", _) => bail!("the command to trace follows `--`: cargo xtask run -- COMMAND…"),
         ("test", _) => Task::Test(rest),
         ("golden", []) => Task::Golden,
+        ("fuzz", []) => Task::Fuzz { seconds: SECONDS },
+        ("fuzz", [seconds]) => match seconds.parse() {
+            Ok(seconds) => Task::Fuzz { seconds },
+            Err(_) => bail!("`{seconds}` is no number of seconds\n\n{}", help()),
+        },
+        ("layouts", ["--check", releases @ ..]) => layouts(true, releases)?,
+        ("layouts", releases) => layouts(false, releases)?,
         ("bench", []) => Task::Bench,
         ("bench-downloads", _) => Task::Downloads(rest),
         (known @ ("setup" | "build" | "golden" | "bench"), [word, ..]) => {
@@ -65,6 +86,13 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Tas
         }
         _ => bail!("there is no `{}`\n\n{}", name.display(), help()),
     })
+}
+
+fn layouts(check: bool, releases: &[&str]) -> Result<Task> {
+    if let Some(word) = releases.iter().find(|word| !word.starts_with("1.")) {
+        bail!("`{word}` is no release of Go, such as 1.27.3\n\n{}", help());
+    }
+    Ok(Task::Layouts { check, releases: releases.iter().map(ToString::to_string).collect() })
 }
 
 #[cfg(test)]
@@ -89,6 +117,16 @@ mod tests {
         assert_eq!(parsed("run"), Ok(Task::Run(vec![])));
         assert_eq!(parsed("golden"), Ok(Task::Golden));
         assert_eq!(parsed("bench"), Ok(Task::Bench));
+        assert_eq!(parsed("fuzz"), Ok(Task::Fuzz { seconds: SECONDS }));
+        assert_eq!(parsed("fuzz 60"), Ok(Task::Fuzz { seconds: 60 }));
+        let layouts = |check, releases: &[&str]| Task::Layouts {
+            check,
+            releases: releases.iter().map(ToString::to_string).collect(),
+        };
+        assert_eq!(parsed("layouts"), Ok(layouts(false, &[])));
+        assert_eq!(parsed("layouts 1.28.0"), Ok(layouts(false, &["1.28.0"])));
+        assert_eq!(parsed("layouts --check"), Ok(layouts(true, &[])));
+        assert_eq!(parsed("layouts --check 1.27.3"), Ok(layouts(true, &["1.27.3"])));
     }
 
     #[test]
@@ -106,6 +144,8 @@ mod tests {
     fn what_is_not_understood_is_said() {
         assert!(parsed("run go").unwrap_err().contains("follows `--`"));
         assert!(parsed("build --debug").unwrap_err().contains("`build` takes no `--debug`"));
+        assert!(parsed("layouts --chek").unwrap_err().contains("`--chek` is no release"));
+        assert!(parsed("fuzz long").unwrap_err().contains("`long` is no number"));
         assert!(parsed("tset").unwrap_err().contains("there is no `tset`"));
     }
 

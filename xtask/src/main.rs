@@ -4,7 +4,9 @@
 mod bench;
 mod build;
 mod cli;
+mod fuzz;
 mod golden;
+mod layouts;
 mod run;
 mod test;
 
@@ -40,6 +42,8 @@ fn perform(task: Task) -> Result<()> {
         Task::Run(command) => run::run(&command)?,
         Task::Test(arguments) => test::test(&arguments)?,
         Task::Golden => golden::golden()?,
+        Task::Fuzz { seconds } => fuzz::fuzz(seconds)?,
+        Task::Layouts { check, releases } => layouts::layouts(check, &releases)?,
         Task::Bench => bench::bench()?,
         Task::Downloads(arguments) => bench::downloads::measure(&arguments)?,
     }

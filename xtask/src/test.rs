@@ -8,6 +8,7 @@ use xtask::process::{in_ci, is_root, run, status, warning};
 use xtask::{apt, bpf, go};
 
 use crate::build::{self, cargo};
+use crate::{fuzz, layouts};
 
 /// Programs that tests run, and Debian's packages of them.
 const PROGRAMS: [(&str, &str); 1] = [("sudo", "sudo")];
@@ -30,7 +31,14 @@ pub(crate) fn test(arguments: &[OsString]) -> Result<()> {
     for version in go::VERSIONS {
         go::install(version)?;
     }
+    for version in go::POSITION_INDEPENDENT {
+        go::install_position_independent(version)?;
+    }
     check()?;
+    // The table of layouts is checked against the newest release: releases do not change, and each
+    // takes a minute the first time, to build its go command.
+    let newest = go::VERSIONS[go::VERSIONS.len() - 1];
+    layouts::layouts(true, &[newest.to_owned()])?;
 
     let programs = build::programs(false)?;
     status("Testing", "the workspace");
@@ -45,7 +53,12 @@ pub(crate) fn test(arguments: &[OsString]) -> Result<()> {
         // Beside arguments it would overrule a `--package` among them.
         test.arg("--workspace");
     }
-    run(test.args(arguments))
+    run(test.args(arguments))?;
+    if in_ci() {
+        // Elsewhere it is not worth the minutes that everything takes to be compiled for it.
+        fuzz::fuzz(fuzz::SECONDS)?;
+    }
+    Ok(())
 }
 
 /// In CI a failed check fails the run; elsewhere it must not keep anyone from testing half-done

@@ -199,7 +199,7 @@ impl Decoder {
                     body,
                     // Minus one is the word for unknown.
                     remaining: record.number(Tag::Remaining).filter(|&n| n.cast_signed() >= 0),
-                    short: record.number(Tag::Short) == Some(1),
+                    short: record.number(Tag::Short).is_some_and(|error| error != 0),
                     error: record.failure(names).filter(|failure| !is_end(failure)),
                 }));
             }

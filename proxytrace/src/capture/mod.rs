@@ -66,6 +66,14 @@ pub enum Error {
     CannotTrace(String),
 }
 
+/// Decodes records as if the kernel had sent them, and says how many were events: for fuzzing.
+#[doc(hidden)]
+pub fn decode_records<'a>(records: impl IntoIterator<Item = &'a [u8]>) -> usize {
+    let (mut decoder, executables) = (Decoder::new(0), Executables::default());
+    let decoded = records.into_iter().map(|record| decoder.decode(record, &executables));
+    decoded.filter(|event| matches!(event, Ok(Some(_)))).count()
+}
+
 /// Runs a command and watches it to its end.
 ///
 /// The command's standard streams, terminal, process group and exit are its own. An error means

@@ -1,15 +1,12 @@
-//! The functions that are probed and what is read there, as data.
-//!
-//! Registers are counted in the order of Go's register ABI: a pointer takes one, a string or an
-//! interface two, a slice three, receivers come first. Offsets in structs are those of all versions
-//! of the row.
+//! The functions that are probed and what is read there, as data: by Go's names for parameters,
+//! results and fields, which [`offsets`](super::offsets) turns into registers and offsets.
 
 use proxytrace_common::{
-    plan::{FIELDS_MAX, Operand, Read, Recipe},
+    plan::{OFFSETS_MAX, Operand, Read, Recipe},
     record::{Kind, Tag},
 };
 
-use super::layout::Minors;
+use super::layout::{Minors, Shape, Version};
 
 /// Where in a function.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -23,236 +20,238 @@ pub(super) enum Point {
 /// One row: what to read at one point of one function.
 #[derive(Debug)]
 pub(super) struct Hook {
-    /// The versions in which the function has this name, these arguments and these offsets.
+    /// The versions in which the function has this name and is not inlined.
     pub(super) go: Minors,
     pub(super) function: &'static str,
     pub(super) point: Point,
-    pub(super) recipe: Recipe,
+    pub(super) kind: Kind,
+    reads: &'static [Reading],
+}
+
+/// One value to read.
+#[derive(Clone, Copy, Debug)]
+struct Reading {
+    tag: Tag,
+    /// A parameter by its name, or a result: `->` and its number.
+    from: &'static str,
+    /// Fields, of which each but the last is a pointer that is followed, or an interface that holds
+    /// one. Without one, what is in the
+    /// registers themselves; of a slice, that is its length.
+    path: &'static [&'static str],
 }
 
 const TRY_PROXIES: &str = "cmd/go/internal/modfetch.TryProxies";
 const LOOKUP: &str = "cmd/go/internal/modfetch.Lookup";
+const LOOKUP_OF_FETCHER: &str = "cmd/go/internal/modfetch.(*Fetcher).Lookup";
 const CLIENT_DO: &str = "net/http.(*Client).do";
 const ROUND_TRIP: &str = "net/http.(*Transport).roundTrip";
+
 const LOOKUP_IP: &str = "net.(*Resolver).lookupIPAddr";
 const DIAL: &str = "net.(*sysDialer).dialSingle";
 const ADD_TLS: &str = "net/http.(*persistConn).addTLS";
 const TLS_STATE: &str = "crypto/tls.(*Conn).ConnectionState";
 
+const URL: &str = "net/http.Request.URL";
+
+#[rustfmt::skip]
 pub(super) const HOOKS: &[Hook] = &[
-    // func main()
-    on_entry(Minors::ALL, "main.main", Recipe::marker(Kind::Start)),
-    // func TryProxies(f func(proxy string) error) error
-    on_entry(Minors::ALL, TRY_PROXIES, Recipe::marker(Kind::WalkEnter)),
-    on_return(Minors::ALL, TRY_PROXIES, failing(Recipe::marker(Kind::WalkReturn), 0)),
-    // func Lookup(proxy, path string) Repo
-    on_entry(Minors::to(20), LOOKUP, lookup(0, 2)),
-    // func Lookup(ctx context.Context, proxy, path string) Repo
-    on_entry(Minors::between(21, 25), LOOKUP, lookup(2, 4)),
-    // func (f *Fetcher) Lookup(ctx context.Context, proxy, path string) Repo
-    on_entry(Minors::from(26), "cmd/go/internal/modfetch.(*Fetcher).Lookup", lookup(3, 5)),
-    // func get(security SecurityMode, url *url.URL) (*Response, error)
-    on_entry(Minors::ALL, "cmd/go/internal/web.get", Recipe::marker(Kind::FetchEnter)),
-    // func (c *Client) do(req *Request) (retres *Response, reterr error)
-    on_entry(Minors::ALL, CLIENT_DO, Recipe::marker(Kind::SendEnter)),
-    on_return(Minors::ALL, CLIENT_DO, failing(reading(Kind::SendReturn, &[STATUS]), 1)),
-    // func (t *Transport) roundTrip(req *Request) (*Response, error)
-    on_entry(Minors::to(25), ROUND_TRIP, request(72, 96)),
-    on_entry(Minors::from(26), ROUND_TRIP, request(104, 88)),
-    on_return(Minors::ALL, ROUND_TRIP, RESPONSE),
-    // func (pc *persistConn) roundTrip(req *transportRequest) (*Response, error); conn
-    on_entry(Minors::ALL, "net/http.(*persistConn).roundTrip", connected(Kind::TryHttp1, 80)),
-    // func (cc *http2ClientConn) RoundTrip(req *Request) (*Response, error); tconn
-    on_entry(Minors::to(22), "net/http.(*http2ClientConn).RoundTrip", connected(Kind::TryHttp2, 8)),
-    // func (cc *http2ClientConn) roundTrip(req *Request, …) (*Response, error); tconn
-    on_entry(
-        Minors::between(23, 26),
-        "net/http.(*http2ClientConn).roundTrip",
-        connected(Kind::TryHttp2, 8),
-    ),
-    // func (cc *ClientConn) roundTrip(req *ClientRequest, …) (*ClientResponse, error); tconn
-    on_entry(
-        Minors::from(27),
-        "net/http/internal/http2.(*ClientConn).roundTrip",
-        connected(Kind::TryHttp2, 8),
-    ),
-    // func execGoToolchain(gotoolchain, dir, exe string); there is no switching before Go 1.21
-    on_entry(
-        Minors::from(21),
-        "cmd/go/internal/toolchain.execGoToolchain",
-        reading(Kind::Toolchain, &[string(Tag::Executable, 4)]),
-    ),
-    // func (es *bodyEOFSignal) Close() error; rerr
-    on_entry(
-        Minors::ALL,
-        "net/http.(*bodyEOFSignal).Close",
-        body(Kind::BodyHttp1, &[BODY, HTTP1_REMAINING], 32),
-    ),
-    // func (b http2transportResponseBody) Close() error; its one field is a *http2clientStream, of
-    // which bytesRemain and readErr
-    on_entry(Minors::to(20), "net/http.http2transportResponseBody.Close", http2_body(296, 304)),
-    on_entry(
-        Minors::between(21, 26),
-        "net/http.http2transportResponseBody.Close",
-        http2_body(288, 296),
-    ),
-    // func (b transportResponseBody) Close() error
-    on_entry(
-        Minors::from(27),
-        "net/http/internal/http2.transportResponseBody.Close",
-        http2_body(288, 296),
-    ),
+    on_entry(Minors::ALL, "main.main", Kind::Start, &[]),
+    // One walk of GOPROXY.
+    on_entry(Minors::ALL, TRY_PROXIES, Kind::WalkEnter, &[]),
+    on_return(Minors::ALL, TRY_PROXIES, Kind::WalkReturn, &[value(Tag::Error, "->0")]),
+    on_entry(Minors::to(25), LOOKUP, Kind::Lookup, LOOKED_UP),
+    on_entry(Minors::from(26), LOOKUP_OF_FETCHER, Kind::Lookup, LOOKED_UP),
+    // One fetch, its sends, their requests.
+    on_entry(Minors::ALL, "cmd/go/internal/web.get", Kind::FetchEnter, &[]),
+    on_entry(Minors::ALL, CLIENT_DO, Kind::SendEnter, &[]),
+    on_return(Minors::ALL, CLIENT_DO, Kind::SendReturn, &[
+        field(Tag::Status, "->0", &["net/http.Response.StatusCode"]),
+        value(Tag::Error, "->1"),
+    ]),
+    on_entry(Minors::ALL, ROUND_TRIP, Kind::RequestEnter, &[
+        field(Tag::Method, "req", &["net/http.Request.Method"]),
+        field(Tag::Scheme, "req", &[URL, "net/url.URL.Scheme"]),
+        field(Tag::HasUser, "req", &[URL, "net/url.URL.User"]),
+        field(Tag::Host, "req", &[URL, "net/url.URL.Host"]),
+        field(Tag::Path, "req", &[URL, "net/url.URL.Path"]),
+        field(Tag::RawPath, "req", &[URL, "net/url.URL.RawPath"]),
+        field(Tag::RawQuery, "req", &[URL, "net/url.URL.RawQuery"]),
+        headers("req", &["net/http.Request.Header"]),
+    ]),
+    on_return(Minors::ALL, ROUND_TRIP, Kind::RequestReturn, &[
+        field(Tag::Status, "->0", &["net/http.Response.StatusCode"]),
+        field(Tag::Protocol, "->0", &["net/http.Response.Proto"]),
+        field(Tag::ContentLength, "->0", &["net/http.Response.ContentLength"]),
+        field(Tag::Body, "->0", &["net/http.Response.Body"]),
+        headers("->0", &["net/http.Response.Header"]),
+        value(Tag::Error, "->1"),
+    ]),
+    // Each time that a request is about to be written to a connection.
+    on_entry(Minors::ALL, "net/http.(*persistConn).roundTrip", Kind::TryHttp1, &[
+        field(Tag::Connection, "pc", &["net/http.persistConn.conn"]),
+    ]),
+    on_entry(Minors::to(22), "net/http.(*http2ClientConn).RoundTrip", Kind::TryHttp2, &[
+        field(Tag::Connection, "cc", &["net/http.http2ClientConn.tconn"]),
+    ]),
+    on_entry(Minors::between(23, 26), "net/http.(*http2ClientConn).roundTrip", Kind::TryHttp2, &[
+        field(Tag::Connection, "cc", &["net/http.http2ClientConn.tconn"]),
+    ]),
+    on_entry(Minors::from(27), "net/http/internal/http2.(*ClientConn).roundTrip", Kind::TryHttp2, &[
+        field(Tag::Connection, "cc", &["net/http/internal/http2.ClientConn.tconn"]),
+    ]),
+    // There is no switching before Go 1.21.
+    on_entry(Minors::from(21), "cmd/go/internal/toolchain.execGoToolchain", Kind::Toolchain, &[
+        value(Tag::Executable, "exe"),
+    ]),
+    // The end of a body: what `http.Response.Body` holds is the receiver.
+    on_entry(Minors::ALL, "net/http.(*bodyEOFSignal).Close", Kind::BodyHttp1, &[
+        value(Tag::Body, "es"),
+        // Of a body whose length was announced.
+        field(Tag::Remaining, "es", &["net/http.bodyEOFSignal.body", "net/http.body.src", "io.LimitedReader.N"]),
+        field(Tag::Error, "es", &["net/http.bodyEOFSignal.rerr"]),
+    ]),
+    // The receiver is a structure of one pointer.
+    on_entry(Minors::to(26), "net/http.http2transportResponseBody.Close", Kind::BodyHttp2, &[
+        value(Tag::Body, "b"),
+        field(Tag::Remaining, "b", &["net/http.http2clientStream.bytesRemain"]),
+        field(Tag::Short, "b", &["net/http.http2clientStream.readErr"]),
+        field(Tag::Error, "b", &["net/http.http2clientStream.bufPipe.err"]),
+    ]),
+    on_entry(Minors::from(27), "net/http/internal/http2.transportResponseBody.Close", Kind::BodyHttp2, &[
+        value(Tag::Body, "b"),
+        field(Tag::Remaining, "b", &["net/http/internal/http2.clientStream.bytesRemain"]),
+        field(Tag::Short, "b", &["net/http/internal/http2.clientStream.readErr"]),
+        field(Tag::Error, "b", &["net/http/internal/http2.clientStream.bufPipe.err"]),
+    ]),
     // From here on: once for each connection, not for each request.
-    // func (r *Resolver) lookupIPAddr(ctx context.Context, network, host string) ([]IPAddr, error)
-    on_entry(Minors::ALL, LOOKUP_IP, reading(Kind::Resolve, &[string(Tag::Host, 5)])),
-    on_return(Minors::ALL, LOOKUP_IP, failing(reading(Kind::Resolved, &[ANSWERS]), 3)),
-    // func (sd *sysDialer) dialSingle(ctx context.Context, ra Addr) (c Conn, err error)
-    on_entry(Minors::to(20), DIAL, dial(112)),
-    on_entry(Minors::between(21, 22), DIAL, dial(128)),
-    on_entry(Minors::from(23), DIAL, dial(160)),
-    // func (pconn *persistConn) addTLS(ctx context.Context, name string, …) error; conn
-    on_entry(Minors::ALL, ADD_TLS, handshake(80)),
-    on_return(Minors::ALL, ADD_TLS, failing(Recipe::marker(Kind::TlsReturn), 0)),
-    // func (c *Conn) ConnectionState() ConnectionState; vers, clientProtocol
-    on_entry(Minors::to(20), TLS_STATE, tls_state(64, 328)),
-    on_entry(Minors::between(21, 22), TLS_STATE, tls_state(72, 360)),
-    on_entry(Minors::between(23, 24), TLS_STATE, tls_state(72, 368)),
-    on_entry(Minors::between(25, 26), TLS_STATE, tls_state(72, 352)),
-    on_entry(Minors::from(27), TLS_STATE, tls_state(72, 376)),
+    on_entry(Minors::ALL, LOOKUP_IP, Kind::Resolve, &[value(Tag::Host, "host")]),
+    on_return(Minors::ALL, LOOKUP_IP, Kind::Resolved, &[
+        value(Tag::Answers, "->0"),
+        value(Tag::Error, "->1"),
+    ]),
+    on_entry(Minors::ALL, DIAL, Kind::Dial, &[
+        field(Tag::Host, "sd", &["net.sysDialer.address"]),
+        value(Tag::Connection, "ra"),
+    ]),
+    on_entry(Minors::ALL, ADD_TLS, Kind::TlsEnter, &[
+        value(Tag::Host, "name"),
+        field(Tag::Connection, "pconn", &["net/http.persistConn.conn"]),
+    ]),
+    on_return(Minors::ALL, ADD_TLS, Kind::TlsReturn, &[value(Tag::Error, "->0")]),
+    on_entry(Minors::ALL, TLS_STATE, Kind::TlsState, &[
+        field(Tag::Version, "c", &["crypto/tls.Conn.vers"]),
+        field(Tag::Protocol, "c", &["crypto/tls.Conn.clientProtocol"]),
+    ]),
 ];
 
-/// The pointer to a body, which is what `http.Response.Body` holds.
-const BODY: Operand = Operand::register(Tag::Body, Read::Register, 0);
+/// From an interface to its data word, which is a pointer to what it holds.
+const DATA: u16 = 8;
 
-/// Of a `*http.bodyEOFSignal` with a length, by `body` (`*http.body`) and `src`
-/// (`*io.LimitedReader`), the `N`.
-const HTTP1_REMAINING: Operand = Operand::memory(Tag::Remaining, Read::U64, 0, &[8, 8, 16]);
+const LOOKED_UP: &[Reading] = &[value(Tag::Proxy, "proxy"), value(Tag::Module, "path")];
 
-/// The length of a slice in the first result registers.
-const ANSWERS: Operand = Operand::register(Tag::Answers, Read::Register, 1);
-
-/// `http.Response.StatusCode` of a `*http.Response` in the first result register.
-const STATUS: Operand = Operand::memory(Tag::Status, Read::U64, 0, &[16]);
-
-/// Results `(*http.Response, error)`: `StatusCode`, `Proto`, `ContentLength`, the pointer in `Body`,
-/// `Header`.
-const RESPONSE: Recipe = {
-    let fields = [
-        STATUS,
-        Operand::memory(Tag::Protocol, Read::String, 0, &[24]),
-        Operand::memory(Tag::ContentLength, Read::U64, 0, &[80]),
-        Operand::memory(Tag::Body, Read::U64, 0, &[72]),
-    ];
-    let mut recipe = failing(reading(Kind::RequestReturn, &fields), 1);
-    recipe.headers = header_map(0);
-    recipe
-};
-
-/// Second argument `*http.Request`: `Method`, `Header`, and of its `URL` at 16 `Scheme`, `User`, `Host`,
-/// `Path`, `RawPath`, `RawQuery`, of which the last two have moved.
-const fn request(raw_path: u16, raw_query: u16) -> Recipe {
-    let fields = [
-        Operand::memory(Tag::Method, Read::String, 1, &[0]),
-        Operand::memory(Tag::Scheme, Read::String, 1, &[16, 0]),
-        Operand::memory(Tag::HasUser, Read::NotNil, 1, &[16, 32]),
-        Operand::memory(Tag::Host, Read::String, 1, &[16, 40]),
-        Operand::memory(Tag::Path, Read::String, 1, &[16, 56]),
-        Operand::memory(Tag::RawPath, Read::String, 1, &[16, raw_path]),
-        Operand::memory(Tag::RawQuery, Read::String, 1, &[16, raw_query]),
-    ];
-    let mut recipe = reading(Kind::RequestEnter, &fields);
-    recipe.headers = header_map(1);
-    recipe
-}
-
-/// Arguments `proxy, path string`, by their first registers.
-const fn lookup(proxy: u8, path: u8) -> Recipe {
-    reading(Kind::Lookup, &[string(Tag::Proxy, proxy), string(Tag::Module, path)])
-}
-
-/// Receiver `clientStream`: the bytes that are left, whether the length was not kept (an error), and
-/// of `bufPipe` at 48 the `err` at 88.
-const fn http2_body(bytes_remain: u16, read_err: u16) -> Recipe {
-    let remaining = Operand::memory(Tag::Remaining, Read::U64, 0, &[bytes_remain]);
-    let short = Operand::memory(Tag::Short, Read::NotNil, 0, &[read_err]);
-    body(Kind::BodyHttp2, &[BODY, remaining, short], 48 + 88)
-}
-
-/// Receiver with an `error` at this offset.
-const fn body(kind: Kind, fields: &[Operand], error: u16) -> Recipe {
-    let mut recipe = reading(kind, fields);
-    recipe.error = Operand::memory(Tag::Error, Read::Interface, 0, &[error]);
-    recipe
-}
-
-/// Receiver with a `net.Conn` at this offset.
-const fn connected(kind: Kind, offset: u16) -> Recipe {
-    let mut recipe = Recipe::marker(kind);
-    recipe.connection = Operand::memory(Tag::Connection, Read::Interface, 0, &[offset]);
-    recipe
-}
-
-/// Receiver `*net.sysDialer` with its `address` at this offset; second argument an `Addr`.
-const fn dial(address: u16) -> Recipe {
-    let host = Operand::memory(Tag::Host, Read::String, 0, &[address]);
-    let mut recipe = reading(Kind::Dial, &[host]);
-    recipe.connection = Operand::register(Tag::Connection, Read::RegisterInterface, 3);
-    recipe
-}
-
-/// Receiver with a `net.Conn` at this offset; second argument the server's name.
-const fn handshake(conn: u16) -> Recipe {
-    let mut recipe = connected(Kind::TlsEnter, conn);
-    recipe.fields[0] = string(Tag::Host, 3);
-    recipe.field_count = 1;
-    recipe
-}
-
-/// Receiver `*tls.Conn`.
-const fn tls_state(vers: u16, client_protocol: u16) -> Recipe {
-    let fields = [
-        Operand::memory(Tag::Version, Read::U64, 0, &[vers]),
-        Operand::memory(Tag::Protocol, Read::String, 0, &[client_protocol]),
-    ];
-    reading(Kind::TlsState, &fields)
-}
-
-/// With an `error` in this register and the next.
-const fn failing(mut recipe: Recipe, register: u8) -> Recipe {
-    recipe.error = Operand::register(Tag::Error, Read::RegisterInterface, register);
-    recipe
-}
-
-const fn reading(kind: Kind, fields: &[Operand]) -> Recipe {
-    assert!(fields.len() <= FIELDS_MAX);
-    let mut recipe = Recipe::marker(kind);
-    while (recipe.field_count as usize) < fields.len() {
-        recipe.fields[recipe.field_count as usize] = fields[recipe.field_count as usize];
-        recipe.field_count += 1;
+impl Hook {
+    /// What the probe program does there, in one version.
+    pub(super) fn recipe(&self, version: Version) -> Recipe {
+        let mut recipe = Recipe::marker(self.kind);
+        for reading in self.reads {
+            let operand = reading.operand(self.function, version);
+            if operand.read == Read::HeaderMap as u8 {
+                recipe.headers = operand;
+            } else if reading.tag == Tag::Error {
+                recipe.error = operand;
+            } else if reading.tag == Tag::Connection {
+                recipe.connection = operand;
+            } else {
+                recipe.fields[usize::from(recipe.field_count)] = operand;
+                recipe.field_count += 1;
+            }
+        }
+        recipe
     }
-    recipe
 }
 
-/// `Header` of the `*http.Request` or `*http.Response` in this register. The tag stands for all:
-/// each header is recorded under its own.
-const fn header_map(register: u8) -> Operand {
-    Operand::memory(Tag::HeadersCut, Read::HeaderMap, register, &[56])
+impl Reading {
+    /// Where it is, and how to read it there: that follows from what it is.
+    fn operand(&self, function: &str, version: Version) -> Operand {
+        let from = if self.from.starts_with("->") {
+            format!("{function}{}", self.from)
+        } else {
+            format!("{function}({})", self.from)
+        };
+        let (register, shape) = version.place(&from);
+        let register = u8::try_from(register).expect("a register, of which there are nine");
+        let Some((last, pointers)) = self.path.split_last() else {
+            return match shape {
+                Shape::String => Operand::register(self.tag, Read::RegisterString, register),
+                Shape::Interface => Operand::register(self.tag, Read::RegisterInterface, register),
+                Shape::Slice => Operand::register(self.tag, Read::Register, register + 1),
+                _ => Operand::register(self.tag, Read::Register, register),
+            };
+        };
+        let mut offsets = [0; OFFSETS_MAX];
+        for (offset, name) in offsets.iter_mut().zip(pointers) {
+            *offset = match version.place(name) {
+                (offset, Shape::Interface) => offset + DATA,
+                (offset, _) => offset,
+            };
+        }
+        let (offset, shape) = version.place(last);
+        let walked = matches!(self.tag, Tag::Error | Tag::Connection);
+        if shape == Shape::Interface && !walked {
+            // What it holds, as a number.
+            offsets[pointers.len()] = offset + DATA;
+            return Operand::memory(self.tag, Read::U64, register, &offsets[..self.path.len()]);
+        }
+        offsets[pointers.len()] = offset;
+        let read = match shape {
+            Shape::String => Read::String,
+            Shape::Interface => Read::Interface,
+            Shape::Map => Read::HeaderMap,
+            Shape::Pointer => Read::NotNil,
+            _ => Read::U64,
+        };
+        Operand::memory(self.tag, read, register, &offsets[..self.path.len()])
+    }
 }
 
-const fn string(tag: Tag, register: u8) -> Operand {
-    Operand::register(tag, Read::RegisterString, register)
+/// What a parameter or a result is.
+const fn value(tag: Tag, from: &'static str) -> Reading {
+    Reading { tag, from, path: &[] }
 }
 
-const fn on_entry(go: Minors, function: &'static str, recipe: Recipe) -> Hook {
-    Hook { go, function, point: Point::Entry, recipe }
+/// What is in a structure to which a parameter or a result points.
+const fn field(tag: Tag, from: &'static str, path: &'static [&'static str]) -> Reading {
+    assert!(!path.is_empty() && path.len() <= OFFSETS_MAX);
+    Reading { tag, from, path }
 }
 
-const fn on_return(go: Minors, function: &'static str, recipe: Recipe) -> Hook {
-    Hook { go, function, point: Point::Return, recipe }
+/// An `http.Header`. The tag stands for all: each header is recorded under its own.
+const fn headers(from: &'static str, path: &'static [&'static str]) -> Reading {
+    field(Tag::HeadersCut, from, path)
+}
+
+const fn on_entry(
+    go: Minors,
+    function: &'static str,
+    kind: Kind,
+    reads: &'static [Reading],
+) -> Hook {
+    Hook { go, function, point: Point::Entry, kind, reads }
+}
+
+const fn on_return(
+    go: Minors,
+    function: &'static str,
+    kind: Kind,
+    reads: &'static [Reading],
+) -> Hook {
+    Hook { go, function, point: Point::Return, kind, reads }
 }
 
 #[cfg(test)]
 mod tests {
+    use proxytrace_common::plan::FIELDS_MAX;
+
     use super::*;
 
     /// With GODEBUG=fips140=on that code checks its own bytes, and a probe would end the program.
@@ -265,11 +264,64 @@ mod tests {
     fn every_version_has_each_kind_once() {
         for minor in 21..=28 {
             let rows = HOOKS.iter().filter(|hook| hook.go.contain(minor));
-            let mut kinds: Vec<_> = rows.map(|hook| hook.recipe.kind).collect();
+            let mut kinds: Vec<_> = rows.map(|hook| hook.kind as u16).collect();
             kinds.sort_unstable();
             let mut expected: Vec<_> = (Kind::WalkEnter as u16..=Kind::BodyHttp2 as u16).collect();
             expected.insert(0, Kind::Start as u16);
             assert_eq!(kinds, expected, "go1.{minor}");
         }
+    }
+
+    /// Everything that a hook reads is in the table, and can be read as what it is.
+    #[test]
+    fn every_version_has_all_that_is_read() {
+        for version in Version::all() {
+            for hook in HOOKS.iter().filter(|hook| hook.go.contain(version.minor())) {
+                let fields = hook.reads.iter().filter(|reading| {
+                    !matches!(reading.tag, Tag::Error | Tag::Connection | Tag::HeadersCut)
+                });
+                assert!(fields.count() <= FIELDS_MAX, "{}", hook.function);
+                for reading in hook.reads {
+                    let operand = reading.operand(hook.function, version);
+                    let interface = [Read::RegisterInterface as u8, Read::Interface as u8];
+                    let fits = match reading.tag {
+                        Tag::Error | Tag::Connection => interface.contains(&operand.read),
+                        Tag::HeadersCut => operand.read == Read::HeaderMap as u8,
+                        _ => !interface.contains(&operand.read),
+                    };
+                    assert!(fits, "go1.{}: {}: {reading:?}", version.minor(), hook.function);
+                }
+                // Does not panic.
+                assert_eq!(hook.recipe(version).kind, hook.kind as u16);
+            }
+        }
+    }
+
+    #[test]
+    fn registers_and_offsets_follow_the_version() {
+        let recipe = |kind, point, minor| {
+            let version = Version::all().find(|version| version.minor() == minor).expect("known");
+            let mut rows = HOOKS.iter().filter(|hook| hook.kind == kind && hook.point == point);
+            rows.find(|hook| hook.go.contain(minor)).expect("a hook").recipe(version)
+        };
+        for (minor, proxy, module) in [(19, 0, 2), (21, 2, 4), (25, 2, 4), (26, 3, 5)] {
+            let lookup = recipe(Kind::Lookup, Point::Entry, minor);
+            let expected = [
+                Operand::register(Tag::Proxy, Read::RegisterString, proxy),
+                Operand::register(Tag::Module, Read::RegisterString, module),
+            ];
+            assert_eq!(lookup.fields[..2], expected, "go1.{minor}");
+            assert_eq!(lookup.field_count, 2);
+        }
+        for (minor, raw_path) in [(25, 72), (26, 104)] {
+            let request = recipe(Kind::RequestEnter, Point::Entry, minor);
+            let expected = Operand::memory(Tag::RawPath, Read::String, 1, &[16, raw_path]);
+            assert_eq!(request.fields[5], expected, "go1.{minor}");
+        }
+        let response = recipe(Kind::RequestReturn, Point::Return, 27);
+        assert_eq!(response.error, Operand::register(Tag::Error, Read::RegisterInterface, 1));
+        assert_eq!(response.headers, Operand::memory(Tag::HeadersCut, Read::HeaderMap, 0, &[56]));
+        let connection = recipe(Kind::TryHttp2, Point::Entry, 27).connection;
+        assert_eq!(connection, Operand::memory(Tag::Connection, Read::Interface, 0, &[8]));
     }
 }

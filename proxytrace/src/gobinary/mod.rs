@@ -10,6 +10,7 @@ mod hooks;
 mod image;
 mod layout;
 mod moduledata;
+mod offsets;
 mod pclntab;
 mod rules;
 #[cfg(test)]
@@ -26,6 +27,7 @@ use self::{
     error::Unproven,
     hooks::{HOOKS, Hook, Point},
     image::Image,
+    layout::Version,
     moduledata::ModuleData,
     pclntab::{FunctionTable, Range},
     x86_64::Function,
@@ -96,15 +98,15 @@ pub fn plan(file: &[u8]) -> Result<Plan, Error> {
     }
     let image = Image::parse(file)?;
     let choice = layout::choose(&build.go_version)?;
-    let version = &choice.version;
+    let version = choice.version;
 
     let (table_address, table) = pclntab::locate(&image)?;
     let table = FunctionTable::parse(table)?;
-    let module = ModuleData::find(&image, table_address, table.len())?;
+    let module = ModuleData::find(&image, table_address, table.len(), version)?;
     let code = Code { image: &image, table: &table, text: module.text };
-    let Proven { sites, hooks, missing } = code.prove(version.minor);
+    let Proven { sites, hooks, missing } = code.prove(version);
 
-    let nearest = choice.is_nearest.then(|| format!("go1.{}", version.minor));
+    let nearest = choice.is_nearest.then(|| format!("go1.{}", version.minor()));
     if let (Some(nearest), Some(MissingHook { hook, reason })) = (&nearest, missing.first()) {
         return Err(Error::NearestVersion {
             go_version: build.go_version,
@@ -113,8 +115,8 @@ pub fn plan(file: &[u8]) -> Result<Plan, Error> {
         });
     }
     let implementers = types::implementers(&image, &module, version)?;
-    let (types, type_names) = rule_types(implementers, version.minor);
-    let layout = version.layout;
+    let (types, type_names) = rule_types(implementers, version);
+    let layout = version.layout();
     Ok(Plan { build, layout, sites, types, type_names, hooks, missing, nearest })
 }
 
@@ -135,8 +137,9 @@ struct Proven {
 
 impl Code<'_> {
     /// A function has all of its probes or none.
-    fn prove(&self, minor: u16) -> Proven {
-        let rows: Vec<&Hook> = HOOKS.iter().filter(|hook| hook.go.contain(minor)).collect();
+    fn prove(&self, version: Version) -> Proven {
+        let rows: Vec<&Hook> =
+            HOOKS.iter().filter(|hook| hook.go.contain(version.minor())).collect();
         let mut functions = Vec::new();
         for hook in &rows {
             if !functions.contains(&hook.function) {
@@ -146,7 +149,7 @@ impl Code<'_> {
         let mut proven = Proven::default();
         for (&function, ranges) in functions.iter().zip(self.table.find(&functions)) {
             let rows = rows.iter().copied().filter(|hook| hook.function == function);
-            match self.sites(rows, &ranges) {
+            match self.sites(rows, &ranges, version) {
                 Ok(sites) => {
                     proven.sites.extend(sites);
                     proven.hooks.push(function.to_owned());
@@ -163,6 +166,7 @@ impl Code<'_> {
         &self,
         rows: impl Iterator<Item = &'h Hook>,
         ranges: &[Range],
+        version: Version,
     ) -> Result<Vec<Site>, Unproven> {
         let range = match ranges {
             [] => return Err(Unproven::Absent),
@@ -182,9 +186,10 @@ impl Code<'_> {
                 Point::Entry => vec![function.entry(|address| self.is_morestack(address))?],
                 Point::Return => function.returns()?,
             };
+            let recipe = hook.recipe(version);
             for address in addresses {
                 let offset = self.image.code_offset(address).ok_or(Unproven::Extent)?;
-                let recipe = Recipe { address, ..hook.recipe };
+                let recipe = Recipe { address, ..recipe };
                 sites.push(Site { hook: hook.function.to_owned(), offset, recipe });
             }
         }
@@ -202,7 +207,7 @@ impl Code<'_> {
 /// Go prints the types of two packages of one name alike: such types are named, but not looked into.
 fn rule_types(
     implementers: BTreeMap<u64, String>,
-    minor: u16,
+    version: Version,
 ) -> (Vec<(u64, TypeRule)>, Vec<String>) {
     let mut count = BTreeMap::new();
     for name in implementers.values() {
@@ -211,7 +216,7 @@ fn rule_types(
     let mut names = vec![String::new()];
     let rows = (1..).zip(implementers).map(|(id, (address, name))| {
         let known = if count[&name] == 1 { name.as_str() } else { "" };
-        let rule = TypeRule { id, ..rules::rule_for(known, minor) };
+        let rule = TypeRule { id, ..rules::rule_for(known, version) };
         names.push(name);
         (address, rule)
     });

@@ -1,12 +1,9 @@
 //! `runtime.moduledata`: where Go's runtime finds the parts of its own executable.
 
-use super::{Error, image::Image, pclntab};
+use super::{Error, image::Image, layout::Version, pclntab};
 
-/// Offsets that are the same from Go 1.19 to 1.27.
-const NAMES: u64 = 8;
-const FUNCTION_TABLE_LENGTH: u64 = 136;
-const TEXT: u64 = 176;
-const END_OF_TEXT: u64 = 184;
+/// From the pointer of a slice to its length.
+const LENGTH: u64 = 8;
 
 /// The one found, with its address proven.
 #[derive(Clone, Copy, Debug)]
@@ -19,16 +16,26 @@ pub(super) struct ModuleData {
 impl ModuleData {
     /// Searches the writable data for the structure that begins with the function table's address
     /// and agrees with it.
-    pub(super) fn find(image: &Image<'_>, table: u64, functions: usize) -> Result<Self, Error> {
+    pub(super) fn find(
+        image: &Image<'_>,
+        table: u64,
+        functions: usize,
+        version: Version,
+    ) -> Result<Self, Error> {
+        let field = |name| u64::from(version.place(name).0);
+        let names_field = field("runtime.moduledata.funcnametab");
+        let length_field = field("runtime.moduledata.ftab") + LENGTH;
+        let text_field = field("runtime.moduledata.text");
+        let text_end_field = field("runtime.moduledata.etext");
         let mut found = image.find_word(table).filter_map(|address| {
             let word_at = |base: u64, offset| image.word(base.checked_add(offset)?);
             let word = |offset| word_at(address, offset);
             let names = table.checked_add(word_at(table, pclntab::HEADER_NAMES)?)?;
-            let text = word(TEXT)?;
+            let text = word(text_field)?;
             let declared = word_at(table, pclntab::HEADER_TEXT)?;
-            (word(NAMES)? == names
-                && word(FUNCTION_TABLE_LENGTH)? == functions as u64 + 1
-                && text < word(END_OF_TEXT)?
+            (word(names_field)? == names
+                && word(length_field)? == functions as u64 + 1
+                && text < word(text_end_field)?
                 && (declared == 0 || declared == text)
                 && image.code_offset(text).is_some())
             .then_some(Self { address, text })

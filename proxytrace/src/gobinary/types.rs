@@ -4,21 +4,18 @@ use std::collections::BTreeMap;
 
 use proxytrace_common::plan::TYPES_MAX;
 
-use super::{
-    Error, buildinfo::take_varint, image::Image, layout::Itabs, layout::Version,
-    moduledata::ModuleData,
-};
+use super::{Error, buildinfo::take_varint, image::Image, layout::Version, moduledata::ModuleData};
 
 /// Interfaces whose values the probe program meets.
 const INTERFACES: [&str; 4] = ["error", "net.Error", "net.Conn", "net.Addr"];
-/// Offsets in `internal/abi.ITab`, and its size for one method.
-const ITAB_TYPE: u64 = 8;
-const ITAB_HEADER: u64 = 24;
+/// Offsets in `internal/abi.ITab`: of the type, and of the methods.
+pub(super) const ITAB_TYPE: u64 = 8;
+pub(super) const ITAB_HEADER: u64 = 24;
 const POINTER: u64 = 8;
 /// Offsets in `internal/abi.Type` and `InterfaceType`.
-const TYPE_FLAGS: u64 = 20;
-const TYPE_STRING: u64 = 40;
-const INTERFACE_METHOD_COUNT: u64 = 64;
+pub(super) const TYPE_FLAGS: u64 = 20;
+pub(super) const TYPE_STRING: u64 = 40;
+pub(super) const INTERFACE_METHOD_COUNT: u64 = 64;
 /// `TFlagExtraStar`: the string is that of the pointer to the type.
 const EXTRA_STAR: u8 = 2;
 /// The longest name of a type worth telling; those of struct literals are longer.
@@ -30,15 +27,16 @@ const METHODS_MAX: u64 = 1024;
 pub(super) fn implementers(
     image: &Image<'_>,
     module: &ModuleData,
-    version: &Version,
+    version: Version,
 ) -> Result<BTreeMap<u64, String>, Error> {
-    let types = word(image, module.address, version.types)?;
-    let itabs = match version.itabs {
-        Itabs::Links(offset) => linked(image, module.address, offset)?,
-        Itabs::Table { start, size } => {
-            let start = types.checked_add(word(image, module.address, start)?);
-            tabled(image, start.ok_or(CUT)?, word(image, module.address, size)?)?
-        }
+    let field = |name| u64::from(version.place(name).0);
+    let types = word(image, module.address, field("runtime.moduledata.types"))?;
+    let itabs = if let Some((links, _)) = version.find("runtime.moduledata.itablinks") {
+        linked(image, module.address, links.into())?
+    } else {
+        let start = word(image, module.address, field("runtime.moduledata.itaboffset"))?;
+        let size = word(image, module.address, field("runtime.moduledata.itabsize"))?;
+        tabled(image, types.checked_add(start).ok_or(CUT)?, size)?
     };
     // Hundreds of itabs share a few interfaces, whose names are read once.
     let mut is_wanted = BTreeMap::new();
