@@ -118,8 +118,8 @@ pub(crate) fn connections(
         // Before Go 1.21 no goroutine says who started it, and the two that race are children.
         let races = trouble == Some(Trouble::DeadIpv6);
         ensure!(name.is_some() || races, "no time for the name: {connection:?}");
-        let slow = trouble == Some(Trouble::SlowName);
-        ensure!(name.is_none_or(|name| (name >= SLOW_NAME) == slow), "{name:?}: {connection:?}");
+        let quick = trouble == Some(Trouble::SlowName) && name.is_some_and(|name| name < SLOW_NAME);
+        ensure!(!quick, "the name took {name:?}: {connection:?}");
         let tls = connection.remote_addr.as_deref().is_some_and(|addr| addr.ends_with(":443"));
         // go can end before the handshake of a connection that it does not need.
         let none_yet = connection.tls.is_none() && on.is_empty();
