@@ -84,7 +84,7 @@ numbered! {
         /// [`Tag::Connection`].
         TlsEnter = 30,
         /// `tls.(*Conn).ConnectionState` entered, first when a handshake succeeded:
-        /// [`Tag::Version`], [`Tag::Protocol`].
+        /// [`Tag::TlsVersion`], [`Tag::Protocol`].
         TlsState = 31,
         /// `http.(*persistConn).addTLS` returned: error.
         TlsReturn = 32,
@@ -154,7 +154,7 @@ numbered! {
         /// How many addresses a name has.
         Answers = 31,
         /// The version of TLS, in the low 16 bits (RFC 8446, 4.2.1).
-        Version = 32,
+        TlsVersion = 32,
         /// The third text of the error step before it (the name server in a DNS error).
         ErrorServer = 33,
         /// Names the body of a response as long as it is open.

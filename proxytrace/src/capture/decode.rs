@@ -162,47 +162,13 @@ impl Decoder {
             Kind::Toolchain => {
                 What::Toolchain { exe: record.text(Tag::Executable).ok_or(Malformed)? }
             }
-            Kind::Resolve => {
-                let host = record.text(Tag::Host).ok_or(Malformed)?;
-                // An address is its own answer.
-                let address = host.split('%').next().and_then(|host| host.parse::<IpAddr>().ok());
-                return Ok(address.is_none().then_some(What::Resolve { host }));
-            }
-            Kind::Resolved => What::Resolved {
-                addresses: record
-                    .number(Tag::Answers)
-                    .and_then(|count| u32::try_from(count).ok())
-                    .ok_or(Malformed)?,
-                error: record.failure(names),
-            },
-            Kind::Dial => {
-                // The connections of the resolver itself are of UDP.
-                let remote = record.connection().and_then(|(_, remote, _)| remote);
-                let host = record.text(Tag::Host).ok_or(Malformed)?;
-                return Ok(remote.map(|remote| What::Dial { host, remote }));
-            }
-            Kind::TlsEnter => {
-                let (local, remote, _) = record.connection().unwrap_or_default();
-                let server_name = record.text(Tag::Host).ok_or(Malformed)?;
-                What::TlsEnter { server_name, local, remote }
-            }
-            Kind::TlsState => What::TlsState {
-                version: record.low_bits(Tag::Version).ok_or(Malformed)?,
-                protocol: record.text(Tag::Protocol).filter(|protocol| !protocol.is_empty()),
-            },
-            Kind::TlsReturn => What::TlsReturn { error: record.failure(names) },
-            Kind::BodyHttp1 | Kind::BodyHttp2 => {
-                let address = record.number(Tag::Body).ok_or(Malformed)?;
-                // It is closed a second time, or is that of no response of ours.
-                let body = self.bodies.remove(&(record.pid, address));
-                return Ok(body.map(|body| What::BodyEnd {
-                    body,
-                    // Minus one is the word for unknown.
-                    remaining: record.number(Tag::Remaining).filter(|&n| n.cast_signed() >= 0),
-                    short: record.number(Tag::Short).is_some_and(|error| error != 0),
-                    error: record.failure(names).filter(|failure| !is_end(failure)),
-                }));
-            }
+            Kind::Resolve
+            | Kind::Resolved
+            | Kind::Dial
+            | Kind::TlsEnter
+            | Kind::TlsState
+            | Kind::TlsReturn => return dialing(record, names),
+            Kind::BodyHttp1 | Kind::BodyHttp2 => return self.body_end(record, names),
         }))
     }
 
@@ -212,6 +178,19 @@ impl Decoder {
         self.body_count += 1;
         self.bodies.insert((record.pid, address), self.body_count);
         Some(self.body_count)
+    }
+
+    /// The end of a body; none if it is closed a second time, or is that of no response of ours.
+    fn body_end(&mut self, record: &Record, names: &[String]) -> Result<Option<What>, Malformed> {
+        let address = record.number(Tag::Body).ok_or(Malformed)?;
+        let body = self.bodies.remove(&(record.pid, address));
+        Ok(body.map(|body| What::BodyEnd {
+            body,
+            // Minus one is the word for unknown.
+            remaining: record.number(Tag::Remaining).filter(|&n| n.cast_signed() >= 0),
+            short: record.number(Tag::Short).is_some_and(|error| error != 0),
+            error: record.failure(names).filter(|failure| !is_end(failure)),
+        }))
     }
 
     fn tcp(&mut self, record: &Record) -> Option<What> {
@@ -234,6 +213,42 @@ impl Decoder {
         let (local, remote, _) = record.connection()?;
         Some(What::Tcp { socket, local, remote, state })
     }
+}
+
+/// How a connection is made. None for what is not about TCP, or takes no time.
+fn dialing(record: &Record, names: &[String]) -> Result<Option<What>, Malformed> {
+    Ok(Some(match record.kind {
+        Kind::Resolve => {
+            let host = record.text(Tag::Host).ok_or(Malformed)?;
+            // An address is its own answer.
+            let address = host.split('%').next().and_then(|host| host.parse::<IpAddr>().ok());
+            return Ok(address.is_none().then_some(What::Resolve { host }));
+        }
+        Kind::Resolved => What::Resolved {
+            addresses: record
+                .number(Tag::Answers)
+                .and_then(|count| u32::try_from(count).ok())
+                .ok_or(Malformed)?,
+            error: record.failure(names),
+        },
+        Kind::Dial => {
+            // The connections of the resolver itself are of UDP.
+            let remote = record.connection().and_then(|(_, remote, _)| remote);
+            let host = record.text(Tag::Host).ok_or(Malformed)?;
+            return Ok(remote.map(|remote| What::Dial { host, remote }));
+        }
+        Kind::TlsEnter => {
+            let (local, remote, _) = record.connection().unwrap_or_default();
+            let server_name = record.text(Tag::Host).ok_or(Malformed)?;
+            What::TlsEnter { server_name, local, remote }
+        }
+        Kind::TlsState => What::TlsState {
+            version: record.low_bits(Tag::TlsVersion).ok_or(Malformed)?,
+            protocol: record.text(Tag::Protocol).filter(|protocol| !protocol.is_empty()),
+        },
+        Kind::TlsReturn => What::TlsReturn { error: record.failure(names) },
+        _ => return Err(Malformed),
+    }))
 }
 
 /// The start of a `go` command, with the configuration that is in force in it.

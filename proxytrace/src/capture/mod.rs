@@ -70,8 +70,8 @@ pub enum Error {
 #[doc(hidden)]
 pub fn decode_records<'a>(records: impl IntoIterator<Item = &'a [u8]>) -> usize {
     let (mut decoder, executables) = (Decoder::new(0), Executables::default());
-    let decoded = records.into_iter().map(|record| decoder.decode(record, &executables));
-    decoded.filter(|event| matches!(event, Ok(Some(_)))).count()
+    let events = records.into_iter().map(|record| decoder.decode(record, &executables));
+    events.filter(|event| matches!(event, Ok(Some(_)))).count()
 }
 
 /// Runs a command and watches it to its end.

@@ -139,7 +139,7 @@ pub(super) const HOOKS: &[Hook] = &[
     ]),
     on_return(Minors::ALL, ADD_TLS, Kind::TlsReturn, &[value(Tag::Error, "->0")]),
     on_entry(Minors::ALL, TLS_STATE, Kind::TlsState, &[
-        field(Tag::Version, "c", &["crypto/tls.Conn.vers"]),
+        field(Tag::TlsVersion, "c", &["crypto/tls.Conn.vers"]),
         field(Tag::Protocol, "c", &["crypto/tls.Conn.clientProtocol"]),
     ]),
 ];
