@@ -93,6 +93,15 @@ numbered! {
         /// The body of a response is closed, HTTP/2: [`Tag::Body`], [`Tag::Remaining`],
         /// [`Tag::Short`], error.
         BodyHttp2 = 34,
+
+        /// `modfetch.InfoFile` returned: [`Tag::File`], error.
+        InfoReturn = 40,
+        /// `modfetch.checkModSum` entered: [`Tag::Module`], [`Tag::Version`].
+        SumEnter = 41,
+        /// `modfetch.checkSumDB` entered: [`Tag::Module`], [`Tag::Version`].
+        VerifyEnter = 42,
+        /// `modfetch.checkSumDB` returned: error.
+        VerifyReturn = 43,
     }
 }
 
@@ -163,6 +172,10 @@ numbered! {
         Remaining = 35,
         /// Not zero if a body ended before its announced length.
         Short = 36,
+        /// A path in the module cache.
+        File = 40,
+        /// A module version.
+        Version = 41,
 
         /// Header `Location`.
         Location = 64,

@@ -199,6 +199,31 @@ pub enum What {
         /// What it came to.
         state: TcpState,
     },
+    /// go has a `.info` file in the module cache: it was there, or has just been put there.
+    InfoRead {
+        /// Its path.
+        file: String,
+    },
+    /// `modfetch.checkModSum` began: go has a `go.mod` file or a zip, from wherever, and compares it
+    /// with `go.sum`.
+    SumEnter {
+        /// Module path.
+        module: String,
+        /// Module version, with `/go.mod` after it if it is that file.
+        version: String,
+    },
+    /// `modfetch.checkSumDB` began: contents are compared with the checksum database.
+    VerifyEnter {
+        /// Module path.
+        module: String,
+        /// Module version, with `/go.mod` after it if it is about that file alone.
+        version: String,
+    },
+    /// The comparison ended.
+    VerifyReturn {
+        /// They differ, or the database could not be asked.
+        error: Option<Failure>,
+    },
     /// go is about to become another toolchain (`toolchain.execGoToolchain`).
     Toolchain {
         /// Path of the other `go`.

@@ -137,7 +137,7 @@ pub struct Chain {
     pub started_ns: u64,
     /// How long it took; none if it did not end.
     pub duration_ns: Option<u64>,
-    /// The GOPROXY entries tried, in order.
+    /// The GOPROXY entries tried, in order; none for what was in the module cache.
     pub attempts: Vec<Attempt>,
 }
 
@@ -321,7 +321,7 @@ pub enum Outcome {
     Truncated,
     /// The body is not what it should be.
     BadContent,
-    /// The checksum does not match.
+    /// The checksum does not match, or could not be verified (then the request is `ok`).
     Checksum,
     /// It was given up.
     Canceled,

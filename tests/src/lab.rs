@@ -10,7 +10,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use std::{env, ffi::OsStr, io};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 use tokio::process::{Child, Command as Spawn};
 use tokio::runtime;
@@ -21,8 +21,9 @@ use tokio::time::timeout;
 use crate::log::{Accepted, Entry, Log, Query};
 use crate::names::{NAME_SERVER, Names};
 use crate::namespace;
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, Sumdb};
 use crate::server::{Authority, Server};
+use crate::sumdb;
 use crate::toolchain::Toolchain;
 
 /// How long [`Lab::output`] waits. The servers answer at once, and go has no limit of its own.
@@ -33,6 +34,7 @@ pub struct Lab {
     dir: TempDir,
     goroot: PathBuf,
     goproxy: &'static str,
+    gosumdb: String,
     log: Log,
     jobs: Option<mpsc::UnboundedSender<Job>>,
     thread: Option<JoinHandle<()>>,
@@ -77,14 +79,31 @@ impl Lab {
             }
         })?;
         start.blocking_recv().context("the lab's thread has died")??;
-        Ok(Self {
+        let lab = Self {
             dir,
             goroot: toolchain.goroot.clone(),
             goproxy: scenario.goproxy,
+            gosumdb: gosumdb(scenario.sumdb),
             log,
             jobs: Some(jobs),
             thread: Some(thread),
-        })
+        };
+        lab.fill_cache(scenario.cached)?;
+        Ok(lab)
+    }
+
+    /// Downloads modules before anybody watches.
+    fn fill_cache(&self, modules: &[&str]) -> Result<()> {
+        if modules.is_empty() {
+            return Ok(());
+        }
+        let mut command = self.command("go");
+        command.args(["mod", "download"]).args(modules);
+        let output = self.output(command)?;
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "the cache cannot be filled: {stderr}");
+        self.log.clear();
+        Ok(())
     }
 
     /// Where the main module is.
@@ -93,8 +112,8 @@ impl Lab {
     }
 
     /// A command in the module's directory whose environment is the lab's alone: GOPROXY of the
-    /// scenario, trust in the lab's authority, empty caches, no checksum database, the toolchain
-    /// first in PATH. Of the caller's environment only the rest of PATH and TERM remain.
+    /// scenario, trust in the lab's authority, caches of its own, the scenario's checksum database,
+    /// the toolchain first in PATH. Of the caller's environment only the rest of PATH and TERM remain.
     ///
     /// The caches are in memory, so that no time taken here is the disk's, and only commands of the
     /// lab see them.
@@ -111,7 +130,7 @@ impl Lab {
             .env("HOME", dir("home"))
             .env("SSL_CERT_FILE", dir("ca.pem"))
             .env("GOPROXY", self.goproxy)
-            .env("GOSUMDB", "off")
+            .env("GOSUMDB", &self.gosumdb)
             .env("GOFLAGS", "-mod=mod")
             .env("GOENV", "off")
             .env("GOTOOLCHAIN", "local")
@@ -170,6 +189,14 @@ impl Drop for Lab {
     }
 }
 
+fn gosumdb(sumdb: Sumdb) -> String {
+    match sumdb {
+        Sumdb::Off => "off".to_owned(),
+        Sumdb::Honest | Sumdb::Lying => sumdb::verifier_key(),
+        Sumdb::At(url) => format!("{} {url}", sumdb::verifier_key()),
+    }
+}
+
 /// A loopback address of its own for each name.
 fn addresses(scenario: &Scenario) -> BTreeMap<&'static str, Ipv4Addr> {
     let names: BTreeSet<_> = scenario.hosts.iter().map(|host| host.name).collect();
@@ -193,7 +220,11 @@ async fn go_on_air(scenario: &Scenario, dir: &Path, log: Log) -> Result<()> {
 
     let authority = Authority::new()?;
     fs::write(dir.join("ca.pem"), authority.pem())?;
-    let files = Arc::new(scenario.modules.files()?);
+    let mut files = scenario.modules.files()?;
+    if scenario.sumdb != Sumdb::Off {
+        files.extend(sumdb::files(&scenario.modules, scenario.sumdb == Sumdb::Lying));
+    }
+    let files = Arc::new(files);
     for host in scenario.hosts {
         let (files, log) = (Arc::clone(&files), log.clone());
         Server::start(host, addresses[host.name], &authority, files, log).await?;

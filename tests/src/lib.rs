@@ -13,5 +13,6 @@ mod names;
 mod namespace;
 pub mod scenario;
 mod server;
+mod sumdb;
 mod table;
 pub mod toolchain;

@@ -81,6 +81,11 @@ impl Log {
         self.records().queries.push(query);
     }
 
+    /// Forgets everything.
+    pub(crate) fn clear(&self) {
+        *self.records() = Records::default();
+    }
+
     /// The entries so far.
     pub(crate) fn entries(&self) -> Vec<Entry> {
         self.records().entries.clone()

@@ -62,23 +62,28 @@ impl Modules {
 }
 
 /// The beginning of a `go.mod`; the version is the oldest of our toolchains.
-fn go_mod(path: &str) -> String {
-    format!("module {path}\n\ngo 1.21\n\n")
+pub(crate) fn go_mod(path: &str) -> String {
+    format!("module {path}\n\ngo 1.19\n\n")
 }
 
-/// A module zip: every name in it begins with `path@version/`.
+/// What a module zip holds: every name in it begins with `path@version/`.
+pub(crate) fn zip_entries(path: &str) -> [(String, String); 2] {
+    [("go.mod", go_mod(path)), ("lab.go", "package lab\n".to_owned())]
+        .map(|(name, content)| (format!("{path}@{VERSION}/{name}"), content))
+}
+
 fn zip(path: &str) -> Result<Bytes> {
     let mut archive = ZipWriter::new(Cursor::new(Vec::new()));
     let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
-    for (name, content) in [("go.mod", go_mod(path)), ("lab.go", "package lab\n".to_owned())] {
-        archive.start_file(format!("{path}@{VERSION}/{name}"), options)?;
+    for (name, content) in zip_entries(path) {
+        archive.start_file(name, options)?;
         archive.write_all(content.as_bytes())?;
     }
     Ok(archive.finish()?.into_inner().into())
 }
 
 /// Case-encoding of module paths: `A` becomes `!a` (`module.EscapePath` of golang.org/x/mod).
-fn escape(path: &str) -> String {
+pub(crate) fn escape(path: &str) -> String {
     path.chars().fold(String::new(), |mut escaped, letter| {
         if letter.is_ascii_uppercase() {
             escaped.push('!');

@@ -16,6 +16,10 @@ pub struct Scenario {
     pub modules: Modules,
     /// The value of GOPROXY.
     pub goproxy: &'static str,
+    /// Whether the checksum database is asked, and what it says.
+    pub sumdb: Sumdb,
+    /// Modules that `go mod download` puts into the module cache before anything is logged.
+    pub cached: &'static [&'static str],
     /// The servers.
     pub hosts: &'static [Host],
     /// Whether `go mod download` succeeds.
@@ -29,10 +33,24 @@ pub struct Scenario {
 
 /// The codes that [`Scenario::findings`] speaks about. The others may accompany them, but not in a
 /// scenario that [is quiet](Scenario::is_quiet).
-pub const CODES: [&str; 15] = [
+pub const CODES: [&str; 21] = [
     "PT001", "PT003", "PT004", "PT006", "PT007", "PT012", "PT101", "PT103", "PT201", "PT202",
-    "PT203", "PT204", "PT205", "PT208", "PT210",
+    "PT203", "PT204", "PT205", "PT208", "PT210", "PT502", "PT503", "PT504", "PT505", "PT506",
+    "PT507",
 ];
+
+/// The checksum database that go asks for the hashes of modules: GOSUMDB.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Sumdb {
+    /// None: `off`.
+    Off,
+    /// `sum.lab`, through a proxy that supports it or directly.
+    Honest,
+    /// The same; its hashes are of other modules.
+    Lying,
+    /// The same as `Honest`, always at this URL.
+    At(&'static str),
+}
 
 /// How bad a finding is, by the names of the JSON contract.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -133,6 +151,8 @@ pub enum Action {
     /// The half of the file, and its length as if it were whole; then the connection, or the
     /// stream of HTTP/2, ends.
     Truncate,
+    /// The same after so many milliseconds.
+    Hang(u64),
     /// The answer to `?go-get=1` that names a module proxy.
     GoImport(&'static str),
     /// A page for people, with status 200.

@@ -7,6 +7,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{self, Poll};
+use std::time::Duration;
 use std::{fmt, io};
 
 use anyhow::{Context, Result};
@@ -29,6 +30,7 @@ use rustls::{RootCertStore, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::Notify;
+use tokio::time::sleep;
 use tokio_rustls::TlsAcceptor;
 
 use crate::log::{Accepted, Entry, Log};
@@ -167,7 +169,11 @@ impl Server {
         let service = service_fn(|request| {
             let reused = earlier.fetch_add(1, Ordering::Relaxed) > 0;
             let answer = self.receive(&request, peer, reused, &retire);
-            async { answer }
+            async move {
+                let (wait, answer) = answer;
+                sleep(wait).await;
+                answer
+            }
         });
         let io = TokioIo::new(stream);
         if !h2 {
@@ -192,7 +198,7 @@ impl Server {
         peer: SocketAddr,
         reused: bool,
         retire: &Notify,
-    ) -> Result<Response<Body>, Closed> {
+    ) -> (Duration, Result<Response<Body>, Closed>) {
         let header = |name: HeaderName| {
             let value = request.headers().get(name)?;
             Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
@@ -202,7 +208,7 @@ impl Server {
         // HTTP/2 has the authority in the URI, HTTP/1.1 in a header.
         let authority = uri.authority().map(ToString::to_string).or_else(|| header(HOST));
         let scheme = if self.tls.is_some() { "https" } else { "http" };
-        let answer = self.answer(path, reused, retire);
+        let (wait, answer) = self.answer(path, reused, retire);
         let location = answer.as_ref().ok().and_then(|answer| answer.headers().get(LOCATION));
         self.log.push(Entry {
             sequence: 0,
@@ -217,17 +223,26 @@ impl Server {
             user_agent: header(USER_AGENT),
             referer: header(REFERER),
         });
-        answer
+        (wait, answer)
     }
 
-    fn answer(&self, path: &str, reused: bool, retire: &Notify) -> Result<Response<Body>, Closed> {
+    /// How long to wait, and what then to answer.
+    fn answer(
+        &self,
+        path: &str,
+        reused: bool,
+        retire: &Notify,
+    ) -> (Duration, Result<Response<Body>, Closed>) {
         let rule = self.host.rules.iter().find(|rule| rule.matches(path));
         let answer = match rule.map_or(&Action::Status(404, &[]), |rule| &rule.action) {
-            Action::Close => return Err(Closed),
-            Action::ServeOncePerConnection if reused => return Err(Closed),
+            Action::Close => return (Duration::ZERO, Err(Closed)),
+            Action::Hang(milliseconds) => {
+                return (Duration::from_millis(*milliseconds), Err(Closed));
+            }
+            Action::ServeOncePerConnection if reused => return (Duration::ZERO, Err(Closed)),
             Action::Truncate => match file(&self.files, path) {
                 Some(content) => truncated(&content),
-                None => return Err(Closed),
+                None => return (Duration::ZERO, Err(Closed)),
             },
             serve @ (Action::Serve | Action::ServeOncePerConnection | Action::ServeLast) => {
                 if matches!(serve, Action::ServeLast) {
@@ -252,7 +267,7 @@ impl Server {
             }
             Action::Html => respond(200, &[HTML], "<!DOCTYPE html>\n<title>Sign in</title>\n"),
         };
-        Ok(answer)
+        (Duration::ZERO, Ok(answer))
     }
 }
 

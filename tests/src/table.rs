@@ -2,11 +2,12 @@
 
 use crate::modules::Modules;
 use crate::scenario::Action::{
-    self, Close, GoImport, Html, Redirect, Serve, ServeLast, ServeOncePerConnection, Status,
+    self, Close, GoImport, Hang, Html, Redirect, Serve, ServeLast, ServeOncePerConnection, Status,
     Truncate,
 };
 use crate::scenario::Protocol::{self, H1, H2, Plain};
 use crate::scenario::Severity::{Error, Note, Warning};
+use crate::scenario::Sumdb::{At, Honest, Lying, Off};
 use crate::scenario::{Answers, Host, Rule, Scenario, Trouble};
 
 const fn modules(count: usize) -> Modules {
@@ -44,12 +45,33 @@ const PROXY: Host = host("proxy.lab", H2, &[on("*", Serve)]);
 const MIRROR: Host = host("mirror.lab", H2, &[on("*", Serve)]);
 const STORAGE: Host = host("storage.lab", H2, &[on("*", Serve)]);
 
+const SUM: Host = host("sum.lab", H2, &[on("*", Serve)]);
+/// A proxy without the checksum database.
+const UNSUPPORTING: Host =
+    host("proxy.lab", H2, &[on("/sumdb/*", Status(404, &[])), on("*", Serve)]);
+/// What is asked of the checksum database for three modules: `/supported`, each of them, one tile.
+const SUMS: usize = 5;
+
 /// Sends everyone for a zip to `location`, and serves the rest itself.
 const fn redirecting(location: &'static str) -> [Rule; 2] {
     [on("*.zip", Redirect(302, location)), on("*", Serve)]
 }
 
 const TO_STORAGE: &[Rule] = &redirecting("https://storage.lab{path}");
+
+/// What most scenarios have in common.
+const BASE: Scenario = Scenario {
+    name: "",
+    about: "",
+    modules: modules(0),
+    goproxy: "",
+    sumdb: Off,
+    cached: &[],
+    hosts: &[],
+    succeeds: true,
+    answers: &[],
+    findings: &[],
+};
 
 pub(crate) static SCENARIOS: &[Scenario] = &[
     Scenario {
@@ -61,6 +83,7 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         succeeds: true,
         answers: &[got("proxy.lab", 200, 120)],
         findings: &[],
+        ..BASE
     },
     Scenario {
         name: "healthy-h1",
@@ -71,6 +94,7 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         succeeds: true,
         answers: &[got("proxy.lab", 200, 36)],
         findings: &[],
+        ..BASE
     },
     Scenario {
         name: "healthy-plain",
@@ -81,6 +105,7 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         succeeds: true,
         answers: &[got("proxy.lab", 200, 36)],
         findings: &[],
+        ..BASE
     },
     Scenario {
         name: "case-encoded",
@@ -91,6 +116,7 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         succeeds: true,
         answers: &[got("proxy.lab", 200, 6)],
         findings: &[],
+        ..BASE
     },
     Scenario {
         name: "bench",
@@ -105,6 +131,7 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
             got("storage.lab", 200, 200),
         ],
         findings: &[],
+        ..BASE
     },
     Scenario {
         name: "demo",
@@ -133,6 +160,7 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
             got("mirror.lab", 200, 3),
         ],
         findings: &[],
+        ..BASE
     },
     Scenario {
         name: "not-found-next",
@@ -143,6 +171,7 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         succeeds: true,
         answers: &[resent("proxy.lab", 404, 18), got("mirror.lab", 200, 18)],
         findings: &[],
+        ..BASE
     },
     Scenario {
         name: "gone-next",
@@ -153,6 +182,7 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         succeeds: true,
         answers: &[resent("proxy.lab", 410, 18), got("mirror.lab", 200, 18)],
         findings: &[],
+        ..BASE
     },
     Scenario {
         name: "same-host-next",
@@ -163,6 +193,7 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         succeeds: true,
         answers: &[resent("proxy.lab", 404, 12), got("proxy.lab", 200, 12)],
         findings: &[],
+        ..BASE
     },
     Scenario {
         name: "cross-host-redirect",
@@ -180,6 +211,7 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
             got("storage.lab", 200, 12),
         ],
         findings: &[],
+        ..BASE
     },
     Scenario {
         name: "redirect-chain-3",
@@ -201,6 +233,7 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
             got("storage.lab", 200, 4),
         ],
         findings: &[],
+        ..BASE
     },
     Scenario {
         name: "redirect-404-next",
@@ -216,6 +249,7 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
             got("mirror.lab", 200, 4),
         ],
         findings: &[("PT012", Note)],
+        ..BASE
     },
     Scenario {
         name: "redirect-403",
@@ -233,6 +267,7 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
             resent("storage.lab", 403, 4),
         ],
         findings: &[("PT006", Error)],
+        ..BASE
     },
     Scenario {
         name: "redirect-403-pipe",
@@ -252,6 +287,7 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
             got("mirror.lab", 200, 4),
         ],
         findings: &[("PT012", Warning), ("PT103", Warning)],
+        ..BASE
     },
     Scenario {
         name: "redirect-downgrade",
@@ -265,6 +301,7 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         succeeds: false,
         answers: &[got("proxy.lab", 200, 8), got("proxy.lab", 302, 4)],
         findings: &[("PT004", Error)],
+        ..BASE
     },
     Scenario {
         name: "redirect-loop",
@@ -282,6 +319,7 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
             got("storage.lab", 302, 10),
         ],
         findings: &[("PT003", Error)],
+        ..BASE
     },
     Scenario {
         name: "redirect-closed-port",
@@ -292,6 +330,7 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         succeeds: false,
         answers: &[got("proxy.lab", 200, 8), got("proxy.lab", 302, 4)],
         findings: &[("PT007", Error)],
+        ..BASE
     },
     Scenario {
         name: "redirect-no-location",
@@ -302,6 +341,7 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         succeeds: false,
         answers: &[got("proxy.lab", 200, 8), got("proxy.lab", 302, 4)],
         findings: &[],
+        ..BASE
     },
     Scenario {
         name: "redirect-broken-location",
@@ -312,6 +352,7 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         succeeds: false,
         answers: &[got("proxy.lab", 200, 8), got("proxy.lab", 302, 4)],
         findings: &[],
+        ..BASE
     },
     Scenario {
         name: "bad-gateway-comma",
@@ -322,6 +363,7 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         succeeds: false,
         answers: &[got("proxy.lab", 502, 4)],
         findings: &[("PT101", Error)],
+        ..BASE
     },
     Scenario {
         name: "bad-gateway-pipe",
@@ -332,6 +374,7 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         succeeds: true,
         answers: &[got("proxy.lab", 502, 12), got("mirror.lab", 200, 12)],
         findings: &[("PT103", Warning)],
+        ..BASE
     },
     Scenario {
         name: "all-direct",
@@ -350,6 +393,7 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
             got("mirror.lab", 200, 12),
         ],
         findings: &[],
+        ..BASE
     },
     Scenario {
         name: "all-direct-fails",
@@ -360,6 +404,7 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         succeeds: false,
         answers: &[resent("proxy.lab", 404, 4), resent("vanity.lab", 404, 4)],
         findings: &[],
+        ..BASE
     },
     Scenario {
         name: "retry-h1",
@@ -370,6 +415,7 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         succeeds: true,
         answers: &[got("proxy.lab", 200, 18), closed("proxy.lab")],
         findings: &[],
+        ..BASE
     },
     Scenario {
         name: "early-close",
@@ -380,6 +426,7 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         succeeds: false,
         answers: &[got("proxy.lab", 200, 4), closed("proxy.lab")],
         findings: &[("PT208", Error)],
+        ..BASE
     },
     Scenario {
         name: "html-page",
@@ -390,6 +437,222 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         succeeds: false,
         answers: &[got("proxy.lab", 200, 2)],
         findings: &[],
+        ..BASE
+    },
+    Scenario {
+        name: "sumdb-proxy",
+        about: "the proxy supports the checksum database, so that go asks it alone",
+        modules: modules(3),
+        goproxy: "https://proxy.lab",
+        sumdb: Honest,
+        hosts: &[PROXY],
+        succeeds: true,
+        answers: &[got("proxy.lab", 200, 9 + SUMS)],
+        findings: &[],
+        ..BASE
+    },
+    Scenario {
+        name: "sumdb-direct",
+        about: "the proxy does not support the checksum database, which go then asks itself",
+        modules: modules(3),
+        goproxy: "https://proxy.lab,direct",
+        sumdb: Honest,
+        hosts: &[UNSUPPORTING, SUM],
+        succeeds: true,
+        answers: &[
+            got("proxy.lab", 200, 9),
+            resent("proxy.lab", 404, 1),
+            got("sum.lab", 200, SUMS - 1),
+        ],
+        findings: &[("PT501", Note)],
+        ..BASE
+    },
+    Scenario {
+        name: "sumdb-next",
+        about: "the first proxy does not support the checksum database, the second does",
+        modules: modules(3),
+        goproxy: "https://proxy.lab,https://mirror.lab",
+        sumdb: Honest,
+        hosts: &[UNSUPPORTING, MIRROR],
+        succeeds: true,
+        answers: &[
+            got("proxy.lab", 200, 9),
+            resent("proxy.lab", 404, 1),
+            got("mirror.lab", 200, SUMS),
+        ],
+        findings: &[],
+        ..BASE
+    },
+    Scenario {
+        name: "sumdb-alternate",
+        about: "GOSUMDB names the URL of the checksum database, and no proxy is asked for it",
+        modules: modules(3),
+        goproxy: "https://proxy.lab",
+        sumdb: At("https://sums.lab/db"),
+        hosts: &[PROXY, host("sums.lab", H1, &[on("/db/*", Serve)])],
+        succeeds: true,
+        answers: &[got("proxy.lab", 200, 9), got("sums.lab", 200, SUMS - 1)],
+        findings: &[],
+        ..BASE
+    },
+    Scenario {
+        name: "sumdb-off",
+        about: "GOSUMDB is off: neither the proxy nor the database is asked for checksums",
+        modules: modules(3),
+        goproxy: "https://proxy.lab",
+        sumdb: Off,
+        hosts: &[PROXY, SUM],
+        succeeds: true,
+        answers: &[got("proxy.lab", 200, 9)],
+        findings: &[],
+        ..BASE
+    },
+    Scenario {
+        name: "sumdb-410-private",
+        about: "the checksum database knows nothing of modules that the proxy has",
+        modules: modules(3),
+        goproxy: "https://proxy.lab",
+        sumdb: Honest,
+        hosts: &[host("proxy.lab", H2, &[on("*/lookup/*", Status(410, &[])), on("*", Serve)])],
+        succeeds: false,
+        answers: &[got("proxy.lab", 200, 4), resent("proxy.lab", 410, 3)],
+        findings: &[("PT505", Warning)],
+        ..BASE
+    },
+    Scenario {
+        name: "sumdb-refused",
+        about: "go asks the checksum database itself, and its port is closed",
+        modules: modules(3),
+        goproxy: "https://proxy.lab",
+        sumdb: Honest,
+        hosts: &[UNSUPPORTING, host("sum.lab", Plain, &[])],
+        succeeds: false,
+        answers: &[got("proxy.lab", 200, 3), resent("proxy.lab", 404, 1)],
+        findings: &[("PT502", Error)],
+        ..BASE
+    },
+    Scenario {
+        name: "sumdb-forbidden",
+        about: "go asks the checksum database itself, which says 403",
+        modules: modules(3),
+        goproxy: "https://proxy.lab",
+        sumdb: Honest,
+        hosts: &[UNSUPPORTING, host("sum.lab", H2, &[on("*", Status(403, &[]))])],
+        succeeds: false,
+        answers: &[
+            got("proxy.lab", 200, 3),
+            resent("proxy.lab", 404, 1),
+            resent("sum.lab", 403, 3),
+        ],
+        findings: &[("PT302", Error)],
+        ..BASE
+    },
+    Scenario {
+        name: "sumdb-hangs",
+        about: "the checksum database breaks off after a while of silence",
+        modules: modules(2),
+        goproxy: "https://proxy.lab",
+        sumdb: Honest,
+        hosts: &[UNSUPPORTING, host("sum.lab", H2, &[on("*", Hang(200))])],
+        succeeds: false,
+        answers: &[got("proxy.lab", 200, 2), resent("proxy.lab", 404, 1), closed("sum.lab")],
+        findings: &[("PT208", Error)],
+        ..BASE
+    },
+    Scenario {
+        name: "sumdb-lies",
+        about: "the checksum database has other hashes than those of what the proxy serves",
+        modules: modules(3),
+        goproxy: "https://proxy.lab",
+        sumdb: Lying,
+        hosts: &[PROXY],
+        succeeds: false,
+        answers: &[got("proxy.lab", 200, 3 + SUMS)],
+        findings: &[("PT507", Error)],
+        ..BASE
+    },
+    Scenario {
+        name: "sumdb-false-supported",
+        about: "the proxy answers /supported and all below it with a page for people",
+        modules: modules(3),
+        goproxy: "https://proxy.lab",
+        sumdb: Honest,
+        hosts: &[host("proxy.lab", H2, &[on("/sumdb/*", Html), on("*", Serve)])],
+        succeeds: false,
+        answers: &[got("proxy.lab", 200, 3 + 1 + 3)],
+        findings: &[("PT504", Error)],
+        ..BASE
+    },
+    Scenario {
+        name: "sumdb-false-404",
+        about: "the proxy answers /supported with a page for people, and lookups 404",
+        modules: modules(3),
+        goproxy: "https://proxy.lab",
+        sumdb: Honest,
+        hosts: &[host(
+            "proxy.lab",
+            H2,
+            &[on("*/supported", Html), on("*/lookup/*", Status(404, &[])), on("*", Serve)],
+        )],
+        succeeds: false,
+        answers: &[got("proxy.lab", 200, 3 + 1), resent("proxy.lab", 404, 3)],
+        findings: &[("PT504", Error)],
+        ..BASE
+    },
+    Scenario {
+        name: "sumdb-supported-500",
+        about: "the proxy fails when asked whether it supports the checksum database",
+        modules: modules(3),
+        goproxy: "https://proxy.lab,direct",
+        sumdb: Honest,
+        hosts: &[
+            host("proxy.lab", H2, &[on("*/supported", Status(500, &[])), on("*", Serve)]),
+            SUM,
+        ],
+        succeeds: false,
+        answers: &[got("proxy.lab", 200, 3), got("proxy.lab", 500, 1)],
+        findings: &[("PT101", Error), ("PT503", Error)],
+        ..BASE
+    },
+    Scenario {
+        name: "sumdb-pipe-fallback",
+        about: "the checksum database fails, and `|` makes go ask the next proxy for the same",
+        modules: modules(3),
+        goproxy: "https://proxy.lab|https://mirror.lab",
+        sumdb: Honest,
+        hosts: &[
+            host("proxy.lab", H2, &[on("*/lookup/*", Status(500, &[])), on("*", Serve)]),
+            MIRROR,
+        ],
+        succeeds: false,
+        answers: &[got("proxy.lab", 200, 4), got("proxy.lab", 500, 3), got("mirror.lab", 200, 3)],
+        findings: &[("PT409", Error), ("PT506", Warning)],
+        ..BASE
+    },
+    Scenario {
+        name: "cached",
+        about: "all is in the module cache already",
+        modules: modules(3),
+        goproxy: "https://proxy.lab",
+        sumdb: Honest,
+        cached: &["all"],
+        hosts: &[PROXY],
+        succeeds: true,
+        answers: &[],
+        findings: &[],
+        ..BASE
+    },
+    Scenario {
+        name: "cached-part",
+        about: "one module of three is in the module cache already",
+        modules: modules(3),
+        goproxy: "https://proxy.lab",
+        cached: &["mod.lab/m02@v1.0.0"],
+        hosts: &[PROXY],
+        succeeds: true,
+        answers: &[got("proxy.lab", 200, 6)],
+        findings: &[],
+        ..BASE
     },
     Scenario {
         name: "dns-slow",
@@ -400,6 +663,7 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         succeeds: true,
         answers: &[got("proxy.lab", 200, 6)],
         findings: &[],
+        ..BASE
     },
     Scenario {
         name: "dns-nxdomain",
@@ -410,6 +674,7 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         succeeds: false,
         answers: &[],
         findings: &[("PT201", Error)],
+        ..BASE
     },
     Scenario {
         name: "dns-servfail",
@@ -420,6 +685,7 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         succeeds: false,
         answers: &[],
         findings: &[("PT201", Error)],
+        ..BASE
     },
     Scenario {
         name: "dns-timeout",
@@ -430,6 +696,7 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         succeeds: false,
         answers: &[],
         findings: &[("PT201", Error)],
+        ..BASE
     },
     Scenario {
         name: "dns-nxdomain-pipe",
@@ -440,6 +707,7 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         succeeds: true,
         answers: &[got("mirror.lab", 200, 6)],
         findings: &[("PT103", Warning)],
+        ..BASE
     },
     Scenario {
         name: "happy-eyeballs",
@@ -450,6 +718,7 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         succeeds: true,
         answers: &[got("proxy.lab", 200, 12)],
         findings: &[],
+        ..BASE
     },
     Scenario {
         name: "connect-no-route",
@@ -460,6 +729,7 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         succeeds: false,
         answers: &[],
         findings: &[("PT203", Error)],
+        ..BASE
     },
     Scenario {
         name: "connect-timeout",
@@ -470,6 +740,7 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         succeeds: false,
         answers: &[],
         findings: &[("PT203", Error)],
+        ..BASE
     },
     Scenario {
         name: "tls-unknown-ca",
@@ -480,6 +751,7 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         succeeds: false,
         answers: &[],
         findings: &[("PT204", Error)],
+        ..BASE
     },
     Scenario {
         name: "tls-wrong-name",
@@ -490,6 +762,7 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         succeeds: false,
         answers: &[],
         findings: &[("PT205", Error)],
+        ..BASE
     },
     Scenario {
         name: "tls-expired",
@@ -500,6 +773,7 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         succeeds: false,
         answers: &[],
         findings: &[("PT205", Error)],
+        ..BASE
     },
     Scenario {
         name: "tls-client-cert-required",
@@ -510,6 +784,7 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         succeeds: false,
         answers: &[],
         findings: &[("PT205", Error)],
+        ..BASE
     },
     Scenario {
         name: "http-on-tls-port",
@@ -520,6 +795,7 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         succeeds: false,
         answers: &[],
         findings: &[("PT205", Error)],
+        ..BASE
     },
     Scenario {
         name: "tls-timeout",
@@ -530,6 +806,7 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         succeeds: false,
         answers: &[],
         findings: &[("PT205", Error)],
+        ..BASE
     },
     Scenario {
         name: "redirect-tls-unknown-ca",
@@ -540,6 +817,7 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         succeeds: false,
         answers: &[got("proxy.lab", 200, 4), got("proxy.lab", 302, 2)],
         findings: &[("PT007", Error)],
+        ..BASE
     },
     Scenario {
         name: "redirect-nxdomain",
@@ -550,6 +828,7 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         succeeds: false,
         answers: &[got("proxy.lab", 200, 4), got("proxy.lab", 302, 2)],
         findings: &[("PT007", Error)],
+        ..BASE
     },
     Scenario {
         name: "reset",
@@ -563,6 +842,7 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         succeeds: false,
         answers: &[got("proxy.lab", 200, 4), closed("proxy.lab")],
         findings: &[("PT208", Error)],
+        ..BASE
     },
     Scenario {
         name: "truncated-body-h1",
@@ -573,6 +853,7 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         succeeds: false,
         answers: &[got("proxy.lab", 200, 6)],
         findings: &[("PT210", Error)],
+        ..BASE
     },
     Scenario {
         name: "truncated-body-h2",
@@ -583,6 +864,7 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         succeeds: false,
         answers: &[got("proxy.lab", 200, 6)],
         findings: &[("PT208", Error)],
+        ..BASE
     },
     Scenario {
         name: "truncated-info-h1",
@@ -593,6 +875,7 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         succeeds: false,
         answers: &[got("proxy.lab", 200, 2)],
         findings: &[("PT210", Error)],
+        ..BASE
     },
     Scenario {
         name: "goaway",
@@ -603,6 +886,7 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         succeeds: true,
         answers: &[got("proxy.lab", 200, 18)],
         findings: &[],
+        ..BASE
     },
     Scenario {
         name: "truncated-body-pipe",
@@ -613,5 +897,6 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         succeeds: true,
         answers: &[got("proxy.lab", 200, 6), got("mirror.lab", 200, 2)],
         findings: &[("PT103", Warning)],
+        ..BASE
     },
 ];

@@ -5,8 +5,9 @@ use std::{env, fs};
 
 use anyhow::{Context, Result, bail};
 
-/// The releases that the tests run: the oldest, one between, and the newest that we support.
-pub const VERSIONS: [&str; 3] = ["1.21.13", "1.24.11", "1.27.3"];
+/// The releases that the tests run: one of each minor version that we support.
+pub const VERSIONS: [&str; 8] =
+    ["1.19.8", "1.21.13", "1.22.10", "1.23.9", "1.24.11", "1.25.5", "1.26.6", "1.27.3"];
 
 /// Those of them that the tests run as position-independent executables too.
 pub const POSITION_INDEPENDENT: [&str; 1] = ["1.27.3-pie"];
@@ -27,6 +28,7 @@ impl Toolchain {
         let Some(goroot) = roots.into_iter().find(|root| root.join("VERSION").is_file()) else {
             bail!("no Go toolchain in {}", dir.display());
         };
+        // Of more than a line since Go 1.21.
         let stamp = fs::read_to_string(goroot.join("VERSION"))?;
         let version = stamp.lines().next().context("empty file VERSION")?.trim().to_owned();
         let goroot = goroot.canonicalize()?;

@@ -72,7 +72,7 @@ fn eighty_at_once() -> Result<()> {
 
 /// What the kernel's release promises: `uprobe_multi` came with Linux 6.6.
 fn expected_backend(release: &str) -> Result<&'static str> {
-    let mut numbers = release.split('.').map(|part| part.parse::<u32>());
+    let mut numbers = release.split('.').map(str::parse::<u32>);
     let (major, minor) =
         (numbers.next().context("no release")??, numbers.next().context("no minor")??);
     Ok(if (major, minor) >= (6, 6) { "uprobe-multi" } else { "perf" })

@@ -15,7 +15,7 @@ use crate::build;
 const DIRECTORY: &str = "proxytrace/tests/golden";
 
 /// Scenarios of the lab that differ in what there is to say about them.
-const SCENARIOS: [&str; 14] = [
+const SCENARIOS: [&str; 18] = [
     "demo",
     "cross-host-redirect",
     "redirect-404-next",
@@ -30,6 +30,10 @@ const SCENARIOS: [&str; 14] = [
     "all-direct",
     "all-direct-fails",
     "retry-h1",
+    "sumdb-direct",
+    "sumdb-refused",
+    "sumdb-pipe-fallback",
+    "cached-part",
 ];
 
 /// Records every scenario anew, with the newest Go.

@@ -29,7 +29,11 @@ pub(crate) fn test(arguments: &[OsString]) -> Result<()> {
         apt::provide(program, package)?;
     }
     for version in go::VERSIONS {
-        go::install(version)?;
+        match go::install(version) {
+            // The tests of that version say that they are skipped.
+            Err(error) if !in_ci() => warning(format_args!("{error:#}")),
+            result => drop(result?),
+        }
     }
     for version in go::POSITION_INDEPENDENT {
         go::install_position_independent(version)?;

@@ -159,6 +159,17 @@ impl Decoder {
             },
             Kind::TryHttp1 => record.attempt("HTTP/1.1"),
             Kind::TryHttp2 => record.attempt("HTTP/2.0"),
+            Kind::InfoReturn if record.field(Tag::Error).is_some() => return Ok(None),
+            Kind::InfoReturn => What::InfoRead { file: record.text(Tag::File).ok_or(Malformed)? },
+            Kind::SumEnter => {
+                let (module, version) = record.module_version().ok_or(Malformed)?;
+                What::SumEnter { module, version }
+            }
+            Kind::VerifyEnter => {
+                let (module, version) = record.module_version().ok_or(Malformed)?;
+                What::VerifyEnter { module, version }
+            }
+            Kind::VerifyReturn => What::VerifyReturn { error: record.failure(names) },
             Kind::Toolchain => {
                 What::Toolchain { exe: record.text(Tag::Executable).ok_or(Malformed)? }
             }
@@ -349,6 +360,10 @@ impl Record {
 
     fn status(&self) -> Option<u16> {
         self.number(Tag::Status).and_then(|status| u16::try_from(status).ok())
+    }
+
+    fn module_version(&self) -> Option<(String, String)> {
+        Some((self.text(Tag::Module)?, self.text(Tag::Version)?))
     }
 
     fn arguments(&self) -> Vec<String> {

@@ -1,6 +1,6 @@
 //! Chains, attempts and requests as they grow.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 
 use crate::event::{Failure, Headers};
@@ -8,6 +8,7 @@ use crate::model::{
     Artifact, Attempt, Cause, Chain, ConnectionId, Next, Outcome, ProcessId, Request, RequestId,
 };
 
+use super::cache::{self, Had};
 use super::failure;
 use super::goproxy::List;
 use super::process::{Processes, id};
@@ -64,6 +65,8 @@ pub(super) struct BodyEnd<'a> {
 pub(super) struct Chains {
     all: Vec<Tracked>,
     keys: HashMap<Key, usize>,
+    /// The modules that go may have got something of without a request.
+    unseen: HashMap<ProcessId, HashSet<String>>,
     requests: u32,
 }
 
@@ -74,6 +77,13 @@ struct Key {
     module: Option<String>,
     version: Option<String>,
     place: Option<String>,
+}
+
+impl Key {
+    fn of(process: ProcessId, artifact: Artifact, module: &str, version: &str) -> Self {
+        let (module, version) = (Some(module.to_owned()), Some(version.to_owned()));
+        Self { process, artifact, module, version, place: None }
+    }
 }
 
 /// A chain and what is known beside it.
@@ -98,7 +108,52 @@ impl Chains {
     /// The chain that `target` is about: an old one if its process asked for the same before.
     pub(super) fn chain(&mut self, process: ProcessId, target: Target, time: u64) -> usize {
         let Target { artifact, module, version, place, .. } = target;
-        let key = Key { process, artifact, module, version, place };
+        self.of(Key { process, artifact, module, version, place }, Outcome::Unfinished, time)
+    }
+
+    /// go has something. What it has not asked for was in the module cache.
+    pub(super) fn had(&mut self, process: ProcessId, (artifact, module, version): Had, time: u64) {
+        if !self.unseen.get(&process).is_some_and(|modules| modules.contains(&module)) {
+            self.of(Key::of(process, artifact, &module, &version), Outcome::Cached, time);
+        }
+    }
+
+    /// go may get something of a module without a request: from a repository, or from files.
+    pub(super) fn leave_http(&mut self, process: ProcessId, module: &str) {
+        let modules = self.unseen.entry(process).or_default();
+        if !modules.contains(module) {
+            modules.insert(module.to_owned());
+        }
+    }
+
+    /// What came for `module` at `version` (which ends in `/go.mod` if it is that file alone) was
+    /// not verified.
+    pub(super) fn unverified(
+        &mut self,
+        process: ProcessId,
+        (module, version): (&str, &str),
+        why: Outcome,
+    ) {
+        let (artifact, module, version) = cache::of_sum(module, version);
+        let last = |chains: &Self, artifact| {
+            let chain = *chains.keys.get(&Key::of(process, artifact, &module, &version))?;
+            let attempt = chains.all[chain].chain.attempts.len().checked_sub(1)?;
+            let at = At { chain, attempt };
+            (chains.attempt(at).outcome == Outcome::Ok).then_some(at)
+        };
+        match (last(self, artifact), why) {
+            (Some(at), Outcome::Checksum) => self.spoil(at, why),
+            (Some(at), _) => self.set_outcome(at, Outcome::Checksum),
+            (None, _) => {}
+        }
+        if why == Outcome::BadContent
+            && let Some(at) = last(self, Artifact::SumdbLookup)
+        {
+            self.spoil(at, why);
+        }
+    }
+
+    fn of(&mut self, key: Key, outcome: Outcome, time: u64) -> usize {
         if let Some(&chain) = self.keys.get(&key) {
             return chain;
         }
@@ -106,11 +161,11 @@ impl Chains {
         self.all.push(Tracked {
             chain: Chain {
                 id: id(chain),
-                process,
+                process: key.process,
                 module: key.module.clone(),
                 version: key.version.clone(),
-                artifact,
-                outcome: Outcome::Unfinished,
+                artifact: key.artifact,
+                outcome,
                 started_ns: time,
                 duration_ns: None,
                 attempts: Vec::with_capacity(1),
@@ -318,22 +373,25 @@ impl Chains {
         tracked.ended = tracked.ended.max(time);
     }
 
-    /// Ends all chains.
-    pub(super) fn into_model(self, processes: &Processes) -> Vec<Chain> {
+    /// Ends all chains. Where something may not have been seen, what was cached is not known.
+    pub(super) fn into_model(self, processes: &Processes, complete: bool) -> Vec<Chain> {
         let finish = |mut tracked: Tracked| {
             let list = &processes.get(tracked.chain.process).list;
             tracked.settle_rest(list);
             let Tracked { mut chain, ended, .. } = tracked;
             for attempt in &mut chain.attempts {
-                story::tell(attempt, list);
+                story::tell(attempt, chain.artifact, list);
             }
-            chain.outcome = chain.attempts.last().map_or(Outcome::Unknown, |last| last.outcome);
+            if let Some(last) = chain.attempts.last() {
+                chain.outcome = last.outcome;
+            }
             let mut requests = chain.attempts.iter().flat_map(|attempt| &attempt.requests);
             let open = requests.any(|request| request.duration_ns.is_none());
             chain.duration_ns = (!open).then(|| ended.saturating_sub(chain.started_ns));
             chain
         };
-        self.all.into_iter().map(finish).collect()
+        let known = |tracked: &Tracked| complete || !tracked.chain.attempts.is_empty();
+        self.all.into_iter().filter(known).map(finish).collect()
     }
 }
 

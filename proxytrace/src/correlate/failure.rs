@@ -33,6 +33,10 @@ const fn errno(number: u64, means: Outcome) -> Rule<Outcome> {
 /// Tried from top to bottom, each row on all errors of the chain: an earlier row is the more
 /// telling one, wherever in the chain it holds.
 const OUTCOMES: &[Rule<Outcome>] = &[
+    // cmd/go/internal/modfetch/fetch.go:checkSumDB. First, as any text may be in a checksum.
+    text("checksum mismatch", Outcome::Checksum),
+    text("checksum missing from sumdb response", Outcome::Checksum),
+    text("SECURITY ERROR", Outcome::Checksum),
     // net/http/client.go:do and cmd/go/internal/web/http.go: before the transport is asked.
     text("redirected from secure URL", Outcome::RedirectRefused),
     text("stopped after 10 redirects", Outcome::RedirectLimit),
@@ -88,8 +92,6 @@ const OUTCOMES: &[Rule<Outcome>] = &[
     text("unexpected EOF", Outcome::Truncated),
     text("EOF", Outcome::Reset),
     // Contents.
-    text("checksum mismatch", Outcome::Checksum),
-    text("SECURITY ERROR", Outcome::Checksum),
     types(
         &[
             "*json.SyntaxError",
@@ -101,7 +103,15 @@ const OUTCOMES: &[Rule<Outcome>] = &[
     ),
     text("not a valid zip file", Outcome::BadContent),
     text("missing module line", Outcome::BadContent),
+    // golang.org/x/mod/sumdb/{client,note,tlog}.
     text("malformed record data", Outcome::BadContent),
+    text("cannot authenticate record data", Outcome::BadContent),
+    text("cannot validate record", Outcome::BadContent),
+    text("malformed note", Outcome::BadContent),
+    text("no verifiable signatures", Outcome::BadContent),
+    text("invalid signature for key", Outcome::BadContent),
+    text("malformed tree", Outcome::BadContent),
+    text("downloaded inconsistent tile", Outcome::BadContent),
     text("invalid response from proxy", Outcome::BadContent),
     text("proxy returned info for version", Outcome::BadContent),
     text("gzip: invalid header", Outcome::BadContent),
@@ -182,6 +192,15 @@ fn reason(failure: &Failure) -> Option<String> {
 fn find<T: Copy>(rules: &[Rule<T>], failure: &Failure) -> Option<T> {
     let rule = rules.iter().find(|rule| failure.steps.iter().any(|step| rule.holds(step)));
     rule.map(|rule| rule.means)
+}
+
+/// Whether go takes `failure` for absence and asks on: it equals `fs.ErrNotExist`
+/// (`cmd/go/internal/web/api.go:HTTPError.Is`).
+pub(super) fn is_absence(failure: &Failure) -> bool {
+    let says = |step: &FailureStep| {
+        step.type_name == "*web.HTTPError" && matches!(step.number, Some(404 | 410))
+    };
+    outcome(failure) == Outcome::NotFound || failure.steps.iter().any(says)
 }
 
 impl<T> Rule<T> {

@@ -8,6 +8,14 @@
 //! - `direct` reached after proxies is an attempt without requests, with the outcome of what
 //!   `direct` did; what it asked over HTTP is a chain of the artifact `go-get`. The requests to a
 //!   proxy that a `mod` go-import names do belong to the attempt `direct`.
+//! - The checksum database is asked at one place, not by a walk: the attempt of a `sumdb-lookup` or
+//!   a tile is the GOPROXY entry that said it supports the database, or `direct`, which has an index
+//!   only if it is in the list. `sumdb-supported` is not found where no entry supports it.
+//! - Contents that came but could not be verified fail their attempt with `checksum`; the request
+//!   keeps its `ok`, except where another checksum is known to be the right one.
+//! - What was in the module cache is a `cached` chain without attempts: `info`, `mod` and `zip`, on a
+//!   complete capture alone. Lists are not kept there; what is kept of the checksum database goes
+//!   unmentioned.
 //! - A request that fits no protocol of go's is a chain of the artifact `vcs`: nothing else in the
 //!   go command uses HTTP. go's telemetry child is left out.
 //!
@@ -15,6 +23,7 @@
 //! leaves `unfinished`, a pid that nothing is known of is a process without a name.
 #![forbid(unsafe_code)]
 
+mod cache;
 mod chains;
 mod connection;
 mod dial;
@@ -23,7 +32,7 @@ pub(crate) mod goproxy;
 mod process;
 pub(crate) mod status;
 pub(crate) mod story;
-mod target;
+pub(crate) mod target;
 pub(crate) mod url;
 mod walk;
 
@@ -124,13 +133,25 @@ impl Correlator {
         if image.telemetry {
             return;
         }
-        let mut context = Context {
-            process,
-            list: &image.list,
-            chains: &mut self.chains,
-            connections: &mut self.connections,
-        };
-        self.goroutines.push(event, &mut context);
+        match &event.what {
+            What::InfoRead { file } => {
+                if let Some(had) = cache::of_file(file) {
+                    self.chains.had(process, had, event.time);
+                }
+            }
+            What::SumEnter { module, version } => {
+                self.chains.had(process, cache::of_sum(module, version), event.time);
+            }
+            _ => {
+                let mut context = Context {
+                    process,
+                    list: &image.list,
+                    chains: &mut self.chains,
+                    connections: &mut self.connections,
+                };
+                self.goroutines.push(event, &mut context);
+            }
+        }
     }
 
     /// Ends the trace. Its findings are for [`crate::diagnose`].
@@ -152,7 +173,7 @@ impl Correlator {
                 signal: end.signal,
                 duration_ns: Some(end.time),
             },
-            chains: chains.into_model(&processes),
+            chains: chains.into_model(&processes, capture.complete),
             processes: processes.into_model(),
             connections: connections.into_model(),
             lookups: dials.into_model(),

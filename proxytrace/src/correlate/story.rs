@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::model::{AfterRedirect, Attempt, Cause, Next, Outcome, Request, Separator};
+use crate::model::{AfterRedirect, Artifact, Attempt, Cause, Next, Outcome, Request, Separator};
 
 use super::goproxy::List;
 use super::status;
@@ -12,6 +12,12 @@ pub(crate) fn failed(outcome: Outcome) -> bool {
     !matches!(outcome, Outcome::Ok | Outcome::Cached | Outcome::Unfinished | Outcome::Unknown)
 }
 
+/// Whether what an attempt brought was good, as far as is known, and could not be verified.
+pub(crate) fn unverified(attempt: &Attempt) -> bool {
+    let good = |last: &Request| last.outcome == Outcome::Ok;
+    attempt.outcome == Outcome::Checksum && attempt.requests.last().is_some_and(good)
+}
+
 /// Whether go's rule ends the walk at this attempt (`modfetch/proxy.go:TryProxies`).
 pub(super) fn must_stop(attempt: &Attempt, list: &List) -> bool {
     let Some(index) = attempt.index else { return false };
@@ -19,9 +25,22 @@ pub(super) fn must_stop(attempt: &Attempt, list: &List) -> bool {
     index as usize + 1 >= list.entries.len() || (strict && attempt.outcome != Outcome::NotFound)
 }
 
+/// Whether go walks the list for such artifacts, rather than asking one place.
+pub(crate) fn walks_the_list(artifact: Artifact) -> bool {
+    !matches!(
+        artifact,
+        Artifact::SumdbLookup | Artifact::SumdbTile | Artifact::GoGet | Artifact::Vcs
+    )
+}
+
 /// Fills in the reason, and what came after each 3xx.
-pub(super) fn tell(attempt: &mut Attempt, list: &List) {
-    attempt.reason = format!("{}{}", answer(attempt), consequence(attempt, list));
+pub(super) fn tell(attempt: &mut Attempt, artifact: Artifact, list: &List) {
+    let asks_on = walks_the_list(artifact);
+    let consequence = match attempt.next {
+        Some(Next::Stop) if !asks_on => "; there is nothing left to ask",
+        _ => consequence(attempt, list),
+    };
+    attempt.reason = format!("{}{consequence}", answer(attempt));
     after_redirects(attempt);
 }
 
@@ -37,6 +56,9 @@ pub(crate) fn answer(attempt: &Attempt) -> String {
     let said = match (last.status, attempt.outcome) {
         (Some(status), Outcome::Ok | Outcome::NotFound | Outcome::HttpError) => {
             format!("answered {status}")
+        }
+        (Some(status), _) if unverified(attempt) => {
+            format!("answered {status}, but what came could not be verified")
         }
         (Some(status), outcome @ (Outcome::Reset | Outcome::Truncated)) => {
             format!("answered {status}, but then {}", why(last, outcome))

@@ -79,7 +79,7 @@ fn place(url: &str) -> String {
 }
 
 /// Whether an entry is a word of go's, not a URL.
-pub(super) fn is_word(proxy: &str) -> bool {
+pub(crate) fn is_word(proxy: &str) -> bool {
     matches!(proxy, "direct" | "noproxy" | "off")
 }
 
@@ -132,7 +132,7 @@ fn checksums(path: &str) -> Option<What> {
 }
 
 /// `/<module>/@v/<file>` or `/<module>/@latest`.
-fn module_file(rest: &str) -> Option<What> {
+pub(super) fn module_file(rest: &str) -> Option<What> {
     let (module, file) = split_module(rest)?;
     let (artifact, version) = file_of(file)?;
     Some((artifact, Some(unescape(module.strip_prefix('/')?)), version))

@@ -37,6 +37,8 @@ struct Goroutine {
     /// The last lookup outside of a walk of its own.
     lookup: Option<Lookup>,
     fetch: Option<Fetch>,
+    /// What is being compared with the checksum database: module and version.
+    verified: Option<(String, String)>,
 }
 
 /// One run of `TryProxies`.
@@ -113,6 +115,10 @@ impl Goroutines {
             }
             What::Lookup { proxy, module } => {
                 goroutine.fetch = None;
+                let passed_on = proxy == "noproxy" && !context.list.passes_by(module);
+                if !proxy.starts_with("http") && !passed_on {
+                    context.chains.leave_http(context.process, module);
+                }
                 let own = !goroutine.walks.is_empty();
                 let lookup = Lookup { proxy: proxy.clone(), module: module.clone() };
                 if !own {
@@ -165,6 +171,15 @@ impl Goroutines {
                     let end =
                         BodyEnd { remaining: *remaining, short: *short, error: error.as_ref() };
                     context.chains.close_body(request, &end, event.time);
+                }
+            }
+            What::VerifyEnter { module, version } => {
+                goroutine.verified = Some((module.clone(), version.clone()));
+            }
+            What::VerifyReturn { error } => {
+                if let (Some((module, version)), Some(error)) = (goroutine.verified.take(), error) {
+                    let why = failure::outcome(error);
+                    context.chains.unverified(context.process, (&module, &version), why);
                 }
             }
             _ => {}
@@ -280,12 +295,13 @@ impl Walk {
                 context.chains.set_outcome(at, outcome);
             }
             let supported = context.chains.artifact(at.chain) == Artifact::SumdbSupported;
-            let absent = context.chains.attempt(at).outcome == Outcome::NotFound;
             let next = match leave {
                 Leave::For(next) => Some(*next),
                 Leave::Succeeded => None,
                 // `sumdb.go:initBase`: no proxy has the database, so go asks it directly.
-                Leave::Failed(_) if supported && absent => Some(Next::Direct),
+                Leave::Failed(error) if supported && failure::is_absence(error) => {
+                    Some(Next::Direct)
+                }
                 Leave::Failed(_) => Some(Next::Stop),
             };
             context.chains.settle(at, next, time);

@@ -1,12 +1,13 @@
 //! Why a chain failed: the one reason.
 
 use crate::correlate::status;
-use crate::correlate::story::{answer, failed, why, words};
+use crate::correlate::story::{answer, unverified, why, words};
+use crate::correlate::target::is_word;
 use crate::correlate::url;
-use crate::model::{Attempt, Chain, Outcome, Request};
+use crate::model::{Artifact, Attempt, Chain, Outcome, Request};
 
 use super::sign::Sign;
-use super::view::{Send, View, last_walk};
+use super::view::{self, Send, View, last_walk};
 
 /// An outcome that stands for a code by itself.
 const BY_OUTCOME: &[(Outcome, &str)] = &[
@@ -50,13 +51,9 @@ fn unreached(outcome: Outcome) -> bool {
     )
 }
 
-/// The attempt that is to blame for a failed chain: of its last walk, the first that failed for
-/// another reason than absence, or else the last.
+/// The attempt that is to blame for a failed chain, or the search for a repository that is.
 pub(super) fn culprit<'a>(view: &View<'a>, chain: &'a Chain) -> Option<&'a Attempt> {
-    let walk = last_walk(chain);
-    let serious =
-        |attempt: &&Attempt| failed(attempt.outcome) && attempt.outcome != Outcome::NotFound;
-    let culprit = walk.iter().find(serious).or(walk.last())?;
+    let culprit = view::culprit(chain)?;
     let search = culprit.requests.is_empty().then(|| view.search(chain)).flatten();
     Some(search.filter(|search| search.outcome == culprit.outcome).unwrap_or(culprit))
 }
@@ -71,13 +68,25 @@ pub(super) fn root(view: &View<'_>, chain: &Chain) -> Option<Sign> {
             Some(Sign::of(code, chain, format!("{} {}", culprit.proxy, words(culprit.outcome))))
         });
     };
+    if unverified(culprit) {
+        return None;
+    }
     let sign = looped(&send, culprit)
         .or_else(|| refused(&send, culprit))
         .or_else(|| target(&send, culprit))
+        .or_else(|| checksums(view, chain, culprit))
         .map(|(code, message)| Sign::of(code, chain, message));
     let sign =
         sign.or_else(|| if culprit.outcome == Outcome::NotFound { absent(chain) } else { None });
-    let sign = sign.or_else(|| Some(Sign::of(plain(&send, culprit)?, chain, answer(culprit))));
+    let sign = sign.or_else(|| {
+        let message = match chain.artifact {
+            Artifact::SumdbLookup | Artifact::SumdbTile => {
+                format!("{} when go asked for checksums", answer(culprit))
+            }
+            _ => answer(culprit),
+        };
+        Some(Sign::of(plain(&send, culprit)?, chain, message))
+    });
     sign.map(|sign| sign.with(send.ids()))
 }
 
@@ -158,6 +167,41 @@ fn target(send: &Send<'_>, attempt: &Attempt) -> Option<(&'static str, String)> 
             answered.host
         ),
     ))
+}
+
+/// PT502 to PT505: the checksum database, or the proxy that stands for it.
+fn checksums(view: &View<'_>, chain: &Chain, attempt: &Attempt) -> Option<(&'static str, String)> {
+    let said = answer(attempt);
+    let direct = is_word(&attempt.proxy);
+    let supported = || view.supported(chain, &attempt.proxy);
+    let page = || supported().is_some_and(is_html);
+    match (chain.artifact, attempt.outcome) {
+        (Artifact::SumdbSupported, Outcome::HttpError) => Some((
+            "PT503",
+            format!("{said} when go asked whether it forwards the checksum database"),
+        )),
+        (Artifact::SumdbLookup | Artifact::SumdbTile, outcome) if direct && unreached(outcome) => {
+            Some(("PT502", format!("{said}; it is the checksum database, which go asks itself")))
+        }
+        (Artifact::SumdbLookup | Artifact::SumdbTile, outcome)
+            if !direct
+                && (outcome == Outcome::BadContent
+                    || outcome == Outcome::NotFound && (page() || chain.module.is_none())) =>
+        {
+            supported().map(|_| {
+                ("PT504", format!("{said}, though it says that it forwards the checksum database"))
+            })
+        }
+        (Artifact::SumdbLookup, Outcome::NotFound) => {
+            Some(("PT505", format!("{said}: the checksum database does not know the module")))
+        }
+        _ => None,
+    }
+}
+
+fn is_html(request: &Request) -> bool {
+    let kind = request.headers.get("Content-Type");
+    kind.is_some_and(|kind| kind.to_ascii_lowercase().starts_with("text/html"))
 }
 
 /// PT410: everybody who was asked had none of it.

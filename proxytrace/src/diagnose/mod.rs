@@ -32,9 +32,11 @@ pub fn diagnose(trace: &Trace) -> Vec<Finding> {
     let mut grouped = Grouped::default();
     for chain in &trace.chains {
         if view.failed(chain)
-            && let Some(root) = cause::root(&view, view.subject(chain))
+            && let subject = view.subject(chain)
+            && let Some(root) = cause::root(&view, subject)
         {
-            grouped.add(Role::Root, Sign { chains: vec![chain.id], ..root });
+            // What explains the failure is what is shown of it.
+            grouped.add(Role::Root, Sign { chains: vec![subject.id, chain.id], ..root });
         }
         for sign in rules::RULES.iter().flat_map(|rule| rule(&view, chain)) {
             grouped.add(Role::Contributing, sign);
@@ -84,6 +86,7 @@ fn finding(role: Role, sign: Sign, chains: &HashMap<u32, &Chain>, trace: &Trace)
     let about: Vec<&Chain> =
         unique(sign.chains).iter().filter_map(|id| chains.get(id).copied()).collect();
     let first = about.first();
+    let module = about.iter().find(|chain| chain.module.is_some());
     Finding {
         code: sign.kind.code.to_owned(),
         slug: sign.kind.slug.to_owned(),
@@ -91,8 +94,8 @@ fn finding(role: Role, sign: Sign, chains: &HashMap<u32, &Chain>, trace: &Trace)
         role,
         chain: first.map(|chain| chain.id),
         chains: about.iter().map(|chain| chain.id).collect(),
-        module: first.and_then(|chain| chain.module.clone()),
-        version: first.and_then(|chain| chain.version.clone()),
+        module: module.and_then(|chain| chain.module.clone()),
+        version: module.and_then(|chain| chain.version.clone()),
         modules: modules(&about),
         requests: unique(sign.requests),
         message: sign.message,

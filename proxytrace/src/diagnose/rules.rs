@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::correlate::story::{answer, failed};
+use crate::correlate::story::{answer, failed, unverified, walks_the_list};
 use crate::model::{Artifact, Attempt, Cause, Chain, Next, Outcome, Separator, Severity};
 
 use super::sign::Sign;
@@ -18,6 +18,8 @@ pub(super) const RULES: &[Rule] = &[
     comma_stops,
     pipe_hides_outage,
     masked_root_cause,
+    checksums_asked_directly,
+    fallback_for_checksums,
 ];
 
 /// PT001. What a lost event may explain is no sign.
@@ -76,6 +78,7 @@ fn comma_stops(view: &View<'_>, chain: &Chain) -> Vec<Sign> {
         && view.failed(chain)
         && stop.separator == Some(Separator::Comma)
         && stop.outcome != Outcome::NotFound
+        && !unverified(stop)
         && later != "off";
     if !stopped {
         return Vec::new();
@@ -96,21 +99,14 @@ fn entry_after_last<'a>(view: &'a View<'_>, chain: &Chain) -> Option<&'a str> {
     Some(&view.list(chain)?.entries.get(index as usize + 1)?.proxy)
 }
 
-/// Whether go walks the list for such artifacts, rather than asking one place.
-fn walks_the_list(artifact: Artifact) -> bool {
-    !matches!(
-        artifact,
-        Artifact::SumdbLookup | Artifact::SumdbTile | Artifact::GoGet | Artifact::Vcs
-    )
-}
-
 /// PT103.
 fn pipe_hides_outage(_: &View<'_>, chain: &Chain) -> Vec<Sign> {
     let sign = |attempt: &Attempt| {
         let hides = attempt.separator == Some(Separator::Pipe)
             && moved(attempt)
             && failed(attempt.outcome)
-            && attempt.outcome != Outcome::NotFound;
+            && attempt.outcome != Outcome::NotFound
+            && !unverified(attempt);
         hides.then(|| {
             let ids = Send::last_of(attempt).map_or_else(Vec::new, |send| send.ids());
             let message = format!("{}; `|` let go ask on without a word", answer(attempt));
@@ -133,6 +129,38 @@ fn masked_root_cause(view: &View<'_>, chain: &Chain) -> Vec<Sign> {
         }
         _ => Vec::new(),
     }
+}
+
+/// PT501. That it works is known by a lookup that was answered.
+fn checksums_asked_directly(view: &View<'_>, chain: &Chain) -> Vec<Sign> {
+    let unsupported = chain.artifact == Artifact::SumdbSupported
+        && chain.outcome == Outcome::NotFound
+        && chain.attempts.last().is_some_and(|last| last.next == Some(Next::Direct));
+    let lookup = |other: &&Chain| {
+        other.process == chain.process
+            && other.artifact == Artifact::SumdbLookup
+            && other.outcome == Outcome::Ok
+    };
+    let answered = || view.trace.chains.iter().find(lookup)?.attempts.last()?.requests.last();
+    let (true, Some(answered)) = (unsupported, answered()) else { return Vec::new() };
+    let message = format!(
+        "no entry of GOPROXY forwards the checksum database; go asks {} itself",
+        answered.host
+    );
+    let asked = chain.attempts.iter().flat_map(|attempt| &attempt.requests);
+    vec![Sign::of("PT501", chain, message).with(asked.map(|request| request.id).collect())]
+}
+
+/// PT506.
+fn fallback_for_checksums(_: &View<'_>, chain: &Chain) -> Vec<Sign> {
+    let sign = |attempt: &Attempt| {
+        (unverified(attempt) && moved(attempt)).then(|| {
+            let ids = Send::last_of(attempt).map_or_else(Vec::new, |send| send.ids());
+            let message = format!("{}; so go asked the next entry for the same", answer(attempt));
+            Sign::of("PT506", chain, message).with(ids)
+        })
+    };
+    chain.attempts.iter().filter_map(sign).collect()
 }
 
 /// PT002: one for the whole trace.

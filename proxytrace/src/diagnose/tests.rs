@@ -2,7 +2,8 @@
 
 use crate::correlate::tests::scenarios::{self, A, B, failing, got, url, zip};
 use crate::correlate::tests::script::{
-    Hop, Script, Task, bad_status, broken, config, failure, hop, no_such_host, plain_error, refused,
+    Hop, Script, Task, bad_status, broken, config, failure, hop, no_such_host, plain_error,
+    refused, unverified,
 };
 use crate::event::Failure;
 use crate::model::{Confidence, Finding, Role, Severity, Trace};
@@ -277,6 +278,137 @@ fn pt410_is_absence_everywhere() {
 fn probes_whose_failure_go_does_not_report_are_no_failures() {
     assert_eq!(of_script(&scenarios::probes([403, 404, 404], 1)), ["PT302 error root ×1"]);
     assert_eq!(of_script(&scenarios::probes([404, 404, 404], 1)), ["PT410 error root ×3"]);
+}
+
+/// Two modules come; the lookups of both end like this, at the checksum database itself.
+fn looked_up_directly(supported: &[Hop], hop_of: fn(&str) -> Hop) -> Script {
+    let mut script = Script::new("https://proxy.lab,direct", 1);
+    if !supported.is_empty() {
+        script.run(&[Task::new(6).walk().fetch(supported).failed(bad_status(404))]);
+    }
+    let task = |n: u64| {
+        let module = format!("x.lab/m{n}");
+        Task::new(n + 10)
+            .walk()
+            .lookup(A, &module)
+            .fetch(&[hop(&url(A, &module, "v1.0.0.mod"), 200)])
+            .fetch(&[hop_of(&format!("https://s.lab/lookup/{module}@v1.0.0"))])
+            .verify(&module, "v1.0.0/go.mod", Some(unverified()))
+            .failed(unverified())
+    };
+    script.run(&[task(0), task(1)]);
+    script
+}
+
+#[test]
+fn pt501_is_told_where_direct_lookups_work() {
+    let supported = [hop(&scenarios::sums("supported"), 404)];
+    let asked = |lookup: u16| {
+        let task = Task::new(7)
+            .walk()
+            .fetch(&supported)
+            .failed(bad_status(404))
+            .fetch(&[hop("https://s.lab/lookup/x.lab/m@v1.0.0", lookup)])
+            .verify("x.lab/m", "v1.0.0/go.mod", None);
+        of_script(Script::new(A, 0).run(&[task]))
+    };
+    assert_eq!(asked(200), ["PT501 note contributing ×1"]);
+    assert!(asked(500).is_empty());
+}
+
+#[test]
+fn pt502_is_the_database_itself_out_of_reach() {
+    let unsupported = [hop(&scenarios::sums("supported"), 404)];
+    for broken_by in [(|url| broken(url, refused(), false)) as fn(&str) -> Hop, |url| {
+        broken(url, no_such_host(), false)
+    }] {
+        let script = looked_up_directly(&unsupported, broken_by);
+        assert_eq!(of_script(&script), ["PT502 error root ×4"]);
+        assert_eq!(only(&script, "PT502").modules, ["x.lab/m0@v1.0.0", "x.lab/m1@v1.0.0"]);
+    }
+    // Reached, it is like any other host.
+    let forbidden = looked_up_directly(&unsupported, |url| hop(url, 403));
+    assert_eq!(of_script(&forbidden), ["PT302 error root ×4"]);
+}
+
+#[test]
+fn pt503_is_an_answer_to_supported_that_is_neither_yes_nor_no() {
+    let script = |goproxy: &str| {
+        let task = Task::new(7)
+            .walk()
+            .lookup(A, "x.lab/m")
+            .fetch(&[hop(&url(A, "x.lab/m", "v1.0.0.mod"), 200)])
+            .walk()
+            .fetch(&[hop(&scenarios::sums("supported"), 500)])
+            .failed(bad_status(500))
+            .verify("x.lab/m", "v1.0.0/go.mod", Some(unverified()))
+            .failed(unverified());
+        let mut script = Script::new(goproxy, 1);
+        script.run(&[task]);
+        script
+    };
+    assert_eq!(of_script(&script(A)), ["PT503 error root ×2"]);
+    assert_eq!(only(&script(A), "PT503").module.as_deref(), Some("x.lab/m"));
+    let with_next = script("https://proxy.lab,https://next.lab");
+    assert_eq!(of_script(&with_next), ["PT503 error root ×2", "PT101 error contributing ×1"]);
+}
+
+#[test]
+fn pt504_is_a_yes_without_a_database_and_pt505_a_database_without_the_module() {
+    assert_eq!(of_script(&scenarios::unverified(A, 410)), ["PT505 warning root ×4"]);
+    assert_eq!(of_script(&scenarios::unverified(A, 503)), ["PT409 error root ×4"]);
+    let direct = looked_up_directly(&[], |url| hop(url, 404));
+    assert_eq!(of_script(&direct), ["PT505 warning root ×4"]);
+
+    let record = failure(&[("*errors.errorString", "verifying: malformed record data")], None);
+    let task = |supported: u16| {
+        let supported = Task::new(6).walk().fetch(&[hop(&scenarios::sums("supported"), supported)]);
+        let lookup = scenarios::sums("lookup/x.lab/m@v1.0.0");
+        let task = Task::new(7)
+            .walk()
+            .lookup(A, "x.lab/m")
+            .fetch(&[hop(&url(A, "x.lab/m", "v1.0.0.mod"), 200)])
+            .fetch(&[hop(&lookup, 200)])
+            .verify("x.lab/m", "v1.0.0/go.mod", Some(record.clone()))
+            .failed(record.clone());
+        (supported.found(), task)
+    };
+    let (supported, task) = task(200);
+    let mut script = Script::new(A, 1);
+    script.run(&[supported]).run(std::slice::from_ref(&task));
+    assert_eq!(of_script(&script), ["PT504 error root ×2"]);
+    // Without its yes there is no false one.
+    assert_eq!(of_script(Script::new(A, 1).run(&[task])), ["PT401 error root ×2"]);
+}
+
+#[test]
+fn pt506_clears_the_entry_that_served() {
+    let version = "v1.0.0/go.mod";
+    let task = Task::new(7)
+        .walk()
+        .lookup(A, "x.lab/m")
+        .fetch(&[hop(&url(A, "x.lab/m", "v1.0.0.mod"), 200)])
+        .fetch(&[hop(&scenarios::sums("lookup/x.lab/m@v1.0.0"), 500)])
+        .verify("x.lab/m", version, Some(unverified()))
+        .lookup(B, "x.lab/m")
+        .fetch(&[hop(&url(B, "x.lab/m", "v1.0.0.mod"), 200)])
+        .verify("x.lab/m", version, Some(unverified()))
+        .failed(unverified());
+    let mut script = Script::new("https://proxy.lab|https://next.lab", 1);
+    script.run(&[task]);
+    assert_eq!(of_script(&script), ["PT409 error root ×2", "PT506 warning contributing ×1"]);
+}
+
+/// A part of a tile that is whole by now is gone; go asks for the whole one.
+#[test]
+fn the_part_of_a_tile_may_be_gone() {
+    let tile = |path: &str, status| {
+        let url = format!("https://s.lab/tile/8/0/{path}");
+        Task::new(7).fetch(&[hop(&url, status)])
+    };
+    let mut script = Script::new(A, 1);
+    script.run(&[tile("000.p/7", 404)]).run(&[tile("000", 200)]);
+    assert!(of_script(&script).is_empty());
 }
 
 #[test]

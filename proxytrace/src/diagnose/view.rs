@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::correlate::goproxy::List;
-use crate::correlate::story::{failed, first_of_last_send};
+use crate::correlate::story::{failed, first_of_last_send, unverified};
 use crate::model::{
     Artifact, Attempt, Cause, Chain, Next, Outcome, Process, ProcessId, Request, Trace,
 };
@@ -14,6 +14,10 @@ pub(super) struct View<'a> {
     processes: HashMap<ProcessId, ProcessView>,
     /// Failed searches for a repository, by module.
     searches: HashMap<(ProcessId, &'a str), &'a Chain>,
+    /// Failed lookups in the checksum database, by module and version.
+    lookups: HashMap<(ProcessId, &'a str, Option<&'a str>), &'a Chain>,
+    /// The first other failure of the checksum database.
+    databases: HashMap<ProcessId, &'a Chain>,
     /// Failed chains that ended at `direct`, by their modules and the prefixes of these.
     subjects: HashMap<(ProcessId, &'a str), &'a Chain>,
     /// Longer modules that failed for another reason than absence, by their prefixes.
@@ -36,12 +40,21 @@ impl<'a> View<'a> {
             trace,
             processes: processes.collect(),
             searches: HashMap::new(),
+            lookups: HashMap::new(),
+            databases: HashMap::new(),
             subjects: HashMap::new(),
             stronger: HashSet::new(),
         };
         for chain in &trace.chains {
-            let Some(module) = chain.module.as_deref() else { continue };
             if !ended_in_failure(chain) {
+                continue;
+            }
+            if matches!(chain.artifact, Artifact::SumdbSupported | Artifact::SumdbTile) {
+                view.databases.entry(chain.process).or_insert(chain);
+            }
+            let Some(module) = chain.module.as_deref() else { continue };
+            if chain.artifact == Artifact::SumdbLookup {
+                view.lookups.insert((chain.process, module, chain.version.as_deref()), chain);
                 continue;
             }
             if chain.artifact == Artifact::GoGet {
@@ -73,11 +86,13 @@ impl<'a> View<'a> {
 
     /// Whether the chain failed, and go cared: not where go ended well all the same, nor where the
     /// chain is a probe of a shorter path beside one whose failure go reports
-    /// (`modload/query.go:queryPrefixModules`).
+    /// (`modload/query.go:queryPrefixModules`), nor where it is the part of a tile of the checksum
+    /// database that may be whole by now, which go then asks for.
     pub(super) fn failed(&self, chain: &Chain) -> bool {
         ended_in_failure(chain)
             && self.processes.get(&chain.process).is_none_or(|process| process.failed)
             && !self.is_weaker_probe(chain)
+            && !is_part_of_tile(chain)
     }
 
     fn is_weaker_probe(&self, chain: &Chain) -> bool {
@@ -91,10 +106,28 @@ impl<'a> View<'a> {
     }
 
     /// The chain whose failure explains that of this one: a search for a repository fails with the
-    /// module that it was made for.
+    /// module that it was made for, and what cannot be verified with the checksum database.
     pub(super) fn subject(&self, chain: &'a Chain) -> &'a Chain {
+        if culprit(chain).is_some_and(unverified) {
+            return self.verification(chain).unwrap_or(chain);
+        }
         let module = chain.module.as_deref().filter(|_| chain.artifact == Artifact::GoGet);
         module.and_then(|m| self.subjects.get(&(chain.process, m)).copied()).unwrap_or(chain)
+    }
+
+    /// The failure of the checksum database that kept this chain from being verified.
+    fn verification(&self, chain: &Chain) -> Option<&'a Chain> {
+        let module = chain.module.as_deref()?;
+        let lookup = self.lookups.get(&(chain.process, module, chain.version.as_deref()));
+        lookup.or_else(|| self.databases.get(&chain.process)).copied()
+    }
+
+    /// What the entry of an attempt answered when it was asked for the checksum database.
+    pub(super) fn supported(&self, chain: &Chain, proxy: &str) -> Option<&'a Request> {
+        let of_process = self.trace.chains.iter().filter(|c| c.process == chain.process);
+        let mut asked = of_process.filter(|c| c.artifact == Artifact::SumdbSupported);
+        let attempt = asked.find_map(|c| c.attempts.iter().find(|a| a.proxy == proxy))?;
+        attempt.requests.last()
     }
 
     /// The failed search for the repository of a chain's module.
@@ -105,6 +138,22 @@ impl<'a> View<'a> {
             .find_map(|path| self.searches.get(&(chain.process, path)))?;
         found.attempts.last()
     }
+}
+
+/// Of the last walk, the first attempt that failed for another reason than absence, or else the
+/// last.
+pub(super) fn culprit(chain: &Chain) -> Option<&Attempt> {
+    let walk = last_walk(chain);
+    let serious =
+        |attempt: &&Attempt| failed(attempt.outcome) && attempt.outcome != Outcome::NotFound;
+    walk.iter().find(serious).or(walk.last())
+}
+
+fn is_part_of_tile(chain: &Chain) -> bool {
+    let mut requests = chain.attempts.iter().flat_map(|attempt| &attempt.requests);
+    chain.artifact == Artifact::SumdbTile
+        && chain.outcome == Outcome::NotFound
+        && requests.next().is_some_and(|request| request.url.contains(".p/"))
 }
 
 fn is_query(artifact: Artifact) -> bool {

@@ -43,6 +43,8 @@ struct Reading {
 const TRY_PROXIES: &str = "cmd/go/internal/modfetch.TryProxies";
 const LOOKUP: &str = "cmd/go/internal/modfetch.Lookup";
 const LOOKUP_OF_FETCHER: &str = "cmd/go/internal/modfetch.(*Fetcher).Lookup";
+const CHECK_SUM_DB: &str = "cmd/go/internal/modfetch.checkSumDB";
+const INFO_FILE_OF_FETCHER: &str = "cmd/go/internal/modfetch.(*Fetcher).InfoFile";
 const CLIENT_DO: &str = "net/http.(*Client).do";
 const ROUND_TRIP: &str = "net/http.(*Transport).roundTrip";
 
@@ -50,6 +52,8 @@ const LOOKUP_IP: &str = "net.(*Resolver).lookupIPAddr";
 const DIAL: &str = "net.(*sysDialer).dialSingle";
 const ADD_TLS: &str = "net/http.(*persistConn).addTLS";
 const TLS_STATE: &str = "crypto/tls.(*Conn).ConnectionState";
+/// Bytes of a register, and of the first word of an interface, before what it holds.
+const WORD: u16 = 8;
 
 const URL: &str = "net/http.Request.URL";
 
@@ -113,15 +117,15 @@ pub(super) const HOOKS: &[Hook] = &[
     // The receiver is a structure of one pointer.
     on_entry(Minors::to(26), "net/http.http2transportResponseBody.Close", Kind::BodyHttp2, &[
         value(Tag::Body, "b"),
-        field(Tag::Remaining, "b", &["net/http.http2clientStream.bytesRemain"]),
-        field(Tag::Short, "b", &["net/http.http2clientStream.readErr"]),
-        field(Tag::Error, "b", &["net/http.http2clientStream.bufPipe.err"]),
+        field(Tag::Remaining, "b", &["net/http.http2transportResponseBody.cs", "net/http.http2clientStream.bytesRemain"]),
+        field(Tag::Short, "b", &["net/http.http2transportResponseBody.cs", "net/http.http2clientStream.readErr"]),
+        field(Tag::Error, "b", &["net/http.http2transportResponseBody.cs", "net/http.http2clientStream.bufPipe.err"]),
     ]),
     on_entry(Minors::from(27), "net/http/internal/http2.transportResponseBody.Close", Kind::BodyHttp2, &[
         value(Tag::Body, "b"),
-        field(Tag::Remaining, "b", &["net/http/internal/http2.clientStream.bytesRemain"]),
-        field(Tag::Short, "b", &["net/http/internal/http2.clientStream.readErr"]),
-        field(Tag::Error, "b", &["net/http/internal/http2.clientStream.bufPipe.err"]),
+        field(Tag::Remaining, "b", &["net/http/internal/http2.transportResponseBody.cs", "net/http/internal/http2.clientStream.bytesRemain"]),
+        field(Tag::Short, "b", &["net/http/internal/http2.transportResponseBody.cs", "net/http/internal/http2.clientStream.readErr"]),
+        field(Tag::Error, "b", &["net/http/internal/http2.transportResponseBody.cs", "net/http/internal/http2.clientStream.bufPipe.err"]),
     ]),
     // From here on: once for each connection, not for each request.
     on_entry(Minors::ALL, LOOKUP_IP, Kind::Resolve, &[value(Tag::Host, "host")]),
@@ -142,12 +146,21 @@ pub(super) const HOOKS: &[Hook] = &[
         field(Tag::TlsVersion, "c", &["crypto/tls.Conn.vers"]),
         field(Tag::Protocol, "c", &["crypto/tls.Conn.clientProtocol"]),
     ]),
+    // What go has of a module, from wherever: a `.info` file, something with a line in go.sum.
+    on_return(Minors::to(25), "cmd/go/internal/modfetch.InfoFile", Kind::InfoReturn, INFO_FILE),
+    on_return(Minors::from(26), INFO_FILE_OF_FETCHER, Kind::InfoReturn, INFO_FILE),
+    on_entry(Minors::ALL, "cmd/go/internal/modfetch.checkModSum", Kind::SumEnter, MODULE_VERSION),
+    // Asking the checksum database about it.
+    on_entry(Minors::ALL, CHECK_SUM_DB, Kind::VerifyEnter, MODULE_VERSION),
+    on_return(Minors::ALL, CHECK_SUM_DB, Kind::VerifyReturn, &[value(Tag::Error, "->0")]),
 ];
 
-/// From an interface to its data word, which is a pointer to what it holds.
-const DATA: u16 = 8;
-
 const LOOKED_UP: &[Reading] = &[value(Tag::Proxy, "proxy"), value(Tag::Module, "path")];
+const INFO_FILE: &[Reading] = &[value(Tag::File, "->1"), value(Tag::Error, "->2")];
+const MODULE_VERSION: &[Reading] = &[
+    field(Tag::Module, "mod", &["cmd/vendor/golang.org/x/mod/module.Version.Path"]),
+    field(Tag::Version, "mod", &["cmd/vendor/golang.org/x/mod/module.Version.Version"]),
+];
 
 impl Hook {
     /// What the probe program does there, in one version.
@@ -178,20 +191,18 @@ impl Reading {
         } else {
             format!("{function}({})", self.from)
         };
-        let (register, shape) = version.place(&from);
-        let register = u8::try_from(register).expect("a register, of which there are nine");
-        let Some((last, pointers)) = self.path.split_last() else {
-            return match shape {
-                Shape::String => Operand::register(self.tag, Read::RegisterString, register),
-                Shape::Interface => Operand::register(self.tag, Read::RegisterInterface, register),
-                Shape::Slice => Operand::register(self.tag, Read::Register, register + 1),
-                _ => Operand::register(self.tag, Read::Register, register),
-            };
+        let ((mut register, mut shape), mut path) = (version.place(&from), self.path);
+        if let (Shape::Struct(_), [first, rest @ ..]) = (shape, path) {
+            let (offset, of_field) = version.place(first);
+            (register, shape, path) = (register + offset / WORD, of_field, rest);
+        }
+        let Some((last, pointers)) = path.split_last() else {
+            return self.in_registers(register, shape);
         };
         let mut offsets = [0; OFFSETS_MAX];
         for (offset, name) in offsets.iter_mut().zip(pointers) {
             *offset = match version.place(name) {
-                (offset, Shape::Interface) => offset + DATA,
+                (offset, Shape::Interface) => offset + WORD,
                 (offset, _) => offset,
             };
         }
@@ -199,8 +210,8 @@ impl Reading {
         let walked = matches!(self.tag, Tag::Error | Tag::Connection);
         if shape == Shape::Interface && !walked {
             // What it holds, as a number.
-            offsets[pointers.len()] = offset + DATA;
-            return Operand::memory(self.tag, Read::U64, register, &offsets[..self.path.len()]);
+            offsets[pointers.len()] = offset + WORD;
+            return Operand::memory(self.tag, Read::U64, number(register), &offsets[..path.len()]);
         }
         offsets[pointers.len()] = offset;
         let read = match shape {
@@ -210,8 +221,23 @@ impl Reading {
             Shape::Pointer => Read::NotNil,
             _ => Read::U64,
         };
-        Operand::memory(self.tag, read, register, &offsets[..self.path.len()])
+        Operand::memory(self.tag, read, number(register), &offsets[..path.len()])
     }
+
+    /// A value that begins in this register.
+    fn in_registers(&self, register: u16, shape: Shape) -> Operand {
+        let register = number(register);
+        match shape {
+            Shape::String => Operand::register(self.tag, Read::RegisterString, register),
+            Shape::Interface => Operand::register(self.tag, Read::RegisterInterface, register),
+            Shape::Slice => Operand::register(self.tag, Read::Register, register + 1),
+            _ => Operand::register(self.tag, Read::Register, register),
+        }
+    }
+}
+
+fn number(register: u16) -> u8 {
+    u8::try_from(register).expect("a register, of which there are nine")
 }
 
 /// What a parameter or a result is.
@@ -219,7 +245,8 @@ const fn value(tag: Tag, from: &'static str) -> Reading {
     Reading { tag, from, path: &[] }
 }
 
-/// What is in a structure to which a parameter or a result points.
+/// What is in a structure to which a parameter or a result points, or in one of words and strings
+/// that is passed in registers.
 const fn field(tag: Tag, from: &'static str, path: &'static [&'static str]) -> Reading {
     assert!(!path.is_empty() && path.len() <= OFFSETS_MAX);
     Reading { tag, from, path }
@@ -266,8 +293,9 @@ mod tests {
             let rows = HOOKS.iter().filter(|hook| hook.go.contain(minor));
             let mut kinds: Vec<_> = rows.map(|hook| hook.kind as u16).collect();
             kinds.sort_unstable();
-            let mut expected: Vec<_> = (Kind::WalkEnter as u16..=Kind::BodyHttp2 as u16).collect();
-            expected.insert(0, Kind::Start as u16);
+            let of_go = |kind: &Kind| *kind >= Kind::Start && *kind != Kind::Environment;
+            let kinds_of_go = (0..=u16::MAX).filter_map(Kind::from_number).filter(of_go);
+            let expected: Vec<_> = kinds_of_go.map(|kind| kind as u16).collect();
             assert_eq!(kinds, expected, "go1.{minor}");
         }
     }
@@ -313,6 +341,17 @@ mod tests {
             assert_eq!(lookup.fields[..2], expected, "go1.{minor}");
             assert_eq!(lookup.field_count, 2);
         }
+        for (minor, module) in [(19, 0), (25, 0), (26, 1)] {
+            let sum = recipe(Kind::SumEnter, Point::Entry, minor);
+            let expected = [
+                Operand::register(Tag::Module, Read::RegisterString, module),
+                Operand::register(Tag::Version, Read::RegisterString, module + 2),
+            ];
+            assert_eq!(sum.fields[..2], expected, "go1.{minor}");
+        }
+        let info = recipe(Kind::InfoReturn, Point::Return, 27);
+        assert_eq!(info.fields[0], Operand::register(Tag::File, Read::RegisterString, 1));
+        assert_eq!(info.error, Operand::register(Tag::Error, Read::RegisterInterface, 3));
         for (minor, raw_path) in [(25, 72), (26, 104)] {
             let request = recipe(Kind::RequestEnter, Point::Entry, minor);
             let expected = Operand::memory(Tag::RawPath, Read::String, 1, &[16, raw_path]);

@@ -15,9 +15,11 @@ const VERSIONS: [&str; 8] =
 /// Stripped, linked dynamically by another linker, with cgo.
 const DEBIANS: &str = "1.19.8";
 /// Every function with a probe, apart from those that have other names in other versions.
-const FUNCTIONS: [&str; 11] = [
+const FUNCTIONS: [&str; 13] = [
     "main.main",
     "cmd/go/internal/modfetch.TryProxies",
+    "cmd/go/internal/modfetch.checkModSum",
+    "cmd/go/internal/modfetch.checkSumDB",
     "cmd/go/internal/web.get",
     "net/http.(*Client).do",
     "net/http.(*Transport).roundTrip",
@@ -28,9 +30,16 @@ const FUNCTIONS: [&str; 11] = [
     "net/http.(*persistConn).addTLS",
     "crypto/tls.(*Conn).ConnectionState",
 ];
-/// Those that are recorded at each return of a function, rather than once at its entry.
-const RETURNS: [Kind; 5] =
-    [Kind::WalkReturn, Kind::SendReturn, Kind::RequestReturn, Kind::Resolved, Kind::TlsReturn];
+/// Kinds that are recorded where a function returns.
+const RETURNS: [Kind; 7] = [
+    Kind::WalkReturn,
+    Kind::SendReturn,
+    Kind::RequestReturn,
+    Kind::InfoReturn,
+    Kind::VerifyReturn,
+    Kind::Resolved,
+    Kind::TlsReturn,
+];
 /// In all versions but the oldest.
 const SWITCHING: &str = "cmd/go/internal/toolchain.execGoToolchain";
 
@@ -104,12 +113,11 @@ fn every_hook_is_proven() {
         assert_eq!(plan.nearest, None);
         let switching = (minor(version) >= 21).then_some(SWITCHING);
         let functions: Vec<_> = FUNCTIONS.into_iter().chain(switching).collect();
-        assert_eq!(plan.hooks.len(), functions.len() + 3, "{version}: {:?}", plan.hooks);
+        assert_eq!(plan.hooks.len(), functions.len() + 4, "{version}: {:?}", plan.hooks);
         for function in functions {
             assert!(plan.hooks.iter().any(|hook| hook == function), "{version}: {function}");
         }
-        for kind in Kind::WalkEnter as u16..=Kind::BodyHttp2 as u16 {
-            let kind = Kind::from_number(kind).expect("a kind");
+        for kind in (Kind::WalkEnter as u16..=u16::MAX).filter_map(Kind::from_number) {
             let returns = RETURNS.contains(&kind);
             let count = sites_of(&plan, kind).len();
             if kind == Kind::Toolchain && switching.is_none() {

@@ -36,8 +36,10 @@ pub(super) struct Drawing<'a> {
 impl Drawing<'_> {
     pub(super) fn draw(&self, chain: &Chain) -> String {
         let attempts = chain.attempts.iter().filter(|attempt| !is_implicit(attempt));
-        let lines = attempts.flat_map(|attempt| self.attempt(attempt));
-        lines.fold(self.line(false, ""), |drawn, line| drawn + &line)
+        let mut lines = attempts.flat_map(|attempt| self.attempt(attempt)).peekable();
+        // What came from the module cache has nothing to draw.
+        let first = lines.peek().map(|_| self.line(false, "")).unwrap_or_default();
+        lines.fold(first, |drawn, line| drawn + &line)
     }
 
     fn attempt(&self, attempt: &Attempt) -> Vec<String> {

@@ -1,4 +1,4 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::model::{Next, Outcome, Severity, Trace};
@@ -13,6 +13,7 @@ pub(super) fn summary(trace: &Trace) -> String {
         .filter(|chain| chain.version.is_some() || chain.outcome == Outcome::Ok)
         .filter_map(|chain| chain.module.as_deref())
         .collect();
+    let cached = modules_all_cached(trace);
     let redirects = requests().filter(|request| request.after_redirect.is_some()).count();
     let fallbacks = attempts()
         .filter(|attempt| matches!(attempt.next, Some(Next::NextEntry | Next::Direct)))
@@ -22,13 +23,29 @@ pub(super) fn summary(trace: &Trace) -> String {
     let time =
         trace.command.duration_ns.map_or_else(String::new, |ns| format!(" ({})", seconds(ns)));
     format!(
-        "proxytrace: {}, {}, {}, {}; {}{time}",
+        "proxytrace: {}{}, {}, {}, {}; {}{time}",
         count(modules.len(), "module"),
+        match cached {
+            0 => String::new(),
+            all if all == modules.len() => " (all cached)".to_owned(),
+            some => format!(" ({some} cached)"),
+        },
         count(requests().count(), "request"),
         count(redirects, "redirect"),
         count(fallbacks, "fallback"),
         verdict(trace),
     )
+}
+
+/// How many modules had all that was wanted of them in the module cache.
+fn modules_all_cached(trace: &Trace) -> usize {
+    let mut cached: BTreeMap<&str, bool> = BTreeMap::new();
+    for chain in &trace.chains {
+        if let Some(module) = chain.module.as_deref() {
+            *cached.entry(module).or_insert(true) &= chain.outcome == Outcome::Cached;
+        }
+    }
+    cached.values().filter(|cached| **cached).count()
 }
 
 fn verdict(trace: &Trace) -> String {

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use proxytrace::model::{
-    Artifact, Attempt, Cause, Chain, Outcome, Request, RequestId, Separator, Severity, Trace,
+    Artifact, Attempt, Cause, Chain, Finding, Next, Outcome, Request, RequestId, Role, Separator,
+    Severity, Trace,
 };
 use proxytrace_tests::log::{Accepted, Entry, Query};
 use proxytrace_tests::scenario::{self, CODES, SLOW_NAME, Scenario, Trouble};
@@ -69,7 +70,12 @@ pub(crate) fn equals(trace: &Trace, log: &[Entry]) -> Result<()> {
         }
     }
     if trace.command.exit_code == Some(0) {
-        let good = |chain: &&Chain| matches!(chain.outcome, Outcome::Ok | Outcome::Cached);
+        let good = |chain: &&Chain| {
+            // That no proxy forwards the checksum database is an answer like another.
+            let absent =
+                chain.artifact == Artifact::SumdbSupported && chain.outcome == Outcome::NotFound;
+            matches!(chain.outcome, Outcome::Ok | Outcome::Cached) || absent
+        };
         let bad = trace.chains.iter().find(|chain| !good(chain));
         ensure!(bad.is_none(), "the command succeeded, and yet: {bad:?}");
     }
@@ -215,11 +221,50 @@ pub(crate) fn walks(trace: &Trace, goproxy: &str) -> Result<()> {
         ensure!(chain.attempts.is_sorted_by_key(|attempt| attempt.index), "order: {chain:?}");
         for attempt in &chain.attempts {
             let entry = attempt.index.and_then(|index| entries.get(index as usize));
-            let same = entry == Some(&(attempt.proxy.as_str(), attempt.separator));
+            // The checksum database itself is asked by no walk, and `direct` need not be in the list.
+            let beside = matches!(chain.artifact, Artifact::SumdbLookup | Artifact::SumdbTile)
+                && attempt.proxy == "direct"
+                && attempt.index.is_none();
+            let same = entry == Some(&(attempt.proxy.as_str(), attempt.separator)) || beside;
             ensure!(same, "{entry:?} is the entry of {attempt:?}");
             let ended = attempt.next.is_none() == (attempt.outcome == Outcome::Ok);
             ensure!(ended, "it goes on after a success, or nowhere after a failure: {attempt:?}");
         }
+    }
+    Ok(())
+}
+
+/// Whether the modules that were in the module cache, and no others, came from there.
+pub(crate) fn cached(trace: &Trace, scenario: &Scenario) -> Result<()> {
+    let all = scenario.cached == ["all"];
+    for module in scenario.modules.paths() {
+        let expected =
+            all || scenario.cached.iter().any(|name| name.split('@').next() == Some(&module));
+        let chains = trace.chains.iter().filter(|chain| chain.module.as_ref() == Some(&module));
+        let from_cache = chains.filter(|chain| chain.outcome == Outcome::Cached);
+        let mut artifacts: Vec<Artifact> = from_cache
+            .filter(|chain| chain.attempts.is_empty() && chain.version.is_some())
+            .map(|chain| chain.artifact)
+            .collect();
+        artifacts.sort_by_key(|artifact| format!("{artifact:?}"));
+        let wanted: &[Artifact] =
+            if expected { &[Artifact::Info, Artifact::Mod, Artifact::Zip] } else { &[] };
+        ensure!(artifacts == wanted, "of {module} cached: {artifacts:?}, and not {wanted:?}");
+    }
+    Ok(())
+}
+
+/// Whether each failed chain has one root.
+fn roots(trace: &Trace) -> Result<()> {
+    let stopped = |chain: &&Chain| {
+        let last = chain.attempts.last();
+        last.is_some_and(|last| last.next == Some(Next::Stop) && last.outcome != Outcome::Ok)
+    };
+    for chain in trace.chains.iter().filter(stopped) {
+        let root =
+            |finding: &&Finding| finding.role == Role::Root && finding.chains.contains(&chain.id);
+        let roots: Vec<_> = trace.findings.iter().filter(root).map(|found| &found.code).collect();
+        ensure!(roots.len() == 1, "{roots:?} are the roots of {chain:?}");
     }
     Ok(())
 }
@@ -259,7 +304,7 @@ pub(crate) fn findings(trace: &Trace, scenario: &Scenario) -> Result<()> {
     if scenario.is_quiet() {
         ensure!(!found.iter().any(|finding| loud(&finding)), "false alarm, {}", all());
     }
-    Ok(())
+    roots(trace)
 }
 
 fn requests(trace: &Trace) -> impl Iterator<Item = &Request> {
@@ -335,14 +380,24 @@ fn is_about(url: &str, chain: &Chain) -> bool {
     let chain = about(chain);
     // A go-get URL says no version, whatever the chain knows.
     let versions = artifact == Artifact::GoGet || chain.2 == version;
-    chain.0 == artifact && chain.1 == Some(&module) && versions
+    chain.0 == artifact && chain.1 == module.as_deref() && versions
 }
 
 /// What a first URL asks for, by the module proxy protocol: artifact, module, version.
-fn asked_for(url: &str) -> Option<(Artifact, String, Option<&str>)> {
+fn asked_for(url: &str) -> Option<(Artifact, Option<String>, Option<&str>)> {
     let (_, rest) = url.split_once("://")?;
     if let Some(module) = rest.strip_suffix("?go-get=1") {
-        return Some((Artifact::GoGet, module.to_owned(), None));
+        return Some((Artifact::GoGet, Some(module.to_owned()), None));
+    }
+    if let Some((_, record)) = rest.split_once("/lookup/") {
+        let (module, version) = record.split_once('@')?;
+        return Some((Artifact::SumdbLookup, Some(module.to_owned()), Some(version)));
+    }
+    if rest.contains("/tile/") {
+        return Some((Artifact::SumdbTile, None, None));
+    }
+    if rest.ends_with("/sumdb/sum.lab/supported") {
+        return Some((Artifact::SumdbSupported, None, None));
     }
     // The scenarios' modules have paths of two elements, wherever a proxy's root is.
     let (path, file) = rest.split_once("/@v/")?;
@@ -354,7 +409,7 @@ fn asked_for(url: &str) -> Option<(Artifact, String, Option<&str>)> {
         (version, "zip") => (version, Artifact::Zip),
         _ => return None,
     };
-    Some((artifact, format!("{domain}/{}", unescape(name)), Some(version)))
+    Some((artifact, Some(format!("{domain}/{}", unescape(name))), Some(version)))
 }
 
 /// Undoes case-encoding: `%21m` is `M`.

@@ -16,8 +16,12 @@ pub(super) const TYPES: &[(&str, &[&str])] = &[
     ("net/http.bodyEOFSignal", &["body", "rerr"]),
     ("net/http.body", &["src"]),
     ("io.LimitedReader", &["N"]),
+    ("net/http.http2transportResponseBody", &["cs"]),
+    ("net/http/internal/http2.transportResponseBody", &["cs"]),
     ("net/http.http2clientStream", &["bytesRemain", "readErr", "bufPipe.err"]),
     ("net/http/internal/http2.clientStream", &["bytesRemain", "readErr", "bufPipe.err"]),
+    // Modules.
+    ("cmd/vendor/golang.org/x/mod/module.Version", &["Path", "Version"]),
     // Connections.
     ("net.sysDialer", &["address"]),
     ("net/http.persistConn", &["conn"]),
@@ -127,4 +131,8 @@ pub(super) const FUNCTIONS: &[(&str, &[&str])] = &[
     ("net.(*sysDialer).dialSingle", &["sd", "ra"]),
     ("net/http.(*persistConn).addTLS", &["pconn", "name", "->0"]),
     ("crypto/tls.(*Conn).ConnectionState", &["c"]),
+    ("cmd/go/internal/modfetch.checkSumDB", &["mod", "->0"]),
+    ("cmd/go/internal/modfetch.checkModSum", &["mod"]),
+    ("cmd/go/internal/modfetch.InfoFile", &["->1", "->2"]),
+    ("cmd/go/internal/modfetch.(*Fetcher).InfoFile", &["->1", "->2"]),
 ];

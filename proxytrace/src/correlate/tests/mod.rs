@@ -5,4 +5,5 @@ mod nonsense;
 mod processes;
 pub(crate) mod scenarios;
 pub(crate) mod script;
+mod verification;
 mod walks;

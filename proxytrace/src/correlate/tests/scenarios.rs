@@ -158,6 +158,30 @@ pub(crate) fn direct_fails(goproxy: &str, status: u16) -> Script {
     script
 }
 
+/// Where the only entry is asked for the checksum database.
+pub(crate) fn sums(path: &str) -> String {
+    format!("{A}/sumdb/s.lab/{path}")
+}
+
+/// Two modules whose `go.mod` files come, while lookups at the proxy, which says that it supports
+/// the checksum database, end with `status`.
+pub(crate) fn unverified(goproxy: &str, status: u16) -> Script {
+    let mut script = Script::new(goproxy, 1);
+    script.run(&[Task::new(6).walk().fetch(&[hop(&sums("supported"), 200)]).found()]);
+    let task = |n: u64| {
+        let module = format!("x.lab/m{n}");
+        Task::new(n + 10)
+            .walk()
+            .lookup(A, &module)
+            .fetch(&[hop(&url(A, &module, "v1.0.0.mod"), 200)])
+            .fetch(&[hop(&sums(&format!("lookup/{module}@v1.0.0")), status)])
+            .verify(&module, "v1.0.0/go.mod", Some(super::script::unverified()))
+            .failed(super::script::unverified())
+    };
+    script.run(&[task(0), task(1)]);
+    script
+}
+
 /// A query asks every prefix of a package path at once, in children of the goroutine that walks.
 pub(crate) fn probes(statuses: [u16; 3], exit: i32) -> Script {
     let paths = ["x.lab/a/b", "x.lab/a", "x.lab"];

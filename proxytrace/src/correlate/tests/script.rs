@@ -106,6 +106,18 @@ pub(crate) fn bad_status(status: u16) -> Failure {
     failure(&[("*module.ModuleError", ""), ("*web.HTTPError", "")], Some(status.into()))
 }
 
+/// What `checkSumDB` says where the checksum database has another hash.
+pub(crate) fn mismatch() -> Failure {
+    let text = "verifying go.mod: checksum mismatch\n\tdownloaded: h1:tls: EOF";
+    failure(&[("*module.ModuleError", ""), ("*errors.errorString", text)], None)
+}
+
+/// What it says where the checksum database could not be asked.
+pub(crate) fn unverified() -> Failure {
+    let text = "verifying go.mod: x.lab/m@v1.0.0/go.mod: reading https://s.lab/lookup: 500";
+    failure(&[("*module.ModuleError", ""), ("*errors.errorString", text)], None)
+}
+
 pub(crate) fn setting(value: &str) -> Setting {
     Setting { value: value.into(), origin: Origin::Environment }
 }
@@ -202,6 +214,12 @@ impl Task {
 
     pub(crate) fn lookup(self, proxy: &str, module: &str) -> Self {
         self.step(What::Lookup { proxy: proxy.into(), module: module.into() })
+    }
+
+    /// A comparison with the checksum database; `version` ends in `/go.mod` if it is that file's.
+    pub(crate) fn verify(self, module: &str, version: &str, error: Option<Failure>) -> Self {
+        self.step(What::VerifyEnter { module: module.into(), version: version.into() })
+            .step(What::VerifyReturn { error })
     }
 
     pub(crate) fn found(self) -> Self {

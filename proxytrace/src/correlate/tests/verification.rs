@@ -1,0 +1,182 @@
+//! The checksum database, and the module cache.
+
+use crate::event::What;
+use crate::model::{Artifact, Next, Outcome, Trace};
+
+use super::scenarios::{self, A, B, got, url, zip};
+use super::script::{
+    GO, Script, Task, chain, config, draw, hop, label, mismatch, plain_error, unverified,
+};
+
+fn drawn(trace: &Trace, name: &str) -> Vec<String> {
+    draw(chain(trace, name))
+}
+
+fn info_read(script: &mut Script, module: &str) {
+    let file = format!("/c/cache/download/{module}/@v/v1.0.0.info");
+    script.push(GO, None, What::InfoRead { file });
+}
+
+fn sum_entered(script: &mut Script, module: &str, version: &str) {
+    let (module, version) = (module.into(), version.into());
+    script.push(GO, None, What::SumEnter { module, version });
+}
+
+fn labels(trace: &Trace) -> Vec<String> {
+    trace.chains.iter().map(label).collect()
+}
+
+#[test]
+fn what_cannot_be_verified_fails_and_its_request_does_not() {
+    let trace = scenarios::unverified("https://proxy.lab", 500).trace();
+    let found = chain(&trace, "x.lab/m0@v1.0.0 mod");
+    assert_eq!(draw(found), ["https://proxy.lab[0] checksum → stop: initial proxy.lab 200"]);
+    assert_eq!(found.attempts[0].requests[0].outcome, Outcome::Ok);
+    assert!(found.attempts[0].reason.contains("could not be verified"), "{found:?}");
+    assert_eq!(
+        drawn(&trace, "x.lab/m0@v1.0.0 sumdb-lookup"),
+        ["https://proxy.lab[0] http-error → stop: initial proxy.lab 500"]
+    );
+}
+
+#[test]
+fn another_checksum_spoils_the_answer_itself() {
+    let task = |version: &str, file: &str| {
+        Task::new(7)
+            .walk()
+            .lookup(A, "x.lab/m")
+            .fetch(&[hop(&url(A, "x.lab/m", file), 200)])
+            .verify("x.lab/m", version, Some(mismatch()))
+            .failed(mismatch())
+    };
+    for (version, file, name) in [
+        ("v1.0.0/go.mod", "v1.0.0.mod", "x.lab/m@v1.0.0 mod"),
+        ("v1.0.0", "v1.0.0.zip", "x.lab/m@v1.0.0 zip"),
+    ] {
+        let trace = Script::new(A, 1).run(&[task(version, file)]).trace();
+        let found = chain(&trace, name);
+        assert_eq!(found.outcome, Outcome::Checksum);
+        assert_eq!(found.attempts[0].requests[0].outcome, Outcome::Checksum);
+    }
+}
+
+/// go verifies a zip after its walk.
+#[test]
+fn a_zip_is_verified_after_its_walk() {
+    let task = got(7, "x.lab/m", &[hop(&zip(A, "x.lab/m"), 200)]).verify(
+        "x.lab/m",
+        "v1.0.0",
+        Some(mismatch()),
+    );
+    let trace = Script::new(A, 1).run(&[task]).trace();
+    assert_eq!(chain(&trace, "x.lab/m@v1.0.0 zip").outcome, Outcome::Checksum);
+}
+
+#[test]
+fn a_failure_of_the_database_moves_go_on_behind_a_pipe() {
+    let lookup = format!("{A}/sumdb/s.lab/lookup/x.lab/m@v1.0.0");
+    let version = "v1.0.0/go.mod";
+    let task = Task::new(7)
+        .walk()
+        .lookup(A, "x.lab/m")
+        .fetch(&[hop(&url(A, "x.lab/m", "v1.0.0.mod"), 200)])
+        .fetch(&[hop(&lookup, 500)])
+        .verify("x.lab/m", version, Some(unverified()))
+        .lookup(B, "x.lab/m")
+        .fetch(&[hop(&url(B, "x.lab/m", "v1.0.0.mod"), 200)])
+        .verify("x.lab/m", version, Some(unverified()))
+        .failed(unverified());
+    let trace = Script::new("https://proxy.lab|https://next.lab", 1).run(&[task]).trace();
+    assert_eq!(
+        drawn(&trace, "x.lab/m@v1.0.0 mod"),
+        [
+            "https://proxy.lab[0] checksum → next-entry: initial proxy.lab 200",
+            "https://next.lab[1] checksum → stop: initial next.lab 200",
+        ]
+    );
+}
+
+#[test]
+fn a_database_that_is_asked_directly_has_no_place_in_the_list() {
+    let task = Task::new(7)
+        .walk()
+        .lookup(A, "x.lab/m")
+        .fetch(&[hop(&url(A, "x.lab/m", "v1.0.0.mod"), 200)])
+        .fetch(&[hop("https://s.lab/lookup/x.lab/m@v1.0.0", 403)])
+        .verify("x.lab/m", "v1.0.0/go.mod", Some(unverified()))
+        .failed(unverified());
+    let trace = Script::new("https://proxy.lab,https://next.lab", 1).run(&[task]).trace();
+    let lookup = chain(&trace, "x.lab/m@v1.0.0 sumdb-lookup");
+    assert_eq!(draw(lookup), ["direct[-] http-error → stop: initial s.lab 403"]);
+    assert_eq!(lookup.attempts[0].reason, "s.lab answered 403; there is nothing left to ask");
+}
+
+#[test]
+fn an_answer_that_is_no_record_is_bad_content() {
+    let error = plain_error("verifying go.mod: x.lab/m@v1.0.0/go.mod: malformed record data");
+    let task = Task::new(7)
+        .walk()
+        .lookup(A, "x.lab/m")
+        .fetch(&[hop(&url(A, "x.lab/m", "v1.0.0.mod"), 200)])
+        .fetch(&[hop(&format!("{A}/sumdb/s.lab/lookup/x.lab/m@v1.0.0"), 200)])
+        .verify("x.lab/m", "v1.0.0/go.mod", Some(error.clone()))
+        .failed(error);
+    let trace = Script::new(A, 1).run(&[task]).trace();
+    assert_eq!(chain(&trace, "x.lab/m@v1.0.0 sumdb-lookup").outcome, Outcome::BadContent);
+    assert_eq!(chain(&trace, "x.lab/m@v1.0.0 mod").outcome, Outcome::Checksum);
+}
+
+/// `|` after the entry: the question goes on to `direct`, which go takes for a no.
+#[test]
+fn an_error_to_supported_behind_a_pipe_leads_to_the_database_itself() {
+    let off = super::script::failure(&[("modfetch.notExistError", "")], None);
+    let task =
+        Task::new(7).walk().fetch(&[hop(&format!("{A}/sumdb/s.lab/supported"), 500)]).failed(off);
+    let trace = Script::new("https://proxy.lab|direct", 0).run(&[task]).trace();
+    let supported = chain(&trace, "- sumdb-supported");
+    assert_eq!(supported.attempts[0].next, Some(Next::Direct));
+}
+
+#[test]
+fn what_was_in_the_module_cache_is_a_chain_without_attempts() {
+    let mut script = Script::new(A, 0);
+    info_read(&mut script, "x.lab/!m");
+    for version in ["v1.0.0/go.mod", "v1.0.0/go.mod", "v1.0.0"] {
+        sum_entered(&mut script, "x.lab/M", version);
+    }
+    let trace = script.trace();
+    assert_eq!(labels(&trace), ["x.lab/M@v1.0.0 info", "x.lab/M@v1.0.0 mod", "x.lab/M@v1.0.0 zip"]);
+    for chain in &trace.chains {
+        assert_eq!((chain.outcome, chain.duration_ns), (Outcome::Cached, Some(0)));
+        assert!(chain.attempts.is_empty());
+    }
+    // A fetch may have been lost.
+    assert!(script.lose().trace().chains.is_empty());
+}
+
+#[test]
+fn what_go_has_put_into_the_cache_itself_is_not_cached() {
+    let mut script = Script::new("https://proxy.lab,direct", 0);
+    script.run(&[got(7, "x.lab/m", &[hop(&url(A, "x.lab/m", "v1.0.0.info"), 200)])]);
+    info_read(&mut script, "x.lab/m");
+    // From a repository: no request was seen.
+    script.run(&[Task::new(8).walk().lookup("direct", "y.lab/m").found()]);
+    info_read(&mut script, "y.lab/m");
+    sum_entered(&mut script, "y.lab/m", "v1.0.0");
+    let trace = script.trace();
+    assert_eq!(labels(&trace), ["x.lab/m@v1.0.0 info"]);
+    assert_eq!(trace.chains[0].outcome, Outcome::Ok);
+}
+
+/// Another process, or what the first one became, has a cache that is full.
+#[test]
+fn each_process_has_its_own_view_of_the_cache() {
+    let mut script = Script::new(A, 0);
+    script.run(&[got(7, "x.lab/m", &[hop(&url(A, "x.lab/m", "v1.0.0.mod"), 200)])]);
+    script.go(GO, "/mod/go/bin/go", &config(&[("GOPROXY", A)]));
+    sum_entered(&mut script, "x.lab/m", "v1.0.0/go.mod");
+    let trace = script.trace();
+    let outcomes: Vec<_> =
+        trace.chains.iter().map(|chain| (chain.artifact, chain.outcome)).collect();
+    assert_eq!(outcomes, [(Artifact::Mod, Outcome::Ok), (Artifact::Mod, Outcome::Cached)]);
+}
