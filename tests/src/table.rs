@@ -640,7 +640,6 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         succeeds: true,
         answers: &[],
         findings: &[],
-        ..BASE
     },
     Scenario {
         name: "cached-part",
