@@ -44,7 +44,7 @@ pub fn go(ctx: ProbeContext) -> u32 {
     0
 }
 
-/// The same through uprobe_multi, which is younger (Linux 6.6) than `bpf_loop`.
+/// The same through `uprobe_multi`, which is younger (Linux 6.6) than `bpf_loop`.
 #[uprobe]
 pub fn go_multi(ctx: ProbeContext) -> u32 {
     probe::<true>(&ctx);
@@ -452,7 +452,7 @@ fn header_tag(key: u64) -> Option<u64> {
     }
     let name = [padded[0], padded[1]];
     // SAFETY: the value is copied at once, and user space never changes it.
-    unsafe { HEADER_NAMES.get(&name) }.map(|&tag| u64::from(tag))
+    unsafe { HEADER_NAMES.get(name) }.map(|&tag| u64::from(tag))
 }
 
 /// The type behind an interface, and what to read of it.
@@ -461,7 +461,7 @@ fn type_of(scratch: &Scratch, interface: Interface) -> Option<(u64, Option<TypeR
     let address = read_u64(interface.table + 8)?.wrapping_sub(scratch.bias);
     let key = TypeKey { address, executable: scratch.executable, padding: 0 };
     // SAFETY: the value is copied at once, and user space never changes it.
-    Some((address, unsafe { TYPES.get(&key) }.copied()))
+    Some((address, unsafe { TYPES.get(key) }.copied()))
 }
 
 /// Adds the next step of a chain of wrapped errors.

@@ -1,6 +1,18 @@
 //! The kernel side of proxytrace: one recipe-driven program for Go, and what the kernel tells of
 //! processes and sockets. Portable by raw tracepoints and uprobes alone; no kprobes, no fentry.
 #![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
+#![cfg_attr(
+    target_arch = "bpf",
+    expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_possible_wrap,
+        clippy::cast_sign_loss,
+        reason = "a checked conversion can panic, which there is no way to do; what matters is masked"
+    ),
+    expect(clippy::cast_ptr_alignment, reason = "BPF reads and writes at any address"),
+    expect(clippy::inline_always, reason = "a call costs registers, stack and verification"),
+    expect(clippy::needless_pass_by_value, reason = "the macros of aya pass contexts by value")
+)]
 
 #[cfg(target_arch = "bpf")]
 mod go;

@@ -54,5 +54,5 @@ pub fn lose_one() {
 #[inline(always)]
 pub fn tracked(pid: u32) -> bool {
     // SAFETY: the value is not read.
-    unsafe { TRACKED.get(&pid) }.is_some()
+    unsafe { TRACKED.get(pid) }.is_some()
 }

@@ -31,7 +31,7 @@ pub fn fork(ctx: RawTracePointContext) -> i32 {
     if child == parent {
         return 0;
     }
-    if TRACKED.insert(&child, &parent, 0).is_err() {
+    if TRACKED.insert(child, parent, 0).is_err() {
         lose_one();
     }
     record(Kind::Fork, Urgency::Later, |scratch| {
@@ -78,7 +78,7 @@ pub fn exit(_: RawTracePointContext) -> i32 {
         scratch.put(Tag::Status, &(status as u64));
         true
     });
-    let _ = TRACKED.remove(&pid);
+    let _ = TRACKED.remove(pid);
     0
 }
 

@@ -29,15 +29,15 @@ pub fn tcp_state(ctx: RawTracePointContext) -> i32 {
         if !tracked(pid) {
             return 0;
         }
-        let _ = SOCKETS.insert(&socket, &pid, 0);
+        let _ = SOCKETS.insert(socket, pid, 0);
         pid
     } else {
         // SAFETY: the value is copied at once.
-        let Some(pid) = (unsafe { SOCKETS.get(&socket) }) else { return 0 };
+        let Some(pid) = (unsafe { SOCKETS.get(socket) }) else { return 0 };
         *pid
     };
     if new == CLOSE {
-        let _ = SOCKETS.remove(&socket);
+        let _ = SOCKETS.remove(socket);
     } else if new != SYN_SENT && new != ESTABLISHED {
         return 0;
     }

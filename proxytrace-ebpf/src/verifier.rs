@@ -64,7 +64,7 @@ pub fn bound<const MASK: i32>(value: u64) -> u64 {
 
 /// Adds to a number that others may be adding to as well. The result is not to be had: the plain
 /// atomic addition is the one atomic instruction of every kernel, and that of a fetch says
-/// "BPF_ATOMIC uses unsupported opcode" to Linux 5.10. Nor does the target's `core` offer it.
+/// "`BPF_ATOMIC` uses unsupported opcode" to Linux 5.10. Nor does the target's `core` offer it.
 ///
 /// # Safety
 /// `number` points to a number in a map's value.

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 use xtask::process::{in_ci, is_root, run, status, warning};
-use xtask::{apt, bpf, go};
+use xtask::{apt, bpf, go, workspace};
 
 use crate::build::{self, cargo};
 use crate::{fuzz, layouts};
@@ -77,7 +77,14 @@ fn check() -> Result<()> {
             warning(format_args!("{error:#}: {advice}"));
         }
     }
-    Ok(())
+    // Clippy reads the eBPF side as an empty program, unless it is told the target.
+    let target_dir = workspace().join("target/bpf-lint");
+    bpf::lint(bpf::Workspace {
+        root: workspace(),
+        target_dir: &target_dir,
+        arch: std::env::consts::ARCH,
+        log: false,
+    })
 }
 
 /// The setting that makes cargo run test programs through sudo. sudo replaces PATH whatever it is

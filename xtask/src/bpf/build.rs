@@ -6,10 +6,19 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::apt;
+use crate::process::{is_executable, run, warning};
+
 use super::{Core, HOW_TO_INSTALL, Machine as _, Source, TARGET, ThisMachine, discover, linker};
 
 /// The package, and the program in it.
 const PACKAGE: &str = "proxytrace-ebpf";
+
+/// Where Debian's compiler for BPF is, and its package of the clippy of that.
+const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
+const DEBIAN_CLIPPY: &str = "rust-web-clippy";
+/// In the form that `cargo clippy` hands arguments on.
+const DENY_WARNINGS: &str = "--deny__CLIPPY_HACKERY__warnings__CLIPPY_HACKERY__";
 
 /// Where the sources are and where the object goes.
 #[derive(Debug, Clone, Copy)]
@@ -30,19 +39,48 @@ pub struct Workspace<'a> {
 /// the object is out of date.
 pub fn build(workspace: Workspace<'_>) -> Result<(PathBuf, Vec<PathBuf>)> {
     let source = discover(&ThisMachine)?.context(HOW_TO_INSTALL)?;
-    let (rustc, cargo, core) = match source {
-        Source::Object(object) => {
-            let object = workspace.root.join(object);
-            if !object.is_file() {
-                bail!("{}: {} is not a file", super::OBJECT_VAR, object.display());
-            }
-            return Ok((object.clone(), vec![object]));
+    if let Source::Object(object) = source {
+        let object = workspace.root.join(object);
+        if !object.is_file() {
+            bail!("{}: {} is not a file", super::OBJECT_VAR, object.display());
         }
-        Source::Toolchain { rustc, cargo, core } => (rustc, cargo, core),
-    };
+        return Ok((object.clone(), vec![object]));
+    }
     let linker = linker(&ThisMachine).context(HOW_TO_INSTALL)?;
+    let (mut command, rustc) = cargo(&source, "build", workspace)?;
+    let status = command.env("PATH", path_with(linker.parent())).status();
+    if !status.context("cannot run cargo")?.success() {
+        bail!("the eBPF object could not be built with {}", rustc.display());
+    }
+    let object = workspace.target_dir.join(TARGET).join("release").join(PACKAGE);
+    Ok((object, vec![rustc, linker]))
+}
 
-    let cargo = cargo.or_else(|| ThisMachine.var("CARGO").map(Into::into));
+/// Runs clippy on the eBPF side, which on the host's target is an empty program. The clippy must be
+/// that of the compiler; where there is none, says so.
+pub fn lint(workspace: Workspace<'_>) -> Result<()> {
+    let source = discover(&ThisMachine)?.context(HOW_TO_INSTALL)?;
+    let Source::Toolchain { rustc, .. } = &source else { return Ok(()) };
+    let driver = rustc.with_file_name("clippy-driver");
+    if !is_executable(&driver) && rustc == Path::new(DEBIAN_RUSTC) {
+        apt::install(&[DEBIAN_CLIPPY])?;
+    }
+    if !is_executable(&driver) {
+        warning(format_args!("the eBPF side is not linted: no {}", driver.display()));
+        return Ok(());
+    }
+    let (mut command, _) = cargo(&source, "check", workspace)?;
+    // What `cargo clippy` does; its cargo is another toolchain's.
+    command.env("RUSTC_WORKSPACE_WRAPPER", driver).env("CLIPPY_ARGS", DENY_WARNINGS);
+    run(&mut command)
+}
+
+/// Cargo on the eBPF side, with a compiler that has been found, which is returned as well.
+fn cargo(source: &Source, verb: &str, workspace: Workspace<'_>) -> Result<(Command, PathBuf)> {
+    let Source::Toolchain { rustc, cargo, core } = source else {
+        bail!("there is an object, and no compiler");
+    };
+    let cargo = cargo.clone().or_else(|| ThisMachine.var("CARGO").map(Into::into));
     let mut command = Command::new(cargo.unwrap_or_else(|| "cargo".into()));
     for (name, _) in std::env::vars_os().filter(|(name, _)| !is_inherited(&name.to_string_lossy()))
     {
@@ -50,28 +88,22 @@ pub fn build(workspace: Workspace<'_>) -> Result<(PathBuf, Vec<PathBuf>)> {
     }
     command
         .current_dir(workspace.root)
-        .args(["build", "--package", PACKAGE, "--release", "--target", TARGET, "--target-dir"])
+        .args([verb, "--package", PACKAGE, "--release", "--target", TARGET, "--target-dir"])
         .arg(workspace.target_dir)
-        .env("RUSTC", &rustc)
+        .env("RUSTC", rustc)
         // aya-ebpf needs inline assembly for BPF, which is unstable. For this build alone.
         .env("RUSTC_BOOTSTRAP", "1")
         .env("CARGO_ENCODED_RUSTFLAGS", rustflags(workspace.arch))
-        .env("PATH", path_with(linker.parent()))
         // A build script's stdout is for cargo.
         .stdin(Stdio::null())
         .stdout(Stdio::from(std::io::stderr()));
     if workspace.log {
         command.args(["--features", "log"]);
     }
-    if core == Core::Source {
+    if *core == Core::Source {
         command.args(["-Z", "build-std=core"]);
     }
-    let status = command.status().context("cannot run cargo")?;
-    if !status.success() {
-        bail!("the eBPF object could not be built with {}", rustc.display());
-    }
-    let object = workspace.target_dir.join(TARGET).join("release").join(PACKAGE);
-    Ok((object, vec![rustc, linker]))
+    Ok((command, rustc.clone()))
 }
 
 /// Debug information and BTF: the loader reads the types of maps from there.

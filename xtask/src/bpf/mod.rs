@@ -7,7 +7,7 @@ mod build;
 mod discover;
 mod setup;
 
-pub use build::{Workspace, build};
+pub use build::{Workspace, build, lint};
 pub use discover::{
     Core, Machine, OBJECT_VAR, Source, TOOLCHAIN_VAR, ThisMachine, discover, linker,
 };

@@ -31,7 +31,7 @@ type Place = (usize, UnitOffset);
 
 /// The types and functions of one executable.
 pub(super) struct Dwarf<'a> {
-    dwarf: gimli::Dwarf<Slice<'a>>,
+    sections: gimli::Dwarf<Slice<'a>>,
     units: Vec<gimli::Unit<Slice<'a>>>,
     types: HashMap<&'a [u8], Place>,
     functions: HashMap<&'a [u8], Place>,
@@ -51,7 +51,8 @@ impl<'a> Dwarf<'a> {
         while let Some(header) = headers.next()? {
             units.push(dwarf.unit(header)?);
         }
-        let mut parsed = Self { dwarf, units, types: HashMap::new(), functions: HashMap::new() };
+        let mut parsed =
+            Self { sections: dwarf, units, types: HashMap::new(), functions: HashMap::new() };
         parsed.index()?;
         Ok(parsed)
     }
@@ -121,7 +122,7 @@ impl<'a> Dwarf<'a> {
     pub(super) fn parameter(&self, function: &str, wanted: &str) -> Result<Option<(u16, Shape)>> {
         let Some(&place) = self.functions.get(function.as_bytes()) else { return Ok(None) };
         let entry = match self.attr(place, &self.die(place)?, gimli::DW_AT_low_pc)? {
-            Some(value) => self.dwarf.attr_address(&self.units[place.0], value)?,
+            Some(value) => self.sections.attr_address(&self.units[place.0], value)?,
             None => None,
         };
         let entry = entry.context("no address")?;
@@ -198,7 +199,9 @@ impl<'a> Dwarf<'a> {
     fn register_at(&self, place: Place, die: &Die<'a>, address: u64) -> Result<Option<u16>> {
         let unit = &self.units[place.0];
         let Some(value) = die.attr_value(gimli::DW_AT_location) else { return Ok(None) };
-        let Some(mut locations) = self.dwarf.attr_locations(unit, value)? else { return Ok(None) };
+        let Some(mut locations) = self.sections.attr_locations(unit, value)? else {
+            return Ok(None);
+        };
         while let Some(location) = locations.next()? {
             if location.range.begin <= address && address < location.range.end {
                 let first = location.data.operations(unit.encoding()).next()?;
@@ -251,7 +254,7 @@ impl<'a> Dwarf<'a> {
         let Some(value) = self.attr((unit, die.offset()), die, gimli::DW_AT_name)? else {
             return Ok(None);
         };
-        Ok(Some(self.dwarf.attr_string(&self.units[unit], value)?.slice()))
+        Ok(Some(self.sections.attr_string(&self.units[unit], value)?.slice()))
     }
 
     /// An attribute of an entry, or of that of which it is a copy: Go describes a function that is

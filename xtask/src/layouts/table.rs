@@ -157,8 +157,10 @@ impl Table {
 mod tests {
     use super::*;
 
-    fn table(columns: &[(&str, &[(&str, u16, Shape)])]) -> Table {
-        let column = |rows: &[(&str, u16, Shape)]| {
+    type Row = (&'static str, u16, Shape);
+
+    fn table(columns: &[(&str, &[Row])]) -> Table {
+        let column = |rows: &[Row]| {
             rows.iter().map(|(name, at, shape)| ((*name).to_owned(), (*at, *shape))).collect()
         };
         let columns = columns.iter().map(|(release, rows)| {

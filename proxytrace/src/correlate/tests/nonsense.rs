@@ -29,6 +29,7 @@ fn all() -> Vec<Script> {
         scenarios::outage_behind_pipe(),
         scenarios::direct_fails("https://proxy.lab,direct", 404),
         scenarios::probes([404, 200, 404], 0),
+        scenarios::unverified("https://proxy.lab|direct", 410),
     ]
 }
 
