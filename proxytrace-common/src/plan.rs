@@ -192,6 +192,8 @@ pub enum Role {
     TlsConn = 1,
     /// `*net.TCPConn`: its first word is the `*net.netFD`.
     TcpConn = 2,
+    /// `*net.TCPAddr`: the other end of a connection to be.
+    TcpAddr = 3,
 }
 
 /// What to read of a value behind an interface. The key is [`TypeKey`].
@@ -214,6 +216,10 @@ pub struct TypeRule {
     pub next: u16,
     /// Offset of a second string (the name asked for in a DNS error), or [`NONE`].
     pub second_string: u16,
+    /// Offset of a third string (the name server in a DNS error), or [`NONE`].
+    pub third_string: u16,
+    /// Zero.
+    pub padding: u16,
 }
 
 impl TypeRule {
@@ -227,6 +233,8 @@ impl TypeRule {
         address: NONE,
         next: NONE,
         second_string: NONE,
+        third_string: NONE,
+        padding: 0,
     };
 }
 
@@ -338,7 +346,7 @@ const _: () = assert!(size_of::<KernelOffsets>() == 72);
 const _: () = assert!(size_of::<Operand>() == 16);
 const _: () = assert!(size_of::<Recipe>() == 32 + 16 * (FIELDS_MAX + 4));
 const _: () = assert!(size_of::<Layout>() == 8);
-const _: () = assert!(size_of::<TypeRule>() == 16);
+const _: () = assert!(size_of::<TypeRule>() == 20);
 const _: () = assert!(size_of::<TypeKey>() == 16);
 
 #[cfg(feature = "user")]

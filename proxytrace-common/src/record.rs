@@ -75,7 +75,7 @@ numbered! {
         Toolchain = 26,
         /// `http.(*Transport).dialConn` entered, in a goroutine that the one with the request
         /// started.
-        Dial = 27,
+        NewConnection = 27,
         /// `http.ReadResponse` entered for CONNECT, in a goroutine that the dial started:
         /// [`Tag::Host`] is its target, [`Tag::Connection`] that to the forward proxy.
         TunnelEnter = 28,
@@ -83,6 +83,26 @@ numbered! {
         TunnelReturn = 29,
         /// `os.StartProcess` returned: [`Tag::Child`].
         Spawn = 30,
+        /// `net.(*Resolver).lookupIPAddr` entered: [`Tag::Host`] is the name, or an address as text.
+        Resolve = 31,
+        /// `net.(*Resolver).lookupIPAddr` returned: [`Tag::Answers`], error.
+        Resolved = 32,
+        /// `net.(*sysDialer).dialSingle` entered, before each connect: [`Tag::Host`] is what was
+        /// meant, with its port; of [`Tag::Connection`] there is the other end, if it speaks TCP.
+        Dial = 33,
+        /// `http.(*persistConn).addTLS` entered: [`Tag::Host`] is the server's name,
+        /// [`Tag::Connection`].
+        TlsEnter = 34,
+        /// `tls.(*Conn).ConnectionState` entered, first when a handshake succeeded:
+        /// [`Tag::TlsVersion`], [`Tag::Protocol`].
+        TlsState = 35,
+        /// `http.(*persistConn).addTLS` returned: error.
+        TlsReturn = 36,
+        /// The body of a response is closed, HTTP/1: [`Tag::Body`], [`Tag::Remaining`], error.
+        BodyHttp1 = 37,
+        /// The body of a response is closed, HTTP/2: [`Tag::Body`], [`Tag::Remaining`],
+        /// [`Tag::Short`], error.
+        BodyHttp2 = 38,
 
         /// `modfetch.InfoFile` returned: [`Tag::File`], error.
         InfoReturn = 40,
@@ -130,7 +150,7 @@ numbered! {
         Method = 18,
         /// URL: scheme.
         Scheme = 19,
-        /// URL: host, with the port if there is one.
+        /// A host, with the port if there is one; of a URL, where not said otherwise.
         Host = 20,
         /// URL: path, decoded.
         Path = 21,
@@ -140,7 +160,8 @@ numbered! {
         RawQuery = 23,
         /// One if the URL has a user part. The part itself is never read.
         HasUser = 24,
-        /// The protocol of a response, such as `HTTP/2.0`.
+        /// The protocol of a response, such as `HTTP/2.0`, or that of a TLS connection (ALPN), such
+        /// as `h2`.
         Protocol = 25,
         /// `Content-Length` as net/http understood it; all ones if unknown.
         ContentLength = 26,
@@ -152,6 +173,18 @@ numbered! {
         ErrorName = 29,
         /// Headers were not read to their end.
         HeadersCut = 30,
+        /// How many addresses a name has.
+        Answers = 31,
+        /// The version of TLS, in the low 16 bits (RFC 8446, 4.2.1).
+        TlsVersion = 32,
+        /// The third text of the error step before it (the name server in a DNS error).
+        ErrorServer = 33,
+        /// Names the body of a response as long as it is open.
+        Body = 34,
+        /// Bytes of a body that have not come, if its length was announced.
+        Remaining = 35,
+        /// Not zero if a body ended before its announced length.
+        Short = 36,
         /// A path in the module cache.
         File = 40,
         /// A module version.

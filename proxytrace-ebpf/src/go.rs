@@ -513,6 +513,10 @@ impl Step for ErrorWalk {
             let address = error.data + u64::from(rule.second_string);
             string_at(scratch, Tag::ErrorName as u8, address);
         }
+        if rule.third_string != NONE {
+            let address = error.data + u64::from(rule.third_string);
+            string_at(scratch, Tag::ErrorServer as u8, address);
+        }
         descend(scratch, error, rule)
     }
 }
@@ -547,6 +551,11 @@ fn walk_connection(scratch: &mut Scratch) {
             if let Some(remote) = read_u64(descriptor + net_fd::REMOTE) {
                 tcp_address(&mut both.remote, remote);
             }
+            scratch.put(Tag::Connection, &both);
+            return;
+        }
+        if rule.role == Role::TcpAddr as u8 {
+            tcp_address(&mut both.remote, below.data);
             scratch.put(Tag::Connection, &both);
             return;
         }

@@ -126,11 +126,67 @@ pub enum What {
         headers: Headers,
         /// Content length as net/http understood it.
         content_length: Option<u64>,
+        /// Names the body until [`What::BodyEnd`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        body: Option<u64>,
         /// Why there is no response.
         error: Option<Failure>,
         /// What was longer than its bound, by name (`location`, `headers`).
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         cut: Vec<String>,
+    },
+    /// The body of a response was closed: it was read to its end, or is of no interest any more.
+    BodyEnd {
+        /// Which.
+        body: u64,
+        /// Bytes that had not been read, where the length was announced.
+        remaining: Option<u64>,
+        /// Whether it ended before the announced length.
+        short: bool,
+        /// What reading it ended with, if not with its end.
+        error: Option<Failure>,
+    },
+    /// A name is to be resolved (`net.(*Resolver).lookupIPAddr`), in the goroutine that dials.
+    Resolve {
+        /// The name.
+        host: String,
+    },
+    /// The name was resolved, or was not.
+    Resolved {
+        /// How many addresses it has.
+        addresses: u32,
+        /// Why it has none.
+        error: Option<Failure>,
+    },
+    /// A TCP connection is about to be made (`net.(*sysDialer).dialSingle`), in the goroutine that
+    /// dials or, where IPv6 and IPv4 race, in a child of it.
+    Dial {
+        /// What is meant: `host:port`.
+        host: String,
+        /// One of its addresses.
+        remote: SocketAddr,
+    },
+    /// A TLS handshake begins (`net/http.(*persistConn).addTLS`), in the goroutine that dials.
+    TlsEnter {
+        /// The name that the certificate must be for.
+        server_name: String,
+        /// This end of the connection.
+        local: Option<SocketAddr>,
+        /// The other end.
+        remote: Option<SocketAddr>,
+    },
+    /// Somebody asks what a TLS connection is like; first, when its handshake has succeeded, the
+    /// goroutine that dials.
+    TlsState {
+        /// The version as on the wire: 0x0304 is TLS 1.3.
+        version: u16,
+        /// The protocol agreed upon (ALPN): `h2`.
+        protocol: Option<String>,
+    },
+    /// The handshake ended.
+    TlsReturn {
+        /// Why it failed.
+        error: Option<Failure>,
     },
     /// A TCP socket of the process changed state.
     Tcp {
@@ -174,7 +230,7 @@ pub enum What {
         exe: String,
     },
     /// `http.Transport.dialConn` began, in a goroutine started by the one with the request.
-    Dial,
+    NewConnection,
     /// CONNECT was sent to a forward proxy, in a goroutine started by the one that dials.
     TunnelEnter {
         /// `host:port`.
@@ -270,6 +326,9 @@ pub struct FailureStep {
     /// A name it carries: the host of a `*net.DNSError`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// The name server that a `*net.DNSError` is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<String>,
     /// A number it carries: an errno, an HTTP status, an HTTP/2 error code, a TLS alert.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub number: Option<u64>,

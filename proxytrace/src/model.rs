@@ -40,6 +40,10 @@ pub struct Trace {
     pub chains: Vec<Chain>,
     /// TCP connections.
     pub connections: Vec<Connection>,
+    /// Names that were resolved. A name can be resolved several times at once: for each connection
+    /// that is made go asks, and the answer is shared.
+    #[serde(default)]
+    pub lookups: Vec<NameLookup>,
     /// What is wrong.
     pub findings: Vec<Finding>,
     /// How complete all this is.
@@ -213,11 +217,24 @@ pub struct Request {
     pub remote_addr: Option<String>,
     /// When it began.
     pub started_ns: u64,
-    /// Until the head of the response or the error; none if neither came.
+    /// Until the head of the response or the error; none if neither came. Where no connection was
+    /// free, it includes waiting for one.
     pub duration_ns: Option<u64>,
+    /// Time to first byte: from going onto its connection to the head of the response.
+    #[serde(default)]
+    pub ttfb_ns: Option<u64>,
+    /// Bytes of the body of the response, as announced; none if it was not.
+    #[serde(default)]
+    pub content_length: Option<u64>,
+    /// Bytes of the body that go read; none if it never closed it, or the length was not announced.
+    #[serde(default)]
+    pub body_bytes: Option<u64>,
+    /// From the head of the response until go closed the body.
+    #[serde(default)]
+    pub body_ns: Option<u64>,
     /// How it ended.
     pub outcome: Outcome,
-    /// Why there is no response.
+    /// Why there is no response, or not the whole of it.
     pub error: Option<RequestError>,
     /// What came after a 3xx response.
     pub after_redirect: Option<AfterRedirect>,
@@ -251,6 +268,9 @@ pub struct RequestError {
     pub types: Vec<String>,
     /// What else it says: operation, address, errno, message.
     pub detail: Option<String>,
+    /// In words that can follow the name of a host, where it says more than its kind.
+    #[serde(default)]
+    pub reason: Option<String>,
 }
 
 /// What came after a 3xx response.
@@ -317,6 +337,36 @@ pub enum Outcome {
     Unknown,
 }
 
+/// One name resolved.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct NameLookup {
+    /// The process.
+    pub process: ProcessId,
+    /// The name.
+    pub host: String,
+    /// When it began.
+    pub started_ns: u64,
+    /// How long it took; none if it did not end.
+    pub duration_ns: Option<u64>,
+    /// How many addresses it has.
+    pub addresses: Option<u32>,
+    /// Why it has none.
+    pub error: Option<RequestError>,
+}
+
+/// What a TLS handshake came to.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Tls {
+    /// The name that the certificate had to be for.
+    pub server_name: String,
+    /// `TLS 1.3`.
+    pub version: Option<String>,
+    /// The protocol agreed upon (ALPN): `h2`, `http/1.1`.
+    pub protocol: Option<String>,
+    /// Why it failed.
+    pub error: Option<RequestError>,
+}
+
 /// One TCP connection.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Connection {
@@ -330,12 +380,15 @@ pub struct Connection {
     pub remote_addr: Option<String>,
     /// The host that was meant.
     pub host: Option<String>,
-    /// How long the name took.
+    /// How long the name took, before this connection was made.
     pub dns_ns: Option<u64>,
-    /// From SYN to established.
+    /// From SYN to established; none if it never was.
     pub connect_ns: Option<u64>,
-    /// The TLS handshake.
+    /// The TLS handshake, also if it failed. Through a forward proxy, the one with the server.
     pub tls_ns: Option<u64>,
+    /// What the handshake came to; none without TLS.
+    #[serde(default)]
+    pub tls: Option<Tls>,
     /// `HTTP/2.0`.
     pub protocol: Option<String>,
     /// How many requests it carried.

@@ -1,9 +1,8 @@
 //! A scenario on the air, and commands that run in it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fmt::Write as _;
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{self, Command, ExitStatus, Output, Stdio};
 use std::sync::Arc;
@@ -22,7 +21,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use crate::log::{Entry, Log};
+use crate::log::{Accepted, Entry, Log, Query};
+use crate::names::{NAME_SERVER, Names};
 use crate::namespace;
 use crate::scenario::{Scenario, Sumdb};
 use crate::server::{Authority, Server};
@@ -223,6 +223,16 @@ impl Lab {
         self.log.entries()
     }
 
+    /// The connections that the servers have accepted since the start.
+    pub fn connections(&self) -> Vec<Accepted> {
+        self.log.connections()
+    }
+
+    /// What the name server has been asked since the start.
+    pub fn queries(&self) -> Vec<Query> {
+        self.log.queries()
+    }
+
     fn run(&self, command: Command, limit: Option<Duration>) -> Result<Output> {
         let program = command.get_program().to_owned();
         let (result, end) = oneshot::channel();
@@ -259,9 +269,9 @@ fn gosumdb(sumdb: Sumdb) -> String {
 }
 
 /// A loopback address of its own for each name.
-fn addresses(scenario: &Scenario) -> BTreeMap<&'static str, IpAddr> {
+fn addresses(scenario: &Scenario) -> BTreeMap<&'static str, Ipv4Addr> {
     let names: BTreeSet<_> = scenario.hosts.iter().map(|host| host.name).collect();
-    names.into_iter().zip(2..).map(|(name, n)| (name, Ipv4Addr::new(127, 0, 0, n).into())).collect()
+    names.into_iter().zip(2..).map(|(name, n)| (name, Ipv4Addr::new(127, 0, 0, n))).collect()
 }
 
 /// Moves this thread into namespaces where the names of the scenario exist, and serves them.
@@ -272,20 +282,22 @@ async fn go_on_air(
     log: Log,
 ) -> Result<()> {
     let addresses = addresses(scenario);
-    let mut hosts = String::from("127.0.0.1 localhost\n");
-    for (name, address) in &addresses {
-        writeln!(hosts, "{address} {name}")?;
-    }
-    let (hosts_file, resolv_file) = (dir.join("hosts"), dir.join("resolv.conf"));
-    fs::write(&hosts_file, hosts)?;
-    // Nobody listens there: any other name fails at once, and not after a timeout.
-    fs::write(&resolv_file, "nameserver 127.0.0.53\n")?;
-    let files: [(&Path, _); 2] = [(&hosts_file, "/etc/hosts"), (&resolv_file, "/etc/resolv.conf")];
-    namespace::enter(&files, &dir.join("caches"))?;
+    let files = [
+        ("/etc/hosts", "127.0.0.1 localhost\n".to_owned()),
+        // One attempt of a second, and no other names than those that are asked for.
+        (
+            "/etc/resolv.conf",
+            format!("nameserver {NAME_SERVER}\nsearch .\noptions timeout:1 attempts:1\n"),
+        ),
+        ("/etc/nsswitch.conf", "hosts: files dns\n".to_owned()),
+    ];
+    namespace::enter(dir, &files, &dir.join("caches"))?;
+    Names::of(scenario, &addresses, log.clone()).serve().await?;
 
-    let authority = Authority::new(addresses.keys().copied().map(str::to_owned).collect())?;
-    fs::write(dir.join("ca.pem"), &authority.pem)?;
-    fs::write(dir.join("identity.pem"), &authority.identity_pem)?;
+    let authority = Authority::new()?;
+    fs::write(dir.join("ca.pem"), authority.pem())?;
+    let names = addresses.keys().copied().map(str::to_owned).collect();
+    fs::write(dir.join("identity.pem"), authority.identity_pem(names)?)?;
     let mut files = scenario.modules.files()?;
     if scenario.sumdb != Sumdb::Off {
         files.extend(sumdb::files(&scenario.modules, scenario.sumdb == Sumdb::Lying));

@@ -9,6 +9,7 @@ pub mod cases;
 pub mod lab;
 pub mod log;
 pub mod modules;
+mod names;
 mod namespace;
 pub mod scenario;
 mod server;

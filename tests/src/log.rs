@@ -1,7 +1,7 @@
 //! What the servers were asked and what they answered: the ground truth.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 
@@ -32,25 +32,76 @@ pub struct Entry {
     pub referer: Option<String>,
 }
 
-/// The entries of one lab, shared by its servers.
+/// One connection, as a server accepted it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Accepted {
+    /// Name of the server.
+    pub host: &'static str,
+    /// The client's address and port.
+    pub peer: SocketAddr,
+}
+
+/// One question that the name server got, and what it did about it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Query {
+    /// The name, without the dot at its end.
+    pub name: String,
+    /// `A`, `AAAA`.
+    pub kind: String,
+    /// The response code (RFC 1035, 4.1.1); none if there was no answer.
+    pub code: Option<u16>,
+}
+
+/// What happened in one lab, shared by its servers.
 #[derive(Clone, Default)]
-pub(crate) struct Log(Arc<Mutex<Vec<Entry>>>);
+pub(crate) struct Log(Arc<Mutex<Records>>);
+
+#[derive(Default)]
+struct Records {
+    entries: Vec<Entry>,
+    connections: Vec<Accepted>,
+    queries: Vec<Query>,
+}
 
 impl Log {
     /// Appends an entry and numbers it.
     pub(crate) fn push(&self, mut entry: Entry) {
-        let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let entries = &mut self.records().entries;
         entry.sequence = entries.len();
         entries.push(entry);
     }
 
-    /// Forgets all entries.
+    /// Notes a connection.
+    pub(crate) fn accept(&self, accepted: Accepted) {
+        self.records().connections.push(accepted);
+    }
+
+    /// Notes a question.
+    pub(crate) fn ask(&self, query: Query) {
+        self.records().queries.push(query);
+    }
+
+    /// Forgets everything.
     pub(crate) fn clear(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        *self.records() = Records::default();
     }
 
     /// The entries so far.
     pub(crate) fn entries(&self) -> Vec<Entry> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.records().entries.clone()
+    }
+
+    /// The connections so far.
+    pub(crate) fn connections(&self) -> Vec<Accepted> {
+        self.records().connections.clone()
+    }
+
+    /// The questions so far.
+    pub(crate) fn queries(&self) -> Vec<Query> {
+        self.records().queries.clone()
+    }
+
+    fn records(&self) -> MutexGuard<'_, Records> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

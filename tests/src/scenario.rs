@@ -1,5 +1,7 @@
 //! What a scenario is: hosts, the rules they answer by, and what must come of it.
 
+use std::time::Duration;
+
 use crate::modules::Modules;
 use crate::table::SCENARIOS;
 
@@ -31,9 +33,10 @@ pub struct Scenario {
 
 /// The codes that [`Scenario::findings`] speaks about. The others may accompany them, but not in a
 /// scenario that [is quiet](Scenario::is_quiet).
-pub const CODES: [&str; 14] = [
-    "PT001", "PT003", "PT004", "PT006", "PT007", "PT012", "PT101", "PT103", "PT502", "PT503",
-    "PT504", "PT505", "PT506", "PT507",
+pub const CODES: [&str; 21] = [
+    "PT001", "PT003", "PT004", "PT006", "PT007", "PT012", "PT101", "PT103", "PT201", "PT202",
+    "PT203", "PT204", "PT205", "PT208", "PT210", "PT502", "PT503", "PT504", "PT505", "PT506",
+    "PT507",
 ];
 
 /// The checksum database that go asks for the hashes of modules: GOSUMDB.
@@ -60,8 +63,8 @@ pub enum Severity {
     Error,
 }
 
-/// A server. Its name is in `/etc/hosts` with a loopback address of its own.
-#[derive(Debug)]
+/// A server. The lab's name server has its name, with a loopback address of its own.
+#[derive(Clone, Copy, Debug)]
 pub struct Host {
     /// Host name; several hosts may share one if they differ in scheme.
     pub name: &'static str,
@@ -69,7 +72,45 @@ pub struct Host {
     pub protocol: Protocol,
     /// How it answers: the first rule that matches. Without a match, 404.
     pub rules: &'static [Rule],
+    /// What is wrong before there is a request to answer.
+    pub trouble: Option<Trouble>,
 }
+
+/// What is wrong with a host before there is a request to answer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Trouble {
+    /// The name server does not know the name.
+    NoSuchName,
+    /// The name server answers SERVFAIL.
+    NameServerFails,
+    /// The name server does not answer.
+    NameServerSilent,
+    /// The name server takes [`SLOW_NAME`] to answer.
+    SlowName,
+    /// The name has an IPv6 address besides, and there nobody listens.
+    DeadIpv6,
+    /// Its address is one to which there is no route.
+    NoRoute,
+    /// It does not answer to SYN.
+    Deaf,
+    /// It accepts connections and says nothing.
+    Silent,
+    /// It speaks HTTP without TLS on the port for TLS.
+    NoTls,
+    /// Its certificate is from another authority.
+    UnknownAuthority,
+    /// Its certificate is for another name.
+    WrongName,
+    /// Its certificate has expired.
+    Expired,
+    /// It wants a certificate from the client.
+    WantsCertificate,
+    /// It ends connections by RST.
+    Resets,
+}
+
+/// What [`Trouble::SlowName`] takes.
+pub const SLOW_NAME: Duration = Duration::from_millis(150);
 
 /// What a host speaks.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -109,6 +150,11 @@ pub enum Action {
     Redirect(u16, &'static str),
     /// The connection, or the stream of HTTP/2, is closed without an answer.
     Close,
+    /// Like `Serve`, and then the connection of HTTP/2 takes no more requests (GOAWAY).
+    ServeLast,
+    /// The half of the file, and its length as if it were whole; then the connection, or the
+    /// stream of HTTP/2, ends.
+    Truncate,
     /// The same after so many milliseconds.
     Hang(u64),
     /// The answer to `?go-get=1` that names a module proxy.
@@ -145,7 +191,8 @@ impl Scenario {
 
     /// Whether nothing is out of the ordinary: every request is answered with the file it wants.
     pub fn is_healthy(&self) -> bool {
-        self.succeeds && self.answers.iter().all(|answers| answers.status == Some(200))
+        let well = self.answers.iter().all(|answers| answers.status == Some(200));
+        self.succeeds && well && self.findings.is_empty()
     }
 
     /// Whether there is nothing to warn of: a warning, of whatever code, is a false alarm.

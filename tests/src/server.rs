@@ -1,64 +1,96 @@
 //! The virtual servers: each answers by its rules and logs what it was asked.
 
 use std::collections::HashMap;
-use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::future::pending;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{self, Poll};
 use std::time::Duration;
+use std::{fmt, io};
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
-use http_body_util::Full;
-use hyper::body::Incoming;
+use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::header::{HOST, HeaderName, LOCATION, REFERER, USER_AGENT};
+use hyper::http::response::Builder;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, KeyUsagePurpose};
-use rustls::ServerConfig;
-use rustls::crypto::ring;
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, KeyUsagePurpose,
+    date_time_ymd,
+};
+use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::PrivateKeyDer;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::Notify;
 use tokio::time::sleep;
 use tokio_rustls::TlsAcceptor;
 
-use crate::log::{Entry, Log};
-use crate::scenario::{Action, Host, Protocol};
+use crate::log::{Accepted, Entry, Log};
+use crate::scenario::{Action, Host, Protocol, Trouble};
 
-/// A certificate authority for one lab, and the identity that it gave to all hosts together.
+/// A certificate authority for one lab.
 pub(crate) struct Authority {
-    /// What a client has to trust.
-    pub(crate) pem: String,
-    /// The identity for servers that are not ours: certificate and key.
-    pub(crate) identity_pem: String,
-    identity: Arc<ServerConfig>,
+    issuer: CertifiedIssuer<'static, KeyPair>,
+    provider: Arc<CryptoProvider>,
 }
 
 impl Authority {
-    /// Makes one for these host names.
-    pub(crate) fn new(names: Vec<String>) -> Result<Self> {
+    /// Makes one.
+    pub(crate) fn new() -> Result<Self> {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
-        let key = KeyPair::generate()?;
-        let certificate = CertificateParams::new(names)?.signed_by(&key, &issuer)?;
-        let identity_pem = certificate.pem() + &key.serialize_pem();
-        let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
-        let identity = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()?
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate.der().clone()], key)?;
-        Ok(Self { pem: issuer.pem(), identity_pem, identity: Arc::new(identity) })
+        Ok(Self { issuer, provider: Arc::new(ring::default_provider()) })
     }
 
-    fn acceptor(&self, protocols: &[&[u8]]) -> TlsAcceptor {
-        let mut config = ServerConfig::clone(&self.identity);
+    /// What a client has to trust.
+    pub(crate) fn pem(&self) -> String {
+        self.issuer.pem()
+    }
+
+    /// The identity for servers that are not ours, certificate and key, under all these names.
+    pub(crate) fn identity_pem(&self, names: Vec<String>) -> Result<String> {
+        let key = KeyPair::generate()?;
+        let certificate = CertificateParams::new(names)?.signed_by(&key, &self.issuer)?;
+        Ok(certificate.pem() + &key.serialize_pem())
+    }
+
+    /// TLS for a host that speaks these protocols, with what is wrong with it.
+    fn acceptor(&self, host: &Host, protocols: &[&[u8]]) -> Result<TlsAcceptor> {
+        let name = if host.trouble == Some(Trouble::WrongName) { "other.lab" } else { host.name };
+        let mut params = CertificateParams::new([name.to_owned()])?;
+        if host.trouble == Some(Trouble::Expired) {
+            params.not_after = date_time_ymd(2020, 1, 1);
+        }
+        let key = KeyPair::generate()?;
+        let certificate = match host.trouble {
+            Some(Trouble::UnknownAuthority) => params.signed_by(&key, &Self::new()?.issuer)?,
+            _ => params.signed_by(&key, &self.issuer)?,
+        };
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
+            .with_safe_default_protocol_versions()?;
+        let builder = if host.trouble == Some(Trouble::WantsCertificate) {
+            let mut roots = RootCertStore::empty();
+            roots.add(self.issuer.der().clone())?;
+            let (roots, provider) = (Arc::new(roots), Arc::clone(&self.provider));
+            let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider).build()?;
+            builder.with_client_cert_verifier(verifier)
+        } else {
+            builder.with_no_client_auth()
+        };
+        let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
+        let mut config = builder.with_single_cert(vec![certificate.der().clone()], key)?;
         config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
-        Arc::new(config).into()
+        Ok(Arc::new(config).into())
     }
 }
 
@@ -71,26 +103,37 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Binds the host's port at `address` and serves from a task of the current runtime.
+    /// Binds the host's port at `address` and serves from a task of the current runtime. A host
+    /// without a route to it is not there.
     pub(crate) async fn start(
         host: &'static Host,
-        address: IpAddr,
+        address: Ipv4Addr,
         authority: &Authority,
         files: Arc<HashMap<String, Bytes>>,
         log: Log,
     ) -> Result<()> {
-        let (port, tls) = match host.protocol {
-            Protocol::H2 => (443, Some(authority.acceptor(&[b"h2", b"http/1.1"]))),
-            Protocol::H1 => (443, Some(authority.acceptor(&[b"http/1.1"]))),
-            Protocol::Plain => (80, None),
+        let protocols: &[&[u8]] = match host.protocol {
+            Protocol::H2 => &[b"h2", b"http/1.1"],
+            Protocol::H1 | Protocol::Plain => &[b"http/1.1"],
             Protocol::Other => return Ok(()),
         };
-        let listener = TcpListener::bind((address, port))
-            .await
-            .with_context(|| format!("cannot listen as {} on {address}:{port}", host.name))?;
+        let port = if host.protocol == Protocol::Plain { 80 } else { 443 };
+        let tls = port == 443 && host.trouble != Some(Trouble::NoTls);
+        let tls = tls.then(|| authority.acceptor(host, protocols)).transpose()?;
+        let on = || format!("cannot listen as {} on {address}:{port}", host.name);
+        let socket = TcpSocket::new_v4()?;
+        socket.set_reuseaddr(true)?;
+        socket.bind((address, port).into()).with_context(on)?;
+        match host.trouble {
+            Some(Trouble::NoRoute) => return Ok(()),
+            Some(Trouble::Deaf) => return deafen(socket).await.with_context(on),
+            _ => {}
+        }
+        let listener = socket.listen(1024).with_context(on)?;
         let server = Arc::new(Self { host, tls, files, log });
         tokio::spawn(async move {
             while let Ok((stream, peer)) = listener.accept().await {
+                server.log.accept(Accepted { host: host.name, peer });
                 tokio::spawn(Arc::clone(&server).connection(stream, peer));
             }
         });
@@ -101,12 +144,25 @@ impl Server {
     async fn connection(self: Arc<Self>, stream: TcpStream, peer: SocketAddr) {
         // An answer must not wait for the acknowledgement of the one before.
         let _ = stream.set_nodelay(true);
+        match self.host.trouble {
+            Some(Trouble::Silent) => return hold(stream).await,
+            Some(Trouble::Resets) => _ = stream.set_zero_linger(),
+            _ => {}
+        }
         match &self.tls {
             None => self.http(stream, peer, false).await,
             Some(tls) => {
-                if let Ok(stream) = tls.accept(stream).await {
-                    let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-                    self.http(stream, peer, h2).await;
+                match tls.accept(stream).into_fallible().await {
+                    Ok(stream) => {
+                        let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+                        self.http(stream, peer, h2).await;
+                    }
+                    // To close what has not been read would reset the connection, and the client
+                    // might never read the alert.
+                    Err((_, mut stream)) => {
+                        let _ = stream.shutdown().await;
+                        hold(stream).await;
+                    }
                 }
             }
         }
@@ -117,9 +173,10 @@ impl Server {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let earlier = AtomicUsize::new(0);
+        let retire = Notify::new();
         let service = service_fn(|request| {
             let reused = earlier.fetch_add(1, Ordering::Relaxed) > 0;
-            let answer = self.receive(&request, peer, reused);
+            let answer = self.receive(&request, peer, reused, &retire);
             async move {
                 let (wait, answer) = answer;
                 sleep(wait).await;
@@ -127,11 +184,19 @@ impl Server {
             }
         });
         let io = TokioIo::new(stream);
-        let _ = if h2 {
-            http2::Builder::new(TokioExecutor::new()).serve_connection(io, service).await
-        } else {
-            http1::Builder::new().serve_connection(io, service).await
-        };
+        if !h2 {
+            let _ = http1::Builder::new().serve_connection(io, service).await;
+            return;
+        }
+        let serve = http2::Builder::new(TokioExecutor::new()).serve_connection(io, service);
+        let mut serve = pin!(serve);
+        tokio::select! {
+            _ = serve.as_mut() => {}
+            () = retire.notified() => {
+                serve.as_mut().graceful_shutdown();
+                let _ = serve.await;
+            }
+        }
     }
 
     /// Answers a request and logs both.
@@ -140,7 +205,8 @@ impl Server {
         request: &Request<Incoming>,
         peer: SocketAddr,
         reused: bool,
-    ) -> (Duration, Result<Response<Full<Bytes>>, Closed>) {
+        retire: &Notify,
+    ) -> (Duration, Result<Response<Body>, Closed>) {
         let header = |name: HeaderName| {
             let value = request.headers().get(name)?;
             Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
@@ -150,7 +216,7 @@ impl Server {
         // HTTP/2 has the authority in the URI, HTTP/1.1 in a header.
         let authority = uri.authority().map(ToString::to_string).or_else(|| header(HOST));
         let scheme = if self.tls.is_some() { "https" } else { "http" };
-        let (wait, answer) = self.answer(path, reused);
+        let (wait, answer) = self.answer(path, reused, retire);
         let location = answer.as_ref().ok().and_then(|answer| answer.headers().get(LOCATION));
         self.log.push(Entry {
             sequence: 0,
@@ -168,7 +234,7 @@ impl Server {
         (wait, answer)
     }
 
-    fn go_import(&self, path: &str, kind: &str, root: &str) -> Response<Full<Bytes>> {
+    fn go_import(&self, path: &str, kind: &str, root: &str) -> Response<Body> {
         let module = format!("{}{}", self.host.name, path.split('?').next().unwrap_or(path));
         let meta = format!(r#"<meta name="go-import" content="{module} {kind} {root}">"#);
         respond(200, &[HTML], format!("<!DOCTYPE html>\n<head>{meta}</head>\n"))
@@ -179,7 +245,8 @@ impl Server {
         &self,
         path: &str,
         reused: bool,
-    ) -> (Duration, Result<Response<Full<Bytes>>, Closed>) {
+        retire: &Notify,
+    ) -> (Duration, Result<Response<Body>, Closed>) {
         let rule = self.host.rules.iter().find(|rule| rule.matches(path));
         let answer = match rule.map_or(&Action::Status(404, &[]), |rule| &rule.action) {
             Action::Close => return (Duration::ZERO, Err(Closed)),
@@ -187,10 +254,19 @@ impl Server {
                 return (Duration::from_millis(*milliseconds), Err(Closed));
             }
             Action::ServeOncePerConnection if reused => return (Duration::ZERO, Err(Closed)),
-            Action::Serve | Action::ServeOncePerConnection => match file(&self.files, path) {
-                Some(content) => respond(200, &[], content),
-                None => respond(404, &[], "not found: no such module\n"),
+            Action::Truncate => match file(&self.files, path) {
+                Some(content) => truncated(&content),
+                None => return (Duration::ZERO, Err(Closed)),
             },
+            serve @ (Action::Serve | Action::ServeOncePerConnection | Action::ServeLast) => {
+                if matches!(serve, Action::ServeLast) {
+                    retire.notify_one();
+                }
+                match file(&self.files, path) {
+                    Some(content) => respond(200, &[], content),
+                    None => respond(404, &[], "not found: no such module\n"),
+                }
+            }
             Action::Status(status, headers) => {
                 respond(*status, headers, format!("{} answers {status}\n", self.host.name))
             }
@@ -208,15 +284,94 @@ impl Server {
 const HTML: (&str, &str) = ("Content-Type", "text/html; charset=utf-8");
 
 /// Headers are those of the table, or host names and paths that were received: always valid.
-fn respond(status: u16, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+fn respond(status: u16, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Response<Body> {
+    head(status, headers).body(whole(body.into())).expect("a valid status and valid headers")
+}
+
+fn whole(content: Bytes) -> Body {
+    Body { piece: (!content.is_empty()).then_some(content), end: End::Clean }
+}
+
+/// Half of the content, announced as the whole.
+fn truncated(content: &Bytes) -> Response<Body> {
+    let length = content.len().to_string();
+    head(200, &[("Content-Length", &length)])
+        .body(Body { piece: Some(content.slice(..content.len() / 2)), end: End::BreakLater })
+        .expect("a valid length")
+}
+
+fn head(status: u16, headers: &[(&str, &str)]) -> Builder {
     headers
         .iter()
         .fold(Response::builder().status(status), |response, (name, value)| {
             response.header(*name, *value)
         })
         .header("Server", "lab")
-        .body(Full::new(body.into()))
-        .expect("a valid status and valid headers")
+}
+
+/// A body of one piece, after which it ends or breaks off.
+struct Body {
+    piece: Option<Bytes>,
+    end: End,
+}
+
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum End {
+    Clean,
+    /// It breaks off once the piece has been sent: hyper sends when there is nothing to wait for.
+    BreakLater,
+    Break,
+}
+
+impl hyper::body::Body for Body {
+    type Data = Bytes;
+    type Error = Closed;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut task::Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Closed>>> {
+        if let Some(piece) = self.piece.take() {
+            return Poll::Ready(Some(Ok(Frame::data(piece))));
+        }
+        match self.end {
+            End::Clean => Poll::Ready(None),
+            End::Break => Poll::Ready(Some(Err(Closed))),
+            End::BreakLater => {
+                self.end = End::Break;
+                context.waker().wake_by_ref();
+                Poll::Pending
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.piece.is_none() && self.end == End::Clean
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self.end {
+            End::Clean => SizeHint::with_exact(self.piece.as_ref().map_or(0, Bytes::len) as u64),
+            _ => SizeHint::default(),
+        }
+    }
+}
+
+/// Keeps a connection open, until the other side closes it.
+async fn hold(mut stream: TcpStream) {
+    let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
+}
+
+/// Listens with no room for a second connection, and fills the room: the kernel ignores every
+/// further SYN.
+async fn deafen(socket: TcpSocket) -> io::Result<()> {
+    let listener = socket.listen(0)?;
+    let first = TcpStream::connect(listener.local_addr()?).await?;
+    tokio::spawn(async move {
+        let _kept = (listener, first);
+        pending::<()>().await;
+    });
+    Ok(())
 }
 
 /// The file that a path ends in, wherever the root of the proxy is.

@@ -2,19 +2,24 @@
 
 use crate::modules::Modules;
 use crate::scenario::Action::{
-    self, Close, GoImport, Hang, Html, Redirect, Serve, ServeOncePerConnection, Status,
+    self, Close, GoImport, Hang, Html, Redirect, Serve, ServeLast, ServeOncePerConnection, Status,
+    Truncate,
 };
 use crate::scenario::Protocol::{self, H1, H2, Plain};
 use crate::scenario::Severity::{Error, Note, Warning};
 use crate::scenario::Sumdb::{At, Honest, Lying, Off};
-use crate::scenario::{Answers, Host, Rule, Scenario};
+use crate::scenario::{Answers, Host, Rule, Scenario, Trouble};
 
 const fn modules(count: usize) -> Modules {
     Modules { prefix: "mod.lab/m", count }
 }
 
 const fn host(name: &'static str, protocol: Protocol, rules: &'static [Rule]) -> Host {
-    Host { name, protocol, rules }
+    Host { name, protocol, rules, trouble: None }
+}
+
+const fn with(trouble: Trouble, host: Host) -> Host {
+    Host { trouble: Some(trouble), ..host }
 }
 
 const fn on(pattern: &'static str, action: Action) -> Rule {
@@ -339,6 +344,17 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         ..BASE
     },
     Scenario {
+        name: "redirect-broken-location",
+        about: "zips are answered 302 with a Location that is no URL",
+        modules: modules(4),
+        goproxy: "https://proxy.lab",
+        hosts: &[host("proxy.lab", H2, &redirecting("https://[::1/"))],
+        succeeds: false,
+        answers: &[got("proxy.lab", 200, 8), got("proxy.lab", 302, 4)],
+        findings: &[],
+        ..BASE
+    },
+    Scenario {
         name: "bad-gateway-comma",
         about: "the first proxy says 502; after it stands `,` so go stops",
         modules: modules(4),
@@ -409,7 +425,7 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         hosts: &[host("proxy.lab", H2, &[on("*.zip", Close), on("*", Serve)])],
         succeeds: false,
         answers: &[got("proxy.lab", 200, 4), closed("proxy.lab")],
-        findings: &[],
+        findings: &[("PT208", Error)],
         ..BASE
     },
     Scenario {
@@ -635,6 +651,251 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         succeeds: true,
         answers: &[got("proxy.lab", 200, 6)],
         findings: &[],
+        ..BASE
+    },
+    Scenario {
+        name: "dns-slow",
+        about: "the name server takes its time, HTTP/2",
+        modules: modules(2),
+        goproxy: "https://proxy.lab",
+        hosts: &[with(Trouble::SlowName, PROXY)],
+        succeeds: true,
+        answers: &[got("proxy.lab", 200, 6)],
+        findings: &[],
+        ..BASE
+    },
+    Scenario {
+        name: "dns-nxdomain",
+        about: "the proxy's name does not exist",
+        modules: modules(2),
+        goproxy: "https://proxy.lab",
+        hosts: &[with(Trouble::NoSuchName, PROXY)],
+        succeeds: false,
+        answers: &[],
+        findings: &[("PT201", Error)],
+        ..BASE
+    },
+    Scenario {
+        name: "dns-servfail",
+        about: "the name server fails",
+        modules: modules(2),
+        goproxy: "https://proxy.lab",
+        hosts: &[with(Trouble::NameServerFails, PROXY)],
+        succeeds: false,
+        answers: &[],
+        findings: &[("PT201", Error)],
+        ..BASE
+    },
+    Scenario {
+        name: "dns-timeout",
+        about: "the name server does not answer",
+        modules: modules(1),
+        goproxy: "https://proxy.lab",
+        hosts: &[with(Trouble::NameServerSilent, PROXY)],
+        succeeds: false,
+        answers: &[],
+        findings: &[("PT201", Error)],
+        ..BASE
+    },
+    Scenario {
+        name: "dns-nxdomain-pipe",
+        about: "the first proxy's name does not exist; `|` hides it",
+        modules: modules(2),
+        goproxy: "https://proxy.lab|https://mirror.lab",
+        hosts: &[with(Trouble::NoSuchName, PROXY), MIRROR],
+        succeeds: true,
+        answers: &[got("mirror.lab", 200, 6)],
+        findings: &[("PT103", Warning)],
+        ..BASE
+    },
+    Scenario {
+        name: "happy-eyeballs",
+        about: "the proxy has an IPv6 address where nobody listens, and an IPv4 address",
+        modules: modules(4),
+        goproxy: "https://proxy.lab",
+        hosts: &[with(Trouble::DeadIpv6, PROXY)],
+        succeeds: true,
+        answers: &[got("proxy.lab", 200, 12)],
+        findings: &[],
+        ..BASE
+    },
+    Scenario {
+        name: "connect-no-route",
+        about: "there is no route to the proxy",
+        modules: modules(2),
+        goproxy: "https://proxy.lab",
+        hosts: &[with(Trouble::NoRoute, PROXY)],
+        succeeds: false,
+        answers: &[],
+        findings: &[("PT203", Error)],
+        ..BASE
+    },
+    Scenario {
+        name: "connect-timeout",
+        about: "the proxy does not answer to SYN",
+        modules: modules(1),
+        goproxy: "https://proxy.lab",
+        hosts: &[with(Trouble::Deaf, PROXY)],
+        succeeds: false,
+        answers: &[],
+        findings: &[("PT203", Error)],
+        ..BASE
+    },
+    Scenario {
+        name: "tls-unknown-ca",
+        about: "the proxy's certificate is from another authority",
+        modules: modules(2),
+        goproxy: "https://proxy.lab",
+        hosts: &[with(Trouble::UnknownAuthority, PROXY)],
+        succeeds: false,
+        answers: &[],
+        findings: &[("PT204", Error)],
+        ..BASE
+    },
+    Scenario {
+        name: "tls-wrong-name",
+        about: "the proxy's certificate is for another name",
+        modules: modules(2),
+        goproxy: "https://proxy.lab",
+        hosts: &[with(Trouble::WrongName, PROXY)],
+        succeeds: false,
+        answers: &[],
+        findings: &[("PT205", Error)],
+        ..BASE
+    },
+    Scenario {
+        name: "tls-expired",
+        about: "the proxy's certificate has expired",
+        modules: modules(2),
+        goproxy: "https://proxy.lab",
+        hosts: &[with(Trouble::Expired, PROXY)],
+        succeeds: false,
+        answers: &[],
+        findings: &[("PT205", Error)],
+        ..BASE
+    },
+    Scenario {
+        name: "tls-client-cert-required",
+        about: "the proxy wants a certificate from the client",
+        modules: modules(2),
+        goproxy: "https://proxy.lab",
+        hosts: &[with(Trouble::WantsCertificate, host("proxy.lab", H1, &[]))],
+        succeeds: false,
+        answers: &[],
+        findings: &[("PT205", Error)],
+        ..BASE
+    },
+    Scenario {
+        name: "http-on-tls-port",
+        about: "the proxy speaks HTTP without TLS on port 443",
+        modules: modules(2),
+        goproxy: "https://proxy.lab",
+        hosts: &[with(Trouble::NoTls, PROXY)],
+        succeeds: false,
+        answers: &[],
+        findings: &[("PT205", Error)],
+        ..BASE
+    },
+    Scenario {
+        name: "tls-timeout",
+        about: "the proxy accepts connections and says nothing",
+        modules: modules(1),
+        goproxy: "https://proxy.lab",
+        hosts: &[with(Trouble::Silent, PROXY)],
+        succeeds: false,
+        answers: &[],
+        findings: &[("PT205", Error)],
+        ..BASE
+    },
+    Scenario {
+        name: "redirect-tls-unknown-ca",
+        about: "zips are redirected to a host with a certificate of another authority",
+        modules: modules(2),
+        goproxy: "https://proxy.lab",
+        hosts: &[host("proxy.lab", H2, TO_STORAGE), with(Trouble::UnknownAuthority, STORAGE)],
+        succeeds: false,
+        answers: &[got("proxy.lab", 200, 4), got("proxy.lab", 302, 2)],
+        findings: &[("PT007", Error)],
+        ..BASE
+    },
+    Scenario {
+        name: "redirect-nxdomain",
+        about: "zips are redirected to a name that does not exist",
+        modules: modules(2),
+        goproxy: "https://proxy.lab",
+        hosts: &[host("proxy.lab", H2, TO_STORAGE), with(Trouble::NoSuchName, STORAGE)],
+        succeeds: false,
+        answers: &[got("proxy.lab", 200, 4), got("proxy.lab", 302, 2)],
+        findings: &[("PT007", Error)],
+        ..BASE
+    },
+    Scenario {
+        name: "reset",
+        about: "zips are answered by resetting the connection",
+        modules: modules(2),
+        goproxy: "http://proxy.lab",
+        hosts: &[with(
+            Trouble::Resets,
+            host("proxy.lab", Plain, &[on("*.zip", Close), on("*", Serve)]),
+        )],
+        succeeds: false,
+        answers: &[got("proxy.lab", 200, 4), closed("proxy.lab")],
+        findings: &[("PT208", Error)],
+        ..BASE
+    },
+    Scenario {
+        name: "truncated-body-h1",
+        about: "zips are shorter than their Content-Length, HTTP/1.1",
+        modules: modules(2),
+        goproxy: "https://proxy.lab",
+        hosts: &[host("proxy.lab", H1, &[on("*.zip", Truncate), on("*", Serve)])],
+        succeeds: false,
+        answers: &[got("proxy.lab", 200, 6)],
+        findings: &[("PT210", Error)],
+        ..BASE
+    },
+    Scenario {
+        name: "truncated-body-h2",
+        about: "streams of zips are reset in the middle of the body",
+        modules: modules(2),
+        goproxy: "https://proxy.lab",
+        hosts: &[host("proxy.lab", H2, &[on("*.zip", Truncate), on("*", Serve)])],
+        succeeds: false,
+        answers: &[got("proxy.lab", 200, 6)],
+        findings: &[("PT208", Error)],
+        ..BASE
+    },
+    Scenario {
+        name: "truncated-info-h1",
+        about: "versions are shorter than their Content-Length, HTTP/1.1",
+        modules: modules(1),
+        goproxy: "https://proxy.lab",
+        hosts: &[host("proxy.lab", H1, &[on("*.info", Truncate), on("*", Serve)])],
+        succeeds: false,
+        answers: &[got("proxy.lab", 200, 2)],
+        findings: &[("PT210", Error)],
+        ..BASE
+    },
+    Scenario {
+        name: "goaway",
+        about: "the proxy retires connections after a while, as it may",
+        modules: modules(6),
+        goproxy: "https://proxy.lab",
+        hosts: &[host("proxy.lab", H2, &[on("*.zip", ServeLast), on("*", Serve)])],
+        succeeds: true,
+        answers: &[got("proxy.lab", 200, 18)],
+        findings: &[],
+        ..BASE
+    },
+    Scenario {
+        name: "truncated-body-pipe",
+        about: "the first proxy's zips are shorter than their Content-Length; `|` hides it",
+        modules: modules(2),
+        goproxy: "https://proxy.lab|https://mirror.lab",
+        hosts: &[host("proxy.lab", H1, &[on("*.zip", Truncate), on("*", Serve)]), MIRROR],
+        succeeds: true,
+        answers: &[got("proxy.lab", 200, 6), got("mirror.lab", 200, 2)],
+        findings: &[("PT103", Warning)],
         ..BASE
     },
 ];

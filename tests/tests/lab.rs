@@ -47,7 +47,7 @@ fn a_command_sees_the_lab_and_nothing_else() {
 
     let routes = run("cat", &["/proc/self/net/route"]);
     assert_eq!(routes.lines().count(), 1, "more than the heading: {routes}");
-    assert_eq!(run("cat", &["/etc/hosts"]), "127.0.0.1 localhost\n127.0.0.2 proxy.lab\n");
+    assert_eq!(run("cat", &["/etc/hosts"]), "127.0.0.1 localhost\n");
     let variables = run("env", &[]);
     let foreign: Vec<_> = variables
         .lines()

@@ -34,6 +34,9 @@ pub(super) struct Decoder {
     /// The kernel's sockets by small numbers: its addresses are nobody's business.
     sockets: HashMap<u64, u64>,
     socket_count: u64,
+    /// Bodies of responses, by process and address, by small numbers.
+    bodies: HashMap<(u32, u64), u64>,
+    body_count: u64,
 }
 
 /// One field of a record.
@@ -58,7 +61,14 @@ struct Record {
 impl Decoder {
     /// A decoder for a trace that began at `origin`, by `CLOCK_MONOTONIC`, in nanoseconds.
     pub(super) fn new(origin: u64) -> Self {
-        Self { origin, environments: HashMap::new(), sockets: HashMap::new(), socket_count: 0 }
+        Self {
+            origin,
+            environments: HashMap::new(),
+            sockets: HashMap::new(),
+            socket_count: 0,
+            bodies: HashMap::new(),
+            body_count: 0,
+        }
     }
 
     /// The event that a record stands for; none for a part of one.
@@ -78,6 +88,7 @@ impl Decoder {
         }))
     }
 
+    #[expect(clippy::too_many_lines, reason = "a table: one arm for each kind of record")]
     fn what(
         &mut self,
         record: &Record,
@@ -95,6 +106,7 @@ impl Decoder {
             },
             Kind::Exit => {
                 self.environments.remove(&record.pid);
+                self.bodies.retain(|(pid, _), _| *pid != record.pid);
                 let status = record.signed(Tag::Status).ok_or(Malformed)?;
                 let signal = status & 0x7f;
                 What::Exit {
@@ -143,6 +155,7 @@ impl Decoder {
                 headers: record.headers(),
                 // Minus one is net/http's word for unknown.
                 content_length: record.number(Tag::ContentLength).filter(|&n| n != u64::MAX),
+                body: self.open_body(record),
                 error: record.failure(names),
                 cut: record.cuts(),
             },
@@ -163,7 +176,7 @@ impl Decoder {
             Kind::Toolchain => {
                 What::Toolchain { exe: record.text(Tag::Executable).ok_or(Malformed)? }
             }
-            Kind::Dial => What::Dial,
+            Kind::NewConnection => What::NewConnection,
             Kind::TunnelEnter => {
                 let (local, remote, _) = record.connection().unwrap_or_default();
                 What::TunnelEnter {
@@ -180,6 +193,34 @@ impl Decoder {
                 let child = record.number(Tag::Child).and_then(|child| u32::try_from(child).ok());
                 return Ok(child.map(|child| What::Spawn { child }));
             }
+            Kind::Resolve
+            | Kind::Resolved
+            | Kind::Dial
+            | Kind::TlsEnter
+            | Kind::TlsState
+            | Kind::TlsReturn => return dialing(record, names),
+            Kind::BodyHttp1 | Kind::BodyHttp2 => return self.body_end(record, names),
+        }))
+    }
+
+    /// Numbers the body of a response.
+    fn open_body(&mut self, record: &Record) -> Option<u64> {
+        let address = record.number(Tag::Body)?;
+        self.body_count += 1;
+        self.bodies.insert((record.pid, address), self.body_count);
+        Some(self.body_count)
+    }
+
+    /// The end of a body; none if it is closed a second time, or is that of no response of ours.
+    fn body_end(&mut self, record: &Record, names: &[String]) -> Result<Option<What>, Malformed> {
+        let address = record.number(Tag::Body).ok_or(Malformed)?;
+        let body = self.bodies.remove(&(record.pid, address));
+        Ok(body.map(|body| What::BodyEnd {
+            body,
+            // Minus one is the word for unknown.
+            remaining: record.number(Tag::Remaining).filter(|&n| n.cast_signed() >= 0),
+            short: record.number(Tag::Short).is_some_and(|error| error != 0),
+            error: record.failure(names).filter(|failure| !is_end(failure)),
         }))
     }
 
@@ -203,6 +244,42 @@ impl Decoder {
         let (local, remote, _) = record.connection()?;
         Some(What::Tcp { socket, local, remote, state })
     }
+}
+
+/// How a connection is made. None for what is not about TCP, or takes no time.
+fn dialing(record: &Record, names: &[String]) -> Result<Option<What>, Malformed> {
+    Ok(Some(match record.kind {
+        Kind::Resolve => {
+            let host = record.text(Tag::Host).ok_or(Malformed)?;
+            // An address is its own answer.
+            let address = host.split('%').next().and_then(|host| host.parse::<IpAddr>().ok());
+            return Ok(address.is_none().then_some(What::Resolve { host }));
+        }
+        Kind::Resolved => What::Resolved {
+            addresses: record
+                .number(Tag::Answers)
+                .and_then(|count| u32::try_from(count).ok())
+                .ok_or(Malformed)?,
+            error: record.failure(names),
+        },
+        Kind::Dial => {
+            // The connections of the resolver itself are of UDP.
+            let remote = record.connection().and_then(|(_, remote, _)| remote);
+            let host = record.text(Tag::Host).ok_or(Malformed)?;
+            return Ok(remote.map(|remote| What::Dial { host, remote }));
+        }
+        Kind::TlsEnter => {
+            let (local, remote, _) = record.connection().unwrap_or_default();
+            let server_name = record.text(Tag::Host).ok_or(Malformed)?;
+            What::TlsEnter { server_name, local, remote }
+        }
+        Kind::TlsState => What::TlsState {
+            version: record.low_bits(Tag::TlsVersion).ok_or(Malformed)?,
+            protocol: record.text(Tag::Protocol).filter(|protocol| !protocol.is_empty()),
+        },
+        Kind::TlsReturn => What::TlsReturn { error: record.failure(names) },
+        _ => return Err(Malformed),
+    }))
 }
 
 /// The start of a `go` command, with the configuration that is in force in it.
@@ -289,6 +366,12 @@ impl Record {
     /// A number that was a C `int`.
     fn signed(&self, tag: Tag) -> Option<i32> {
         i32::try_from(self.number(tag)?.cast_signed()).ok()
+    }
+
+    /// A number of 16 bits that was read together with what follows it.
+    fn low_bits(&self, tag: Tag) -> Option<u16> {
+        let bytes = self.number(tag)?.to_le_bytes();
+        Some(u16::from_le_bytes([bytes[0], bytes[1]]))
     }
 
     fn is_cut(&self, tag: Tag) -> bool {
@@ -383,6 +466,9 @@ impl Record {
                     step.text = field.text().map(|text| redact::text(&text).into_owned());
                 }
                 (Tag::ErrorName, Some(step)) => step.name = field.text(),
+                (Tag::ErrorServer, Some(step)) => {
+                    step.server = field.text().filter(|server| !server.is_empty());
+                }
                 _ => {}
             }
         }
@@ -399,6 +485,12 @@ impl Field {
 /// What follows the first line.
 fn after_line(text: &str) -> Option<&str> {
     text.split_once('\n').map(|(_, rest)| rest)
+}
+
+/// `io.EOF`, which is the end of a body, not a failure.
+fn is_end(failure: &Failure) -> bool {
+    matches!(&*failure.steps, [step]
+        if step.type_name == "*errors.errorString" && step.text.as_deref() == Some("EOF"))
 }
 
 /// One `ErrorStep`.

@@ -57,6 +57,16 @@ pub(super) struct Ending<'a> {
     pub(super) headers: &'a Headers,
     pub(super) error: Option<&'a Failure>,
     pub(super) cut: &'a [String],
+    pub(super) content_length: Option<u64>,
+    /// When the request went onto its connection.
+    pub(super) tried: Option<u64>,
+}
+
+/// How the body of a response ended.
+pub(super) struct BodyEnd<'a> {
+    pub(super) remaining: Option<u64>,
+    pub(super) short: bool,
+    pub(super) error: Option<&'a Failure>,
 }
 
 /// All chains of a trace, in the order of their first requests.
@@ -262,6 +272,10 @@ impl Chains {
             remote_addr: None,
             started_ns: time,
             duration_ns: None,
+            ttfb_ns: None,
+            content_length: None,
+            body_bytes: None,
+            body_ns: None,
             outcome: Outcome::Unfinished,
             error: None,
             after_redirect: None,
@@ -395,6 +409,9 @@ impl Chains {
         request.headers.extend(ending.headers.iter().map(|(k, v)| (k.clone(), v.clone())));
         request.cut.extend_from_slice(ending.cut);
         request.duration_ns = Some(time.saturating_sub(request.started_ns));
+        request.ttfb_ns =
+            ending.tried.filter(|_| ending.status.is_some()).map(|at| time.saturating_sub(at));
+        request.content_length = ending.content_length;
         request.error =
             ending.error.map(|error| RequestError { kind: outcome, ..failure::error(error) });
         request.outcome = outcome;
@@ -405,6 +422,31 @@ impl Chains {
         if !redirects {
             tracked.chain.attempts[at.at.attempt].outcome = outcome;
         }
+    }
+
+    /// The body of a response was closed.
+    pub(super) fn close_body(&mut self, at: RequestAt, body: &BodyEnd<'_>, time: u64) {
+        let request = self.request_mut(at);
+        let head = request.started_ns.saturating_add(request.duration_ns.unwrap_or(0));
+        request.body_ns = Some(time.saturating_sub(head));
+        request.body_bytes = request
+            .content_length
+            .zip(body.remaining)
+            .and_then(|(length, remaining)| length.checked_sub(remaining));
+        let outcome = match body.error.map(failure::outcome) {
+            Some(outcome @ (Outcome::Reset | Outcome::Truncated)) => Some(outcome),
+            None if body.short => Some(Outcome::Truncated),
+            _ => None,
+        };
+        // Of other bodies go reads what it likes.
+        let wanted = request.outcome == Outcome::Ok && request.status == Some(200);
+        if let Some(outcome) = outcome.filter(|_| wanted) {
+            request.outcome = outcome;
+            request.error = body.error.map(failure::error);
+            self.set_outcome(at.at, outcome);
+        }
+        let tracked = &mut self.all[at.at.chain];
+        tracked.ended = tracked.ended.max(time);
     }
 
     /// Ends all chains. Where something may not have been seen, what was cached is not known.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 
 use crate::event::TcpState;
-use crate::model::{Connection, ConnectionId, ProcessId};
+use crate::model::{Connection, ConnectionId, ProcessId, Tls};
 
 use super::process::id;
 
@@ -18,6 +18,17 @@ pub(super) struct Connections {
     sockets: HashMap<u64, ConnectionId>,
     /// By both ends, as long as no other socket has taken them.
     ends: HashMap<Ends, ConnectionId>,
+    /// What goroutines are about to connect to.
+    aims: HashMap<(ProcessId, u64), Aim>,
+}
+
+/// What a goroutine is about to connect to.
+#[derive(Debug)]
+pub(super) struct Aim {
+    /// As connections name it: without a port that is usual.
+    pub(super) host: String,
+    pub(super) remote: SocketAddr,
+    pub(super) dns_ns: Option<u64>,
 }
 
 impl Connections {
@@ -33,6 +44,29 @@ impl Connections {
     /// How the last connection of these processes failed; none if it did not.
     pub(super) fn last_errno(&self, owned: impl Fn(ProcessId) -> bool) -> Option<i32> {
         self.all.iter().rev().find(|connection| owned(connection.process))?.errno
+    }
+
+    /// A goroutine is about to connect.
+    pub(super) fn aim(&mut self, process: ProcessId, goroutine: u64, aim: Aim) {
+        self.aims.insert((process, goroutine), Aim { remote: canonical(aim.remote), ..aim });
+    }
+
+    /// A process ended, or became another image.
+    pub(super) fn forget(&mut self, process: ProcessId) {
+        self.aims.retain(|(owner, _), _| *owner != process);
+    }
+
+    /// What a new socket to `remote` is for. The kernel does not say which goroutine made it: where
+    /// several aim at one address and mean different hosts, it is not known.
+    fn hit(&mut self, process: ProcessId, remote: SocketAddr) -> Option<Aim> {
+        let same =
+            |(key, aim): &(&(ProcessId, u64), &Aim)| key.0 == process && aim.remote == remote;
+        let mut there = self.aims.iter().filter(same);
+        let (&key, aim) = there.next()?;
+        if there.any(|(_, other)| other.host != aim.host) {
+            return None;
+        }
+        self.aims.remove(&key)
     }
 
     /// A socket changed its state.
@@ -56,7 +90,13 @@ impl Connections {
         if let (Some(local), Some(remote), true) = (local, remote, state == TcpState::Established) {
             self.ends.insert((process, local, remote), connection);
         }
+        let aim = remote
+            .filter(|_| state == TcpState::Connecting)
+            .and_then(|remote| self.hit(process, remote));
         let entry = &mut self.all[connection as usize];
+        if let Some(Aim { host, dns_ns, .. }) = aim {
+            (entry.host, entry.dns_ns) = (Some(host), dns_ns);
+        }
         entry.local_addr = local.map(|addr| addr.to_string()).or(entry.local_addr.take());
         entry.remote_addr = remote.map(|addr| addr.to_string()).or(entry.remote_addr.take());
         match state {
@@ -80,6 +120,22 @@ impl Connections {
         host: &str,
         protocol: &str,
     ) -> ConnectionId {
+        let connection = self.between(process, (local, remote));
+        let entry = &mut self.all[connection as usize];
+        entry.requests += 1;
+        entry.host.get_or_insert_with(|| host.to_owned());
+        if !protocol.is_empty() {
+            entry.protocol.get_or_insert_with(|| protocol.to_owned());
+        }
+        connection
+    }
+
+    /// The connection with these ends.
+    pub(super) fn between(
+        &mut self,
+        process: ProcessId,
+        (local, remote): (SocketAddr, SocketAddr),
+    ) -> ConnectionId {
         let ends = (process, canonical(local), canonical(remote));
         let connection = self.at(ends).unwrap_or_else(|| {
             let new = self.open(process);
@@ -87,14 +143,33 @@ impl Connections {
             new
         });
         let entry = &mut self.all[connection as usize];
-        entry.requests += 1;
         entry.local_addr.get_or_insert_with(|| ends.1.to_string());
         entry.remote_addr.get_or_insert_with(|| ends.2.to_string());
-        entry.host.get_or_insert_with(|| host.to_owned());
-        if !protocol.is_empty() {
-            entry.protocol.get_or_insert_with(|| protocol.to_owned());
-        }
         connection
+    }
+
+    /// A handshake begins on a connection.
+    pub(super) fn secure(&mut self, connection: ConnectionId, server_name: &str) {
+        self.all[connection as usize].tls = Some(Tls {
+            server_name: server_name.to_owned(),
+            version: None,
+            protocol: None,
+            error: None,
+        });
+    }
+
+    /// A handshake ended after this time, with what `tell` has to say of it.
+    pub(super) fn secured(
+        &mut self,
+        connection: ConnectionId,
+        tls_ns: u64,
+        tell: impl FnOnce(&mut Tls),
+    ) {
+        let entry = &mut self.all[connection as usize];
+        entry.tls_ns = Some(tls_ns);
+        if let Some(tls) = &mut entry.tls {
+            tell(tls);
+        }
     }
 
     fn at(&self, ends: Ends) -> Option<ConnectionId> {
@@ -112,6 +187,7 @@ impl Connections {
             dns_ns: None,
             connect_ns: None,
             tls_ns: None,
+            tls: None,
             protocol: None,
             requests: 0,
             errno: None,

@@ -3,36 +3,36 @@
 use crate::event::{Failure, FailureStep};
 use crate::model::{Outcome, RequestError};
 
-/// One row of the table: every condition given must hold for one error of the chain.
-struct Rule {
+/// One row of a table: every condition given must hold for one error of the chain.
+struct Rule<T> {
     /// Go types, one of which it has; none means any.
     types: &'static [&'static str],
     /// A part of its text.
     text: Option<&'static str>,
-    /// Its number: an errno.
+    /// Its number: an errno, an alert.
     number: Option<u64>,
-    outcome: Outcome,
+    means: T,
 }
 
-const fn types(types: &'static [&'static str], outcome: Outcome) -> Rule {
-    Rule { types, text: None, number: None, outcome }
+const fn types<T: Copy>(types: &'static [&'static str], means: T) -> Rule<T> {
+    Rule { types, text: None, number: None, means }
 }
 
-const fn text(text: &'static str, outcome: Outcome) -> Rule {
-    Rule { types: &[], text: Some(text), number: None, outcome }
+const fn text<T: Copy>(text: &'static str, means: T) -> Rule<T> {
+    Rule { types: &[], text: Some(text), number: None, means }
 }
 
-const fn operation(text: &'static str, outcome: Outcome) -> Rule {
-    Rule { types: &["*net.OpError"], text: Some(text), number: None, outcome }
+const fn operation(text: &'static str, means: Outcome) -> Rule<Outcome> {
+    Rule { types: &["*net.OpError"], text: Some(text), number: None, means }
 }
 
-const fn errno(number: u64, outcome: Outcome) -> Rule {
-    Rule { types: &["syscall.Errno"], text: None, number: Some(number), outcome }
+const fn errno(number: u64, means: Outcome) -> Rule<Outcome> {
+    Rule { types: &["syscall.Errno"], text: None, number: Some(number), means }
 }
 
 /// Tried from top to bottom, each row on all errors of the chain: an earlier row is the more
 /// telling one, wherever in the chain it holds.
-const RULES: &[Rule] = &[
+const OUTCOMES: &[Rule<Outcome>] = &[
     // cmd/go/internal/modfetch/fetch.go:checkSumDB. First, as any text may be in a checksum.
     text("checksum mismatch", Outcome::Checksum),
     text("checksum missing from sumdb response", Outcome::Checksum),
@@ -56,7 +56,6 @@ const RULES: &[Rule] = &[
             "*tls.RecordHeaderError",
             "tls.AlertError",
             "tls.alert",
-            "*tls.permanentError",
             "http.tlsHandshakeTimeoutError",
         ],
         Outcome::TlsOther,
@@ -88,6 +87,8 @@ const RULES: &[Rule] = &[
     text("server closed idle connection", Outcome::Reset),
     text("client connection lost", Outcome::Reset),
     text("server sent GOAWAY", Outcome::Reset),
+    // The connection ended before its first request, right after the handshake.
+    text("client conn could not be established", Outcome::Reset),
     text("unexpected EOF", Outcome::Truncated),
     text("EOF", Outcome::Reset),
     // Contents.
@@ -126,14 +127,78 @@ const RULES: &[Rule] = &[
 /// What an errno of a socket comes to.
 pub(super) fn of_errno(errno: i32) -> Outcome {
     let number = u64::try_from(errno).ok();
-    let rule = RULES.iter().find(|rule| rule.number.is_some() && rule.number == number);
-    rule.map_or(Outcome::Unknown, |rule| rule.outcome)
+    let is_it = |rule: &&Rule<Outcome>| rule.types == ["syscall.Errno"] && rule.number == number;
+    OUTCOMES.iter().find(is_it).map_or(Outcome::Unknown, |rule| rule.means)
+}
+
+/// What an error says beyond its outcome, in words that can follow the name of a host.
+const REASONS: &[Rule<&str>] = &[
+    // net/dnsclient_unix.go, net/net.go.
+    dns("no such host", "has no address: its name does not exist"),
+    dns("server misbehaving", "has no address: the name server failed"),
+    dns("i/o timeout", "has no address: the name server did not answer"),
+    dns("connection refused", "has no address: there is no name server"),
+    // crypto/x509/verify.go; the first reason is zero, and so has no number here.
+    types(&["x509.HostnameError"], "has a certificate for another name"),
+    Rule {
+        types: &["x509.CertificateInvalidError"],
+        text: None,
+        number: Some(1),
+        means: "has a certificate that has expired or is not yet valid",
+    },
+    types(&["x509.CertificateInvalidError"], "has a certificate that is not valid"),
+    // crypto/tls/alert.go.
+    alert(116, "wants a certificate from the client"),
+    alert(112, "does not know the name that was asked for (SNI)"),
+    alert(70, "speaks no version of TLS that go speaks"),
+    alert(42, "found the client's certificate missing or bad"),
+    types(ALERT, "refused the TLS handshake"),
+    // net/http/transport.go:dialConn.
+    Rule {
+        types: &["tls.RecordHeaderError"],
+        text: None,
+        number: Some(RECORD_HTTP),
+        means: "speaks HTTP without TLS on this port",
+    },
+    types(&["tls.RecordHeaderError"], "does not speak TLS on this port"),
+    types(&["http.tlsHandshakeTimeoutError"], "did not answer the TLS handshake in 10 seconds"),
+    // net/http/h2_bundle.go, net/http/internal/http2.
+    types(&["http.http2StreamError", "http2.StreamError"], "reset the stream (HTTP/2)"),
+    types(&["http.http2GoAwayError", "http2.GoAwayError"], "ended the connection (GOAWAY)"),
+    text(
+        "client conn could not be established",
+        "closed the connection right after the TLS handshake",
+    ),
+];
+
+/// `HTTP`, where the header of a TLS record should be.
+const RECORD_HTTP: u64 = u32::from_le_bytes(*b"HTTP") as u64;
+
+const ALERT: &[&str] = &["tls.alert", "tls.AlertError"];
+
+const fn dns(text: &'static str, means: &'static str) -> Rule<&'static str> {
+    Rule { types: &["*net.DNSError"], text: Some(text), number: None, means }
+}
+
+const fn alert(number: u64, means: &'static str) -> Rule<&'static str> {
+    Rule { types: ALERT, text: None, number: Some(number), means }
 }
 
 /// What `failure` comes to; `unknown` if the table does not tell.
 pub(super) fn outcome(failure: &Failure) -> Outcome {
-    let rule = RULES.iter().find(|rule| failure.steps.iter().any(|step| rule.holds(step)));
-    rule.map_or(Outcome::Unknown, |rule| rule.outcome)
+    find(OUTCOMES, failure).unwrap_or(Outcome::Unknown)
+}
+
+/// What `failure` says beyond its outcome, and who said it.
+fn reason(failure: &Failure) -> Option<String> {
+    let words = find(REASONS, failure)?;
+    let server = failure.steps.iter().find_map(|step| step.server.as_deref());
+    Some(server.map_or_else(|| words.to_owned(), |server| format!("{words} (asked {server})")))
+}
+
+fn find<T: Copy>(rules: &[Rule<T>], failure: &Failure) -> Option<T> {
+    let rule = rules.iter().find(|rule| failure.steps.iter().any(|step| rule.holds(step)));
+    rule.map(|rule| rule.means)
 }
 
 /// Whether go takes `failure` for absence and asks on: it equals `fs.ErrNotExist`
@@ -145,7 +210,7 @@ pub(super) fn is_absence(failure: &Failure) -> bool {
     outcome(failure) == Outcome::NotFound || failure.steps.iter().any(says)
 }
 
-impl Rule {
+impl<T> Rule<T> {
     fn holds(&self, step: &FailureStep) -> bool {
         (self.types.is_empty() || self.types.contains(&step.type_name.as_str()))
             && self.text.is_none_or(|part| step.text.as_deref().is_some_and(|t| t.contains(part)))
@@ -159,6 +224,7 @@ pub(super) fn error(failure: &Failure) -> RequestError {
         kind: outcome(failure),
         types: failure.steps.iter().map(|step| step.type_name.clone()).collect(),
         detail: detail(failure),
+        reason: reason(failure),
     }
 }
 
@@ -169,12 +235,15 @@ fn detail(failure: &Failure) -> Option<String> {
 }
 
 fn said(step: &FailureStep) -> impl Iterator<Item = String> + '_ {
-    let number = step.number.map(|number| match step.type_name.as_str() {
-        "syscall.Errno" => format!("errno {number}"),
-        _ => number.to_string(),
+    let number = step.number.and_then(|number| match step.type_name.as_str() {
+        "syscall.Errno" => Some(format!("errno {number}")),
+        // Four bytes of an answer.
+        "tls.RecordHeaderError" => None,
+        _ => Some(number.to_string()),
     });
     let address = step.address.map(|address| address.to_string());
-    [step.text.clone(), step.name.clone(), address, number].into_iter().flatten()
+    let server = step.server.as_ref().map(|server| format!("asked {server}"));
+    [step.text.clone(), step.name.clone(), server, address, number].into_iter().flatten()
 }
 
 #[cfg(test)]
@@ -251,6 +320,55 @@ mod tests {
         ] {
             let failure = Failure { steps };
             assert_eq!(outcome(&failure), expected, "{failure:?}");
+        }
+    }
+
+    #[test]
+    fn says_more_than_the_outcome_where_it_can() {
+        let dial = || step("*net.OpError", Some("dial"), None);
+        let name = |text| FailureStep {
+            server: Some("10.0.0.1:53".into()),
+            ..step("*net.DNSError", Some(text), None)
+        };
+        let alert = |number| step("tls.alert", None, Some(number));
+        let record = |bytes: [u8; 4]| {
+            step("tls.RecordHeaderError", None, Some(u32::from_le_bytes(bytes).into()))
+        };
+        let invalid = |number| step("x509.CertificateInvalidError", None, number);
+        for (steps, outcome, reason) in [
+            (
+                vec![dial(), name("no such host")],
+                Outcome::Dns,
+                Some("has no address: its name does not exist (asked 10.0.0.1:53)"),
+            ),
+            (
+                vec![dial(), name("read udp 10.0.0.9:4->10.0.0.1:53: i/o timeout")],
+                Outcome::Dns,
+                Some("has no address: the name server did not answer (asked 10.0.0.1:53)"),
+            ),
+            (
+                vec![step("x509.HostnameError", None, None)],
+                Outcome::TlsOther,
+                Some("has a certificate for another name"),
+            ),
+            (
+                vec![invalid(Some(1))],
+                Outcome::TlsOther,
+                Some("has a certificate that has expired or is not yet valid"),
+            ),
+            (vec![invalid(None)], Outcome::TlsOther, Some("has a certificate that is not valid")),
+            (vec![alert(116)], Outcome::TlsOther, Some("wants a certificate from the client")),
+            (vec![alert(40)], Outcome::TlsOther, Some("refused the TLS handshake")),
+            (
+                vec![record(*b"HTTP")],
+                Outcome::TlsOther,
+                Some("speaks HTTP without TLS on this port"),
+            ),
+            (vec![record(*b"SSH-")], Outcome::TlsOther, Some("does not speak TLS on this port")),
+            (vec![dial(), step("syscall.Errno", None, Some(111))], Outcome::ConnectRefused, None),
+        ] {
+            let told = error(&Failure { steps });
+            assert_eq!((told.kind, told.reason.as_deref()), (outcome, reason), "{told:?}");
         }
     }
 

@@ -26,6 +26,7 @@
 mod cache;
 mod chains;
 mod connection;
+mod dial;
 mod failure;
 pub(crate) mod goproxy;
 mod process;
@@ -46,6 +47,7 @@ use crate::model::{Capture, Command, Outcome, ProcessId, SCHEMA, Trace};
 
 use self::chains::{At, Chains};
 use self::connection::Connections;
+use self::dial::Dials;
 use self::process::Processes;
 use self::walk::{Context, Goroutines};
 
@@ -61,6 +63,7 @@ pub struct Correlator {
     commands: HashMap<ProcessId, At>,
     /// Children whose start was reported before their exec, by pid.
     spawned: HashMap<u32, Event>,
+    dials: Dials,
     capture: Capture,
 }
 
@@ -75,6 +78,7 @@ impl Correlator {
             connections: Connections::default(),
             commands: HashMap::new(),
             spawned: HashMap::new(),
+            dials: Dials::default(),
             capture: Capture { backend: start.backend.clone(), ..Capture::default() },
         }
     }
@@ -89,6 +93,8 @@ impl Correlator {
                 self.processes.become_image(event, exe, argv);
                 if let Some(before) = before {
                     self.goroutines.forget(before);
+                    self.dials.forget(before);
+                    self.connections.forget(before);
                 }
                 if let Some(spawn) = self.spawned.remove(&event.pid) {
                     self.spawn(&spawn, event.pid);
@@ -99,6 +105,8 @@ impl Correlator {
                 if let Some(ended) = self.processes.exit(event, *code, *signal) {
                     self.goroutines.forget(ended);
                     self.end_command(ended, *code);
+                    self.dials.forget(ended);
+                    self.connections.forget(ended);
                 }
             }
             What::GoStart { go_version, exe, argv, config } => {
@@ -122,6 +130,17 @@ impl Correlator {
             // The exec that it announces says it all.
             What::Toolchain { .. } => {}
             What::Spawn { child } => self.spawn(event, *child),
+            What::Resolve { .. }
+            | What::Resolved { .. }
+            | What::Dial { .. }
+            | What::TlsEnter { .. }
+            | What::TlsState { .. }
+            | What::TlsReturn { .. } => {
+                let process = self.processes.of(event);
+                if !self.processes.get(process).telemetry {
+                    self.dials.push(event, process, &mut self.connections);
+                }
+            }
             _ => self.push_go(event),
         }
     }
@@ -204,7 +223,7 @@ impl Correlator {
 
     /// Ends the trace. Its findings are for [`crate::diagnose`].
     pub fn finish(self, end: &End) -> Trace {
-        let Self { start, processes, chains, connections, mut capture, .. } = self;
+        let Self { start, processes, chains, connections, dials, mut capture, .. } = self;
         capture.complete = capture.lost == 0
             && capture
                 .attach
@@ -224,6 +243,7 @@ impl Correlator {
             chains: chains.into_model(&processes, capture.complete),
             processes: processes.into_model(),
             connections: connections.into_model(),
+            lookups: dials.into_model(),
             findings: Vec::new(),
             capture,
         }

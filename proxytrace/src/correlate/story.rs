@@ -60,8 +60,11 @@ pub(crate) fn answer(attempt: &Attempt) -> String {
         (Some(status), _) if unverified(attempt) => {
             format!("answered {status}, but what came could not be verified")
         }
+        (Some(status), outcome @ (Outcome::Reset | Outcome::Truncated)) => {
+            format!("answered {status}, but then {}", why(last, outcome))
+        }
         (Some(status), outcome) => format!("answered {status}: {}", words(outcome)),
-        (None, outcome) => words(outcome).to_owned(),
+        (None, outcome) => why(last, outcome).to_owned(),
     };
     if last.host != first.host {
         format!("{} redirected to {}: {said}", first.host, last.host)
@@ -102,6 +105,12 @@ fn consequence(attempt: &Attempt, list: &List) -> &'static str {
         (Some(_), _, Some(Separator::Pipe)) => "; `|` lets go ask on after any error",
         (Some(_), ..) => "; go asked on",
     }
+}
+
+/// Why a request got no whole answer, in words that can follow the name of its host.
+pub(crate) fn why(request: &Request, outcome: Outcome) -> &str {
+    let error = request.error.as_ref().filter(|error| error.kind == outcome);
+    error.and_then(|error| error.reason.as_deref()).unwrap_or_else(|| words(outcome))
 }
 
 /// An outcome in words that can follow the name of a host.

@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use crate::event::{Event, Failure, Headers, What};
 use crate::model::{Artifact, Cause, Next, Outcome, ProcessId};
 
-use super::chains::{At, Chains, Ending, Opening, RequestAt, tunneled_host};
+use super::chains::{At, BodyEnd, Chains, Ending, Opening, RequestAt, tunneled_host};
 use super::connection::{Connections, canonical};
 use super::failure;
 use super::goproxy::List;
@@ -27,6 +27,8 @@ const ANCESTORS: usize = 8;
 #[derive(Debug, Default)]
 pub(super) struct Goroutines {
     by_process: HashMap<ProcessId, HashMap<u64, Goroutine>>,
+    /// Responses whose bodies are open.
+    bodies: HashMap<u64, RequestAt>,
 }
 
 #[derive(Debug, Default)]
@@ -72,6 +74,8 @@ struct Fetch {
     last: Option<RequestAt>,
     open: Option<RequestAt>,
     tries: usize,
+    /// When the open request went onto its last connection.
+    tried: Option<u64>,
 }
 
 /// How a walk leaves an entry.
@@ -96,6 +100,7 @@ impl Goroutines {
     }
 
     /// Something happened in a goroutine.
+    #[expect(clippy::too_many_lines, reason = "a table: one arm for each kind of event")]
     pub(super) fn push(&mut self, event: &Event, context: &mut Context<'_>) {
         let goroutines = self.by_process.entry(context.process).or_default();
         let (id, parent) = event.goroutine.map_or((0, 0), |g| (g.id, g.parent));
@@ -151,19 +156,29 @@ impl Goroutines {
                     fetch.try_connection(protocol, (*local, *remote), event.time, context);
                 }
             }
-            What::RequestReturn { status, protocol, headers, error, cut, .. } => {
+            What::RequestReturn { status, protocol, headers, error, cut, content_length, body } => {
                 let ending = Ending {
                     status: *status,
                     protocol: protocol.as_deref(),
                     headers,
                     error: error.as_ref(),
                     cut,
+                    content_length: *content_length,
+                    tried: goroutine.fetch.as_ref().and_then(|fetch| fetch.tried),
                 };
                 if let Some(request) = goroutine.fetch.as_mut().and_then(|f| f.open.take()) {
                     context.chains.close(request, &ending, event.time);
+                    self.bodies.extend(body.map(|body| (body, request)));
                 }
             }
-            What::Dial => {
+            What::BodyEnd { body, remaining, short, error } => {
+                if let Some(request) = self.bodies.remove(body) {
+                    let end =
+                        BodyEnd { remaining: *remaining, short: *short, error: error.as_ref() };
+                    context.chains.close_body(request, &end, event.time);
+                }
+            }
+            What::NewConnection => {
                 let asking = goroutines.get(&parent).and_then(|asking| asking.fetch.as_ref());
                 let goal = asking.and_then(|fetch| fetch.goal.as_ref()).map(|(at, _)| *at);
                 goroutines.entry(id).or_default().dials_for = goal;
@@ -480,6 +495,7 @@ impl Fetch {
         (self.last, self.open) = (Some(request), Some(request));
         self.hops += 1;
         self.tries = 0;
+        self.tried = None;
     }
 
     fn try_connection(
@@ -495,6 +511,7 @@ impl Fetch {
             (self.last, self.open) = (Some(request), Some(request));
         }
         self.tries += 1;
+        self.tried = Some(time);
         let host = &context.chains.request(request).host;
         let connection = local
             .zip(remote)

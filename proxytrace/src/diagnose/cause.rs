@@ -1,7 +1,7 @@
 //! Why a chain failed: the one reason.
 
 use crate::correlate::status;
-use crate::correlate::story::{answer, unverified, words};
+use crate::correlate::story::{answer, unverified, why, words};
 use crate::correlate::target::is_word;
 use crate::correlate::url;
 use crate::model::{Artifact, Attempt, Cause, Chain, Outcome, Request};
@@ -183,7 +183,7 @@ fn target(send: &Send<'_>, attempt: &Attempt) -> Option<(&'static str, String)> 
     }
     let (asked, answered) = (&send.first().host, send.last());
     if unreached(attempt.outcome) && answered.status.is_none() {
-        let why = words(attempt.outcome);
+        let why = why(answered, attempt.outcome);
         return Some(("PT007", format!("{asked} redirected to {}, which {why}", answered.host)));
     }
     let status = answered.status.filter(|&status| status >= 400)?;

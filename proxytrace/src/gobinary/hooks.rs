@@ -45,9 +45,9 @@ struct Reading {
     tag: Tag,
     /// A parameter by its name, or a result: `->` and its number.
     from: &'static str,
-    /// Fields, of which each but the last is a pointer that is followed, or a structure that holds
-    /// the next. Without one, what is in the registers themselves; of a slice, that is its length,
-    /// or for [`Tag::Text`] its bytes.
+    /// Fields, of which each but the last is a pointer that is followed, an interface that holds one,
+    /// or a structure that holds the next. Without one, what is in the registers themselves; of a
+    /// slice, that is its length, or for [`Tag::Text`] its bytes.
     path: &'static [&'static str],
 }
 
@@ -60,7 +60,11 @@ const CLIENT_DO: &str = "net/http.(*Client).do";
 const READ_RESPONSE: &str = "net/http.ReadResponse";
 const ROUND_TRIP: &str = "net/http.(*Transport).roundTrip";
 
-/// Bytes of a register.
+const LOOKUP_IP: &str = "net.(*Resolver).lookupIPAddr";
+const DIAL: &str = "net.(*sysDialer).dialSingle";
+const ADD_TLS: &str = "net/http.(*persistConn).addTLS";
+const TLS_STATE: &str = "crypto/tls.(*Conn).ConnectionState";
+/// Bytes of a register, and of the first word of an interface, before what it holds.
 const WORD: u16 = 8;
 
 const URL: &str = "net/http.Request.URL";
@@ -94,6 +98,7 @@ pub(super) const HOOKS: &[Hook] = &[
         field(Tag::Status, "->0", &["net/http.Response.StatusCode"]),
         field(Tag::Protocol, "->0", &["net/http.Response.Proto"]),
         field(Tag::ContentLength, "->0", &["net/http.Response.ContentLength"]),
+        field(Tag::Body, "->0", &["net/http.Response.Body"]),
         headers("->0", &["net/http.Response.Header"]),
         value(Tag::Error, "->1"),
     ]),
@@ -115,7 +120,7 @@ pub(super) const HOOKS: &[Hook] = &[
         value(Tag::Executable, "exe"),
     ]),
     // CONNECT to a forward proxy: a dial, and a child that reads the answer to it.
-    on_entry(Minors::ALL, "net/http.(*Transport).dialConn", Kind::Dial, &[]),
+    on_entry(Minors::ALL, "net/http.(*Transport).dialConn", Kind::NewConnection, &[]),
     Hook {
         only: Some(Only::Text(field(Tag::Method, "req", &["net/http.Request.Method"]), "CONNECT")),
         ..on_entry(Minors::ALL, READ_RESPONSE, Kind::TunnelEnter, &[
@@ -133,6 +138,45 @@ pub(super) const HOOKS: &[Hook] = &[
     // Other programs, those of version control among them.
     on_return(Minors::ALL, "os.StartProcess", Kind::Spawn, &[
         field(Tag::Child, "->0", &["os.Process.Pid"]),
+    ]),
+    // The end of a body: what `http.Response.Body` holds is the receiver.
+    on_entry(Minors::ALL, "net/http.(*bodyEOFSignal).Close", Kind::BodyHttp1, &[
+        value(Tag::Body, "es"),
+        // Of a body whose length was announced.
+        field(Tag::Remaining, "es", &["net/http.bodyEOFSignal.body", "net/http.body.src", "io.LimitedReader.N"]),
+        field(Tag::Error, "es", &["net/http.bodyEOFSignal.rerr"]),
+    ]),
+    // The receiver is a structure of one pointer.
+    on_entry(Minors::to(26), "net/http.http2transportResponseBody.Close", Kind::BodyHttp2, &[
+        value(Tag::Body, "b"),
+        field(Tag::Remaining, "b", &["net/http.http2transportResponseBody.cs", "net/http.http2clientStream.bytesRemain"]),
+        field(Tag::Short, "b", &["net/http.http2transportResponseBody.cs", "net/http.http2clientStream.readErr"]),
+        field(Tag::Error, "b", &["net/http.http2transportResponseBody.cs", "net/http.http2clientStream.bufPipe.err"]),
+    ]),
+    on_entry(Minors::from(27), "net/http/internal/http2.transportResponseBody.Close", Kind::BodyHttp2, &[
+        value(Tag::Body, "b"),
+        field(Tag::Remaining, "b", &["net/http/internal/http2.transportResponseBody.cs", "net/http/internal/http2.clientStream.bytesRemain"]),
+        field(Tag::Short, "b", &["net/http/internal/http2.transportResponseBody.cs", "net/http/internal/http2.clientStream.readErr"]),
+        field(Tag::Error, "b", &["net/http/internal/http2.transportResponseBody.cs", "net/http/internal/http2.clientStream.bufPipe.err"]),
+    ]),
+    // From here on: once for each connection, not for each request.
+    on_entry(Minors::ALL, LOOKUP_IP, Kind::Resolve, &[value(Tag::Host, "host")]),
+    on_return(Minors::ALL, LOOKUP_IP, Kind::Resolved, &[
+        value(Tag::Answers, "->0"),
+        value(Tag::Error, "->1"),
+    ]),
+    on_entry(Minors::ALL, DIAL, Kind::Dial, &[
+        field(Tag::Host, "sd", &["net.sysDialer.address"]),
+        value(Tag::Connection, "ra"),
+    ]),
+    on_entry(Minors::ALL, ADD_TLS, Kind::TlsEnter, &[
+        value(Tag::Host, "name"),
+        field(Tag::Connection, "pconn", &["net/http.persistConn.conn"]),
+    ]),
+    on_return(Minors::ALL, ADD_TLS, Kind::TlsReturn, &[value(Tag::Error, "->0")]),
+    on_entry(Minors::ALL, TLS_STATE, Kind::TlsState, &[
+        field(Tag::TlsVersion, "c", &["crypto/tls.Conn.vers"]),
+        field(Tag::Protocol, "c", &["crypto/tls.Conn.clientProtocol"]),
     ]),
     // What go has of a module, from wherever: a `.info` file, something with a line in go.sum.
     on_return(Minors::to(25), "cmd/go/internal/modfetch.InfoFile", Kind::InfoReturn, INFO_FILE),
@@ -201,23 +245,34 @@ impl Reading {
         } else {
             format!("{function}({})", self.from)
         };
-        let (register, shape) = version.place(&from);
-        let Some((last, before)) = self.path.split_last() else {
+        let ((mut register, mut shape), mut path) = (version.place(&from), self.path);
+        if let (Shape::Struct(_), [first, rest @ ..]) = (shape, path) {
+            let (offset, of_field) = version.place(first);
+            (register, shape, path) = (register + offset / WORD, of_field, rest);
+        }
+        let Some((last, before)) = path.split_last() else {
             return self.in_registers(register, shape);
         };
-        if let (Shape::Struct(_), []) = (shape, before) {
-            let (offset, shape) = version.place(last);
-            return self.in_registers(register + offset / WORD, shape);
-        }
         let mut offsets = [0; OFFSETS_MAX];
         let mut followed = 0;
         for name in before {
             let (offset, shape) = version.place(name);
             offsets[followed] += offset;
-            followed += usize::from(!matches!(shape, Shape::Struct(_)));
+            match shape {
+                Shape::Struct(_) => continue,
+                Shape::Interface => offsets[followed] += WORD,
+                _ => {}
+            }
+            followed += 1;
         }
         let (offset, shape) = version.place(last);
         offsets[followed] += offset;
+        let walked = matches!(self.tag, Tag::Error | Tag::Connection);
+        if shape == Shape::Interface && !walked {
+            // What it holds, as a number.
+            offsets[followed] += WORD;
+            return Operand::memory(self.tag, Read::U64, number(register), &offsets[..=followed]);
+        }
         let read = match shape {
             Shape::String => Read::String,
             Shape::Interface => Read::Interface,

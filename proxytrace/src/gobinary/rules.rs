@@ -25,6 +25,9 @@ struct Reads {
     text: &'static str,
     /// A second text: the name asked for in a DNS error.
     name: &'static str,
+    /// A third text: the name server in a DNS error.
+    server: &'static str,
+    /// Of an array, its first four bytes.
     number: &'static str,
     address: &'static str,
     next: &'static str,
@@ -46,6 +49,7 @@ pub(super) fn rule_for(name: &str, version: Version) -> TypeRule {
     let offset = |field| find(field).map_or(NONE, |(offset, _)| offset);
     let number_size = match find(reads.number) {
         Some((_, Shape::Number(size))) => size,
+        Some((_, Shape::Struct(_))) => 4,
         _ => 0,
     };
     TypeRule {
@@ -57,11 +61,13 @@ pub(super) fn rule_for(name: &str, version: Version) -> TypeRule {
         address: offset(reads.address),
         next: offset(reads.next),
         second_string: offset(reads.name),
+        third_string: offset(reads.server),
+        padding: 0,
     }
 }
 
 const NAMED: Reads =
-    Reads { role: Role::Other, text: "", name: "", number: "", address: "", next: "" };
+    Reads { role: Role::Other, text: "", name: "", server: "", number: "", address: "", next: "" };
 
 #[rustfmt::skip]
 const RULES: &[Rule] = &[
@@ -73,7 +79,7 @@ const RULES: &[Rule] = &[
     row("*os.SyscallError", "os.SyscallError", Reads { text: "Syscall", next: "Err", ..NAMED }),
     row("syscall.Errno", "syscall.Errno", PLAIN_NUMBER),
     // It wraps nothing before Go 1.23.
-    row("*net.DNSError", "net.DNSError", Reads { text: "Err", name: "Name", next: "UnwrapErr", ..NAMED }),
+    row("*net.DNSError", "net.DNSError", Reads { text: "Err", name: "Name", server: "Server", next: "UnwrapErr", ..NAMED }),
     row("*net.notFoundError", "net.notFoundError", Reads { text: "s", ..NAMED }),
     row("*net.temporaryError", "net.temporaryError", Reads { text: "s", ..NAMED }),
     row("*net.AddrError", "net.AddrError", Reads { text: "Err", name: "Addr", ..NAMED }),
@@ -82,7 +88,7 @@ const RULES: &[Rule] = &[
     // TLS.
     row("*tls.CertificateVerificationError", "crypto/tls.CertificateVerificationError", Reads { next: "Err", ..NAMED }),
     row("*tls.permanentError", "crypto/tls.permanentError", Reads { next: "err", ..NAMED }),
-    row("tls.RecordHeaderError", "crypto/tls.RecordHeaderError", Reads { text: "Msg", ..NAMED }),
+    row("tls.RecordHeaderError", "crypto/tls.RecordHeaderError", Reads { text: "Msg", number: "RecordHeader", ..NAMED }),
     row("tls.alert", "crypto/tls.alert", PLAIN_NUMBER),
     row("x509.HostnameError", "crypto/x509.HostnameError", Reads { text: "Host", ..NAMED }),
     row("x509.CertificateInvalidError", "crypto/x509.CertificateInvalidError", Reads { number: "Reason", text: "Detail", ..NAMED }),
@@ -135,6 +141,7 @@ const RULES: &[Rule] = &[
     row("*io.LimitedReader", "io.LimitedReader", Reads { next: "R", ..NAMED }),
     row("*tls.Conn", "crypto/tls.Conn", Reads { role: Role::TlsConn, next: "conn", ..NAMED }),
     row("*net.TCPConn", "net.TCPConn", Reads { role: Role::TcpConn, ..NAMED }),
+    row("*net.TCPAddr", "net.TCPAddr", Reads { role: Role::TcpAddr, ..NAMED }),
 ];
 
 const PLAIN_TEXT: Reads = Reads { text: ITSELF, ..NAMED };
@@ -175,9 +182,12 @@ mod tests {
             };
             is(reads.text, |shape| shape == Shape::String);
             is(reads.name, |shape| shape == Shape::String);
+            is(reads.server, |shape| shape == Shape::String);
             is(reads.address, |shape| shape == Shape::Interface);
             is(reads.next, |shape| shape == Shape::Interface);
-            is(reads.number, |shape| matches!(shape, Shape::Number(1 | 2 | 4 | 8)));
+            is(reads.number, |shape| {
+                matches!(shape, Shape::Number(1 | 2 | 4 | 8) | Shape::Struct(4..))
+            });
         }
     }
 

@@ -48,6 +48,7 @@ fn trace(chains: Vec<Chain>, findings: Vec<Finding>, exit_code: i32) -> Trace {
         }],
         chains,
         connections: vec![],
+        lookups: vec![],
         findings,
         capture: Capture { events: 900, complete: true, ..Capture::default() },
     }
@@ -96,6 +97,10 @@ fn request(id: u32, url: &str, status: u16) -> Request {
         remote_addr: Some("192.0.2.1:443".into()),
         started_ns: 0,
         duration_ns: Some(12 * MS + 345_678),
+        ttfb_ns: None,
+        content_length: None,
+        body_bytes: None,
+        body_ns: None,
         outcome: if status < 400 { Outcome::Ok } else { Outcome::HttpError },
         error: None,
         after_redirect: None,
@@ -260,6 +265,7 @@ pub(super) fn hostile(padding: usize) -> Trace {
             kind: Outcome::Reset,
             types: vec![evil.clone()],
             detail: Some(evil.clone()),
+            reason: None,
         }),
         cut: vec!["url\n".into()],
         ..request(1, &evil, 0)

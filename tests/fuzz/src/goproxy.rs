@@ -45,6 +45,7 @@ pub(crate) fn any(data: &[u8]) {
             protocol: None,
             headers: BTreeMap::new(),
             content_length: None,
+            body: None,
             error: None,
             cut: Vec::new(),
         });

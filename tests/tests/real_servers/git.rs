@@ -15,7 +15,7 @@ use crate::{Traced, nginx, scenario, trace, with_each_go};
 const FCGIWRAP: &str = "/usr/sbin/fcgiwrap";
 
 const fn vanity(rules: &'static [Rule]) -> Host {
-    Host { name: "mod.lab", protocol: Protocol::H2, rules }
+    Host { name: "mod.lab", protocol: Protocol::H2, rules, trouble: None }
 }
 
 const fn found_at(repository: &'static str) -> Rule {
@@ -23,7 +23,7 @@ const fn found_at(repository: &'static str) -> Rule {
 }
 
 /// A host where nothing listens, unless a test starts something there.
-const GIT: Host = Host { name: "git.lab", protocol: Protocol::Other, rules: &[] };
+const GIT: Host = Host { name: "git.lab", protocol: Protocol::Other, rules: &[], trouble: None };
 
 const PRESENT: Scenario =
     scenario("git", "direct", "mod.lab/m", &[vanity(&[found_at("https://git.lab/m01.git")]), GIT]);

@@ -87,10 +87,11 @@ pub(crate) fn log(lab: &Lab) -> Result<Vec<Entry>> {
         .collect()
 }
 
-const PROXY: Host = Host { name: "proxy.lab", protocol: Protocol::Other, rules: &[] };
+const PROXY: Host =
+    Host { name: "proxy.lab", protocol: Protocol::Other, rules: &[], trouble: None };
 
 const fn origin(rules: &'static [Rule]) -> Host {
-    Host { name: "origin.lab", protocol: Protocol::Plain, rules }
+    Host { name: "origin.lab", protocol: Protocol::Plain, rules, trouble: None }
 }
 
 const fn on(pattern: &'static str, action: proxytrace_tests::scenario::Action) -> Rule {

@@ -16,20 +16,21 @@ use crate::{Traced, scenario, trace, with_each_go};
 const PROGRAM: &str = "/usr/sbin/squid";
 
 const ALL: &[Rule] = &[Rule { pattern: "*", action: Serve }];
-const SQUID: Host = Host { name: "squid.lab", protocol: Protocol::Other, rules: &[] };
+const SQUID: Host =
+    Host { name: "squid.lab", protocol: Protocol::Other, rules: &[], trouble: None };
 
 const HTTPS: Scenario = scenario(
     "squid",
     "https://proxy.lab",
     "mod.lab/m",
-    &[SQUID, Host { name: "proxy.lab", protocol: Protocol::H2, rules: ALL }],
+    &[SQUID, Host { name: "proxy.lab", protocol: Protocol::H2, rules: ALL, trouble: None }],
 );
 
 const HTTP: Scenario = scenario(
     "squid-plain",
     "http://proxy.lab",
     "mod.lab/m",
-    &[SQUID, Host { name: "proxy.lab", protocol: Protocol::Plain, rules: ALL }],
+    &[SQUID, Host { name: "proxy.lab", protocol: Protocol::Plain, rules: ALL, trouble: None }],
 );
 
 /// One process that keeps nothing. A tunnel is logged at its end.

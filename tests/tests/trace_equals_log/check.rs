@@ -2,14 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt::Debug;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use proxytrace::model::{
     Artifact, Attempt, Cause, Chain, Finding, Next, Outcome, Request, RequestId, Role, Separator,
     Severity, Trace,
 };
-use proxytrace_tests::log::Entry;
-use proxytrace_tests::scenario::{self, CODES, Scenario};
+use proxytrace_tests::log::{Accepted, Entry, Query};
+use proxytrace_tests::scenario::{self, CODES, SLOW_NAME, Scenario, Trouble};
 
 /// Whether the trace holds exactly the requests of the log, each in its place, and nothing less
 /// was captured.
@@ -26,14 +27,16 @@ pub(crate) fn equals(trace: &Trace, log: &[Entry]) -> Result<()> {
             .map(|request| (&request.method, &request.url, request.status)),
         answered.iter().map(|entry| (&entry.method, &entry.url, entry.status)),
     )?;
+    let refused = refused_streams(&requests);
+    let unseen = |request: &Request| {
+        let seen = cut_off.iter().any(|entry| entry.url == request.url);
+        refused.contains(&request.id) && !seen
+    };
     same(
         "requests without an answer",
         requests
             .iter()
-            // Nobody has seen a request for which there was no connection.
-            .filter(|request| {
-                request.status.is_none() && request.outcome != Outcome::ConnectRefused
-            })
+            .filter(|request| request.status.is_none() && was_sent(request) && !unseen(request))
             .map(|request| (&request.method, &request.url)),
         cut_off.iter().map(|entry| (&entry.method, &entry.url)),
     )?;
@@ -91,6 +94,129 @@ fn is_no_module(chain: &Chain, trace: &Trace) -> bool {
     let found = trace.chains.iter().filter(|other| other.outcome == Outcome::Ok);
     chain.outcome == Outcome::NotFound
         && found.flat_map(|chain| &chain.module).any(|path| is_longer(path) || is_shorter(path))
+}
+
+/// Whether the connections of the trace are those that the servers accepted, with as many requests
+/// on each, and whether it says how long they took to make.
+pub(crate) fn connections(
+    trace: &Trace,
+    accepted: &[Accepted],
+    log: &[Entry],
+    scenario: &Scenario,
+) -> Result<()> {
+    let made = || trace.connections.iter().filter(|connection| connection.connect_ns.is_some());
+    same(
+        "connections",
+        made().map(|connection| (connection.host.clone(), connection.local_addr.clone())),
+        accepted
+            .iter()
+            .map(|accepted| (Some(accepted.host.to_owned()), Some(accepted.peer.to_string()))),
+    )?;
+
+    let requests: Vec<&Request> = requests(trace).collect();
+    let refused = refused_streams(&requests);
+    for connection in made() {
+        let on: Vec<_> =
+            requests.iter().filter(|request| request.connection == Some(connection.id)).collect();
+        ensure!(connection.requests as usize == on.len(), "{connection:?} has {}", on.len());
+        let sure = on.iter().filter(|r| was_sent(r) && !refused.contains(&r.id)).count();
+        let came = log
+            .iter()
+            .filter(|entry| Some(entry.peer.to_string()) == connection.local_addr)
+            .count();
+        let most = on.iter().filter(|request| was_sent(request)).count();
+        ensure!((sure..=most).contains(&came), "{connection:?} brought {came} requests");
+
+        let trouble = scenario
+            .hosts
+            .iter()
+            .find(|host| Some(host.name) == connection.host.as_deref())
+            .and_then(|host| host.trouble);
+        let name = connection.dns_ns.map(Duration::from_nanos);
+        // Before Go 1.21 no goroutine says who started it, and the two that race are children.
+        let races = trouble == Some(Trouble::DeadIpv6);
+        ensure!(name.is_some() || races, "no time for the name: {connection:?}");
+        let quick = trouble == Some(Trouble::SlowName) && name.is_some_and(|name| name < SLOW_NAME);
+        ensure!(!quick, "the name took {name:?}: {connection:?}");
+        let tls = connection.remote_addr.as_deref().is_some_and(|addr| addr.ends_with(":443"));
+        // go can end before the handshake of a connection that it does not need.
+        let none_yet = connection.tls.is_none() && on.is_empty();
+        ensure!(connection.tls.is_some() == tls || none_yet, "TLS or not: {connection:?}");
+        if let (Some(tls), false) = (&connection.tls, on.is_empty()) {
+            let whole = connection.tls_ns.is_some() && tls.error.is_none();
+            let h2 = connection.protocol.as_deref() == Some("HTTP/2.0");
+            let agreed = (tls.protocol.as_deref() == Some("h2")) == h2;
+            ensure!(whole && agreed && tls.version.is_some(), "handshake: {connection:?}");
+            ensure!(Some(&tls.server_name) == connection.host.as_ref(), "name: {connection:?}");
+        }
+    }
+    for request in requests.iter().filter(|request| request.status.is_some()) {
+        let within = request.ttfb_ns.is_some() && request.ttfb_ns <= request.duration_ns;
+        ensure!(within, "time to first byte: {request:?}");
+    }
+    let files = trace
+        .chains
+        .iter()
+        .filter(|chain| matches!(chain.artifact, Artifact::Info | Artifact::Mod | Artifact::Zip));
+    let answers = files.flat_map(|chain| &chain.attempts).flat_map(|attempt| &attempt.requests);
+    for request in answers.filter(|request| request.status == Some(200)) {
+        let length = request.content_length.context("the lab's servers always say a length")?;
+        let whole = match (request.body_bytes, request.outcome) {
+            (Some(bytes), Outcome::Reset | Outcome::Truncated) => bytes < length,
+            (Some(bytes), _) => bytes == length,
+            // go can end before it closes a body.
+            (None, outcome) => outcome == Outcome::Ok && !scenario.succeeds,
+        };
+        ensure!(whole && request.body_ns.is_some() == request.body_bytes.is_some(), "{request:?}");
+    }
+    Ok(())
+}
+
+/// Whether the names that were resolved are those that the name server was asked for, and failed
+/// where it did.
+pub(crate) fn lookups(trace: &Trace, queries: &[Query]) -> Result<()> {
+    let mut asked: BTreeMap<&str, bool> = BTreeMap::new();
+    for query in queries {
+        *asked.entry(&query.name).or_default() |= query.code == Some(0);
+    }
+    let mut resolved: BTreeMap<&str, bool> = BTreeMap::new();
+    for lookup in &trace.lookups {
+        // go ended without waiting for it.
+        if lookup.duration_ns.is_none() {
+            continue;
+        }
+        ensure!(lookup.addresses.is_some() == lookup.error.is_none(), "both: {lookup:?}");
+        let good = lookup.error.is_none();
+        let before = resolved.insert(&lookup.host, good);
+        ensure!(before.is_none_or(|before| before == good), "it changed: {lookup:?}");
+    }
+    ensure!(resolved == asked, "names resolved: {resolved:?}, asked for: {asked:?}");
+    Ok(())
+}
+
+/// Whether a request was sent, as far as its client knows: not where its host was not reached.
+fn was_sent(request: &Request) -> bool {
+    !matches!(
+        request.outcome,
+        Outcome::Dns
+            | Outcome::ConnectRefused
+            | Outcome::ConnectTimeout
+            | Outcome::Unreachable
+            | Outcome::TlsUnknownAuthority
+            | Outcome::TlsOther
+    )
+}
+
+/// Requests that net/http sent again, of which a server that retires an HTTP/2 connection need not
+/// have seen anything (RFC 9113, 6.8).
+fn refused_streams(requests: &[&Request]) -> HashSet<RequestId> {
+    let again: HashSet<RequestId> = requests
+        .iter()
+        .filter(|request| request.cause == Cause::TransportRetry)
+        .filter_map(|request| request.follows)
+        .collect();
+    let h2 = |request: &&&Request| request.protocol.as_deref() == Some("HTTP/2.0");
+    requests.iter().filter(h2).map(|request| request.id).filter(|id| again.contains(id)).collect()
 }
 
 /// Whether each walk through the GOPROXY list is one that go can take.
@@ -179,6 +305,15 @@ pub(crate) fn findings(trace: &Trace, scenario: &Scenario) -> Result<()> {
     let ours = found.iter().filter(|(code, _)| CODES.contains(code));
     let extra: Vec<_> = ours.filter(loud).filter(|finding| !expected.contains(*finding)).collect();
     ensure!(extra.is_empty(), "{extra:?} not expected, {}", all());
+    for finding in &trace.findings {
+        // A host that could not be reached is named.
+        let about_transport = finding.code.starts_with("PT2") || finding.code == "PT007";
+        let mut troubled = scenario.hosts.iter().filter(|host| host.trouble.is_some());
+        let named = troubled.clone().any(|host| finding.message.contains(host.name));
+        let expected = about_transport && troubled.next().is_some();
+        ensure!(!expected || named, "it names another host: {}", finding.message);
+        ensure!(!about_transport || !finding.requests.is_empty(), "no evidence: {finding:?}");
+    }
     if scenario.is_quiet() {
         ensure!(!found.iter().any(|finding| loud(&finding)), "false alarm, {}", all());
     }

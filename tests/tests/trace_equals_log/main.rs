@@ -68,6 +68,8 @@ fn run_and_check(proxytrace: &PathBuf, scenario: &Scenario, toolchain: &Toolchai
     ensure!(versions.clone().any(|version| version == toolchain.version), "not the go we ran");
     check::equals(&trace, &lab.log())
         .and_then(|()| check::walks(&trace, scenario.goproxy))
+        .and_then(|()| check::connections(&trace, &lab.connections(), &lab.log(), scenario))
+        .and_then(|()| check::lookups(&trace, &lab.queries()))
         .and_then(|()| check::cached(&trace, scenario))
         .and_then(|()| check::findings(&trace, scenario))
         .with_context(|| format!("stderr: {stderr}"))

@@ -91,16 +91,27 @@ impl<'a> Dwarf<'a> {
         self.types.get(name.as_bytes()).map(|&place| self.shape(place)).transpose()
     }
 
-    /// Offset and shape of a field; none if there is no such structure or field.
+    /// Offset and shape of a field, or of one in a structure that is a field (`outer.inner`); none if
+    /// there is no such structure or field.
     pub(super) fn field(&self, structure: &str, field: &str) -> Result<Option<(u16, Shape)>> {
         let Some(&place) = self.types.get(structure.as_bytes()) else { return Ok(None) };
+        self.field_of(place, field)
+    }
+
+    fn field_of(&self, place: Place, path: &str) -> Result<Option<(u16, Shape)>> {
+        let (field, inner) = path.split_once('.').map_or((path, None), |(f, i)| (f, Some(i)));
         for (member, die) in self.children(place)? {
             if die.tag() == gimli::DW_TAG_member
                 && self.name(member.0, &die)? == Some(field.as_bytes())
             {
                 let offset = die.attr_value(gimli::DW_AT_data_member_location);
                 let offset = offset.and_then(|value| value.udata_value()).context("no offset")?;
-                return Ok(Some((offset.try_into()?, self.shape(self.type_of(member, &die)?)?)));
+                let (offset, type_place) = (u16::try_from(offset)?, self.type_of(member, &die)?);
+                let Some(inner) = inner else {
+                    return Ok(Some((offset, self.shape(type_place)?)));
+                };
+                let found = self.field_of(self.underlying(type_place)?.0, inner)?;
+                return Ok(found.map(|(within, shape)| (offset + within, shape)));
             }
         }
         Ok(None)

@@ -1,5 +1,6 @@
 //! Event sequences as go produces them, and the traces that come of them.
 
+mod dials;
 mod nonsense;
 mod processes;
 pub(crate) mod scenarios;

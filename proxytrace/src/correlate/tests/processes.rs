@@ -182,7 +182,7 @@ fn tunnel(status: u16) -> Script {
     };
     let asking = Task::new(7).walk().lookup(A, "x.lab/m").step(What::FetchEnter);
     script.run(&[asking.step(What::SendEnter).step(enter)]);
-    script.run(&[Task::of(GO, 8, 7).step(What::Dial)]);
+    script.run(&[Task::of(GO, 8, 7).step(What::NewConnection)]);
     let (local, remote) = to_squid();
     let connect = What::TunnelEnter { target: "a.lab:443".into(), local, remote };
     let answer = What::TunnelReturn { status: Some(status), headers: Headers::new() };
@@ -196,6 +196,7 @@ fn a_tunnel_is_a_request_of_the_chain_that_opened_it() {
     let (local, remote) = to_squid();
     let on = What::Try { protocol: "HTTP/2.0".into(), local, remote, tls: true };
     let answer = What::RequestReturn {
+        body: None,
         status: Some(200),
         protocol: Some("HTTP/2.0".into()),
         headers: Headers::new(),
@@ -224,6 +225,7 @@ fn a_tunnel_that_was_refused_is_why_its_request_failed() {
         // All that go's error says is the reason phrase.
         let error = plain_error("Forbidden");
         let failed = What::RequestReturn {
+            body: None,
             status: None,
             protocol: None,
             headers: Headers::new(),

@@ -276,6 +276,7 @@ impl Task {
             protocol: hop.status.map(|_| "HTTP/2.0".to_owned()),
             headers,
             content_length: None,
+            body: None,
             error: hop.error.clone(),
             cut: Vec::new(),
         })
