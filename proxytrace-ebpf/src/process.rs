@@ -121,7 +121,7 @@ impl Step for Piece {
     const TURNS: u32 = (ENVIRONMENT_MAX / ENVIRONMENT_CHUNK) as u32;
 
     #[inline(always)]
-    fn turn(scratch: &mut Scratch, _: u64) -> bool {
+    fn turn(scratch: &mut Scratch, turn: u64) -> bool {
         let (from, left) = scratch.rest;
         if left == 0 {
             return false;
@@ -130,7 +130,9 @@ impl Step for Piece {
         scratch.rest = (from + taken, left - taken);
         scratch.begin(Kind::Environment);
         scratch.header().executable = scratch.executable;
-        scratch.put_user_bytes(Tag::Environment as u8, from, taken);
+        // All that is left, in the last turn: what does not fit is cut, and marked so.
+        let length = if turn + 1 == u64::from(Self::TURNS) { left } else { taken };
+        scratch.put_user_bytes(Tag::Environment as u8, from, length);
         scratch.send(Urgency::Later);
         true
     }

@@ -119,7 +119,12 @@ impl Decoder {
                 if let Some(piece) = record.bytes(Tag::Environment) {
                     self.environments.entry(record.pid).or_default().extend_from_slice(piece);
                 }
-                return Ok(None);
+                if record.is_cut(Tag::Environment) {
+                    // The configuration may have been in the rest.
+                    What::Lost { count: 1 }
+                } else {
+                    return Ok(None);
+                }
             }
             Kind::Start => {
                 let exe = executables.get(record.executable).ok_or(Malformed)?;
@@ -393,7 +398,11 @@ impl Record {
             .split(|&byte| byte == 0)
             .map(|argument| String::from_utf8_lossy(argument).into_owned())
             .collect();
-        redact::arguments(&arguments)
+        let mut arguments = redact::arguments(&arguments);
+        if self.is_cut(Tag::Arguments) {
+            arguments.push("…".to_owned());
+        }
+        arguments
     }
 
     /// What is written to stderr, redacted: of a line that is cut, nothing, since half a word hides

@@ -1,0 +1,53 @@
+//! What is longer than proxytrace reads is cut, and said to be.
+
+use std::fs;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+use proxytrace::model::{Request, Trace};
+use proxytrace_tests::cases;
+use proxytrace_tests::lab::Lab;
+use proxytrace_tests::scenario::Scenario;
+use proxytrace_tests::toolchain::Toolchain;
+
+/// Traces `go mod download`, changed by `change`, where only the second proxy has anything.
+fn trace(change: impl FnOnce(&mut Command)) -> Result<Option<Trace>> {
+    if !cases::can_start() {
+        return Ok(None);
+    }
+    let scenario = Scenario::find("not-found-next").context("no such scenario")?;
+    let lab = Lab::start(scenario, &Toolchain::newest()?)?;
+    let json = lab.module_dir().join("trace.json");
+    let mut command = lab.command(cases::proxytrace());
+    command.arg("--json").arg(&json).args(["--", "go", "mod", "download"]);
+    change(&mut command);
+    let output = lab.output(command)?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Ok(Some(serde_json::from_slice(&fs::read(&json)?)?))
+}
+
+#[test]
+fn a_long_url_is_cut_and_named() -> Result<()> {
+    let long = format!("https://proxy.lab/{},https://mirror.lab", "x".repeat(6000));
+    let Some(trace) = trace(|command| _ = command.env("GOPROXY", long))? else { return Ok(()) };
+    let attempts: Vec<_> = trace.chains.iter().flat_map(|chain| &chain.attempts).collect();
+    let requests = attempts.iter().flat_map(|attempt| &attempt.requests);
+    let (cut, whole): (Vec<&Request>, Vec<&Request>) =
+        requests.partition(|request| request.cut.contains(&"url".to_owned()));
+    ensure!(!cut.is_empty() && !whole.is_empty(), "{} cut, {} whole", cut.len(), whole.len());
+    ensure!(cut.iter().all(|request| request.host == "proxy.lab" && request.url.len() > 4096));
+    ensure!(whole.iter().all(|request| request.host == "mirror.lab"));
+    ensure!(trace.capture.lost == 0, "a cut is no loss");
+    Ok(())
+}
+
+#[test]
+fn an_environment_that_is_not_read_to_its_end_is_a_loss() -> Result<()> {
+    let trace = trace(|command| {
+        command.env("A", "x".repeat(90_000)).env("B", "x".repeat(90_000));
+    })?;
+    let Some(trace) = trace else { return Ok(()) };
+    ensure!(trace.capture.lost == 1 && !trace.capture.complete, "{:?}", trace.capture);
+    ensure!(trace.findings.iter().any(|finding| finding.code == "PT900"));
+    Ok(())
+}
