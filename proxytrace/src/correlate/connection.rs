@@ -18,8 +18,8 @@ pub(super) struct Connections {
     sockets: HashMap<u64, ConnectionId>,
     /// By both ends, as long as no other socket has taken them.
     ends: HashMap<Ends, ConnectionId>,
-    /// What goroutines are about to connect to.
-    aims: HashMap<(ProcessId, u64), Aim>,
+    /// What goroutines are about to connect to, in the order in which they are: a few at a time.
+    aims: Vec<((ProcessId, u64), Aim)>,
 }
 
 /// What a goroutine is about to connect to.
@@ -48,25 +48,28 @@ impl Connections {
 
     /// A goroutine is about to connect.
     pub(super) fn aim(&mut self, process: ProcessId, goroutine: u64, aim: Aim) {
-        self.aims.insert((process, goroutine), Aim { remote: canonical(aim.remote), ..aim });
+        let key = (process, goroutine);
+        self.aims.retain(|(other, _)| *other != key);
+        self.aims.push((key, Aim { remote: canonical(aim.remote), ..aim }));
     }
 
     /// A process ended, or became another image.
     pub(super) fn forget(&mut self, process: ProcessId) {
-        self.aims.retain(|(owner, _), _| *owner != process);
+        self.aims.retain(|((owner, _), _)| *owner != process);
     }
 
-    /// What a new socket to `remote` is for. The kernel does not say which goroutine made it: where
-    /// several aim at one address and mean different hosts, it is not known.
+    /// What a new socket to `remote` is for. The kernel does not say which goroutine made it: of
+    /// several that mean the same host, the one that came first; where they mean different hosts, it
+    /// is not known.
     fn hit(&mut self, process: ProcessId, remote: SocketAddr) -> Option<Aim> {
         let same =
-            |(key, aim): &(&(ProcessId, u64), &Aim)| key.0 == process && aim.remote == remote;
-        let mut there = self.aims.iter().filter(same);
-        let (&key, aim) = there.next()?;
-        if there.any(|(_, other)| other.host != aim.host) {
+            |((owner, _), aim): &((ProcessId, u64), Aim)| *owner == process && aim.remote == remote;
+        let first = self.aims.iter().position(same)?;
+        let host = &self.aims[first].1.host;
+        if self.aims[first..].iter().filter(|it| same(it)).any(|(_, other)| other.host != *host) {
             return None;
         }
-        self.aims.remove(&key)
+        Some(self.aims.remove(first).1)
     }
 
     /// A socket changed its state.
