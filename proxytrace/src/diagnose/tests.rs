@@ -511,3 +511,13 @@ fn the_catalogue_is_in_order_and_complete() {
     assert_eq!(explain("pt006").map(|kind| kind.slug), Some("redirect-target-status"));
     assert!(explain("PT999").is_none());
 }
+
+#[test]
+fn the_readme_lists_the_catalogue() {
+    let readme = include_str!("../../../README.md");
+    for kind in CATALOGUE {
+        let severity = format!("{:?}", kind.severity).to_lowercase();
+        let row = format!("| {} | {severity} | {} |", kind.code, kind.title);
+        assert!(readme.contains(&row), "the README has no row `{row}`");
+    }
+}
