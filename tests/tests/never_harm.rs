@@ -149,6 +149,10 @@ fn it_ends_as_the_command_ends() {
     }
 }
 
+/// Waits in small steps, for a trap to be run in between; a signal that never comes does not hold up
+/// the test for ever.
+const WAIT_TEN_SECONDS: &str = "for i in $(seq 500); do sleep 0.02; done";
+
 #[test]
 fn signals_for_us_reach_the_command() {
     if !can_trace() {
@@ -161,9 +165,19 @@ fn signals_for_us_reach_the_command() {
         ("QUIT", libc::SIGQUIT),
         ("USR1", libc::SIGUSR1),
     ] {
-        let script =
-            format!("trap 'echo {name}; exit 3' {name}; echo on; while :; do sleep 0.02; done");
-        let mut child = traced("sh").args(["-c", &script]).stdout(Stdio::piped()).spawn().unwrap();
+        let script = format!("trap 'echo {name}; exit 3' {name}; echo on; {WAIT_TEN_SECONDS}");
+        let mut command = traced("sh");
+        command.args(["-c", &script]).stdout(Stdio::piped());
+        // A job in the background of a script, such as a CI's, is born ignoring some of these, and
+        // no shell can trap what it was born ignoring.
+        let set_default = move || {
+            // SAFETY: a system call that changes this process alone, and no handler is installed.
+            unsafe { libc::signal(signal, libc::SIG_DFL) };
+            Ok(())
+        };
+        // SAFETY: `set_default` makes one call that may be made between fork and exec.
+        unsafe { command.pre_exec(set_default) };
+        let mut child = command.spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
         stdout.read_line(&mut line).unwrap();
