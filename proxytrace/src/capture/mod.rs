@@ -152,19 +152,18 @@ impl Session {
         });
         let mut programs = programs?;
         let origin = monotonic_now();
-        let mut session = {
-            programs.follow(child.pid().as_raw().cast_unsigned())?;
-            let gate = child.has_own_mounts.then(|| Gate::new(child.pid().as_raw()));
-            Self {
-                programs,
-                executables: Executables::default(),
-                gate: gate.and_then(Result::ok),
-                decoder: Decoder::new(origin),
-                origin,
-                doubtful: HashMap::new(),
-                lost: 0,
-                turn: Vec::new(),
-            }
+        programs.follow(child.pid().as_raw().cast_unsigned())?;
+        let gate = child.has_own_mounts.then(|| Gate::new(child.pid().as_raw()));
+        let mut session = Self {
+            programs,
+            executables: Executables::default(),
+            // Without one, what comes late is met at its exec, and said to be late.
+            gate: gate.and_then(Result::ok),
+            decoder: Decoder::new(origin),
+            origin,
+            doubtful: HashMap::new(),
+            lost: 0,
+            turn: Vec::new(),
         };
         if let Some(prepared) = prepared {
             session.executables.foresee(prepared, &mut session.programs);
