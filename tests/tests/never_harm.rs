@@ -385,3 +385,20 @@ chown -R "$user:$user" "$home"
 exec setpriv --reuid="$user" --regid="$user" --init-groups \
     env -i HOME="$home" USER="$user" LOGNAME="$user" PATH=/usr/local/bin:/usr/bin:/bin sh -c "$script"
 "#;
+
+#[test]
+fn an_exit_code_survives_a_parent_that_ignores_its_children() {
+    if !can_trace() {
+        return;
+    }
+    let mut command = traced("sh");
+    command.args(["-c", "exit 7"]);
+    let ignore = || {
+        // SAFETY: a system call that changes this process alone, and no handler is installed.
+        unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
+        Ok(())
+    };
+    // SAFETY: `ignore` makes one call that may be made between fork and exec.
+    unsafe { command.pre_exec(ignore) };
+    assert_eq!(command.status().unwrap().code(), Some(7));
+}

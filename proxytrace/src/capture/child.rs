@@ -75,6 +75,10 @@ impl Child {
         match unsafe { fork() }? {
             ForkResult::Parent { child } => {
                 drop((ready_write, go_read, failure_write));
+                // Where we were started with SIGCHLD ignored, the kernel would reap the command and
+                // keep its exit code from us. The command, already forked, has it as it was.
+                // SAFETY: the default disposition, no handler.
+                unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) }?;
                 let mut ready = [0];
                 File::from(ready_read).read_exact(&mut ready)?;
                 Ok(Self {
