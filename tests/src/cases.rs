@@ -15,6 +15,12 @@ use crate::toolchain::{Toolchain, VERSIONS};
 /// How many cases run at a time: most of a case is waiting.
 const PARALLEL: usize = 2;
 
+/// Leaves, for work on one of them, the scenarios whose name begins with one of these, separated by
+/// commas.
+const SCENARIOS_VAR: &str = "LAB_SCENARIOS";
+/// The same for releases of Go.
+const RELEASES_VAR: &str = "LAB_RELEASES";
+
 /// Runs `check` on every scenario with every toolchain, and panics with all that failed.
 ///
 /// Skips aloud what this machine cannot run.
@@ -31,8 +37,9 @@ pub fn for_each_of(
     if !can_start() {
         return;
     }
+    let (names, chosen) = (Chosen::from(SCENARIOS_VAR), Chosen::from(RELEASES_VAR));
     let mut toolchains = Vec::new();
-    for release in releases {
+    for release in releases.iter().filter(|release| chosen.has(release)) {
         match Toolchain::find(release) {
             Ok(toolchain) => toolchains.push(toolchain),
             Err(error) => skip(&format!("Go {release}: {error:#}")),
@@ -40,7 +47,8 @@ pub fn for_each_of(
     }
     let cases = toolchains
         .iter()
-        .flat_map(|toolchain| scenarios.iter().map(move |scenario| (scenario, toolchain)));
+        .flat_map(|toolchain| scenarios.iter().map(move |scenario| (scenario, toolchain)))
+        .filter(|(scenario, _)| names.has(scenario.name));
     let cases = Mutex::new(cases);
     let failures = Mutex::new(Vec::new());
     thread::scope(|scope| {
@@ -60,6 +68,25 @@ pub fn for_each_of(
     });
     let failures = failures.into_inner().expect("no panic while locked");
     assert!(failures.is_empty(), "{} cases failed:\n{}", failures.len(), failures.join("\n"));
+}
+
+/// What a variable of the environment leaves of the cases.
+struct Chosen(Option<String>);
+
+impl Chosen {
+    /// All, if there is no such variable.
+    fn from(variable: &str) -> Self {
+        let value = env::var(variable).ok();
+        if let Some(value) = &value {
+            skip(&format!("{variable} leaves those alone that begin with one of `{value}`"));
+        }
+        Chosen(value)
+    }
+
+    fn has(&self, name: &str) -> bool {
+        let Some(beginnings) = &self.0 else { return true };
+        beginnings.split(',').any(|beginning| name.starts_with(beginning))
+    }
 }
 
 /// Whether this process may start a lab; skips aloud if not.
