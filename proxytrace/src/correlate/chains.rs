@@ -141,8 +141,9 @@ impl Chains {
         &mut self,
         process: ProcessId,
         (module, version): (&str, &str),
-        why: Outcome,
+        error: &Failure,
     ) {
+        let why = failure::outcome(error);
         let (artifact, module, version) = cache::of_sum(module, version);
         let last = |chains: &Self, artifact| {
             let chain = *chains.keys.get(&Key::of(process, artifact, &module, &version))?;
@@ -151,14 +152,14 @@ impl Chains {
             (chains.attempt(at).outcome == Outcome::Ok).then_some(at)
         };
         match (last(self, artifact), why) {
-            (Some(at), Outcome::Checksum) => self.spoil(at, why),
+            (Some(at), Outcome::Checksum) => self.spoil(at, why, error),
             (Some(at), _) => self.set_outcome(at, Outcome::Checksum),
             (None, _) => {}
         }
         if why == Outcome::BadContent
             && let Some(at) = last(self, Artifact::SumdbLookup)
         {
-            self.spoil(at, why);
+            self.spoil(at, why, error);
         }
     }
 
@@ -239,11 +240,12 @@ impl Chains {
     }
 
     /// A good answer turned out to be none when it was read.
-    pub(super) fn spoil(&mut self, at: At, outcome: Outcome) {
+    pub(super) fn spoil(&mut self, at: At, outcome: Outcome, error: &Failure) {
         let attempt = self.attempt_mut(at);
         attempt.outcome = outcome;
         if let Some(request) = attempt.requests.last_mut().filter(|r| r.outcome == Outcome::Ok) {
             request.outcome = outcome;
+            request.error = Some(RequestError { kind: outcome, ..failure::error(error) });
         }
     }
 
