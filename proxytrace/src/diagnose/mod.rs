@@ -10,6 +10,7 @@
 
 mod catalogue;
 mod cause;
+mod configuration;
 mod rules;
 mod sign;
 mod speaker;
@@ -34,7 +35,8 @@ pub fn diagnose(trace: &Trace) -> Vec<Finding> {
     for chain in &trace.chains {
         if view.failed(chain)
             && let subject = view.subject(chain)
-            && let Some(root) = cause::root(&view, subject)
+            && let Some(root) =
+                configuration::root(&view, subject).or_else(|| cause::root(&view, subject))
         {
             // What explains the failure is what is shown of it.
             grouped.add(Role::Root, Sign { chains: vec![subject.id, chain.id], ..root });
@@ -43,7 +45,8 @@ pub fn diagnose(trace: &Trace) -> Vec<Finding> {
             grouped.add(Role::Contributing, sign);
         }
     }
-    for sign in rules::GENERAL.iter().flat_map(|rule| rule(&view)) {
+    let general = rules::GENERAL.iter().flat_map(|rule| rule(&view));
+    for sign in configuration::signs(&view).into_iter().chain(general) {
         grouped.add(Role::Contributing, sign);
     }
     let mut findings = grouped.findings(trace);

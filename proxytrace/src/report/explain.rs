@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::words::word;
+use super::chain::word;
 use crate::diagnose::{CATALOGUE, Kind};
 
 /// Everything there is to say of a kind, in Markdown.

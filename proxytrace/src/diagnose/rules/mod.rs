@@ -43,7 +43,6 @@ pub(super) const RULES: &[Rule] = &[
 pub(super) const GENERAL: &[General] = &[
     redirects::long_chain,
     walk::fallback_404,
-    walk::unreachable_by_config,
     walk::fallback_fanout,
     transport::goaway,
     transport::forward_proxy_in_use,

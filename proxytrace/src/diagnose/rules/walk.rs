@@ -1,4 +1,4 @@
-//! PT101 to PT108, but for the root PT106.
+//! PT101 to PT108, but for PT105 (see `configuration`) and the root PT106.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -120,21 +120,6 @@ pub(super) fn masked_root_cause(view: &View<'_>, chain: &Chain) -> Vec<Sign> {
         }
         _ => Vec::new(),
     }
-}
-
-/// PT105: one for each value of GOPROXY.
-pub(super) fn unreachable_by_config(view: &View<'_>) -> Vec<Sign> {
-    let values: BTreeSet<&str> = view.goproxies().collect();
-    let sign = |value: &str| {
-        let words = || value.split([',', '|']).map(str::trim).filter(|word| !word.is_empty());
-        let at = words().position(|word| matches!(word, "direct" | "off"))?;
-        let end = words().nth(at)?;
-        let after: Vec<String> = words().skip(at + 1).map(|word| format!("`{word}`")).collect();
-        let message =
-            format!("GOPROXY has {} after `{end}`, which ends the list", after.join(", "));
-        (!after.is_empty()).then(|| Sign::general("PT105", message))
-    };
-    values.into_iter().filter_map(sign).collect()
 }
 
 /// PT107: one for each entry that failed.

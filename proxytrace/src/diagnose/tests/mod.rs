@@ -8,6 +8,11 @@ use crate::correlate::tests::script::{
 use crate::event::Failure;
 use crate::model::{Confidence, Finding, Role, Severity, Trace};
 
+mod answers;
+mod run;
+mod transport;
+mod walks;
+
 use super::{CATALOGUE, diagnose, explain};
 
 /// `PT006 error root ×3`, one a finding.
@@ -52,7 +57,7 @@ fn healthy_runs_have_no_findings() {
     let retried = [hop(&zip(A, "x.lab/m"), 200).retried()];
     let mut script = Script::new(A, 0);
     script.run(&[got(7, "x.lab/m", &retried)]);
-    assert!(of_script(&script).is_empty());
+    assert_eq!(of_script(&script), ["PT209 note contributing ×1"]);
 }
 
 #[test]
@@ -63,11 +68,7 @@ fn normal_fallbacks_are_notes_at_most() {
     );
     assert_eq!(
         of_script(&scenarios::redirect_to_missing_then_next()),
-        [
-            "PT012 note contributing ×1",
-            "PT102 note contributing ×1",
-            "PT002 note contributing ×1"
-        ]
+        ["PT012 note contributing ×1", "PT102 note contributing ×1", "PT002 note contributing ×1"]
     );
 }
 
@@ -274,7 +275,10 @@ fn pt410_is_absence_everywhere() {
         .failed(bad_status(404));
     let mut script = Script::new("https://proxy.lab,https://next.lab", 1);
     script.run(&[task]);
-    assert_eq!(of_script(&script), ["PT410 error root ×1", "PT102 note contributing ×1", "PT002 note contributing ×1"]);
+    assert_eq!(
+        of_script(&script),
+        ["PT410 error root ×1", "PT102 note contributing ×1", "PT002 note contributing ×1"]
+    );
     assert_eq!(only(&script, "PT410").message, "proxy.lab answered 404; next.lab answered 410");
     // go ended well all the same: nothing failed.
     let script = one(A, 0, &[hop(&zip(A, "x.lab/m"), 404)], bad_status(404));
@@ -514,6 +518,11 @@ fn the_catalogue_is_in_order_and_complete() {
     for kind in CATALOGUE {
         let texts = [kind.slug, kind.title, kind.explanation, kind.advice];
         assert!(texts.iter().all(|text| !text.is_empty()), "{}", kind.code);
+        let sections =
+            ["## On the wire", "## Why", "## Confirm", "## On the client", "## On the server"];
+        let found: Vec<&str> = kind.page.lines().filter(|line| line.starts_with("##")).collect();
+        assert_eq!(found, sections, "{}", kind.code);
+        assert!(kind.links.iter().all(|link| link.starts_with("https://")), "{}", kind.code);
     }
     assert_eq!(explain("pt006").map(|kind| kind.slug), Some("redirect-target-status"));
     assert!(explain("PT999").is_none());
