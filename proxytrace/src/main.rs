@@ -94,15 +94,15 @@ fn replay(file: &Path, report: &Report) -> u8 {
 
 /// One kind of finding at length, or all in a line each.
 fn explain(code: Option<&str>) -> u8 {
-    let text = match code {
+    let kind = code.map(diagnose::explain);
+    let text = match kind {
         None => explain::list(),
-        Some(code) => match diagnose::explain(code) {
-            Some(kind) => explain::page(kind),
-            None => {
-                let error = anyhow!("no finding {code:?}; `proxytrace explain` lists them all");
-                return complain(&error, exit::USAGE);
-            }
-        },
+        Some(Some(kind)) => explain::page(kind),
+        Some(None) => {
+            let code = code.unwrap_or_default();
+            let error = anyhow!("no finding {code:?}; `proxytrace explain` lists them all");
+            return complain(&error, exit::USAGE);
+        }
     };
     // A reader that has seen enough, such as `head`, is no failure.
     let _ = io::stdout().write_all(text.as_bytes());

@@ -45,7 +45,7 @@ impl Sign {
         Self { severity: self.severity.min(severity), ..self }
     }
 
-    pub(super) fn as_bad_as(self, severity: Severity) -> Self {
+    pub(super) fn raised_to(self, severity: Severity) -> Self {
         Self { severity, ..self }
     }
 

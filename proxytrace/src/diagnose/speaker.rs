@@ -52,9 +52,11 @@ const SIGNS: &[(&str, &str, Role, &str)] = &[
     ("Server", "awselb", Role::Balancer, "an AWS load balancer"),
 ];
 
-/// What a status means from somebody who passes on or keeps what is asked for: from, to, whose, in a
-/// page or not (none: whichever), and what to do. The first that fits.
-const MEANINGS: &[(u16, u16, Option<Role>, Option<bool>, &str)] = &[
+/// What a status means from whom: from, to, whose, in a page or not (none: whichever), what to do.
+type Meaning = (u16, u16, Option<Role>, Option<bool>, &'static str);
+
+/// The first that fits.
+const MEANINGS: &[Meaning] = &[
     (
         511,
         511,

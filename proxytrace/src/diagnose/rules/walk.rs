@@ -85,7 +85,7 @@ pub(super) fn fallback_404(view: &View<'_>) -> Vec<Sign> {
         let sign = Sign::general("PT102", message).with(entry.requests);
         let sign = Sign { chains: entry.chains, ..sign };
         (missed > 0)
-            .then(|| if useless { sign.as_bad_as(Severity::Warning).advising(PATH) } else { sign })
+            .then(|| if useless { sign.raised_to(Severity::Warning).advising(PATH) } else { sign })
     };
     entries.into_iter().filter_map(sign).collect()
 }

@@ -1,4 +1,4 @@
-//! PT008, PT3xx, PT4xx: what was answered, and by whom.
+//! What was answered, and by whom.
 
 use crate::correlate::tests::scenarios::{A, B, failing, got, url, zip};
 use crate::correlate::tests::script::{GO, Script, Task, bad_status, failure, hop};

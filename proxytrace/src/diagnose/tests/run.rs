@@ -1,4 +1,4 @@
-//! PT6xx and PT702: about the run.
+//! About the run itself.
 
 use crate::correlate::tests::scenarios::{A, got, zip};
 use crate::correlate::tests::script::{GO, Script, config, hop};

@@ -1,4 +1,4 @@
-//! PT011, PT020, PT2xx, PT508, PT8xx.
+//! How things are sent, and how long they take.
 
 use std::net::SocketAddr;
 

@@ -1,4 +1,4 @@
-//! PT1xx but for those of the configuration, and PT7xx.
+//! The walk through GOPROXY, and the modules that are asked for.
 
 use crate::correlate::tests::scenarios::{A, B, probes, url, zip};
 use crate::correlate::tests::script::{Script, Task, bad_status, config, hop, plain_error};
