@@ -124,6 +124,9 @@ impl Correlator {
             What::Stderr { text } => {
                 let process = self.processes.of(event);
                 self.processes.wrote(process, text);
+                if event.goroutine.is_some() {
+                    self.push_go(event);
+                }
             }
             What::Attach(attach) => self.capture.attach.push(attach.clone()),
             What::Lost { count } => self.capture.lost = self.capture.lost.saturating_add(*count),
@@ -209,16 +212,15 @@ impl Correlator {
             What::SumEnter { module, version } => {
                 self.chains.had(process, cache::of_sum(module, version), event.time);
             }
-            _ => {
-                let mut context = Context {
-                    process,
-                    list: &image.list,
-                    chains: &mut self.chains,
-                    connections: &mut self.connections,
-                };
-                self.goroutines.push(event, &mut context);
-            }
+            _ => {}
         }
+        let mut context = Context {
+            process,
+            list: &image.list,
+            chains: &mut self.chains,
+            connections: &mut self.connections,
+        };
+        self.goroutines.push(event, &mut context);
     }
 
     /// Ends the trace. Its findings are for [`crate::diagnose`].
