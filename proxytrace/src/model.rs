@@ -488,6 +488,9 @@ pub struct Capture {
     pub attach: Vec<Attach>,
     /// How the probes were attached: `uprobe-multi` or `perf`.
     pub backend: String,
-    /// Nothing lost, nothing missing, nothing late.
+    /// What ended the watch before the command ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watch_ended: Option<String>,
+    /// Nothing lost, nothing missing, nothing late, watched to the end.
     pub complete: bool,
 }

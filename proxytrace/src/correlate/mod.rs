@@ -130,6 +130,7 @@ impl Correlator {
             }
             What::Attach(attach) => self.capture.attach.push(attach.clone()),
             What::Lost { count } => self.capture.lost = self.capture.lost.saturating_add(*count),
+            What::WatchEnded { reason } => self.capture.watch_ended = Some(reason.clone()),
             // The exec that it announces says it all.
             What::Toolchain { .. } => {}
             What::Spawn { child } => self.spawn(event, *child),
@@ -227,6 +228,7 @@ impl Correlator {
     pub fn finish(self, end: &End) -> Trace {
         let Self { start, processes, chains, connections, dials, mut capture, .. } = self;
         capture.complete = capture.lost == 0
+            && capture.watch_ended.is_none()
             && capture
                 .attach
                 .iter()

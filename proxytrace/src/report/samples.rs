@@ -249,6 +249,7 @@ pub(super) fn incomplete() -> Trace {
             late: true,
         }],
         backend: "perf".into(),
+        watch_ended: None,
         complete: false,
     };
     Trace { capture, ..healthy() }
