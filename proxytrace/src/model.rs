@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Attach, Headers, Setting};
+use crate::event::{Attach, Headers, Setting, Surroundings};
 
 /// The name and version of the contract.
 pub const SCHEMA: &str = "proxytrace.trace/v1";
@@ -80,6 +80,9 @@ pub struct Process {
     pub go_version: Option<String>,
     /// Effective configuration of a `go` command.
     pub config: BTreeMap<String, Setting>,
+    /// Where a `go` command ran, and what of the user's did not reach it.
+    #[serde(default, skip_serializing_if = "Surroundings::is_empty")]
+    pub surroundings: Surroundings,
     /// When it became this image.
     pub started_ns: u64,
     /// When it ended or became another image.

@@ -15,6 +15,7 @@ mod log;
 mod multi;
 mod program;
 mod signals;
+mod surroundings;
 mod user;
 
 use std::collections::HashMap;

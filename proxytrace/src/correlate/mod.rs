@@ -109,8 +109,9 @@ impl Correlator {
                     self.connections.forget(ended);
                 }
             }
-            What::GoStart { go_version, exe, argv, config } => {
-                self.processes.go_start(event, go_version, exe, argv, config);
+            What::GoStart { go_version, exe, argv, config, surroundings } => {
+                let id = self.processes.go_start(event, go_version, exe, argv, config);
+                self.processes.surround(id, surroundings);
             }
             What::Tcp { socket, local, remote, state } => {
                 // Sockets outlive their process by a moment, and then are nobody's.

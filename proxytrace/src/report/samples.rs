@@ -1,6 +1,6 @@
 //! Traces made by hand, for the tests of the reports.
 
-use crate::event::{Attach, MissingHook, Origin, Setting};
+use crate::event::{Attach, MissingHook, Origin, Setting, Surroundings};
 use crate::model::{
     AfterRedirect, Artifact, Attempt, Capture, Cause, Chain, Command, Confidence, Finding, Next,
     Outcome, Process, Request, RequestError, Role, SCHEMA, Separator, Severity, Trace,
@@ -40,6 +40,7 @@ fn trace(chains: Vec<Chain>, findings: Vec<Finding>, exit_code: i32) -> Trace {
                 ("GOAUTH".into(), setting("netrc", Origin::Default)),
             ]
             .into(),
+            surroundings: Surroundings::default(),
             started_ns: 0,
             ended_ns: Some(800 * MS),
             exit_code: Some(exit_code),
