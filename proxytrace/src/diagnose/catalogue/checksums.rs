@@ -64,7 +64,7 @@ pub(super) const KINDS: &[Kind] = &[
         "checksum-mismatch",
         Error,
         "contents with another checksum than recorded",
-        "What came is not what go.sum or the checksum database has for this version: a moved tag, or a proxy that keeps something else.",
+        "What came is not what go.sum or the checksum database has for this version: a moved tag, a proxy that keeps something else, or a go.sum line that was made from something else. Where the checksum database contradicts itself, somebody shows this machine another database than others see.",
         "Compare what several proxies have for this version, and do not switch the check off before the difference is understood.",
         ["https://go.dev/ref/mod#authenticating"],
     ),

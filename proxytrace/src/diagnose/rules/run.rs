@@ -71,6 +71,9 @@ pub(super) fn incomplete_capture(view: &View<'_>) -> Vec<Sign> {
     if capture.lost > 0 {
         why.push(format!("{} events were lost", capture.lost));
     }
+    if let Some(reason) = &capture.watch_ended {
+        why.push(format!("the watch ended before the command did ({reason})"));
+    }
     for attach in &capture.attach {
         let missing: Vec<&str> = attach.missing.iter().map(|hook| hook.hook.as_str()).collect();
         if attach.hooks.is_empty() {

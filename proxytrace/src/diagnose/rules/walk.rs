@@ -24,7 +24,7 @@ pub(super) fn comma_stops(view: &View<'_>, chain: &Chain) -> Vec<Sign> {
     let stopped = walks_the_list(chain.artifact)
         && view.failed(chain)
         && stop.separator == Some(Separator::Comma)
-        && stop.outcome != Outcome::NotFound
+        && !matches!(stop.outcome, Outcome::NotFound | Outcome::Checksum)
         && !unverified(stop)
         && later != "off";
     if !stopped {
