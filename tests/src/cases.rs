@@ -48,6 +48,7 @@ pub fn for_each_of(
     let cases = toolchains
         .iter()
         .flat_map(|toolchain| scenarios.iter().map(move |scenario| (scenario, toolchain)))
+        .filter(|(scenario, toolchain)| toolchain.minor() >= scenario.since)
         .filter(|(scenario, _)| names.has(scenario.name));
     let cases = Mutex::new(cases);
     let failures = Mutex::new(Vec::new());

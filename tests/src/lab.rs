@@ -1,8 +1,9 @@
 //! A scenario on the air, and commands that run in it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fs;
+use std::fs::{self, Permissions};
 use std::net::Ipv4Addr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{self, Command, ExitStatus, Output, Stdio};
 use std::sync::Arc;
@@ -40,6 +41,7 @@ pub struct Lab {
     dir: TempDir,
     goroot: PathBuf,
     goproxy: &'static str,
+    environment: Vec<(&'static str, String)>,
     gosumdb: String,
     log: Log,
     jobs: Option<mpsc::UnboundedSender<Job>>,
@@ -95,6 +97,11 @@ impl Lab {
         let telemetry = dir.path().join("home/.config/go/telemetry");
         fs::create_dir_all(&telemetry)?;
         fs::write(telemetry.join("mode"), "off")?;
+        for (name, content) in scenario.home {
+            let path = dir.path().join("home").join(name);
+            fs::write(&path, content)?;
+            fs::set_permissions(&path, Permissions::from_mode(0o700))?;
+        }
 
         let log = Log::default();
         let (jobs, queue) = mpsc::unbounded_channel();
@@ -116,10 +123,12 @@ impl Lab {
             }
         })?;
         start.blocking_recv().context("the lab's thread has died")??;
+        let environment = environment(scenario, toolchain, dir.path())?;
         let lab = Self {
             dir,
             goroot: toolchain.goroot.clone(),
             goproxy: scenario.goproxy,
+            environment,
             gosumdb: gosumdb(scenario.sumdb),
             log,
             jobs: Some(jobs),
@@ -178,6 +187,15 @@ impl Lab {
             .env("GOPATH", dir("caches/gopath"))
             .env("GOMODCACHE", dir("caches/mod"))
             .env("GOCACHE", dir("caches/build"));
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    /// The command of a scenario; `before` are a program and its arguments that are to run it.
+    pub fn command_of(&self, scenario: &Scenario, before: &[&OsStr]) -> Command {
+        let mut words = before.iter().copied().chain(scenario.command.iter().map(OsStr::new));
+        let mut command = self.command(words.next().expect("a scenario has a command"));
+        command.args(words);
         command
     }
 
@@ -263,6 +281,24 @@ impl Drop for Lab {
     }
 }
 
+fn environment(
+    scenario: &Scenario,
+    toolchain: &Toolchain,
+    dir: &Path,
+) -> Result<Vec<(&'static str, String)>> {
+    let home = dir.join("home").display().to_string();
+    let other = scenario.environment.iter().any(|(_, value)| value.contains("{other"));
+    let other = other.then(|| toolchain.other()).transpose()?;
+    let value = |value: &str| {
+        let value = value.replace("{home}", &home);
+        other.iter().fold(value, |value, other| {
+            let goroot = other.goroot.display().to_string();
+            value.replace("{other}", &goroot).replace("{other_version}", &other.version)
+        })
+    };
+    Ok(scenario.environment.iter().map(|&(name, text)| (name, value(text))).collect())
+}
+
 fn gosumdb(sumdb: Sumdb) -> String {
     match sumdb {
         Sumdb::Off => "off".to_owned(),
@@ -305,9 +341,10 @@ async fn go_on_air(
     files.extend(sumdb::files(&scenario.modules, scenario.sumdb));
     files.extend(more);
     let files = Arc::new(files);
+    let addresses = Arc::new(addresses);
     for host in scenario.hosts {
         let (files, log) = (Arc::clone(&files), log.clone());
-        Server::start(host, addresses[host.name], &authority, files, log).await?;
+        Server::start(host, &addresses, &authority, files, log).await?;
     }
     Ok(())
 }

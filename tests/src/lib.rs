@@ -6,6 +6,7 @@
 //! ground truth which a trace of that command must equal.
 
 pub mod cases;
+mod forward;
 pub mod lab;
 pub mod log;
 pub mod modules;

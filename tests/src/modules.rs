@@ -21,12 +21,15 @@ pub struct Modules {
     pub prefix: &'static str,
     /// How many there are.
     pub count: usize,
+    /// Paths of further ones.
+    pub others: &'static [&'static str],
 }
 
 impl Modules {
     /// The module paths.
     pub fn paths(&self) -> impl Iterator<Item = String> {
-        (1..=self.count).map(|number| format!("{}{number:02}", self.prefix))
+        let numbered = (1..=self.count).map(|number| format!("{}{number:02}", self.prefix));
+        numbered.chain(self.others.iter().map(|path| (*path).to_owned()))
     }
 
     /// Everything that a module proxy serves for them, by the path below its root
@@ -105,7 +108,7 @@ mod tests {
 
     #[test]
     fn every_module_has_its_five_files() {
-        let files = Modules { prefix: "mod.lab/M", count: 2 }.files().unwrap();
+        let files = Modules { prefix: "mod.lab/M", count: 2, others: &[] }.files().unwrap();
         assert_eq!(files.len(), 10);
         assert!(files["mod.lab/!m02/@v/v1.0.0.mod"].starts_with(b"module mod.lab/M02\n"));
         assert!(files["mod.lab/!m01/@v/v1.0.0.zip"].starts_with(b"PK"));

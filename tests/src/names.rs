@@ -93,7 +93,7 @@ impl Names {
         let data = known.filter(|_| code == Some(RCODE::NoError)).and_then(|(address, trouble)| {
             match (question.qtype, trouble) {
                 (QTYPE::TYPE(TYPE::A), _) => Some(RData::A(A::from(address))),
-                (QTYPE::TYPE(TYPE::AAAA), Some(Trouble::DeadIpv6)) => {
+                (QTYPE::TYPE(TYPE::AAAA), Some(Trouble::DeadIpv6 | Trouble::SilentIpv6)) => {
                     Some(RData::AAAA(AAAA::from(Ipv6Addr::LOCALHOST)))
                 }
                 _ => None,

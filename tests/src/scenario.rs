@@ -1,17 +1,29 @@
 //! What a scenario is: hosts, the rules they answer by, and what must come of it.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::modules::Modules;
 use crate::table::SCENARIOS;
+use crate::toolchain::Toolchain;
 
 /// One way for module proxies to behave, and what is expected of go and of proxytrace then.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Scenario {
     /// Its name, as `lab run` takes it.
     pub name: &'static str,
     /// What happens in it, in a line.
     pub about: &'static str,
+    /// The first minor release of Go with which it is run.
+    pub since: u32,
+    /// What is run: `go mod download` where nothing is said. A first word `sh` has a script behind
+    /// it, in which `go` is the one under test.
+    pub command: &'static [&'static str],
+    /// What the environment has beside that of the lab, or in its place. `{home}` stands for the
+    /// home directory, `{other}` for the GOROOT of another release, `{other_version}` for that.
+    pub environment: &'static [(&'static str, &'static str)],
+    /// Files in the home directory, which may be run.
+    pub home: &'static [(&'static str, &'static str)],
     /// What the main module requires.
     pub modules: Modules,
     /// The value of GOPROXY.
@@ -29,18 +41,12 @@ pub struct Scenario {
     pub succeeds: bool,
     /// What the log holds after `go mod download`, in full.
     pub answers: &'static [Answers],
-    /// The findings of proxytrace, of the codes in [`CODES`]: code and severity. Warnings and errors
-    /// are in full; of notes there may be more.
+    /// The findings of proxytrace, all of them: code and severity. Where an [answer](Answers::resent)
+    /// is resent there is PT002 besides, with a Go that does this.
     pub findings: &'static [(&'static str, Severity)],
+    /// Notes that depend on which of two things that go does at once comes first.
+    pub sometimes: &'static [&'static str],
 }
-
-/// The codes that [`Scenario::findings`] speaks about. The others may accompany them, but not in a
-/// scenario that [is quiet](Scenario::is_quiet).
-pub const CODES: [&str; 21] = [
-    "PT001", "PT003", "PT004", "PT006", "PT007", "PT012", "PT101", "PT103", "PT201", "PT202",
-    "PT203", "PT204", "PT205", "PT208", "PT210", "PT502", "PT503", "PT504", "PT505", "PT506",
-    "PT507",
-];
 
 /// The checksum database that go asks for the hashes of modules: GOSUMDB.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -115,6 +121,8 @@ pub enum Trouble {
     Deaf,
     /// It accepts connections and says nothing.
     Silent,
+    /// The name has an IPv6 address besides, and there connections are accepted and nothing said.
+    SilentIpv6,
     /// It speaks HTTP without TLS on the port for TLS.
     NoTls,
     /// Its certificate is from another authority.
@@ -141,6 +149,10 @@ pub enum Protocol {
     H1,
     /// HTTP/1.1 without TLS, port 80.
     Plain,
+    /// A forward proxy: HTTP/1.1 without TLS, port 3128.
+    Forward,
+    /// HTTP/2 over TLS, port 8443.
+    H2At8443,
     /// Whatever another program speaks, which a test starts there (see
     /// [`Lab::spawn`](crate::lab::Lab::spawn)): it has a name and an address, and is in the lab's
     /// certificate.
@@ -172,11 +184,28 @@ pub enum Action {
     Close,
     /// Like `Serve`, and then the connection of HTTP/2 takes no more requests (GOAWAY).
     ServeLast,
+    /// The stream of HTTP/2 is refused, as one that was not looked at.
+    Refuse,
     /// The half of the file, and its length as if it were whole; then the connection, or the
     /// stream of HTTP/2, ends.
     Truncate,
     /// The same after so many milliseconds.
     Hang(u64),
+    /// Like `Serve` after so many milliseconds.
+    Slow(u64),
+    /// Like `Serve`, compressed.
+    Gzip,
+    /// Like `Serve` for the user `user` with the password `secret`, and 401 for others.
+    ServeUser,
+    /// 200 with these headers and this body.
+    Body(&'static [(&'static str, &'static str)], &'static str),
+    /// A page for people, with this status and these headers.
+    Page(u16, &'static [(&'static str, &'static str)]),
+    /// This for the first request of a path, and `Serve` for any later one.
+    First(&'static Action),
+    /// A forward proxy's: it opens a tunnel to the host that is asked for, and passes on requests
+    /// for whole URLs.
+    Forward,
     /// The answer to `?go-get=1` that names a module proxy.
     GoImport(&'static str),
     /// The answer to `?go-get=1` that names a git repository.
@@ -199,6 +228,33 @@ pub struct Answers {
 }
 
 impl Scenario {
+    /// What most scenarios have in common.
+    pub const BASE: Self = Self {
+        name: "",
+        about: "",
+        since: 19,
+        command: &["go", "mod", "download"],
+        environment: &[],
+        home: &[],
+        modules: Modules { prefix: "mod.lab/m", count: 0, others: &[] },
+        goproxy: "",
+        sumdb: Sumdb::Off,
+        go_sum: GoSum::Absent,
+        cached: &[],
+        hosts: &[],
+        succeeds: true,
+        answers: &[],
+        findings: &[],
+        sometimes: &[],
+    };
+
+    /// Whether it is a `go mod download` with nothing but a GOPROXY, of which more is known.
+    pub fn is_plain(&self) -> bool {
+        let odd = ["@", "，", "direct,", ":8443"].iter().any(|part| self.goproxy.contains(part));
+        let list = !odd && self.goproxy != "direct";
+        list && self.command == Self::BASE.command && self.environment.is_empty()
+    }
+
     /// All of them.
     pub fn all() -> &'static [Self] {
         SCENARIOS
@@ -218,6 +274,13 @@ impl Scenario {
     /// Whether there is nothing to warn of: a warning, of whatever code, is a false alarm.
     pub fn is_quiet(&self) -> bool {
         self.succeeds && self.findings.iter().all(|(_, severity)| *severity == Severity::Note)
+    }
+
+    /// The findings, of this toolchain: code and severity.
+    pub fn expected(&self, toolchain: &Toolchain) -> BTreeSet<(&'static str, Severity)> {
+        let resent = toolchain.resends() && self.answers.iter().any(|answers| answers.resent);
+        let resent = resent.then_some(("PT002", Severity::Note));
+        self.findings.iter().copied().chain(resent).collect()
     }
 }
 

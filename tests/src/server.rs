@@ -1,19 +1,20 @@
 //! The virtual servers: each answers by its rules and logs what it was asked.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::future::pending;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::{self, Poll};
 use std::time::Duration;
 use std::{fmt, io};
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
+use h2::Reason;
 use hyper::body::{Frame, Incoming, SizeHint};
-use hyper::header::{HOST, HeaderName, LOCATION, REFERER, USER_AGENT};
+use hyper::header::{AUTHORIZATION, HOST, HeaderName, LOCATION, REFERER, USER_AGENT};
 use hyper::http::response::Builder;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -28,11 +29,12 @@ use rustls::pki_types::PrivateKeyDer;
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Notify;
 use tokio::time::sleep;
 use tokio_rustls::TlsAcceptor;
 
+use crate::forward::{self, Forward};
 use crate::log::{Accepted, Entry, Log};
 use crate::scenario::{Action, Host, Protocol, Trouble};
 
@@ -99,6 +101,8 @@ pub(crate) struct Server {
     host: &'static Host,
     tls: Option<TlsAcceptor>,
     files: Arc<HashMap<String, Bytes>>,
+    /// The paths that were asked for.
+    asked: Mutex<HashSet<String>>,
     log: Log,
 }
 
@@ -107,18 +111,24 @@ impl Server {
     /// without a route to it is not there.
     pub(crate) async fn start(
         host: &'static Host,
-        address: Ipv4Addr,
+        addresses: &Arc<BTreeMap<&'static str, Ipv4Addr>>,
         authority: &Authority,
         files: Arc<HashMap<String, Bytes>>,
         log: Log,
     ) -> Result<()> {
         let protocols: &[&[u8]] = match host.protocol {
-            Protocol::H2 => &[b"h2", b"http/1.1"],
-            Protocol::H1 | Protocol::Plain => &[b"http/1.1"],
+            Protocol::H2 | Protocol::H2At8443 => &[b"h2", b"http/1.1"],
+            Protocol::H1 | Protocol::Plain | Protocol::Forward => &[b"http/1.1"],
             Protocol::Other => return Ok(()),
         };
-        let port = if host.protocol == Protocol::Plain { 80 } else { 443 };
-        let tls = port == 443 && host.trouble != Some(Trouble::NoTls);
+        let address = addresses[host.name];
+        let (port, secure) = match host.protocol {
+            Protocol::Plain => (80, false),
+            Protocol::Forward => (forward::PORT, false),
+            Protocol::H2At8443 => (8443, true),
+            _ => (443, true),
+        };
+        let tls = secure && host.trouble != Some(Trouble::NoTls);
         let tls = tls.then(|| authority.acceptor(host, protocols)).transpose()?;
         let on = || format!("cannot listen as {} on {address}:{port}", host.name);
         let socket = TcpSocket::new_v4()?;
@@ -130,7 +140,15 @@ impl Server {
             _ => {}
         }
         let listener = socket.listen(1024).with_context(on)?;
-        let server = Arc::new(Self { host, tls, files, log });
+        if host.protocol == Protocol::Forward {
+            serve_forward(listener, Forward { host, addresses: Arc::clone(addresses), log });
+            return Ok(());
+        }
+        if host.trouble == Some(Trouble::SilentIpv6) {
+            let listener = TcpListener::bind((Ipv6Addr::LOCALHOST, port)).await;
+            stay_silent(listener.context("cannot listen over IPv6")?, host.name, log.clone());
+        }
+        let server = Arc::new(Self { host, tls, files, asked: Mutex::default(), log });
         tokio::spawn(async move {
             while let Ok((stream, peer)) = listener.accept().await {
                 server.log.accept(Accepted { host: host.name, peer });
@@ -216,7 +234,10 @@ impl Server {
         // HTTP/2 has the authority in the URI, HTTP/1.1 in a header.
         let authority = uri.authority().map(ToString::to_string).or_else(|| header(HOST));
         let scheme = if self.tls.is_some() { "https" } else { "http" };
-        let (wait, answer) = self.answer(path, reused, retire);
+        let known = header(AUTHORIZATION).as_deref() == Some(USER);
+        let rule = self.host.rules.iter().find(|rule| rule.matches(path));
+        let action = rule.map_or(&Action::Status(404, &[]), |rule| &rule.action);
+        let (wait, answer) = self.answer(action, path, (reused, known), retire);
         let location = answer.as_ref().ok().and_then(|answer| answer.headers().get(LOCATION));
         self.log.push(Entry {
             sequence: 0,
@@ -240,23 +261,52 @@ impl Server {
         respond(200, &[HTML], format!("<!DOCTYPE html>\n<head>{meta}</head>\n"))
     }
 
-    /// How long to wait, and what then to answer.
+    /// How long to wait, and what then to answer: to a connection that has been used before or not,
+    /// to a user who is known or not.
     fn answer(
         &self,
+        action: &Action,
         path: &str,
-        reused: bool,
+        (reused, known): (bool, bool),
         retire: &Notify,
     ) -> (Duration, Result<Response<Body>, Closed>) {
-        let rule = self.host.rules.iter().find(|rule| rule.matches(path));
-        let answer = match rule.map_or(&Action::Status(404, &[]), |rule| &rule.action) {
-            Action::Close => return (Duration::ZERO, Err(Closed)),
-            Action::Hang(milliseconds) => {
-                return (Duration::from_millis(*milliseconds), Err(Closed));
+        let answer = match action {
+            Action::First(first) => {
+                let again = !self.asked.lock().expect("no panic while locked").insert(path.into());
+                let action = if again { &Action::Serve } else { *first };
+                return self.answer(action, path, (reused, known), retire);
             }
-            Action::ServeOncePerConnection if reused => return (Duration::ZERO, Err(Closed)),
+            Action::Slow(milliseconds) => {
+                let (_, answer) = self.answer(&Action::Serve, path, (reused, known), retire);
+                return (Duration::from_millis(*milliseconds), answer);
+            }
+            Action::ServeUser if known => {
+                return self.answer(&Action::Serve, path, (reused, known), retire);
+            }
+            Action::ServeUser => {
+                respond(401, &[("WWW-Authenticate", "Basic realm=\"lab\"")], "who are you?\n")
+            }
+            Action::Gzip => match file(&self.files, path) {
+                Some(content) => respond(200, &[("Content-Encoding", "gzip")], gzip(&content)),
+                None => respond(404, &[], "not found: no such module\n"),
+            },
+            Action::Body(headers, body) => respond(200, headers, *body),
+            Action::Page(status, headers) => {
+                let headers: Vec<_> = headers.iter().copied().chain([HTML]).collect();
+                respond(*status, &headers, PAGE)
+            }
+            Action::Forward => respond(400, &[], "this is no forward proxy\n"),
+            Action::Close => return (Duration::ZERO, Err(Closed(None))),
+            Action::Refuse => {
+                return (Duration::ZERO, Err(Closed(Some(Reason::REFUSED_STREAM.into()))));
+            }
+            Action::Hang(milliseconds) => {
+                return (Duration::from_millis(*milliseconds), Err(Closed(None)));
+            }
+            Action::ServeOncePerConnection if reused => return (Duration::ZERO, Err(Closed(None))),
             Action::Truncate => match file(&self.files, path) {
                 Some(content) => truncated(&content),
-                None => return (Duration::ZERO, Err(Closed)),
+                None => return (Duration::ZERO, Err(Closed(None))),
             },
             serve @ (Action::Serve | Action::ServeOncePerConnection | Action::ServeLast) => {
                 if matches!(serve, Action::ServeLast) {
@@ -275,17 +325,41 @@ impl Server {
             }
             Action::GoImport(proxy) => self.go_import(path, "mod", proxy),
             Action::GoImportGit(repository) => self.go_import(path, "git", repository),
-            Action::Html => respond(200, &[HTML], "<!DOCTYPE html>\n<title>Sign in</title>\n"),
+            Action::Html => respond(200, &[HTML], PAGE),
         };
         (Duration::ZERO, Ok(answer))
     }
 }
 
+/// `user:secret`.
+const USER: &str = "Basic dXNlcjpzZWNyZXQ=";
+const PAGE: &str = "<!DOCTYPE html>\n<title>Sign in</title>\n";
 const HTML: (&str, &str) = ("Content-Type", "text/html; charset=utf-8");
 
 /// Headers are those of the table, or host names and paths that were received: always valid.
 fn respond(status: u16, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Response<Body> {
     head(status, headers).body(whole(body.into())).expect("a valid status and valid headers")
+}
+
+/// RFC 1952, in blocks that are stored as they are.
+fn gzip(content: &[u8]) -> Bytes {
+    let mut whole = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
+    for (place, block) in content.chunks(usize::from(u16::MAX)).enumerate() {
+        let last = (place + 1) * usize::from(u16::MAX) >= content.len();
+        let length = u16::try_from(block.len()).expect("a block of 16 bits");
+        whole.push(u8::from(last));
+        whole.extend(length.to_le_bytes());
+        whole.extend((!length).to_le_bytes());
+        whole.extend(block);
+    }
+    whole.extend(crc32(content).to_le_bytes());
+    whole.extend(u32::try_from(content.len()).expect("a small file").to_le_bytes());
+    whole.into()
+}
+
+fn crc32(content: &[u8]) -> u32 {
+    let step = |crc: u32| if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 };
+    !content.iter().fold(!0, |crc, &byte| (0..8).fold(crc ^ u32::from(byte), |crc, _| step(crc)))
 }
 
 fn whole(content: Bytes) -> Body {
@@ -336,7 +410,7 @@ impl hyper::body::Body for Body {
         }
         match self.end {
             End::Clean => Poll::Ready(None),
-            End::Break => Poll::Ready(Some(Err(Closed))),
+            End::Break => Poll::Ready(Some(Err(Closed(None)))),
             End::BreakLater => {
                 self.end = End::Break;
                 context.waker().wake_by_ref();
@@ -355,6 +429,27 @@ impl hyper::body::Body for Body {
             _ => SizeHint::default(),
         }
     }
+}
+
+fn serve_forward(listener: TcpListener, forward: Forward) {
+    let forward = Arc::new(forward);
+    tokio::spawn(async move {
+        while let Ok((stream, peer)) = listener.accept().await {
+            forward.log.accept(Accepted { host: forward.host.name, peer });
+            let forward = Arc::clone(&forward);
+            // How it ends is the client's business.
+            tokio::spawn(async move { drop(forward.serve(stream, peer).await) });
+        }
+    });
+}
+
+fn stay_silent(listener: TcpListener, host: &'static str, log: Log) {
+    tokio::spawn(async move {
+        while let Ok((stream, peer)) = listener.accept().await {
+            log.accept(Accepted { host, peer });
+            tokio::spawn(hold(stream));
+        }
+    });
 }
 
 /// Keeps a connection open, until the other side closes it.
@@ -381,9 +476,10 @@ fn file(files: &HashMap<String, Bytes>, path: &str) -> Option<Bytes> {
     path.match_indices('/').find_map(|(slash, _)| files.get(&path[slash + 1..])).cloned()
 }
 
-/// There is no answer; hyper closes the connection, or resets the stream, for it.
+/// There is no answer; hyper closes the connection, or resets the stream, for it, with the reason of
+/// the error that is in it.
 #[derive(Debug)]
-struct Closed;
+struct Closed(Option<h2::Error>);
 
 impl fmt::Display for Closed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -391,4 +487,8 @@ impl fmt::Display for Closed {
     }
 }
 
-impl std::error::Error for Closed {}
+impl std::error::Error for Closed {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.as_ref().map(|error| error as _)
+    }
+}

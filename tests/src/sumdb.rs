@@ -198,7 +198,7 @@ mod tests {
 
     #[test]
     fn tiles_hold_the_leaves_and_every_eighth_level() {
-        let files = files(&Modules { prefix: "mod.lab/M", count: 600 }, Sumdb::Honest);
+        let files = files(&Modules { prefix: "mod.lab/M", count: 600, others: &[] }, Sumdb::Honest);
         let tile = |path: &str| files[path].len() / size_of::<Hash>();
         assert_eq!(tile("tile/8/0/000"), 256);
         assert_eq!(tile("tile/8/0/002.p/88"), 88);
@@ -208,7 +208,7 @@ mod tests {
 
     #[test]
     fn a_lie_is_in_the_log_too() {
-        let modules = Modules { prefix: "mod.lab/m", count: 2 };
+        let modules = Modules { prefix: "mod.lab/m", count: 2, others: &[] };
         let [honest, lying] = [Sumdb::Honest, Sumdb::Lying].map(|sumdb| files(&modules, sumdb));
         assert_ne!(honest["latest"], lying["latest"]);
         assert_ne!(honest["lookup/mod.lab/m01@v1.0.0"], lying["lookup/mod.lab/m01@v1.0.0"]);
@@ -216,7 +216,7 @@ mod tests {
     /// The tree of before is in that of now, unless the database has forked.
     #[test]
     fn a_database_that_grew_has_the_heads_of_both_times() {
-        let modules = Modules { prefix: "mod.lab/m", count: 2 };
+        let modules = Modules { prefix: "mod.lab/m", count: 2, others: &[] };
         let [grown, forked] = [Sumdb::Grown, Sumdb::Forked].map(|sumdb| files(&modules, sumdb));
         let of_both = ["lookup/mod.lab/m01@v1.0.0", "tile/8/0/000.p/1"];
         assert!(of_both.iter().all(|path| grown[*path] == forked[*path]));

@@ -54,10 +54,21 @@ impl Toolchain {
             .context("no Go toolchain found: name one with --go DIR")
     }
 
+    /// One of [`VERSIONS`] that is there and is another release than this one, the newest.
+    pub fn other(&self) -> Result<Self> {
+        let mut others = VERSIONS.iter().rev().filter_map(|release| Self::find(release).ok());
+        others.find(|other| other.minor() != self.minor()).context("no other Go toolchain found")
+    }
+
+    /// Its minor release: 27 of `go1.27.3`.
+    pub fn minor(&self) -> u32 {
+        let minor = self.version.trim_start_matches("go1.").split('.').next();
+        minor.and_then(|minor| minor.parse().ok()).unwrap_or(0)
+    }
+
     /// Whether it sends every https request that ended 4xx a second time (GOAUTH, since Go 1.24:
     /// `fetch` in `cmd/go/internal/web/http.go`).
     pub fn resends(&self) -> bool {
-        let minor = self.version.trim_start_matches("go1.").split('.').next();
-        minor.and_then(|minor| minor.parse::<u32>().ok()).is_some_and(|minor| minor >= 24)
+        self.minor() >= 24
     }
 }

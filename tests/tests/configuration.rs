@@ -8,7 +8,7 @@ use proxytrace::model::{Finding, Role, Severity, Trace};
 use proxytrace_tests::cases;
 use proxytrace_tests::lab::Lab;
 use proxytrace_tests::modules::Modules;
-use proxytrace_tests::scenario::{Action, GoSum, Host, Protocol, Rule, Scenario, Sumdb, Trouble};
+use proxytrace_tests::scenario::{Action, Host, Protocol, Rule, Scenario, Trouble};
 use proxytrace_tests::toolchain::Toolchain;
 
 const SERVED: &[Rule] = &[Rule { pattern: "/mod.lab/*", action: Action::Serve }];
@@ -17,15 +17,10 @@ const SERVED: &[Rule] = &[Rule { pattern: "/mod.lab/*", action: Action::Serve }]
 const WELL: Scenario = Scenario {
     name: "configuration",
     about: "one proxy that has everything",
-    modules: Modules { prefix: "mod.lab/m", count: 2 },
+    modules: Modules { prefix: "mod.lab/m", count: 2, others: &[] },
     goproxy: "https://proxy.lab",
-    sumdb: Sumdb::Off,
-    go_sum: GoSum::Absent,
-    cached: &[],
     hosts: &[Host { name: "proxy.lab", protocol: Protocol::H2, rules: SERVED, trouble: None }],
-    succeeds: true,
-    answers: &[],
-    findings: &[],
+    ..Scenario::BASE
 };
 
 /// The same, with a certificate that nobody knows.

@@ -12,7 +12,7 @@ use crate::model::{Artifact, Attempt, Cause, Chain, Contradiction, Next, Outcome
 use super::rules::is_password_in_clear;
 use super::sign::Sign;
 use super::speaker::{self, is_page};
-use super::view::{self, Send, View, last_walk};
+use super::view::{self, Send, View, is_query, last_walk};
 
 /// An outcome that stands for a code by itself.
 const BY_OUTCOME: &[(Outcome, &str)] = &[
@@ -147,10 +147,10 @@ fn client_certificate(send: &Send<'_>, attempt: &Attempt) -> Option<(&'static st
 /// PT106: the error of a probe ends the query, where nothing longer was found. That it was a probe
 /// is sure where the query found something else, or where the path is no more than a host.
 fn probe(view: &View<'_>, chain: &Chain, attempt: &Attempt) -> Option<Sign> {
-    let elsewhere = view.is_found_elsewhere(chain);
+    let spoils = attempt.outcome == Outcome::HttpError && is_query(chain.artifact);
+    let elsewhere = spoils && view.is_found_elsewhere(chain);
     let bare = chain.module.as_deref().is_some_and(|module| !module.contains('/'));
-    let spoils = attempt.outcome == Outcome::HttpError && view.is_probe(chain);
-    (spoils && (elsewhere || bare)).then(|| {
+    (elsewhere || (spoils && bare && view.is_probe(chain))).then(|| {
         let message = format!(
             "{} when go asked whether {} is a module, and so ended the query",
             answer(attempt),

@@ -141,13 +141,18 @@ impl<'a> View<'a> {
         is_query(chain.artifact) && module.is_some_and(|m| self.prefixes.contains(&key(m)))
     }
 
-    /// Whether a query for a shorter or a longer path than that of this probe has found something.
+    /// Whether the same query has found something with a shorter or a longer path.
     pub(super) fn is_found_elsewhere(&self, chain: &Chain) -> bool {
+        let Some(module) = chain.module.as_deref() else { return false };
         self.trace.chains.iter().any(|other| {
             is_query(other.artifact)
                 && other.outcome == Outcome::Ok
                 && (other.process, &other.version) == (chain.process, &chain.version)
-                && other.module != chain.module
+                && other.module.as_deref().is_some_and(|path| {
+                    path != module
+                        && (prefixes(path).any(|p| p == module)
+                            || prefixes(module).any(|p| p == path))
+                })
         })
     }
 

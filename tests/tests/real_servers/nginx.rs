@@ -151,7 +151,7 @@ fn run(
     check::walks(&traced.trace, scenario.goproxy)?;
     check::cached(&traced.trace, scenario)?;
     if traced.trace.command.exit_code == Some(0) {
-        check::findings(&traced.trace, scenario)?;
+        check::findings(&traced.trace, scenario, toolchain)?;
         traced.is_healthy()?;
         return Ok(None);
     }

@@ -2,8 +2,10 @@
 
 use proxytrace::model::{Artifact, Cause, Finding, Outcome, Separator, Severity, Trace};
 use proxytrace_tests::log::Entry;
-use proxytrace_tests::scenario::Scenario;
+use proxytrace_tests::scenario::{self, Scenario};
+use proxytrace_tests::toolchain::Toolchain;
 use serde_json::{Value, json};
+use std::path::PathBuf;
 
 use crate::check;
 
@@ -108,8 +110,10 @@ type Lie = fn(&mut Trace);
 fn check(trace: &Trace) -> anyhow::Result<()> {
     check::equals(trace, &log())?;
     let scenario = Scenario::find("redirect-404-next").expect("it is in the table");
+    let scenario = Scenario { findings: &[("PT012", scenario::Severity::Note)], ..*scenario };
     check::walks(trace, scenario.goproxy)?;
-    check::findings(trace, scenario)
+    let toolchain = Toolchain { version: "go1.23.9".to_owned(), goroot: PathBuf::new() };
+    check::findings(trace, &scenario, &toolchain)
 }
 
 #[test]

@@ -1,9 +1,9 @@
-//! PT305, PT701.
+//! PT304 where it is no root, PT305, PT701.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::correlate::url::Url;
-use crate::model::Chain;
+use crate::model::{Chain, Severity};
 use crate::redact::REDACTED;
 
 use super::super::sign::Sign;
@@ -49,6 +49,36 @@ pub(super) fn secret_in_url(view: &View<'_>) -> Vec<Sign> {
         Sign::general("PT305", format!("the entry {entry} of GOPROXY has a secret in its URL"))
     };
     entries.into_iter().map(sign).collect()
+}
+
+/// PT304: one for each entry. A go that asks nobody else has no chain to be the root of, and so no
+/// error; that it came to this entry is known from what it printed, or from its asking the next.
+pub(super) fn creds_over_http(view: &View<'_>) -> Vec<Sign> {
+    const REFUSED: &str = "refusing to pass credentials to insecure URL";
+    let mut entries: BTreeMap<&str, Sign> = BTreeMap::new();
+    let sign = |entry: &str| {
+        let message =
+            format!("the entry {entry} has credentials, which go does not send over http");
+        Sign::general("PT304", message).at_most(Severity::Warning)
+    };
+    for process in &view.trace.processes {
+        let said = process.stderr_tail.as_deref().is_some_and(|text| text.contains(REFUSED));
+        let value = process.config.get("GOPROXY").map_or("", |setting| setting.value.as_str());
+        let refused =
+            value.split([',', '|']).map(str::trim).filter(|entry| is_password_in_clear(entry));
+        for entry in refused.filter(|_| said) {
+            entries.entry(entry).or_insert_with(|| sign(entry));
+        }
+    }
+    for chain in view.trace.chains.iter().filter(|chain| !view.failed(chain)) {
+        for attempt in &chain.attempts {
+            if attempt.requests.is_empty() && is_password_in_clear(&attempt.proxy) {
+                let entry = entries.entry(&attempt.proxy).or_insert_with(|| sign(&attempt.proxy));
+                entry.chains.push(chain.id);
+            }
+        }
+    }
+    entries.into_values().collect()
 }
 
 /// Whether go refuses the entry for its credentials (`web/http.go:get`).

@@ -47,6 +47,7 @@ pub(super) const GENERAL: &[General] = &[
     transport::goaway,
     transport::forward_proxy_in_use,
     transport::conn_churn,
+    access::creds_over_http,
     access::secret_in_url,
     answers::goauth_resend,
     answers::case_encoding,

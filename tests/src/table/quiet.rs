@@ -1,0 +1,320 @@
+//! Nothing is wrong, and nothing may be found that is more than a note.
+
+use super::prelude::*;
+
+pub(super) const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "healthy-40",
+        about: "one proxy that has everything, HTTP/2",
+        modules: modules(40),
+        goproxy: "https://proxy.lab",
+        hosts: &[PROXY],
+        answers: &[got("proxy.lab", 200, 120)],
+        ..BASE
+    },
+    Scenario {
+        name: "healthy-h1",
+        about: "one proxy that has everything, HTTP/1.1 over TLS",
+        modules: modules(12),
+        goproxy: "https://proxy.lab",
+        hosts: &[host("proxy.lab", H1, &[on("*", Serve)])],
+        answers: &[got("proxy.lab", 200, 36)],
+        ..BASE
+    },
+    Scenario {
+        name: "healthy-plain",
+        about: "one proxy that has everything, without TLS",
+        modules: modules(12),
+        goproxy: "http://proxy.lab",
+        hosts: &[host("proxy.lab", Plain, &[on("*", Serve)])],
+        answers: &[got("proxy.lab", 200, 36)],
+        ..BASE
+    },
+    Scenario {
+        name: "case-encoded",
+        about: "module paths with capitals, asked for as %21",
+        modules: Modules { prefix: "mod.lab/Upper", count: 2, others: &[] },
+        goproxy: "https://proxy.lab",
+        hosts: &[PROXY],
+        answers: &[got("proxy.lab", 200, 6)],
+        ..BASE
+    },
+    Scenario {
+        name: "bench",
+        about: "every zip answered 302 to another host; for measuring, with --modules",
+        modules: modules(200),
+        goproxy: "https://proxy.lab",
+        hosts: &[host("proxy.lab", H2, TO_STORAGE), STORAGE],
+        answers: &[
+            got("proxy.lab", 200, 400),
+            got("proxy.lab", 302, 200),
+            got("storage.lab", 200, 200),
+        ],
+        ..BASE
+    },
+    Scenario {
+        name: "demo",
+        about: "one zip is redirected, one module is only at the second proxy",
+        modules: modules(3),
+        goproxy: "https://proxy.lab,https://mirror.lab",
+        hosts: &[
+            host(
+                "proxy.lab",
+                H2,
+                &[
+                    on("*/m02/*.zip", Redirect(302, "https://storage.lab{path}")),
+                    on("*/m03/*", Status(404, &[])),
+                    on("*", Serve),
+                ],
+            ),
+            MIRROR,
+            STORAGE,
+        ],
+        answers: &[
+            got("proxy.lab", 200, 5),
+            got("proxy.lab", 302, 1),
+            got("storage.lab", 200, 1),
+            resent("proxy.lab", 404, 3),
+            got("mirror.lab", 200, 3),
+        ],
+        findings: &[("PT102", Note)],
+        ..BASE
+    },
+    Scenario {
+        name: "cached",
+        about: "all is in the module cache already",
+        modules: modules(3),
+        goproxy: "https://proxy.lab",
+        sumdb: Honest,
+        cached: &["all"],
+        hosts: &[PROXY],
+        answers: &[],
+        findings: &[("PT606", Note)],
+        ..BASE
+    },
+    Scenario {
+        name: "cached-part",
+        about: "one module of three is in the module cache already",
+        modules: modules(3),
+        goproxy: "https://proxy.lab",
+        cached: &["mod.lab/m02@v1.0.0"],
+        hosts: &[PROXY],
+        answers: &[got("proxy.lab", 200, 6)],
+        ..BASE
+    },
+    Scenario {
+        name: "gzip",
+        about: "everything comes compressed",
+        modules: modules(2),
+        goproxy: "https://proxy.lab",
+        hosts: &[host("proxy.lab", H1, &[on("*", Gzip)])],
+        answers: &[got("proxy.lab", 200, 6)],
+        ..BASE
+    },
+    Scenario {
+        name: "slow-but-fine",
+        about: "every answer takes a second",
+        modules: modules(2),
+        goproxy: "https://proxy.lab",
+        hosts: &[host("proxy.lab", H2, &[on("*", Slow(1000))])],
+        answers: &[got("proxy.lab", 200, 6)],
+        ..BASE
+    },
+    Scenario {
+        name: "private-next",
+        about: "one module of six is private, and only at the second proxy",
+        modules: modules(6),
+        goproxy: "https://proxy.lab,https://mirror.lab",
+        hosts: &[host("proxy.lab", H2, &[on("*/m06/*", Status(404, &[])), on("*", Serve)]), MIRROR],
+        answers: &[
+            got("proxy.lab", 200, 15),
+            resent("proxy.lab", 404, 3),
+            got("mirror.lab", 200, 3),
+        ],
+        findings: &[("PT102", Note)],
+        ..BASE
+    },
+    Scenario {
+        name: "gonoproxy",
+        about: "a module that GONOPROXY matches is fetched past the proxy",
+        environment: &[("GONOPROXY", "vanity.lab")],
+        modules: Modules { prefix: "vanity.lab/m", count: 2, others: &[] },
+        goproxy: "https://proxy.lab",
+        hosts: &[
+            PROXY,
+            host("vanity.lab", H2, &[on("*?go-get=1", GoImport("https://mirror.lab"))]),
+            MIRROR,
+        ],
+        answers: &[got("vanity.lab", 200, 2), got("mirror.lab", 200, 6)],
+        ..BASE
+    },
+    Scenario {
+        name: "file-proxy",
+        about: "the second go has a directory for its proxy",
+        command: &[
+            "sh",
+            "-c",
+            "go mod download && GOPROXY=file://$GOMODCACHE/cache/download GOMODCACHE=$GOPATH/other \
+             go mod download",
+        ],
+        environment: &[("GOFLAGS", "-mod=mod -modcacherw")],
+        modules: modules(2),
+        goproxy: "https://proxy.lab",
+        hosts: &[PROXY],
+        answers: &[got("proxy.lab", 200, 6)],
+        ..BASE
+    },
+    Scenario {
+        name: "go-get",
+        about: "a package of a module, for which go asks for every prefix of its path",
+        command: &["go", "get", "mod.lab/m01/cmd@v1.0.0"],
+        modules: modules(1),
+        goproxy: "https://proxy.lab",
+        hosts: &[PROXY],
+        answers: &[some("proxy.lab", 200), some_resent("proxy.lab", 404)],
+        ..BASE
+    },
+    Scenario {
+        name: "go-get-latest",
+        about: "a package of a module, without a version",
+        command: &["go", "get", "mod.lab/m01/cmd@latest"],
+        modules: modules(1),
+        goproxy: "https://proxy.lab",
+        hosts: &[PROXY],
+        answers: &[some("proxy.lab", 200), some_resent("proxy.lab", 404)],
+        ..BASE
+    },
+    Scenario {
+        name: "versions",
+        about: "the versions of a module",
+        command: &["go", "list", "-m", "-versions", "mod.lab/m01"],
+        modules: modules(1),
+        goproxy: "https://proxy.lab",
+        hosts: &[PROXY],
+        answers: &[some("proxy.lab", 200)],
+        ..BASE
+    },
+    Scenario {
+        name: "list-then-latest",
+        about: "a proxy without lists, so that go asks for the latest version",
+        command: &["go", "list", "-m", "mod.lab/m01@latest"],
+        modules: modules(1),
+        goproxy: "https://proxy.lab",
+        hosts: &[host("proxy.lab", H2, &[on("*/list", Body(&[], "")), on("*", Serve)])],
+        answers: &[some("proxy.lab", 200)],
+        ..BASE
+    },
+    Scenario {
+        name: "build",
+        about: "a program is built",
+        command: &["go", "build", "./..."],
+        modules: modules(3),
+        goproxy: "https://proxy.lab",
+        hosts: &[PROXY],
+        answers: &[got("proxy.lab", 200, 9)],
+        ..BASE
+    },
+    Scenario {
+        name: "tidy",
+        about: "the main module is tidied",
+        command: &["go", "mod", "tidy"],
+        modules: modules(2),
+        goproxy: "https://proxy.lab",
+        hosts: &[PROXY],
+        answers: &[some("proxy.lab", 200)],
+        ..BASE
+    },
+    Scenario {
+        name: "graph",
+        about: "the graph of modules",
+        command: &["go", "mod", "graph"],
+        modules: modules(3),
+        goproxy: "https://proxy.lab",
+        hosts: &[PROXY],
+        answers: &[got("proxy.lab", 200, 3)],
+        ..BASE
+    },
+    Scenario {
+        name: "netrc",
+        about: "the proxy wants credentials, which ~/.netrc has",
+        home: &[(".netrc", "machine proxy.lab login user password secret\n")],
+        modules: modules(2),
+        goproxy: "https://proxy.lab",
+        hosts: &[host("proxy.lab", H2, &[on("*", ServeUser)])],
+        answers: &[got("proxy.lab", 200, 6)],
+        ..BASE
+    },
+    Scenario {
+        name: "netrc-port",
+        about: "the same on another port, which ~/.netrc has",
+        home: &[(".netrc", "machine proxy.lab:8443 login user password secret\n")],
+        modules: modules(2),
+        goproxy: "https://proxy.lab:8443",
+        hosts: &[host("proxy.lab", H2At8443, &[on("*", ServeUser)])],
+        answers: &[got("proxy.lab", 200, 6)],
+        ..BASE
+    },
+    Scenario {
+        name: "forward-proxy",
+        about: "everything goes through a forward proxy",
+        environment: &[("HTTPS_PROXY", "http://forward.lab:3128")],
+        modules: modules(2),
+        goproxy: "https://proxy.lab",
+        hosts: &[PROXY, host("forward.lab", Protocol::Forward, &[on("*", Forward)])],
+        answers: &[got("proxy.lab", 200, 6), some("forward.lab", 200)],
+        findings: &[("PT212", Note)],
+        ..BASE
+    },
+    Scenario {
+        name: "forward-proxy-plain",
+        about: "the same without TLS",
+        environment: &[("HTTP_PROXY", "http://forward.lab:3128")],
+        modules: modules(2),
+        goproxy: "http://proxy.lab",
+        hosts: &[
+            host("proxy.lab", Plain, &[on("*", Serve)]),
+            host("forward.lab", Protocol::Forward, &[on("*", Forward)]),
+        ],
+        answers: &[got("proxy.lab", 200, 6)],
+        findings: &[("PT212", Note)],
+        ..BASE
+    },
+    Scenario {
+        name: "no-proxy",
+        about: "a forward proxy that NO_PROXY keeps go from",
+        environment: &[("HTTPS_PROXY", "http://forward.lab:3128"), ("NO_PROXY", ".lab")],
+        modules: modules(2),
+        goproxy: "https://proxy.lab",
+        hosts: &[PROXY, host("forward.lab", Protocol::Forward, &[])],
+        answers: &[got("proxy.lab", 200, 6)],
+        ..BASE
+    },
+    Scenario {
+        name: "toolchain-switch",
+        about: "go becomes another toolchain, which is on this machine",
+        command: &[
+            "sh",
+            "-c",
+            "mkdir tools && ln -s $OTHER/bin/go tools/$OTHER_VERSION && \
+             PATH=$PWD/tools:$PATH GOTOOLCHAIN=$OTHER_VERSION+path go mod download",
+        ],
+        environment: &[("OTHER", "{other}"), ("OTHER_VERSION", "{other_version}")],
+        since: 21,
+        modules: modules(2),
+        goproxy: "https://proxy.lab",
+        hosts: &[PROXY],
+        answers: &[got("proxy.lab", 200, 6)],
+        findings: &[("PT603", Note)],
+        ..BASE
+    },
+    Scenario {
+        name: "refused-stream",
+        about: "the proxy refuses the first stream of each zip, so that net/http asks again",
+        modules: modules(2),
+        goproxy: "https://proxy.lab",
+        hosts: &[host("proxy.lab", H2, &[on("*.zip", First(&Action::Refuse)), on("*", Serve)])],
+        answers: &[got("proxy.lab", 200, 6), closed("proxy.lab")],
+        findings: &[("PT209", Note)],
+        ..BASE
+    },
+];

@@ -1,0 +1,256 @@
+//! The walk through GOPROXY.
+
+use super::prelude::*;
+
+/// A host that says where its modules are.
+const fn vanity(name: &'static str) -> Host {
+    host(name, H2, TO_MIRROR)
+}
+
+const TO_MIRROR: &[Rule] = &[on("*?go-get=1", GoImport("https://mirror.lab"))];
+
+const VANITY_1: Host = vanity("v1.lab");
+const VANITY_2: Host = vanity("v2.lab");
+const VANITY_3: Host = vanity("v3.lab");
+const VANITY_4: Host = vanity("v4.lab");
+const VANITY_5: Host = vanity("v5.lab");
+
+pub(super) const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "not-found-next",
+        about: "the first proxy has nothing (404), the second everything",
+        modules: modules(6),
+        goproxy: "https://proxy.lab,https://mirror.lab",
+        hosts: &[host("proxy.lab", H2, &[]), MIRROR],
+        answers: &[resent("proxy.lab", 404, 18), got("mirror.lab", 200, 18)],
+        findings: &[("PT102", Note)],
+        ..BASE
+    },
+    Scenario {
+        name: "gone-next",
+        about: "the first proxy says 410 to everything, the second has it",
+        modules: modules(6),
+        goproxy: "https://proxy.lab,https://mirror.lab",
+        hosts: &[host("proxy.lab", H2, &[on("*", Status(410, &[]))]), MIRROR],
+        answers: &[resent("proxy.lab", 410, 18), got("mirror.lab", 200, 18)],
+        findings: &[("PT102", Note)],
+        ..BASE
+    },
+    Scenario {
+        name: "same-host-next",
+        about: "two entries on one host that differ in the path alone",
+        modules: modules(4),
+        goproxy: "https://proxy.lab/a,https://proxy.lab/b",
+        hosts: &[host("proxy.lab", H2, &[on("/b/*", Serve)])],
+        answers: &[resent("proxy.lab", 404, 12), got("proxy.lab", 200, 12)],
+        findings: &[("PT102", Note)],
+        ..BASE
+    },
+    Scenario {
+        name: "bad-gateway-comma",
+        about: "the first proxy says 502; after it stands `,` so go stops",
+        modules: modules(4),
+        goproxy: "https://proxy.lab,https://mirror.lab",
+        hosts: &[host("proxy.lab", H2, &[on("*", Status(502, &[("Retry-After", "7")]))]), MIRROR],
+        succeeds: false,
+        answers: &[got("proxy.lab", 502, 4)],
+        findings: &[("PT101", Error), ("PT409", Error)],
+        ..BASE
+    },
+    Scenario {
+        name: "bad-gateway-pipe",
+        about: "the first proxy says 502; after it stands `|` so go goes on",
+        modules: modules(4),
+        goproxy: "https://proxy.lab|https://mirror.lab",
+        hosts: &[host("proxy.lab", H2, &[on("*", Status(502, &[]))]), MIRROR],
+        answers: &[got("proxy.lab", 502, 12), got("mirror.lab", 200, 12)],
+        findings: &[("PT103", Warning)],
+        ..BASE
+    },
+    Scenario {
+        name: "all-direct",
+        about: "the proxy has nothing, and `direct` finds another proxy by go-import",
+        modules: Modules { prefix: "vanity.lab/m", count: 4, others: &[] },
+        goproxy: "https://proxy.lab,direct",
+        hosts: &[
+            host("proxy.lab", H2, &[]),
+            host("vanity.lab", H2, &[on("*?go-get=1", GoImport("https://mirror.lab"))]),
+            MIRROR,
+        ],
+        answers: &[
+            resent("proxy.lab", 404, 12),
+            got("vanity.lab", 200, 4),
+            got("mirror.lab", 200, 12),
+        ],
+        findings: &[("PT102", Note)],
+        ..BASE
+    },
+    Scenario {
+        name: "all-direct-fails",
+        about: "the proxy has nothing, and `direct` finds nothing either",
+        modules: Modules { prefix: "vanity.lab/m", count: 4, others: &[] },
+        goproxy: "https://proxy.lab,direct",
+        hosts: &[host("proxy.lab", H2, &[]), host("vanity.lab", H2, &[])],
+        succeeds: false,
+        answers: &[resent("proxy.lab", 404, 4), resent("vanity.lab", 404, 4)],
+        findings: &[("PT102", Note), ("PT410", Error)],
+        ..BASE
+    },
+    Scenario {
+        name: "wrong-path",
+        about: "the path of the first entry is wrong, so that it never has anything",
+        modules: modules(7),
+        goproxy: "https://proxy.lab/wrong,https://mirror.lab",
+        hosts: &[host("proxy.lab", H2, &[]), MIRROR],
+        answers: &[resent("proxy.lab", 404, 21), got("mirror.lab", 200, 21)],
+        findings: &[("PT102", Warning)],
+        ..BASE
+    },
+    Scenario {
+        name: "off",
+        about: "the proxy has nothing, and then comes `off`",
+        modules: modules(2),
+        goproxy: "https://proxy.lab,off",
+        hosts: &[host("proxy.lab", H2, &[])],
+        succeeds: false,
+        answers: &[resent("proxy.lab", 404, 2)],
+        findings: &[("PT108", Note), ("PT410", Error), ("PT102", Note)],
+        ..BASE
+    },
+    Scenario {
+        name: "after-direct",
+        about: "an entry stands after `direct`",
+        modules: modules(2),
+        goproxy: "https://proxy.lab,direct,https://mirror.lab",
+        hosts: &[PROXY, MIRROR],
+        answers: &[got("proxy.lab", 200, 6)],
+        findings: &[("PT105", Warning)],
+        ..BASE
+    },
+    Scenario {
+        name: "fan-out",
+        about: "the proxy fails, and `|` sends go to the hosts of all modules",
+        modules: named(&["v1.lab/m", "v2.lab/m", "v3.lab/m", "v4.lab/m", "v5.lab/m"]),
+        goproxy: "https://proxy.lab|direct",
+        hosts: &[
+            host("proxy.lab", H2, &[on("*", Status(500, &[]))]),
+            VANITY_1,
+            VANITY_2,
+            VANITY_3,
+            VANITY_4,
+            VANITY_5,
+            MIRROR,
+        ],
+        answers: &[
+            some("proxy.lab", 500),
+            got("v1.lab", 200, 1),
+            got("v2.lab", 200, 1),
+            got("v3.lab", 200, 1),
+            got("v4.lab", 200, 1),
+            got("v5.lab", 200, 1),
+            got("mirror.lab", 200, 15),
+        ],
+        findings: &[("PT103", Warning), ("PT107", Warning)],
+        ..BASE
+    },
+    Scenario {
+        name: "probe-500",
+        about: "a package path is answered 500, though its module is there",
+        command: &["go", "get", "mod.lab/m01/cmd@v1.0.0"],
+        modules: modules(1),
+        goproxy: "https://proxy.lab",
+        hosts: &[host("proxy.lab", H2, &[on("*/cmd/@*", Status(500, &[])), on("*", Serve)])],
+        succeeds: false,
+        answers: &[some("proxy.lab", 200), some_resent("proxy.lab", 404), some("proxy.lab", 500)],
+        findings: &[("PT106", Error)],
+        ..BASE
+    },
+    Scenario {
+        name: "probe-500-bare",
+        about: "a host alone is answered 500, and the module does not exist",
+        command: &["go", "get", "mod.lab/none@v1.0.0"],
+        modules: modules(1),
+        goproxy: "https://proxy.lab",
+        hosts: &[host("proxy.lab", H2, &[on("/mod.lab/@*", Status(500, &[])), on("*", Serve)])],
+        succeeds: false,
+        answers: &[some("proxy.lab", 200), some_resent("proxy.lab", 404), some("proxy.lab", 500)],
+        findings: &[("PT106", Error)],
+        ..BASE
+    },
+    Scenario {
+        name: "canceled-siblings",
+        about: "one module fails while others are on their way",
+        modules: modules(6),
+        goproxy: "https://proxy.lab",
+        hosts: &[host(
+            "proxy.lab",
+            H2,
+            &[on("*/m01/*.mod", Status(500, &[])), on("*.mod", Slow(300)), on("*", Serve)],
+        )],
+        succeeds: false,
+        answers: &[got("proxy.lab", 500, 1), some("proxy.lab", 200)],
+        findings: &[("PT409", Error)],
+        ..BASE
+    },
+    Scenario {
+        name: "private-leak",
+        about: "a module with an internal name is asked of a public proxy first",
+        modules: named(&["git.corp.internal/m"]),
+        goproxy: "https://proxy.golang.org,https://mirror.lab",
+        hosts: &[host("proxy.golang.org", H2, &[]), MIRROR],
+        answers: &[resent("proxy.golang.org", 404, 3), got("mirror.lab", 200, 3)],
+        findings: &[("PT102", Note), ("PT701", Warning)],
+        ..BASE
+    },
+    Scenario {
+        name: "git-fails",
+        about: "`direct` finds a repository that git cannot fetch",
+        modules: named(&["vanity.lab/m"]),
+        goproxy: "direct",
+        hosts: &[
+            host("vanity.lab", H2, &[on("*?go-get=1", GoImportGit("https://git.lab/m.git"))]),
+            host("git.lab", H2, &[]),
+        ],
+        succeeds: false,
+        answers: &[got("vanity.lab", 200, 1), some("git.lab", 404)],
+        findings: &[("PT702", Note), ("PT704", Error)],
+        ..BASE
+    },
+    Scenario {
+        name: "toolchain-missing",
+        about: "go wants a toolchain that the proxy does not have",
+        environment: &[("GOTOOLCHAIN", "go1.99.0")],
+        since: 21,
+        modules: modules(1),
+        goproxy: "https://proxy.lab",
+        hosts: &[PROXY],
+        succeeds: false,
+        answers: &[resent("proxy.lab", 404, 1)],
+        findings: &[("PT703", Error)],
+        ..BASE
+    },
+    Scenario {
+        name: "full-width-comma",
+        about: "a full-width comma makes one entry of two",
+        modules: modules(2),
+        goproxy: "https://proxy.lab/x，https://mirror.lab",
+        hosts: &[host("proxy.lab", H2, &[]), MIRROR],
+        succeeds: false,
+        answers: &[resent("proxy.lab", 404, 2)],
+        findings: &[("PT604", Error)],
+        ..BASE
+    },
+    Scenario {
+        name: "shadowed",
+        about: "the environment hides another GOPROXY in the user's file",
+        environment: &[("GOENV", "{home}/goenv")],
+        home: &[("goenv", "GOPROXY=https://mirror.lab\n")],
+        modules: modules(2),
+        goproxy: "https://proxy.lab",
+        hosts: &[host("proxy.lab", H2, &[]), MIRROR],
+        succeeds: false,
+        answers: &[resent("proxy.lab", 404, 2)],
+        findings: &[("PT410", Error), ("PT601", Warning)],
+        ..BASE
+    },
+];

@@ -1,0 +1,86 @@
+//! Which findings each scenario has and which it should have, as a table: for people, where
+//! `LAB_CONFUSION` names a file to write it to. The comparison itself is in `check`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::sync::Mutex;
+use std::{env, fs};
+
+use proxytrace::diagnose::CATALOGUE;
+use proxytrace_tests::scenario::{Scenario, Severity};
+use proxytrace_tests::toolchain::Toolchain;
+
+const FILE_VAR: &str = "LAB_CONFUSION";
+
+/// Found and expected.
+type Pair = (Vec<String>, Vec<String>);
+
+/// By scenario and release.
+static NOTED: Mutex<BTreeMap<(&str, String), Pair>> = Mutex::new(BTreeMap::new());
+
+/// Remembers one run.
+pub(crate) fn note(scenario: &Scenario, toolchain: &Toolchain, found: &BTreeSet<(&str, Severity)>) {
+    let codes = |set: &BTreeSet<(&str, Severity)>| {
+        let code = |(code, severity): &(&str, Severity)| {
+            format!(
+                "{code}{}",
+                match severity {
+                    Severity::Error => "",
+                    Severity::Warning => "w",
+                    Severity::Note => "n",
+                }
+            )
+        };
+        set.iter().map(code).collect::<Vec<_>>()
+    };
+    let allowed = found.iter().filter(|(code, _)| !scenario.sometimes.contains(code));
+    let pair = (codes(&allowed.copied().collect()), codes(&scenario.expected(toolchain)));
+    let mut noted = NOTED.lock().expect("no panic while locked");
+    noted.insert((scenario.name, toolchain.version.clone()), pair);
+}
+
+/// Writes the table, if that is wanted.
+pub(crate) fn write() {
+    let Some(file) = env::var_os(FILE_VAR) else { return };
+    fs::write(file, table()).expect("the file can be written");
+}
+
+fn table() -> String {
+    let noted = NOTED.lock().expect("no panic while locked");
+    let releases: BTreeSet<&str> = noted.keys().map(|(_, release)| release.as_str()).collect();
+    let mut text = String::from("| scenario | expected |");
+    let mut line = String::from("|---|---|");
+    for release in &releases {
+        let _ = write!(text, " {release} |");
+        line += "---|";
+    }
+    text = format!("{text}\n{line}\n");
+    for scenario in Scenario::all() {
+        let runs: Vec<_> = releases
+            .iter()
+            .map(|release| noted.get(&(scenario.name, (*release).to_owned())))
+            .collect();
+        let Some((_, expected)) = runs.iter().flatten().last() else { continue };
+        let _ = write!(text, "| {} | {} |", scenario.name, expected.join(" "));
+        for run in runs {
+            let cell = match run {
+                None => "not run".to_owned(),
+                Some((found, expected)) if found == expected => "as expected".to_owned(),
+                Some((found, _)) => format!("**{}**", found.join(" ")),
+            };
+            let _ = write!(text, " {cell} |");
+        }
+        text.push('\n');
+    }
+    let all: Vec<&str> = noted.values().flat_map(|(_, e)| e).map(|code| &code[..5]).collect();
+    let never = CATALOGUE.iter().filter(|kind| !all.contains(&kind.code)).map(|kind| kind.code);
+    let never: Vec<&str> = never.collect();
+    let quiet = Scenario::all().iter().filter(|scenario| scenario.is_quiet()).count();
+    let _ = write!(
+        text,
+        "\n{} runs; {quiet} scenarios in which nothing may be more than a note. In no scenario: {}.\n",
+        noted.len(),
+        never.join(" ")
+    );
+    text
+}
