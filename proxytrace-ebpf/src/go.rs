@@ -14,7 +14,7 @@ use proxytrace_common::record::{
     ConnectionAddresses, ERROR_STEPS_MAX, ErrorStep, HEADERS, Kind, SocketAddress, Tag,
 };
 
-use crate::maps::{HEADER_NAMES, LAYOUTS, SITES, TYPES, tracked};
+use crate::maps::{HEADER_NAMES, LAYOUTS, NUMBER, SITES, TYPES, tracked};
 use crate::process::{arguments, current_pid, environment};
 use crate::scratch::{FOUND_MAX, REGISTERS, Scratch, Urgency, record};
 use crate::verifier::{Step, bound, repeat};
@@ -44,30 +44,43 @@ pub struct Interface {
     data: u64,
 }
 
-/// On every probed address of every executable, through perf events.
+/// On every probed address of every executable, through perf events, each with a cookie (Linux
+/// 5.15).
 #[uprobe]
 pub fn go(ctx: ProbeContext) -> u32 {
-    probe::<false>(&ctx);
+    probe::<false>(&ctx, cookie);
+    0
+}
+
+/// The same for older kernels: the program in front has left the number of the address.
+#[uprobe]
+pub fn go_numbered(ctx: ProbeContext) -> u32 {
+    probe::<false>(&ctx, |_| NUMBER.get(0).copied().unwrap_or(u32::MAX));
     0
 }
 
 /// The same through `uprobe_multi`, which is younger (Linux 6.6) than `bpf_loop`.
 #[uprobe]
 pub fn go_multi(ctx: ProbeContext) -> u32 {
-    probe::<true>(&ctx);
+    probe::<true>(&ctx, cookie);
     0
 }
 
 #[inline(always)]
-fn probe<const HELPER: bool>(ctx: &ProbeContext) {
+fn cookie(ctx: &ProbeContext) -> u32 {
+    // SAFETY: the context is the one that the kernel gave.
+    (unsafe { bpf_get_attach_cookie(ctx.as_ptr()) }) as u32
+}
+
+#[inline(always)]
+fn probe<const HELPER: bool>(ctx: &ProbeContext, site: impl FnOnce(&ProbeContext) -> u32) {
     if !tracked(current_pid()) {
         return;
     }
-    // SAFETY: the context is the one that the kernel gave.
-    let cookie = unsafe { bpf_get_attach_cookie(ctx.as_ptr()) };
-    let Some(recipe) = SITES.get(cookie as u32) else { return };
+    let site = site(ctx);
+    let Some(recipe) = SITES.get(site) else { return };
     #[cfg(feature = "log")]
-    aya_log_ebpf::debug!(ctx, "site {}: kind {}", cookie, recipe.kind);
+    aya_log_ebpf::debug!(ctx, "site {}: kind {}", site, recipe.kind);
     let start = recipe.kind == Kind::Start as u16;
     let urgency = if start { Urgency::Now } else { Urgency::Later };
     if start {
