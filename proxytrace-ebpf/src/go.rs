@@ -607,22 +607,21 @@ fn tcp_address(into: &mut SocketAddress, address: u64) {
     if address == 0 {
         return;
     }
-    let (Some([ip, length]), Some(port)) = (read_pair(address), read_u64(address + tcp_addr::PORT))
-    else {
-        return;
-    };
+    // One after the other, and straight into place: of values that are there on some ways alone, the
+    // compiler loads what it has not stored, and Linux before 6.3 says "invalid read from stack".
+    let Some([ip, length]) = read_pair(address) else { return };
+    let Some(port) = read_u64(address + tcp_addr::PORT) else { return };
     into.port = port as u16;
-    if length == 4 {
-        // SAFETY: the helper checks the address.
-        if let Ok(v4) = unsafe { bpf_probe_read_user(ip as *const [u8; 4]) } {
-            [into.ip[0], into.ip[1], into.ip[2], into.ip[3]] = v4;
-            into.length = 4;
-        }
-    } else if length == 16 {
-        // SAFETY: the helper checks the address.
-        if let Ok(v6) = unsafe { bpf_probe_read_user(ip as *const [u8; 16]) } {
-            into.ip = v6;
-            into.length = 16;
-        }
+    if length == 4 && read_in(&raw mut into.ip, ip, 4) {
+        into.length = 4;
+    } else if length == 16 && read_in(&raw mut into.ip, ip, 16) {
+        into.length = 16;
     }
+}
+
+/// Reads bytes of the process's memory to a place; says whether that went well.
+#[inline(always)]
+fn read_in(place: *mut [u8; 16], address: u64, length: u32) -> bool {
+    // SAFETY: the helper checks the source; the callers' lengths are within the array.
+    unsafe { read_user_bytes(place.cast(), length, address as *const _) == 0 }
 }

@@ -119,6 +119,7 @@ pub fn run(argv: &[OsString], sink: &mut dyn Sink) -> anyhow::Result<End> {
         Ok(end) => end,
         Err(error) => session.give_up(&error, &child, &mut signals, sink),
     };
+    session.programs.leave();
     match child.failure() {
         Some(error) => Err(Error::NotExecutable(shown, error).into()),
         None => Ok(end),
