@@ -14,7 +14,7 @@ use anyhow::{Context as _, anyhow};
 use clap::error::ErrorKind;
 use proxytrace::model::{Severity, Trace};
 use proxytrace::recording::Reader;
-use proxytrace::report::{json, terminal};
+use proxytrace::report::{explain, json, terminal};
 use proxytrace::{capture, diagnose};
 
 use cli::{Action, Color, Report};
@@ -34,6 +34,7 @@ fn main() -> ExitCode {
     let code = match cli::parse(std::env::args_os()) {
         Ok((Action::Run { command, record }, report)) => run(&command, record.as_deref(), &report),
         Ok((Action::Replay { file }, report)) => replay(&file, &report),
+        Ok((Action::Explain { code }, _)) => explain(code.as_deref()),
         Err(error) => return usage(&error),
     };
     ExitCode::from(code)
@@ -89,6 +90,23 @@ fn replay(file: &Path, report: &Report) -> u8 {
     });
     let reported = write_reports(&diagnosed(trace), json, report, &mut io::stdout());
     first_failure([reported, broken.unwrap_or(0)])
+}
+
+/// One kind of finding at length, or all in a line each.
+fn explain(code: Option<&str>) -> u8 {
+    let kind = code.map(diagnose::explain);
+    let text = match kind {
+        None => explain::list(),
+        Some(Some(kind)) => explain::page(kind),
+        Some(None) => {
+            let code = code.unwrap_or_default();
+            let error = anyhow!("no finding {code:?}; `proxytrace explain` lists them all");
+            return complain(&error, exit::USAGE);
+        }
+    };
+    // A reader that has seen enough, such as `head`, is no failure.
+    let _ = io::stdout().write_all(text.as_bytes());
+    0
 }
 
 /// The first of several exit codes that is a failure.

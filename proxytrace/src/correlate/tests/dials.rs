@@ -1,6 +1,6 @@
 //! Names resolved, connections made, handshakes: whose they are, and how long they took.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 
 use crate::correlate::Correlator;
 use crate::event::{End, Event, Failure, FailureStep, Goroutine, Start, TcpState, What};
@@ -29,7 +29,7 @@ fn resolve(host: &str) -> What {
 }
 
 fn resolved(addresses: u32) -> What {
-    let answers = (1..=addresses.min(2)).map(|n| IpAddr::from([10, 0, 0, n as u8])).collect();
+    let answers = (1..=addresses.min(2)).map(|n| Ipv4Addr::from(0x0a00_0000 + n).into()).collect();
     What::Resolved { addresses, answers, error: None }
 }
 
