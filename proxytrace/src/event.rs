@@ -271,6 +271,7 @@ pub type Headers = BTreeMap<String, String>;
 
 /// A configuration value that was in force, and where it came from.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Setting {
     /// The value, redacted.
     pub value: String,
@@ -280,6 +281,7 @@ pub struct Setting {
 
 /// Where a configuration value came from, strongest first (`cmd/go/internal/cfg`).
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Origin {
     /// The environment of the process.
@@ -339,6 +341,7 @@ pub struct FailureStep {
 
 /// What became of the probes in one executable.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Attach {
     /// Path of the executable.
     pub exe: String,
@@ -354,6 +357,7 @@ pub struct Attach {
 
 /// A function without a probe.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct MissingHook {
     /// The function.
     pub hook: String,
