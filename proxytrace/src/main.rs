@@ -1,10 +1,10 @@
 //! The program: runs a command or reads a recording, and reports.
 #![forbid(unsafe_code)]
 
+mod audience;
 mod cli;
 mod outputs;
 mod session;
-mod surroundings;
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -20,10 +20,10 @@ use proxytrace::recording::Reader;
 use proxytrace::report::{self, github, json, markdown, terminal};
 use proxytrace::{capture, diagnose};
 
+use audience::Audience;
 use cli::{Action, Color, Report};
 use outputs::{GITHUB, Opened};
 use session::Session;
-use surroundings::Surroundings;
 
 /// Exit codes of our own; the help explains them.
 mod exit {
@@ -59,7 +59,7 @@ fn usage(error: &clap::Error) -> ExitCode {
 }
 
 fn run(command: &[OsString], record: Option<&Path>, report: &Report) -> u8 {
-    let around = Surroundings::find();
+    let around = Audience::find();
     let files = People::open(report, &around)
         .and_then(|people| Ok((people, Opened::open(&report.outputs, true)?, open(record)?)));
     let (people, mut outputs, recording) = match files {
@@ -85,7 +85,7 @@ fn run(command: &[OsString], record: Option<&Path>, report: &Report) -> u8 {
 }
 
 fn replay(file: &Path, report: &Report) -> u8 {
-    let around = Surroundings::find();
+    let around = Audience::find();
     let opened = File::open(file)
         .map_err(anyhow::Error::from)
         .and_then(|input| Ok(Reader::new(BufReader::new(input))?))
@@ -139,7 +139,7 @@ struct People {
 }
 
 impl People {
-    fn open(report: &Report, around: &Surroundings) -> anyhow::Result<Self> {
+    fn open(report: &Report, around: &Audience) -> anyhow::Result<Self> {
         let github = match &*report.outputs.format {
             [] => around.in_github(),
             some => some.iter().any(|one| one.file.is_none() && one.format == GITHUB),

@@ -3,6 +3,7 @@
 //! `cargo xtask golden` records the scenarios anew.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
@@ -60,8 +61,10 @@ fn formats_for_a_ci() {
     for recording in ["demo", "redirect-403", "bad-gateway-pipe"] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(recording);
         let trace = replay(&path.with_extension("ndjson"));
-        let all: String =
-            READ.iter().map(|name| format!("== {name}\n{}\n", written(name, &trace))).collect();
+        let mut all = String::new();
+        for name in READ {
+            writeln!(all, "== {name}\n{}", written(name, &trace)).unwrap();
+        }
         insta::assert_snapshot!(format!("formats@{recording}"), all);
     }
 }

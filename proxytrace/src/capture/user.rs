@@ -149,7 +149,8 @@ fn sudo_process() -> Option<PathBuf> {
     found
 }
 
-fn status(process: &Path, field: &str) -> Option<String> {
+/// A field of `/proc/PID/status`.
+pub(super) fn status(process: &Path, field: &str) -> Option<String> {
     let status = fs::read_to_string(process.join("status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix(field))?;
     Some(line.trim().to_owned())
@@ -159,7 +160,8 @@ fn umask(process: &Path) -> Option<u32> {
     u32::from_str_radix(&status(process, "Umask:")?, 8).ok()
 }
 
-fn environment(process: &Path) -> Option<Vec<(OsString, OsString)>> {
+/// The environment that a process began with.
+pub(super) fn environment(process: &Path) -> Option<Vec<(OsString, OsString)>> {
     Some(parse_environment(&fs::read(process.join("environ")).ok()?))
 }
 

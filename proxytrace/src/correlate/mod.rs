@@ -106,14 +106,15 @@ impl Correlator {
                     self.goroutines.forget(ended);
                     self.end_command(ended, *code);
                     if self.processes.get(ended).process.go_version.is_some() {
-                        self.chains.end(ended);
+                        self.chains.end_process(ended);
                     }
                     self.dials.forget(ended);
                     self.connections.forget(ended);
                 }
             }
-            What::GoStart { go_version, exe, argv, config } => {
-                self.processes.go_start(event, go_version, exe, argv, config);
+            What::GoStart { go_version, exe, argv, config, surroundings } => {
+                let id = self.processes.go_start(event, go_version, exe, argv, config);
+                self.processes.surround(id, surroundings);
             }
             What::Tcp { socket, local, remote, state } => {
                 // Sockets outlive their process by a moment, and then are nobody's.
@@ -127,9 +128,13 @@ impl Correlator {
             What::Stderr { text } => {
                 let process = self.processes.of(event);
                 self.processes.wrote(process, text);
+                if event.goroutine.is_some() {
+                    self.push_go(event);
+                }
             }
             What::Attach(attach) => self.capture.attach.push(attach.clone()),
             What::Lost { count } => self.capture.lost = self.capture.lost.saturating_add(*count),
+            What::WatchEnded { reason } => self.capture.watch_ended = Some(reason.clone()),
             // The exec that it announces says it all.
             What::Toolchain { .. } => {}
             What::Spawn { child } => self.spawn(event, *child),
@@ -212,16 +217,15 @@ impl Correlator {
             What::SumEnter { module, version } => {
                 self.chains.had(process, cache::of_sum(module, version), event.time);
             }
-            _ => {
-                let mut context = Context {
-                    process,
-                    list: &image.list,
-                    chains: &mut self.chains,
-                    connections: &mut self.connections,
-                };
-                self.goroutines.push(event, &mut context);
-            }
+            _ => {}
         }
+        let mut context = Context {
+            process,
+            list: &image.list,
+            chains: &mut self.chains,
+            connections: &mut self.connections,
+        };
+        self.goroutines.push(event, &mut context);
     }
 
     /// Chains that have ended since the last call, for who wants them before the trace ends. One
@@ -235,6 +239,7 @@ impl Correlator {
     pub fn finish(self, end: &End) -> Trace {
         let Self { start, processes, chains, connections, dials, mut capture, .. } = self;
         capture.complete = capture.lost == 0
+            && capture.watch_ended.is_none()
             && capture
                 .attach
                 .iter()

@@ -11,6 +11,7 @@
 mod catalogue;
 mod cause;
 mod class;
+mod configuration;
 mod rules;
 mod sign;
 mod view;
@@ -35,7 +36,8 @@ pub fn diagnose(trace: &Trace) -> Vec<Finding> {
     for chain in &trace.chains {
         if view.failed(chain)
             && let subject = view.subject(chain)
-            && let Some(root) = cause::root(&view, subject)
+            && let Some(root) =
+                configuration::root(&view, subject).or_else(|| cause::root(&view, subject))
         {
             // What explains the failure is what is shown of it.
             grouped.add(Role::Root, Sign { chains: vec![subject.id, chain.id], ..root });
@@ -45,7 +47,7 @@ pub fn diagnose(trace: &Trace) -> Vec<Finding> {
         }
     }
     let general = [rules::goauth_resend(&view), rules::incomplete_capture(&view)];
-    for sign in general.into_iter().flatten() {
+    for sign in configuration::signs(&view).into_iter().chain(general.into_iter().flatten()) {
         grouped.add(Role::Contributing, sign);
     }
     let mut findings = grouped.findings(trace);

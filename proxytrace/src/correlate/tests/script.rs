@@ -7,7 +7,7 @@ use crate::correlate::Correlator;
 use crate::correlate::url::Url;
 use crate::event::{
     Attach, End, Event, Failure, FailureStep, Goroutine, Headers, MissingHook, Origin, Setting,
-    Start, What,
+    Start, Surroundings, What,
 };
 use crate::model::{Chain, Trace};
 
@@ -139,8 +139,8 @@ impl Script {
         let argv = vec!["go".to_owned(), "mod".to_owned(), "download".to_owned()];
         self.push(pid, None, What::Exec { exe: exe.into(), argv: argv.clone() });
         let go_version = "go1.27.3".to_owned();
-        let config = config.clone();
-        self.push(pid, None, What::GoStart { go_version, exe: exe.into(), argv, config });
+        let (exe, config, surroundings) = (exe.into(), config.clone(), Surroundings::default());
+        self.push(pid, None, What::GoStart { go_version, exe, argv, config, surroundings });
     }
 
     pub(crate) fn push(&mut self, pid: u32, goroutine: Option<Goroutine>, what: What) -> &mut Self {

@@ -7,11 +7,11 @@ use std::path::PathBuf;
 use proxytrace::capture;
 
 /// What the environment of whoever called us says; sudo drops most of it from ours.
-pub(crate) struct Surroundings(HashMap<OsString, OsString>);
+pub(crate) struct Audience(HashMap<OsString, OsString>);
 
-impl Surroundings {
+impl Audience {
     pub(crate) fn find() -> Self {
-        Surroundings(capture::environment_of_caller().into_iter().collect())
+        Audience(capture::environment_of_caller().into_iter().collect())
     }
 
     fn value(&self, name: &str) -> Option<&OsString> {
@@ -42,10 +42,10 @@ impl Surroundings {
 
 #[cfg(test)]
 mod tests {
-    use super::Surroundings;
+    use super::Audience;
 
-    fn of(variables: &[(&str, &str)]) -> Surroundings {
-        Surroundings(variables.iter().map(|(name, value)| (name.into(), value.into())).collect())
+    fn of(variables: &[(&str, &str)]) -> Audience {
+        Audience(variables.iter().map(|(name, value)| (name.into(), value.into())).collect())
     }
 
     #[test]
