@@ -9,8 +9,7 @@ use proxytrace::model::Severity;
 
 use crate::outputs::{GITHUB, Outputs, TEXT, Wanted};
 
-const USAGE: &str =
-    "proxytrace [run] [OPTIONS] -- COMMAND...\n       proxytrace replay [OPTIONS] FILE";
+const USAGE: &str = "proxytrace [run] [OPTIONS] -- COMMAND...\n       proxytrace replay [OPTIONS] FILE\n       proxytrace explain [CODE]";
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -63,6 +62,12 @@ enum Subcommands {
     },
     /// Print the JSON schema of what --json writes.
     Schema,
+    /// One finding at length; without CODE, all of them in a line each.
+    #[command(override_usage = "proxytrace explain [CODE]")]
+    Explain {
+        /// A code, such as PT006.
+        code: Option<String>,
+    },
 }
 
 #[derive(Args, Debug)]
@@ -131,6 +136,8 @@ pub(crate) enum Action {
     Replay { file: PathBuf },
     /// Print the JSON schema.
     Schema,
+    /// Say more of a kind of finding.
+    Explain { code: Option<String> },
 }
 
 /// Reads the arguments, the program's name first.
@@ -150,6 +157,7 @@ pub(crate) fn parse(
         }
         Some(Subcommands::Replay { file }) => Action::Replay { file },
         Some(Subcommands::Schema) => Action::Schema,
+        Some(Subcommands::Explain { code }) => Action::Explain { code },
     };
     check_outputs(&action, &report.outputs.all())?;
     Ok((action, report))
@@ -159,7 +167,7 @@ pub(crate) fn parse(
 fn check_outputs(action: &Action, outputs: &[Wanted]) -> Result<(), clap::Error> {
     let record = match action {
         Action::Run { record, .. } => record.as_ref(),
-        Action::Replay { .. } | Action::Schema => None,
+        Action::Replay { .. } | Action::Schema | Action::Explain { .. } => None,
     };
     let mut files = record.into_iter().chain(outputs.iter().filter_map(|one| one.file.as_ref()));
     while let Some(file) = files.next() {
@@ -307,6 +315,7 @@ mod tests {
             ("--no-such -- go", UnknownArgument),
             ("replay", MissingRequiredArgument),
             ("replay f --record r", UnknownArgument),
+            ("explain PT006 PT007", UnknownArgument),
             ("--record r replay f", ArgumentConflict),
             ("--json x --record x -- go", ArgumentConflict),
             ("--json x --har x -- go", ArgumentConflict),

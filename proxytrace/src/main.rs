@@ -17,7 +17,7 @@ use clap::error::ErrorKind;
 use proxytrace::diagnose::Class;
 use proxytrace::model::{Severity, Trace};
 use proxytrace::recording::Reader;
-use proxytrace::report::{self, github, json, markdown, terminal};
+use proxytrace::report::{self, explain, github, json, markdown, terminal};
 use proxytrace::{capture, diagnose};
 
 use audience::Audience;
@@ -43,6 +43,7 @@ fn main() -> ExitCode {
         Ok((Action::Run { command, record }, report)) => run(&command, record.as_deref(), &report),
         Ok((Action::Replay { file }, report)) => replay(&file, &report),
         Ok((Action::Schema, _)) => schema(),
+        Ok((Action::Explain { code }, _)) => explain(code.as_deref()),
         Err(error) => return usage(&error),
     };
     ExitCode::from(code)
@@ -123,6 +124,23 @@ fn class_code(trace: &Trace) -> Option<u8> {
         Class::Transient => Some(exit::TRANSIENT),
         Class::Permanent => Some(exit::PERMANENT),
     }
+}
+
+/// One kind of finding at length, or all in a line each.
+fn explain(code: Option<&str>) -> u8 {
+    let kind = code.map(diagnose::explain);
+    let text = match kind {
+        None => explain::list(),
+        Some(Some(kind)) => explain::page(kind),
+        Some(None) => {
+            let code = code.unwrap_or_default();
+            let error = anyhow!("no finding {code:?}; `proxytrace explain` lists them all");
+            return complain(&error, exit::USAGE);
+        }
+    };
+    // A reader that has seen enough, such as `head`, is no failure.
+    let _ = io::stdout().write_all(text.as_bytes());
+    0
 }
 
 /// The first of several exit codes that is a failure.

@@ -200,3 +200,14 @@ fn colours_are_for_terminals_or_on_demand() {
     assert!(colored(&["replay", "--color", "always", path(&recording)]));
     assert!(!colored(&["replay", "--color", "never", path(&recording)]));
 }
+
+#[test]
+fn explain_says_everything_of_one_and_a_line_of_all() {
+    let one = proxytrace(&["explain", "pt006"]);
+    check(&one, 0, "# PT006 redirect-target-status (error)\n", "");
+    check(&one, 0, "https://go.dev/issue/48107", "");
+    let all = proxytrace(&["explain"]);
+    check(&all, 0, "PT900  note     not everything was seen\n", "");
+    let none = proxytrace(&["explain", "PT999"]);
+    check(&none, 2, "", "`proxytrace explain` lists them all");
+}

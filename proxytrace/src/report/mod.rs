@@ -1,9 +1,11 @@
-//! What a trace looks like to people ([`terminal`]) and to programs.
+//! What a trace looks like to people ([`terminal`]) and to programs, and what there is to say of a
+//! kind of finding ([`explain`]).
 //!
 //! A new format is a file here and a row of [`FORMATS`].
 #![forbid(unsafe_code)]
 
 pub mod escape;
+pub mod explain;
 pub mod github;
 pub mod gitlab;
 pub mod har;
