@@ -59,8 +59,9 @@ impl Forward {
             });
         }
         if let Some((status, headers)) = refused {
-            let lines: String =
+            let lines: Vec<String> =
                 headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+            let lines = lines.concat();
             let answer = format!("HTTP/1.1 {status} No\r\n{lines}Content-Length: 0\r\n\r\n");
             client.write_all(answer.as_bytes()).await?;
             return client.shutdown().await;

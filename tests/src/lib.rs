@@ -6,6 +6,9 @@
 //! ground truth which a trace of that command must equal.
 
 pub mod cases;
+pub mod check;
+pub mod confusion;
+pub mod crowd;
 mod forward;
 pub mod lab;
 pub mod log;

@@ -205,6 +205,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "git-fails",
         about: "`direct` finds a repository that git cannot fetch",
+        // Before, go asks the server itself where git has failed.
+        since: 26,
         modules: named(&["vanity.lab/m"]),
         goproxy: "direct",
         hosts: &[

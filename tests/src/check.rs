@@ -1,21 +1,68 @@
-//! The comparison of a trace with the log of the servers.
+//! The comparison of a trace with the log of the servers: natively and in virtual machines.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt::Debug;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use proxytrace::model::{
-    Artifact, Attempt, Cause, Chain, Finding, Next, Outcome, Request, RequestId, Role, Separator,
-    Severity, Trace,
+    Artifact, Attempt, Cause, Chain, Finding, NameLookup, Next, Outcome, Request, RequestId, Role,
+    Separator, Severity, Trace,
 };
-use proxytrace_tests::log::{Accepted, Entry, Query};
-use proxytrace_tests::scenario::{self, Action, SLOW_NAME, Scenario, Trouble};
-use proxytrace_tests::toolchain::Toolchain;
+
+use crate::confusion;
+use crate::lab::Lab;
+use crate::log::{Accepted, Entry, Query};
+use crate::scenario::{self, Action, SLOW_NAME, Scenario, Trouble};
+use crate::toolchain::Toolchain;
+
+/// Runs the command of a scenario under proxytrace, and compares what that says with the log,
+/// with what the scenario expects and with what the command did.
+pub fn download(proxytrace: &Path, scenario: &Scenario, toolchain: &Toolchain) -> Result<Trace> {
+    let lab = Lab::start(scenario, toolchain)?;
+    let json = lab.module_dir().join("trace.json");
+    let before = [proxytrace.as_os_str(), "--json".as_ref(), json.as_os_str(), "--".as_ref()];
+    let output = lab.output(lab.command_of(scenario, &before))?;
+    let stderr = String::from_utf8_lossy(&output.stderr);
+
+    ensure!(output.status.success() == scenario.succeeds, "{}: {stderr}", output.status);
+    let plain = scenario.is_plain();
+    ensure!(output.stdout.is_empty() || !plain, "stdout is not that of go");
+    if scenario.is_healthy() && plain {
+        ensure!(stderr.lines().count() == 1, "not a report of one line: {stderr}");
+    }
+    let json = fs::read(&json).with_context(|| format!("no trace: {stderr}"))?;
+    let trace: Trace = serde_json::from_slice(&json).context("the trace is not as in the model")?;
+    ensure!(
+        trace.command.exit_code == output.status.code(),
+        "exit code {:?} in the trace, {} in fact",
+        trace.command.exit_code,
+        output.status
+    );
+    let versions = trace.processes.iter().filter_map(|process| process.go_version.as_deref());
+    ensure!(versions.clone().any(|version| version == toolchain.version), "not the go we ran");
+    confusion::note(scenario, toolchain, &found(&trace));
+    let compared = if plain {
+        equals(&trace, &lab.log())
+            .and_then(|()| walks(&trace, scenario.goproxy))
+            .and_then(|()| connections(&trace, &lab.connections(), &lab.log(), scenario))
+            .and_then(|()| lookups(&trace, &lab.queries()))
+            .and_then(|()| cached(&trace, scenario))
+    } else {
+        Ok(())
+    };
+    compared
+        .and_then(|()| findings(&trace, scenario, toolchain))
+        .with_context(|| format!("stderr: {stderr}"))?;
+    Ok(trace)
+}
 
 /// Whether the trace holds exactly the requests of the log, each in its place, and nothing less
 /// was captured.
-pub(crate) fn equals(trace: &Trace, log: &[Entry]) -> Result<()> {
+pub fn equals(trace: &Trace, log: &[Entry]) -> Result<()> {
     let requests: Vec<&Request> = requests(trace).collect();
     let (answered, cut_off): (Vec<&Entry>, Vec<&Entry>) =
         log.iter().partition(|entry| entry.status.is_some());
@@ -99,7 +146,7 @@ fn is_no_module(chain: &Chain, trace: &Trace) -> bool {
 
 /// Whether the connections of the trace are those that the servers accepted, with as many requests
 /// on each, and whether it says how long they took to make.
-pub(crate) fn connections(
+pub fn connections(
     trace: &Trace,
     accepted: &[Accepted],
     log: &[Entry],
@@ -178,9 +225,12 @@ pub(crate) fn connections(
     Ok(())
 }
 
+/// The lab's, as go names it.
+const NAME_SERVER: &str = "127.0.0.53:53";
+
 /// Whether the names that were resolved are those that the name server was asked for, and failed
 /// where it did.
-pub(crate) fn lookups(trace: &Trace, queries: &[Query]) -> Result<()> {
+pub fn lookups(trace: &Trace, queries: &[Query]) -> Result<()> {
     let mut asked: BTreeMap<&str, bool> = BTreeMap::new();
     for query in queries {
         *asked.entry(&query.name).or_default() |= query.code == Some(0);
@@ -192,9 +242,22 @@ pub(crate) fn lookups(trace: &Trace, queries: &[Query]) -> Result<()> {
             continue;
         }
         ensure!(lookup.addresses.is_some() == lookup.error.is_none(), "both: {lookup:?}");
+        ensure!(lookup.cut.is_empty() && lookup.answers.is_some() == lookup.addresses.is_some());
+        let count = lookup.answers.as_ref().map(Vec::len);
+        ensure!(count == lookup.addresses.map(|count| count as usize), "{lookup:?}");
+        let asked = lookup.servers.as_deref();
+        ensure!(asked == Some(&[NAME_SERVER.to_owned()]), "another name server: {lookup:?}");
         let good = lookup.error.is_none();
         let before = resolved.insert(&lookup.host, good);
         ensure!(before.is_none_or(|before| before == good), "it changed: {lookup:?}");
+    }
+    for connection in trace.connections.iter().filter(|connection| connection.host.is_some()) {
+        let of_host = |lookup: &&NameLookup| Some(&lookup.host) == connection.host.as_ref();
+        let answers = trace.lookups.iter().filter(of_host).filter_map(|l| l.answers.as_ref());
+        let remote: Option<SocketAddr> =
+            connection.remote_addr.as_deref().map(str::parse).transpose()?;
+        let told = remote.is_some_and(|remote| answers.flatten().any(|ip| *ip == remote.ip()));
+        ensure!(told, "no lookup had this address: {connection:?}");
     }
     ensure!(resolved == asked, "names resolved: {resolved:?}, asked for: {asked:?}");
     Ok(())
@@ -226,7 +289,7 @@ fn refused_streams(requests: &[&Request]) -> HashSet<RequestId> {
 }
 
 /// Whether each walk through the GOPROXY list is one that go can take.
-pub(crate) fn walks(trace: &Trace, goproxy: &str) -> Result<()> {
+pub fn walks(trace: &Trace, goproxy: &str) -> Result<()> {
     let entries: Vec<(&str, Option<Separator>)> = goproxy
         .split_inclusive([',', '|'])
         .map(|entry| match entry.as_bytes().last() {
@@ -254,7 +317,7 @@ pub(crate) fn walks(trace: &Trace, goproxy: &str) -> Result<()> {
 }
 
 /// Whether the modules that were in the module cache, and no others, came from there.
-pub(crate) fn cached(trace: &Trace, scenario: &Scenario) -> Result<()> {
+pub fn cached(trace: &Trace, scenario: &Scenario) -> Result<()> {
     let all = scenario.cached == ["all"];
     for module in scenario.modules.paths() {
         let expected =
@@ -297,7 +360,7 @@ fn roots(trace: &Trace) -> Result<()> {
 }
 
 /// The findings of a trace, each code and severity once.
-pub(crate) fn found(trace: &Trace) -> BTreeSet<(&str, scenario::Severity)> {
+pub fn found(trace: &Trace) -> BTreeSet<(&str, scenario::Severity)> {
     let severity = |finding: &Finding| match finding.severity {
         Severity::Note => scenario::Severity::Note,
         Severity::Warning => scenario::Severity::Warning,
@@ -307,7 +370,7 @@ pub(crate) fn found(trace: &Trace) -> BTreeSet<(&str, scenario::Severity)> {
 }
 
 /// Whether the findings are those of the scenario, and no others.
-pub(crate) fn findings(trace: &Trace, scenario: &Scenario, toolchain: &Toolchain) -> Result<()> {
+pub fn findings(trace: &Trace, scenario: &Scenario, toolchain: &Toolchain) -> Result<()> {
     let found = found(trace);
     let expected = scenario.expected(toolchain);
     let all = || format!("of all findings {found:?}");

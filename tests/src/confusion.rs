@@ -6,9 +6,9 @@ use std::fmt::Write as _;
 use std::sync::Mutex;
 use std::{env, fs};
 
+use crate::scenario::{Scenario, Severity};
+use crate::toolchain::Toolchain;
 use proxytrace::diagnose::CATALOGUE;
-use proxytrace_tests::scenario::{Scenario, Severity};
-use proxytrace_tests::toolchain::Toolchain;
 
 const FILE_VAR: &str = "LAB_CONFUSION";
 
@@ -19,7 +19,11 @@ type Pair = (Vec<String>, Vec<String>);
 static NOTED: Mutex<BTreeMap<(&str, String), Pair>> = Mutex::new(BTreeMap::new());
 
 /// Remembers one run.
-pub(crate) fn note(scenario: &Scenario, toolchain: &Toolchain, found: &BTreeSet<(&str, Severity)>) {
+///
+/// # Panics
+///
+/// If another run has panicked here.
+pub fn note(scenario: &Scenario, toolchain: &Toolchain, found: &BTreeSet<(&str, Severity)>) {
     let codes = |set: &BTreeSet<(&str, Severity)>| {
         let code = |(code, severity): &(&str, Severity)| {
             format!(
@@ -40,7 +44,11 @@ pub(crate) fn note(scenario: &Scenario, toolchain: &Toolchain, found: &BTreeSet<
 }
 
 /// Writes the table, if that is wanted.
-pub(crate) fn write() {
+///
+/// # Panics
+///
+/// If the file cannot be written.
+pub fn write() {
     let Some(file) = env::var_os(FILE_VAR) else { return };
     fs::write(file, table()).expect("the file can be written");
 }
