@@ -23,7 +23,7 @@ fn trace_equals_log() {
 fn trace_of_a_position_independent_go_equals_log() {
     let Some(proxytrace) = built() else { return };
     let scenarios = ["demo", "redirect-closed-port", "all-direct-fails"]
-        .map(|name| Scenario::find(name).expect("a scenario of the lab").clone());
+        .map(|name| *Scenario::find(name).expect("a scenario of the lab"));
     cases::for_each_of(&scenarios, &POSITION_INDEPENDENT, |scenario, toolchain| {
         run_and_check(&proxytrace, scenario, toolchain)
     });
