@@ -14,4 +14,5 @@ pub mod model;
 pub mod recording;
 pub mod redact;
 pub mod report;
+pub mod rewalk;
 pub mod url;

@@ -54,6 +54,12 @@ impl List {
     }
 }
 
+/// Whether two entries mean the same.
+pub(crate) fn same_entry(one: &str, other: &str) -> bool {
+    let urls = || Some((Url::parse(one)?, Url::parse(other)?));
+    one == other || urls().is_some_and(|(one, other)| same(&one, &other))
+}
+
 fn same(one: &Url<'_>, other: &Url<'_>) -> bool {
     one.scheme == other.scheme
         && one.host.eq_ignore_ascii_case(other.host)
