@@ -1,7 +1,7 @@
 //! The one program on Go functions: reads what the recipe of the probed address says.
 
 use aya_ebpf::EbpfContext;
-use aya_ebpf::bindings::pt_regs;
+use aya_ebpf::bindings;
 use aya_ebpf::helpers::generated::bpf_probe_read_user as read_user_bytes;
 use aya_ebpf::helpers::{bpf_get_attach_cookie, bpf_probe_read_user};
 use aya_ebpf::macros::uprobe;
@@ -18,6 +18,13 @@ use crate::maps::{HEADER_NAMES, LAYOUTS, SITES, TYPES, tracked};
 use crate::process::{arguments, current_pid, environment};
 use crate::scratch::{FOUND_MAX, REGISTERS, Scratch, Urgency, record};
 use crate::verifier::{Step, bound, repeat};
+
+/// What the context of a uprobe is.
+#[cfg(bpf_target_arch = "x86_64")]
+type Registers = bindings::pt_regs;
+/// On arm64, the part of it that programs may see.
+#[cfg(bpf_target_arch = "aarch64")]
+type Registers = bindings::user_pt_regs;
 
 /// Places for entries of a header map that are looked at: enough for fifty headers. If there are
 /// more, `HeadersCut` is recorded.
@@ -74,11 +81,11 @@ fn probe<const HELPER: bool>(ctx: &ProbeContext) {
 fn fill<const HELPER: bool>(
     scratch: &mut Scratch,
     recipe: &Recipe,
-    registers: *mut pt_regs,
+    registers: *mut bindings::pt_regs,
 ) -> bool {
     let Some(layout) = LAYOUTS.get(recipe.executable) else { return false };
     // SAFETY: the context of a uprobe is the registers of the task.
-    let registers = unsafe { &*registers };
+    let registers = unsafe { &*registers.cast::<Registers>() };
     let goroutine = save(scratch, registers);
     scratch.executable = recipe.executable;
     if recipe.filter.read != Read::Absent as u8
@@ -128,7 +135,7 @@ fn fill<const HELPER: bool>(
 /// Source: the Go register ABI, `src/cmd/compile/abi-internal.md`.
 #[cfg(bpf_target_arch = "x86_64")]
 #[inline(always)]
-fn save(scratch: &mut Scratch, registers: &pt_regs) -> u64 {
+fn save(scratch: &mut Scratch, registers: &Registers) -> u64 {
     scratch.registers[0] = registers.rax;
     scratch.registers[1] = registers.rbx;
     scratch.registers[2] = registers.rcx;
@@ -143,8 +150,21 @@ fn save(scratch: &mut Scratch, registers: &pt_regs) -> u64 {
 
 #[cfg(bpf_target_arch = "x86_64")]
 #[inline(always)]
-fn instruction_pointer(registers: &pt_regs) -> u64 {
+fn instruction_pointer(registers: &Registers) -> u64 {
     registers.rip
+}
+
+#[cfg(bpf_target_arch = "aarch64")]
+#[inline(always)]
+fn save(scratch: &mut Scratch, registers: &Registers) -> u64 {
+    scratch.registers.copy_from_slice(&registers.regs[..REGISTERS]);
+    registers.regs[28]
+}
+
+#[cfg(bpf_target_arch = "aarch64")]
+#[inline(always)]
+fn instruction_pointer(registers: &Registers) -> u64 {
+    registers.pc
 }
 
 #[inline(always)]

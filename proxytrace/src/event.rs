@@ -262,6 +262,11 @@ pub enum What {
     },
     /// An executable got its probes, or did not.
     Attach(Attach),
+    /// The watch ended before the command did: what came after was not seen.
+    WatchEnded {
+        /// What failed.
+        reason: String,
+    },
     /// Events were lost between the kernel and here.
     Lost {
         /// How many, since the last time this was said.

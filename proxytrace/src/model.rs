@@ -141,11 +141,24 @@ pub struct Chain {
     pub started_ns: u64,
     /// How long it took; none if it did not end.
     pub duration_ns: Option<u64>,
+    /// What says otherwise than what go has, where the outcome is `checksum` and that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contradicted_by: Option<Contradiction>,
     /// What go ran to fetch it: version control tools.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub commands: Vec<ProcessId>,
     /// The GOPROXY entries tried, in order; none for what was in the module cache.
     pub attempts: Vec<Attempt>,
+}
+
+/// What the checksum of a file is compared with.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Contradiction {
+    /// The main module's `go.sum`, or `go.work.sum`.
+    GoSum,
+    /// What the checksum database itself said before: its tree has forked.
+    SumdbBefore,
 }
 
 /// One entry of the GOPROXY list tried for a chain.
@@ -478,6 +491,9 @@ pub struct Capture {
     pub attach: Vec<Attach>,
     /// How the probes were attached: `uprobe-multi` or `perf`.
     pub backend: String,
-    /// Nothing lost, nothing missing, nothing late.
+    /// What ended the watch before the command ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watch_ended: Option<String>,
+    /// Nothing lost, nothing missing, nothing late, watched to the end.
     pub complete: bool,
 }

@@ -126,6 +126,9 @@ impl Lab {
             thread: Some(thread),
         };
         lab.fill_cache(scenario.cached)?;
+        if let Some(sums) = sumdb::go_sum(&scenario.modules, scenario.go_sum) {
+            fs::write(lab.module_dir().join("go.sum"), sums)?;
+        }
         Ok(lab)
     }
 
@@ -263,8 +266,8 @@ impl Drop for Lab {
 fn gosumdb(sumdb: Sumdb) -> String {
     match sumdb {
         Sumdb::Off => "off".to_owned(),
-        Sumdb::Honest | Sumdb::Lying => sumdb::verifier_key(),
         Sumdb::At(url) => format!("{} {url}", sumdb::verifier_key()),
+        _ => sumdb::verifier_key(),
     }
 }
 
@@ -299,9 +302,7 @@ async fn go_on_air(
     let names = addresses.keys().copied().map(str::to_owned).collect();
     fs::write(dir.join("identity.pem"), authority.identity_pem(names)?)?;
     let mut files = scenario.modules.files()?;
-    if scenario.sumdb != Sumdb::Off {
-        files.extend(sumdb::files(&scenario.modules, scenario.sumdb == Sumdb::Lying));
-    }
+    files.extend(sumdb::files(&scenario.modules, scenario.sumdb));
     files.extend(more);
     let files = Arc::new(files);
     for host in scenario.hosts {

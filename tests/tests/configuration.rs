@@ -8,7 +8,7 @@ use proxytrace::model::{Finding, Role, Severity, Trace};
 use proxytrace_tests::cases;
 use proxytrace_tests::lab::Lab;
 use proxytrace_tests::modules::Modules;
-use proxytrace_tests::scenario::{Action, Host, Protocol, Rule, Scenario, Sumdb, Trouble};
+use proxytrace_tests::scenario::{Action, GoSum, Host, Protocol, Rule, Scenario, Sumdb, Trouble};
 use proxytrace_tests::toolchain::Toolchain;
 
 const SERVED: &[Rule] = &[Rule { pattern: "/mod.lab/*", action: Action::Serve }];
@@ -20,6 +20,7 @@ const WELL: Scenario = Scenario {
     modules: Modules { prefix: "mod.lab/m", count: 2 },
     goproxy: "https://proxy.lab",
     sumdb: Sumdb::Off,
+    go_sum: GoSum::Absent,
     cached: &[],
     hosts: &[Host { name: "proxy.lab", protocol: Protocol::H2, rules: SERVED, trouble: None }],
     succeeds: true,

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 
 use crate::event::{Failure, Headers};
 use crate::model::{
-    Artifact, Attempt, Cause, Chain, ConnectionId, Next, Outcome, ProcessId, Request, RequestError,
-    RequestId,
+    Artifact, Attempt, Cause, Chain, ConnectionId, Contradiction, Next, Outcome, ProcessId,
+    Request, RequestError, RequestId,
 };
 
 use super::cache::{self, Had};
@@ -144,22 +144,67 @@ impl Chains {
         why: Outcome,
     ) {
         let (artifact, module, version) = cache::of_sum(module, version);
-        let last = |chains: &Self, artifact| {
-            let chain = *chains.keys.get(&Key::of(process, artifact, &module, &version))?;
-            let attempt = chains.all[chain].chain.attempts.len().checked_sub(1)?;
-            let at = At { chain, attempt };
-            (chains.attempt(at).outcome == Outcome::Ok).then_some(at)
-        };
-        match (last(self, artifact), why) {
-            (Some(at), Outcome::Checksum) => self.spoil(at, why),
-            (Some(at), _) => self.set_outcome(at, Outcome::Checksum),
-            (None, _) => {}
+        let key = |artifact| Key::of(process, artifact, &module, &version);
+        if let Some(at) = self.good(&key(artifact)) {
+            if why == Outcome::Checksum {
+                self.spoil(at, why);
+            } else {
+                self.set_outcome(at, Outcome::Checksum);
+            }
+            // go verifies a zip after its walk, which had ended well.
+            if self.all[at.chain].notes[at.attempt].settled {
+                self.attempt_mut(at).next = Some(Next::Stop);
+            }
         }
         if why == Outcome::BadContent
-            && let Some(at) = last(self, Artifact::SumdbLookup)
+            && let Some(at) = self.good(&key(Artifact::SumdbLookup))
         {
             self.spoil(at, why);
         }
+    }
+
+    /// What go has for `module` at `version`, from wherever, is contradicted, for which go ends at
+    /// once. Where the checksum database contradicts itself, what came is merely not verified.
+    pub(super) fn contradict(
+        &mut self,
+        process: ProcessId,
+        (module, version): (&str, &str),
+        by: Contradiction,
+    ) {
+        let (artifact, module, version) = cache::of_sum(module, version);
+        let key = |artifact| Key::of(process, artifact, &module, &version);
+        let mut wrong = key(artifact);
+        if by == Contradiction::SumdbBefore {
+            if let Some(at) = self.good(&wrong) {
+                self.set_outcome(at, Outcome::Checksum);
+                self.end(at);
+            }
+            wrong = key(Artifact::SumdbLookup);
+        }
+        let Some(&chain) = self.keys.get(&wrong) else { return };
+        if let Some(at) = self.good(&wrong) {
+            self.spoil(at, Outcome::Checksum);
+            self.end(at);
+        } else if self.all[chain].chain.outcome == Outcome::Cached {
+            self.all[chain].chain.outcome = Outcome::Checksum;
+        } else {
+            return;
+        }
+        self.all[chain].chain.contradicted_by = Some(by);
+    }
+
+    /// The last attempt of a chain, if it succeeded.
+    fn good(&self, key: &Key) -> Option<At> {
+        let chain = *self.keys.get(key)?;
+        let attempt = self.all[chain].chain.attempts.len().checked_sub(1)?;
+        let at = At { chain, attempt };
+        (self.attempt(at).outcome == Outcome::Ok).then_some(at)
+    }
+
+    /// go ends at this attempt, whatever its walk would do.
+    fn end(&mut self, at: At) {
+        self.attempt_mut(at).next = Some(Next::Stop);
+        self.all[at.chain].notes[at.attempt].settled = true;
     }
 
     fn of(&mut self, key: Key, outcome: Outcome, time: u64) -> usize {
@@ -177,6 +222,7 @@ impl Chains {
                 outcome,
                 started_ns: time,
                 duration_ns: None,
+                contradicted_by: None,
                 commands: Vec::new(),
                 attempts: Vec::with_capacity(1),
             },

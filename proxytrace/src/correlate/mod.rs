@@ -125,9 +125,13 @@ impl Correlator {
             What::Stderr { text } => {
                 let process = self.processes.of(event);
                 self.processes.wrote(process, text);
+                if event.goroutine.is_some() {
+                    self.push_go(event);
+                }
             }
             What::Attach(attach) => self.capture.attach.push(attach.clone()),
             What::Lost { count } => self.capture.lost = self.capture.lost.saturating_add(*count),
+            What::WatchEnded { reason } => self.capture.watch_ended = Some(reason.clone()),
             // The exec that it announces says it all.
             What::Toolchain { .. } => {}
             What::Spawn { child } => self.spawn(event, *child),
@@ -210,22 +214,22 @@ impl Correlator {
             What::SumEnter { module, version } => {
                 self.chains.had(process, cache::of_sum(module, version), event.time);
             }
-            _ => {
-                let mut context = Context {
-                    process,
-                    list: &image.list,
-                    chains: &mut self.chains,
-                    connections: &mut self.connections,
-                };
-                self.goroutines.push(event, &mut context);
-            }
+            _ => {}
         }
+        let mut context = Context {
+            process,
+            list: &image.list,
+            chains: &mut self.chains,
+            connections: &mut self.connections,
+        };
+        self.goroutines.push(event, &mut context);
     }
 
     /// Ends the trace. Its findings are for [`crate::diagnose`].
     pub fn finish(self, end: &End) -> Trace {
         let Self { start, processes, chains, connections, dials, mut capture, .. } = self;
         capture.complete = capture.lost == 0
+            && capture.watch_ended.is_none()
             && capture
                 .attach
                 .iter()

@@ -290,7 +290,7 @@ pub const CATALOGUE: &[Kind] = &[
         slug: "checksum-mismatch",
         severity: Severity::Error,
         title: "contents with another checksum than recorded",
-        explanation: "What came is not what go.sum or the checksum database has for this version: a moved tag, or a proxy that keeps something else.",
+        explanation: "What came is not what go.sum or the checksum database has for this version: a moved tag, a proxy that keeps something else, or a go.sum line that was made from something else. Where the checksum database contradicts itself, somebody shows this machine another database than others see.",
         advice: "Compare what several proxies have for this version, and do not switch the check off before the difference is understood.",
     },
     Kind {

@@ -1,10 +1,10 @@
 //! Why a chain failed: the one reason.
 
 use crate::correlate::status;
-use crate::correlate::story::{answer, unverified, why, words};
+use crate::correlate::story::{answer, last_asked, unverified, why, words};
 use crate::correlate::target::is_word;
 use crate::correlate::url;
-use crate::model::{Artifact, Attempt, Cause, Chain, Outcome, Request};
+use crate::model::{Artifact, Attempt, Cause, Chain, Contradiction, Outcome, Request};
 
 use super::sign::Sign;
 use super::view::{self, Send, View, last_walk};
@@ -60,6 +60,9 @@ pub(super) fn culprit<'a>(view: &View<'a>, chain: &'a Chain) -> Option<&'a Attem
 
 /// The root of a failed chain. None where the reason was not seen.
 pub(super) fn root(view: &View<'_>, chain: &Chain) -> Option<Sign> {
+    if let Some(by) = chain.contradicted_by {
+        return Some(contradicted(chain, by));
+    }
     let culprit = culprit(view, chain)?;
     let Some(send) = Send::last_of(culprit) else {
         // `direct` without HTTP of go's own, a `file://` entry, `off`.
@@ -91,6 +94,23 @@ pub(super) fn root(view: &View<'_>, chain: &Chain) -> Option<Sign> {
         Some(Sign::of(plain(&send, culprit)?, chain, message))
     });
     sign.map(|sign| sign.with(send.ids()))
+}
+
+/// PT507: `go.sum`, or the checksum database of before, says otherwise.
+fn contradicted(chain: &Chain, by: Contradiction) -> Sign {
+    let of = chain.attempts.last().and_then(|last| last_asked(&last.requests));
+    let whose = of.map_or("the module cache", |request| request.host.as_str());
+    let message = match by {
+        Contradiction::GoSum => {
+            format!("what came from {whose} has another checksum than go.sum has for it")
+        }
+        Contradiction::SumdbBefore => format!(
+            "what came from {whose} contradicts what the checksum database said before: its tree \
+             has forked"
+        ),
+    };
+    let ids = chain.attempts.last().and_then(Send::last_of).map_or_else(Vec::new, |s| s.ids());
+    Sign::of("PT507", chain, message).with(ids)
 }
 
 /// PT704: a version control tool failed, and only it knows why.

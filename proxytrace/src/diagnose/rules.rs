@@ -77,7 +77,7 @@ fn comma_stops(view: &View<'_>, chain: &Chain) -> Vec<Sign> {
     let stopped = walks_the_list(chain.artifact)
         && view.failed(chain)
         && stop.separator == Some(Separator::Comma)
-        && stop.outcome != Outcome::NotFound
+        && !matches!(stop.outcome, Outcome::NotFound | Outcome::Checksum)
         && !unverified(stop)
         && later != "off";
     if !stopped {
@@ -192,6 +192,9 @@ pub(super) fn incomplete_capture(view: &View<'_>) -> Option<Sign> {
     let mut why = Vec::new();
     if capture.lost > 0 {
         why.push(format!("{} events were lost", capture.lost));
+    }
+    if let Some(reason) = &capture.watch_ended {
+        why.push(format!("the watch ended before the command did ({reason})"));
     }
     for attach in &capture.attach {
         let missing: Vec<&str> = attach.missing.iter().map(|hook| hook.hook.as_str()).collect();

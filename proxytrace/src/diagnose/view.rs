@@ -177,7 +177,12 @@ fn prefixes(path: &str) -> impl Iterator<Item = &str> {
 }
 
 fn ended_in_failure(chain: &Chain) -> bool {
-    chain.attempts.last().is_some_and(|last| last.next == Some(Next::Stop) && failed(last.outcome))
+    // What was in the module cache may be contradicted, too.
+    chain.contradicted_by.is_some()
+        || chain
+            .attempts
+            .last()
+            .is_some_and(|last| last.next == Some(Next::Stop) && failed(last.outcome))
 }
 
 /// Whether a process ended well, or went on as another image.

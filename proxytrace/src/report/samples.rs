@@ -65,6 +65,7 @@ fn chain(id: u32, module: &str, artifact: Artifact, attempts: Vec<Attempt>) -> C
         outcome: attempts.last().map_or(Outcome::Unknown, |attempt| attempt.outcome),
         started_ns: 0,
         duration_ns: Some(31 * MS),
+        contradicted_by: None,
         commands: Vec::new(),
         attempts,
     }
@@ -249,6 +250,7 @@ pub(super) fn incomplete() -> Trace {
             late: true,
         }],
         backend: "perf".into(),
+        watch_ended: None,
         complete: false,
     };
     Trace { capture, ..healthy() }

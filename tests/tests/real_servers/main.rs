@@ -17,7 +17,7 @@ use proxytrace::model::{Finding, Request, Role, Trace};
 use proxytrace_tests::cases;
 use proxytrace_tests::lab::Lab;
 use proxytrace_tests::modules::Modules;
-use proxytrace_tests::scenario::{Host, Scenario, Sumdb};
+use proxytrace_tests::scenario::{GoSum, Host, Scenario, Sumdb};
 use proxytrace_tests::toolchain::{Toolchain, VERSIONS};
 
 /// Calls `check` with every toolchain, unless this machine lacks one of the programs.
@@ -51,6 +51,7 @@ const fn scenario(
         modules: Modules { prefix, count: 1 },
         goproxy,
         sumdb: Sumdb::Off,
+        go_sum: GoSum::Absent,
         cached: &[],
         hosts,
         succeeds: true,
