@@ -54,7 +54,11 @@ enum Subcommands {
     /// The report again, from a recording, to stdout.
     #[command(override_usage = "proxytrace replay [OPTIONS] FILE")]
     Replay {
-        /// A file that `--record` has written.
+        /// Tell instead what would have come of it under this GOPROXY, by go's rules and with the
+        /// same answers; --json then writes that.
+        #[arg(long, value_name = "LIST")]
+        goproxy: Option<String>,
+        /// A file that `--record` or `--json` has written.
         file: PathBuf,
     },
 }
@@ -120,7 +124,7 @@ pub(crate) enum Action {
     /// Trace a command.
     Run { command: Vec<OsString>, record: Option<PathBuf> },
     /// Report from a recording.
-    Replay { file: PathBuf },
+    Replay { file: PathBuf, goproxy: Option<String> },
 }
 
 /// Reads the arguments, the program's name first.
@@ -138,7 +142,7 @@ pub(crate) fn parse(
                 "--record cannot be used with replay: there is a recording already",
             ));
         }
-        Some(Subcommands::Replay { file }) => Action::Replay { file },
+        Some(Subcommands::Replay { file, goproxy }) => Action::Replay { file, goproxy },
     };
     if let Action::Run { record: Some(record), .. } = &action
         && report.json.as_ref() == Some(record)
@@ -237,7 +241,7 @@ mod tests {
     #[test]
     fn replay_takes_a_file_and_the_same_report() {
         let (action, report) = parse("replay -q --json j --fail-on error f").unwrap();
-        assert!(matches!(action, Action::Replay { file } if file == Path::new("f")));
+        assert!(matches!(action, Action::Replay { file, .. } if file == Path::new("f")));
         assert_eq!((report.quiet, report.fail_on), (true, Some(FailOn::Error)));
         assert_eq!(report.json.as_deref(), Some(Path::new("j")));
     }

@@ -2,18 +2,18 @@
 #![forbid(unsafe_code)]
 
 mod cli;
+mod offline;
 mod session;
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, BufReader, IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, anyhow};
 use clap::error::ErrorKind;
 use proxytrace::model::{Severity, Trace};
-use proxytrace::recording::Reader;
 use proxytrace::report::{json, terminal};
 use proxytrace::{capture, diagnose};
 
@@ -33,7 +33,10 @@ mod exit {
 fn main() -> ExitCode {
     let code = match cli::parse(std::env::args_os()) {
         Ok((Action::Run { command, record }, report)) => run(&command, record.as_deref(), &report),
-        Ok((Action::Replay { file }, report)) => replay(&file, &report),
+        Ok((Action::Replay { file, goproxy: None }, report)) => replay(&file, &report),
+        Ok((Action::Replay { file, goproxy: Some(list) }, report)) => {
+            offline::replay_under(&list, &file, &report)
+        }
         Err(error) => return usage(&error),
     };
     ExitCode::from(code)
@@ -73,22 +76,14 @@ fn run(command: &[OsString], record: Option<&Path>, report: &Report) -> u8 {
 }
 
 fn replay(file: &Path, report: &Report) -> u8 {
-    let opened = File::open(file)
-        .map_err(anyhow::Error::from)
-        .and_then(|input| Ok(Reader::new(BufReader::new(input))?))
-        .with_context(|| format!("cannot replay {}", file.display()))
-        .and_then(|reader| Ok((reader, open(report.json.as_deref())?)));
-    let (reader, json) = match opened {
+    let opened = offline::load(file).and_then(|read| Ok((read, open(report.json.as_deref())?)));
+    let ((trace, broken), json) = match opened {
         Ok(opened) => opened,
         Err(error) => return complain(&error, exit::USAGE),
     };
-    let (trace, broken) = session::replay(reader);
-    let broken = broken.map(|error| {
-        let error = error.context(format!("{} is broken; the report ends there", file.display()));
-        complain(&error, exit::FAILED)
-    });
+    let broken = offline::say_broken(file, broken);
     let reported = write_reports(&diagnosed(trace), json, report, &mut io::stdout());
-    first_failure([reported, broken.unwrap_or(0)])
+    first_failure([reported, broken])
 }
 
 /// The first of several exit codes that is a failure.

@@ -48,7 +48,8 @@ pub fn render(prediction: &Prediction, options: &Options) -> String {
     let _ = writeln!(text, ", with the answers recorded under {}", recorded.join(" and "));
     let modules = modules(prediction);
     for (verdict, words) in VERDICTS {
-        let of = modules.iter().filter(|module| module.verdict() == *verdict).count();
+        let named = modules.iter().filter(|module| module.walks[0].module.is_some());
+        let of = named.filter(|module| module.verdict() == *verdict).count();
         if of > 0 {
             let _ = writeln!(text, "  {} {words}", count(of, "module"));
         }
@@ -135,7 +136,7 @@ impl Module<'_> {
     fn story(&self, paint: Paint) -> String {
         let mut text = String::new();
         for walk in &self.walks {
-            let _ = write!(text, "  {:<9}", word(&walk.artifact));
+            let _ = write!(text, "  {:<5} ", word(&walk.artifact));
             for (place, step) in walk.steps.iter().enumerate() {
                 let arrow = if place > 0 { " → " } else { "" };
                 let outcome = step.outcome.map_or_else(|| "?".to_owned(), |outcome| word(&outcome));
@@ -173,9 +174,10 @@ impl Module<'_> {
         }
         let was = self.walks.iter().rfind(|walk| crate::correlate::story::failed(walk.recorded));
         if let Some(was) = was {
-            let at = was.recorded_at.as_deref().map_or_else(String::new, |at| {
-                format!(" at {}", escape(at, NAME))
-            });
+            let at = was
+                .recorded_at
+                .as_deref()
+                .map_or_else(String::new, |at| format!(" at {}", escape(at, NAME)));
             let was = format!("  recorded: {} {}{at}\n", word(&was.artifact), word(&was.recorded));
             text += &paint.on(FAINT, &was);
         }

@@ -12,6 +12,8 @@ use super::{End, walk};
 /// What an entry would have said.
 pub(super) enum Said {
     Known(Outcome),
+    /// It ends go itself, whatever stands in the list.
+    Fatal(Outcome),
     Unknown(String),
 }
 
@@ -74,14 +76,21 @@ impl<'a> Answers<'a> {
             if is_word(proxy) { is_word(&attempt.proxy) } else { same_entry(&attempt.proxy, proxy) }
         };
         let mut said: Option<&Attempt> = None;
-        for attempt in same.iter().flat_map(|chain| &chain.attempts).filter(fits) {
-            if not_an_answer(attempt) {
-                continue;
+        for same in same {
+            for attempt in same.attempts.iter().filter(fits) {
+                if not_an_answer(attempt) {
+                    continue;
+                }
+                // go.sum, or the database against itself (`fetch.go:checkModSum`,
+                // `sumdb.go:SecurityError`).
+                if attempt.outcome == Outcome::Checksum && same.contradicted_by.is_some() {
+                    return Said::Fatal(attempt.outcome);
+                }
+                if said.is_some_and(|said| said.outcome != attempt.outcome) {
+                    return Said::Unknown(format!("{proxy} answered now so, now otherwise"));
+                }
+                said = Some(attempt);
             }
-            if said.is_some_and(|said| said.outcome != attempt.outcome) {
-                return Said::Unknown(format!("{proxy} answered now so, now otherwise"));
-            }
-            said = Some(attempt);
         }
         let Some(attempt) = said else {
             return Said::Unknown(format!("{proxy} was not asked for it"));
@@ -125,8 +134,6 @@ impl<'a> Answers<'a> {
 fn place(end: &End) -> Result<String, String> {
     match end {
         End::Served { by } => Ok(by.clone()),
-        // `sumdb.go:initBase`: absent everywhere is directly.
-        End::Failed { outcome: Outcome::NotFound, .. } => Ok("direct".to_owned()),
         End::Failed { prints, .. } => Err(format!("{prints} fails")),
         End::Unknown { why } => Err(why.clone()),
     }

@@ -20,9 +20,7 @@ use crate::correlate::goproxy::{Entry, List, same_entry};
 use crate::correlate::story::{failed, walks_the_list};
 use crate::correlate::target::is_word;
 use crate::event::{Origin, Setting};
-use crate::model::{
-    Artifact, Chain, ChainId, Next, Outcome, Process, ProcessId, Separator, Trace,
-};
+use crate::model::{Artifact, Chain, ChainId, Next, Outcome, Process, ProcessId, Separator, Trace};
 use crate::redact;
 
 use self::answers::{Answers, Said};
@@ -194,8 +192,9 @@ pub(crate) fn walk(chain: &Chain, answers: &Answers<'_>) -> Walk {
             outcome: None,
             next: None,
         };
-        let outcome = match answers.ask(chain, &entry.proxy) {
-            Said::Known(outcome) => outcome,
+        let (outcome, fatal) = match answers.ask(chain, &entry.proxy) {
+            Said::Known(outcome) => (outcome, false),
+            Said::Fatal(outcome) => (outcome, true),
             Said::Unknown(why) => {
                 steps.push(step);
                 end = Some(End::Unknown { why });
@@ -208,7 +207,8 @@ pub(crate) fn walk(chain: &Chain, answers: &Answers<'_>) -> Walk {
             end = Some(End::Served { by: entry.proxy.clone() });
             break;
         }
-        let after = list.entries.get(place + 1).filter(|_| goes_on(chain.artifact, outcome, entry));
+        let goes_on = !fatal && goes_on(chain.artifact, outcome, entry);
+        let after = list.entries.get(place + 1).filter(|_| goes_on);
         step.next = Some(match after {
             None => Next::Stop,
             Some(after) if after.proxy == "direct" => Next::Direct,
@@ -219,6 +219,12 @@ pub(crate) fn walk(chain: &Chain, answers: &Answers<'_>) -> Walk {
             break;
         }
     }
+    let end = end.unwrap_or_else(|| failure(&steps, chain.artifact));
+    let end = if chain.artifact == Artifact::SumdbSupported {
+        for_checksums(&mut steps, end)
+    } else {
+        end
+    };
     Walk {
         chain: chain.id,
         process: chain.process,
@@ -227,7 +233,7 @@ pub(crate) fn walk(chain: &Chain, answers: &Answers<'_>) -> Walk {
         artifact: chain.artifact,
         recorded: chain.outcome,
         recorded_at: chain.attempts.last().map(|attempt| attempt.proxy.clone()),
-        end: end.unwrap_or_else(|| failure(&steps, chain.artifact)),
+        end,
         steps,
     }
 }
@@ -259,6 +265,17 @@ fn failure(steps: &[Step], artifact: Artifact) -> End {
             masks: first.map(|step| step.proxy.clone()).filter(|first| *first != printed.proxy),
         },
     }
+}
+
+/// Words are no entries to ask for the checksum database; where nobody has it, go asks the database
+/// itself (`sumdb.go:initBase`).
+fn for_checksums(steps: &mut Vec<Step>, end: End) -> End {
+    steps.retain(|step| !is_end(&step.proxy));
+    let itself = matches!(&end, End::Failed { outcome: Outcome::NotFound, .. });
+    if let Some(last) = steps.last_mut().filter(|last| last.next.is_some()) {
+        last.next = Some(if itself { Next::Direct } else { Next::Stop });
+    }
+    if itself { End::Served { by: "direct".to_owned() } } else { end }
 }
 
 impl Walk {
