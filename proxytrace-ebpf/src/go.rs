@@ -14,7 +14,7 @@ use proxytrace_common::record::{
     ConnectionAddresses, ERROR_STEPS_MAX, ErrorStep, HEADERS, Kind, SocketAddress, Tag,
 };
 
-use crate::maps::{HEADER_NAMES, LAYOUTS, SITES, TYPES, tracked};
+use crate::maps::{HEADER_NAMES, LAYOUTS, NUMBER, SITES, TYPES, tracked};
 use crate::process::{arguments, current_pid, environment};
 use crate::scratch::{FOUND_MAX, REGISTERS, Scratch, Urgency, record};
 use crate::verifier::{Step, bound, repeat};
@@ -44,30 +44,43 @@ pub struct Interface {
     data: u64,
 }
 
-/// On every probed address of every executable, through perf events.
+/// On every probed address of every executable, through perf events, each with a cookie (Linux
+/// 5.15).
 #[uprobe]
 pub fn go(ctx: ProbeContext) -> u32 {
-    probe::<false>(&ctx);
+    probe::<false>(&ctx, cookie);
+    0
+}
+
+/// The same for older kernels: the program in front has left the number of the address.
+#[uprobe]
+pub fn go_numbered(ctx: ProbeContext) -> u32 {
+    probe::<false>(&ctx, |_| NUMBER.get(0).copied().unwrap_or(u32::MAX));
     0
 }
 
 /// The same through `uprobe_multi`, which is younger (Linux 6.6) than `bpf_loop`.
 #[uprobe]
 pub fn go_multi(ctx: ProbeContext) -> u32 {
-    probe::<true>(&ctx);
+    probe::<true>(&ctx, cookie);
     0
 }
 
 #[inline(always)]
-fn probe<const HELPER: bool>(ctx: &ProbeContext) {
+fn cookie(ctx: &ProbeContext) -> u32 {
+    // SAFETY: the context is the one that the kernel gave.
+    (unsafe { bpf_get_attach_cookie(ctx.as_ptr()) }) as u32
+}
+
+#[inline(always)]
+fn probe<const HELPER: bool>(ctx: &ProbeContext, site: impl FnOnce(&ProbeContext) -> u32) {
     if !tracked(current_pid()) {
         return;
     }
-    // SAFETY: the context is the one that the kernel gave.
-    let cookie = unsafe { bpf_get_attach_cookie(ctx.as_ptr()) };
-    let Some(recipe) = SITES.get(cookie as u32) else { return };
+    let site = site(ctx);
+    let Some(recipe) = SITES.get(site) else { return };
     #[cfg(feature = "log")]
-    aya_log_ebpf::debug!(ctx, "site {}: kind {}", cookie, recipe.kind);
+    aya_log_ebpf::debug!(ctx, "site {}: kind {}", site, recipe.kind);
     let start = recipe.kind == Kind::Start as u16;
     let urgency = if start { Urgency::Now } else { Urgency::Later };
     if start {
@@ -594,22 +607,21 @@ fn tcp_address(into: &mut SocketAddress, address: u64) {
     if address == 0 {
         return;
     }
-    let (Some([ip, length]), Some(port)) = (read_pair(address), read_u64(address + tcp_addr::PORT))
-    else {
-        return;
-    };
+    // One after the other, and straight into place: of values that are there on some ways alone, the
+    // compiler loads what it has not stored, and Linux before 6.3 says "invalid read from stack".
+    let Some([ip, length]) = read_pair(address) else { return };
+    let Some(port) = read_u64(address + tcp_addr::PORT) else { return };
     into.port = port as u16;
-    if length == 4 {
-        // SAFETY: the helper checks the address.
-        if let Ok(v4) = unsafe { bpf_probe_read_user(ip as *const [u8; 4]) } {
-            [into.ip[0], into.ip[1], into.ip[2], into.ip[3]] = v4;
-            into.length = 4;
-        }
-    } else if length == 16 {
-        // SAFETY: the helper checks the address.
-        if let Ok(v6) = unsafe { bpf_probe_read_user(ip as *const [u8; 16]) } {
-            into.ip = v6;
-            into.length = 16;
-        }
+    if length == 4 && read_in(&raw mut into.ip, ip, 4) {
+        into.length = 4;
+    } else if length == 16 && read_in(&raw mut into.ip, ip, 16) {
+        into.length = 16;
     }
+}
+
+/// Reads bytes of the process's memory to a place; says whether that went well.
+#[inline(always)]
+fn read_in(place: *mut [u8; 16], address: u64, length: u32) -> bool {
+    // SAFETY: the helper checks the source; the callers' lengths are within the array.
+    unsafe { read_user_bytes(place.cast(), length, address as *const _) == 0 }
 }

@@ -7,8 +7,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use proxytrace::model::Severity;
 
-const USAGE: &str =
-    "proxytrace [run] [OPTIONS] -- COMMAND...\n       proxytrace replay [OPTIONS] FILE";
+const USAGE: &str = "proxytrace [run] [OPTIONS] -- COMMAND...\n       proxytrace replay [OPTIONS] FILE\n       proxytrace explain [CODE]";
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -60,6 +59,12 @@ enum Subcommands {
         goproxy: Option<String>,
         /// A file that `--record` or `--json` has written.
         file: PathBuf,
+    },
+    /// One finding at length; without CODE, all of them in a line each.
+    #[command(override_usage = "proxytrace explain [CODE]")]
+    Explain {
+        /// A code, such as PT006.
+        code: Option<String>,
     },
 }
 
@@ -125,6 +130,8 @@ pub(crate) enum Action {
     Run { command: Vec<OsString>, record: Option<PathBuf> },
     /// Report from a recording.
     Replay { file: PathBuf, goproxy: Option<String> },
+    /// Say more of a kind of finding.
+    Explain { code: Option<String> },
 }
 
 /// Reads the arguments, the program's name first.
@@ -143,6 +150,7 @@ pub(crate) fn parse(
             ));
         }
         Some(Subcommands::Replay { file, goproxy }) => Action::Replay { file, goproxy },
+        Some(Subcommands::Explain { code }) => Action::Explain { code },
     };
     if let Action::Run { record: Some(record), .. } = &action
         && report.json.as_ref() == Some(record)
@@ -264,6 +272,7 @@ mod tests {
             ("--no-such -- go", UnknownArgument),
             ("replay", MissingRequiredArgument),
             ("replay f --record r", UnknownArgument),
+            ("explain PT006 PT007", UnknownArgument),
             ("--record r replay f", ArgumentConflict),
             ("--json x --record x -- go", ArgumentConflict),
             ("--help", DisplayHelp),

@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, anyhow};
 use clap::error::ErrorKind;
 use proxytrace::model::{Severity, Trace};
-use proxytrace::report::{json, terminal};
+use proxytrace::report::{explain, json, terminal};
 use proxytrace::{capture, diagnose};
 
 use cli::{Action, Color, Report};
@@ -37,6 +37,7 @@ fn main() -> ExitCode {
         Ok((Action::Replay { file, goproxy: Some(list) }, report)) => {
             offline::replay_under(&list, &file, &report)
         }
+        Ok((Action::Explain { code }, _)) => explain(code.as_deref()),
         Err(error) => return usage(&error),
     };
     ExitCode::from(code)
@@ -84,6 +85,23 @@ fn replay(file: &Path, report: &Report) -> u8 {
     let broken = offline::say_broken(file, broken);
     let reported = write_reports(&diagnosed(trace), json, report, &mut io::stdout());
     first_failure([reported, broken])
+}
+
+/// One kind of finding at length, or all in a line each.
+fn explain(code: Option<&str>) -> u8 {
+    let kind = code.map(diagnose::explain);
+    let text = match kind {
+        None => explain::list(),
+        Some(Some(kind)) => explain::page(kind),
+        Some(None) => {
+            let code = code.unwrap_or_default();
+            let error = anyhow!("no finding {code:?}; `proxytrace explain` lists them all");
+            return complain(&error, exit::USAGE);
+        }
+    };
+    // A reader that has seen enough, such as `head`, is no failure.
+    let _ = io::stdout().write_all(text.as_bytes());
+    0
 }
 
 /// The first of several exit codes that is a failure.

@@ -161,3 +161,14 @@ fn a_recording_is_walked_under_another_list() {
     fs::write(&cut, &fs::read(&trace).unwrap()[..900]).unwrap();
     check(&proxytrace(&["replay", path(&cut)]), 2, "", "this is no trace");
 }
+
+#[test]
+fn explain_says_everything_of_one_and_a_line_of_all() {
+    let one = proxytrace(&["explain", "pt006"]);
+    check(&one, 0, "# PT006 redirect-target-status (error)\n", "");
+    check(&one, 0, "https://go.dev/issue/48107", "");
+    let all = proxytrace(&["explain"]);
+    check(&all, 0, "PT900  note     not everything was seen\n", "");
+    let none = proxytrace(&["explain", "PT999"]);
+    check(&none, 2, "", "`proxytrace explain` lists them all");
+}

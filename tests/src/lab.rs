@@ -31,6 +31,8 @@ use crate::toolchain::Toolchain;
 
 /// How long [`Lab::output`] waits. The servers answer at once, and go has no limit of its own.
 const LIMIT: Duration = Duration::from_mins(1);
+/// Says otherwise, in seconds: for machines that are emulated.
+const LIMIT_VAR: &str = "LAB_LIMIT";
 /// How often, and at what intervals, [`Lab::spawn`] looks whether a server listens.
 const LISTEN_TRIES: u32 = 100;
 const LISTEN_INTERVAL: Duration = Duration::from_millis(50);
@@ -186,11 +188,12 @@ impl Lab {
         Ok(self.run(command, None)?.status)
     }
 
-    /// Runs a command in the lab and collects what it writes. After a minute it is killed, and
-    /// that is an error.
+    /// Runs a command in the lab and collects what it writes. After a minute, or what `LAB_LIMIT`
+    /// says, it is killed, and that is an error.
     pub fn output(&self, mut command: Command) -> Result<Output> {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        self.run(command, Some(LIMIT))
+        let limit = env::var(LIMIT_VAR).ok().and_then(|seconds| seconds.parse().ok());
+        self.run(command, Some(limit.map_or(LIMIT, Duration::from_secs)))
     }
 
     /// Starts a server in the lab, and waits until it listens at `address`, such as

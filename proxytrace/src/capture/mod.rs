@@ -5,6 +5,7 @@
 //! ([`program`]) while its executable is read ([`executables`]); its execs are watched ([`gate`]);
 //! then it may go. At no point does its life depend on ours.
 
+mod bpf;
 mod btf;
 mod child;
 mod decode;
@@ -13,6 +14,7 @@ mod gate;
 #[cfg(feature = "ebpf-log")]
 mod log;
 mod multi;
+mod perf;
 mod program;
 mod signals;
 mod surroundings;
@@ -117,6 +119,7 @@ pub fn run(argv: &[OsString], sink: &mut dyn Sink) -> anyhow::Result<End> {
         Ok(end) => end,
         Err(error) => session.give_up(&error, &child, &mut signals, sink),
     };
+    session.programs.leave();
     match child.failure() {
         Some(error) => Err(Error::NotExecutable(shown, error).into()),
         None => Ok(end),

@@ -141,13 +141,14 @@ impl Chains {
         &mut self,
         process: ProcessId,
         (module, version): (&str, &str),
-        why: Outcome,
+        error: &Failure,
     ) {
+        let why = failure::outcome(error);
         let (artifact, module, version) = cache::of_sum(module, version);
         let key = |artifact| Key::of(process, artifact, &module, &version);
         if let Some(at) = self.good(&key(artifact)) {
             if why == Outcome::Checksum {
-                self.spoil(at, why);
+                self.spoil(at, why, Some(error));
             } else {
                 self.set_outcome(at, Outcome::Checksum);
             }
@@ -159,7 +160,7 @@ impl Chains {
         if why == Outcome::BadContent
             && let Some(at) = self.good(&key(Artifact::SumdbLookup))
         {
-            self.spoil(at, why);
+            self.spoil(at, why, Some(error));
         }
     }
 
@@ -183,7 +184,7 @@ impl Chains {
         }
         let Some(&chain) = self.keys.get(&wrong) else { return };
         if let Some(at) = self.good(&wrong) {
-            self.spoil(at, Outcome::Checksum);
+            self.spoil(at, Outcome::Checksum, None);
             self.end(at);
         } else if self.all[chain].chain.outcome == Outcome::Cached {
             self.all[chain].chain.outcome = Outcome::Checksum;
@@ -285,11 +286,12 @@ impl Chains {
     }
 
     /// A good answer turned out to be none when it was read.
-    pub(super) fn spoil(&mut self, at: At, outcome: Outcome) {
+    pub(super) fn spoil(&mut self, at: At, outcome: Outcome, error: Option<&Failure>) {
         let attempt = self.attempt_mut(at);
         attempt.outcome = outcome;
         if let Some(request) = attempt.requests.last_mut().filter(|r| r.outcome == Outcome::Ok) {
             request.outcome = outcome;
+            request.error = error.map(|e| RequestError { kind: outcome, ..failure::error(e) });
         }
     }
 

@@ -50,7 +50,7 @@ impl List {
 
     /// Whether go asks no proxy about `module`.
     pub(crate) fn passes_by(&self, module: &str) -> bool {
-        self.noproxy.split(',').any(|glob| matches_prefix(glob.trim_end_matches('/'), module))
+        matches(&self.noproxy, module)
     }
 }
 
@@ -58,6 +58,11 @@ impl List {
 pub(crate) fn same_entry(one: &str, other: &str) -> bool {
     let urls = || Some((Url::parse(one)?, Url::parse(other)?));
     one == other || urls().is_some_and(|(one, other)| same(&one, &other))
+}
+
+/// Whether one of the patterns, as in GOPRIVATE, matches `module`.
+pub(crate) fn matches(patterns: &str, module: &str) -> bool {
+    patterns.split(',').any(|glob| matches_prefix(glob.trim_end_matches('/'), module))
 }
 
 fn same(one: &Url<'_>, other: &Url<'_>) -> bool {

@@ -213,8 +213,7 @@ impl Goroutines {
             }
             What::VerifyReturn { error } => {
                 if let (Some((module, version)), Some(error)) = (goroutine.verified.take(), error) {
-                    let why = failure::outcome(error);
-                    context.chains.unverified(context.process, (&module, &version), why);
+                    context.chains.unverified(context.process, (&module, &version), error);
                 }
             }
             _ => {}
@@ -419,7 +418,7 @@ impl Walk {
             Outcome::BadContent | Outcome::Checksum | Outcome::Truncated | Outcome::Reset
         );
         if of_contents && context.chains.attempt(last).outcome == Outcome::Ok {
-            context.chains.spoil(last, outcome);
+            context.chains.spoil(last, outcome, Some(error));
         }
     }
 

@@ -13,6 +13,7 @@ mod cause;
 mod configuration;
 mod rules;
 mod sign;
+mod speaker;
 mod view;
 
 #[cfg(test)]
@@ -44,8 +45,8 @@ pub fn diagnose(trace: &Trace) -> Vec<Finding> {
             grouped.add(Role::Contributing, sign);
         }
     }
-    let general = [rules::goauth_resend(&view), rules::incomplete_capture(&view)];
-    for sign in configuration::signs(&view).into_iter().chain(general.into_iter().flatten()) {
+    let general = rules::GENERAL.iter().flat_map(|rule| rule(&view));
+    for sign in configuration::signs(&view).into_iter().chain(general) {
         grouped.add(Role::Contributing, sign);
     }
     let mut findings = grouped.findings(trace);
@@ -55,18 +56,22 @@ pub fn diagnose(trace: &Trace) -> Vec<Finding> {
     findings
 }
 
+/// What equal signs have in common: code, severity, whether it is a root and whether a hypothesis,
+/// message and advice.
+type Key = (&'static str, Severity, bool, bool, String, String);
+
 /// Signs put together by what they say.
 #[derive(Default)]
 struct Grouped {
     signs: Vec<(Role, Sign)>,
-    places: BTreeMap<(&'static str, Severity, bool, String, String), usize>,
+    places: BTreeMap<Key, usize>,
 }
 
 impl Grouped {
     fn add(&mut self, role: Role, sign: Sign) {
         let root = role == Role::Root;
         let (message, advice) = (sign.message.clone(), sign.advice.clone());
-        let key = (sign.kind.code, sign.severity, root, message, advice);
+        let key = (sign.kind.code, sign.severity, root, sign.possible, message, advice);
         let place = *self.places.entry(key).or_insert(self.signs.len());
         match self.signs.get_mut(place) {
             Some((_, same)) => {
@@ -84,7 +89,7 @@ impl Grouped {
 }
 
 fn finding(role: Role, sign: Sign, chains: &HashMap<u32, &Chain>, trace: &Trace) -> Finding {
-    let certain = trace.capture.complete || sign.kind.code == "PT900";
+    let certain = (trace.capture.complete && !sign.possible) || sign.kind.code == "PT900";
     let about: Vec<&Chain> =
         unique(sign.chains).iter().filter_map(|id| chains.get(id).copied()).collect();
     let first = about.first();

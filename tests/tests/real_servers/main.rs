@@ -1,9 +1,6 @@
 //! Servers as people run them, in front of the lab, beside it and in place of it: what proxytrace
 //! says equals their logs, and the root of each failure is shown.
 
-#[path = "../trace_equals_log/check.rs"]
-#[expect(dead_code, reason = "what the lab\'s own servers tell, these do not")]
-mod check;
 mod git;
 mod nginx;
 mod squid;
