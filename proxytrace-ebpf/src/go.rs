@@ -100,6 +100,7 @@ fn fill<const HELPER: bool>(
     // SAFETY: the context of a uprobe is the registers of the task.
     let registers = unsafe { &*registers.cast::<Registers>() };
     let goroutine = save(scratch, registers);
+    unspill(scratch, recipe, stack_pointer(registers));
     scratch.executable = recipe.executable;
     if recipe.filter.read != Read::Absent as u8
         && resolve(scratch, &recipe.filter).and_then(read_u64).map(|it| it & recipe.filter_mask)
@@ -159,6 +160,27 @@ fn save(scratch: &mut Scratch, registers: &Registers) -> u64 {
     scratch.registers[7] = registers.r10;
     scratch.registers[8] = registers.r11;
     registers.r14
+}
+
+#[cfg(bpf_target_arch = "x86_64")]
+#[inline(always)]
+fn stack_pointer(registers: &Registers) -> u64 {
+    registers.rsp
+}
+
+/// Puts the values that are on the stack at this address where their registers are kept.
+#[inline(always)]
+fn unspill(scratch: &mut Scratch, recipe: &Recipe, stack: u64) {
+    for spill in recipe.spills {
+        if spill.offset == NONE {
+            break;
+        }
+        let value = read_u64(stack + u64::from(spill.offset)).unwrap_or(0);
+        let register = bound::<{ REGISTERS as i32 - 1 }>(u64::from(spill.register));
+        if let Some(place) = scratch.registers.get_mut(register as usize) {
+            *place = value;
+        }
+    }
 }
 
 #[cfg(bpf_target_arch = "x86_64")]

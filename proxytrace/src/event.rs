@@ -279,6 +279,7 @@ pub type Headers = BTreeMap<String, String>;
 
 /// A configuration value that was in force, and where it came from.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Setting {
     /// The value, redacted.
     pub value: String,
@@ -288,6 +289,7 @@ pub struct Setting {
 
 /// Where a `go` command runs, and what of the user's does not reach it.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Surroundings {
     /// Its working directory when it began (`go -C` changes it later), redacted; none if it is not
     /// known, or not what this path leads to for others.
@@ -311,6 +313,7 @@ impl Surroundings {
 
 /// The user who called sudo, and what sudo kept from the command.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Sudo {
     /// Name of the user; none if it has none.
     #[serde(default)]
@@ -322,6 +325,7 @@ pub struct Sudo {
 
 /// Where a configuration value came from, strongest first (`cmd/go/internal/cfg`).
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Origin {
     /// The environment of the process.
@@ -381,6 +385,7 @@ pub struct FailureStep {
 
 /// What became of the probes in one executable.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Attach {
     /// Path of the executable.
     pub exe: String,
@@ -396,6 +401,7 @@ pub struct Attach {
 
 /// A function without a probe.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct MissingHook {
     /// The function.
     pub hook: String,

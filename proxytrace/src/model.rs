@@ -23,6 +23,7 @@ pub type ConnectionId = u32;
 
 /// One run of proxytrace.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Trace {
     /// [`SCHEMA`].
     pub schema: String,
@@ -52,6 +53,7 @@ pub struct Trace {
 
 /// The traced command.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Command {
     /// Its arguments, redacted.
     pub argv: Vec<String>,
@@ -65,6 +67,7 @@ pub struct Command {
 
 /// One program image in the command's tree.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Process {
     /// Its name in this trace.
     pub id: ProcessId,
@@ -98,6 +101,7 @@ pub struct Process {
 
 /// What a chain is about.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Artifact {
     /// `@v/list`.
@@ -124,6 +128,7 @@ pub enum Artifact {
 
 /// All that was done to get one artifact of one module in one process.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Chain {
     /// Its name in this trace.
     pub id: ChainId,
@@ -153,6 +158,7 @@ pub struct Chain {
 
 /// What the checksum of a file is compared with.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Contradiction {
     /// The main module's `go.sum`, or `go.work.sum`.
@@ -163,6 +169,7 @@ pub enum Contradiction {
 
 /// One entry of the GOPROXY list tried for a chain.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Attempt {
     /// The entry as go uses it (scheme added), redacted; or `direct`, `noproxy`, `off`.
     pub proxy: String,
@@ -182,6 +189,7 @@ pub struct Attempt {
 
 /// What stands after an entry of GOPROXY.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum Separator {
     /// Go on after 404 and 410 alone.
     #[serde(rename = ",")]
@@ -193,6 +201,7 @@ pub enum Separator {
 
 /// Where the walk went after an attempt that did not succeed.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Next {
     /// It ended here.
@@ -205,6 +214,7 @@ pub enum Next {
 
 /// One physical HTTP request.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Request {
     /// Its name in this trace.
     pub id: RequestId,
@@ -261,6 +271,7 @@ pub struct Request {
 
 /// Why a request was made.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Cause {
     /// The first of its send.
@@ -277,6 +288,7 @@ pub enum Cause {
 
 /// An error, as Go had it.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct RequestError {
     /// The outcome it stands for.
     pub kind: Outcome,
@@ -291,6 +303,7 @@ pub struct RequestError {
 
 /// What came after a 3xx response.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum AfterRedirect {
     /// The target was asked.
@@ -307,6 +320,7 @@ pub enum AfterRedirect {
 
 /// How a request, an attempt or a chain ended.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
     /// It succeeded.
@@ -355,6 +369,7 @@ pub enum Outcome {
 
 /// One name resolved.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct NameLookup {
     /// The process.
     pub process: ProcessId,
@@ -372,6 +387,7 @@ pub struct NameLookup {
 
 /// What a TLS handshake came to.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Tls {
     /// The name that the certificate had to be for.
     pub server_name: String,
@@ -385,6 +401,7 @@ pub struct Tls {
 
 /// One TCP connection.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Connection {
     /// Its name in this trace.
     pub id: ConnectionId,
@@ -419,6 +436,7 @@ pub struct Connection {
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Severity {
     /// Worth knowing.
@@ -431,6 +449,7 @@ pub enum Severity {
 
 /// What a finding is to the chain that failed.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
     /// The reason.
@@ -441,6 +460,7 @@ pub enum Role {
 
 /// How sure a finding is.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Confidence {
     /// The capture was complete.
@@ -451,6 +471,7 @@ pub enum Confidence {
 
 /// Something worth saying, with its evidence.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Finding {
     /// `PT006`.
     pub code: String,
@@ -482,6 +503,7 @@ pub struct Finding {
 
 /// How complete the trace is.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Capture {
     /// Events read.
     pub events: u64,

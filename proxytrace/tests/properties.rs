@@ -16,7 +16,7 @@ use proxytrace::diagnose::diagnose;
 use proxytrace::event::{End, Event, Headers, MissingHook, Start, What};
 use proxytrace::model::{Confidence, Trace};
 use proxytrace::recording::Reader;
-use proxytrace::report::{json, terminal};
+use proxytrace::report::{self, json, terminal};
 
 /// How many variants of a recording each property looks at, at most.
 fn variants() -> usize {
@@ -80,7 +80,7 @@ impl Recording {
         let text = terminal::render(&trace, &options);
         let control = text.chars().find(|char| char.is_control() && *char != '\n');
         assert_eq!(control, None, "{}: {text:?}", self.name);
-        json::write(&trace, &mut Vec::new()).unwrap();
+        report::write(&json::FORMAT, &trace, Vec::new()).unwrap();
         trace
     }
 

@@ -31,7 +31,7 @@ use anyhow::{Context as _, anyhow};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::wait::WaitStatus;
 
-pub use user::create_output;
+pub use user::{append_output, create_output, environment_of_caller};
 
 use crate::event::{Attach, End, Event, Start, What};
 use crate::redact;

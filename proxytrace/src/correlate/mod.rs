@@ -43,7 +43,7 @@ pub(crate) mod tests;
 use std::collections::HashMap;
 
 use crate::event::{End, Event, Start, What};
-use crate::model::{Capture, Command, Outcome, ProcessId, SCHEMA, Trace};
+use crate::model::{Capture, Chain, Command, Outcome, ProcessId, SCHEMA, Trace};
 
 use self::chains::{At, Chains};
 use self::connection::Connections;
@@ -105,6 +105,9 @@ impl Correlator {
                 if let Some(ended) = self.processes.exit(event, *code, *signal) {
                     self.goroutines.forget(ended);
                     self.end_command(ended, *code);
+                    if self.processes.get(ended).process.go_version.is_some() {
+                        self.chains.end_process(ended);
+                    }
                     self.dials.forget(ended);
                     self.connections.forget(ended);
                 }
@@ -223,6 +226,13 @@ impl Correlator {
             connections: &mut self.connections,
         };
         self.goroutines.push(event, &mut context);
+    }
+
+    /// Chains that have ended since the last call, for who wants them before the trace ends. One
+    /// that comes again replaces what it was: go can take a chain up once more. What was in the
+    /// module cache is known at the end alone.
+    pub fn take_ended(&mut self) -> Vec<Chain> {
+        self.chains.take_ended(&self.processes)
     }
 
     /// Ends the trace. Its findings are for [`crate::diagnose`].
