@@ -7,8 +7,9 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use proxytrace::model::Severity;
 
-const USAGE: &str =
-    "proxytrace [run] [OPTIONS] -- COMMAND...\n       proxytrace replay [OPTIONS] FILE";
+use crate::command::preflight::Preflight;
+
+const USAGE: &str = "proxytrace [run] [OPTIONS] -- COMMAND...\n       proxytrace replay [OPTIONS] FILE\n       proxytrace preflight [OPTIONS] [MODULE@VERSION]...";
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -20,6 +21,7 @@ Exit codes:
   126  COMMAND cannot be executed
   127  there is no COMMAND
   For `replay`: 0, 1 for a broken recording, 2 and 10.
+  For `preflight`: 0, 1 if go would fail, 2.
 
 Without --fail-on findings never change the exit code.";
 
@@ -57,6 +59,7 @@ enum Subcommands {
         /// A file that `--record` has written.
         file: PathBuf,
     },
+    Preflight(Preflight),
 }
 
 #[derive(Args, Debug)]
@@ -121,6 +124,8 @@ pub(crate) enum Action {
     Run { command: Vec<OsString>, record: Option<PathBuf> },
     /// Report from a recording.
     Replay { file: PathBuf },
+    /// Ask the entries of GOPROXY.
+    Preflight(Preflight),
 }
 
 /// Reads the arguments, the program's name first.
@@ -133,12 +138,11 @@ pub(crate) fn parse(
         Some(Subcommands::Run(inner)) => {
             Action::Run { command: inner.command, record: inner.record.or(run.record) }
         }
-        Some(Subcommands::Replay { .. }) if run.record.is_some() => {
-            return Err(conflict(
-                "--record cannot be used with replay: there is a recording already",
-            ));
+        Some(_) if run.record.is_some() => {
+            return Err(conflict("--record is for `run` alone: it records the traced command"));
         }
         Some(Subcommands::Replay { file }) => Action::Replay { file },
+        Some(Subcommands::Preflight(preflight)) => Action::Preflight(preflight),
     };
     if let Action::Run { record: Some(record), .. } = &action
         && report.json.as_ref() == Some(record)

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod cli;
+mod command;
 mod session;
 
 use std::ffi::OsString;
@@ -16,6 +17,8 @@ use proxytrace::model::{Severity, Trace};
 use proxytrace::recording::Reader;
 use proxytrace::report::{json, terminal};
 use proxytrace::{capture, diagnose};
+
+use command::preflight::Preflight;
 
 use cli::{Action, Color, Report};
 use session::Session;
@@ -34,6 +37,7 @@ fn main() -> ExitCode {
     let code = match cli::parse(std::env::args_os()) {
         Ok((Action::Run { command, record }, report)) => run(&command, record.as_deref(), &report),
         Ok((Action::Replay { file }, report)) => replay(&file, &report),
+        Ok((Action::Preflight(preflight), report)) => ask(&preflight, &report),
         Err(error) => return usage(&error),
     };
     ExitCode::from(code)
@@ -91,6 +95,14 @@ fn replay(file: &Path, report: &Report) -> u8 {
     first_failure([reported, broken.unwrap_or(0)])
 }
 
+fn ask(preflight: &Preflight, report: &Report) -> u8 {
+    let json = match open(report.json.as_deref()) {
+        Ok(json) => json,
+        Err(error) => return complain(&error, exit::USAGE),
+    };
+    command::preflight::run(preflight, report, json, &|is_terminal| style(report, is_terminal))
+}
+
 /// The first of several exit codes that is a failure.
 fn first_failure(codes: impl IntoIterator<Item = u8>) -> u8 {
     codes.into_iter().find(|code| *code != 0).unwrap_or(0)
@@ -108,7 +120,7 @@ fn write_reports(
     report: &Report,
     people: &mut (impl Write + IsTerminal),
 ) -> u8 {
-    let text = terminal::render(trace, &terminal_options(report, people));
+    let text = terminal::render(trace, &style(report, people.is_terminal()));
     let mut written = people
         .write_all(text.as_bytes())
         .and_then(|()| people.flush())
@@ -125,8 +137,7 @@ fn write_reports(
     first_failure([if found { exit::FINDINGS } else { 0 }, failed])
 }
 
-fn terminal_options(report: &Report, people: &impl IsTerminal) -> terminal::Options {
-    let is_terminal = people.is_terminal();
+fn style(report: &Report, is_terminal: bool) -> terminal::Options {
     let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
     terminal::Options {

@@ -27,7 +27,7 @@ mod cache;
 mod chains;
 mod connection;
 mod dial;
-mod failure;
+pub(crate) mod failure;
 pub(crate) mod goproxy;
 mod process;
 pub(crate) mod status;

@@ -16,6 +16,8 @@ pub(super) fn title(trace: &Trace, chain: &Chain) -> String {
         None => format!("{} ", escape(module, NAME)),
     });
     let pid = trace.processes.iter().find(|process| process.id == chain.process);
+    // No process was traced where preflight asked.
+    let pid = pid.filter(|process| process.pid != 0);
     let pid = pid.map_or_else(String::new, |process| format!(", go pid {}", process.pid));
     format!("{}({}){pid}", module.unwrap_or_default(), word(&chain.artifact))
 }

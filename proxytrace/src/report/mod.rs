@@ -11,3 +11,4 @@ mod paint;
 #[cfg(test)]
 mod samples;
 mod summary;
+pub(crate) use summary::milliseconds;
