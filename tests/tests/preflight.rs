@@ -22,10 +22,24 @@ fn preflight_says_what_go_meets() {
         let path = proxytrace.display();
         return cases::skip(&format!("no {path}: build it, or set PROXYTRACE_BIN"));
     }
+    for name in UNSEEN {
+        ensure_there(name);
+    }
     let newest = &VERSIONS[VERSIONS.len() - 1..];
     cases::for_each_of(Scenario::all(), newest, |scenario, toolchain| {
+        if UNSEEN.contains(&scenario.name) {
+            return Ok(());
+        }
         compare(&proxytrace, scenario, toolchain)
     });
+}
+
+/// What preflight does not look into, as its documentation says: the sums of zips, the module cache,
+/// the tree of the checksum database.
+const UNSEEN: [&str; 3] = ["go-sum-other-zip", "go-sum-other-cached", "sumdb-forked"];
+
+fn ensure_there(name: &str) {
+    assert!(Scenario::find(name).is_some(), "{name} is no scenario any more");
 }
 
 fn compare(proxytrace: &Path, scenario: &Scenario, toolchain: &Toolchain) -> Result<()> {
@@ -35,9 +49,10 @@ fn compare(proxytrace: &Path, scenario: &Scenario, toolchain: &Toolchain) -> Res
     go.arg("--json").arg(&file).args(["--", "go", "mod", "download"]);
     let went = lab.output(go)?.status.success();
     let went_so: Trace = serde_json::from_slice(&fs::read(&file)?)?;
-    // What go wrote there would tell preflight that nothing has to be verified.
-    let _ = fs::remove_file(lab.module_dir().join("go.sum"));
-
+    // Another lab: what go wrote to go.sum would tell preflight that nothing has to be verified.
+    drop(lab);
+    let lab = Lab::start(scenario, toolchain)?;
+    let file = lab.dir().join("preflight.json");
     let mut preflight = lab.command(proxytrace);
     preflight.args(["preflight", "--failures", "1", "--json"]).arg(&file);
     preflight.args(scenario.modules.paths().map(|path| format!("{path}@{VERSION}")));

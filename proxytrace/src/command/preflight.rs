@@ -1,6 +1,6 @@
 //! `proxytrace preflight`.
 
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::Path;
 use std::time::Duration;
@@ -10,8 +10,10 @@ use clap::Args;
 use proxytrace::preflight::{self, Allowed, Fare, Options};
 use proxytrace::report::terminal;
 
+use crate::audience::Audience;
 use crate::cli::Report;
-use crate::{complain, exit};
+use crate::outputs::{Opened, Output, Outputs};
+use crate::{People, class_code, complain, exit, first_failure, write_with};
 
 /// Ask each GOPROXY entry whether it works, as go would, without privileges.
 ///
@@ -47,51 +49,63 @@ pub(crate) struct Preflight {
 }
 
 /// Asks and reports; the exit code.
-pub(crate) fn run(
-    preflight: &Preflight,
-    report: &Report,
-    json: Option<(File, &Path)>,
-    style: &dyn Fn(bool) -> terminal::Options,
-) -> u8 {
-    let options = Options {
+pub(crate) fn run(preflight: &Preflight, report: &Report) -> u8 {
+    let found = open(report).and_then(|opened| Ok((opened, preflight::run(&options(preflight))?)));
+    let ((people, outputs, json), found) = match found {
+        Ok(found) => found,
+        Err(error) => return complain(&error, exit::USAGE),
+    };
+    let on_stderr = preflight.shell
+        || outputs.on_stdout
+        || json.as_ref().is_some_and(|json| json.path() == Path::new("-"));
+    let render = |options: &terminal::Options| {
+        let findings =
+            terminal::render(&found.trace, &terminal::Options { quiet: true, ..*options });
+        let table = if options.quiet { String::new() } else { preflight::render(&found) };
+        let blocks = [findings, table].into_iter().filter(|block| !block.is_empty());
+        blocks.collect::<Vec<_>>().join("\n")
+    };
+    let (trace, render) = (&found.trace, &render);
+    let reported = if on_stderr {
+        write_with(trace, outputs, people, report, render, &mut io::stderr())
+    } else {
+        write_with(trace, outputs, people, report, render, &mut io::stdout())
+    };
+    let document = json.map_or(Ok(()), |json| {
+        let context = format!("cannot write {}", json.path().display());
+        write_json(json, &found).context(context)
+    });
+    let failed = document.and(hand_on(preflight, &found)).err();
+    let failed = failed.map_or(0, |error| complain(&error, exit::FAILED));
+    let fare = if preflight.shell || preflight.github_env { found.works_with } else { found.works };
+    let class = || report.exit_class.then(|| class_code(trace)).flatten();
+    let fares = if fare == Fare::Fails { class().unwrap_or(exit::FAILED) } else { 0 };
+    first_failure([failed, fares, reported])
+}
+
+fn options(preflight: &Preflight) -> Options {
+    Options {
         modules: preflight.modules.clone(),
         failures: preflight.failures,
         limit: Duration::from_secs(preflight.timeout),
         allowed: Allowed { direct: preflight.allow_direct, public: preflight.allow_public },
         argv: std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect(),
-    };
-    let found = match preflight::run(&options) {
-        Ok(found) => found,
-        Err(error) => return complain(&error.into(), exit::USAGE),
-    };
-    let is_terminal =
-        if preflight.shell { io::stderr().is_terminal() } else { io::stdout().is_terminal() };
-    let mut text = String::new();
-    if !report.quiet {
-        text += &preflight::render(&found);
     }
-    let findings =
-        terminal::render(&found.trace, &terminal::Options { quiet: true, ..style(is_terminal) });
-    if !findings.is_empty() {
-        text = if text.is_empty() { findings } else { format!("{findings}\n{text}") };
-    }
-    let written = if preflight.shell {
-        io::stderr().write_all(text.as_bytes())
-    } else {
-        io::stdout().write_all(text.as_bytes())
-    };
-    let mut done = written.context("cannot write the report");
-    if let Some((mut file, path)) = json {
-        let json = serde_json::to_writer_pretty(&mut file, &found).map_err(io::Error::from);
-        let json = json.and_then(|()| writeln!(file));
-        done = done.and(json.with_context(|| format!("cannot write {}", path.display())));
-    }
-    done = done.and(hand_on(preflight, &found));
-    if let Err(error) = done {
-        return complain(&error, exit::FAILED);
-    }
-    let fare = if preflight.shell || preflight.github_env { found.works_with } else { found.works };
-    if fare == Fare::Fails { exit::FAILED } else { 0 }
+}
+
+/// The outputs. What `--json` has here is more than the trace, and is written apart.
+fn open(report: &Report) -> anyhow::Result<(People, Opened, Option<Output>)> {
+    let people = People::open(report, &Audience::find())?;
+    let others = Outputs { json: None, ..report.outputs.clone() };
+    let json = report.outputs.json.as_deref().map(Output::create).transpose()?;
+    Ok((people, Opened::open(&others, false)?, json))
+}
+
+fn write_json(mut json: Output, found: &preflight::Report) -> anyhow::Result<()> {
+    let mut text = serde_json::to_vec_pretty(found)?;
+    text.push(b'\n');
+    json.write_all(&text)?;
+    Ok(json.flush()?)
 }
 
 /// Gives the GOPROXY to use to whoever asked for it.

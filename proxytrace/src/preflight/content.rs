@@ -110,6 +110,12 @@ pub(super) fn verify(record: &[u8], module: &str, version: &str, go_mod: Option<
     }
 }
 
+/// Whether `go.sum` has another sum for this `go.mod`.
+pub(super) fn contradicts(go_sum: &str, module: &str, version: &str, go_mod: &[u8]) -> bool {
+    let of = format!("{module} {version}/go.mod ");
+    go_sum.lines().find_map(|line| line.strip_prefix(&of)).is_some_and(|sum| sum != hash(go_mod))
+}
+
 /// `h1:` of a `go.mod` (`dirhash.Hash1`).
 fn hash(go_mod: &[u8]) -> String {
     let content = digest(&SHA256, go_mod);

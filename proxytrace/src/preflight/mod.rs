@@ -4,8 +4,9 @@
 //! ([`probe`]), and puts the answers together as go would walk them ([`walk`]): a trace like any
 //! other, in which diagnosis finds what is wrong. Which GOPROXY to use is [`choose`]'s business.
 //!
-//! Two things differ from go on purpose: each request has a connection of its own, and where go
-//! waits without limit, preflight does not.
+//! Some things differ from go on purpose: each request has a connection of its own, and where go
+//! waits without limit, preflight does not. It does not look into the module cache, and neither
+//! computes the sums of zips nor checks the tree of the checksum database.
 #![forbid(unsafe_code)]
 
 mod address;
@@ -264,6 +265,16 @@ async fn ask(
     let entries = probe::ask(client, &list, wanted.as_ref(), &mut subjects, options.failures).await;
     let mut sums =
         Sums { base: None, lookups: HashMap::new(), silent: false, mismatches: Vec::new() };
+    for (entry, answers) in entries.iter().enumerate() {
+        let contradicted = subjects.iter().enumerate().filter(|(module, subject)| {
+            let answer = answers.by_question.get(&(Some(*module), Artifact::Mod));
+            let good = answer.filter(|answer| answer.outcome == Outcome::Ok);
+            good.zip(subject.version.as_deref()).is_some_and(|(answer, version)| {
+                content::contradicts(&go_sum, &subject.path, version, &answer.body)
+            })
+        });
+        sums.mismatches.extend(contradicted.map(|(module, _)| (entry, module)));
+    }
     if let Some(database) = &wanted {
         let base = probe::base(&list, &entries, database);
         look_up(client, &base, &subjects, &entries, options.failures, &mut sums).await;

@@ -9,7 +9,7 @@ use super::client::Book;
 use super::probe::{Answer, Answers, Base, Question, Subject, fails};
 use crate::correlate::goproxy::{Entry, List};
 use crate::correlate::story;
-use crate::event::{Origin, Setting};
+use crate::event::{Origin, Setting, Surroundings};
 use crate::model::{
     Artifact, Attempt, Capture, Chain, ChainId, Command, Next, Outcome, Process, ProcessId, SCHEMA,
     Separator, Trace,
@@ -81,18 +81,18 @@ impl Asked {
         let (Some(module), Artifact::Mod, Outcome::Ok) = (question.0, question.1, outcome) else {
             return Some(outcome);
         };
-        let verified = !self.subjects[module].summed || self.is_verified(place, module);
-        Some(if verified { Outcome::Ok } else { Outcome::Checksum })
+        let differs = self.sums.mismatches.contains(&(place, module));
+        let unverified = self.subjects[module].summed && !self.is_verified(module);
+        Some(if !differs && !unverified { Outcome::Ok } else { Outcome::Checksum })
     }
 
-    fn is_verified(&self, place: usize, module: usize) -> bool {
+    fn is_verified(&self, module: usize) -> bool {
         let said = self.sums.lookups.get(&module).map(|answer| answer.outcome);
-        let known = match self.sums.base {
+        match self.sums.base {
             None => true,
             Some(Base::Failed | Base::Nobody) => false,
             Some(_) => said.map_or(!self.sums.silent, |said| said == Outcome::Ok),
-        };
-        known && !self.sums.mismatches.contains(&(place, module))
+        }
     }
 
     fn walk(&self, entries: &[Entry], question: Question) -> (Vec<Step>, End) {
@@ -195,6 +195,7 @@ pub(super) fn trace(asked: &Asked, book: Book, frame: &Frame) -> Trace {
         exit_code,
         signal: None,
         stderr_tail: None,
+        surroundings: Surroundings::default(),
     };
     let mut processes = vec![process(WALKER, frame.config.clone(), code)];
     for (place, id) in beyond {
@@ -329,6 +330,7 @@ impl Walks<'_> {
             started_ns,
             duration_ns: ended.map(|ended| ended.saturating_sub(started_ns)),
             commands: Vec::new(),
+            contradicted_by: None,
             attempts,
         });
     }
