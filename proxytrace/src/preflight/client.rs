@@ -465,6 +465,10 @@ impl Client {
                 started_ns: started,
                 duration_ns: Some(took),
                 addresses: addresses.and_then(|number| u32::try_from(number).ok()),
+                answers: found.as_ref().ok().map(|all| all.iter().map(SocketAddr::ip).collect()),
+                // The C library does not tell.
+                servers: None,
+                cut: Vec::new(),
                 error: found.as_ref().err().map(Failure::error),
             });
         }
