@@ -3,7 +3,7 @@
 
 mod audience;
 mod cli;
-mod offline;
+mod command;
 mod outputs;
 mod session;
 
@@ -43,8 +43,9 @@ fn main() -> ExitCode {
         Ok((Action::Run { command, record }, report)) => run(&command, record.as_deref(), &report),
         Ok((Action::Replay { file, goproxy: None }, report)) => replay(&file, &report),
         Ok((Action::Replay { file, goproxy: Some(list) }, report)) => {
-            offline::replay_under(&list, &file, &report)
+            command::files::replay_under(&list, &file, &report)
         }
+        Ok((Action::Preflight(preflight), report)) => command::preflight::run(&preflight, &report),
         Ok((Action::Schema, _)) => schema(),
         Ok((Action::Explain { code }, _)) => explain(code.as_deref()),
         Err(error) => return usage(&error),
@@ -90,7 +91,7 @@ fn run(command: &[OsString], record: Option<&Path>, report: &Report) -> u8 {
 
 fn replay(file: &Path, report: &Report) -> u8 {
     let around = Audience::find();
-    let opened = offline::load(file).and_then(|read| {
+    let opened = command::files::load(file).and_then(|read| {
         let people = People::open(report, &around)?;
         Ok((read, people, Opened::open(&report.outputs, false)?))
     });
@@ -98,7 +99,7 @@ fn replay(file: &Path, report: &Report) -> u8 {
         Ok(opened) => opened,
         Err(error) => return complain(&error, exit::USAGE),
     };
-    let broken = offline::say_broken(file, broken);
+    let broken = command::files::say_broken(file, broken);
     let reported = if outputs.on_stdout {
         write_reports(&trace, outputs, people, report, &mut io::stderr())
     } else {
@@ -187,9 +188,14 @@ impl People {
         }
     }
 
-    fn write(self, trace: &Trace, stream: &mut (impl Write + IsTerminal)) -> anyhow::Result<()> {
+    fn write(
+        self,
+        trace: &Trace,
+        render: &dyn Fn(&terminal::Options) -> String,
+        stream: &mut (impl Write + IsTerminal),
+    ) -> anyhow::Result<()> {
         let options = self.options(stream);
-        let mut text = terminal::render(trace, &options);
+        let mut text = render(&options);
         if self.github {
             text += &github::annotations(trace);
         }
@@ -206,7 +212,7 @@ impl People {
     }
 }
 
-/// Writes every report; the exit code says whether that failed, or whether findings are a failure.
+/// Writes every report, the one for people as [`terminal`] has it; the exit code says whether that failed, or whether findings are a failure.
 fn write_reports(
     trace: &Trace,
     outputs: Opened,
@@ -214,7 +220,19 @@ fn write_reports(
     report: &Report,
     stream: &mut (impl Write + IsTerminal),
 ) -> u8 {
-    let written = [people.write(trace, stream), outputs.write(trace)];
+    write_with(trace, outputs, people, report, &|options| terminal::render(trace, options), stream)
+}
+
+/// The same with another report for people.
+fn write_with(
+    trace: &Trace,
+    outputs: Opened,
+    people: People,
+    report: &Report,
+    render: &dyn Fn(&terminal::Options) -> String,
+    stream: &mut (impl Write + IsTerminal),
+) -> u8 {
+    let written = [people.write(trace, render, stream), outputs.write(trace)];
     let complaints = written.into_iter().filter_map(Result::err);
     let failed = complaints.map(|error| complain(&error, exit::FAILED)).max().unwrap_or(0);
     let found = report

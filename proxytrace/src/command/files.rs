@@ -69,7 +69,9 @@ struct Written {
 
 impl Written {
     fn open(report: &Report) -> anyhow::Result<Self> {
-        if let Some(other) = report.outputs.all().into_iter().find(|one| one.format != json::FORMAT.name) {
+        if let Some(other) =
+            report.outputs.all().into_iter().find(|one| one.format != json::FORMAT.name)
+        {
             bail!("there is no {} of this: only a text, and --json", other.format);
         }
         let json = open(report.outputs.json.as_deref())?;
