@@ -290,7 +290,8 @@ mod tests {
 
     #[test]
     fn formats_go_to_files() {
-        let (.., report) = command("--format sarif=s --har h --format github --ndjson - -- go");
+        let (.., report) =
+            command("--format sarif=s --har h --html t --format github --ndjson - --json j -- go");
         let all: Vec<_> = report
             .outputs
             .all()
@@ -299,7 +300,9 @@ mod tests {
             .collect();
         let some = |format: &str, file: &str| (format.to_owned(), Some(file.to_owned()));
         let github = ("github".to_owned(), None);
-        assert_eq!(all, [some("ndjson", "-"), some("har", "h"), some("sarif", "s"), github]);
+        let files = [("json", "j"), ("ndjson", "-"), ("html", "t"), ("har", "h"), ("sarif", "s")];
+        let files: Vec<_> = files.into_iter().map(|(format, file)| some(format, file)).collect();
+        assert_eq!(all, [&files[..], &[github]].concat());
         assert!(parse("replay --format sarif f").is_ok());
         assert!(parse("--format text -- go").is_ok());
     }
