@@ -115,7 +115,8 @@ pub enum Artifact {
     SumdbTile,
     /// `https://<path>?go-get=1`.
     GoGet,
-    /// What a version-control tool fetched.
+    /// What a version-control tool fetched. Without a module: what any program that is not go
+    /// fetched by plain HTTP for its own sake, a chain for each process.
     Vcs,
 }
 
@@ -241,6 +242,22 @@ pub struct Request {
     /// What was longer than its bound: `url`, `location`, `headers`.
     #[serde(default)]
     pub cut: Vec<String>,
+    /// Who saw it.
+    #[serde(default)]
+    pub witness: Witness,
+}
+
+/// Who saw a request.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Witness {
+    /// The go command, from inside.
+    #[default]
+    Go,
+    /// The socket that it went over: plain HTTP of a program that is not go.
+    Wire,
+    /// Both.
+    Both,
 }
 
 /// Why a request was made.
@@ -475,6 +492,29 @@ pub struct Capture {
     pub attach: Vec<Attach>,
     /// How the probes were attached: `uprobe-multi` or `perf`.
     pub backend: String,
-    /// Nothing lost, nothing missing, nothing late.
+    /// Nothing lost, nothing missing, nothing late, and the two witnesses do not disagree.
     pub complete: bool,
+    /// How plain HTTP was read from sockets: `socket` (each send and receive) or `syscall` (each
+    /// system call); none if it was not.
+    #[serde(default)]
+    pub wire: Option<String>,
+    /// How far go and its sockets say the same of plain HTTP; none if only one was asked.
+    #[serde(default)]
+    pub witnesses: Option<Witnesses>,
+}
+
+/// The requests of `go` commands that go and its sockets could both see: those over plain HTTP, and
+/// CONNECT.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Witnesses {
+    /// Requests with the same method, URL and status.
+    pub agreed: u64,
+    /// Requests that only the socket saw.
+    pub wire_only: u64,
+    /// Requests that only go saw.
+    pub go_only: u64,
+    /// Requests of which they say different things.
+    pub disagreed: u64,
+    /// Connections, of any program, whose plain HTTP could not be read to its end.
+    pub unread: u32,
 }
