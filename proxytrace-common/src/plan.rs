@@ -344,6 +344,10 @@ pub struct KernelOffsets {
     pub tcp_write_seq: u32,
     /// `tcp_sock.copied_seq`: the sequence number of the first byte that was not read yet.
     pub tcp_copied_seq: u32,
+    /// `tcp_sock.rcv_nxt`: the sequence number of the next byte that the other end will send.
+    pub tcp_rcv_nxt: u32,
+    /// `sock_common.skc_state`.
+    pub sock_state: u32,
     /// `task_struct.files`.
     pub task_files: u32,
     /// `files_struct.fdt`.
@@ -356,7 +360,7 @@ pub struct KernelOffsets {
     pub socket_sk: u32,
 }
 
-const _: () = assert!(size_of::<KernelOffsets>() == 100);
+const _: () = assert!(size_of::<KernelOffsets>() == 108);
 const _: () = assert!(size_of::<Operand>() == 16);
 const _: () = assert!(size_of::<Recipe>() == 32 + 16 * (FIELDS_MAX + 4));
 const _: () = assert!(size_of::<Layout>() == 8);

@@ -73,6 +73,11 @@ const TLS: u32 = 0x0316;
 /// `MSG_ERRQUEUE`) does not bring what comes next.
 const NOT_NEXT: u64 = 0x1 | 0x2 | 0x20 | 0x2000;
 
+/// States of a connection whose other end has sent its FIN (`include/net/tcp_states.h`).
+const CLOSE_WAIT: u8 = 8;
+const LAST_ACK: u8 = 9;
+const CLOSING: u8 = 11;
+
 /// Buffers of one call that are looked at.
 const PIECES_MAX: u32 = 8;
 /// `struct iovec`, `struct msghdr`: the same for all 64-bit processes.
@@ -159,9 +164,10 @@ pub fn system_call(ctx: RawTracePointContext) -> i32 {
 /// Bytes have passed on a socket.
 #[inline(always)]
 fn passed<const WAY: usize>(socket: u64, length: i32) {
-    // Sockets outside of the command's tree end here.
-    // SAFETY: the value is not read.
-    if unsafe { STREAMS.get(socket) }.is_none() || length <= 0 || !tracked(current_pid()) {
+    // Sockets outside of the command's tree end here, and next those that speak TLS.
+    // SAFETY: one number of the value is read.
+    let Some(stream) = (unsafe { STREAMS.get(socket) }) else { return };
+    if stream.flags & OPAQUE != 0 || length <= 0 || !tracked(current_pid()) {
         return;
     }
     // SAFETY: helpers that take and give what the kernel made.
@@ -189,7 +195,15 @@ pub fn begin(socket: u64) {
 #[inline(always)]
 fn sequence(socket: u64, way: usize) -> Option<u32> {
     let offsets = offsets();
-    read(socket, if way == SENT { offsets.tcp_write_seq } else { offsets.tcp_copied_seq })
+    if way == SENT {
+        return read(socket, offsets.tcp_write_seq);
+    }
+    // A FIN counts as a byte, once it has been read. The state comes first: should the FIN come
+    // meanwhile, it has not been read.
+    let finished = matches!(read::<u8>(socket, offsets.sock_state)?, CLOSE_WAIT | LAST_ACK | CLOSING);
+    let copied = read::<u32>(socket, offsets.tcp_copied_seq)?;
+    let all = copied == read::<u32>(socket, offsets.tcp_rcv_nxt)?;
+    Some(copied.wrapping_sub(u32::from(finished && all)))
 }
 
 /// Records the bytes that a call has passed, if they may be of a head.
