@@ -53,6 +53,11 @@ numbered! {
         Start = 5,
         /// A piece of the environment of a process that enters `main.main`: [`Tag::Environment`].
         Environment = 6,
+        /// Bytes that may be of a head of HTTP were written to a TCP socket: [`Tag::Socket`],
+        /// [`Tag::Position`], [`Tag::Length`], [`Tag::Opposite`], [`Tag::Bytes`].
+        Sent = 7,
+        /// The same, read from it.
+        Received = 8,
 
         /// `modfetch.TryProxies` entered.
         WalkEnter = 16,
@@ -118,12 +123,6 @@ numbered! {
 
         /// `os.(*File).Write` entered, on stderr: [`Tag::Text`].
         Stderr = 48,
-
-        /// Bytes that may be of a head of HTTP were written to a TCP socket: [`Tag::Socket`],
-        /// [`Tag::Position`], [`Tag::Length`], [`Tag::Opposite`], [`Tag::Bytes`].
-        Sent = 56,
-        /// The same, read from it.
-        Received = 57,
     }
 }
 

@@ -200,7 +200,8 @@ fn sequence(socket: u64, way: usize) -> Option<u32> {
     }
     // A FIN counts as a byte, once it has been read. The state comes first: should the FIN come
     // meanwhile, it has not been read.
-    let finished = matches!(read::<u8>(socket, offsets.sock_state)?, CLOSE_WAIT | LAST_ACK | CLOSING);
+    let finished =
+        matches!(read::<u8>(socket, offsets.sock_state)?, CLOSE_WAIT | LAST_ACK | CLOSING);
     let copied = read::<u32>(socket, offsets.tcp_copied_seq)?;
     let all = copied == read::<u32>(socket, offsets.tcp_rcv_nxt)?;
     Some(copied.wrapping_sub(u32::from(finished && all)))

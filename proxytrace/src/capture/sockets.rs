@@ -48,7 +48,7 @@ impl Sockets {
     /// Bytes went over a socket; the outer none is a malformed record.
     pub(super) fn passed(&mut self, record: &Record) -> Option<impl Iterator<Item = What> + use<>> {
         let address = record.number(Tag::Socket)?;
-        let low = |tag| Some(u32::try_from(record.number(tag)? & u64::from(u32::MAX)).ok()?);
+        let low = |tag| u32::try_from(record.number(tag)? & u64::from(u32::MAX)).ok();
         let piece = Piece {
             way: if record.kind == Kind::Sent { Way::Sent } else { Way::Received },
             position: low(Tag::Position)?,
@@ -61,9 +61,10 @@ impl Sockets {
             .open
             .get_mut(&address)
             .map(|socket| (socket.number, socket.conversation.push(piece)));
-        Some(said.into_iter().flat_map(|(socket, said)| {
-            said.into_iter().map(move |said| event(socket, said))
-        }))
+        Some(
+            said.into_iter()
+                .flat_map(|(socket, said)| said.into_iter().map(move |said| event(socket, said))),
+        )
     }
 }
 

@@ -240,8 +240,9 @@ impl Correlator {
 
     /// Ends the trace. Its findings are for [`crate::diagnose`].
     pub fn finish(self, end: &End) -> Trace {
-        let Self { start, processes, mut chains, mut connections, dials, wire, mut capture, .. } =
-            self;
+        let Self {
+            start, processes, mut chains, mut connections, dials, wire, mut capture, ..
+        } = self;
         let witnesses = wire.finish(&processes, &mut chains, &mut connections);
         capture.witnesses = capture.wire.is_some().then_some(witnesses);
         capture.complete = capture.lost == 0

@@ -171,18 +171,19 @@ fn compare(
             let request = chains.request(at);
             request.method == exchange.method && same_url(&request.url, &exchange.url)
         };
-        let (place, agree) = match asked.iter().position(same) {
-            Some(place) => (place, true),
-            None => (0, false),
-        };
+        let status = exchange.answer.as_ref().map(|answer| answer.status);
+        let whole = |at: &RequestAt| same(at) && chains.request(*at).status == status;
+        // The request itself; or the same without an answer; or else the one in its place.
+        let known = asked.iter().position(whole).or_else(|| asked.iter().position(same));
+        let place = known.unwrap_or(0);
         let Some(&at) = asked.get(place) else {
             witnesses.wire_only += 1;
             continue;
         };
         witnesses.go_only += answered(&asked[..place], chains);
         asked = &asked[place + 1..];
-        let statuses = chains.request(at).status.zip(exchange.answer.as_ref().map(|a| a.status));
-        if agree && statuses.is_none_or(|(by_go, by_wire)| by_go == by_wire) {
+        let statuses = chains.request(at).status.zip(status);
+        if known.is_some() && statuses.is_none_or(|(by_go, by_wire)| by_go == by_wire) {
             witnesses.agreed += 1;
         } else {
             witnesses.disagreed += 1;
@@ -244,7 +245,8 @@ impl<'a> Others<'a> {
         connections: &mut Connections,
     ) {
         let process = exchange.process;
-        let mut above = std::iter::successors(Some(process), |&id| processes.get(id).process.parent);
+        let mut above =
+            std::iter::successors(Some(process), |&id| processes.get(id).process.parent);
         let command = above.find_map(|id| self.commands.get(&id).copied());
         let place = *self.places.entry(process).or_insert_with(|| match command {
             Some(at) => Place { at, before: Some(chains.attempt(at).outcome) },

@@ -92,8 +92,7 @@ pub(super) fn request(bytes: &[u8], remote: Option<SocketAddr>) -> Parsed<Reques
         Err(_) => return Parsed::Not,
     };
     let (Some(method), Some(target)) = (request.method, request.path) else { return Parsed::Not };
-    let host =
-        value(request.headers, "Host").or_else(|| remote.map(|remote| remote.to_string()));
+    let host = value(request.headers, "Host").or_else(|| remote.map(|remote| remote.to_string()));
     let Some(url) = url(method, target, host.as_deref().map(str::trim)) else {
         return Parsed::Not;
     };
@@ -230,9 +229,9 @@ fn value(headers: &[Header<'_>], name: &str) -> Option<String> {
 /// The allow-listed headers of a request, or of a response, redacted. Of several of one name, the
 /// first.
 fn listed(headers: &[Header<'_>], of_request: bool) -> Headers {
-    let names = redact::HEADERS.iter().filter(|name| {
-        of_request == matches!(**name, "Referer" | "User-Agent")
-    });
+    let names = redact::HEADERS
+        .iter()
+        .filter(|name| of_request == matches!(**name, "Referer" | "User-Agent"));
     names
         .filter_map(|&name| {
             let value = value(headers, name)?;

@@ -150,8 +150,7 @@ impl Conversation {
             self.requests.end(end);
             let number = self.count;
             self.count = self.count.saturating_add(1);
-            let (head, connect) =
-                (request.said.method == "HEAD", request.said.method == "CONNECT");
+            let (head, connect) = (request.said.method == "HEAD", request.said.method == "CONNECT");
             self.asked.push_back(Asked { number, head, connect });
             said.push(Said::Request(number, request.said));
         }
