@@ -110,6 +110,24 @@ impl Operand {
     }
 }
 
+/// Values of one probe that are not in their registers any more, but on the stack.
+pub const SPILLS_MAX: usize = 4;
+
+/// Where on the stack the value of an argument register is.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Spill {
+    /// The register, in Go's order.
+    pub register: u16,
+    /// Bytes from the stack pointer; [`NONE`] in an unused place.
+    pub offset: u16,
+}
+
+impl Spill {
+    /// An unused place.
+    pub const NONE: Self = Self { register: 0, offset: NONE };
+}
+
 /// What the program does at one probed address. The attach cookie is its index.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -138,6 +156,8 @@ pub struct Recipe {
     pub filter_mask: u64,
     /// What they must be.
     pub filter_value: u64,
+    /// Registers whose values are on the stack at this address. The unused places come last.
+    pub spills: [Spill; SPILLS_MAX],
 }
 
 impl Recipe {
@@ -156,6 +176,7 @@ impl Recipe {
             filter: Operand::ABSENT,
             filter_mask: u64::MAX,
             filter_value: 0,
+            spills: [Spill::NONE; SPILLS_MAX],
         }
     }
 }
@@ -362,7 +383,8 @@ pub struct KernelOffsets {
 
 const _: () = assert!(size_of::<KernelOffsets>() == 108);
 const _: () = assert!(size_of::<Operand>() == 16);
-const _: () = assert!(size_of::<Recipe>() == 32 + 16 * (FIELDS_MAX + 4));
+const _: () = assert!(size_of::<Recipe>() == 32 + 16 * (FIELDS_MAX + 4) + 4 * SPILLS_MAX);
+const _: () = assert!(size_of::<Spill>() == 4);
 const _: () = assert!(size_of::<Layout>() == 8);
 const _: () = assert!(size_of::<TypeRule>() == 20);
 const _: () = assert!(size_of::<TypeKey>() == 16);

@@ -7,13 +7,15 @@ use proxytrace_common::{
 };
 
 use super::layout::{Minors, Shape, Version};
+use super::placement::Through;
 
 /// Where in a function.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Point {
     /// After its stack check, with the arguments in their registers.
     Entry,
-    /// At each return, with the results in their registers.
+    /// At each return, with the results in their registers, or after each call, where they still
+    /// can be read.
     Return,
 }
 
@@ -25,6 +27,8 @@ pub(super) struct Hook {
     pub(super) function: &'static str,
     pub(super) point: Point,
     pub(super) kind: Kind,
+    /// How the function is called, if not by name.
+    pub(super) through: Option<Through>,
     reads: &'static [Reading],
     /// What must be so for anything to be recorded.
     only: Option<Only>,
@@ -94,14 +98,22 @@ pub(super) const HOOKS: &[Hook] = &[
         field(Tag::RawQuery, "req", &[URL, "net/url.URL.RawQuery"]),
         headers("req", &["net/http.Request.Header"]),
     ]),
-    on_return(Minors::ALL, ROUND_TRIP, Kind::RequestReturn, &[
-        field(Tag::Status, "->0", &["net/http.Response.StatusCode"]),
-        field(Tag::Protocol, "->0", &["net/http.Response.Proto"]),
-        field(Tag::ContentLength, "->0", &["net/http.Response.ContentLength"]),
-        field(Tag::Body, "->0", &["net/http.Response.Body"]),
-        headers("->0", &["net/http.Response.Header"]),
-        value(Tag::Error, "->1"),
-    ]),
+    Hook {
+        through: Some(Through {
+            wrapper: "net/http.(*Transport).RoundTrip",
+            // `rt.RoundTrip(req)` in client.go, from Go 1.19 to 1.27: `rt` is the second parameter.
+            caller: "net/http.send",
+            parameter: 1,
+        }),
+        ..on_return(Minors::ALL, ROUND_TRIP, Kind::RequestReturn, &[
+            field(Tag::Status, "->0", &["net/http.Response.StatusCode"]),
+            field(Tag::Protocol, "->0", &["net/http.Response.Proto"]),
+            field(Tag::ContentLength, "->0", &["net/http.Response.ContentLength"]),
+            field(Tag::Body, "->0", &["net/http.Response.Body"]),
+            headers("->0", &["net/http.Response.Header"]),
+            value(Tag::Error, "->1"),
+        ])
+    },
     // Each time that a request is about to be written to a connection.
     on_entry(Minors::ALL, "net/http.(*persistConn).roundTrip", Kind::TryHttp1, &[
         field(Tag::Connection, "pc", &["net/http.persistConn.conn"]),
@@ -325,7 +337,7 @@ const fn on_entry(
     kind: Kind,
     reads: &'static [Reading],
 ) -> Hook {
-    Hook { go, function, point: Point::Entry, kind, reads, only: None }
+    Hook { go, function, point: Point::Entry, kind, through: None, reads, only: None }
 }
 
 const fn on_return(
@@ -334,7 +346,7 @@ const fn on_return(
     kind: Kind,
     reads: &'static [Reading],
 ) -> Hook {
-    Hook { go, function, point: Point::Return, kind, reads, only: None }
+    Hook { go, function, point: Point::Return, kind, through: None, reads, only: None }
 }
 
 #[cfg(test)]

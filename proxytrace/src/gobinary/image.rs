@@ -1,8 +1,10 @@
 //! An executable as it will be in memory: bytes by link-time address.
 
-use object::{Architecture, Object, ObjectKind, ObjectSection, ObjectSegment, Permissions, elf};
+use std::collections::BTreeSet;
 
-use super::Error;
+use object::{Object, ObjectKind, ObjectSection, ObjectSegment, Permissions};
+
+use super::{Error, Machine};
 
 /// One `PT_LOAD`.
 struct Segment<'a> {
@@ -12,8 +14,22 @@ struct Segment<'a> {
     permissions: Permissions,
 }
 
+impl Segment<'_> {
+    /// Its words, eight bytes aligned.
+    fn words(&self) -> &[[u8; 8]] {
+        self.data.get(self.unaligned()..).unwrap_or_default().as_chunks().0
+    }
+
+    /// How many bytes there are before them.
+    fn unaligned(&self) -> usize {
+        (self.address.wrapping_neg() % 8) as usize
+    }
+}
+
 /// The loaded parts of an ELF file.
 pub(super) struct Image<'a> {
+    /// Whose code it is.
+    pub(super) machine: Machine,
     elf: object::File<'a>,
     segments: Vec<Segment<'a>>,
     /// Address and addend of each `R_*_RELATIVE`, by address; empty unless position-independent.
@@ -24,9 +40,11 @@ impl<'a> Image<'a> {
     /// Parses the headers, and of position-independent executables the relocations.
     pub(super) fn parse(file: &'a [u8]) -> Result<Self, Error> {
         let elf = object::File::parse(file)?;
-        if elf.architecture() != Architecture::X86_64 || !elf.is_64() || !elf.is_little_endian() {
-            return Err(Error::Architecture { architecture: format!("{:?}", elf.architecture()) });
+        let architecture = elf.architecture();
+        if !elf.is_64() || !elf.is_little_endian() {
+            return Err(Error::Architecture { architecture: format!("{architecture:?}") });
         }
+        let machine = Machine::of(architecture)?;
         let mut segments = Vec::new();
         for segment in elf.segments() {
             let (file_offset, _) = segment.file_range();
@@ -38,8 +56,8 @@ impl<'a> Image<'a> {
             let permissions = segment.permissions();
             segments.push(Segment { address, file_offset, data, permissions });
         }
-        let relocations = relative_relocations(&elf);
-        Ok(Self { elf, segments, relocations })
+        let relocations = relative_relocations(&elf, machine);
+        Ok(Self { machine, elf, segments, relocations })
     }
 
     /// Address and bytes of a section.
@@ -73,15 +91,39 @@ impl<'a> Image<'a> {
         segment.permissions.executable().then_some(segment.file_offset + start as u64)
     }
 
+    /// Executable segments: address and bytes.
+    pub(super) fn code(&self) -> impl Iterator<Item = (u64, &'a [u8])> {
+        let segments = self.segments.iter().filter(|segment| segment.permissions.executable());
+        segments.map(|segment| (segment.address, segment.data))
+    }
+
+    /// Which of some values are a word, eight bytes aligned, in any segment.
+    pub(super) fn words_among(&self, values: &[u64]) -> BTreeSet<u64> {
+        let mut found: BTreeSet<u64> = self.relocations.iter().map(|entry| entry.1).collect();
+        found.retain(|word| values.contains(word));
+        let (Some(lowest), Some(highest)) = (values.iter().min(), values.iter().max()) else {
+            return found;
+        };
+        for segment in &self.segments {
+            // One by one: this loop goes over all there is.
+            for word in segment.words() {
+                let word = u64::from_le_bytes(*word);
+                if word >= *lowest && word <= *highest && values.contains(&word) {
+                    found.insert(word);
+                }
+            }
+        }
+        found
+    }
+
     /// Addresses in writable segments, eight bytes aligned, whose word is `value`.
     pub(super) fn find_word(&self, value: u64) -> impl Iterator<Item = u64> {
         let relocated = self.relocations.iter().filter(move |entry| entry.1 == value);
         let writable = self.segments.iter().filter(|segment| segment.permissions.writable());
         let stored = writable.flat_map(move |segment| {
-            let skipped = (segment.address.wrapping_neg() % 8) as usize;
-            let words = segment.data.get(skipped..).unwrap_or_default().chunks_exact(8);
-            let found = words.enumerate().filter(move |(_, word)| *word == value.to_le_bytes());
-            found.map(move |(index, _)| segment.address + (skipped + 8 * index) as u64)
+            let words = segment.words().iter().enumerate();
+            let found = words.filter(move |(_, word)| **word == value.to_le_bytes());
+            found.map(|(index, _)| segment.address + (segment.unaligned() + 8 * index) as u64)
         });
         relocated.map(|entry| entry.0).chain(stored)
     }
@@ -95,11 +137,11 @@ impl<'a> Image<'a> {
 }
 
 /// Pointers of a position-independent executable, which the file may hold only as relocations.
-fn relative_relocations(elf: &object::File<'_>) -> Vec<(u64, u64)> {
+fn relative_relocations(elf: &object::File<'_>, machine: Machine) -> Vec<(u64, u64)> {
     if elf.kind() != ObjectKind::Dynamic {
         return Vec::new();
     }
-    let relative = object::RelocationFlags::Elf { r_type: elf::R_X86_64_RELATIVE };
+    let relative = object::RelocationFlags::Elf { r_type: machine.relative_relocation() };
     let mut relocations: Vec<_> = (elf.dynamic_relocations().into_iter().flatten())
         .filter(|(_, relocation)| relocation.flags() == relative)
         .map(|(address, relocation)| (address, relocation.addend().cast_unsigned()))
@@ -161,6 +203,17 @@ mod tests {
     }
 
     #[test]
+    fn each_machine_has_its_relocations() {
+        let mut file = executable(DATA);
+        file[18] = 183; // EM_AARCH64
+        let word = |file: &[u8]| Image::parse(file).expect("sound").word(DATA + 8);
+        assert_eq!(word(&file), Some(0));
+        file[0x208..0x20c].copy_from_slice(&1027_u32.to_le_bytes()); // R_AARCH64_RELATIVE
+        assert_eq!(word(&file), Some(CODE + 0x10));
+        assert_eq!(Image::parse(&file).expect("sound").machine, Machine::Aarch64);
+    }
+
+    #[test]
     fn only_code_has_a_code_offset() {
         let file = executable(DATA);
         let image = Image::parse(&file).expect("sound");
@@ -197,8 +250,8 @@ mod tests {
     #[test]
     fn other_machines_are_refused_by_name() {
         let mut file = executable(DATA);
-        file[18] = 183; // EM_AARCH64
+        file[18] = 243; // EM_RISCV
         let error = Image::parse(&file).err().expect("refused").to_string();
-        assert!(error.contains("Aarch64"), "{error}");
+        assert!(error.contains("Riscv64"), "{error}");
     }
 }
