@@ -42,6 +42,11 @@ pub enum Read {
     HeaderMap = 8,
     /// A string as [`Read::RegisterString`], but of one that is too long the end.
     RegisterStringEnd = 9,
+    /// As [`Read::String`], but of one that is too long the end.
+    StringEnd = 10,
+    /// A `[]net.IPAddr` whose pointer is the register `register` and whose length is
+    /// `length_register`.
+    Addresses = 11,
 }
 
 /// Where a value is and how to read it.
@@ -143,7 +148,8 @@ pub struct Recipe {
     pub field_count: u16,
     /// Strings and numbers.
     pub fields: [Operand; FIELDS_MAX],
-    /// A header map, of which the allow-listed headers are read.
+    /// What is read one by one: a header map, of which the allow-listed headers are read, or a slice
+    /// of addresses.
     pub headers: Operand,
     /// An interface holding an error, walked through what it wraps.
     pub error: Operand,
@@ -283,6 +289,12 @@ pub mod net_fd {
 pub mod tcp_addr {
     /// `Port`; the slice `IP` comes first.
     pub const PORT: u64 = 24;
+}
+
+/// `net.IPAddr`; the slice `IP` comes first. The same from Go 1.19 to 1.27.
+pub mod ip_addr {
+    /// Bytes of one.
+    pub const SIZE: u64 = 40;
 }
 
 /// A `map[string][]string` to Go 1.23: `runtime.hmap` and its buckets of eight.

@@ -7,9 +7,10 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use proxytrace::model::Severity;
 
+use crate::command::preflight::Preflight;
 use crate::outputs::{GITHUB, Outputs, TEXT, Wanted};
 
-const USAGE: &str = "proxytrace [run] [OPTIONS] -- COMMAND...\n       proxytrace replay [OPTIONS] FILE\n       proxytrace explain [CODE]";
+const USAGE: &str = "proxytrace [run] [OPTIONS] -- COMMAND...\n       proxytrace replay [OPTIONS] FILE\n       proxytrace preflight [OPTIONS] [MODULE@VERSION]...\n       proxytrace explain [CODE]";
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -23,6 +24,7 @@ Exit codes:
   126  COMMAND cannot be executed
   127  there is no COMMAND
   For `replay`: 0, 1 for a broken recording, 2, 10, 75 and 78.
+  For `preflight`: 0, 1 if go would fail, 2, 10, 75 and 78.
 
 Without --fail-on and --exit-class findings never change the exit code.";
 
@@ -60,6 +62,7 @@ enum Subcommands {
         /// A file that `--record` has written.
         file: PathBuf,
     },
+    Preflight(Preflight),
     /// Print the JSON schema of what --json writes.
     Schema,
     /// One finding at length; without CODE, all of them in a line each.
@@ -134,6 +137,8 @@ pub(crate) enum Action {
     Run { command: Vec<OsString>, record: Option<PathBuf> },
     /// Report from a recording.
     Replay { file: PathBuf },
+    /// Ask the entries of GOPROXY.
+    Preflight(Preflight),
     /// Print the JSON schema.
     Schema,
     /// Say more of a kind of finding.
@@ -150,12 +155,11 @@ pub(crate) fn parse(
         Some(Subcommands::Run(inner)) => {
             Action::Run { command: inner.command, record: inner.record.or(run.record) }
         }
-        Some(Subcommands::Replay { .. }) if run.record.is_some() => {
-            return Err(conflict(
-                "--record cannot be used with replay: there is a recording already",
-            ));
+        Some(_) if run.record.is_some() => {
+            return Err(conflict("--record is for `run` alone: it records the traced command"));
         }
         Some(Subcommands::Replay { file }) => Action::Replay { file },
+        Some(Subcommands::Preflight(preflight)) => Action::Preflight(preflight),
         Some(Subcommands::Schema) => Action::Schema,
         Some(Subcommands::Explain { code }) => Action::Explain { code },
     };
@@ -167,7 +171,7 @@ pub(crate) fn parse(
 fn check_outputs(action: &Action, outputs: &[Wanted]) -> Result<(), clap::Error> {
     let record = match action {
         Action::Run { record, .. } => record.as_ref(),
-        Action::Replay { .. } | Action::Schema | Action::Explain { .. } => None,
+        _ => None,
     };
     let mut files = record.into_iter().chain(outputs.iter().filter_map(|one| one.file.as_ref()));
     while let Some(file) = files.next() {

@@ -11,6 +11,7 @@ pub mod event;
 pub mod gobinary;
 pub mod goenv;
 pub mod model;
+pub mod preflight;
 pub mod recording;
 pub mod redact;
 pub mod report;

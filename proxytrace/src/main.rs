@@ -3,6 +3,7 @@
 
 mod audience;
 mod cli;
+mod command;
 mod outputs;
 mod session;
 
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
     let code = match cli::parse(std::env::args_os()) {
         Ok((Action::Run { command, record }, report)) => run(&command, record.as_deref(), &report),
         Ok((Action::Replay { file }, report)) => replay(&file, &report),
+        Ok((Action::Preflight(preflight), report)) => command::preflight::run(&preflight, &report),
         Ok((Action::Schema, _)) => schema(),
         Ok((Action::Explain { code }, _)) => explain(code.as_deref()),
         Err(error) => return usage(&error),
@@ -180,7 +182,12 @@ impl People {
         Ok(People { options, colors, github, summary: summary.transpose()? })
     }
 
-    fn write(self, trace: &Trace, stream: &mut (impl Write + IsTerminal)) -> anyhow::Result<()> {
+    fn write(
+        self,
+        trace: &Trace,
+        render: &dyn Fn(&terminal::Options) -> String,
+        stream: &mut (impl Write + IsTerminal),
+    ) -> anyhow::Result<()> {
         let is_terminal = stream.is_terminal();
         let options = terminal::Options {
             color: if is_terminal { self.colors.0 } else { self.colors.1 },
@@ -189,7 +196,7 @@ impl People {
                 .map(|(width, _)| usize::from(width.0)),
             ..self.options
         };
-        let mut text = terminal::render(trace, &options);
+        let mut text = render(&options);
         if self.github {
             text += &github::annotations(trace);
         }
@@ -206,7 +213,7 @@ impl People {
     }
 }
 
-/// Writes every report; the exit code says whether that failed, or whether findings are a failure.
+/// Writes every report, the one for people as [`terminal`] has it; the exit code says whether that failed, or whether findings are a failure.
 fn write_reports(
     trace: &Trace,
     outputs: Opened,
@@ -214,7 +221,19 @@ fn write_reports(
     report: &Report,
     stream: &mut (impl Write + IsTerminal),
 ) -> u8 {
-    let written = [people.write(trace, stream), outputs.write(trace)];
+    write_with(trace, outputs, people, report, &|options| terminal::render(trace, options), stream)
+}
+
+/// The same with another report for people.
+fn write_with(
+    trace: &Trace,
+    outputs: Opened,
+    people: People,
+    report: &Report,
+    render: &dyn Fn(&terminal::Options) -> String,
+    stream: &mut (impl Write + IsTerminal),
+) -> u8 {
+    let written = [people.write(trace, render, stream), outputs.write(trace)];
     let complaints = written.into_iter().filter_map(Result::err);
     let failed = complaints.map(|error| complain(&error, exit::FAILED)).max().unwrap_or(0);
     let found = report

@@ -124,7 +124,7 @@ impl Opened {
 }
 
 impl Output {
-    fn create(path: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn create(path: &Path) -> anyhow::Result<Self> {
         let file = if path == Path::new(STDOUT) {
             io::stdout().as_fd().try_clone_to_owned().map(File::from)
         } else {

@@ -26,6 +26,8 @@ mod samples;
 mod schema;
 mod summary;
 
+pub(crate) use summary::milliseconds;
+
 use std::io::{self, BufWriter, Write};
 
 use crate::model::Trace;

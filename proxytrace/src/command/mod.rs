@@ -1,0 +1,3 @@
+//! The commands beside `run` and `replay`, each with its arguments.
+
+pub(crate) mod preflight;
