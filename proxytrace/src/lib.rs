@@ -15,5 +15,6 @@ pub mod preflight;
 pub mod recording;
 pub mod redact;
 pub mod report;
+pub mod rewalk;
 pub mod url;
 pub mod wire;
