@@ -317,4 +317,44 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         findings: &[("PT209", Note)],
         ..BASE
     },
+    Scenario {
+        name: "plain-redirects",
+        about: "without TLS: a host that redirects zips, and one that has only a part",
+        modules: modules(4),
+        goproxy: "http://proxy.lab,http://mirror.lab",
+        hosts: &[
+            host(
+                "proxy.lab",
+                Plain,
+                &[
+                    on("*/m02/*", Status(404, &[])),
+                    on("*/m03/*", Status(410, &[])),
+                    on("*.zip", Redirect(302, "http://storage.lab{path}?generation=7")),
+                    on("*", Serve),
+                ],
+            ),
+            host("mirror.lab", Plain, &[on("*", Serve)]),
+            host("storage.lab", Plain, &[on("*", Serve)]),
+        ],
+        answers: &[
+            got("proxy.lab", 200, 4),
+            got("proxy.lab", 302, 2),
+            got("proxy.lab", 404, 3),
+            got("proxy.lab", 410, 3),
+            got("mirror.lab", 200, 6),
+            got("storage.lab", 200, 2),
+        ],
+        findings: &[("PT102", Note)],
+        ..BASE
+    },
+    Scenario {
+        name: "plain-once",
+        about: "without TLS: each connection serves once and cuts the next request off",
+        modules: modules(4),
+        goproxy: "http://proxy.lab",
+        hosts: &[host("proxy.lab", Plain, &[on("*", ServeOncePerConnection)])],
+        answers: &[got("proxy.lab", 200, 12), closed("proxy.lab")],
+        sometimes: &["PT802"],
+        ..BASE
+    },
 ];

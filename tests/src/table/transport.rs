@@ -326,4 +326,15 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         findings: &[("PT801", Warning)],
         ..BASE
     },
+    Scenario {
+        name: "plain-truncated",
+        about: "without TLS: zips are shorter than their Content-Length",
+        modules: modules(2),
+        goproxy: "http://proxy.lab",
+        hosts: &[host("proxy.lab", Plain, &[on("*.zip", Truncate), on("*", Serve)])],
+        succeeds: false,
+        answers: &[got("proxy.lab", 200, 6)],
+        findings: &[("PT210", Error)],
+        ..BASE
+    },
 ];
