@@ -255,6 +255,19 @@ impl Scenario {
         list && self.command == Self::BASE.command && self.environment.is_empty()
     }
 
+    /// Whether it is [plain](Self::is_plain), and a second run of it meets the same answers, in the
+    /// same time, with nothing but its URLs.
+    pub fn is_repeatable(&self) -> bool {
+        let rules = || self.hosts.iter().flat_map(|host| host.rules);
+        let fickle = |rule: &Rule| {
+            matches!(
+                rule.action,
+                Action::Slow(_) | Action::First(_) | Action::Refuse | Action::Gzip
+            )
+        };
+        self.is_plain() && self.home.is_empty() && !rules().any(fickle)
+    }
+
     /// All of them.
     pub fn all() -> &'static [Self] {
         SCENARIOS
