@@ -1,7 +1,7 @@
 //! The one program on Go functions: reads what the recipe of the probed address says.
 
 use aya_ebpf::EbpfContext;
-use aya_ebpf::bindings::pt_regs;
+use aya_ebpf::bindings;
 use aya_ebpf::helpers::generated::bpf_probe_read_user as read_user_bytes;
 use aya_ebpf::helpers::{bpf_get_attach_cookie, bpf_probe_read_user};
 use aya_ebpf::macros::uprobe;
@@ -14,10 +14,17 @@ use proxytrace_common::record::{
     ConnectionAddresses, ERROR_STEPS_MAX, ErrorStep, HEADERS, Kind, SocketAddress, Tag,
 };
 
-use crate::maps::{HEADER_NAMES, LAYOUTS, SITES, TYPES, tracked};
+use crate::maps::{HEADER_NAMES, LAYOUTS, NUMBER, SITES, TYPES, tracked};
 use crate::process::{arguments, current_pid, environment};
 use crate::scratch::{FOUND_MAX, REGISTERS, Scratch, Urgency, record};
 use crate::verifier::{Step, bound, repeat};
+
+/// What the context of a uprobe is.
+#[cfg(bpf_target_arch = "x86_64")]
+type Registers = bindings::pt_regs;
+/// On arm64, the part of it that programs may see.
+#[cfg(bpf_target_arch = "aarch64")]
+type Registers = bindings::user_pt_regs;
 
 /// Places for entries of a header map that are looked at: enough for fifty headers. If there are
 /// more, `HeadersCut` is recorded.
@@ -37,30 +44,43 @@ pub struct Interface {
     data: u64,
 }
 
-/// On every probed address of every executable, through perf events.
+/// On every probed address of every executable, through perf events, each with a cookie (Linux
+/// 5.15).
 #[uprobe]
 pub fn go(ctx: ProbeContext) -> u32 {
-    probe::<false>(&ctx);
+    probe::<false>(&ctx, cookie);
+    0
+}
+
+/// The same for older kernels: the program in front has left the number of the address.
+#[uprobe]
+pub fn go_numbered(ctx: ProbeContext) -> u32 {
+    probe::<false>(&ctx, |_| NUMBER.get(0).copied().unwrap_or(u32::MAX));
     0
 }
 
 /// The same through `uprobe_multi`, which is younger (Linux 6.6) than `bpf_loop`.
 #[uprobe]
 pub fn go_multi(ctx: ProbeContext) -> u32 {
-    probe::<true>(&ctx);
+    probe::<true>(&ctx, cookie);
     0
 }
 
 #[inline(always)]
-fn probe<const HELPER: bool>(ctx: &ProbeContext) {
+fn cookie(ctx: &ProbeContext) -> u32 {
+    // SAFETY: the context is the one that the kernel gave.
+    (unsafe { bpf_get_attach_cookie(ctx.as_ptr()) }) as u32
+}
+
+#[inline(always)]
+fn probe<const HELPER: bool>(ctx: &ProbeContext, site: impl FnOnce(&ProbeContext) -> u32) {
     if !tracked(current_pid()) {
         return;
     }
-    // SAFETY: the context is the one that the kernel gave.
-    let cookie = unsafe { bpf_get_attach_cookie(ctx.as_ptr()) };
-    let Some(recipe) = SITES.get(cookie as u32) else { return };
+    let site = site(ctx);
+    let Some(recipe) = SITES.get(site) else { return };
     #[cfg(feature = "log")]
-    aya_log_ebpf::debug!(ctx, "site {}: kind {}", cookie, recipe.kind);
+    aya_log_ebpf::debug!(ctx, "site {}: kind {}", site, recipe.kind);
     let start = recipe.kind == Kind::Start as u16;
     let urgency = if start { Urgency::Now } else { Urgency::Later };
     if start {
@@ -74,11 +94,11 @@ fn probe<const HELPER: bool>(ctx: &ProbeContext) {
 fn fill<const HELPER: bool>(
     scratch: &mut Scratch,
     recipe: &Recipe,
-    registers: *mut pt_regs,
+    registers: *mut bindings::pt_regs,
 ) -> bool {
     let Some(layout) = LAYOUTS.get(recipe.executable) else { return false };
     // SAFETY: the context of a uprobe is the registers of the task.
-    let registers = unsafe { &*registers };
+    let registers = unsafe { &*registers.cast::<Registers>() };
     let goroutine = save(scratch, registers);
     scratch.executable = recipe.executable;
     if recipe.filter.read != Read::Absent as u8
@@ -128,7 +148,7 @@ fn fill<const HELPER: bool>(
 /// Source: the Go register ABI, `src/cmd/compile/abi-internal.md`.
 #[cfg(bpf_target_arch = "x86_64")]
 #[inline(always)]
-fn save(scratch: &mut Scratch, registers: &pt_regs) -> u64 {
+fn save(scratch: &mut Scratch, registers: &Registers) -> u64 {
     scratch.registers[0] = registers.rax;
     scratch.registers[1] = registers.rbx;
     scratch.registers[2] = registers.rcx;
@@ -143,8 +163,21 @@ fn save(scratch: &mut Scratch, registers: &pt_regs) -> u64 {
 
 #[cfg(bpf_target_arch = "x86_64")]
 #[inline(always)]
-fn instruction_pointer(registers: &pt_regs) -> u64 {
+fn instruction_pointer(registers: &Registers) -> u64 {
     registers.rip
+}
+
+#[cfg(bpf_target_arch = "aarch64")]
+#[inline(always)]
+fn save(scratch: &mut Scratch, registers: &Registers) -> u64 {
+    scratch.registers.copy_from_slice(&registers.regs[..REGISTERS]);
+    registers.regs[28]
+}
+
+#[cfg(bpf_target_arch = "aarch64")]
+#[inline(always)]
+fn instruction_pointer(registers: &Registers) -> u64 {
+    registers.pc
 }
 
 #[inline(always)]
@@ -574,22 +607,21 @@ fn tcp_address(into: &mut SocketAddress, address: u64) {
     if address == 0 {
         return;
     }
-    let (Some([ip, length]), Some(port)) = (read_pair(address), read_u64(address + tcp_addr::PORT))
-    else {
-        return;
-    };
+    // One after the other, and straight into place: of values that are there on some ways alone, the
+    // compiler loads what it has not stored, and Linux before 6.3 says "invalid read from stack".
+    let Some([ip, length]) = read_pair(address) else { return };
+    let Some(port) = read_u64(address + tcp_addr::PORT) else { return };
     into.port = port as u16;
-    if length == 4 {
-        // SAFETY: the helper checks the address.
-        if let Ok(v4) = unsafe { bpf_probe_read_user(ip as *const [u8; 4]) } {
-            [into.ip[0], into.ip[1], into.ip[2], into.ip[3]] = v4;
-            into.length = 4;
-        }
-    } else if length == 16 {
-        // SAFETY: the helper checks the address.
-        if let Ok(v6) = unsafe { bpf_probe_read_user(ip as *const [u8; 16]) } {
-            into.ip = v6;
-            into.length = 16;
-        }
+    if length == 4 && read_in(&raw mut into.ip, ip, 4) {
+        into.length = 4;
+    } else if length == 16 && read_in(&raw mut into.ip, ip, 16) {
+        into.length = 16;
     }
+}
+
+/// Reads bytes of the process's memory to a place; says whether that went well.
+#[inline(always)]
+fn read_in(place: *mut [u8; 16], address: u64, length: u32) -> bool {
+    // SAFETY: the helper checks the source; the callers' lengths are within the array.
+    unsafe { read_user_bytes(place.cast(), length, address as *const _) == 0 }
 }

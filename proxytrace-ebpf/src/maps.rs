@@ -1,16 +1,13 @@
 //! The maps, and what is counted.
 
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf};
 use proxytrace_common::plan::{
     EXECUTABLES_MAX, HEADER_NAME_MAX, Layout, Recipe, SITES_MAX, TYPES_MAX, TypeKey, TypeRule,
 };
 
 use crate::scratch::{SLOTS, Scratch};
 use crate::verifier::atomic_add_u64;
-
-/// `BPF_F_NO_PREALLOC`: memory for the entries that exist, not for all that could.
-const NO_PREALLOC: u32 = 1;
 
 /// Records on their way to user space. User space sets the size.
 #[map]
@@ -21,9 +18,16 @@ pub static SITES: Array<Recipe> = Array::with_max_entries(SITES_MAX, 0);
 /// Offsets of each executable.
 #[map]
 pub static LAYOUTS: Array<Layout> = Array::with_max_entries(EXECUTABLES_MAX, 0);
-/// What to read of values behind interfaces. Written by user space alone.
+/// What to read of values behind interfaces. Its memory is there from the start: kernels before 6.1
+/// hold it for unsafe otherwise, and warn of it in their log (`check_map_prog_compatibility`).
 #[map]
-pub static TYPES: HashMap<TypeKey, TypeRule> = HashMap::with_max_entries(TYPES_MAX, NO_PREALLOC);
+pub static TYPES: HashMap<TypeKey, TypeRule> = HashMap::with_max_entries(TYPES_MAX, 0);
+/// The index in [`SITES`], left by the program in front of [`go_numbered`](crate::go::go_numbered).
+#[map]
+pub static NUMBER: PerCpuArray<u32> = PerCpuArray::with_max_entries(1, 0);
+/// Where that program jumps to.
+#[map]
+pub static PROGRAMS: ProgramArray = ProgramArray::with_max_entries(1, 0);
 /// Tags of the allow-listed headers by canonical name, padded with zeros.
 #[map]
 pub static HEADER_NAMES: HashMap<[u64; HEADER_NAME_MAX / 8], u32> =

@@ -67,6 +67,9 @@ pub enum What {
         argv: Vec<String>,
         /// The effective configuration, by name.
         config: BTreeMap<String, Setting>,
+        /// What surrounds it.
+        #[serde(default, skip_serializing_if = "Surroundings::is_empty")]
+        surroundings: Surroundings,
     },
     /// `modfetch.TryProxies` began: a walk through the GOPROXY list.
     WalkEnter,
@@ -259,6 +262,11 @@ pub enum What {
     },
     /// An executable got its probes, or did not.
     Attach(Attach),
+    /// The watch ended before the command did: what came after was not seen.
+    WatchEnded {
+        /// What failed.
+        reason: String,
+    },
     /// Events were lost between the kernel and here.
     Lost {
         /// How many, since the last time this was said.
@@ -271,6 +279,7 @@ pub type Headers = BTreeMap<String, String>;
 
 /// A configuration value that was in force, and where it came from.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Setting {
     /// The value, redacted.
     pub value: String,
@@ -278,8 +287,45 @@ pub struct Setting {
     pub origin: Origin,
 }
 
+/// Where a `go` command runs, and what of the user's does not reach it.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Surroundings {
+    /// Its working directory when it began (`go -C` changes it later), redacted; none if it is not
+    /// known, or not what this path leads to for others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directory: Option<String>,
+    /// What the user's file says of settings to which the environment gives another value,
+    /// redacted.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub user_file: BTreeMap<String, String>,
+    /// Who called the sudo that it runs under.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sudo: Option<Sudo>,
+}
+
+impl Surroundings {
+    /// Whether nothing is known.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// The user who called sudo, and what sudo kept from the command.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Sudo {
+    /// Name of the user; none if it has none.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// Settings that would be in force without sudo, and are not; redacted.
+    #[serde(default)]
+    pub lost: BTreeMap<String, Setting>,
+}
+
 /// Where a configuration value came from, strongest first (`cmd/go/internal/cfg`).
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Origin {
     /// The environment of the process.
@@ -339,6 +385,7 @@ pub struct FailureStep {
 
 /// What became of the probes in one executable.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Attach {
     /// Path of the executable.
     pub exe: String,
@@ -354,6 +401,7 @@ pub struct Attach {
 
 /// A function without a probe.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct MissingHook {
     /// The function.
     pub hook: String,

@@ -24,6 +24,7 @@ const SETTINGS: &[(&str, BuiltIn)] = &[
     ("GOAUTH", BuiltIn::Value("netrc")),
     ("GOTOOLCHAIN", BuiltIn::Empty),
     ("GOMODCACHE", BuiltIn::InGopath("pkg/mod")),
+    ("GOWORK", BuiltIn::Empty),
 ];
 
 /// Settings that only the environment has, each with the names that are asked in turn
@@ -48,7 +49,7 @@ enum BuiltIn {
 ///
 /// `read` gives the text of a file as that process would read it (its root, its working directory
 /// for relative paths), or none. A setting that nothing sets is absent. The names: GOPROXY
-/// GOPRIVATE GONOPROXY GONOSUMDB GOSUMDB GOINSECURE GOFLAGS GOAUTH GOTOOLCHAIN GOMODCACHE GOENV
+/// GOPRIVATE GONOPROXY GONOSUMDB GOSUMDB GOINSECURE GOFLAGS GOAUTH GOTOOLCHAIN GOMODCACHE GOWORK GOENV
 /// `HTTP_PROXY` `HTTPS_PROXY` `NO_PROXY`.
 pub fn effective(
     environment: &[(String, String)],
@@ -69,6 +70,21 @@ pub fn effective(
             (name.to_owned(), Setting { value: redact::setting(name, &value), origin })
         })
         .collect()
+}
+
+/// What the user's file says of settings to which the environment gives another value, redacted.
+pub fn hidden(
+    environment: &[(String, String)],
+    exe: &Path,
+    read: &dyn Fn(&Path) -> Option<String>,
+) -> BTreeMap<String, String> {
+    let sources = Sources::read(environment, exe, read);
+    let hidden = |name: &str| {
+        let (theirs, ours) = (sources.user.get(name)?, sources.environment(name)?);
+        (theirs != ours && !theirs.is_empty())
+            .then(|| (name.to_owned(), redact::setting(name, theirs)))
+    };
+    SETTINGS.iter().filter_map(|(name, _)| hidden(name)).collect()
 }
 
 type Variables = HashMap<String, String>;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Attach, Headers, Setting};
+use crate::event::{Attach, Headers, Setting, Surroundings};
 
 /// The name and version of the contract.
 pub const SCHEMA: &str = "proxytrace.trace/v1";
@@ -23,6 +23,7 @@ pub type ConnectionId = u32;
 
 /// One run of proxytrace.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Trace {
     /// [`SCHEMA`].
     pub schema: String,
@@ -52,6 +53,7 @@ pub struct Trace {
 
 /// The traced command.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Command {
     /// Its arguments, redacted.
     pub argv: Vec<String>,
@@ -65,6 +67,7 @@ pub struct Command {
 
 /// One program image in the command's tree.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Process {
     /// Its name in this trace.
     pub id: ProcessId,
@@ -80,6 +83,9 @@ pub struct Process {
     pub go_version: Option<String>,
     /// Effective configuration of a `go` command.
     pub config: BTreeMap<String, Setting>,
+    /// Where a `go` command ran, and what of the user's did not reach it.
+    #[serde(default, skip_serializing_if = "Surroundings::is_empty")]
+    pub surroundings: Surroundings,
     /// When it became this image.
     pub started_ns: u64,
     /// When it ended or became another image.
@@ -95,6 +101,7 @@ pub struct Process {
 
 /// What a chain is about.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Artifact {
     /// `@v/list`.
@@ -121,6 +128,7 @@ pub enum Artifact {
 
 /// All that was done to get one artifact of one module in one process.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Chain {
     /// Its name in this trace.
     pub id: ChainId,
@@ -138,6 +146,9 @@ pub struct Chain {
     pub started_ns: u64,
     /// How long it took; none if it did not end.
     pub duration_ns: Option<u64>,
+    /// What says otherwise than what go has, where the outcome is `checksum` and that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contradicted_by: Option<Contradiction>,
     /// What go ran to fetch it: version control tools.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub commands: Vec<ProcessId>,
@@ -145,8 +156,20 @@ pub struct Chain {
     pub attempts: Vec<Attempt>,
 }
 
+/// What the checksum of a file is compared with.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum Contradiction {
+    /// The main module's `go.sum`, or `go.work.sum`.
+    GoSum,
+    /// What the checksum database itself said before: its tree has forked.
+    SumdbBefore,
+}
+
 /// One entry of the GOPROXY list tried for a chain.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Attempt {
     /// The entry as go uses it (scheme added), redacted; or `direct`, `noproxy`, `off`.
     pub proxy: String,
@@ -166,6 +189,7 @@ pub struct Attempt {
 
 /// What stands after an entry of GOPROXY.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum Separator {
     /// Go on after 404 and 410 alone.
     #[serde(rename = ",")]
@@ -177,6 +201,7 @@ pub enum Separator {
 
 /// Where the walk went after an attempt that did not succeed.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Next {
     /// It ended here.
@@ -189,6 +214,7 @@ pub enum Next {
 
 /// One physical HTTP request.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Request {
     /// Its name in this trace.
     pub id: RequestId,
@@ -245,6 +271,7 @@ pub struct Request {
 
 /// Why a request was made.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Cause {
     /// The first of its send.
@@ -261,6 +288,7 @@ pub enum Cause {
 
 /// An error, as Go had it.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct RequestError {
     /// The outcome it stands for.
     pub kind: Outcome,
@@ -275,6 +303,7 @@ pub struct RequestError {
 
 /// What came after a 3xx response.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum AfterRedirect {
     /// The target was asked.
@@ -291,6 +320,7 @@ pub enum AfterRedirect {
 
 /// How a request, an attempt or a chain ended.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
     /// It succeeded.
@@ -339,6 +369,7 @@ pub enum Outcome {
 
 /// One name resolved.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct NameLookup {
     /// The process.
     pub process: ProcessId,
@@ -356,6 +387,7 @@ pub struct NameLookup {
 
 /// What a TLS handshake came to.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Tls {
     /// The name that the certificate had to be for.
     pub server_name: String,
@@ -369,6 +401,7 @@ pub struct Tls {
 
 /// One TCP connection.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Connection {
     /// Its name in this trace.
     pub id: ConnectionId,
@@ -403,6 +436,7 @@ pub struct Connection {
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Severity {
     /// Worth knowing.
@@ -415,6 +449,7 @@ pub enum Severity {
 
 /// What a finding is to the chain that failed.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
     /// The reason.
@@ -425,6 +460,7 @@ pub enum Role {
 
 /// How sure a finding is.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Confidence {
     /// The capture was complete.
@@ -435,6 +471,7 @@ pub enum Confidence {
 
 /// Something worth saying, with its evidence.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Finding {
     /// `PT006`.
     pub code: String,
@@ -466,6 +503,7 @@ pub struct Finding {
 
 /// How complete the trace is.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Capture {
     /// Events read.
     pub events: u64,
@@ -475,6 +513,9 @@ pub struct Capture {
     pub attach: Vec<Attach>,
     /// How the probes were attached: `uprobe-multi` or `perf`.
     pub backend: String,
-    /// Nothing lost, nothing missing, nothing late.
+    /// What ended the watch before the command ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watch_ended: Option<String>,
+    /// Nothing lost, nothing missing, nothing late, watched to the end.
     pub complete: bool,
 }

@@ -6,6 +6,8 @@
 //! ground truth which a trace of that command must equal.
 
 pub mod cases;
+pub mod check;
+pub mod crowd;
 pub mod lab;
 pub mod log;
 pub mod modules;

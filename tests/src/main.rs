@@ -1,18 +1,21 @@
 //! `lab`: a command among misbehaving module proxies, by hand.
 
+use std::env;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{BufWriter, Write as _};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{self, ExitStatus};
+use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::{Args, Parser};
 use proxytrace_tests::lab::Lab;
 use proxytrace_tests::log::Entry;
 use proxytrace_tests::scenario::Scenario;
 use proxytrace_tests::toolchain::Toolchain;
+use proxytrace_tests::{check, crowd};
 
 /// Module proxies that misbehave on purpose, for `go` and for what watches it.
 #[derive(Parser)]
@@ -25,6 +28,24 @@ enum Cli {
     /// The command starts in the directory of a main module that requires the scenario's modules,
     /// with an empty module cache; `-- bash` gives a shell there.
     Run(Run),
+    /// Run scenarios under proxytrace and compare what it says with what the servers saw. Needs root.
+    Check(Check),
+}
+
+#[derive(Args)]
+struct Check {
+    /// Names of `lab list`; or `crowd=N`: N downloads at once.
+    #[arg(required = true)]
+    scenarios: Vec<String>,
+    /// The program, if it is not the one beside this.
+    #[arg(long, value_name = "FILE")]
+    proxytrace: Option<PathBuf>,
+    /// The Go toolchain: a GOROOT, or a directory with one named `go` in it.
+    #[arg(long, value_name = "DIR")]
+    go: Option<PathBuf>,
+    /// How probes must have been attached: `uprobe-multi` or `perf`.
+    #[arg(long, value_name = "NAME")]
+    backend: Option<String>,
 }
 
 #[derive(Args)]
@@ -48,6 +69,11 @@ struct Run {
 fn main() -> Result<()> {
     match Cli::parse() {
         Cli::List => list(),
+        Cli::Check(options) => {
+            for scenario in &options.scenarios {
+                check(&options, scenario).with_context(|| format!("{scenario} failed"))?;
+            }
+        }
         Cli::Run(options) => {
             let status = run(&options)?;
             // As a shell says it: 128 and the signal.
@@ -72,10 +98,7 @@ fn run(options: &Run) -> Result<ExitStatus> {
     if let Some(count) = options.modules {
         scenario.modules.count = count;
     }
-    let toolchain = match &options.go {
-        Some(dir) => Toolchain::at(dir)?,
-        None => Toolchain::newest()?,
-    };
+    let toolchain = toolchain(options.go.as_deref())?;
     let log = options.log.as_deref().map(create).transpose()?;
 
     let lab = Lab::start(&scenario, &toolchain)?;
@@ -87,6 +110,40 @@ fn run(options: &Run) -> Result<ExitStatus> {
         write(file, &lab.log())?;
     }
     Ok(status)
+}
+
+fn toolchain(dir: Option<&Path>) -> Result<Toolchain> {
+    dir.map_or_else(Toolchain::newest, Toolchain::at)
+}
+
+fn check(options: &Check, name: &str) -> Result<()> {
+    let toolchain = toolchain(options.go.as_deref())?;
+    let proxytrace = match &options.proxytrace {
+        Some(file) => file.canonicalize()?,
+        None => env::current_exe()?.with_file_name("proxytrace"),
+    };
+    let begun = Instant::now();
+    let trace = if let Some(count) = name.strip_prefix("crowd=") {
+        crowd::download(&proxytrace, &toolchain, count.parse()?)?
+    } else {
+        let scenario = Scenario::find(name).context("no such scenario: see `lab list`")?;
+        check::download(&proxytrace, scenario, &toolchain)?
+    };
+    let capture = &trace.capture;
+    if let Some(expected) = &options.backend {
+        ensure!(capture.backend == *expected, "{} and not {expected}", capture.backend);
+    }
+    let attempts = trace.chains.iter().flat_map(|chain| &chain.attempts);
+    let requests: usize = attempts.map(|attempt| attempt.requests.len()).sum();
+    println!(
+        "ok {name}: {} on {}, {}, {} events, {requests} requests, {:.1} s",
+        toolchain.version,
+        trace.kernel,
+        capture.backend,
+        capture.events,
+        begun.elapsed().as_secs_f64(),
+    );
+    Ok(())
 }
 
 fn create(path: &Path) -> Result<File> {

@@ -18,7 +18,10 @@ pub struct Scenario {
     pub goproxy: &'static str,
     /// Whether the checksum database is asked, and what it says.
     pub sumdb: Sumdb,
-    /// Modules that `go mod download` puts into the module cache before anything is logged.
+    /// What is in the main module's `go.sum`.
+    pub go_sum: GoSum,
+    /// Modules that `go mod download` puts into the module cache before anything is logged, and
+    /// before there is a `go.sum`.
     pub cached: &'static [&'static str],
     /// The servers.
     pub hosts: &'static [Host],
@@ -50,6 +53,23 @@ pub enum Sumdb {
     Lying,
     /// The same as `Honest`, always at this URL.
     At(&'static str),
+    /// Honest; it got the last module after it had answered for the others.
+    Grown,
+    /// The same, but what it has of the others is not any more what it was when it answered.
+    Forked,
+}
+
+/// What `go.sum` says of the modules.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum GoSum {
+    /// There is none.
+    Absent,
+    /// The truth.
+    Right,
+    /// Another checksum of each `go.mod`.
+    WrongMod,
+    /// Another checksum of each zip.
+    WrongZip,
 }
 
 /// How bad a finding is, by the names of the JSON contract.

@@ -14,6 +14,7 @@ use ring::digest::{Context, SHA256, digest};
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
 
 use crate::modules::{Modules, VERSION, escape, go_mod, zip_entries};
+use crate::scenario::{GoSum, Sumdb};
 
 /// Its name, and the host where go asks it directly.
 const NAME: &str = "sum.lab";
@@ -33,11 +34,27 @@ pub(crate) fn verifier_key() -> String {
     format!("{NAME}+{}+{}", hex(&key_hash(&key)), STANDARD.encode(key))
 }
 
-/// All that the database serves about modules, by the path below its root. With `lies` the hashes
-/// are wrong, and in the log all the same.
-pub(crate) fn files(modules: &Modules, lies: bool) -> HashMap<String, Bytes> {
+/// All that the database serves about modules, by the path below its root: nothing if it is off.
+/// Where it lies the hashes are wrong, and in the log all the same.
+pub(crate) fn files(modules: &Modules, sumdb: Sumdb) -> HashMap<String, Bytes> {
     let paths: Vec<String> = modules.paths().collect();
-    let records: Vec<String> = paths.iter().map(|path| record(path, lies)).collect();
+    let before = || tree(&paths[..paths.len() - 1], |path| record(path, TRUTH));
+    let now = |path: &str| match sumdb {
+        Sumdb::Lying => record(path, LIES),
+        Sumdb::Forked if Some(path) != paths.last().map(String::as_str) => record(path, LIES),
+        _ => record(path, TRUTH),
+    };
+    match sumdb {
+        Sumdb::Off => HashMap::new(),
+        Sumdb::Honest | Sumdb::At(_) | Sumdb::Lying => tree(&paths, now),
+        // Each lookup has the head of its time; the tiles of both times have different names.
+        Sumdb::Grown | Sumdb::Forked => tree(&paths, now).into_iter().chain(before()).collect(),
+    }
+}
+
+/// A database that holds these modules.
+fn tree(paths: &[String], record: impl Fn(&str) -> String) -> HashMap<String, Bytes> {
+    let records: Vec<String> = paths.iter().map(|path| record(path)).collect();
     let levels = levels(&records);
     let head = signed_head(records.len(), root(&levels));
 
@@ -60,11 +77,32 @@ pub(crate) fn files(modules: &Modules, lies: bool) -> HashMap<String, Bytes> {
     files
 }
 
+/// What `go.sum` says of modules; nothing if there is none.
+pub(crate) fn go_sum(modules: &Modules, what: GoSum) -> Option<String> {
+    let truth = match what {
+        GoSum::Absent => return None,
+        GoSum::Right => TRUTH,
+        GoSum::WrongMod => Truth { go_mod: false, ..TRUTH },
+        GoSum::WrongZip => Truth { zip: false, ..TRUTH },
+    };
+    Some(modules.paths().map(|path| record(&path, truth)).collect())
+}
+
+/// Which hashes of a module are those of what the proxies have.
+#[derive(Clone, Copy)]
+struct Truth {
+    go_mod: bool,
+    zip: bool,
+}
+
+const TRUTH: Truth = Truth { go_mod: true, zip: true };
+const LIES: Truth = Truth { go_mod: false, zip: false };
+
 /// The lines of go.sum for a module (`dirhash.Hash1`).
-fn record(path: &str, lies: bool) -> String {
-    let truth = if lies { "// Not what the proxies have.\n" } else { "" };
-    let go_mod = go_mod(path) + truth;
-    let whole = zip_entries(path).map(|(name, content)| (name, content + truth));
+fn record(path: &str, truth: Truth) -> String {
+    let unless = |so: bool| if so { "" } else { "// Not what the proxies have.\n" };
+    let go_mod = go_mod(path) + unless(truth.go_mod);
+    let whole = zip_entries(path).map(|(name, content)| (name, content + unless(truth.zip)));
     let (whole, alone) = (hash1(whole), hash1([("go.mod".to_owned(), go_mod)]));
     format!("{path} {VERSION} {whole}\n{path} {VERSION}/go.mod {alone}\n")
 }
@@ -160,7 +198,7 @@ mod tests {
 
     #[test]
     fn tiles_hold_the_leaves_and_every_eighth_level() {
-        let files = files(&Modules { prefix: "mod.lab/M", count: 600 }, false);
+        let files = files(&Modules { prefix: "mod.lab/M", count: 600 }, Sumdb::Honest);
         let tile = |path: &str| files[path].len() / size_of::<Hash>();
         assert_eq!(tile("tile/8/0/000"), 256);
         assert_eq!(tile("tile/8/0/002.p/88"), 88);
@@ -171,8 +209,19 @@ mod tests {
     #[test]
     fn a_lie_is_in_the_log_too() {
         let modules = Modules { prefix: "mod.lab/m", count: 2 };
-        let [honest, lying] = [false, true].map(|lies| files(&modules, lies));
+        let [honest, lying] = [Sumdb::Honest, Sumdb::Lying].map(|sumdb| files(&modules, sumdb));
         assert_ne!(honest["latest"], lying["latest"]);
         assert_ne!(honest["lookup/mod.lab/m01@v1.0.0"], lying["lookup/mod.lab/m01@v1.0.0"]);
+    }
+    /// The tree of before is in that of now, unless the database has forked.
+    #[test]
+    fn a_database_that_grew_has_the_heads_of_both_times() {
+        let modules = Modules { prefix: "mod.lab/m", count: 2 };
+        let [grown, forked] = [Sumdb::Grown, Sumdb::Forked].map(|sumdb| files(&modules, sumdb));
+        let of_both = ["lookup/mod.lab/m01@v1.0.0", "tile/8/0/000.p/1"];
+        assert!(of_both.iter().all(|path| grown[*path] == forked[*path]));
+        let leaf = |files: &HashMap<String, Bytes>| files["tile/8/0/000.p/2"].slice(..32);
+        assert_eq!(leaf(&grown), grown["tile/8/0/000.p/1"]);
+        assert_ne!(leaf(&forked), forked["tile/8/0/000.p/1"]);
     }
 }

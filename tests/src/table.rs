@@ -7,8 +7,8 @@ use crate::scenario::Action::{
 };
 use crate::scenario::Protocol::{self, H1, H2, Plain};
 use crate::scenario::Severity::{Error, Note, Warning};
-use crate::scenario::Sumdb::{At, Honest, Lying, Off};
-use crate::scenario::{Answers, Host, Rule, Scenario, Trouble};
+use crate::scenario::Sumdb::{At, Forked, Grown, Honest, Lying, Off};
+use crate::scenario::{Answers, GoSum, Host, Rule, Scenario, Trouble};
 
 const fn modules(count: usize) -> Modules {
     Modules { prefix: "mod.lab/m", count }
@@ -66,6 +66,7 @@ const BASE: Scenario = Scenario {
     modules: modules(0),
     goproxy: "",
     sumdb: Off,
+    go_sum: GoSum::Absent,
     cached: &[],
     hosts: &[],
     succeeds: true,
@@ -630,6 +631,85 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         ..BASE
     },
     Scenario {
+        name: "sumdb-grown",
+        about: "the checksum database has got a module since it was asked last",
+        modules: modules(2),
+        goproxy: "https://proxy.lab",
+        sumdb: Grown,
+        cached: &["mod.lab/m01@v1.0.0"],
+        hosts: &[PROXY],
+        succeeds: true,
+        // The other module, `/supported`, its lookup, a tile.
+        answers: &[got("proxy.lab", 200, 3 + 3)],
+        findings: &[],
+        ..BASE
+    },
+    Scenario {
+        name: "sumdb-forked",
+        about: "the checksum database is not any more what it was when it was asked last",
+        modules: modules(2),
+        goproxy: "https://proxy.lab,https://mirror.lab",
+        sumdb: Forked,
+        cached: &["mod.lab/m01@v1.0.0"],
+        hosts: &[PROXY, MIRROR],
+        succeeds: false,
+        answers: &[got("proxy.lab", 200, 1 + 3)],
+        findings: &[("PT507", Error)],
+        ..BASE
+    },
+    Scenario {
+        name: "go-sum",
+        about: "all is in go.sum, so that nobody asks the checksum database",
+        modules: modules(3),
+        goproxy: "https://proxy.lab",
+        sumdb: Lying,
+        go_sum: GoSum::Right,
+        hosts: &[PROXY],
+        succeeds: true,
+        answers: &[got("proxy.lab", 200, 9)],
+        findings: &[],
+        ..BASE
+    },
+    Scenario {
+        name: "go-sum-other-mod",
+        about: "go.sum has another checksum of a go.mod file",
+        modules: modules(1),
+        goproxy: "https://proxy.lab,https://mirror.lab",
+        sumdb: Honest,
+        go_sum: GoSum::WrongMod,
+        hosts: &[PROXY, MIRROR],
+        succeeds: false,
+        answers: &[got("proxy.lab", 200, 1)],
+        findings: &[("PT507", Error)],
+        ..BASE
+    },
+    Scenario {
+        name: "go-sum-other-zip",
+        about: "go.sum has another checksum of a zip, which came through a redirect",
+        modules: modules(1),
+        goproxy: "https://proxy.lab|https://mirror.lab",
+        sumdb: Honest,
+        go_sum: GoSum::WrongZip,
+        hosts: &[host("proxy.lab", H2, TO_STORAGE), MIRROR, STORAGE],
+        succeeds: false,
+        answers: &[got("proxy.lab", 200, 2), got("proxy.lab", 302, 1), got("storage.lab", 200, 1)],
+        findings: &[("PT507", Error)],
+        ..BASE
+    },
+    Scenario {
+        name: "go-sum-other-cached",
+        about: "go.sum has another checksum of what is in the module cache",
+        modules: modules(1),
+        goproxy: "https://proxy.lab",
+        go_sum: GoSum::WrongZip,
+        cached: &["all"],
+        hosts: &[PROXY],
+        succeeds: false,
+        answers: &[],
+        findings: &[("PT507", Error)],
+        ..BASE
+    },
+    Scenario {
         name: "cached",
         about: "all is in the module cache already",
         modules: modules(3),
@@ -640,6 +720,7 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         succeeds: true,
         answers: &[],
         findings: &[],
+        ..BASE
     },
     Scenario {
         name: "cached-part",

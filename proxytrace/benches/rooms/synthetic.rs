@@ -83,10 +83,7 @@ impl Maker {
         let path = format!("/{module}/@v/v1.2.3.{artifact}");
         let (url, refused) = (format!("{ORIGIN}{path}"), forbidden && artifact == "zip");
         self.push(goroutine, What::WalkEnter);
-        self.push(
-            goroutine,
-            What::Lookup { proxy: ORIGIN.into(), module: module.to_owned() },
-        );
+        self.push(goroutine, What::Lookup { proxy: ORIGIN.into(), module: module.to_owned() });
         self.push(goroutine, What::FetchEnter);
         self.push(goroutine, What::SendEnter);
         if artifact == "zip" {

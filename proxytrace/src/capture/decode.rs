@@ -9,6 +9,7 @@ use bytes::{Buf as _, Bytes};
 use proxytrace_common::record::{CUT, FAULT, HEADERS, Kind, SocketAddress, Tag};
 
 use super::executables::{Executables, Probed};
+use super::surroundings;
 use super::user::parse_environment;
 use crate::event::{Event, Failure, FailureStep, Goroutine, Headers, TcpState, What};
 use crate::{goenv, redact, url};
@@ -298,11 +299,21 @@ fn go_start(record: &Record, exe: &Probed, environment: &[u8]) -> What {
         let path = path.strip_prefix("/").ok().map(|path| root.join(path))?;
         read_small_file(&path)
     };
+    let config = goenv::effective(&variables, &exe.path, &read);
+    let started = surroundings::Started {
+        pid: record.pid,
+        exe: &exe.path,
+        environment: &variables,
+        config: &config,
+        read: &read,
+    };
+    let surroundings = surroundings::of(&started);
     What::GoStart {
         go_version: exe.go_version.clone(),
         exe: exe.path.to_string_lossy().into_owned(),
         argv: record.arguments(),
-        config: goenv::effective(&variables, &exe.path, &read),
+        config,
+        surroundings,
     }
 }
 

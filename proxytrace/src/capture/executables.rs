@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::program::Programs;
 use crate::event::{Attach, MissingHook};
-use crate::gobinary::{self, Plan};
+use crate::gobinary::{self, Machine, Plan};
 
 /// What makes an executable the same one: the file, and that nobody has written to it.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -99,6 +99,10 @@ impl Executables {
         let failed = |reason: String| MissingHook { hook: "*".to_owned(), reason };
         match plan {
             Err(error) => attach.missing.push(failed(error.to_string())),
+            // Run by an emulator, whose registers are not those of the machine that it emulates.
+            Ok(plan) if plan.machine != Machine::HOST => {
+                attach.missing.push(failed("it is for another machine than this one".to_owned()));
+            }
             Ok(plan) => {
                 attach.go_version = Some(plan.build.go_version.clone());
                 match programs.probe(&link, &plan) {

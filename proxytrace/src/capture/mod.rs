@@ -5,6 +5,7 @@
 //! ([`program`]) while its executable is read ([`executables`]); its execs are watched ([`gate`]);
 //! then it may go. At no point does its life depend on ours.
 
+mod bpf;
 mod btf;
 mod child;
 mod decode;
@@ -13,8 +14,10 @@ mod gate;
 #[cfg(feature = "ebpf-log")]
 mod log;
 mod multi;
+mod perf;
 mod program;
 mod signals;
+mod surroundings;
 mod user;
 
 use std::collections::HashMap;
@@ -28,7 +31,7 @@ use anyhow::{Context as _, anyhow};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::wait::WaitStatus;
 
-pub use user::create_output;
+pub use user::{append_output, create_output, environment_of_caller};
 
 use crate::event::{Attach, End, Event, Start, What};
 use crate::redact;
@@ -48,7 +51,7 @@ const DRAIN_INTERVAL_MS: u16 = 20;
 pub trait Sink {
     /// The trace begins; the command has not started yet.
     fn start(&mut self, start: &Start) -> anyhow::Result<()>;
-    /// Something happened.
+    /// Something happened. An error ends the watch, not the command.
     fn event(&mut self, event: Event) -> anyhow::Result<()>;
 }
 
@@ -77,7 +80,7 @@ pub fn decode_records<'a>(records: impl IntoIterator<Item = &'a [u8]>) -> usize 
 /// Runs a command and watches it to its end.
 ///
 /// The command's standard streams, terminal, process group and exit are its own. An error means
-/// that it was not run, unless `sink` returned it: then it runs on, unwatched.
+/// that it was not run; where it is the watch that fails, the command runs on to its end without.
 pub fn run(argv: &[OsString], sink: &mut dyn Sink) -> anyhow::Result<End> {
     let name = argv.first().context("no command given")?;
     let shown = name.to_string_lossy().into_owned();
@@ -112,7 +115,11 @@ pub fn run(argv: &[OsString], sink: &mut dyn Sink) -> anyhow::Result<End> {
         return Err(error);
     }
     child.start().context("the command is gone before it began")?;
-    let end = session.watch(&child, &mut signals, sink)?;
+    let end = match session.watch(&child, &mut signals, sink) {
+        Ok(end) => end,
+        Err(error) => session.give_up(&error, &child, &mut signals, sink),
+    };
+    session.programs.leave();
     match child.failure() {
         Some(error) => Err(Error::NotExecutable(shown, error).into()),
         None => Ok(end),
@@ -183,21 +190,57 @@ impl Session {
             self.open_gate();
             self.drain(sink)?;
             signals.forward(child);
-            let (exit_code, signal) = match child.poll()? {
-                WaitStatus::Exited(_, code) => (code, None),
-                WaitStatus::Signaled(_, signal, _) => (128 + signal as i32, Some(signal as i32)),
-                WaitStatus::Stopped(..) => {
-                    // Whoever waits for us must see that the job has stopped.
-                    Signals::stop_ourselves();
-                    continue;
-                }
-                _ => continue,
-            };
-            let time = self.now();
-            self.drain(sink)?;
-            self.settle_doubts(sink)?;
-            return Ok(End { time, exit_code: Some(exit_code), signal });
+            let Some(end) = self.ended(child)? else { continue };
+            if let Err(error) = self.drain(sink).and_then(|()| self.settle_doubts(sink)) {
+                self.end_watch(&error, sink);
+            }
+            return Ok(end);
         }
+    }
+
+    /// The command's end, if it has come to it.
+    fn ended(&self, child: &Child) -> anyhow::Result<Option<End>> {
+        let (exit_code, signal) = match child.poll()? {
+            WaitStatus::Exited(_, code) => (code, None),
+            WaitStatus::Signaled(_, signal, _) => (128 + signal as i32, Some(signal as i32)),
+            WaitStatus::Stopped(..) => {
+                // Whoever waits for us must see that the job has stopped.
+                Signals::stop_ourselves();
+                return Ok(None);
+            }
+            _ => return Ok(None),
+        };
+        Ok(Some(End { time: self.now(), exit_code: Some(exit_code), signal }))
+    }
+
+    /// The watch has failed: the command goes on to its end without, and we wait for it.
+    fn give_up(
+        &mut self,
+        error: &anyhow::Error,
+        child: &Child,
+        signals: &mut Signals,
+        sink: &mut dyn Sink,
+    ) -> End {
+        // Whoever is held at the gate may pass, and whoever comes.
+        self.gate = None;
+        self.end_watch(error, sink);
+        loop {
+            let mut fds = [PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
+            let _ = poll(&mut fds, PollTimeout::from(DRAIN_INTERVAL_MS));
+            signals.forward(child);
+            match self.ended(child) {
+                Ok(None) => {}
+                Ok(Some(end)) => return end,
+                // It is not there to be waited for: how it ends is somebody else's to know.
+                Err(_) => return End { time: self.now(), exit_code: None, signal: None },
+            }
+        }
+    }
+
+    fn end_watch(&self, error: &anyhow::Error, sink: &mut dyn Sink) {
+        let what = What::WatchEnded { reason: format!("{error:#}") };
+        // If it was `sink` that failed, it may fail again.
+        let _ = sink.event(Event { time: self.now(), pid: 0, goroutine: None, what });
     }
 
     /// Until there is something to do, or the ring should be looked at.

@@ -8,13 +8,15 @@ use std::collections::HashSet;
 use std::ffi::CString;
 use std::io;
 use std::mem;
-use std::os::fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::Path;
 
 use anyhow::Context as _;
-use aya::maps::{Map, MapData};
+use aya::maps::Map;
 use aya_obj::Function;
 use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_prog_type};
+
+use super::bpf::{bpf, fd_number, map_fd};
 
 /// Bytes of the verifier's log that are shown when it refuses.
 const LOG_BYTES: usize = 1 << 20;
@@ -42,7 +44,7 @@ impl Program {
                     .iter()
                     .find(|(made, _)| made == name)
                     .with_context(|| format!("map {name} was not made"))?;
-                Ok((name.clone(), map_data(made)?.fd().as_fd().as_raw_fd(), map.clone()))
+                Ok((name.clone(), map_fd(made)?.as_raw_fd(), map.clone()))
             })
             .collect::<anyhow::Result<_>>()?;
         object
@@ -121,36 +123,4 @@ fn load(function: &Function, license: &CString, types: &OwnedFd) -> anyhow::Resu
             }
         }
     }
-}
-
-fn bpf(command: bpf_cmd, attr: &bpf_attr) -> io::Result<OwnedFd> {
-    // SAFETY: the attribute outlives the call, and what it points to does in the callers.
-    let fd = unsafe {
-        libc::syscall(
-            libc::SYS_bpf,
-            command as libc::c_long,
-            &raw const *attr,
-            size_of::<bpf_attr>(),
-        )
-    };
-    match i32::try_from(fd) {
-        // SAFETY: the kernel has just made this descriptor for us.
-        Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
-        _ => Err(io::Error::last_os_error()),
-    }
-}
-
-fn fd_number(fd: &OwnedFd) -> u32 {
-    fd.as_raw_fd().cast_unsigned()
-}
-
-fn map_data(map: &Map) -> anyhow::Result<&MapData> {
-    Ok(match map {
-        Map::Array(data)
-        | Map::HashMap(data)
-        | Map::LruHashMap(data)
-        | Map::PerCpuArray(data)
-        | Map::RingBuf(data) => data,
-        _ => anyhow::bail!("a map of a kind that no program here uses"),
-    })
 }

@@ -5,21 +5,19 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use aya::maps::{Array, HashMap, Map, MapData, RingBuf};
-use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeScope};
-use aya::programs::{RawTracePoint, UProbe};
+use aya::programs::RawTracePoint;
 use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
 use proxytrace_common::plan::{
     EXECUTABLES_MAX, HEADER_NAME_MAX, KernelOffsets, Layout, Recipe, SITES_MAX, TypeKey, TypeRule,
 };
 use proxytrace_common::record::HEADERS;
 
-use super::multi;
+use super::{multi, perf};
 use crate::gobinary::Plan;
 
 static OBJECT: &[u8] = include_bytes_aligned!(env!("PROXYTRACE_BPF_OBJECT"));
 
-/// The uprobe program for perf events, and the one for `uprobe_multi`.
-const GO: &str = "go";
+/// The uprobe program for `uprobe_multi`.
 const GO_MULTI: &str = "go_multi";
 /// Program and raw tracepoint of what the kernel tells.
 const TRACEPOINTS: [(&str, &str); 4] = [
@@ -34,7 +32,7 @@ enum Backend {
     /// One link an executable.
     Multi { program: multi::Program, links: Vec<multi::Link> },
     /// One perf event a probe.
-    Perf,
+    Perf(perf::Events),
 }
 
 /// The loaded eBPF side. Dropping it takes every probe out.
@@ -65,10 +63,9 @@ impl Programs {
         let backend = match multi::Program::load(OBJECT, GO_MULTI, &maps) {
             Ok(program) => Backend::Multi { program, links: Vec::new() },
             // Kernels before 6.6 do not know the attach type.
-            Err(refused) => {
-                uprobe(&mut ebpf)?.load().context(format!("{refused:#}"))?;
-                Backend::Perf
-            }
+            Err(refused) => Backend::Perf(
+                perf::Events::load(&mut ebpf).with_context(|| format!("{refused:#}"))?,
+            ),
         };
         #[cfg(feature = "ebpf-log")]
         let log = super::log::attach(&mut ebpf)?;
@@ -96,7 +93,7 @@ impl Programs {
     pub(super) fn backend(&self) -> &'static str {
         match self.backend {
             Backend::Multi { .. } => "uprobe-multi",
-            Backend::Perf => "perf",
+            Backend::Perf(_) => "perf",
         }
     }
 
@@ -137,18 +134,18 @@ impl Programs {
         }
         match &mut self.backend {
             Backend::Multi { program, links } => links.push(program.attach(path, &sites)?),
-            Backend::Perf => {
-                let program = uprobe(&mut self.ebpf)?;
-                for (offset, cookie) in sites {
-                    let location = UProbeAttachLocation::AbsoluteOffset(offset);
-                    let point = UProbeAttachPoint { location, cookie: Some(cookie) };
-                    program.attach(point, path, UProbeScope::AllProcesses)?;
-                }
-            }
+            Backend::Perf(events) => events.attach(path, &sites)?,
         }
         self.sites += count;
         self.executables += 1;
         Ok(executable)
+    }
+
+    /// Takes the probes out, in the background where that takes long.
+    pub(super) fn leave(self) {
+        if let Backend::Perf(events) = self.backend {
+            events.leave();
+        }
     }
 
     /// The records that have come in, oldest first, each given to `take`.
@@ -172,8 +169,4 @@ impl AsFd for Programs {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.events.as_fd()
     }
-}
-
-fn uprobe(ebpf: &mut Ebpf) -> anyhow::Result<&mut UProbe> {
-    Ok(ebpf.program_mut(GO).context("no program go")?.try_into()?)
 }

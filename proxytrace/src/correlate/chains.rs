@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 
 use crate::event::{Failure, Headers};
 use crate::model::{
-    Artifact, Attempt, Cause, Chain, ConnectionId, Next, Outcome, ProcessId, Request, RequestError,
-    RequestId,
+    Artifact, Attempt, Cause, Chain, ConnectionId, Contradiction, Next, Outcome, ProcessId,
+    Request, RequestError, RequestId,
 };
 
 use super::cache::{self, Had};
@@ -77,6 +77,8 @@ pub(super) struct Chains {
     /// The modules that go may have got something of without a request.
     unseen: HashMap<ProcessId, HashSet<String>>,
     requests: u32,
+    /// Chains whose walks have ended, and which nobody has taken yet.
+    ended: Vec<usize>,
 }
 
 #[derive(Debug, Eq, Hash, PartialEq)]
@@ -96,13 +98,15 @@ impl Key {
 }
 
 /// A chain and what is known beside it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Tracked {
     chain: Chain,
     /// Beside each attempt.
     notes: Vec<Note>,
     /// The last time something of it ended.
     ended: u64,
+    /// Whether it has changed since it was handed out.
+    changed: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -141,25 +145,71 @@ impl Chains {
         &mut self,
         process: ProcessId,
         (module, version): (&str, &str),
-        why: Outcome,
+        error: &Failure,
     ) {
+        let why = failure::outcome(error);
         let (artifact, module, version) = cache::of_sum(module, version);
-        let last = |chains: &Self, artifact| {
-            let chain = *chains.keys.get(&Key::of(process, artifact, &module, &version))?;
-            let attempt = chains.all[chain].chain.attempts.len().checked_sub(1)?;
-            let at = At { chain, attempt };
-            (chains.attempt(at).outcome == Outcome::Ok).then_some(at)
-        };
-        match (last(self, artifact), why) {
-            (Some(at), Outcome::Checksum) => self.spoil(at, why),
-            (Some(at), _) => self.set_outcome(at, Outcome::Checksum),
-            (None, _) => {}
+        let key = |artifact| Key::of(process, artifact, &module, &version);
+        if let Some(at) = self.good(&key(artifact)) {
+            if why == Outcome::Checksum {
+                self.spoil(at, why, Some(error));
+            } else {
+                self.set_outcome(at, Outcome::Checksum);
+            }
+            // go verifies a zip after its walk, which had ended well.
+            if self.all[at.chain].notes[at.attempt].settled {
+                self.attempt_mut(at).next = Some(Next::Stop);
+            }
         }
         if why == Outcome::BadContent
-            && let Some(at) = last(self, Artifact::SumdbLookup)
+            && let Some(at) = self.good(&key(Artifact::SumdbLookup))
         {
-            self.spoil(at, why);
+            self.spoil(at, why, Some(error));
         }
+    }
+
+    /// What go has for `module` at `version`, from wherever, is contradicted, for which go ends at
+    /// once. Where the checksum database contradicts itself, what came is merely not verified.
+    pub(super) fn contradict(
+        &mut self,
+        process: ProcessId,
+        (module, version): (&str, &str),
+        by: Contradiction,
+    ) {
+        let (artifact, module, version) = cache::of_sum(module, version);
+        let key = |artifact| Key::of(process, artifact, &module, &version);
+        let mut wrong = key(artifact);
+        if by == Contradiction::SumdbBefore {
+            if let Some(at) = self.good(&wrong) {
+                self.set_outcome(at, Outcome::Checksum);
+                self.end(at);
+            }
+            wrong = key(Artifact::SumdbLookup);
+        }
+        let Some(&chain) = self.keys.get(&wrong) else { return };
+        if let Some(at) = self.good(&wrong) {
+            self.spoil(at, Outcome::Checksum, None);
+            self.end(at);
+        } else if self.all[chain].chain.outcome == Outcome::Cached {
+            self.all[chain].chain.outcome = Outcome::Checksum;
+        } else {
+            return;
+        }
+        self.all[chain].chain.contradicted_by = Some(by);
+    }
+
+    /// The last attempt of a chain, if it succeeded.
+    fn good(&self, key: &Key) -> Option<At> {
+        let chain = *self.keys.get(key)?;
+        let attempt = self.all[chain].chain.attempts.len().checked_sub(1)?;
+        let at = At { chain, attempt };
+        (self.attempt(at).outcome == Outcome::Ok).then_some(at)
+    }
+
+    /// go ends at this attempt, whatever its walk would do.
+    fn end(&mut self, at: At) {
+        self.attempt_mut(at).next = Some(Next::Stop);
+        self.all[at.chain].notes[at.attempt].settled = true;
     }
 
     fn of(&mut self, key: Key, outcome: Outcome, time: u64) -> usize {
@@ -177,11 +227,13 @@ impl Chains {
                 outcome,
                 started_ns: time,
                 duration_ns: None,
+                contradicted_by: None,
                 commands: Vec::new(),
                 attempts: Vec::with_capacity(1),
             },
             notes: Vec::with_capacity(1),
             ended: time,
+            changed: true,
         });
         self.keys.insert(key, chain);
         chain
@@ -196,7 +248,9 @@ impl Chains {
     }
 
     fn attempt_mut(&mut self, at: At) -> &mut Attempt {
-        &mut self.all[at.chain].chain.attempts[at.attempt]
+        let tracked = &mut self.all[at.chain];
+        tracked.changed = true;
+        &mut tracked.chain.attempts[at.attempt]
     }
 
     /// One more entry tried for a chain.
@@ -219,6 +273,7 @@ impl Chains {
             requests: Vec::new(),
         });
         tracked.notes.push(Note { walked, settled: false });
+        tracked.changed = true;
         At { chain, attempt: tracked.chain.attempts.len() - 1 }
     }
 
@@ -231,6 +286,9 @@ impl Chains {
         let attempt = self.attempt_mut(at);
         attempt.next = next;
         let empty = attempt.requests.is_empty();
+        if matches!(next, None | Some(Next::Stop)) {
+            self.ended.push(at.chain);
+        }
         let tracked = &mut self.all[at.chain];
         tracked.notes[at.attempt].settled = true;
         if empty {
@@ -239,11 +297,12 @@ impl Chains {
     }
 
     /// A good answer turned out to be none when it was read.
-    pub(super) fn spoil(&mut self, at: At, outcome: Outcome) {
+    pub(super) fn spoil(&mut self, at: At, outcome: Outcome, error: Option<&Failure>) {
         let attempt = self.attempt_mut(at);
         attempt.outcome = outcome;
         if let Some(request) = attempt.requests.last_mut().filter(|r| r.outcome == Outcome::Ok) {
             request.outcome = outcome;
+            request.error = error.map(|e| RequestError { kind: outcome, ..failure::error(e) });
         }
     }
 
@@ -350,7 +409,9 @@ impl Chains {
 
     /// A program that go ran for a chain has ended.
     pub(super) fn command(&mut self, at: At, process: ProcessId) {
-        let commands = &mut self.all[at.chain].chain.commands;
+        let tracked = &mut self.all[at.chain];
+        tracked.changed = true;
+        let commands = &mut tracked.chain.commands;
         if !commands.contains(&process) {
             commands.push(process);
         }
@@ -449,29 +510,50 @@ impl Chains {
         tracked.ended = tracked.ended.max(time);
     }
 
+    /// Chains whose walks have ended since the last time, as far as they are known.
+    pub(super) fn take_ended(&mut self, processes: &Processes) -> Vec<Chain> {
+        std::mem::take(&mut self.ended)
+            .into_iter()
+            .filter_map(|chain| {
+                let tracked = &mut self.all[chain];
+                std::mem::take(&mut tracked.changed).then(|| tracked.clone().finish(processes))
+            })
+            .collect()
+    }
+
+    /// A process has ended, and with it all its chains.
+    pub(super) fn end_process(&mut self, process: ProcessId) {
+        let of_process = |tracked: &&Tracked| tracked.chain.process == process;
+        let chains = self.all.iter().filter(of_process);
+        let chains = chains.filter(|tracked| tracked.changed && !tracked.chain.attempts.is_empty());
+        self.ended.extend(chains.map(|tracked| tracked.chain.id as usize));
+    }
+
     /// Ends all chains. Where something may not have been seen, what was cached is not known.
     pub(super) fn into_model(self, processes: &Processes, complete: bool) -> Vec<Chain> {
-        let finish = |mut tracked: Tracked| {
-            let list = &processes.get(tracked.chain.process).list;
-            tracked.settle_rest(list);
-            let Tracked { mut chain, ended, .. } = tracked;
-            for attempt in &mut chain.attempts {
-                story::tell(attempt, chain.artifact, list);
-            }
-            if let Some(last) = chain.attempts.last() {
-                chain.outcome = last.outcome;
-            }
-            let mut requests = chain.attempts.iter().flat_map(|attempt| &attempt.requests);
-            let open = requests.any(|request| request.duration_ns.is_none());
-            chain.duration_ns = (!open).then(|| ended.saturating_sub(chain.started_ns));
-            chain
-        };
         let known = |tracked: &Tracked| complete || !tracked.chain.attempts.is_empty();
-        self.all.into_iter().filter(known).map(finish).collect()
+        let chains = self.all.into_iter().filter(known);
+        chains.map(|tracked| tracked.finish(processes)).collect()
     }
 }
 
 impl Tracked {
+    fn finish(mut self, processes: &Processes) -> Chain {
+        let list = &processes.get(self.chain.process).list;
+        self.settle_rest(list);
+        let Tracked { mut chain, ended, .. } = self;
+        for attempt in &mut chain.attempts {
+            story::tell(attempt, chain.artifact, list);
+        }
+        if let Some(last) = chain.attempts.last() {
+            chain.outcome = last.outcome;
+        }
+        let mut requests = chain.attempts.iter().flat_map(|attempt| &attempt.requests);
+        let open = requests.any(|request| request.duration_ns.is_none());
+        chain.duration_ns = (!open).then(|| ended.saturating_sub(chain.started_ns));
+        chain
+    }
+
     /// What no walk said: attempts that no walk made, or whose walk was not seen to end.
     fn settle_rest(&mut self, list: &List) {
         let attempts = &mut self.chain.attempts;

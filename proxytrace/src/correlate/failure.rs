@@ -148,7 +148,7 @@ const REASONS: &[Rule<&str>] = &[
     },
     types(&["x509.CertificateInvalidError"], "has a certificate that is not valid"),
     // crypto/tls/alert.go.
-    alert(116, "wants a certificate from the client"),
+    alert(116, WANTS_CERTIFICATE),
     alert(112, "does not know the name that was asked for (SNI)"),
     alert(70, "speaks no version of TLS that go speaks"),
     alert(42, "found the client's certificate missing or bad"),
@@ -170,6 +170,9 @@ const REASONS: &[Rule<&str>] = &[
         "closed the connection right after the TLS handshake",
     ),
 ];
+
+/// What the alert `certificate_required` says (RFC 8446, 6.2).
+pub(crate) const WANTS_CERTIFICATE: &str = "wants a certificate from the client";
 
 /// `HTTP`, where the header of a TLS record should be.
 const RECORD_HTTP: u64 = u32::from_le_bytes(*b"HTTP") as u64;

@@ -50,8 +50,13 @@ impl List {
 
     /// Whether go asks no proxy about `module`.
     pub(crate) fn passes_by(&self, module: &str) -> bool {
-        self.noproxy.split(',').any(|glob| matches_prefix(glob.trim_end_matches('/'), module))
+        matches(&self.noproxy, module)
     }
+}
+
+/// Whether one of the patterns, as in GOPRIVATE, matches `module`.
+pub(crate) fn matches(patterns: &str, module: &str) -> bool {
+    patterns.split(',').any(|glob| matches_prefix(glob.trim_end_matches('/'), module))
 }
 
 fn same(one: &Url<'_>, other: &Url<'_>) -> bool {

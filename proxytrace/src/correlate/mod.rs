@@ -27,7 +27,7 @@ mod cache;
 mod chains;
 mod connection;
 mod dial;
-mod failure;
+pub(crate) mod failure;
 pub(crate) mod goproxy;
 mod process;
 pub(crate) mod status;
@@ -43,7 +43,7 @@ pub(crate) mod tests;
 use std::collections::HashMap;
 
 use crate::event::{End, Event, Start, What};
-use crate::model::{Capture, Command, Outcome, ProcessId, SCHEMA, Trace};
+use crate::model::{Capture, Chain, Command, Outcome, ProcessId, SCHEMA, Trace};
 
 use self::chains::{At, Chains};
 use self::connection::Connections;
@@ -105,12 +105,16 @@ impl Correlator {
                 if let Some(ended) = self.processes.exit(event, *code, *signal) {
                     self.goroutines.forget(ended);
                     self.end_command(ended, *code);
+                    if self.processes.get(ended).process.go_version.is_some() {
+                        self.chains.end_process(ended);
+                    }
                     self.dials.forget(ended);
                     self.connections.forget(ended);
                 }
             }
-            What::GoStart { go_version, exe, argv, config } => {
-                self.processes.go_start(event, go_version, exe, argv, config);
+            What::GoStart { go_version, exe, argv, config, surroundings } => {
+                let id = self.processes.go_start(event, go_version, exe, argv, config);
+                self.processes.surround(id, surroundings);
             }
             What::Tcp { socket, local, remote, state } => {
                 // Sockets outlive their process by a moment, and then are nobody's.
@@ -124,9 +128,13 @@ impl Correlator {
             What::Stderr { text } => {
                 let process = self.processes.of(event);
                 self.processes.wrote(process, text);
+                if event.goroutine.is_some() {
+                    self.push_go(event);
+                }
             }
             What::Attach(attach) => self.capture.attach.push(attach.clone()),
             What::Lost { count } => self.capture.lost = self.capture.lost.saturating_add(*count),
+            What::WatchEnded { reason } => self.capture.watch_ended = Some(reason.clone()),
             // The exec that it announces says it all.
             What::Toolchain { .. } => {}
             What::Spawn { child } => self.spawn(event, *child),
@@ -209,22 +217,29 @@ impl Correlator {
             What::SumEnter { module, version } => {
                 self.chains.had(process, cache::of_sum(module, version), event.time);
             }
-            _ => {
-                let mut context = Context {
-                    process,
-                    list: &image.list,
-                    chains: &mut self.chains,
-                    connections: &mut self.connections,
-                };
-                self.goroutines.push(event, &mut context);
-            }
+            _ => {}
         }
+        let mut context = Context {
+            process,
+            list: &image.list,
+            chains: &mut self.chains,
+            connections: &mut self.connections,
+        };
+        self.goroutines.push(event, &mut context);
+    }
+
+    /// Chains that have ended since the last call, for who wants them before the trace ends. One
+    /// that comes again replaces what it was: go can take a chain up once more. What was in the
+    /// module cache is known at the end alone.
+    pub fn take_ended(&mut self) -> Vec<Chain> {
+        self.chains.take_ended(&self.processes)
     }
 
     /// Ends the trace. Its findings are for [`crate::diagnose`].
     pub fn finish(self, end: &End) -> Trace {
         let Self { start, processes, chains, connections, dials, mut capture, .. } = self;
         capture.complete = capture.lost == 0
+            && capture.watch_ended.is_none()
             && capture
                 .attach
                 .iter()

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::event::Event;
+use crate::event::{Event, Surroundings};
 use crate::model::{Process, ProcessId};
 
 use super::goproxy::List;
@@ -120,6 +120,7 @@ impl Processes {
                 exe: exe.to_owned(),
                 go_version: None,
                 config: std::collections::BTreeMap::new(),
+                surroundings: Surroundings::default(),
                 started_ns: event.time,
                 ended_ns: None,
                 exit_code: None,
@@ -151,6 +152,11 @@ impl Processes {
         image.process.config.clone_from(config);
         image.telemetry |= argv.iter().any(|argument| argument == "** telemetry **");
         id
+    }
+
+    /// Where a `go` runs, and what does not reach it.
+    pub(super) fn surround(&mut self, id: ProcessId, surroundings: &Surroundings) {
+        self.images[id as usize].process.surroundings.clone_from(surroundings);
     }
 
     /// A process wrote to its stderr: the last whole lines are kept.

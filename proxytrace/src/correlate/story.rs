@@ -93,6 +93,7 @@ fn consequence(attempt: &Attempt, list: &List) -> &'static str {
     match (attempt.next, attempt.outcome, attempt.separator) {
         (None, outcome, _) if failed(outcome) => "; go did without it",
         (None, ..) => "",
+        (Some(Next::Stop), Outcome::Checksum, _) if !unverified(attempt) => "; go ends there",
         (Some(Next::Stop), outcome, Some(Separator::Comma))
             if later && failed(outcome) && outcome != Outcome::NotFound =>
         {

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 
 use crate::event::{Event, Failure, Headers, What};
-use crate::model::{Artifact, Cause, Next, Outcome, ProcessId};
+use crate::model::{Artifact, Cause, Contradiction, Next, Outcome, ProcessId};
 
 use super::chains::{At, BodyEnd, Chains, Ending, Opening, RequestAt, tunneled_host};
 use super::connection::{Connections, canonical};
@@ -41,7 +41,9 @@ struct Goroutine {
     /// What it dials for.
     dials_for: Option<At>,
     tunnel: Option<RequestAt>,
-    /// What is being compared with the checksum database: module and version.
+    /// What is being compared with `go.sum`: module and version.
+    summed: Option<(String, String)>,
+    /// What is being compared with the checksum database.
     verified: Option<(String, String)>,
 }
 
@@ -197,13 +199,21 @@ impl Goroutines {
                     context.chains.close_tunnel(tunnel, *status, headers, event.time);
                 }
             }
+            What::SumEnter { module, version } => {
+                goroutine.summed = Some((module.clone(), version.clone()));
+            }
+            What::Stderr { text } => {
+                let (summed, verified) = (goroutine.summed.as_ref(), goroutine.verified.as_ref());
+                if let Some(((module, version), by)) = last_words(text, summed, verified) {
+                    context.chains.contradict(context.process, (module, version), by);
+                }
+            }
             What::VerifyEnter { module, version } => {
                 goroutine.verified = Some((module.clone(), version.clone()));
             }
             What::VerifyReturn { error } => {
                 if let (Some((module, version)), Some(error)) = (goroutine.verified.take(), error) {
-                    let why = failure::outcome(error);
-                    context.chains.unverified(context.process, (&module, &version), why);
+                    context.chains.unverified(context.process, (&module, &version), error);
                 }
             }
             _ => {}
@@ -227,6 +237,25 @@ impl Goroutines {
         context.chains.command(at, child);
         Some(at)
     }
+}
+
+/// What go ends for, with words alone: `go.sum` (`modfetch/fetch.go:haveModSumLocked`) or the
+/// checksum database itself (`modfetch/sumdb.go:SecurityError`) contradicts what is being compared.
+fn last_words<'a>(
+    text: &str,
+    summed: Option<&'a (String, String)>,
+    verified: Option<&'a (String, String)>,
+) -> Option<(&'a (String, String), Contradiction)> {
+    if !text.contains("SECURITY ERROR\n") {
+        return None;
+    }
+    if let Some(of) = verified {
+        let forked = text.contains("go.sum database server misbehavior detected!");
+        return forked.then_some((of, Contradiction::SumdbBefore));
+    }
+    let of = summed?;
+    let mismatch = format!("verifying {}@{}: checksum mismatch\n", of.0, of.1);
+    text.contains(&mismatch).then_some((of, Contradiction::GoSum))
 }
 
 /// Before Go 1.21 nothing tells which goroutine started the one that dials. It is known all the
@@ -389,7 +418,7 @@ impl Walk {
             Outcome::BadContent | Outcome::Checksum | Outcome::Truncated | Outcome::Reset
         );
         if of_contents && context.chains.attempt(last).outcome == Outcome::Ok {
-            context.chains.spoil(last, outcome);
+            context.chains.spoil(last, outcome, Some(error));
         }
     }
 

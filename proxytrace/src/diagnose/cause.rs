@@ -1,12 +1,17 @@
 //! Why a chain failed: the one reason.
 
+mod content;
+
+use crate::correlate::failure::WANTS_CERTIFICATE;
 use crate::correlate::status;
-use crate::correlate::story::{answer, unverified, why, words};
+use crate::correlate::story::{answer, last_asked, unverified, why, words};
 use crate::correlate::target::is_word;
 use crate::correlate::url;
-use crate::model::{Artifact, Attempt, Cause, Chain, Outcome, Request};
+use crate::model::{Artifact, Attempt, Cause, Chain, Contradiction, Next, Outcome, Request};
 
+use super::rules::is_password_in_clear;
 use super::sign::Sign;
+use super::speaker::{self, is_page};
 use super::view::{self, Send, View, last_walk};
 
 /// An outcome that stands for a code by itself.
@@ -32,6 +37,8 @@ const BY_OUTCOME: &[(Outcome, &str)] = &[
 const BY_STATUS: &[(u16, u16, &str)] = &[
     (401, 401, "PT301"),
     (403, 403, "PT302"),
+    // Asked for with the whole URL, a forward proxy answers in place of the host.
+    (407, 407, "PT211"),
     (429, 429, "PT408"),
     (500, 599, "PT409"),
     (0, u16::MAX, "PT402"),
@@ -60,10 +67,14 @@ pub(super) fn culprit<'a>(view: &View<'a>, chain: &'a Chain) -> Option<&'a Attem
 
 /// The root of a failed chain. None where the reason was not seen.
 pub(super) fn root(view: &View<'_>, chain: &Chain) -> Option<Sign> {
+    if let Some(by) = chain.contradicted_by {
+        return Some(contradicted(chain, by));
+    }
     let culprit = culprit(view, chain)?;
     let Some(send) = Send::last_of(culprit) else {
         // `direct` without HTTP of go's own, a `file://` entry, `off`.
-        return absent(chain)
+        return password_in_clear(chain, culprit)
+            .or_else(|| absent(chain))
             .or_else(|| {
                 let code = by_outcome(culprit.outcome)?;
                 Some(Sign::of(code, chain, format!("{} {}", culprit.proxy, words(culprit.outcome))))
@@ -78,19 +89,93 @@ pub(super) fn root(view: &View<'_>, chain: &Chain) -> Option<Sign> {
         .or_else(|| refused(&send, culprit))
         .or_else(|| target(&send, culprit))
         .or_else(|| checksums(view, chain, culprit))
+        .or_else(|| content::root(view, chain, &send, culprit))
+        .or_else(|| client_certificate(&send, culprit))
         .map(|(code, message)| Sign::of(code, chain, message));
-    let sign =
-        sign.or_else(|| if culprit.outcome == Outcome::NotFound { absent(chain) } else { None });
+    let sign = sign
+        .or_else(|| probe(view, chain, culprit))
+        .or_else(|| if culprit.outcome == Outcome::NotFound { absent(chain) } else { None });
     let sign = sign.or_else(|| {
         let message = match chain.artifact {
             Artifact::SumdbLookup | Artifact::SumdbTile => {
                 format!("{} when go asked for checksums", answer(culprit))
             }
-            _ => answer(culprit),
+            _ => answer(culprit) + &remark(&send, culprit),
         };
         Some(Sign::of(plain(&send, culprit)?, chain, message))
     });
-    sign.map(|sign| sign.with(send.ids()))
+    sign.map(|sign| by_status(sign, &send, culprit).with(send.ids()))
+}
+
+/// Who spoke, where it was with a status.
+fn remark(send: &Send<'_>, attempt: &Attempt) -> String {
+    let said = matches!(attempt.outcome, Outcome::HttpError | Outcome::NotFound);
+    if said { speaker::remark(send.last()) } else { String::new() }
+}
+
+/// The advice for what spoke, where that is known.
+fn by_status(sign: Sign, send: &Send<'_>, attempt: &Attempt) -> Sign {
+    let of_status =
+        matches!(sign.kind.code, "PT006" | "PT301" | "PT302" | "PT402" | "PT408" | "PT409");
+    let advice = speaker::advice(send.last()).filter(|_| of_status);
+    match advice {
+        Some(advice) if attempt.outcome == Outcome::HttpError => sign.advising(advice),
+        _ => sign,
+    }
+}
+
+/// PT304: go refuses before anything is sent (`cmd/go/internal/web/http.go:get`).
+fn password_in_clear(chain: &Chain, attempt: &Attempt) -> Option<Sign> {
+    let unsent = attempt.next == Some(Next::Stop) || attempt.outcome == Outcome::Unknown;
+    (unsent && is_password_in_clear(&attempt.proxy)).then(|| {
+        let message = format!(
+            "the entry {} has credentials, which go does not send over http",
+            attempt.proxy
+        );
+        Sign::of("PT304", chain, message)
+    })
+}
+
+/// PT206: under TLS 1.3 the alert comes after the handshake.
+fn client_certificate(send: &Send<'_>, attempt: &Attempt) -> Option<(&'static str, String)> {
+    let last = send.last();
+    let reason = last.error.as_ref().and_then(|error| error.reason.as_deref());
+    let wanted = attempt.outcome == Outcome::TlsOther && reason == Some(WANTS_CERTIFICATE);
+    wanted.then(|| ("PT206", format!("{} {WANTS_CERTIFICATE}, and go has none", last.host)))
+}
+
+/// PT106: the error of a probe ends the query, where nothing longer was found. That it was a probe
+/// is sure where the query found something else, or where the path is no more than a host.
+fn probe(view: &View<'_>, chain: &Chain, attempt: &Attempt) -> Option<Sign> {
+    let elsewhere = view.is_found_elsewhere(chain);
+    let bare = chain.module.as_deref().is_some_and(|module| !module.contains('/'));
+    let spoils = attempt.outcome == Outcome::HttpError && view.is_probe(chain);
+    (spoils && (elsewhere || bare)).then(|| {
+        let message = format!(
+            "{} when go asked whether {} is a module, and so ended the query",
+            answer(attempt),
+            chain.module.as_deref().unwrap_or_default()
+        );
+        let sign = Sign::of("PT106", chain, message);
+        if elsewhere { sign } else { sign.possibly() }
+    })
+}
+
+/// PT507: `go.sum`, or the checksum database of before, says otherwise.
+fn contradicted(chain: &Chain, by: Contradiction) -> Sign {
+    let of = chain.attempts.last().and_then(|last| last_asked(&last.requests));
+    let whose = of.map_or("the module cache", |request| request.host.as_str());
+    let message = match by {
+        Contradiction::GoSum => {
+            format!("what came from {whose} has another checksum than go.sum has for it")
+        }
+        Contradiction::SumdbBefore => format!(
+            "what came from {whose} contradicts what the checksum database said before: its tree \
+             has forked"
+        ),
+    };
+    let ids = chain.attempts.last().and_then(Send::last_of).map_or_else(Vec::new, |s| s.ids());
+    Sign::of("PT507", chain, message).with(ids)
 }
 
 /// PT704: a version control tool failed, and only it knows why.
@@ -187,10 +272,11 @@ fn target(send: &Send<'_>, attempt: &Attempt) -> Option<(&'static str, String)> 
         return Some(("PT007", format!("{asked} redirected to {}, which {why}", answered.host)));
     }
     let status = answered.status.filter(|&status| status >= 400)?;
+    let who = remark(send, attempt);
     Some((
         "PT006",
         format!(
-            "{asked} redirected to {}, which answered {status}; go's own message names {asked}",
+            "{asked} redirected to {}, which answered {status}{who}; go's own message names {asked}",
             answered.host
         ),
     ))
@@ -201,7 +287,7 @@ fn checksums(view: &View<'_>, chain: &Chain, attempt: &Attempt) -> Option<(&'sta
     let said = answer(attempt);
     let direct = is_word(&attempt.proxy);
     let supported = || view.supported(chain, &attempt.proxy);
-    let page = || supported().is_some_and(is_html);
+    let page = || supported().is_some_and(is_page);
     match (chain.artifact, attempt.outcome) {
         (Artifact::SumdbSupported, Outcome::HttpError) => Some((
             "PT503",
@@ -226,12 +312,7 @@ fn checksums(view: &View<'_>, chain: &Chain, attempt: &Attempt) -> Option<(&'sta
     }
 }
 
-fn is_html(request: &Request) -> bool {
-    let kind = request.headers.get("Content-Type");
-    kind.is_some_and(|kind| kind.to_ascii_lowercase().starts_with("text/html"))
-}
-
-/// PT410: everybody who was asked had none of it.
+/// PT410, PT703: everybody who was asked had none of it.
 fn absent(chain: &Chain) -> Option<Sign> {
     let walk = last_walk(chain);
     let asked = |attempt: &&Attempt| !attempt.requests.is_empty();
@@ -246,8 +327,18 @@ fn absent(chain: &Chain) -> Option<Sign> {
     }
     let answers: Vec<String> = walk.iter().map(answer).collect();
     let ids = walk.iter().flat_map(|attempt| attempt.requests.iter().map(|request| request.id));
-    Some(Sign::of("PT410", chain, answers.join("; ")).with(ids.collect()))
+    let (code, message) = if chain.module.as_deref() == Some(TOOLCHAIN) {
+        let version = chain.version.as_deref().unwrap_or_default();
+        let name = version.split_once('-').map_or(version, |(_, name)| name);
+        ("PT703", format!("the toolchain {name} cannot be had: {}", answers.join("; ")))
+    } else {
+        ("PT410", answers.join("; "))
+    };
+    Some(Sign::of(code, chain, message).with(ids.collect()))
 }
+
+/// The module whose versions are toolchains (`cmd/go/internal/gover/mod.go`).
+const TOOLCHAIN: &str = "golang.org/toolchain";
 
 /// What a status or an outcome stands for where no redirect is to blame.
 fn plain(send: &Send<'_>, attempt: &Attempt) -> Option<&'static str> {
@@ -255,6 +346,9 @@ fn plain(send: &Send<'_>, attempt: &Attempt) -> Option<&'static str> {
         return by_outcome(attempt.outcome);
     }
     let status = send.last().status?;
+    if status == 503 && send.last().headers.contains_key("Retry-After") {
+        return Some("PT408");
+    }
     let row = BY_STATUS.iter().find(|(from, to, _)| (from..=to).contains(&&status))?;
     Some(row.2)
 }

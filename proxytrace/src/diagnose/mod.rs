@@ -10,8 +10,11 @@
 
 mod catalogue;
 mod cause;
+mod class;
+mod configuration;
 mod rules;
 mod sign;
+mod speaker;
 mod view;
 
 #[cfg(test)]
@@ -23,6 +26,7 @@ use std::hash::Hash;
 use crate::model::{Chain, Confidence, Finding, Role, Severity, Trace};
 
 pub use self::catalogue::{CATALOGUE, Kind, explain};
+pub use self::class::{Class, class};
 use self::sign::Sign;
 use self::view::View;
 
@@ -33,7 +37,8 @@ pub fn diagnose(trace: &Trace) -> Vec<Finding> {
     for chain in &trace.chains {
         if view.failed(chain)
             && let subject = view.subject(chain)
-            && let Some(root) = cause::root(&view, subject)
+            && let Some(root) =
+                configuration::root(&view, subject).or_else(|| cause::root(&view, subject))
         {
             // What explains the failure is what is shown of it.
             grouped.add(Role::Root, Sign { chains: vec![subject.id, chain.id], ..root });
@@ -42,8 +47,8 @@ pub fn diagnose(trace: &Trace) -> Vec<Finding> {
             grouped.add(Role::Contributing, sign);
         }
     }
-    let general = [rules::goauth_resend(&view), rules::incomplete_capture(&view)];
-    for sign in general.into_iter().flatten() {
+    let general = rules::GENERAL.iter().flat_map(|rule| rule(&view));
+    for sign in configuration::signs(&view).into_iter().chain(general) {
         grouped.add(Role::Contributing, sign);
     }
     let mut findings = grouped.findings(trace);
@@ -53,18 +58,22 @@ pub fn diagnose(trace: &Trace) -> Vec<Finding> {
     findings
 }
 
+/// What equal signs have in common: code, severity, whether it is a root and whether a hypothesis,
+/// message and advice.
+type Key = (&'static str, Severity, bool, bool, String, String);
+
 /// Signs put together by what they say.
 #[derive(Default)]
 struct Grouped {
     signs: Vec<(Role, Sign)>,
-    places: BTreeMap<(&'static str, Severity, bool, String, String), usize>,
+    places: BTreeMap<Key, usize>,
 }
 
 impl Grouped {
     fn add(&mut self, role: Role, sign: Sign) {
         let root = role == Role::Root;
         let (message, advice) = (sign.message.clone(), sign.advice.clone());
-        let key = (sign.kind.code, sign.severity, root, message, advice);
+        let key = (sign.kind.code, sign.severity, root, sign.possible, message, advice);
         let place = *self.places.entry(key).or_insert(self.signs.len());
         match self.signs.get_mut(place) {
             Some((_, same)) => {
@@ -82,7 +91,7 @@ impl Grouped {
 }
 
 fn finding(role: Role, sign: Sign, chains: &HashMap<u32, &Chain>, trace: &Trace) -> Finding {
-    let certain = trace.capture.complete || sign.kind.code == "PT900";
+    let certain = (trace.capture.complete && !sign.possible) || sign.kind.code == "PT900";
     let about: Vec<&Chain> =
         unique(sign.chains).iter().filter_map(|id| chains.get(id).copied()).collect();
     let first = about.first();

@@ -13,6 +13,8 @@ pub(super) struct Sign {
     pub(super) requests: Vec<RequestId>,
     pub(super) message: String,
     pub(super) advice: String,
+    /// Whether it is a hypothesis, however complete the capture.
+    pub(super) possible: bool,
 }
 
 impl Sign {
@@ -31,6 +33,7 @@ impl Sign {
             requests: Vec::new(),
             message,
             advice: kind.advice.to_owned(),
+            possible: false,
         }
     }
 
@@ -40,6 +43,14 @@ impl Sign {
 
     pub(super) fn at_most(self, severity: Severity) -> Self {
         Self { severity: self.severity.min(severity), ..self }
+    }
+
+    pub(super) fn raised_to(self, severity: Severity) -> Self {
+        Self { severity, ..self }
+    }
+
+    pub(super) fn possibly(self) -> Self {
+        Self { possible: true, ..self }
     }
 
     pub(super) fn advising(self, advice: &str) -> Self {

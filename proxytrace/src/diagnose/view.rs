@@ -2,7 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::correlate::goproxy::List;
+use super::speaker::is_page;
+use crate::correlate::goproxy::{self, List};
 use crate::correlate::story::{failed, first_of_last_send, last_asked, unverified};
 use crate::model::{
     Artifact, Attempt, Cause, Chain, Next, Outcome, Process, ProcessId, Request, Trace,
@@ -11,7 +12,9 @@ use crate::model::{
 /// A trace and what is derived from it once.
 pub(super) struct View<'a> {
     pub(super) trace: &'a Trace,
-    processes: HashMap<ProcessId, ProcessView>,
+    processes: HashMap<ProcessId, ProcessView<'a>>,
+    /// What each process asked for.
+    chains: HashMap<ProcessId, Vec<&'a Chain>>,
     /// Failed searches for a repository, by module.
     searches: HashMap<(ProcessId, &'a str), &'a Chain>,
     /// Failed lookups in the checksum database, by module and version.
@@ -22,9 +25,20 @@ pub(super) struct View<'a> {
     subjects: HashMap<(ProcessId, &'a str), &'a Chain>,
     /// Longer modules that failed for another reason than absence, by their prefixes.
     stronger: HashSet<(ProcessId, &'a str, Option<&'a str>)>,
+    /// Queries that failed for another reason than absence, by module and version.
+    serious: HashMap<(ProcessId, &'a str, Option<&'a str>), &'a Chain>,
+    /// What was asked for beside something with a longer path, by module and version.
+    prefixes: HashSet<(ProcessId, &'a str, Option<&'a str>)>,
+    /// The modules for which a query has found something, by version.
+    found: HashMap<(ProcessId, Option<&'a str>), HashSet<&'a str>>,
+    /// What the checksum database was asked about.
+    looked_up: HashSet<(ProcessId, &'a str, Option<&'a str>)>,
+    /// What entries answered when they were asked for the checksum database.
+    supported: HashMap<(ProcessId, &'a str), Option<&'a Request>>,
 }
 
-struct ProcessView {
+struct ProcessView<'a> {
+    process: &'a Process,
     list: List,
     /// Whether a failure in it mattered: go ended with an error, as far as is known.
     failed: bool,
@@ -32,20 +46,31 @@ struct ProcessView {
 
 impl<'a> View<'a> {
     pub(super) fn new(trace: &'a Trace) -> Self {
+        let became: HashSet<(Option<ProcessId>, u32)> =
+            trace.processes.iter().map(|process| (process.parent, process.pid)).collect();
         let processes = trace.processes.iter().map(|process| {
             let list = List::of(&process.config);
-            (process.id, ProcessView { list, failed: !succeeded(process, trace) })
+            let went_on = became.contains(&(Some(process.id), process.pid));
+            let failed = !succeeded(process, went_on);
+            (process.id, ProcessView { process, list, failed })
         });
         let mut view = Self {
             trace,
             processes: processes.collect(),
+            chains: HashMap::new(),
             searches: HashMap::new(),
             lookups: HashMap::new(),
             databases: HashMap::new(),
             subjects: HashMap::new(),
             stronger: HashSet::new(),
+            serious: HashMap::new(),
+            prefixes: HashSet::new(),
+            found: HashMap::new(),
+            looked_up: HashSet::new(),
+            supported: HashMap::new(),
         };
         for chain in &trace.chains {
+            view.index(chain);
             if !ended_in_failure(chain) {
                 continue;
             }
@@ -71,12 +96,49 @@ impl<'a> View<'a> {
                 }
             }
             if chain.outcome != Outcome::NotFound && is_query(chain.artifact) {
+                view.serious.insert((chain.process, module, chain.version.as_deref()), chain);
                 for prefix in prefixes(module) {
                     view.stronger.insert((chain.process, prefix, chain.version.as_deref()));
                 }
             }
         }
         view
+    }
+
+    /// What is asked of a chain whether it failed or not.
+    fn index(&mut self, chain: &'a Chain) {
+        let (process, version) = (chain.process, chain.version.as_deref());
+        self.chains.entry(process).or_default().push(chain);
+        if chain.artifact == Artifact::SumdbSupported {
+            for attempt in &chain.attempts {
+                let answer = attempt.requests.last();
+                self.supported.entry((process, &attempt.proxy)).or_insert(answer);
+            }
+        }
+        let Some(module) = chain.module.as_deref() else { return };
+        if chain.artifact == Artifact::SumdbLookup {
+            self.looked_up.insert((process, module, version));
+        }
+        if is_query(chain.artifact) {
+            self.prefixes.extend(prefixes(module).map(|path| (process, path, version)));
+            if chain.outcome == Outcome::Ok {
+                self.found.entry((process, version)).or_default().insert(module);
+            }
+        }
+    }
+
+    /// What a process asked for.
+    pub(super) fn chains_of(&self, process: ProcessId) -> &[&'a Chain] {
+        self.chains.get(&process).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether the checksum database was asked about the module and version of a chain.
+    pub(super) fn is_looked_up(&self, chain: &Chain) -> bool {
+        let version = chain.version.as_deref();
+        chain
+            .module
+            .as_deref()
+            .is_some_and(|module| self.looked_up.contains(&(chain.process, module, version)))
     }
 
     /// The list that a chain's process walks.
@@ -89,7 +151,9 @@ impl<'a> View<'a> {
     /// (`modload/query.go:queryPrefixModules`), nor where it is the part of a tile of the checksum
     /// database that may be whole by now, which go then asks for.
     pub(super) fn failed(&self, chain: &Chain) -> bool {
-        (ended_in_failure(chain) || self.failed_command(chain).is_some())
+        (ended_in_failure(chain)
+            || self.failed_command(chain).is_some()
+            || self.unread_page(chain).is_some())
             && self.processes.get(&chain.process).is_none_or(|process| process.failed)
             && !self.is_weaker_probe(chain)
             && !is_part_of_tile(chain)
@@ -102,8 +166,71 @@ impl<'a> View<'a> {
             return None;
         }
         let command = *chain.commands.last()?;
-        let process = self.trace.processes.iter().find(|process| process.id == command)?;
+        let process = self.process(command)?;
         process.exit_code.is_some_and(|code| code != 0).then_some(process)
+    }
+
+    /// The page that came as a `go.mod` file, where go said that it could not read it: that is
+    /// outside of the walk, which was well (`modload/modfile.go:rawGoModSummary`).
+    pub(super) fn unread_page(&self, chain: &'a Chain) -> Option<&'a Request> {
+        let last = chain.attempts.last()?.requests.last()?;
+        let came = chain.artifact == Artifact::Mod && last.outcome == Outcome::Ok;
+        let process = self.process(chain.process).filter(|_| came && is_page(last))?;
+        let (module, version) = (chain.module.as_deref()?, chain.version.as_deref()?);
+        let named = format!("{module}@{version}");
+        let said = process.stderr_tail.as_deref()?.lines().any(|line| {
+            line.contains("go.mod") && line.split([' ', ':', '\t']).any(|word| word == named)
+        });
+        said.then_some(last)
+    }
+
+    /// Whether something with a longer path was asked for at the same time.
+    pub(super) fn is_probe(&self, chain: &Chain) -> bool {
+        let (module, version) = (chain.module.as_deref(), chain.version.as_deref());
+        let key = |module| (chain.process, module, version);
+        is_query(chain.artifact) && module.is_some_and(|m| self.prefixes.contains(&key(m)))
+    }
+
+    /// Whether a query for a shorter or a longer path than that of this probe has found something.
+    pub(super) fn is_found_elsewhere(&self, chain: &Chain) -> bool {
+        let own = chain.module.as_deref();
+        self.found
+            .get(&(chain.process, chain.version.as_deref()))
+            .is_some_and(|modules| modules.iter().any(|&module| Some(module) != own))
+    }
+
+    pub(super) fn process(&self, id: ProcessId) -> Option<&'a Process> {
+        self.processes.get(&id).map(|process| process.process)
+    }
+
+    /// Every request, with its chain.
+    pub(super) fn requests(&self) -> impl Iterator<Item = (&'a Chain, &'a Request)> + use<'a> {
+        self.trace.chains.iter().flat_map(|chain| {
+            let requests = chain.attempts.iter().flat_map(|attempt| &attempt.requests);
+            requests.map(move |request| (chain, request))
+        })
+    }
+
+    /// The value of GOPROXY of every go command that asked for something.
+    pub(super) fn goproxies(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        let asked: HashSet<ProcessId> = self.trace.chains.iter().map(|c| c.process).collect();
+        let asking = self.trace.processes.iter().filter(move |p| asked.contains(&p.id));
+        asking.filter_map(|process| process.config.get("GOPROXY")).map(|s| s.value.as_str())
+    }
+
+    /// Whether the process of a chain was told of a forward proxy for http.
+    pub(super) fn has_forward_proxy(&self, chain: &Chain) -> bool {
+        let set = |name: &str, process: &Process| {
+            process.config.get(name).is_some_and(|setting| !setting.value.is_empty())
+        };
+        self.process(chain.process).is_some_and(|p| set("HTTP_PROXY", p) || set("http_proxy", p))
+    }
+
+    /// Whether GOPRIVATE matches the module.
+    pub(super) fn is_private(&self, chain: &Chain, module: &str) -> bool {
+        let config = self.process(chain.process).map(|process| &process.config);
+        let patterns = config.and_then(|config| config.get("GOPRIVATE"));
+        patterns.is_some_and(|setting| goproxy::matches(&setting.value, module))
     }
 
     fn is_weaker_probe(&self, chain: &Chain) -> bool {
@@ -122,8 +249,20 @@ impl<'a> View<'a> {
         if culprit(chain).is_some_and(unverified) {
             return self.verification(chain).unwrap_or(chain);
         }
+        if let Some(probe) = self.spoiling_probe(chain) {
+            return probe;
+        }
         let module = chain.module.as_deref().filter(|_| chain.artifact == Artifact::GoGet);
         module.and_then(|m| self.subjects.get(&(chain.process, m)).copied()).unwrap_or(chain)
+    }
+
+    /// The query for a shorter path whose failure go reports in place of the absence of this one
+    /// (`modload/query.go:queryPrefixModules`).
+    fn spoiling_probe(&self, chain: &Chain) -> Option<&'a Chain> {
+        let absent = is_query(chain.artifact) && chain.outcome == Outcome::NotFound;
+        let module = chain.module.as_deref().filter(|_| absent)?;
+        let version = chain.version.as_deref();
+        prefixes(module).find_map(|path| self.serious.get(&(chain.process, path, version)).copied())
     }
 
     /// The failure of the checksum database that kept this chain from being verified.
@@ -135,10 +274,7 @@ impl<'a> View<'a> {
 
     /// What the entry of an attempt answered when it was asked for the checksum database.
     pub(super) fn supported(&self, chain: &Chain, proxy: &str) -> Option<&'a Request> {
-        let of_process = self.trace.chains.iter().filter(|c| c.process == chain.process);
-        let mut asked = of_process.filter(|c| c.artifact == Artifact::SumdbSupported);
-        let attempt = asked.find_map(|c| c.attempts.iter().find(|a| a.proxy == proxy))?;
-        attempt.requests.last()
+        self.supported.get(&(chain.process, proxy)).copied().flatten()
     }
 
     /// The failed search for the repository of a chain's module.
@@ -167,7 +303,7 @@ fn is_part_of_tile(chain: &Chain) -> bool {
         && requests.next().is_some_and(|request| request.url.contains(".p/"))
 }
 
-fn is_query(artifact: Artifact) -> bool {
+pub(super) fn is_query(artifact: Artifact) -> bool {
     matches!(artifact, Artifact::List | Artifact::Latest | Artifact::Info)
 }
 
@@ -177,17 +313,21 @@ fn prefixes(path: &str) -> impl Iterator<Item = &str> {
 }
 
 fn ended_in_failure(chain: &Chain) -> bool {
-    chain.attempts.last().is_some_and(|last| last.next == Some(Next::Stop) && failed(last.outcome))
+    // What was in the module cache may be contradicted, too.
+    chain.contradicted_by.is_some()
+        || chain
+            .attempts
+            .last()
+            .is_some_and(|last| last.next == Some(Next::Stop) && failed(last.outcome))
 }
 
 /// Whether a process ended well, or went on as another image.
-fn succeeded(process: &Process, trace: &Trace) -> bool {
-    let became = |other: &&Process| other.parent == Some(process.id) && other.pid == process.pid;
+fn succeeded(process: &Process, went_on: bool) -> bool {
     process.exit_code == Some(0)
         || (process.ended_ns.is_some()
             && process.exit_code.is_none()
             && process.signal.is_none()
-            && trace.processes.iter().any(|other| became(&other)))
+            && went_on)
 }
 
 /// The attempts of the chain's last walk: one ends where `next` is `stop` or null.
@@ -208,12 +348,19 @@ const NONE: Attempt = Attempt {
     requests: Vec::new(),
 };
 
-/// The last send of an attempt: its first request, and its last.
+/// All sends of an attempt.
+pub(super) fn sends(attempt: &Attempt) -> impl Iterator<Item = Send<'_>> {
+    let begins = |request: &Request| matches!(request.cause, Cause::Initial | Cause::AuthResend);
+    attempt.requests.chunk_by(move |_, next| !begins(next)).map(|requests| Send { requests })
+}
+
+/// One send: its first request, and its last.
 pub(super) struct Send<'a> {
     pub(super) requests: &'a [Request],
 }
 
 impl<'a> Send<'a> {
+    /// The last send of an attempt.
     pub(super) fn last_of(attempt: &'a Attempt) -> Option<Self> {
         let first =
             (!attempt.requests.is_empty()).then(|| first_of_last_send(&attempt.requests))?;

@@ -14,7 +14,7 @@ pub enum Error {
         address: u64,
     },
     /// Machine code that cannot be proven.
-    #[error("cannot probe {architecture} code; use a Go toolchain for x86-64 Linux")]
+    #[error("cannot probe {architecture} code; use a Go toolchain for x86-64 or arm64 Linux")]
     Architecture {
         /// What the ELF header says.
         architecture: String,

@@ -1,8 +1,8 @@
 //! An executable as it will be in memory: bytes by link-time address.
 
-use object::{Architecture, Object, ObjectKind, ObjectSection, ObjectSegment, Permissions, elf};
+use object::{Object, ObjectKind, ObjectSection, ObjectSegment, Permissions};
 
-use super::Error;
+use super::{Error, Machine};
 
 /// One `PT_LOAD`.
 struct Segment<'a> {
@@ -14,6 +14,8 @@ struct Segment<'a> {
 
 /// The loaded parts of an ELF file.
 pub(super) struct Image<'a> {
+    /// Whose code it is.
+    pub(super) machine: Machine,
     elf: object::File<'a>,
     segments: Vec<Segment<'a>>,
     /// Address and addend of each `R_*_RELATIVE`, by address; empty unless position-independent.
@@ -24,9 +26,11 @@ impl<'a> Image<'a> {
     /// Parses the headers, and of position-independent executables the relocations.
     pub(super) fn parse(file: &'a [u8]) -> Result<Self, Error> {
         let elf = object::File::parse(file)?;
-        if elf.architecture() != Architecture::X86_64 || !elf.is_64() || !elf.is_little_endian() {
-            return Err(Error::Architecture { architecture: format!("{:?}", elf.architecture()) });
+        let architecture = elf.architecture();
+        if !elf.is_64() || !elf.is_little_endian() {
+            return Err(Error::Architecture { architecture: format!("{architecture:?}") });
         }
+        let machine = Machine::of(architecture)?;
         let mut segments = Vec::new();
         for segment in elf.segments() {
             let (file_offset, _) = segment.file_range();
@@ -38,8 +42,8 @@ impl<'a> Image<'a> {
             let permissions = segment.permissions();
             segments.push(Segment { address, file_offset, data, permissions });
         }
-        let relocations = relative_relocations(&elf);
-        Ok(Self { elf, segments, relocations })
+        let relocations = relative_relocations(&elf, machine);
+        Ok(Self { machine, elf, segments, relocations })
     }
 
     /// Address and bytes of a section.
@@ -95,11 +99,11 @@ impl<'a> Image<'a> {
 }
 
 /// Pointers of a position-independent executable, which the file may hold only as relocations.
-fn relative_relocations(elf: &object::File<'_>) -> Vec<(u64, u64)> {
+fn relative_relocations(elf: &object::File<'_>, machine: Machine) -> Vec<(u64, u64)> {
     if elf.kind() != ObjectKind::Dynamic {
         return Vec::new();
     }
-    let relative = object::RelocationFlags::Elf { r_type: elf::R_X86_64_RELATIVE };
+    let relative = object::RelocationFlags::Elf { r_type: machine.relative_relocation() };
     let mut relocations: Vec<_> = (elf.dynamic_relocations().into_iter().flatten())
         .filter(|(_, relocation)| relocation.flags() == relative)
         .map(|(address, relocation)| (address, relocation.addend().cast_unsigned()))
@@ -161,6 +165,17 @@ mod tests {
     }
 
     #[test]
+    fn each_machine_has_its_relocations() {
+        let mut file = executable(DATA);
+        file[18] = 183; // EM_AARCH64
+        let word = |file: &[u8]| Image::parse(file).expect("sound").word(DATA + 8);
+        assert_eq!(word(&file), Some(0));
+        file[0x208..0x20c].copy_from_slice(&1027_u32.to_le_bytes()); // R_AARCH64_RELATIVE
+        assert_eq!(word(&file), Some(CODE + 0x10));
+        assert_eq!(Image::parse(&file).expect("sound").machine, Machine::Aarch64);
+    }
+
+    #[test]
     fn only_code_has_a_code_offset() {
         let file = executable(DATA);
         let image = Image::parse(&file).expect("sound");
@@ -197,8 +212,8 @@ mod tests {
     #[test]
     fn other_machines_are_refused_by_name() {
         let mut file = executable(DATA);
-        file[18] = 183; // EM_AARCH64
+        file[18] = 243; // EM_RISCV
         let error = Image::parse(&file).err().expect("refused").to_string();
-        assert!(error.contains("Aarch64"), "{error}");
+        assert!(error.contains("Riscv64"), "{error}");
     }
 }

@@ -4,11 +4,13 @@
 //! function proves it, and an executable whose tables contradict one another has no plan.
 #![forbid(unsafe_code)]
 
+mod aarch64;
 mod buildinfo;
 mod error;
 mod hooks;
 mod image;
 mod layout;
+mod machine;
 mod moduledata;
 mod offsets;
 mod pclntab;
@@ -22,7 +24,7 @@ use std::collections::BTreeMap;
 
 use proxytrace_common::plan::{Layout, Recipe, TypeRule};
 
-pub use self::error::Error;
+pub use self::{error::Error, machine::Machine};
 use self::{
     error::Unproven,
     hooks::{HOOKS, Hook, Point},
@@ -30,7 +32,6 @@ use self::{
     layout::Version,
     moduledata::ModuleData,
     pclntab::{FunctionTable, Range},
-    x86_64::Function,
 };
 use crate::event::MissingHook;
 
@@ -55,6 +56,8 @@ pub struct BuildInfo {
 pub struct Plan {
     /// Who built it.
     pub build: BuildInfo,
+    /// Whose registers the recipes name.
+    pub machine: Machine,
     /// Offsets that every probe needs.
     pub layout: Layout,
     /// The probed addresses, each proven.
@@ -116,8 +119,8 @@ pub fn plan(file: &[u8]) -> Result<Plan, Error> {
     }
     let implementers = types::implementers(&image, &module, version)?;
     let (types, type_names) = rule_types(implementers, version);
-    let layout = version.layout();
-    Ok(Plan { build, layout, sites, types, type_names, hooks, missing, nearest })
+    let (layout, machine) = (version.layout(), image.machine);
+    Ok(Plan { build, machine, layout, sites, types, type_names, hooks, missing, nearest })
 }
 
 /// The functions of an executable.
@@ -179,7 +182,7 @@ impl Code<'_> {
         }
         let start = self.text.checked_add(range.start.into()).ok_or(Unproven::Extent)?;
         let bytes = self.image.bytes(start, length.into()).ok_or(Unproven::Extent)?;
-        let function = Function::decode(bytes, start)?;
+        let function = self.image.machine.decode(bytes, start)?;
         let mut sites = Vec::new();
         for hook in rows {
             let addresses = match hook.point {

@@ -11,9 +11,14 @@ const SECTIONS: [&str; 2] = [".gopclntab", ".data.rel.ro.gopclntab"];
 /// Where other linkers than Go's put the second, somewhere among other data.
 const MERGED_SECTION: &str = ".data.rel.ro";
 const ALIGNMENT: usize = 8;
-/// What `runtime.pcHeader` begins with on x86-64: the magic of Go 1.18 and 1.19 or that of Go 1.20
-/// and later, two zeros, the smallest size of an instruction and that of a pointer.
-const HEADERS: [[u8; 8]; 2] = [*b"\xf0\xff\xff\xff\0\0\x01\x08", *b"\xf1\xff\xff\xff\0\0\x01\x08"];
+/// What `runtime.pcHeader` begins with: the magic of Go 1.18 and 1.19 or that of Go 1.20 and later,
+/// two zeros, the smallest size of an instruction (x86-64, arm64) and that of a pointer.
+const HEADERS: [[u8; 8]; 4] = [
+    *b"\xf0\xff\xff\xff\0\0\x01\x08",
+    *b"\xf1\xff\xff\xff\0\0\x01\x08",
+    *b"\xf0\xff\xff\xff\0\0\x04\x08",
+    *b"\xf1\xff\xff\xff\0\0\x04\x08",
+];
 /// Offsets in `runtime.pcHeader`.
 const HEADER_FUNCTIONS: u64 = 8;
 pub(super) const HEADER_TEXT: u64 = 24;

@@ -14,6 +14,8 @@ const VERSIONS: [&str; 8] =
     [DEBIANS, "1.21.13", "1.22.10", "1.23.9", "1.24.11", "1.25.5", "1.26.6", "1.27.3"];
 /// Stripped, linked dynamically by another linker, with cgo.
 const DEBIANS: &str = "1.19.8";
+/// For arm64: the oldest with the register ABI as it is, the first with Swiss maps, the newest.
+const ARM64_VERSIONS: [&str; 3] = ["1.21.13", "1.24.11", "1.27.3"];
 /// Every function with a probe, apart from those that have other names in other versions.
 const FUNCTIONS: [&str; 17] = [
     "main.main",
@@ -288,6 +290,42 @@ fn a_position_independent_executable_has_the_same_hooks_and_rules() {
         let reads = |plan| rule_of(plan, name).map(|rule| TypeRule { id: 0, ..rule });
         assert_eq!(reads(&movable), reads(&fixed), "{name}");
     }
+}
+
+/// Another machine's executable differs in its code alone.
+#[test]
+fn arm64_has_the_same_hooks_and_rules() {
+    const RET: [u8; 4] = 0xd65f_03c0_u32.to_le_bytes();
+    for version in ARM64_VERSIONS {
+        let names = [version.to_owned(), format!("{version}-arm64")];
+        let [Some(here), Some(there)] = names.map(|name| go_command(&name)) else { continue };
+        let (ours, plan) = (plan(&here).expect(version), plan(&there).expect(version));
+        assert_eq!((ours.machine, plan.machine), (Machine::X86_64, Machine::Aarch64));
+        assert_eq!(plan.missing, [], "{version}");
+        assert_eq!((&plan.hooks, plan.layout), (&ours.hooks, ours.layout), "{version}");
+        for name in ours.type_names.iter().filter(|name| !name.is_empty()) {
+            let reads = |plan| rule_of(plan, name).map(|rule| TypeRule { id: 0, ..rule });
+            // What only the other machine's standard library has.
+            if rule_of(&plan, name).is_some() {
+                assert_eq!(reads(&plan), reads(&ours), "{version}: {name}");
+            }
+        }
+        let common = ours.type_names.iter().filter(|name| plan.type_names.contains(name)).count();
+        assert!(common * 100 > ours.type_names.len() * 98, "{version}: {common}");
+        for site in &plan.sites {
+            let is_return = RETURNS.iter().any(|kind| *kind as u16 == site.recipe.kind);
+            let at = usize::try_from(site.offset).expect("64 bits");
+            assert_eq!(file_word(&there, at) == RET, is_return, "{version}: {site:?}");
+            let same = |other: &&Site| other.recipe.kind == site.recipe.kind;
+            let other = ours.sites.iter().find(same).expect("the same kinds");
+            let read = |recipe: Recipe| Recipe { address: 0, ..recipe };
+            assert_eq!(read(site.recipe), read(other.recipe), "{version}: {site:?}");
+        }
+    }
+}
+
+fn file_word(file: &[u8], at: usize) -> [u8; 4] {
+    file[at..at + 4].try_into().expect("four bytes")
 }
 
 /// Replaces the version in the build info by another one of the same length.

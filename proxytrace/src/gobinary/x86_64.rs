@@ -1,6 +1,6 @@
 //! Proofs over x86-64 machine code: which addresses of a function may be probed.
 //!
-//! Another architecture is another file with the same [`Function`].
+//! Another architecture is another file with the same [`Function`] (see [`machine`](super::machine)).
 
 use iced_x86::{
     Code, ConditionCode, Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory,

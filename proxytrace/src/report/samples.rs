@@ -1,6 +1,6 @@
 //! Traces made by hand, for the tests of the reports.
 
-use crate::event::{Attach, MissingHook, Origin, Setting};
+use crate::event::{Attach, MissingHook, Origin, Setting, Surroundings};
 use crate::model::{
     AfterRedirect, Artifact, Attempt, Capture, Cause, Chain, Command, Confidence, Finding, Next,
     Outcome, Process, Request, RequestError, Role, SCHEMA, Separator, Severity, Trace,
@@ -40,6 +40,7 @@ fn trace(chains: Vec<Chain>, findings: Vec<Finding>, exit_code: i32) -> Trace {
                 ("GOAUTH".into(), setting("netrc", Origin::Default)),
             ]
             .into(),
+            surroundings: Surroundings::default(),
             started_ns: 0,
             ended_ns: Some(800 * MS),
             exit_code: Some(exit_code),
@@ -64,6 +65,7 @@ fn chain(id: u32, module: &str, artifact: Artifact, attempts: Vec<Attempt>) -> C
         outcome: attempts.last().map_or(Outcome::Unknown, |attempt| attempt.outcome),
         started_ns: 0,
         duration_ns: Some(31 * MS),
+        contradicted_by: None,
         commands: Vec::new(),
         attempts,
     }
@@ -248,6 +250,7 @@ pub(super) fn incomplete() -> Trace {
             late: true,
         }],
         backend: "perf".into(),
+        watch_ended: None,
         complete: false,
     };
     Trace { capture, ..healthy() }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use proxytrace::correlate::Correlator;
-use proxytrace::event::{End, Event, Goroutine, Origin, Setting, Start, What};
+use proxytrace::event::{End, Event, Goroutine, Origin, Setting, Start, Surroundings, What};
 
 use crate::replay::report;
 
@@ -31,6 +31,7 @@ pub(crate) fn any(data: &[u8]) {
             ("GOPROXY".to_owned(), setting(goproxy)),
             ("GONOPROXY".to_owned(), setting(gonoproxy)),
         ]),
+        surroundings: Surroundings::default(),
     });
     push(What::WalkEnter);
     for proxy in texts.take(ENTRIES_MAX) {

@@ -1,9 +1,6 @@
 //! Servers as people run them, in front of the lab, beside it and in place of it: what proxytrace
 //! says equals their logs, and the root of each failure is shown.
 
-#[path = "../trace_equals_log/check.rs"]
-#[expect(dead_code, reason = "what the lab\'s own servers tell, these do not")]
-mod check;
 mod git;
 mod nginx;
 mod squid;
@@ -17,7 +14,7 @@ use proxytrace::model::{Finding, Request, Role, Trace};
 use proxytrace_tests::cases;
 use proxytrace_tests::lab::Lab;
 use proxytrace_tests::modules::Modules;
-use proxytrace_tests::scenario::{Host, Scenario, Sumdb};
+use proxytrace_tests::scenario::{GoSum, Host, Scenario, Sumdb};
 use proxytrace_tests::toolchain::{Toolchain, VERSIONS};
 
 /// Calls `check` with every toolchain, unless this machine lacks one of the programs.
@@ -51,6 +48,7 @@ const fn scenario(
         modules: Modules { prefix, count: 1 },
         goproxy,
         sumdb: Sumdb::Off,
+        go_sum: GoSum::Absent,
         cached: &[],
         hosts,
         succeeds: true,

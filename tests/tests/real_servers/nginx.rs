@@ -4,13 +4,14 @@ use std::fs;
 
 use anyhow::{Context as _, Result, ensure};
 use proxytrace::model::Outcome;
+use proxytrace_tests::check;
 use proxytrace_tests::lab::{Daemon, Lab};
 use proxytrace_tests::log::Entry;
 use proxytrace_tests::scenario::Action::{Hang, Redirect, Serve, Status};
 use proxytrace_tests::scenario::{Host, Protocol, Rule, Scenario};
 use serde::Deserialize;
 
-use crate::{check, scenario, trace, with_each_go};
+use crate::{scenario, trace, with_each_go};
 
 pub(crate) const PROGRAM: &str = "/usr/sbin/nginx";
 

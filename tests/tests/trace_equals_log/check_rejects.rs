@@ -1,11 +1,10 @@
 //! The comparison itself: a true trace passes, and one lie anywhere does not.
 
 use proxytrace::model::{Artifact, Cause, Finding, Outcome, Separator, Severity, Trace};
+use proxytrace_tests::check;
 use proxytrace_tests::log::Entry;
 use proxytrace_tests::scenario::Scenario;
 use serde_json::{Value, json};
-
-use crate::check;
 
 const ZIP: &str = "https://proxy.lab/mod.lab/%21m01/@v/v1.0.0.zip";
 const STORED: &str = "https://storage.lab/mod.lab/%21m01/@v/v1.0.0.zip";

@@ -9,15 +9,13 @@ use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use proxytrace::event::Origin;
 use proxytrace::model::{Process, Severity, Trace};
-use proxytrace_tests::cases;
 use proxytrace_tests::lab::Lab;
 use proxytrace_tests::log::Entry;
 use proxytrace_tests::scenario::Scenario;
 use proxytrace_tests::toolchain::Toolchain;
+use proxytrace_tests::{cases, check};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
-
-use crate::check;
 
 /// One way. Scripts are for `sh`, in the directory of the main module; `$ROOT` is the toolchain's
 /// GOROOT, `$OTHER` that of another, of version `$OTHER_VERSION`.

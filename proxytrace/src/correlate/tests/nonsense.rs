@@ -110,3 +110,14 @@ fn halves_and_strangers_are_ignored() {
     assert_eq!((trace.chains.len(), trace.connections.len()), (0, 0));
     assert_eq!(trace.processes.len(), before);
 }
+
+#[test]
+fn a_watch_that_ended_early_is_no_complete_capture() {
+    let mut script = scenarios::healthy();
+    script.push(0, None, What::WatchEnded { reason: "no room".into() });
+    let trace = script.trace();
+    assert!(!trace.capture.complete);
+    let findings = crate::diagnose::diagnose(&trace);
+    let said = findings.iter().find(|finding| finding.code == "PT900").expect("a note");
+    assert_eq!(said.message, "the watch ended before the command did (no room)");
+}

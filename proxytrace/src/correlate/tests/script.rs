@@ -7,7 +7,7 @@ use crate::correlate::Correlator;
 use crate::correlate::url::Url;
 use crate::event::{
     Attach, End, Event, Failure, FailureStep, Goroutine, Headers, MissingHook, Origin, Setting,
-    Start, What,
+    Start, Surroundings, What,
 };
 use crate::model::{Chain, Trace};
 
@@ -25,7 +25,7 @@ pub(crate) struct Script {
 pub(crate) struct Task {
     pid: u32,
     goroutine: Goroutine,
-    steps: Vec<What>,
+    steps: Vec<(u64, What)>,
 }
 
 /// One request and its end.
@@ -34,18 +34,38 @@ pub(crate) struct Hop {
     url: String,
     status: Option<u16>,
     location: Option<String>,
+    headers: Headers,
     error: Option<Failure>,
     tries: usize,
+    /// Until the answer, in nanoseconds.
+    takes: u64,
 }
 
 /// A request that is answered.
 pub(crate) fn hop(url: &str, status: u16) -> Hop {
-    Hop { url: url.into(), status: Some(status), location: None, error: None, tries: 1 }
+    let (url, status) = (url.into(), Some(status));
+    Hop { url, status, location: None, headers: Headers::new(), error: None, tries: 1, takes: 0 }
 }
 
 impl Hop {
     pub(crate) fn to(self, location: &str) -> Self {
         Self { location: Some(location.into()), ..self }
+    }
+
+    /// With a header.
+    pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
+        self.headers.insert(name.into(), value.into());
+        self
+    }
+
+    /// As a page for people.
+    pub(crate) fn page(self) -> Self {
+        self.with("Content-Type", "text/html; charset=utf-8")
+    }
+
+    /// Not before so many seconds.
+    pub(crate) fn after(self, seconds: u64) -> Self {
+        Self { takes: seconds * 1_000_000_000, ..self }
     }
 
     pub(crate) fn error(&self) -> Option<&Failure> {
@@ -61,7 +81,7 @@ impl Hop {
 /// A request that fails on a connection, or (`connected` false) before it has one.
 pub(crate) fn broken(url: &str, error: Failure, connected: bool) -> Hop {
     let tries = usize::from(connected);
-    Hop { url: url.into(), status: None, location: None, error: Some(error), tries }
+    Hop { status: None, error: Some(error), tries, ..hop(url, 0) }
 }
 
 /// A chain of errors: type and text, outermost first; the innermost may carry a number.
@@ -139,12 +159,12 @@ impl Script {
         let argv = vec!["go".to_owned(), "mod".to_owned(), "download".to_owned()];
         self.push(pid, None, What::Exec { exe: exe.into(), argv: argv.clone() });
         let go_version = "go1.27.3".to_owned();
-        let config = config.clone();
-        self.push(pid, None, What::GoStart { go_version, exe: exe.into(), argv, config });
+        let (exe, config, surroundings) = (exe.into(), config.clone(), Surroundings::default());
+        self.push(pid, None, What::GoStart { go_version, exe, argv, config, surroundings });
     }
 
     pub(crate) fn push(&mut self, pid: u32, goroutine: Option<Goroutine>, what: What) -> &mut Self {
-        let time = 1_000 * (self.events.len() as u64 + 1);
+        let time = 1_000 + self.events.last().map_or(0, |event| event.time);
         self.events.push(Event { time, pid, goroutine, what });
         self
     }
@@ -154,8 +174,9 @@ impl Script {
         let longest = tasks.iter().map(|task| task.steps.len()).max().unwrap_or(0);
         for step in 0..longest {
             for task in tasks {
-                if let Some(what) = task.steps.get(step) {
+                if let Some((takes, what)) = task.steps.get(step) {
                     self.push(task.pid, Some(task.goroutine), what.clone());
+                    self.events.last_mut().expect("just pushed").time += takes;
                 }
             }
         }
@@ -204,7 +225,7 @@ impl Task {
     }
 
     pub(crate) fn step(mut self, what: What) -> Self {
-        self.steps.push(what);
+        self.steps.push((0, what));
         self
     }
 
@@ -259,19 +280,20 @@ impl Task {
     fn hop(mut self, hop: &Hop) -> Self {
         let agent = Headers::from([("User-Agent".to_owned(), "GoCommand/1".to_owned())]);
         let (url, method) = (hop.url.clone(), "GET".to_owned());
-        self.steps.push(What::RequestEnter { method, url, headers: agent, cut: Vec::new() });
+        self = self.step(What::RequestEnter { method, url, headers: agent, cut: Vec::new() });
         for attempt in 0..hop.tries {
             let (local, remote) = ends(&hop.url, attempt);
             let protocol = "HTTP/2.0".to_owned();
-            self.steps.push(What::Try {
+            self = self.step(What::Try {
                 protocol,
                 local: Some(local),
                 remote: Some(remote),
                 tls: true,
             });
         }
-        let headers = hop.location.iter().map(|l| ("Location".to_owned(), l.clone())).collect();
-        self.step(What::RequestReturn {
+        let mut headers = hop.headers.clone();
+        headers.extend(hop.location.iter().map(|l| ("Location".to_owned(), l.clone())));
+        let ending = What::RequestReturn {
             status: hop.status,
             protocol: hop.status.map(|_| "HTTP/2.0".to_owned()),
             headers,
@@ -279,7 +301,9 @@ impl Task {
             body: None,
             error: hop.error.clone(),
             cut: Vec::new(),
-        })
+        };
+        self.steps.push((hop.takes, ending));
+        self
     }
 }
 

@@ -1,7 +1,8 @@
 //! The checksum database, and the module cache.
 
+use crate::diagnose::diagnose;
 use crate::event::What;
-use crate::model::{Artifact, Next, Outcome, Trace};
+use crate::model::{Artifact, Contradiction, Next, Outcome, Role, Trace};
 
 use super::scenarios::{self, A, B, got, url, zip};
 use super::script::{
@@ -70,6 +71,72 @@ fn a_zip_is_verified_after_its_walk() {
     );
     let trace = Script::new(A, 1).run(&[task]).trace();
     assert_eq!(chain(&trace, "x.lab/m@v1.0.0 zip").outcome, Outcome::Checksum);
+}
+
+fn summed(task: Task, version: &str, words: &str) -> Task {
+    let (module, version) = ("x.lab/m".into(), version.into());
+    task.step(What::SumEnter { module, version }).step(What::Stderr { text: words.into() })
+}
+
+fn mismatched(version: &str) -> String {
+    format!("verifying x.lab/m@{version}: checksum mismatch\n\tdownloaded: h1:\n\nSECURITY ERROR\n")
+}
+
+/// go ends at once, within its walk or after it, and whatever the separator.
+#[test]
+fn go_sum_contradicts_what_came() {
+    let list = "https://proxy.lab|https://next.lab";
+    let within = Task::new(7)
+        .walk()
+        .lookup(A, "x.lab/m")
+        .fetch(&[hop(&url(A, "x.lab/m", "v1.0.0.mod"), 200)]);
+    let after = got(7, "x.lab/m", &[hop(&zip(A, "x.lab/m"), 200)]);
+    for (task, version, name) in
+        [(within, "v1.0.0/go.mod", "x.lab/m@v1.0.0 mod"), (after, "v1.0.0", "x.lab/m@v1.0.0 zip")]
+    {
+        let of_another = summed(task.clone(), version, &mismatched("v1.0.1"));
+        let trace = Script::new(list, 1).run(&[of_another]).trace();
+        assert_eq!(chain(&trace, name).outcome, Outcome::Ok);
+
+        let task = summed(task, version, &mismatched(version));
+        let trace = Script::new(list, 1).run(&[task]).trace();
+        let found = chain(&trace, name);
+        assert_eq!(draw(found), ["https://proxy.lab[0] checksum → stop: initial proxy.lab 200"]);
+        assert_eq!(found.attempts[0].requests[0].outcome, Outcome::Checksum);
+        assert_eq!(found.contradicted_by, Some(Contradiction::GoSum));
+    }
+}
+
+#[test]
+fn go_sum_contradicts_the_module_cache() {
+    let trace =
+        Script::new(A, 1).run(&[summed(Task::new(7), "v1.0.0", &mismatched("v1.0.0"))]).trace();
+    let found = chain(&trace, "x.lab/m@v1.0.0 zip");
+    assert_eq!((found.outcome, found.attempts.len()), (Outcome::Checksum, 0));
+    assert_eq!(found.contradicted_by, Some(Contradiction::GoSum));
+}
+
+/// The lookup is the failure; what it was made for is merely not verified.
+#[test]
+fn the_checksum_database_contradicts_itself() {
+    let words = "SECURITY ERROR\ngo.sum database server misbehavior detected!\n";
+    let (module, version) = ("x.lab/m".to_owned(), "v1.0.0/go.mod".to_owned());
+    let task = Task::new(7)
+        .walk()
+        .lookup(A, "x.lab/m")
+        .fetch(&[hop(&url(A, "x.lab/m", "v1.0.0.mod"), 200)])
+        .step(What::VerifyEnter { module, version })
+        .fetch(&[hop(&format!("{A}/sumdb/s.lab/lookup/x.lab/m@v1.0.0"), 200)])
+        .step(What::Stderr { text: words.into() });
+    let trace = Script::new("https://proxy.lab,https://next.lab", 1).run(&[task]).trace();
+    let lookup = chain(&trace, "x.lab/m@v1.0.0 sumdb-lookup");
+    assert_eq!(lookup.contradicted_by, Some(Contradiction::SumdbBefore));
+    assert_eq!(lookup.attempts[0].requests[0].outcome, Outcome::Checksum);
+    let what_came = chain(&trace, "x.lab/m@v1.0.0 mod");
+    assert_eq!(what_came.outcome, Outcome::Checksum);
+    assert_eq!(what_came.attempts[0].requests[0].outcome, Outcome::Ok);
+    let found: Vec<_> = diagnose(&trace).into_iter().map(|f| (f.code, f.role)).collect();
+    assert_eq!(found, [("PT507".to_owned(), Role::Root)]);
 }
 
 #[test]

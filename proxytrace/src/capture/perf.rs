@@ -1,0 +1,167 @@
+//! Probes through perf events, one each, for kernels without `uprobe_multi` (before 6.6).
+//!
+//! A program learns which probe was hit from the cookie of the link that attached it. Kernels before
+//! 5.15 have no cookies: there each probe has a program of its own, of a dozen instructions, that
+//! leaves the number where the common program finds it, and jumps there.
+//!
+//! Closing an event waits until no CPU runs its program any more: milliseconds each, one after the
+//! other. Nobody should wait for that who only wants their command's exit code, so that a process of
+//! its own does ([`Events::leave`]).
+
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd as _, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+use std::time::Duration;
+use std::{fs, io, thread};
+
+use anyhow::Context as _;
+use aya::Ebpf;
+use aya::maps::ProgramArray;
+use aya::programs::{ProgramFd, UProbe};
+use nix::unistd::{ForkResult, fork, getppid, setsid};
+
+use super::bpf::{link_event, load_uprobe, map_fd, set_program, uprobe_event};
+
+/// The program that takes cookies, and the one that finds a number.
+const COOKIES: &str = "go";
+const NUMBERS: &str = "go_numbered";
+/// As the object says it of the common program.
+const LICENSE: &CStr = c"Dual MIT/GPL";
+/// The kernel's number for events on uprobes.
+const PMU: &str = "/sys/bus/event_source/devices/uprobe/type";
+/// How often the process that closes looks whether we are gone.
+const GONE_INTERVAL: Duration = Duration::from_millis(10);
+
+/// Probes, and how more are attached.
+pub(super) struct Events {
+    pmu: u32,
+    program: OwnedFd,
+    way: Way,
+    /// What holds the probes in place: links, or events; and programs beside them.
+    held: Vec<OwnedFd>,
+}
+
+/// How a program learns which probe was hit.
+enum Way {
+    /// By the cookie of a link.
+    Cookie,
+    /// By a program in front: maps for the number, and for the jump.
+    Number { place: OwnedFd, jump: OwnedFd },
+}
+
+impl Events {
+    /// Loads the common program, in the way that this kernel knows.
+    pub(super) fn load(ebpf: &mut Ebpf) -> anyhow::Result<Self> {
+        let pmu = fs::read_to_string(PMU).with_context(|| format!("cannot read {PMU}"))?;
+        let pmu = pmu.trim().parse().with_context(|| format!("{PMU} has no number"))?;
+        let (program, way) = match load(ebpf, COOKIES) {
+            Ok(program) => (program, Way::Cookie),
+            Err(refused) => {
+                let program = load(ebpf, NUMBERS).context(format!("{refused:#}"))?;
+                let place = map_fd(ebpf.map("NUMBER").context("no map NUMBER")?)?;
+                let place = place.try_clone_to_owned()?;
+                let mut programs = ebpf.take_map("PROGRAMS").context("no map PROGRAMS")?;
+                let jump = map_fd(&programs)?.try_clone_to_owned()?;
+                ProgramArray::try_from(&mut programs)?.set(0, &program, 0)?;
+                (program, Way::Number { place, jump })
+            }
+        };
+        let program = program.as_fd().try_clone_to_owned()?;
+        Ok(Self { pmu, program, way, held: Vec::new() })
+    }
+
+    /// Puts probes at `sites` (offset in the file, number) of the executable at `path`.
+    pub(super) fn attach(&mut self, path: &Path, sites: &[(u64, u64)]) -> io::Result<()> {
+        let path = CString::new(path.as_os_str().as_bytes())?;
+        for &(offset, number) in sites {
+            let event = uprobe_event(self.pmu, &path, offset)?;
+            match &self.way {
+                Way::Cookie => self.held.push(link_event(&self.program, &event, number)?),
+                Way::Number { place, jump } => {
+                    let number = i32::try_from(number).map_err(io::Error::other)?;
+                    let front = load_uprobe(&front(number, place, jump), LICENSE)?;
+                    set_program(&event, &front)?;
+                    // The event holds the program.
+                    self.held.push(event);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Leaves the probes to a process of their own, which takes them out when this one has ended.
+    ///
+    /// It holds nothing else of ours: neither a standard stream, for the end of which somebody may
+    /// wait, nor a place in the terminal's group.
+    pub(super) fn leave(self) {
+        if self.held.is_empty() {
+            return;
+        }
+        let parent = nix::unistd::getpid();
+        // SAFETY: the child makes system calls alone, and ends without running anything of ours.
+        // Where it cannot be made, the probes are closed here, at the end of this function.
+        if let Ok(ForkResult::Child) = unsafe { fork() } {
+            let kept: Vec<i32> = self.held.iter().map(AsRawFd::as_raw_fd).collect();
+            let last = kept.iter().copied().max().unwrap_or(0);
+            for fd in (0..last).filter(|fd| !kept.contains(fd)) {
+                // SAFETY: nothing of this process uses it any more.
+                unsafe { libc::close(fd) };
+            }
+            let _ = setsid();
+            while getppid() == parent {
+                thread::sleep(GONE_INTERVAL);
+            }
+            // SAFETY: as above; the kernel closes what is left.
+            unsafe { libc::_exit(0) }
+        }
+    }
+}
+
+fn load(ebpf: &mut Ebpf, name: &str) -> anyhow::Result<ProgramFd> {
+    let program = ebpf.program_mut(name).with_context(|| format!("no program {name}"))?;
+    let program: &mut UProbe = program.try_into()?;
+    program.load()?;
+    Ok(program.fd()?.try_clone()?)
+}
+
+/// The program in front of the common one: leaves the number, and jumps.
+///
+/// A program on a uprobe is not preempted on the kernels that need this (`__uprobe_perf_func` in
+/// `kernel/trace/trace_uprobe.c`, Linux 5.7 to 5.19), so that one place for each CPU is enough.
+fn front(number: i32, place: &OwnedFd, jump: &OwnedFd) -> [u64; 16] {
+    const MOVE: u8 = 0xbf; // rD = rS
+    const SET: u8 = 0xb7; // rD = number
+    const ADD: u8 = 0x07; // rD += number
+    const STORE: u8 = 0x62; // *(u32 *)(rD + offset) = number
+    const LOAD: u8 = 0x18; // rD = a map, in two words
+    const MAP: u8 = 1;
+    const SKIP_IF_ZERO: u8 = 0x15; // if rD == number, skip so many
+    const CALL: u8 = 0x85;
+    const EXIT: u8 = 0x95;
+    const LOOKUP: i32 = 1; // bpf_map_lookup_elem
+    const TAIL_CALL: i32 = 12; // bpf_tail_call
+    let word = |code: u8, to: u8, from: u8, offset: i16, number: i32| {
+        let [low, high] = offset.to_le_bytes();
+        let [a, b, c, d] = number.to_le_bytes();
+        u64::from_ne_bytes([code, to | from << 4, low, high, a, b, c, d])
+    };
+    [
+        word(MOVE, 6, 1, 0, 0),
+        word(STORE, 10, 0, -4, 0),
+        word(LOAD, 1, MAP, 0, place.as_raw_fd()),
+        0,
+        word(MOVE, 2, 10, 0, 0),
+        word(ADD, 2, 0, 0, -4),
+        word(CALL, 0, 0, 0, LOOKUP),
+        word(SKIP_IF_ZERO, 0, 0, 6, 0),
+        word(STORE, 0, 0, 0, number),
+        word(MOVE, 1, 6, 0, 0),
+        word(LOAD, 2, MAP, 0, jump.as_raw_fd()),
+        0,
+        word(SET, 3, 0, 0, 0),
+        word(CALL, 0, 0, 0, TAIL_CALL),
+        word(SET, 0, 0, 0, 0),
+        word(EXIT, 0, 0, 0, 0),
+    ]
+}

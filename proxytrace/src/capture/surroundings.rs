@@ -1,0 +1,121 @@
+//! Where a `go` command runs, and what of its user's settings does not reach it.
+//!
+//! Read from /proc as it enters `main.main`. What has gone by then stays unknown.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use nix::unistd::{Uid, User};
+
+use super::user::{environment, status};
+use crate::event::{Origin, Setting, Sudo, Surroundings};
+use crate::{goenv, redact};
+
+/// How far above a process its sudo is looked for: make, a shell or two, a script.
+const ANCESTORS: usize = 32;
+
+/// What decides over the way to modules, and what sudo takes away.
+const OF_THE_WAY: &[&str] = &[
+    "GOPROXY",
+    "GOPRIVATE",
+    "GONOPROXY",
+    "GONOSUMDB",
+    "GOSUMDB",
+    "GOINSECURE",
+    "GOAUTH",
+    "GOFLAGS",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+];
+
+/// A `go` command that has just started.
+pub(super) struct Started<'a> {
+    pub(super) pid: u32,
+    pub(super) exe: &'a Path,
+    pub(super) environment: &'a [(String, String)],
+    pub(super) config: &'a BTreeMap<String, Setting>,
+    /// Gives the text of a file as the process would read it.
+    pub(super) read: &'a dyn Fn(&Path) -> Option<String>,
+}
+
+/// What surrounds it.
+pub(super) fn of(go: &Started<'_>) -> Surroundings {
+    Surroundings {
+        directory: directory(go.pid),
+        user_file: goenv::hidden(go.environment, go.exe, go.read),
+        sudo: sudo(go),
+    }
+}
+
+/// The working directory, if its path leads to the same directory from where we are: not in another
+/// mount namespace.
+fn directory(pid: u32) -> Option<String> {
+    let link = PathBuf::from(format!("/proc/{pid}/cwd"));
+    let path = fs::read_link(&link).ok()?;
+    let (theirs, ours) = (fs::metadata(&link).ok()?, fs::metadata(&path).ok()?);
+    let same = (theirs.dev(), theirs.ino()) == (ours.dev(), ours.ino());
+    same.then(|| redact::argument(&path.to_string_lossy()))
+}
+
+/// The user above a sudo within the command. Not where the process runs as that user all the same.
+fn sudo(go: &Started<'_>) -> Option<Sudo> {
+    let caller: u32 = variable(go.environment, "SUDO_UID")?.parse().ok()?;
+    let process = PathBuf::from(format!("/proc/{}", go.pid));
+    let uid: u32 = status(&process, "Uid:")?.split_whitespace().nth(1)?.parse().ok()?;
+    if caller == uid {
+        return None;
+    }
+    let user = User::from_uid(Uid::from_raw(caller)).ok().flatten();
+    let theirs = match sudo_above(&process) {
+        Some(sudo) => environment(&sudo)?
+            .into_iter()
+            .map(|(name, value)| (name.to_string_lossy().into(), value.to_string_lossy().into()))
+            .collect(),
+        // Without it only what is in the caller's file can be compared.
+        None => with_home(go.environment, user.as_ref()?),
+    };
+    let would_be = goenv::effective(&theirs, go.exe, go.read);
+    let theirs =
+        |setting: &Setting| matches!(setting.origin, Origin::Environment | Origin::UserFile);
+    let lost = would_be
+        .into_iter()
+        .filter(|(name, setting)| {
+            let ours = go.config.get(name).map(|setting| &setting.value);
+            OF_THE_WAY.contains(&name.as_str()) && theirs(setting) && ours != Some(&setting.value)
+        })
+        .collect();
+    Some(Sudo { user: user.map(|user| user.name), lost })
+}
+
+fn variable<'a>(environment: &'a [(String, String)], name: &str) -> Option<&'a str> {
+    environment.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+}
+
+fn with_home(environment: &[(String, String)], user: &User) -> Vec<(String, String)> {
+    let kept = environment.iter().filter(|(name, _)| name != "HOME" && name != "XDG_CONFIG_HOME");
+    let home = ("HOME".to_owned(), user.dir.to_string_lossy().into_owned());
+    kept.cloned().chain([home]).collect()
+}
+
+/// The outermost of the sudo processes that follow each other nearest above a process: with a
+/// pseudo-terminal, sudo is two.
+fn sudo_above(process: &Path) -> Option<PathBuf> {
+    let mut found = None;
+    let mut process = process.to_owned();
+    for _ in 0..ANCESTORS {
+        let Some(parent) = status(&process, "PPid:").filter(|pid| pid != "0") else { break };
+        process = PathBuf::from(format!("/proc/{parent}"));
+        let is_sudo = fs::read_link(process.join("exe"))
+            .is_ok_and(|exe| exe.file_name() == Some(OsStr::new("sudo")));
+        if is_sudo {
+            found = Some(process.clone());
+        } else if found.is_some() {
+            break;
+        }
+    }
+    found
+}

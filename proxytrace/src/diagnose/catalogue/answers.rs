@@ -1,0 +1,98 @@
+//! What was answered.
+
+use crate::model::Severity::{Error, Warning};
+
+use super::{Kind, kind};
+
+pub(super) const KINDS: &[Kind] = &[
+    kind!(
+        "PT401",
+        "html-on-protocol-path",
+        Error,
+        "an answer is not what the protocol says",
+        "A web page or something else came with status 200 where go expected a version, a go.mod file or a zip.",
+        "Correct the path in GOPROXY and look for a login page or a catch-all behind it; then delete what the module cache kept of it.",
+        ["https://go.dev/issue/38680"],
+    ),
+    kind!(
+        "PT402",
+        "unexpected-status",
+        Error,
+        "a status that go does not take for an answer",
+        "go takes 200 alone for success, and 404 and 410 alone for absence.",
+        "Let the proxy answer 200 with the file, or 404.",
+        [],
+    ),
+    kind!(
+        "PT403",
+        "bad-zip",
+        Error,
+        "a zip that is none",
+        "The answer was 200, and what came cannot be opened as a zip of the module. go looks only after the walk through GOPROXY, so that neither `,` nor `|` makes it ask another entry, and its message has no URL.",
+        "Remove the file from the proxy's store and let it fetch it anew; most often it has kept a page or a redirect's body.",
+        ["https://github.com/goproxyio/goproxy/issues/155"],
+    ),
+    kind!(
+        "PT404",
+        "cache-poison-risk",
+        Error,
+        "a page that is no go.mod was put into the module cache",
+        "go did not compare it with anything, as neither go.sum nor the checksum database had a say, and keeps it. Later runs read it from the cache and fail without asking anybody.",
+        "Repair the proxy, then remove the file from the module cache.",
+        [],
+    ),
+    kind!(
+        "PT405",
+        "wrong-version-info",
+        Error,
+        "a proxy told of another version than it was asked for",
+        "The `.info` file of a version must have that very version in it. go refuses another one.",
+        "Let the proxy keep one `.info` a version; purge the one that it has.",
+        [],
+    ),
+    kind!(
+        "PT406",
+        "case-encoding",
+        Warning,
+        "a proxy has nothing of modules with capitals in their paths",
+        "go writes a capital as `!` and the small letter, and `!` as %21. A proxy that does not decode this, or keeps files on a file system without case, has none of them.",
+        "Let the proxy decode %21, and whatever stands in front of it pass the path on as it is.",
+        ["https://go.dev/issue/34084", "https://go.dev/ref/mod#goproxy-protocol"],
+    ),
+    kind!(
+        "PT407",
+        "negative-cache",
+        Warning,
+        "a 404 that came out of a cache",
+        "The answer had an age: somebody asked before, and a cache on the way remembers the 404 for a while. A version that was tagged since is there all the same.",
+        "Wait until the cache forgets it, ask for the commit instead of the tag, or let the cache keep 404 for seconds only.",
+        ["https://go.dev/issue/34141", "https://go.dev/issue/42809"],
+    ),
+    kind!(
+        "PT408",
+        "rate-limited",
+        Error,
+        "a host limits the rate of requests",
+        "It answered 429. go neither waits nor heeds Retry-After.",
+        "Raise the limit for this client, put a caching proxy in front, or let go ask less at a time: GODEBUG=cmdgonetlimit=4.",
+        ["https://github.com/goproxy/goproxy.cn/issues/150"],
+    ),
+    kind!(
+        "PT409",
+        "upstream-5xx",
+        Error,
+        "a server failed",
+        "It answered with a status of 500 or more: it, or something behind it, is broken.",
+        "Look at the logs of the host that answered. A proxy that answers 5xx for a missing module should answer 404.",
+        ["https://github.com/gomods/athens/issues/1290"],
+    ),
+    kind!(
+        "PT410",
+        "not-found",
+        Error,
+        "nobody asked has the module or the version",
+        "Every entry of GOPROXY that was asked answered 404 or 410. The list ends there, or `direct` has found nothing either.",
+        "Check the spelling of module and version. A private module wants GOPRIVATE; a version that is minutes old may still be cached as missing.",
+        [],
+    ),
+];

@@ -1,0 +1,73 @@
+//! What is true beside the one reason: one small function a code.
+
+mod access;
+mod answers;
+mod checksums;
+mod cost;
+mod redirects;
+mod run;
+mod transport;
+mod walk;
+
+use crate::model::{Attempt, Chain, Next, RequestId};
+
+pub(super) use self::access::is_password_in_clear;
+use super::sign::Sign;
+use super::view::{Send, View};
+
+/// Looks at one chain.
+pub(super) type Rule = fn(&View<'_>, &Chain) -> Vec<Sign>;
+
+/// Looks at the whole trace.
+pub(super) type General = fn(&View<'_>) -> Vec<Sign>;
+
+/// All rules that look at one chain at a time.
+pub(super) const RULES: &[Rule] = &[
+    redirects::origin_retry,
+    redirects::host_mismatch,
+    redirects::then_fallback,
+    walk::comma_stops,
+    walk::pipe_hides_outage,
+    walk::masked_root_cause,
+    walk::error_from_off,
+    transport::v6_path,
+    access::private_leak,
+    answers::cache_poison_risk,
+    answers::negative_cache,
+    checksums::asked_directly,
+    checksums::triggered_fallback,
+    cost::silent_wait,
+];
+
+/// All rules that look at everything at once.
+pub(super) const GENERAL: &[General] = &[
+    redirects::long_chain,
+    walk::fallback_404,
+    walk::fallback_fanout,
+    transport::goaway,
+    transport::forward_proxy_in_use,
+    transport::conn_churn,
+    access::secret_in_url,
+    answers::goauth_resend,
+    answers::case_encoding,
+    cost::slow,
+    run::toolchain_switch,
+    run::all_cached,
+    run::direct_vcs,
+    run::incomplete_capture,
+];
+
+/// Whether go went on to another entry after this one.
+fn moved(attempt: &Attempt) -> bool {
+    matches!(attempt.next, Some(Next::NextEntry | Next::Direct))
+}
+
+/// The requests of the last send of an attempt.
+fn evidence(attempt: &Attempt) -> Vec<RequestId> {
+    Send::last_of(attempt).map_or_else(Vec::new, |send| send.ids())
+}
+
+/// `1 fetch`, `3 fetches`: the noun as one and as many.
+fn counted(count: usize, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
+}

@@ -1,0 +1,107 @@
+//! PT001, PT011, PT012, PT020.
+
+use std::collections::HashMap;
+
+use crate::correlate::story::{answer, failed};
+use crate::correlate::url::{self, Url};
+use crate::model::{Attempt, Cause, Chain, Outcome, Request, Severity};
+
+use super::super::sign::Sign;
+use super::super::view::{Send, View, sends};
+use super::{counted, moved};
+
+/// From so many redirects on a way is long.
+const LONG: usize = 3;
+
+/// PT001. What a lost event may explain is no sign.
+pub(super) fn origin_retry(view: &View<'_>, chain: &Chain) -> Vec<Sign> {
+    if !view.trace.capture.complete {
+        return Vec::new();
+    }
+    let mut signs = Vec::new();
+    for attempt in &chain.attempts {
+        let mut redirected = HashMap::new();
+        for request in &attempt.requests {
+            if request.cause == Cause::Initial
+                && let Some(&before) = redirected.get(request.url.as_str())
+            {
+                let host = &request.host;
+                let message =
+                    format!("{host} had redirected the request, and then was asked the same again");
+                signs.push(Sign::of("PT001", chain, message).with(vec![before, request.id]));
+            }
+            if matches!(request.status, Some(300..=399)) {
+                redirected.insert(request.url.as_str(), request.id);
+            }
+        }
+    }
+    signs
+}
+
+/// PT011. A location that was cut, or is no URL, names no host.
+pub(super) fn host_mismatch(view: &View<'_>, chain: &Chain) -> Vec<Sign> {
+    if !view.trace.capture.complete {
+        return Vec::new();
+    }
+    let most = if view.failed(chain) { Severity::Error } else { Severity::Warning };
+    let mut signs = Vec::new();
+    for pair in chain.attempts.iter().flat_map(|attempt| attempt.requests.windows(2)) {
+        let [before, after] = pair else { continue };
+        if after.cause != Cause::Redirect || after.follows.is_some() || !before.cut.is_empty() {
+            continue;
+        }
+        let Some(named) = target_host(before).filter(|named| *named != after.host) else {
+            continue;
+        };
+        let message =
+            format!("{} redirected to {named}, and {} was asked instead", before.host, after.host);
+        let sign = Sign::of("PT011", chain, message).with(vec![before.id, after.id]);
+        signs.push(sign.at_most(most));
+    }
+    signs
+}
+
+fn target_host(request: &Request) -> Option<String> {
+    let target = url::resolve(&request.url, request.location.as_deref()?)?;
+    Some(Url::parse(&target)?.named_host())
+}
+
+/// PT012.
+pub(super) fn then_fallback(_: &View<'_>, chain: &Chain) -> Vec<Sign> {
+    let sign = |attempt: &Attempt| {
+        let send = Send::last_of(attempt)?;
+        let any = send.requests.iter().any(|request| matches!(request.status, Some(300..=399)));
+        let moved = moved(attempt) && failed(attempt.outcome);
+        let most =
+            if attempt.outcome == Outcome::NotFound { Severity::Note } else { Severity::Warning };
+        (any && moved).then(|| {
+            let message = format!("{}; then go asked the next entry", answer(attempt));
+            Sign::of("PT012", chain, message).with(send.ids()).at_most(most)
+        })
+    };
+    chain.attempts.iter().filter_map(sign).collect()
+}
+
+/// PT020: one for the whole trace. A way that does not end is PT003.
+pub(super) fn long_chain(view: &View<'_>) -> Vec<Sign> {
+    let (mut chains, mut ids, mut longest) = (Vec::new(), Vec::new(), 0);
+    for chain in &view.trace.chains {
+        for send in chain.attempts.iter().flat_map(sends) {
+            let hops = send.requests.iter().filter(|r| r.cause == Cause::Redirect).count();
+            let ended = !matches!(send.last().status, Some(300..=399));
+            if hops >= LONG && ended {
+                chains.push(chain.id);
+                ids.extend(send.ids());
+                longest = longest.max(hops);
+            }
+        }
+    }
+    let message = format!(
+        "{} went through {LONG} redirects or more, the longest through {longest}",
+        counted(chains.len(), "fetch", "fetches")
+    );
+    (longest > 0)
+        .then(|| Sign { chains, ..Sign::general("PT020", message).with(ids) })
+        .into_iter()
+        .collect()
+}

@@ -1,0 +1,94 @@
+//! PT603, PT606, PT702, PT900: about the run itself.
+
+use crate::model::{Outcome, Process};
+
+use super::super::sign::Sign;
+use super::super::view::View;
+use super::counted;
+
+/// PT603: one for each switch.
+pub(super) fn toolchain_switch(view: &View<'_>) -> Vec<Sign> {
+    let before = |process: &Process| {
+        let before = view.process(process.parent?)?;
+        (before.pid == process.pid && before.exe != process.exe).then_some(before)
+    };
+    let sign = |process: &Process| {
+        let (from, to) = (before(process)?.go_version.as_deref()?, process.go_version.as_deref()?);
+        let message = format!("{from} became {to} ({})", process.exe);
+        (from != to).then(|| Sign::general("PT603", message))
+    };
+    view.trace.processes.iter().filter_map(sign).collect()
+}
+
+/// PT606. Not where something may have gone unseen.
+pub(super) fn all_cached(view: &View<'_>) -> Vec<Sign> {
+    let trace = view.trace;
+    let asked = view.requests().next().is_some();
+    let commands = trace.chains.iter().any(|chain| !chain.commands.is_empty());
+    let cached: Vec<u32> = trace
+        .chains
+        .iter()
+        .filter(|chain| chain.outcome == Outcome::Cached)
+        .map(|chain| chain.id)
+        .collect();
+    let quiet = trace.capture.complete && trace.command.exit_code == Some(0);
+    if !quiet || asked || commands || cached.is_empty() {
+        return Vec::new();
+    }
+    let message = "everything was in the module cache: go asked nobody".to_owned();
+    vec![Sign { chains: cached, ..Sign::general("PT606", message) }]
+}
+
+/// PT702: one for the whole trace.
+pub(super) fn direct_vcs(view: &View<'_>) -> Vec<Sign> {
+    let chains: Vec<u32> = view
+        .trace
+        .chains
+        .iter()
+        .filter(|chain| !chain.commands.is_empty())
+        .map(|chain| chain.id)
+        .collect();
+    let commands: Vec<u32> =
+        view.trace.chains.iter().flat_map(|chain| chain.commands.iter().copied()).collect();
+    if chains.is_empty() {
+        return Vec::new();
+    }
+    let tool = commands.first().and_then(|&id| view.process(id)?.argv.first().cloned());
+    let tool = tool
+        .as_deref()
+        .map_or("a version control tool", |path| path.rsplit('/').next().unwrap_or(path));
+    let message = format!(
+        "go fetched from repositories itself: {} of {tool}",
+        counted(commands.len(), "command", "commands")
+    );
+    vec![Sign { chains, ..Sign::general("PT702", message) }]
+}
+
+/// PT900: one for the whole trace.
+pub(super) fn incomplete_capture(view: &View<'_>) -> Vec<Sign> {
+    let capture = &view.trace.capture;
+    let mut why = Vec::new();
+    if capture.lost > 0 {
+        why.push(format!("{} events were lost", capture.lost));
+    }
+    if let Some(reason) = &capture.watch_ended {
+        why.push(format!("the watch ended before the command did ({reason})"));
+    }
+    for attach in &capture.attach {
+        let missing: Vec<&str> = attach.missing.iter().map(|hook| hook.hook.as_str()).collect();
+        if attach.hooks.is_empty() {
+            why.push(format!("{} has no probes", attach.exe));
+        } else if !missing.is_empty() {
+            why.push(format!("{} has no probe in {}", attach.exe, missing.join(", ")));
+        }
+        if attach.late {
+            why.push(format!("{} was running before it had its probes", attach.exe));
+        }
+    }
+    if capture.complete {
+        return Vec::new();
+    }
+    why.sort_unstable();
+    why.dedup();
+    vec![Sign::general("PT900", why.join("; "))]
+}

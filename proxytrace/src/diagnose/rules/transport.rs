@@ -1,0 +1,131 @@
+//! PT207, PT209, PT212, PT802.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+
+use crate::correlate::url::Url;
+use crate::model::{Cause, Chain, Connection, Outcome, Request};
+
+use super::super::sign::Sign;
+use super::super::view::View;
+use super::{counted, evidence};
+
+/// So many HTTP/1.1 connections to one host are worth a word.
+const CHURN: usize = 10;
+
+/// PT207. That IPv4 would do is known only where another connection shows it.
+pub(super) fn v6_path(view: &View<'_>, chain: &Chain) -> Vec<Sign> {
+    let Some(last) = chain.attempts.last().filter(|_| view.failed(chain)) else {
+        return Vec::new();
+    };
+    let asked = last.requests.last().filter(|request| request.outcome == Outcome::TlsOther);
+    let Some(request) = asked else { return Vec::new() };
+    let host = request.host.as_str();
+    let to_host = |connection: &&Connection| {
+        connection.process == chain.process
+            && connection.host.as_deref().is_some_and(|name| host.starts_with(name))
+    };
+    let stalled = |connection: &Connection| {
+        let error = connection.tls.as_ref().and_then(|tls| tls.error.as_ref());
+        let types = error.map_or(&[][..], |error| &error.types[..]);
+        is_v6(connection) && types.iter().any(|name| name.contains("tlsHandshakeTimeoutError"))
+    };
+    let well = |connection: &Connection| {
+        !is_v6(connection) && connection.tls.as_ref().is_some_and(|tls| tls.error.is_none())
+    };
+    let all = || view.trace.connections.iter().filter(to_host);
+    if !all().any(stalled) {
+        return Vec::new();
+    }
+    let message = format!(
+        "{host} was reached over IPv6, and then did not answer the TLS handshake; go does not try \
+         IPv4 then"
+    );
+    let sign = Sign::of("PT207", chain, message).with(evidence(last));
+    vec![if all().any(well) { sign } else { sign.possibly() }]
+}
+
+fn is_v6(connection: &Connection) -> bool {
+    let address = connection.remote_addr.as_deref().and_then(|addr| addr.parse().ok());
+    address.is_some_and(|address: SocketAddr| address.is_ipv6())
+}
+
+/// PT209: one for the whole trace.
+pub(super) fn goaway(view: &View<'_>) -> Vec<Sign> {
+    let again = |request: &Request| {
+        request.cause == Cause::TransportRetry && request.protocol.as_deref() == Some("HTTP/2.0")
+    };
+    let (mut chains, mut ids) = (Vec::new(), Vec::new());
+    let mut hosts = BTreeSet::new();
+    for (chain, request) in view.requests() {
+        if again(request) && request.status.is_some() {
+            chains.push(chain.id);
+            ids.extend(request.follows.into_iter().chain([request.id]));
+            hosts.insert(request.host.as_str());
+        }
+    }
+    let names: Vec<&str> = hosts.into_iter().collect();
+    let message = format!(
+        "{} retired HTTP/2 connections, and {} sent again on another",
+        names.join(", "),
+        if chains.len() == 1 {
+            "a request was".to_owned()
+        } else {
+            format!("{} requests were", chains.len())
+        }
+    );
+    let sign = || Sign { chains: chains.clone(), ..Sign::general("PT209", message).with(ids) };
+    if chains.is_empty() { Vec::new() } else { vec![sign()] }
+}
+
+/// PT212: one for each forward proxy.
+pub(super) fn forward_proxy_in_use(view: &View<'_>) -> Vec<Sign> {
+    let mut proxies: BTreeMap<&str, Sign> = BTreeMap::new();
+    for (chain, request) in view.requests() {
+        let tunnel = request.cause == Cause::ConnectTunnel;
+        let Some(address) = request.remote_addr.as_deref() else { continue };
+        let forwarded = tunnel || (view.has_forward_proxy(chain) && goes_elsewhere(request));
+        if forwarded {
+            let sign = proxies.entry(address).or_insert_with(|| {
+                Sign::general("PT212", format!("go asks through the forward proxy {address}"))
+            });
+            sign.chains.push(chain.id);
+            sign.requests.push(request.id);
+        }
+    }
+    proxies.into_values().collect()
+}
+
+/// Whether a request without TLS went to another port than its URL has, as to a forward proxy.
+fn goes_elsewhere(request: &Request) -> bool {
+    let Some(url) = Url::parse(&request.url).filter(|url| url.scheme == "http") else {
+        return false;
+    };
+    let port = url.host.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).unwrap_or(80);
+    let remote = request.remote_addr.as_deref().and_then(|addr| addr.parse().ok());
+    remote.is_some_and(|remote: SocketAddr| remote.port() != port)
+}
+
+/// PT802: one for each host.
+pub(super) fn conn_churn(view: &View<'_>) -> Vec<Sign> {
+    let mut hosts: BTreeMap<&str, (usize, u32)> = BTreeMap::new();
+    for connection in &view.trace.connections {
+        let (Some(host), Some("HTTP/1.1")) =
+            (connection.host.as_deref(), connection.protocol.as_deref())
+        else {
+            continue;
+        };
+        let (connections, requests) = hosts.entry(host).or_default();
+        *connections += 1;
+        *requests += connection.requests;
+    }
+    let sign = |(host, (connections, requests)): (&str, (usize, u32))| {
+        let churns = connections >= CHURN && connections * 2 >= requests as usize;
+        churns.then(|| {
+            let connections = counted(connections, "connection", "connections");
+            let message = format!("{host} speaks HTTP/1.1: {connections} for {requests} requests");
+            Sign::general("PT802", message)
+        })
+    };
+    hosts.into_iter().filter_map(sign).collect()
+}

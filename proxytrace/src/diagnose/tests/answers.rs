@@ -1,0 +1,160 @@
+//! What was answered, and by whom.
+
+use crate::correlate::tests::scenarios::{A, B, failing, got, url, zip};
+use crate::correlate::tests::script::{GO, Script, Task, bad_status, failure, hop};
+use crate::event::{Failure, What};
+use crate::model::Confidence;
+
+use super::{of_script, one, only};
+
+fn unreadable() -> Failure {
+    failure(&[("*json.SyntaxError", "invalid character '<'")], None)
+}
+
+#[test]
+fn pt008_is_a_page_behind_a_redirect() {
+    let asked = url(A, "x.lab/m", "v1.0.0.info");
+    let login = "https://login.lab/?back";
+    let script = |last| one(A, 1, &[hop(&asked, 302).to(login), last], unreadable());
+    let found = script(hop(login, 200).page());
+    assert_eq!(of_script(&found), ["PT008 error root ×1"]);
+    assert_eq!(
+        only(&found, "PT008").message,
+        "proxy.lab redirected to login.lab, which answered 200 with a page for people in place of \
+         a version"
+    );
+    // Without the redirect, or without the page, it is something else.
+    assert_eq!(of_script(&script(hop(login, 200))), ["PT401 error root ×1"]);
+    let page = one(A, 1, &[hop(&asked, 200).page()], unreadable());
+    assert_eq!(of_script(&page), ["PT401 error root ×1"]);
+    assert_eq!(
+        only(&page, "PT401").message,
+        "proxy.lab answered 200 with a page for people in place of a version"
+    );
+}
+
+#[test]
+fn who_speaks_is_told_by_headers() {
+    let asked = zip(A, "x.lab/m");
+    let of = |last| {
+        let script = one(A, 1, &[last], bad_status(403));
+        let finding = only(&script, "PT302");
+        (finding.message, finding.advice)
+    };
+    let (message, _) = of(hop(&asked, 403));
+    assert_eq!(message, "proxy.lab answered 403");
+    let (message, advice) = of(hop(&asked, 403).with("Cf-Ray", "7-FRA").page());
+    assert_eq!(message, "proxy.lab answered 403; it came through Cloudflare, as a page for people");
+    assert!(advice.starts_with("The page is of the CDN"), "{advice}");
+    let (message, advice) = of(hop(&asked, 403).with("Server", "UploadServer"));
+    assert_eq!(message, "proxy.lab answered 403; it is Google Cloud Storage");
+    assert!(advice.contains("signed URL"), "{advice}");
+    let (message, advice) = of(hop(&asked, 403).page());
+    assert_eq!(
+        message,
+        "proxy.lab answered 403; it is a page for people, as no module proxy sends"
+    );
+    assert!(advice.contains("plain text"), "{advice}");
+    let (message, _) = of(hop(&asked, 403).with("Via", "1.1 gate (squid/6.6)"));
+    assert_eq!(message, "proxy.lab answered 403; it came through Squid");
+}
+
+#[test]
+fn statuses_of_a_forward_proxy_and_of_limits() {
+    let asked = zip(A, "x.lab/m");
+    let of = |hop| of_script(&one(A, 1, &[hop], bad_status(500)));
+    assert_eq!(of(hop(&asked, 407)), ["PT211 error root ×1"]);
+    assert_eq!(of(hop(&asked, 503)), ["PT409 error root ×1"]);
+    assert_eq!(of(hop(&asked, 503).with("Retry-After", "7")), ["PT408 error root ×1"]);
+}
+
+/// A `.mod` that is a page: the walk is well, and go then says that it cannot read it.
+fn page_as_go_mod(said: &str) -> Script {
+    let asked = url(A, "x.lab/m", "v1.0.0.mod");
+    let mut script = Script::new(A, 1);
+    script.run(&[got(7, "x.lab/m", &[hop(&asked, 200).page()])]);
+    script.push(GO, None, What::Stderr { text: said.to_owned() });
+    script
+}
+
+#[test]
+fn pt404_needs_the_page_and_what_go_says_of_it() {
+    let script = page_as_go_mod("go: x.lab/m@v1.0.0: parsing go.mod: missing module line\n");
+    assert_eq!(of_script(&script), ["PT401 error root ×1", "PT404 error contributing ×1"]);
+    let other = page_as_go_mod("go: x.lab/n@v1.0.0: parsing go.mod: missing module line\n");
+    assert!(of_script(&other).is_empty());
+    assert!(of_script(&page_as_go_mod("go: x.lab/m@v1.0.0: something else\n")).is_empty());
+}
+
+#[test]
+fn pt405_names_the_version_that_was_told() {
+    let text = "proxy returned info for version v1.0.1 instead of requested version";
+    let error = failure(&[("*module.ModuleError", ""), ("*errors.errorString", text)], None);
+    let script = one(A, 1, &[hop(&url(A, "x.lab/m", "v1.0.0.info"), 200)], error);
+    assert_eq!(of_script(&script), ["PT405 error root ×1"]);
+    let message = only(&script, "PT405").message;
+    assert_eq!(message, "proxy.lab told of version v1.0.1, and was asked for another");
+}
+
+#[test]
+fn pt406_needs_capitals_that_are_never_there_and_others_that_are() {
+    let script = |capitals: [u16; 2], other: u16| {
+        let task = |n: u64, name: &str, status: u16| {
+            let module = format!("x.lab/{name}{n}");
+            let path = module.replace('M', "%21m");
+            let task =
+                Task::new(n + 10).walk().lookup(A, &module).fetch(&[hop(&zip(A, &path), status)]);
+            if status == 200 {
+                return task.found();
+            }
+            task.lookup(B, &module).fetch(&[hop(&zip(B, &path), 200)]).found()
+        };
+        let mut script = Script::new("https://proxy.lab,https://next.lab", 0);
+        script.run(&[task(0, "M", capitals[0]), task(1, "M", capitals[1]), task(2, "m", other)]);
+        script
+    };
+    let found = |script: Script| of_script(&script).iter().any(|line| line.starts_with("PT406"));
+    let certain = script([404, 404], 200);
+    assert_eq!(only(&certain, "PT406").confidence, Confidence::Certain);
+    assert!(!found(script([404, 200], 200)));
+    assert!(!found(script([404, 404], 404)));
+}
+
+#[test]
+fn pt407_is_certain_only_where_it_was_there_later() {
+    let asked = url(A, "x.lab/m", "v1.0.0.info");
+    let old = || hop(&asked, 404).with("Age", "600");
+    let failed = one(A, 1, &[old()], bad_status(404));
+    assert_eq!(of_script(&failed), ["PT410 error root ×1", "PT407 warning contributing ×1"]);
+    assert_eq!(only(&failed, "PT407").confidence, Confidence::Possible);
+    // A 404 that is fresh, and one that go did without.
+    let fresh = one(A, 1, &[hop(&asked, 404).with("Age", "0")], bad_status(404));
+    assert_eq!(of_script(&fresh), ["PT410 error root ×1"]);
+    assert!(of_script(&one(A, 0, &[old()], bad_status(404))).is_empty());
+    let mut script = Script::new(A, 0);
+    let first = Task::new(7).walk().lookup(A, "x.lab/m").fetch(&[old()]).failed(bad_status(404));
+    script.run(&[first]).run(&[got(7, "x.lab/m", &[hop(&asked, 200)])]);
+    assert_eq!(only(&script, "PT407").confidence, Confidence::Certain);
+}
+
+#[test]
+fn pt305_shows_the_entry_and_never_its_secret() {
+    let script = |entry: &str| {
+        let asked = zip(entry, "x.lab/m");
+        let task = Task::new(7).walk().lookup(entry, "x.lab/m").fetch(&[hop(&asked, 200)]).found();
+        let mut script = Script::new(entry, 0);
+        script.run(&[task]);
+        script
+    };
+    let secret = script("https://REDACTED@proxy.lab");
+    assert_eq!(of_script(&secret), ["PT305 warning contributing ×0"]);
+    assert!(of_script(&script("https://proxy.lab")).is_empty());
+    assert!(of_script(&script("http://REDACTED@proxy.lab")).is_empty());
+}
+
+#[test]
+fn forty_modules_with_one_reason_are_one_finding() {
+    let script =
+        failing(A, 40, |module| vec![hop(&zip(A, module), 403).with("Cf-Ray", module).page()]);
+    assert_eq!(of_script(&script), ["PT302 error root ×40"]);
+}

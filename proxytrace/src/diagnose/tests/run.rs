@@ -1,0 +1,39 @@
+//! About the run itself.
+
+use crate::correlate::tests::scenarios::{A, got, zip};
+use crate::correlate::tests::script::{GO, Script, config, hop};
+use crate::event::What;
+
+use super::{of_script, only};
+
+#[test]
+fn pt603_needs_another_release() {
+    let mut script = Script::new(A, 0);
+    script.go(GO, "/mod/go/bin/go", &config(&[("GOPROXY", A)]));
+    // The script's go is of one version, wherever it is.
+    assert!(of_script(&script).is_empty());
+    for event in &mut script.events {
+        if let What::GoStart { go_version, exe, .. } = &mut event.what
+            && exe == "/mod/go/bin/go"
+        {
+            *go_version = "go1.99.0".to_owned();
+        }
+    }
+    assert_eq!(of_script(&script), ["PT603 note contributing ×0"]);
+    assert_eq!(only(&script, "PT603").message, "go1.27.3 became go1.99.0 (/mod/go/bin/go)");
+}
+
+#[test]
+fn pt606_is_a_run_that_asked_nobody() {
+    let file = "/mod/cache/download/x.lab/m/@v/v1.0.0.info";
+    let read = || What::InfoRead { file: file.to_owned() };
+    let mut script = Script::new(A, 0);
+    script.push(GO, None, read());
+    assert_eq!(of_script(&script), ["PT606 note contributing ×1"]);
+    script.run(&[got(7, "x.lab/n", &[hop(&zip(A, "x.lab/n"), 200)])]);
+    assert!(of_script(&script).is_empty());
+    // Where something was lost, or failed, nothing is said.
+    let mut script = Script::new(A, 0);
+    script.push(GO, None, read()).lose();
+    assert_eq!(of_script(&script), ["PT900 note contributing ×0"]);
+}

@@ -1,0 +1,124 @@
+//! How things are sent, and how long they take.
+
+use std::net::SocketAddr;
+
+use crate::correlate::tests::scenarios::{A, got, url, zip};
+use crate::correlate::tests::script::{GO, Script, Task, broken, failure, hop};
+use crate::diagnose::diagnose;
+use crate::event::What;
+use crate::model::{Confidence, Connection, Tls};
+
+use super::{brief, found, of_script, one, only};
+
+#[test]
+fn pt011_is_another_host_than_the_location_names() {
+    let hops =
+        [hop(&zip(A, "x.lab/m"), 302).to("https://cdn.lab/m"), hop("https://other.lab/m", 200)];
+    let mut script = Script::new(A, 0);
+    script.run(&[got(7, "x.lab/m", &hops)]);
+    assert_eq!(of_script(&script), ["PT011 warning contributing ×1"]);
+    assert_eq!(
+        only(&script, "PT011").message,
+        "proxy.lab redirected to cdn.lab, and other.lab was asked instead"
+    );
+    // Case and the default port make no other host.
+    let hops =
+        [hop(&zip(A, "x.lab/m"), 302).to("https://CDN.lab:443/m"), hop("https://cdn.lab/m", 200)];
+    let mut script = Script::new(A, 0);
+    script.run(&[got(7, "x.lab/m", &hops)]);
+    assert!(of_script(&script).is_empty());
+}
+
+#[test]
+fn pt206_is_told_by_the_alert() {
+    let alert = |number| failure(&[("*url.Error", "Get"), ("tls.alert", "")], Some(number));
+    let of = |number| {
+        let script = one(A, 1, &[broken(&zip(A, "x.lab/m"), alert(number), true)], alert(number));
+        of_script(&script)
+    };
+    assert_eq!(of(116), ["PT206 error root ×1"]);
+    assert_eq!(of(40), ["PT205 error root ×1"]);
+}
+
+#[test]
+fn pt207_is_a_hypothesis_until_ipv4_is_seen_to_do() {
+    let timeout = || failure(&[("http.tlsHandshakeTimeoutError", "")], None);
+    let script = one(A, 1, &[broken(&zip(A, "x.lab/m"), timeout(), false)], timeout());
+    let mut trace = script.trace();
+    assert_eq!(found(&trace), ["PT205 error root ×1"]);
+    let error = trace.chains[0].attempts[0].requests[0].error.clone();
+    let connection = |id, remote: SocketAddr, error| Connection {
+        id,
+        process: trace.chains[0].process,
+        local_addr: None,
+        remote_addr: Some(remote.to_string()),
+        host: Some("proxy.lab".into()),
+        dns_ns: None,
+        connect_ns: Some(1),
+        tls_ns: None,
+        tls: Some(Tls { server_name: "proxy.lab".into(), version: None, protocol: None, error }),
+        protocol: None,
+        requests: 0,
+        errno: None,
+        started_ns: None,
+        ended_ns: None,
+    };
+    let stalled = connection(100, ([0, 0, 0, 0, 0, 0, 0, 1], 443).into(), error);
+    let well = connection(101, ([127, 0, 0, 1], 443).into(), None);
+    trace.connections.push(stalled);
+    let findings = diagnose(&trace);
+    assert_eq!(brief(&findings), ["PT205 error root ×1", "PT207 warning contributing ×1"]);
+    assert_eq!(findings[1].confidence, Confidence::Possible);
+    trace.connections.push(well);
+    assert_eq!(diagnose(&trace)[1].confidence, Confidence::Certain);
+}
+
+/// One module, whose answers take so long to begin.
+fn taking(seconds: &[u64]) -> Script {
+    let mut script = Script::new(A, 0);
+    for (n, &seconds) in seconds.iter().enumerate() {
+        let asked = url(A, "x.lab/m", &format!("v1.0.{n}.info"));
+        script.run(&[got(7, "x.lab/m", &[hop(&asked, 200).after(seconds)])]);
+    }
+    script
+}
+
+#[test]
+fn pt508_and_pt801_share_no_silence() {
+    assert_eq!(of_script(&taking(&[11])), ["PT508 warning contributing ×1"]);
+    assert_eq!(of_script(&taking(&[5, 5, 5, 5, 5])), ["PT801 warning contributing ×5"]);
+    assert_eq!(of_script(&taking(&[11, 11, 11, 11, 11])), ["PT508 warning contributing ×5"]);
+    // Slow, but bearable; or too few to judge by.
+    assert!(of_script(&taking(&[3, 3, 3, 3, 3])).is_empty());
+    assert!(of_script(&taking(&[9, 9, 9, 9])).is_empty());
+}
+
+#[test]
+fn pt508_also_where_go_was_ended_waiting() {
+    let asked = url(A, "x.lab/m", "v1.0.0.info");
+    let task = Task::new(7).walk().lookup(A, "x.lab/m").fetch(&[hop(&asked, 200)]).found();
+    let mut script = Script::new(A, 1);
+    script.run(&[task]);
+    // The answer never came.
+    let answered =
+        script.events.iter().position(|event| matches!(event.what, What::RequestReturn { .. }));
+    script.events.truncate(answered.expect("an answer"));
+    script.push(GO, None, What::Stderr { text: String::new() });
+    script.events.last_mut().expect("just pushed").time += 12_000_000_000;
+    assert_eq!(of_script(&script), ["PT508 warning contributing ×1"]);
+}
+
+#[test]
+fn pt020_counts_fetches_that_arrived() {
+    let way = |hops: usize| {
+        let at = |n: usize| format!("https://h{n}.lab/m");
+        let mut all = vec![hop(&zip(A, "x.lab/m"), 302).to(&at(0))];
+        all.extend((1..hops).map(|n| hop(&at(n - 1), 302).to(&at(n))));
+        all.push(hop(&at(hops - 1), 200));
+        let mut script = Script::new(A, 0);
+        script.run(&[got(7, "x.lab/m", &all)]);
+        of_script(&script)
+    };
+    assert!(way(2).is_empty());
+    assert_eq!(way(3), ["PT020 note contributing ×1"]);
+}

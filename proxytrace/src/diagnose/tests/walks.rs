@@ -1,0 +1,150 @@
+//! The walk through GOPROXY, and the modules that are asked for.
+
+use crate::correlate::tests::scenarios::{A, B, probes, url, zip};
+use crate::correlate::tests::script::{Script, Task, bad_status, config, hop, plain_error};
+use crate::model::Confidence;
+
+use super::{of_script, only};
+
+/// So many modules that the first entry does not have.
+fn missing(count: u64, found: u64) -> Script {
+    let task = |n: u64| {
+        let module = format!("x.lab/m{n}");
+        let task = Task::new(n + 10).walk().lookup(A, &module);
+        if n < found {
+            return task.fetch(&[hop(&zip(A, &module), 200)]).found();
+        }
+        task.fetch(&[hop(&zip(A, &module), 404)])
+            .lookup(B, &module)
+            .fetch(&[hop(&zip(B, &module), 200)])
+            .found()
+    };
+    let mut script = Script::new("https://proxy.lab,https://next.lab", 0);
+    script.run(&(0..count).map(task).collect::<Vec<_>>());
+    script
+}
+
+#[test]
+fn pt102_warns_of_an_entry_that_never_has_anything() {
+    assert_eq!(of_script(&missing(19, 0)), ["PT102 note contributing ×19"]);
+    assert_eq!(of_script(&missing(20, 2)), ["PT102 note contributing ×18"]);
+    assert_eq!(of_script(&missing(20, 1)), ["PT102 warning contributing ×19"]);
+    let finding = only(&missing(20, 0), "PT102");
+    assert_eq!(
+        finding.message,
+        "https://proxy.lab answered 404 or 410 to 20 of 20 fetches: its path may be wrong"
+    );
+    assert!(of_script(&missing(3, 3)).is_empty());
+}
+
+#[test]
+fn pt106_is_a_probe_that_spoils_the_query() {
+    // The paths are x.lab/a/b, x.lab/a, x.lab; a bare host is hardly a module.
+    let spoilt = probes([404, 404, 500], 1);
+    assert_eq!(of_script(&spoilt), ["PT106 error root ×3"]);
+    let finding = only(&spoilt, "PT106");
+    assert_eq!(finding.confidence, Confidence::Possible);
+    assert_eq!(
+        finding.message,
+        "proxy.lab answered 500 when go asked whether x.lab is a module, and so ended the query"
+    );
+    let spoilt = probes([404, 500, 200], 1);
+    assert_eq!(of_script(&spoilt), ["PT106 error root ×2"]);
+    assert_eq!(only(&spoilt, "PT106").confidence, Confidence::Certain);
+    // What may be the module itself is no probe.
+    assert_eq!(of_script(&probes([404, 500, 404], 1)), ["PT409 error root ×2"]);
+    // Nor is anything wrong where go went on.
+    assert!(of_script(&probes([200, 500, 404], 0)).is_empty());
+}
+
+#[test]
+fn pt107_needs_five_hosts_and_one_failure() {
+    let script = |hosts: u64, status| {
+        let task = |n: u64| {
+            let module = format!("v{n}.lab/m");
+            Task::new(n + 10)
+                .walk()
+                .lookup(A, &module)
+                .fetch(&[hop(&zip(A, &module), status)])
+                .lookup("direct", &module)
+                .fetch(&[hop(&format!("https://{module}?go-get=1"), 200)])
+                .found()
+        };
+        let mut script = Script::new("https://proxy.lab|direct", 0);
+        script.run(&(0..hosts).map(task).collect::<Vec<_>>());
+        of_script(&script)
+    };
+    let found = script(5, 500);
+    assert!(found.contains(&"PT107 warning contributing ×5".to_owned()), "{found:?}");
+    for found in [script(4, 500), script(9, 404)] {
+        assert!(!found.iter().any(|line| line.starts_with("PT107")), "{found:?}");
+    }
+}
+
+#[test]
+fn pt108_brings_the_404_back() {
+    let task = Task::new(7)
+        .walk()
+        .lookup(A, "x.lab/m")
+        .fetch(&[hop(&zip(A, "x.lab/m"), 404)])
+        .lookup("off", "x.lab/m")
+        .failed(plain_error("module lookup disabled by GOPROXY=off"));
+    let mut script = Script::new("https://proxy.lab,off", 1);
+    script.run(&[task]);
+    assert_eq!(
+        of_script(&script),
+        ["PT410 error root ×1", "PT108 note contributing ×1", "PT102 note contributing ×1"]
+    );
+    let message = only(&script, "PT108").message;
+    assert_eq!(message, "proxy.lab answered 404; go's own message tells of `off` alone");
+}
+
+#[test]
+fn pt701_is_about_names_that_are_nobody_elses() {
+    const PUBLIC: &str = "https://proxy.golang.org";
+    let script = |module: &str, goprivate: &str| {
+        let task = Task::new(7)
+            .walk()
+            .lookup(PUBLIC, module)
+            .fetch(&[hop(&zip(PUBLIC, module), 404)])
+            .lookup(B, module)
+            .fetch(&[hop(&zip(B, module), 200)])
+            .found();
+        let mut script = Script::new("https://proxy.golang.org,https://next.lab", 0);
+        for event in &mut script.events {
+            if let crate::event::What::GoStart { config: theirs, .. } = &mut event.what {
+                theirs.extend(config(&[("GOPRIVATE", goprivate), ("GONOPROXY", "none")]));
+            }
+        }
+        script.run(&[task]);
+        script
+    };
+    let leaks = |script: &Script| of_script(script).iter().any(|line| line.starts_with("PT701"));
+    let internal = script("git.corp.internal/m", "");
+    assert!(leaks(&internal));
+    assert_eq!(
+        only(&internal, "PT701").message,
+        "proxy.golang.org was asked for a private module: its host is an internal name"
+    );
+    assert!(leaks(&script("x.example/m", "x.example")));
+    assert!(!leaks(&script("x.example/m", "")));
+    // A proxy of one's own may know.
+    let task = Task::new(7).walk().lookup(A, "git.corp.internal/m");
+    let task = task.fetch(&[hop(&zip(A, "git.corp.internal/m"), 200)]).found();
+    let mut own = Script::new(A, 0);
+    own.run(&[task]);
+    assert!(of_script(&own).is_empty());
+}
+
+#[test]
+fn pt703_is_a_toolchain_that_nobody_has() {
+    let module = "golang.org/toolchain";
+    let asked = url(A, module, "v0.0.1-go1.99.0.linux-amd64.zip");
+    let task =
+        Task::new(7).walk().lookup(A, module).fetch(&[hop(&asked, 404)]).failed(bad_status(404));
+    let mut script = Script::new(A, 1);
+    script.run(&[task]);
+    assert_eq!(of_script(&script), ["PT703 error root ×1"]);
+    let message = only(&script, "PT703").message;
+    assert_eq!(message, "the toolchain go1.99.0.linux-amd64 cannot be had: proxy.lab answered 404");
+}
