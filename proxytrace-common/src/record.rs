@@ -5,6 +5,8 @@
 pub const STRING_MAX: usize = 4096;
 /// Steps of an error chain that are recorded.
 pub const ERROR_STEPS_MAX: usize = 10;
+/// Addresses of a name that are recorded.
+pub const ANSWERS_MAX: usize = 16;
 /// Bytes of the environment in one [`Kind::Environment`] record.
 pub const ENVIRONMENT_CHUNK: usize = STRING_MAX;
 /// Bytes of the environment of a process that are read, in all.
@@ -85,7 +87,8 @@ numbered! {
         Spawn = 30,
         /// `net.(*Resolver).lookupIPAddr` entered: [`Tag::Host`] is the name, or an address as text.
         Resolve = 31,
-        /// `net.(*Resolver).lookupIPAddr` returned: [`Tag::Answers`], error.
+        /// `net.(*Resolver).lookupIPAddr` returned: [`Tag::Answers`], of these at most
+        /// [`ANSWERS_MAX`] as [`Tag::Answer`], error.
         Resolved = 32,
         /// `net.(*sysDialer).dialSingle` entered, before each connect: [`Tag::Host`] is what was
         /// meant, with its port; of [`Tag::Connection`] there is the other end, if it speaks TCP.
@@ -104,6 +107,13 @@ numbered! {
         /// [`Tag::Short`], error.
         BodyHttp2 = 38,
 
+        /// `net.(*Resolver).goLookupIPCNAMEOrder` entered, in a goroutine that resolves for whoever
+        /// wants the name now: [`Tag::Host`].
+        Query = 44,
+        /// `net.(*Resolver).exchange` entered, in a goroutine that the query started, or itself:
+        /// [`Tag::Host`] is the name server.
+        Exchange = 45,
+
         /// `modfetch.InfoFile` returned: [`Tag::File`], error.
         InfoReturn = 40,
         /// `modfetch.checkModSum` entered: [`Tag::Module`], [`Tag::Version`].
@@ -112,6 +122,9 @@ numbered! {
         VerifyEnter = 42,
         /// `modfetch.checkSumDB` returned: error.
         VerifyReturn = 43,
+        /// `codehost.run` returned, which runs version control tools: [`Tag::Text`] is what was
+        /// written to stderr, error.
+        CommandReturn = 46,
 
         /// `os.(*File).Write` entered, on stderr: [`Tag::Text`].
         Stderr = 48,
@@ -185,6 +198,8 @@ numbered! {
         Remaining = 35,
         /// Not zero if a body ended before its announced length.
         Short = 36,
+        /// One address of a name: a [`SocketAddress`] without a port.
+        Answer = 37,
         /// A path in the module cache.
         File = 40,
         /// A module version.

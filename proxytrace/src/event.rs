@@ -4,7 +4,7 @@
 //! it made an [`Event`]. The same types are what a recording holds (see [`crate::recording`]).
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
@@ -158,8 +158,23 @@ pub enum What {
     Resolved {
         /// How many addresses it has.
         addresses: u32,
+        /// The first of them.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        answers: Vec<IpAddr>,
         /// Why it has none.
         error: Option<Failure>,
+    },
+    /// Go's own resolver begins with a name (`net.(*Resolver).goLookupIPCNAMEOrder`), for all
+    /// goroutines that want it now.
+    Query {
+        /// The name.
+        host: String,
+    },
+    /// It is about to ask a name server (`net.(*Resolver).exchange`), in the goroutine of the query
+    /// or in a child of it.
+    Exchange {
+        /// `ip:port`.
+        server: String,
     },
     /// A TCP connection is about to be made (`net.(*sysDialer).dialSingle`), in the goroutine that
     /// dials or, where IPv6 and IPv4 race, in a child of it.
@@ -254,6 +269,11 @@ pub enum What {
     Spawn {
         /// Its pid.
         child: u32,
+    },
+    /// A version control tool that the goroutine ran has failed (`codehost.run`).
+    CommandFailed {
+        /// What it wrote to its stderr, redacted; of much the end.
+        stderr: String,
     },
     /// A `go` command wrote to its stderr.
     Stderr {

@@ -4,6 +4,7 @@
 //! a zero. Fields may be added; a rename or another type is a new version of the schema.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -94,8 +95,9 @@ pub struct Process {
     pub exit_code: Option<i32>,
     /// The signal that ended it.
     pub signal: Option<i32>,
-    /// The last lines that a `go` command wrote to stderr, at most 4,096 bytes of them; null if it
-    /// wrote none, or was not seen to.
+    /// The last lines that a `go` command wrote to stderr, at most 4,096 bytes of them, or what a
+    /// version control tool that it ran wrote before it failed; null if it wrote none, or was not
+    /// seen to.
     pub stderr_tail: Option<String>,
 }
 
@@ -381,6 +383,16 @@ pub struct NameLookup {
     pub duration_ns: Option<u64>,
     /// How many addresses it has.
     pub addresses: Option<u32>,
+    /// The addresses, as far as they were read: see `cut`.
+    #[serde(default)]
+    pub answers: Option<Vec<IpAddr>>,
+    /// The name servers that were asked, in order, as `ip:port`; none if that was not seen: where
+    /// /etc/hosts or the C library answered, or where it is not known for which name they were.
+    #[serde(default)]
+    pub servers: Option<Vec<String>>,
+    /// What there is more of than is said, by name (`answers`, `servers`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cut: Vec<String>,
     /// Why it has none.
     pub error: Option<RequestError>,
 }

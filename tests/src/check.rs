@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt::Debug;
 use std::fs;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use proxytrace::model::{
-    Artifact, Attempt, Cause, Chain, Finding, Next, Outcome, Request, RequestId, Role, Separator,
-    Severity, Trace,
+    Artifact, Attempt, Cause, Chain, Finding, NameLookup, Next, Outcome, Request, RequestId, Role,
+    Separator, Severity, Trace,
 };
 
 use crate::lab::Lab;
@@ -212,6 +213,9 @@ pub fn connections(
     Ok(())
 }
 
+/// The lab's, as go names it.
+const NAME_SERVER: &str = "127.0.0.53:53";
+
 /// Whether the names that were resolved are those that the name server was asked for, and failed
 /// where it did.
 pub fn lookups(trace: &Trace, queries: &[Query]) -> Result<()> {
@@ -226,9 +230,22 @@ pub fn lookups(trace: &Trace, queries: &[Query]) -> Result<()> {
             continue;
         }
         ensure!(lookup.addresses.is_some() == lookup.error.is_none(), "both: {lookup:?}");
+        ensure!(lookup.cut.is_empty() && lookup.answers.is_some() == lookup.addresses.is_some());
+        let count = lookup.answers.as_ref().map(Vec::len);
+        ensure!(count == lookup.addresses.map(|count| count as usize), "{lookup:?}");
+        let asked = lookup.servers.as_deref();
+        ensure!(asked == Some(&[NAME_SERVER.to_owned()]), "another name server: {lookup:?}");
         let good = lookup.error.is_none();
         let before = resolved.insert(&lookup.host, good);
         ensure!(before.is_none_or(|before| before == good), "it changed: {lookup:?}");
+    }
+    for connection in trace.connections.iter().filter(|connection| connection.host.is_some()) {
+        let of_host = |lookup: &&NameLookup| Some(&lookup.host) == connection.host.as_ref();
+        let answers = trace.lookups.iter().filter(of_host).filter_map(|l| l.answers.as_ref());
+        let remote: Option<SocketAddr> =
+            connection.remote_addr.as_deref().map(str::parse).transpose()?;
+        let told = remote.is_some_and(|remote| answers.flatten().any(|ip| *ip == remote.ip()));
+        ensure!(told, "no lookup had this address: {connection:?}");
     }
     ensure!(resolved == asked, "names resolved: {resolved:?}, asked for: {asked:?}");
     Ok(())

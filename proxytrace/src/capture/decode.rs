@@ -199,8 +199,17 @@ impl Decoder {
                 let child = record.number(Tag::Child).and_then(|child| u32::try_from(child).ok());
                 return Ok(child.map(|child| What::Spawn { child }));
             }
+            // go makes no other error there. It wraps what the tool itself ended with.
+            Kind::CommandReturn => {
+                let failure = record.failure(names);
+                let first = failure.as_ref().and_then(|failure| failure.steps.first());
+                let failed = first.is_some_and(|step| step.type_name == "*codehost.RunError");
+                return Ok(failed.then(|| What::CommandFailed { stderr: record.stderr() }));
+            }
             Kind::Resolve
             | Kind::Resolved
+            | Kind::Query
+            | Kind::Exchange
             | Kind::Dial
             | Kind::TlsEnter
             | Kind::TlsState
@@ -266,8 +275,11 @@ fn dialing(record: &Record, names: &[String]) -> Result<Option<What>, Malformed>
                 .number(Tag::Answers)
                 .and_then(|count| u32::try_from(count).ok())
                 .ok_or(Malformed)?,
+            answers: record.answers().ok_or(Malformed)?,
             error: record.failure(names),
         },
+        Kind::Query => What::Query { host: record.text(Tag::Host).ok_or(Malformed)? },
+        Kind::Exchange => What::Exchange { server: record.text(Tag::Host).ok_or(Malformed)? },
         Kind::Dial => {
             // The connections of the resolver itself are of UDP.
             let remote = record.connection().and_then(|(_, remote, _)| remote);
@@ -471,6 +483,16 @@ impl Record {
         Some((local, remote, bytes.try_get_u8().ok()? == 1))
     }
 
+    /// The addresses of a name; none if one is malformed.
+    fn answers(&self) -> Option<Vec<IpAddr>> {
+        let answers = self.fields.iter().filter(|field| field.tag == Tag::Answer);
+        let mut all = Vec::new();
+        for answer in answers {
+            all.extend(ip_and_port(&mut answer.bytes.clone())?.map(|(ip, _)| ip));
+        }
+        Some(all)
+    }
+
     fn attempt(&self, protocol: &str) -> What {
         let (local, remote, tls) = self.connection().unwrap_or_default();
         What::Try { protocol: protocol.to_owned(), local, remote, tls }
@@ -530,6 +552,13 @@ fn failure_step(mut bytes: Bytes, names: &[String]) -> Option<FailureStep> {
 /// One `SocketAddress`; the outer none is a malformed one, the inner an unknown one.
 #[expect(clippy::option_option, reason = "the two are told apart by the callers' `?`")]
 fn socket_address(bytes: &mut Bytes) -> Option<Option<SocketAddr>> {
+    let found = ip_and_port(bytes)?;
+    // Without a port it is not bound yet, or no more: half an address is none.
+    Some(found.filter(|(_, port)| *port != 0).map(SocketAddr::from))
+}
+
+#[expect(clippy::option_option, reason = "as for `socket_address`")]
+fn ip_and_port(bytes: &mut Bytes) -> Option<Option<(IpAddr, u16)>> {
     if bytes.len() < size_of::<SocketAddress>() {
         return None;
     }
@@ -543,6 +572,5 @@ fn socket_address(bytes: &mut Bytes) -> Option<Option<SocketAddr>> {
         16 => IpAddr::from(ip).to_canonical(),
         _ => return Some(None),
     };
-    // Without a port it is not bound yet, or no more: half an address is none.
-    Some((port != 0).then(|| SocketAddr::new(ip, port)))
+    Some(Some((ip, port)))
 }

@@ -61,6 +61,8 @@ pub struct Correlator {
     connections: Connections,
     /// Version control tools that are running, and what they fetch.
     commands: HashMap<ProcessId, At>,
+    /// The pid of the last program that a goroutine ran.
+    ran: HashMap<(ProcessId, u64), u32>,
     /// Children whose start was reported before their exec, by pid.
     spawned: HashMap<u32, Event>,
     dials: Dials,
@@ -77,6 +79,7 @@ impl Correlator {
             chains: Chains::default(),
             connections: Connections::default(),
             commands: HashMap::new(),
+            ran: HashMap::new(),
             spawned: HashMap::new(),
             dials: Dials::default(),
             capture: Capture { backend: start.backend.clone(), ..Capture::default() },
@@ -93,6 +96,7 @@ impl Correlator {
                 self.processes.become_image(event, exe, argv);
                 if let Some(before) = before {
                     self.goroutines.forget(before);
+                    self.ran.retain(|(owner, _), _| *owner != before);
                     self.dials.forget(before);
                     self.connections.forget(before);
                 }
@@ -104,6 +108,7 @@ impl Correlator {
                 self.spawned.remove(&event.pid);
                 if let Some(ended) = self.processes.exit(event, *code, *signal) {
                     self.goroutines.forget(ended);
+                    self.ran.retain(|(owner, _), _| *owner != ended);
                     self.end_command(ended, *code);
                     if self.processes.get(ended).process.go_version.is_some() {
                         self.chains.end_process(ended);
@@ -132,6 +137,14 @@ impl Correlator {
                     self.push_go(event);
                 }
             }
+            What::CommandFailed { stderr } => {
+                let process = self.processes.of(event);
+                let key = event.goroutine.map(|goroutine| (process, goroutine.id));
+                let pid = key.and_then(|key| self.ran.get(&key).copied());
+                if let Some(child) = pid.and_then(|pid| self.processes.child(process, pid)) {
+                    self.processes.wrote(child, stderr);
+                }
+            }
             What::Attach(attach) => self.capture.attach.push(attach.clone()),
             What::Lost { count } => self.capture.lost = self.capture.lost.saturating_add(*count),
             What::WatchEnded { reason } => self.capture.watch_ended = Some(reason.clone()),
@@ -140,6 +153,8 @@ impl Correlator {
             What::Spawn { child } => self.spawn(event, *child),
             What::Resolve { .. }
             | What::Resolved { .. }
+            | What::Query { .. }
+            | What::Exchange { .. }
             | What::Dial { .. }
             | What::TlsEnter { .. }
             | What::TlsState { .. }
@@ -157,6 +172,9 @@ impl Correlator {
     /// is to be closed, which can be before the exec is reported.
     fn spawn(&mut self, event: &Event, pid: u32) {
         let process = self.processes.of(event);
+        if let Some(goroutine) = event.goroutine {
+            self.ran.insert((process, goroutine.id), pid);
+        }
         if self.processes.is_waiting(pid, process) {
             self.spawned.insert(pid, event.clone());
             return;

@@ -182,7 +182,19 @@ fn contradicted(chain: &Chain, by: Contradiction) -> Sign {
 fn command(view: &View<'_>, chain: &Chain) -> Option<Sign> {
     let process = view.failed_command(chain)?;
     let (line, code) = (process.argv.join(" "), process.exit_code?);
-    Some(Sign::of("PT704", chain, format!("`{line}` ended with exit code {code}")))
+    let said = process.stderr_tail.as_deref().and_then(|tail| tail.lines().rev().find(is_told));
+    let said = said.map_or_else(String::new, |said| {
+        format!(": {}", &said[..said.floor_char_boundary(STDERR_LINE_MAX)])
+    });
+    Some(Sign::of("PT704", chain, format!("`{line}` ended with exit code {code}{said}")))
+}
+
+/// How much of a line of stderr is shown.
+const STDERR_LINE_MAX: usize = 200;
+
+/// Whether a line says something.
+fn is_told(line: &&str) -> bool {
+    !line.trim().is_empty()
 }
 
 /// PT211: the forward proxy did not open the way.
