@@ -2,21 +2,21 @@
 
 mod synthetic;
 
-use std::fs;
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
-use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use proxytrace::correlate::Correlator;
 use proxytrace::diagnose::diagnose;
 use proxytrace::event::Event;
 use proxytrace::gobinary;
 use proxytrace::model::Trace;
 use proxytrace::recording::{Reader, Writer};
-use proxytrace::report::{json, terminal};
+use proxytrace::report::{self, FORMATS, terminal};
 
 /// Events of the synthetic trace.
-const EVENTS: usize = 1_000_000;
+const EVENTS: usize = 100_000;
 
 fn correlated(events: &[Event]) -> Trace {
     let mut correlator = Correlator::new(&synthetic::start());
@@ -50,9 +50,11 @@ fn rooms(criterion: &mut Criterion) {
     group.bench_function("report to a terminal", |bencher| {
         bencher.iter(|| terminal::render(&trace, &options));
     });
-    group.bench_function("report as JSON", |bencher| {
-        bencher.iter_batched(Vec::new, |out| json::write(&trace, out), BatchSize::PerIteration);
-    });
+    for format in &FORMATS {
+        group.bench_function(format!("report as {}", format.name), |bencher| {
+            bencher.iter(|| report::write(format, &trace, io::sink()));
+        });
+    }
     group.finish();
 
     let recording = recording(&events);

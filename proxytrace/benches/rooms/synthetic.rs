@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 
 use proxytrace::event::{
-    End, Event, Failure, FailureStep, Goroutine, Headers, Origin, Setting, Start, What,
+    End, Event, Failure, FailureStep, Goroutine, Headers, Origin, Setting, Start, Surroundings,
+    What,
 };
 
 /// Modules that one go command downloads.
@@ -67,6 +68,7 @@ impl Maker {
                 exe: exe.into(),
                 argv: argv.to_vec(),
                 config: [("GOPROXY".to_owned(), list)].into(),
+                surroundings: Surroundings::default(),
             },
         );
         for module in 0..MODULES {

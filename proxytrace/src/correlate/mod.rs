@@ -40,7 +40,7 @@ mod walk;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 
 use crate::event::{End, Event, Start, What};
 use crate::model::{Capture, Chain, Command, Outcome, ProcessId, SCHEMA, Trace};
@@ -78,9 +78,9 @@ impl Correlator {
             goroutines: Goroutines::default(),
             chains: Chains::default(),
             connections: Connections::default(),
-            commands: HashMap::new(),
-            ran: HashMap::new(),
-            spawned: HashMap::new(),
+            commands: HashMap::default(),
+            ran: HashMap::default(),
+            spawned: HashMap::default(),
             dials: Dials::default(),
             capture: Capture { backend: start.backend.clone(), ..Capture::default() },
         }

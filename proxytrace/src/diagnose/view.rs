@@ -1,6 +1,6 @@
 //! Questions that several rules ask of a trace.
 
-use std::collections::{HashMap, HashSet};
+use foldhash::{HashMap, HashSet};
 
 use super::speaker::is_page;
 use crate::correlate::goproxy::{self, List};
@@ -57,17 +57,17 @@ impl<'a> View<'a> {
         let mut view = Self {
             trace,
             processes: processes.collect(),
-            chains: HashMap::new(),
-            searches: HashMap::new(),
-            lookups: HashMap::new(),
-            databases: HashMap::new(),
-            subjects: HashMap::new(),
-            stronger: HashSet::new(),
-            serious: HashMap::new(),
-            prefixes: HashSet::new(),
-            found: HashMap::new(),
-            looked_up: HashSet::new(),
-            supported: HashMap::new(),
+            chains: HashMap::default(),
+            searches: HashMap::default(),
+            lookups: HashMap::default(),
+            databases: HashMap::default(),
+            subjects: HashMap::default(),
+            stronger: HashSet::default(),
+            serious: HashMap::default(),
+            prefixes: HashSet::default(),
+            found: HashMap::default(),
+            looked_up: HashSet::default(),
+            supported: HashMap::default(),
         };
         for chain in &trace.chains {
             view.index(chain);
