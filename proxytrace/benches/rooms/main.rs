@@ -16,7 +16,7 @@ use proxytrace::recording::{Reader, Writer};
 use proxytrace::report::{self, FORMATS, terminal};
 
 /// Events of the synthetic trace.
-const EVENTS: usize = 100_000;
+const EVENTS: usize = 1_000_000;
 
 fn correlated(events: &[Event]) -> Trace {
     let mut correlator = Correlator::new(&synthetic::start());
