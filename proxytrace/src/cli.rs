@@ -10,7 +10,7 @@ use proxytrace::model::Severity;
 use crate::command::preflight::Preflight;
 use crate::outputs::{GITHUB, Outputs, TEXT, Wanted};
 
-const USAGE: &str = "proxytrace [run] [OPTIONS] -- COMMAND...\n       proxytrace replay [OPTIONS] FILE\n       proxytrace preflight [OPTIONS] [MODULE@VERSION]...\n       proxytrace explain [CODE]";
+const USAGE: &str = "proxytrace [run] [OPTIONS] -- COMMAND...\n       proxytrace replay [OPTIONS] FILE\n       proxytrace preflight [OPTIONS] [MODULE@VERSION]...\n       proxytrace explain [CODE]\n       proxytrace doctor";
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -24,6 +24,7 @@ Exit codes:
   126  COMMAND cannot be executed
   127  there is no COMMAND
   For `replay`: 0, 1 for a broken recording, 2, 10, 75 and 78.
+  For `doctor`: 0, 125 if it cannot be traced, 1 and 2.
   For `preflight`: 0, 1 if go would fail, 2, 10, 75 and 78.
 
 Without --fail-on and --exit-class findings never change the exit code.";
@@ -63,6 +64,11 @@ enum Subcommands {
         file: PathBuf,
     },
     Preflight(Preflight),
+    /// Can this machine trace? Tries what tracing needs, changes nothing, and says what to do.
+    ///
+    /// Exits with 0 if it can, with 125 if not. --json is for bug reports.
+    #[command(override_usage = "proxytrace doctor [--json FILE]")]
+    Doctor,
     /// Print the JSON schema of what --json writes.
     Schema,
     /// One finding at length; without CODE, all of them in a line each.
@@ -139,6 +145,8 @@ pub(crate) enum Action {
     Replay { file: PathBuf },
     /// Ask the entries of GOPROXY.
     Preflight(Preflight),
+    /// Examine this machine.
+    Doctor,
     /// Print the JSON schema.
     Schema,
     /// Say more of a kind of finding.
@@ -160,6 +168,7 @@ pub(crate) fn parse(
         }
         Some(Subcommands::Replay { file }) => Action::Replay { file },
         Some(Subcommands::Preflight(preflight)) => Action::Preflight(preflight),
+        Some(Subcommands::Doctor) => Action::Doctor,
         Some(Subcommands::Schema) => Action::Schema,
         Some(Subcommands::Explain { code }) => Action::Explain { code },
     };

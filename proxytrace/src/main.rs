@@ -44,6 +44,7 @@ fn main() -> ExitCode {
         Ok((Action::Run { command, record }, report)) => run(&command, record.as_deref(), &report),
         Ok((Action::Replay { file }, report)) => replay(&file, &report),
         Ok((Action::Preflight(preflight), report)) => command::preflight::run(&preflight, &report),
+        Ok((Action::Doctor, report)) => command::doctor::run(&report),
         Ok((Action::Schema, _)) => schema(),
         Ok((Action::Explain { code }, _)) => explain(code.as_deref()),
         Err(error) => return usage(&error),

@@ -1,3 +1,4 @@
 //! The commands beside `run` and `replay`, each with its arguments.
 
+pub(crate) mod doctor;
 pub(crate) mod preflight;
