@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use proxytrace::model::Severity;
 
 use crate::command::preflight::Preflight;
@@ -71,6 +72,18 @@ enum Subcommands {
     Doctor,
     /// Print the JSON schema of what --json writes.
     Schema,
+    /// Print completions for a shell.
+    #[command(override_usage = "proxytrace completions SHELL")]
+    Completions {
+        /// Whose.
+        shell: Shell,
+    },
+    /// Write man pages into DIRECTORY.
+    #[command(hide = true)]
+    Man {
+        /// Where to.
+        directory: PathBuf,
+    },
     /// One finding at length; without CODE, all of them in a line each.
     #[command(override_usage = "proxytrace explain [CODE]")]
     Explain {
@@ -149,6 +162,10 @@ pub(crate) enum Action {
     Doctor,
     /// Print the JSON schema.
     Schema,
+    /// Print completions.
+    Completions { shell: Shell },
+    /// Write man pages.
+    Man { directory: PathBuf },
     /// Say more of a kind of finding.
     Explain { code: Option<String> },
 }
@@ -170,10 +187,17 @@ pub(crate) fn parse(
         Some(Subcommands::Preflight(preflight)) => Action::Preflight(preflight),
         Some(Subcommands::Doctor) => Action::Doctor,
         Some(Subcommands::Schema) => Action::Schema,
+        Some(Subcommands::Completions { shell }) => Action::Completions { shell },
+        Some(Subcommands::Man { directory }) => Action::Man { directory },
         Some(Subcommands::Explain { code }) => Action::Explain { code },
     };
     check_outputs(&action, &report.outputs.all())?;
     Ok((action, report))
+}
+
+/// The whole definition, for what is made from it.
+pub(crate) fn definition() -> clap::Command {
+    Cli::command()
 }
 
 /// No file is written twice, and none of what is the command's.

@@ -1,4 +1,5 @@
 //! The commands beside `run` and `replay`, each with its arguments.
 
 pub(crate) mod doctor;
+pub(crate) mod generate;
 pub(crate) mod preflight;
