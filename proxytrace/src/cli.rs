@@ -61,7 +61,11 @@ enum Subcommands {
     /// The report again, from a recording, to stdout.
     #[command(override_usage = "proxytrace replay [OPTIONS] FILE")]
     Replay {
-        /// A file that `--record` has written.
+        /// Tell instead what would have come of it under this GOPROXY, by go's rules and with the
+        /// same answers; --json then writes that.
+        #[arg(long, value_name = "LIST")]
+        goproxy: Option<String>,
+        /// A file that `--record` or `--json` has written.
         file: PathBuf,
     },
     Preflight(Preflight),
@@ -155,7 +159,7 @@ pub(crate) enum Action {
     /// Trace a command.
     Run { command: Vec<OsString>, record: Option<PathBuf> },
     /// Report from a recording.
-    Replay { file: PathBuf },
+    Replay { file: PathBuf, goproxy: Option<String> },
     /// Ask the entries of GOPROXY.
     Preflight(Preflight),
     /// Examine this machine.
@@ -183,7 +187,7 @@ pub(crate) fn parse(
         Some(_) if run.record.is_some() => {
             return Err(conflict("--record is for `run` alone: it records the traced command"));
         }
-        Some(Subcommands::Replay { file }) => Action::Replay { file },
+        Some(Subcommands::Replay { file, goproxy }) => Action::Replay { file, goproxy },
         Some(Subcommands::Preflight(preflight)) => Action::Preflight(preflight),
         Some(Subcommands::Doctor) => Action::Doctor,
         Some(Subcommands::Schema) => Action::Schema,
@@ -312,14 +316,15 @@ mod tests {
     #[test]
     fn replay_takes_a_file_and_the_same_report() {
         let (action, report) = parse("replay -q --json j --fail-on error f").unwrap();
-        assert!(matches!(action, Action::Replay { file } if file == Path::new("f")));
+        assert!(matches!(action, Action::Replay { file, .. } if file == Path::new("f")));
         assert_eq!((report.quiet, report.fail_on), (true, Some(FailOn::Error)));
         assert_eq!(report.outputs.json.as_deref(), Some(Path::new("j")));
     }
 
     #[test]
     fn formats_go_to_files() {
-        let (.., report) = command("--format sarif=s --har h --format github --ndjson - -- go");
+        let (.., report) =
+            command("--format sarif=s --har h --html t --format github --ndjson - --json j -- go");
         let all: Vec<_> = report
             .outputs
             .all()
@@ -328,7 +333,9 @@ mod tests {
             .collect();
         let some = |format: &str, file: &str| (format.to_owned(), Some(file.to_owned()));
         let github = ("github".to_owned(), None);
-        assert_eq!(all, [some("ndjson", "-"), some("har", "h"), some("sarif", "s"), github]);
+        let files = [("json", "j"), ("ndjson", "-"), ("html", "t"), ("har", "h"), ("sarif", "s")];
+        let files: Vec<_> = files.into_iter().map(|(format, file)| some(format, file)).collect();
+        assert_eq!(all, [&files[..], &[github]].concat());
         assert!(parse("replay --format sarif f").is_ok());
         assert!(parse("--format text -- go").is_ok());
     }

@@ -95,7 +95,7 @@ pub(super) fn build(
         .arg(&root)
         .arg(&package)
         .stdout(std::io::stderr())
-        .env("SOURCE_DATE_EPOCH", epoch()?))?;
+        .env("SOURCE_DATE_EPOCH", epoch()))?;
     Ok(package)
 }
 
@@ -119,7 +119,7 @@ fn control(machine: &Machine, size: &str) -> String {
 
 fn changelog() -> Result<String> {
     let mut date = Command::new("date");
-    let date = read(date.args(["--utc", "--rfc-email", "--date"]).arg(format!("@{}", epoch()?)))?;
+    let date = read(date.args(["--utc", "--rfc-email", "--date"]).arg(format!("@{}", epoch())))?;
     Ok(format!(
         "proxytrace ({VERSION}-1) unstable; urgency=medium\n\n  * See changelog.gz.\n\n -- {MAINTAINER}  {date}\n"
     ))
