@@ -9,6 +9,7 @@ mod golden;
 mod layouts;
 mod run;
 mod test;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -40,6 +41,7 @@ fn perform(task: Task) -> Result<()> {
             build::programs(release)?;
         }
         Task::Run(command) => run::run(&command)?,
+        Task::Vm { all, beginning } => vm::vm(all, &beginning)?,
         Task::Test(arguments) => test::test(&arguments)?,
         Task::Golden => golden::golden()?,
         Task::Fuzz { seconds } => fuzz::fuzz(seconds)?,
