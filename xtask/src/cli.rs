@@ -40,7 +40,10 @@ const COMMANDS: [(&str, &str); 10] = [
     ("setup", "install what the eBPF build needs and this machine lacks"),
     ("build [--release]", "set up, then build `proxytrace` and the lab"),
     ("run [-- COMMAND…]", "set up, build, and trace COMMAND; without one, a demonstration"),
-    ("test [ARGUMENTS]", "set up, then check and test everything; ARGUMENTS go to `cargo test`"),
+    (
+        "test [--all] [ARGUMENTS]",
+        "set up, then check and test everything, on all kernels or some; ARGUMENTS go to `cargo test`",
+    ),
     (
         "vm [--quick] [NAME…]",
         "the lab on kernels of distributions, those whose name begins so, in virtual machines",

@@ -94,8 +94,8 @@ impl Variant {
 
 /// What is run in each machine: scenarios of the lab, and many downloads at once, which shows that
 /// no function which begins again is taken for two calls.
-pub(super) const QUICK: [&str; 4] = ["healthy-h1", "demo", "redirect-403", "crowd=4"];
-pub(super) const ALL: [&str; 8] = [
+const QUICK: [&str; 4] = ["healthy-h1", "demo", "redirect-403", "crowd=2"];
+const ALL: [&str; 8] = [
     "healthy-h1",
     "healthy-plain",
     "demo",
@@ -105,6 +105,8 @@ pub(super) const ALL: [&str; 8] = [
     "sumdb-direct",
     "crowd=8",
 ];
+/// Where the machine is what is different.
+const ONE: [&str; 1] = ["demo"];
 
 /// One machine to be started.
 #[derive(Clone, Copy, Debug)]
@@ -112,6 +114,17 @@ pub(super) struct Run {
     pub(super) kernel: &'static Kernel,
     pub(super) variant: Variant,
     pub(super) quick: bool,
+}
+
+impl Run {
+    /// What is run in it.
+    pub(super) fn scenarios(&self) -> &'static [&'static str] {
+        match self {
+            Self { quick: true, .. } => &QUICK,
+            Self { variant: Variant::Plain, .. } => &ALL,
+            _ => &ONE,
+        }
+    }
 }
 
 /// Those that `cargo xtask test` runs.

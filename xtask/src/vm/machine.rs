@@ -36,15 +36,9 @@ pub(super) struct Outcome {
 }
 
 /// Boots a machine and waits for its verdict. The log of one that passed is not kept.
-pub(super) fn boot(
-    run: &Run,
-    scenarios: &[&str],
-    kernel: &Path,
-    archive: &Path,
-    log: PathBuf,
-) -> Result<Outcome> {
+pub(super) fn boot(run: &Run, kernel: &Path, archive: &Path, log: PathBuf) -> Result<Outcome> {
     let begun = Instant::now();
-    let mut qemu = qemu(run, scenarios, kernel, archive);
+    let mut qemu = qemu(run, kernel, archive);
     let program = qemu.get_program().to_owned();
     let mut child = Killed(qemu.spawn().with_context(|| cannot_run(&program))?);
     let serial = child.0.stdout.take().context("it has a serial line")?;
@@ -103,7 +97,7 @@ impl Drop for Killed {
     }
 }
 
-fn qemu(run: &Run, scenarios: &[&str], kernel: &Path, archive: &Path) -> Command {
+fn qemu(run: &Run, kernel: &Path, archive: &Path) -> Command {
     let (program, machine, console): (_, &[&str], _) = match run.kernel.arch {
         Arch::Amd64 => {
             ("qemu-system-x86_64", &["-cpu", "Nehalem-v1"], "console=ttyS0 no_timer_check")
@@ -124,7 +118,7 @@ fn qemu(run: &Run, scenarios: &[&str], kernel: &Path, archive: &Path) -> Command
         run.variant.name(),
         run.kernel.backend,
         run.kernel.kprobes,
-        scenarios.join(",")
+        run.scenarios().join(",")
     ));
     qemu.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
     qemu

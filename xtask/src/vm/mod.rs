@@ -19,7 +19,7 @@ use xtask::{apt, bpf, go, workspace};
 
 use crate::build;
 use image::Arch;
-use kernels::{ALL, QUICK, Run, runs};
+use kernels::{Run, runs};
 use machine::{Outcome, boot};
 use mirror::Mirror;
 
@@ -67,7 +67,6 @@ pub(crate) fn vm(all: bool, beginning: &str) -> Result<()> {
         }
     }
     let archives = archives(&jobs, &mirror, &dir)?;
-    let scenarios: &[&str] = if all { &ALL } else { &QUICK };
     let queue = Mutex::new(jobs.iter());
     let done = Mutex::new(Vec::new());
     thread::scope(|scope| {
@@ -77,8 +76,8 @@ pub(crate) fn vm(all: bool, beginning: &str) -> Result<()> {
                     let job = queue.lock().expect("no panic while locked").next();
                     let Some((run, kernel, release)) = job else { break };
                     status("Booting", format_args!("{} ({release})", name(run)));
-                    let log = dir.join(name(run).replace(' ', "-")).with_extension("log");
-                    let outcome = boot(run, scenarios, kernel, &archives[&run.kernel.arch], log);
+                    let log = dir.join(format!("{}.log", name(run).replace(' ', "-")));
+                    let outcome = boot(run, kernel, &archives[&run.kernel.arch], log);
                     tell(run, outcome.as_ref());
                     done.lock().expect("no panic while locked").push((*run, release, outcome));
                 }
@@ -96,7 +95,7 @@ pub(crate) fn vm(all: bool, beginning: &str) -> Result<()> {
         let took = format!("{} s", outcome.took.as_secs());
         rows.push(row(&run, release, &result, &took));
     }
-    let table = table(&rows, scenarios);
+    let table = table(&rows);
     print!("{table}");
     fs::write(dir.join("kernels.md"), table)?;
     if failed > 0 {
@@ -156,18 +155,16 @@ fn tell(run: &Run, outcome: Result<&Outcome, &anyhow::Error>) {
 fn row(run: &Run, release: &str, result: &str, took: &str) -> String {
     let (kernel, backend) = (run.kernel.name(), run.kernel.backend);
     let kprobes = if run.kernel.kprobes { "yes" } else { "no" };
+    let (variant, scenarios) = (run.variant.name(), run.scenarios().join(", "));
     format!(
-        "| {kernel} | {release} | {} | {backend} | {kprobes} | {result} | {took} |",
-        run.variant.name()
+        "| {kernel} | {release} | {variant} | {backend} | {kprobes} | {scenarios} | {result} | {took} |"
     )
 }
 
-fn table(rows: &[String], scenarios: &[&str]) -> String {
+fn table(rows: &[String]) -> String {
     let mut text = format!(
-        "go{GO}, {}\n\n\
-         | kernel | release | variant | attached by | kprobes | result | time |\n\
-         |---|---|---|---|---|---|---|\n",
-        scenarios.join(", ")
+        "| kernel | release | variant | attached by | kprobes | scenarios, go{GO} | result | time |\n\
+         |---|---|---|---|---|---|---|---|\n"
     );
     for row in rows {
         writeln!(text, "{row}").expect("a string takes all");
