@@ -26,6 +26,9 @@ pub const POSITION_INDEPENDENT: [&str; 1] = ["1.27.3"];
 /// machine is emulated.
 pub const ARM64: [&str; 3] = ["1.21.13", "1.24.11", "1.27.3"];
 
+/// This machine's architecture, in Go's words.
+const HOST: &str = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
+
 /// Names the directory that holds the toolchains, to the tests: `$PROXYTRACE_GO_ROOT_DIR/1.27.3/go`
 /// is a GOROOT.
 pub const ROOT_DIR_VAR: &str = "PROXYTRACE_GO_ROOT_DIR";
@@ -90,7 +93,7 @@ pub fn install_position_independent(version: &str) -> Result<PathBuf> {
                 symlink(entry.path(), copy.join(entry.file_name()))?;
             }
         }
-        build_command(&goroot, "amd64", &["-buildmode=pie", "-ldflags=-s -w"], &copy.join("bin/go"))
+        build_command(&goroot, HOST, &["-buildmode=pie", "-ldflags=-s -w"], &copy.join("bin/go"))
     })
 }
 

@@ -384,10 +384,16 @@ fn check_privileges() -> Result<(), Error> {
 /// Says what to do about a kernel that does not let us trace.
 fn cannot_trace(error: &anyhow::Error) -> Error {
     let lockdown = std::fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default();
-    let advice = if lockdown.contains("[confidentiality]") {
-        "the kernel is locked down (confidentiality), which forbids eBPF programs that read memory; \
-         boot with lockdown=integrity or without lockdown"
-    } else if !Path::new(btf::KERNEL_BTF).exists() {
+    if lockdown.contains("[confidentiality]") {
+        // What the verifier says to that is long, and beside the point.
+        return Error::CannotTrace(
+            "cannot trace on this machine: the kernel is locked down (confidentiality), which \
+             forbids eBPF programs that read memory\n  \
+             help: boot with lockdown=integrity or without lockdown"
+                .to_owned(),
+        );
+    }
+    let advice = if !Path::new(btf::KERNEL_BTF).exists() {
         "this kernel does not show its types; it needs CONFIG_DEBUG_INFO_BTF=y, as the kernels of \
          all larger distributions have"
     } else {

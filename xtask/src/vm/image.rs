@@ -17,7 +17,8 @@ use crate::build::Programs;
 const INIT: &str = include_str!("init.sh");
 /// Someone without privileges, and with those that are enough; the lab's files are theirs then.
 const AS_USER: &str = "#!/bin/sh
-exec setpriv --reuid 1000 --regid 1000 --clear-groups \"$@\"
+# Not the shell's own, which knows no users.
+exec /bin/setpriv --reuid 1000 --regid 1000 --clear-groups \"$@\"
 ";
 const AS_USER_WITH_CAPABILITIES: &str = "#!/bin/sh
 chown -R 1000:1000 \"$HOME/..\"

@@ -103,7 +103,7 @@ const ALL: [&str; 8] = [
     "redirect-403",
     "bad-gateway-comma",
     "sumdb-direct",
-    "crowd=8",
+    "crowd=4",
 ];
 /// Where the machine is what is different.
 const ONE: [&str; 1] = ["demo"];
