@@ -7,7 +7,10 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use proxytrace::model::Severity;
 
-const USAGE: &str = "proxytrace [run] [OPTIONS] -- COMMAND...\n       proxytrace replay [OPTIONS] FILE\n       proxytrace explain [CODE]";
+use crate::command::preflight::Preflight;
+use crate::outputs::{GITHUB, Outputs, TEXT, Wanted};
+
+const USAGE: &str = "proxytrace [run] [OPTIONS] -- COMMAND...\n       proxytrace replay [OPTIONS] FILE\n       proxytrace preflight [OPTIONS] [MODULE@VERSION]...\n       proxytrace explain [CODE]";
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -15,12 +18,15 @@ Exit codes:
     1  a report could not be written, though COMMAND succeeded
     2  wrong usage, or a file that cannot be opened; COMMAND was not run
    10  findings, with --fail-on, though COMMAND succeeded
+   75  COMMAND failed for what may pass: try again (with --exit-class)
+   78  COMMAND failed for what stays (with --exit-class)
   125  this machine cannot be traced; COMMAND was not run
   126  COMMAND cannot be executed
   127  there is no COMMAND
-  For `replay`: 0, 1 for a broken recording, 2 and 10.
+  For `replay`: 0, 1 for a broken recording, 2, 10, 75 and 78.
+  For `preflight`: 0, 1 if go would fail, 2, 10, 75 and 78.
 
-Without --fail-on findings never change the exit code.";
+Without --fail-on and --exit-class findings never change the exit code.";
 
 /// See which Go module proxy was asked, who answered, and why the go command went on.
 ///
@@ -53,9 +59,16 @@ enum Subcommands {
     /// The report again, from a recording, to stdout.
     #[command(override_usage = "proxytrace replay [OPTIONS] FILE")]
     Replay {
-        /// A file that `--record` has written.
+        /// Tell instead what would have come of it under this GOPROXY, by go's rules and with the
+        /// same answers; --json then writes that.
+        #[arg(long, value_name = "LIST")]
+        goproxy: Option<String>,
+        /// A file that `--record` or `--json` has written.
         file: PathBuf,
     },
+    Preflight(Preflight),
+    /// Print the JSON schema of what --json writes.
+    Schema,
     /// One finding at length; without CODE, all of them in a line each.
     #[command(override_usage = "proxytrace explain [CODE]")]
     Explain {
@@ -78,12 +91,14 @@ struct Run {
 /// How to report.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Report {
-    /// Write the trace as JSON (proxytrace.trace/v1) to FILE.
-    #[arg(long, global = true, value_name = "FILE")]
-    pub(crate) json: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) outputs: Outputs,
     /// Exit with 10 if there are findings of this severity or worse.
     #[arg(long, global = true, value_name = "SEVERITY")]
     pub(crate) fail_on: Option<FailOn>,
+    /// Let the exit code of a COMMAND that failed say whether to try again: 75 or 78.
+    #[arg(long, global = true)]
+    pub(crate) exit_class: bool,
     /// Report errors, warnings and what was missed; no summary.
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
@@ -125,7 +140,11 @@ pub(crate) enum Action {
     /// Trace a command.
     Run { command: Vec<OsString>, record: Option<PathBuf> },
     /// Report from a recording.
-    Replay { file: PathBuf },
+    Replay { file: PathBuf, goproxy: Option<String> },
+    /// Ask the entries of GOPROXY.
+    Preflight(Preflight),
+    /// Print the JSON schema.
+    Schema,
     /// Say more of a kind of finding.
     Explain { code: Option<String> },
 }
@@ -140,20 +159,39 @@ pub(crate) fn parse(
         Some(Subcommands::Run(inner)) => {
             Action::Run { command: inner.command, record: inner.record.or(run.record) }
         }
-        Some(Subcommands::Replay { .. }) if run.record.is_some() => {
-            return Err(conflict(
-                "--record cannot be used with replay: there is a recording already",
-            ));
+        Some(_) if run.record.is_some() => {
+            return Err(conflict("--record is for `run` alone: it records the traced command"));
         }
-        Some(Subcommands::Replay { file }) => Action::Replay { file },
+        Some(Subcommands::Replay { file, goproxy }) => Action::Replay { file, goproxy },
+        Some(Subcommands::Preflight(preflight)) => Action::Preflight(preflight),
+        Some(Subcommands::Schema) => Action::Schema,
         Some(Subcommands::Explain { code }) => Action::Explain { code },
     };
-    if let Action::Run { record: Some(record), .. } = &action
-        && report.json.as_ref() == Some(record)
-    {
-        return Err(conflict("--json and --record name the same file"));
-    }
+    check_outputs(&action, &report.outputs.all())?;
     Ok((action, report))
+}
+
+/// No file is written twice, and none of what is the command's.
+fn check_outputs(action: &Action, outputs: &[Wanted]) -> Result<(), clap::Error> {
+    let record = match action {
+        Action::Run { record, .. } => record.as_ref(),
+        _ => None,
+    };
+    let mut files = record.into_iter().chain(outputs.iter().filter_map(|one| one.file.as_ref()));
+    while let Some(file) = files.next() {
+        if files.clone().any(|other| other == file) {
+            return Err(conflict(&format!("two outputs name the same file, {}", file.display())));
+        }
+    }
+    let own = |one: &&Wanted| one.file.is_none() && ![GITHUB, TEXT].contains(&&*one.format);
+    match outputs.iter().find(own) {
+        Some(Wanted { format, .. }) if matches!(action, Action::Run { .. }) => {
+            Err(conflict(&format!(
+                "stdout and stderr are the command's: name a file, as in --format {format}=FILE"
+            )))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Tells whoever wrote `proxytrace go mod download` where the command belongs.
@@ -207,7 +245,7 @@ mod tests {
         for line in ["-- go mod download", "run -- go mod download"] {
             let (argv, record, report) = command(line);
             assert_eq!(argv, ["go", "mod", "download"], "{line}");
-            assert_eq!((record, report.json, report.fail_on), (None, None, None));
+            assert_eq!((record, report.outputs.json, report.fail_on), (None, None, None));
             assert_eq!((report.quiet, report.verbose, report.color), (false, false, Color::Auto));
         }
     }
@@ -222,7 +260,7 @@ mod tests {
             let (argv, record, report) = command(line);
             assert_eq!(argv, ["go"], "{line}");
             assert_eq!(record.as_deref(), Some("r"), "{line}");
-            assert_eq!(report.json.as_deref(), Some(Path::new("j")), "{line}");
+            assert_eq!(report.outputs.json.as_deref(), Some(Path::new("j")), "{line}");
             assert_eq!(report.fail_on, Some(FailOn::Warning), "{line}");
             assert_eq!((report.verbose, report.color), (true, Color::Never), "{line}");
         }
@@ -237,7 +275,7 @@ mod tests {
         ] {
             let (argv, _, report) = command(line);
             assert_eq!(argv, ["replay", "--json", "-v", "--", "x"], "{line}");
-            assert_eq!((report.json, report.verbose), (None, false), "{line}");
+            assert_eq!((report.outputs.json, report.verbose), (None, false), "{line}");
         }
         assert_eq!(command("-- run").0, ["run"]);
     }
@@ -245,9 +283,28 @@ mod tests {
     #[test]
     fn replay_takes_a_file_and_the_same_report() {
         let (action, report) = parse("replay -q --json j --fail-on error f").unwrap();
-        assert!(matches!(action, Action::Replay { file } if file == Path::new("f")));
+        assert!(matches!(action, Action::Replay { file, .. } if file == Path::new("f")));
         assert_eq!((report.quiet, report.fail_on), (true, Some(FailOn::Error)));
-        assert_eq!(report.json.as_deref(), Some(Path::new("j")));
+        assert_eq!(report.outputs.json.as_deref(), Some(Path::new("j")));
+    }
+
+    #[test]
+    fn formats_go_to_files() {
+        let (.., report) =
+            command("--format sarif=s --har h --html t --format github --ndjson - --json j -- go");
+        let all: Vec<_> = report
+            .outputs
+            .all()
+            .into_iter()
+            .map(|one| (one.format, one.file.map(|file| file.display().to_string())))
+            .collect();
+        let some = |format: &str, file: &str| (format.to_owned(), Some(file.to_owned()));
+        let github = ("github".to_owned(), None);
+        let files = [("json", "j"), ("ndjson", "-"), ("html", "t"), ("har", "h"), ("sarif", "s")];
+        let files: Vec<_> = files.into_iter().map(|(format, file)| some(format, file)).collect();
+        assert_eq!(all, [&files[..], &[github]].concat());
+        assert!(parse("replay --format sarif f").is_ok());
+        assert!(parse("--format text -- go").is_ok());
     }
 
     #[test]
@@ -255,6 +312,7 @@ mod tests {
         use ErrorKind::{
             ArgumentConflict, DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand,
             DisplayVersion, InvalidValue, MissingRequiredArgument, UnknownArgument,
+            ValueValidation,
         };
         for (line, kind) in [
             ("", DisplayHelpOnMissingArgumentOrSubcommand),
@@ -271,6 +329,11 @@ mod tests {
             ("explain PT006 PT007", UnknownArgument),
             ("--record r replay f", ArgumentConflict),
             ("--json x --record x -- go", ArgumentConflict),
+            ("--json x --har x -- go", ArgumentConflict),
+            ("--json - --format sarif=- -- go", ArgumentConflict),
+            ("--format sarif -- go", ArgumentConflict),
+            ("--format xml -- go", ValueValidation),
+            ("--format text=f -- go", ValueValidation),
             ("--help", DisplayHelp),
             ("--version", DisplayVersion),
         ] {
@@ -290,7 +353,9 @@ mod tests {
     #[test]
     fn help_names_every_exit_code() {
         let help = parse("--help").unwrap_err().to_string();
-        for code in ["    1  ", "    2  ", "   10  ", "  125  ", "  126  ", "  127  "] {
+        for code in
+            ["    1  ", "    2  ", "   10  ", "   75  ", "   78  ", "  125  ", "  126  ", "  127  "]
+        {
             assert!(help.contains(code), "{code}: {help}");
         }
     }

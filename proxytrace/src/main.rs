@@ -1,23 +1,28 @@
 //! The program: runs a command or reads a recording, and reports.
 #![forbid(unsafe_code)]
 
+mod audience;
 mod cli;
+mod command;
+mod outputs;
 mod session;
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, BufReader, IsTerminal, Write};
-use std::path::Path;
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, anyhow};
 use clap::error::ErrorKind;
+use proxytrace::diagnose::Class;
 use proxytrace::model::{Severity, Trace};
-use proxytrace::recording::Reader;
-use proxytrace::report::{explain, json, terminal};
+use proxytrace::report::{self, explain, github, json, markdown, terminal};
 use proxytrace::{capture, diagnose};
 
+use audience::Audience;
 use cli::{Action, Color, Report};
+use outputs::{GITHUB, Opened};
 use session::Session;
 
 /// Exit codes of our own; the help explains them.
@@ -25,6 +30,9 @@ mod exit {
     pub(crate) const FAILED: u8 = 1;
     pub(crate) const USAGE: u8 = 2;
     pub(crate) const FINDINGS: u8 = 10;
+    /// `EX_TEMPFAIL` and `EX_CONFIG` of sysexits.h.
+    pub(crate) const TRANSIENT: u8 = 75;
+    pub(crate) const PERMANENT: u8 = 78;
     pub(crate) const CANNOT_TRACE: u8 = 125;
     pub(crate) const NOT_EXECUTABLE: u8 = 126;
     pub(crate) const NO_SUCH_COMMAND: u8 = 127;
@@ -33,7 +41,12 @@ mod exit {
 fn main() -> ExitCode {
     let code = match cli::parse(std::env::args_os()) {
         Ok((Action::Run { command, record }, report)) => run(&command, record.as_deref(), &report),
-        Ok((Action::Replay { file }, report)) => replay(&file, &report),
+        Ok((Action::Replay { file, goproxy: None }, report)) => replay(&file, &report),
+        Ok((Action::Replay { file, goproxy: Some(list) }, report)) => {
+            command::files::replay_under(&list, &file, &report)
+        }
+        Ok((Action::Preflight(preflight), report)) => command::preflight::run(&preflight, &report),
+        Ok((Action::Schema, _)) => schema(),
         Ok((Action::Explain { code }, _)) => explain(code.as_deref()),
         Err(error) => return usage(&error),
     };
@@ -51,12 +64,14 @@ fn usage(error: &clap::Error) -> ExitCode {
 }
 
 fn run(command: &[OsString], record: Option<&Path>, report: &Report) -> u8 {
-    let files = open(report.json.as_deref()).and_then(|json| Ok((json, open(record)?)));
-    let (json, recording) = match files {
+    let around = Audience::find();
+    let files = People::open(report, &around)
+        .and_then(|people| Ok((people, Opened::open(&report.outputs, true)?, open(record)?)));
+    let (people, mut outputs, recording) = match files {
         Ok(files) => files,
         Err(error) => return complain(&error, exit::USAGE),
     };
-    let mut session = Session::new(recording);
+    let mut session = Session::new(recording, outputs.take_stream());
     let end = match capture::run(command, &mut session) {
         Ok(end) => end,
         Err(error) => return complain(&error, exit_code_of(&error)),
@@ -64,9 +79,10 @@ fn run(command: &[OsString], record: Option<&Path>, report: &Report) -> u8 {
     let code = end.exit_code.and_then(|code| u8::try_from(code).ok()).unwrap_or(exit::FAILED);
     match session.finish(end) {
         Ok((trace, unwritten)) => {
-            let unwritten = unwritten.map(|error| error.context("the recording is not complete"));
             let failed = unwritten.map(|error| complain(&error, exit::FAILED));
-            let reported = write_reports(&diagnosed(trace), json, report, &mut io::stderr());
+            let reported = write_reports(&trace, outputs, people, report, &mut io::stderr());
+            let class = report.exit_class.then(|| class_code(&trace)).flatten();
+            let code = class.filter(|_| code != 0).unwrap_or(code);
             first_failure([code, reported, failed.unwrap_or(0)])
         }
         Err(error) => first_failure([code, complain(&error, exit::FAILED)]),
@@ -74,22 +90,36 @@ fn run(command: &[OsString], record: Option<&Path>, report: &Report) -> u8 {
 }
 
 fn replay(file: &Path, report: &Report) -> u8 {
-    let opened = File::open(file)
-        .map_err(anyhow::Error::from)
-        .and_then(|input| Ok(Reader::new(BufReader::new(input))?))
-        .with_context(|| format!("cannot replay {}", file.display()))
-        .and_then(|reader| Ok((reader, open(report.json.as_deref())?)));
-    let (reader, json) = match opened {
+    let around = Audience::find();
+    let opened = command::files::load(file).and_then(|read| {
+        let people = People::open(report, &around)?;
+        Ok((read, people, Opened::open(&report.outputs, false)?))
+    });
+    let ((trace, broken), people, outputs) = match opened {
         Ok(opened) => opened,
         Err(error) => return complain(&error, exit::USAGE),
     };
-    let (trace, broken) = session::replay(reader);
-    let broken = broken.map(|error| {
-        let error = error.context(format!("{} is broken; the report ends there", file.display()));
-        complain(&error, exit::FAILED)
-    });
-    let reported = write_reports(&diagnosed(trace), json, report, &mut io::stdout());
-    first_failure([reported, broken.unwrap_or(0)])
+    let broken = command::files::say_broken(file, broken);
+    let reported = if outputs.on_stdout {
+        write_reports(&trace, outputs, people, report, &mut io::stderr())
+    } else {
+        write_reports(&trace, outputs, people, report, &mut io::stdout())
+    };
+    let class = report.exit_class.then(|| class_code(&trace)).flatten();
+    first_failure([class.unwrap_or(0), reported, broken])
+}
+
+fn schema() -> u8 {
+    let written = io::stdout().write_all(json::SCHEMA.as_bytes()).context("cannot write");
+    written.err().map_or(0, |error| complain(&error, exit::FAILED))
+}
+
+/// What `--exit-class` says of a command that failed.
+fn class_code(trace: &Trace) -> Option<u8> {
+    match diagnose::class(trace)? {
+        Class::Transient => Some(exit::TRANSIENT),
+        Class::Permanent => Some(exit::PERMANENT),
+    }
 }
 
 /// One kind of finding at length, or all in a line each.
@@ -114,51 +144,102 @@ fn first_failure(codes: impl IntoIterator<Item = u8>) -> u8 {
     codes.into_iter().find(|code| *code != 0).unwrap_or(0)
 }
 
-fn diagnosed(mut trace: Trace) -> Trace {
-    trace.findings = diagnose::diagnose(&trace);
-    trace
+/// The report for people, and what a CI reads beside it.
+struct People {
+    options: terminal::Options,
+    colors: (bool, bool),
+    github: bool,
+    summary: Option<(File, PathBuf)>,
 }
 
-/// Writes every report; the exit code says whether that failed, or whether findings are a failure.
+impl People {
+    fn open(report: &Report, around: &Audience) -> anyhow::Result<Self> {
+        let github = match &*report.outputs.format {
+            [] => around.in_github(),
+            some => some.iter().any(|one| one.file.is_none() && one.format == GITHUB),
+        };
+        let summary = around.github_summary().filter(|_| github).map(|path| {
+            let file = capture::append_output(&path)
+                .with_context(|| format!("cannot add to {}", path.display()))?;
+            anyhow::Ok((file, path))
+        });
+        let colors = match report.color {
+            Color::Always => (true, true),
+            Color::Never => (false, false),
+            Color::Auto => (around.welcome_colors(true), around.welcome_colors(false)),
+        };
+        let options = terminal::Options {
+            verbose: report.verbose,
+            quiet: report.quiet,
+            ..terminal::Options::default()
+        };
+        Ok(People { options, colors, github, summary: summary.transpose()? })
+    }
+
+    /// How to write for people to this stream.
+    fn options(&self, stream: &impl IsTerminal) -> terminal::Options {
+        let is_terminal = stream.is_terminal();
+        terminal::Options {
+            color: if is_terminal { self.colors.0 } else { self.colors.1 },
+            width: terminal_size::terminal_size()
+                .filter(|_| is_terminal)
+                .map(|(width, _)| usize::from(width.0)),
+            ..self.options
+        }
+    }
+
+    fn write(
+        self,
+        trace: &Trace,
+        render: &dyn Fn(&terminal::Options) -> String,
+        stream: &mut (impl Write + IsTerminal),
+    ) -> anyhow::Result<()> {
+        let options = self.options(stream);
+        let mut text = render(&options);
+        if self.github {
+            text += &github::annotations(trace);
+        }
+        let written = stream
+            .write_all(text.as_bytes())
+            .and_then(|()| stream.flush())
+            .context("cannot write the report");
+        let summed =
+            self.summary.filter(|_| markdown::is_worth_reading(trace)).map(|(file, path)| {
+                report::write(&markdown::FORMAT, trace, file)
+                    .with_context(|| format!("cannot add to {}", path.display()))
+            });
+        written.and(summed.unwrap_or(Ok(())))
+    }
+}
+
+/// Writes every report, the one for people as [`terminal`] has it; the exit code says whether that failed, or whether findings are a failure.
 fn write_reports(
     trace: &Trace,
-    json_file: Option<(File, &Path)>,
+    outputs: Opened,
+    people: People,
     report: &Report,
-    people: &mut (impl Write + IsTerminal),
+    stream: &mut (impl Write + IsTerminal),
 ) -> u8 {
-    let text = terminal::render(trace, &terminal_options(report, people));
-    let mut written = people
-        .write_all(text.as_bytes())
-        .and_then(|()| people.flush())
-        .context("cannot write the report");
-    if let Some((file, path)) = json_file {
-        let json = json::write(trace, file);
-        written = written.and(json.with_context(|| format!("cannot write {}", path.display())));
-    }
-    let failed = written.err().map_or(0, |error| complain(&error, exit::FAILED));
+    write_with(trace, outputs, people, report, &|options| terminal::render(trace, options), stream)
+}
+
+/// The same with another report for people.
+fn write_with(
+    trace: &Trace,
+    outputs: Opened,
+    people: People,
+    report: &Report,
+    render: &dyn Fn(&terminal::Options) -> String,
+    stream: &mut (impl Write + IsTerminal),
+) -> u8 {
+    let written = [people.write(trace, render, stream), outputs.write(trace)];
+    let complaints = written.into_iter().filter_map(Result::err);
+    let failed = complaints.map(|error| complain(&error, exit::FAILED)).max().unwrap_or(0);
     let found = report
         .fail_on
         .map(Severity::from)
         .is_some_and(|limit| trace.findings.iter().any(|finding| finding.severity >= limit));
     first_failure([if found { exit::FINDINGS } else { 0 }, failed])
-}
-
-fn terminal_options(report: &Report, people: &impl IsTerminal) -> terminal::Options {
-    let is_terminal = people.is_terminal();
-    let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-    terminal::Options {
-        color: match report.color {
-            Color::Always => true,
-            Color::Never => false,
-            Color::Auto => is_terminal && !set("NO_COLOR") && !dumb,
-        },
-        width: terminal_size::terminal_size()
-            .filter(|_| is_terminal)
-            .map(|(width, _)| usize::from(width.0)),
-        verbose: report.verbose,
-        quiet: report.quiet,
-    }
 }
 
 /// Creates an output file, before anything is run.

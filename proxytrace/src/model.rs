@@ -4,6 +4,7 @@
 //! a zero. Fields may be added; a rename or another type is a new version of the schema.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +24,7 @@ pub type ConnectionId = u32;
 
 /// One run of proxytrace.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Trace {
     /// [`SCHEMA`].
     pub schema: String,
@@ -52,6 +54,7 @@ pub struct Trace {
 
 /// The traced command.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Command {
     /// Its arguments, redacted.
     pub argv: Vec<String>,
@@ -65,6 +68,7 @@ pub struct Command {
 
 /// One program image in the command's tree.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Process {
     /// Its name in this trace.
     pub id: ProcessId,
@@ -91,13 +95,15 @@ pub struct Process {
     pub exit_code: Option<i32>,
     /// The signal that ended it.
     pub signal: Option<i32>,
-    /// The last lines that a `go` command wrote to stderr, at most 4,096 bytes of them; null if it
-    /// wrote none, or was not seen to.
+    /// The last lines that a `go` command wrote to stderr, at most 4,096 bytes of them, or what a
+    /// version control tool that it ran wrote before it failed; null if it wrote none, or was not
+    /// seen to.
     pub stderr_tail: Option<String>,
 }
 
 /// What a chain is about.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Artifact {
     /// `@v/list`.
@@ -118,12 +124,14 @@ pub enum Artifact {
     SumdbTile,
     /// `https://<path>?go-get=1`.
     GoGet,
-    /// What a version-control tool fetched.
+    /// What a version-control tool fetched. Without a module: what any program that is not go
+    /// fetched by plain HTTP for its own sake, a chain for each process.
     Vcs,
 }
 
 /// All that was done to get one artifact of one module in one process.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Chain {
     /// Its name in this trace.
     pub id: ChainId,
@@ -153,6 +161,7 @@ pub struct Chain {
 
 /// What the checksum of a file is compared with.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Contradiction {
     /// The main module's `go.sum`, or `go.work.sum`.
@@ -163,6 +172,7 @@ pub enum Contradiction {
 
 /// One entry of the GOPROXY list tried for a chain.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Attempt {
     /// The entry as go uses it (scheme added), redacted; or `direct`, `noproxy`, `off`.
     pub proxy: String,
@@ -182,6 +192,7 @@ pub struct Attempt {
 
 /// What stands after an entry of GOPROXY.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum Separator {
     /// Go on after 404 and 410 alone.
     #[serde(rename = ",")]
@@ -193,6 +204,7 @@ pub enum Separator {
 
 /// Where the walk went after an attempt that did not succeed.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Next {
     /// It ended here.
@@ -205,6 +217,7 @@ pub enum Next {
 
 /// One physical HTTP request.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Request {
     /// Its name in this trace.
     pub id: RequestId,
@@ -257,10 +270,28 @@ pub struct Request {
     /// What was longer than its bound: `url`, `location`, `headers`.
     #[serde(default)]
     pub cut: Vec<String>,
+    /// Who saw it.
+    #[serde(default)]
+    pub witness: Witness,
+}
+
+/// Who saw a request.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum Witness {
+    /// Who sent it, from inside: the go command, or preflight.
+    #[default]
+    Go,
+    /// The socket that it went over: plain HTTP of a program that is not go.
+    Wire,
+    /// Both.
+    Both,
 }
 
 /// Why a request was made.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Cause {
     /// The first of its send.
@@ -277,6 +308,7 @@ pub enum Cause {
 
 /// An error, as Go had it.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct RequestError {
     /// The outcome it stands for.
     pub kind: Outcome,
@@ -291,6 +323,7 @@ pub struct RequestError {
 
 /// What came after a 3xx response.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum AfterRedirect {
     /// The target was asked.
@@ -307,6 +340,7 @@ pub enum AfterRedirect {
 
 /// How a request, an attempt or a chain ended.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
     /// It succeeded.
@@ -355,6 +389,7 @@ pub enum Outcome {
 
 /// One name resolved.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct NameLookup {
     /// The process.
     pub process: ProcessId,
@@ -366,12 +401,23 @@ pub struct NameLookup {
     pub duration_ns: Option<u64>,
     /// How many addresses it has.
     pub addresses: Option<u32>,
+    /// The addresses, as far as they were read: see `cut`.
+    #[serde(default)]
+    pub answers: Option<Vec<IpAddr>>,
+    /// The name servers that were asked, in order, as `ip:port`; none if that was not seen: where
+    /// /etc/hosts or the C library answered, or where it is not known for which name they were.
+    #[serde(default)]
+    pub servers: Option<Vec<String>>,
+    /// What there is more of than is said, by name (`answers`, `servers`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cut: Vec<String>,
     /// Why it has none.
     pub error: Option<RequestError>,
 }
 
 /// What a TLS handshake came to.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Tls {
     /// The name that the certificate had to be for.
     pub server_name: String,
@@ -385,6 +431,7 @@ pub struct Tls {
 
 /// One TCP connection.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Connection {
     /// Its name in this trace.
     pub id: ConnectionId,
@@ -419,6 +466,7 @@ pub struct Connection {
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Severity {
     /// Worth knowing.
@@ -431,6 +479,7 @@ pub enum Severity {
 
 /// What a finding is to the chain that failed.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
     /// The reason.
@@ -441,6 +490,7 @@ pub enum Role {
 
 /// How sure a finding is.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Confidence {
     /// The capture was complete.
@@ -451,6 +501,7 @@ pub enum Confidence {
 
 /// Something worth saying, with its evidence.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Finding {
     /// `PT006`.
     pub code: String,
@@ -482,6 +533,7 @@ pub struct Finding {
 
 /// How complete the trace is.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Capture {
     /// Events read.
     pub events: u64,
@@ -494,6 +546,31 @@ pub struct Capture {
     /// What ended the watch before the command ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watch_ended: Option<String>,
-    /// Nothing lost, nothing missing, nothing late, watched to the end.
+    /// Nothing lost, nothing missing, nothing late, watched to the end, and the two witnesses do not
+    /// disagree.
     pub complete: bool,
+    /// How plain HTTP was read from sockets: `socket` (each send and receive) or `syscall` (each
+    /// system call); none if it was not.
+    #[serde(default)]
+    pub wire: Option<String>,
+    /// How far go and its sockets say the same of plain HTTP; none if only one was asked.
+    #[serde(default)]
+    pub witnesses: Option<Witnesses>,
+}
+
+/// The requests of `go` commands that go and its sockets could both see: those over plain HTTP, and
+/// CONNECT.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Witnesses {
+    /// Requests with the same method, URL and status.
+    pub agreed: u64,
+    /// Requests that only the socket saw.
+    pub wire_only: u64,
+    /// Requests that only go saw.
+    pub go_only: u64,
+    /// Requests of which they say different things.
+    pub disagreed: u64,
+    /// Connections, of any program, whose plain HTTP could not be read to its end.
+    pub unread: u32,
 }

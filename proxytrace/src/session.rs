@@ -2,17 +2,22 @@
 
 use std::fs::File;
 use std::io::BufRead;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use proxytrace::capture::Sink;
 use proxytrace::correlate::Correlator;
+use proxytrace::diagnose::diagnose;
 use proxytrace::event::{End, Event, Start};
-use proxytrace::model::Trace;
+use proxytrace::model::{Chain, Trace};
 use proxytrace::recording::{Reader, Writer};
+use proxytrace::report::ndjson;
+
+use crate::outputs::Output;
 
 /// Takes the events of one run.
 pub(crate) struct Session<'a> {
+    stream: Option<Stream>,
     output: Option<(File, &'a Path)>,
     recording: Option<(Writer<File>, &'a Path)>,
     correlator: Option<Correlator>,
@@ -21,18 +26,23 @@ pub(crate) struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    /// A session that has not begun. `output` is for the recording.
-    pub(crate) fn new(output: Option<(File, &'a Path)>) -> Self {
-        Session { output, recording: None, correlator: None, unwritten: None }
+    /// A session that has not begun. `output` is for the recording, `stream` for chains as they
+    /// end.
+    pub(crate) fn new(output: Option<(File, &'a Path)>, stream: Option<Output>) -> Self {
+        let stream = stream.map(Stream::new);
+        Session { stream, output, recording: None, correlator: None, unwritten: None }
     }
 
-    /// The trace, and why the recording is not complete, if it is not.
+    /// The trace with its findings, and why something that was written meanwhile is not complete,
+    /// if it is not.
     pub(crate) fn finish(mut self, end: End) -> anyhow::Result<(Trace, Option<anyhow::Error>)> {
         if let Some((writer, path)) = self.recording.take() {
             self.unwritten = writer.finish(end).err().map(|error| failed(path, error));
         }
         let correlator = self.correlator.context("the command ran, but capture saw no start")?;
-        Ok((correlator.finish(&end), self.unwritten))
+        let trace = diagnosed(correlator.finish(&end));
+        let unstreamed = self.stream.take().and_then(|stream| stream.finish(&trace).err());
+        Ok((trace, self.unwritten.or(unstreamed)))
     }
 }
 
@@ -41,6 +51,9 @@ impl Sink for Session<'_> {
         if let Some((file, path)) = self.output.take() {
             let writer = Writer::new(file, start).map_err(|error| failed(path, error))?;
             self.recording = Some((writer, path));
+        }
+        if let Some(stream) = &mut self.stream {
+            stream.start(start);
         }
         self.correlator = Some(Correlator::new(start));
         Ok(())
@@ -55,13 +68,57 @@ impl Sink for Session<'_> {
         }
         if let Some(correlator) = &mut self.correlator {
             correlator.push(&event);
+            if let Some(stream) = &mut self.stream {
+                stream.chains(&correlator.take_ended());
+            }
         }
         Ok(())
     }
 }
 
 fn failed(path: &Path, error: std::io::Error) -> anyhow::Error {
-    anyhow::Error::from(error).context(format!("cannot write {}", path.display()))
+    let what = format!("cannot write {}; the recording is not complete", path.display());
+    anyhow::Error::from(error).context(what)
+}
+
+/// Chains are written as they end. What cannot be written is told at the end: it is no reason to
+/// disturb the command.
+struct Stream {
+    writer: ndjson::Writer<Output>,
+    path: PathBuf,
+    broken: Option<std::io::Error>,
+}
+
+impl Stream {
+    fn new(output: Output) -> Self {
+        let path = output.path().to_owned();
+        Stream { writer: ndjson::Writer::new(output), path, broken: None }
+    }
+
+    fn keep(&mut self, write: impl FnOnce(&mut ndjson::Writer<Output>) -> std::io::Result<()>) {
+        if self.broken.is_none() {
+            self.broken = write(&mut self.writer).err();
+        }
+    }
+
+    fn start(&mut self, start: &Start) {
+        self.keep(|writer| writer.start(start));
+    }
+
+    fn chains(&mut self, chains: &[Chain]) {
+        self.keep(|writer| chains.iter().try_for_each(|chain| writer.chain(chain)));
+    }
+
+    fn finish(mut self, trace: &Trace) -> anyhow::Result<()> {
+        self.keep(|writer| writer.finish(trace));
+        let written = self.broken.map_or(Ok(()), Err);
+        written.with_context(|| format!("cannot write {}", self.path.display()))
+    }
+}
+
+fn diagnosed(mut trace: Trace) -> Trace {
+    trace.findings = diagnose(&trace);
+    trace
 }
 
 /// The trace of a recording, and what is wrong with the recording, if anything. It is complete if
@@ -75,7 +132,7 @@ pub(crate) fn replay(mut reader: Reader<impl BufRead>) -> (Trace, Option<anyhow:
             Err(error) => broken = Some(error.into()),
         }
     }
-    (correlator.finish(&reader.end()), broken)
+    (diagnosed(correlator.finish(&reader.end())), broken)
 }
 
 #[cfg(test)]
@@ -105,7 +162,7 @@ mod tests {
     fn a_recording_replays_to_the_same_trace() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("recording");
-        let mut session = Session::new(Some((File::create(&path).unwrap(), &path)));
+        let mut session = Session::new(Some((File::create(&path).unwrap(), &path)), None);
         session.start(&start()).unwrap();
         session.event(event()).unwrap();
         let (trace, unwritten) = session.finish(END).unwrap();
@@ -122,18 +179,18 @@ mod tests {
     fn a_recording_that_cannot_be_written_ends_and_the_trace_goes_on() {
         let (reader, writer) = std::io::pipe().unwrap();
         let output = File::from(OwnedFd::from(writer));
-        let mut session = Session::new(Some((output, Path::new("f"))));
+        let mut session = Session::new(Some((output, Path::new("f"))), None);
         session.start(&start()).unwrap();
         drop(reader);
         session.event(event()).unwrap();
         session.event(event()).unwrap();
         let (trace, unwritten) = session.finish(END).unwrap();
         assert_eq!(trace.capture.lost, 8);
-        assert_eq!(unwritten.unwrap().to_string(), "cannot write f");
+        assert_eq!(unwritten.unwrap().to_string(), "cannot write f; the recording is not complete");
     }
 
     #[test]
     fn without_a_start_there_is_no_trace() {
-        assert!(Session::new(None).finish(END).is_err());
+        assert!(Session::new(None, None).finish(END).is_err());
     }
 }

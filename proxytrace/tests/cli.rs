@@ -13,6 +13,9 @@ fn proxytrace(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_proxytrace"))
         .args(args)
         .env_remove("NO_COLOR")
+        .env_remove("CLICOLOR_FORCE")
+        .env_remove("GITHUB_ACTIONS")
+        .env_remove("GITHUB_STEP_SUMMARY")
         .output()
         .expect("the program runs")
 }
@@ -81,7 +84,7 @@ fn a_broken_recording_is_reported_as_far_as_it_goes() {
 fn what_is_no_recording_is_refused() {
     let directory = TempDir::new().unwrap();
     let other = directory.path().join("other");
-    check(&proxytrace(&["replay", path(&other)]), 2, "", "proxytrace: error: cannot replay");
+    check(&proxytrace(&["replay", path(&other)]), 2, "", "proxytrace: error: cannot read");
     fs::write(&other, "{\"schema\":\"proxytrace.recording/v9\"}\n").unwrap();
     check(&proxytrace(&["replay", path(&other)]), 2, "", "proxytrace.recording/v9");
 }
@@ -106,11 +109,72 @@ fn a_report_that_cannot_be_written_is_said() {
 }
 
 #[test]
+fn what_goes_to_stdout_leaves_the_report_to_stderr() {
+    let directory = TempDir::new().unwrap();
+    let replayed = recording(&directory);
+    for arguments in [&["--format", "json"][..], &["--json", "-"], &["--format", "json=-"]] {
+        let output = proxytrace(&[&["replay", path(&replayed)], arguments].concat());
+        check(&output, 0, "{", "nothing wrong");
+        serde_json::from_slice::<Trace>(&output.stdout).unwrap();
+    }
+}
+
+#[test]
+fn the_schema_is_printed() {
+    let output = proxytrace(&["schema"]);
+    check(&output, 0, "proxytrace.trace/v1", "");
+    serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap();
+}
+
+#[test]
+fn github_gets_annotations_and_a_summary() {
+    let directory = TempDir::new().unwrap();
+    let summary = directory.path().join("summary");
+    fs::write(&summary, "before\n").unwrap();
+    let run = |recording: &Path, more: &[&str]| {
+        Command::new(env!("CARGO_BIN_EXE_proxytrace"))
+            .args(["replay", path(recording)])
+            .args(more)
+            .env("GITHUB_ACTIONS", "true")
+            .env("GITHUB_STEP_SUMMARY", &summary)
+            .output()
+            .unwrap()
+    };
+    // A healthy run is one line there too.
+    let healthy = run(&recording(&directory), &[]);
+    assert_eq!(String::from_utf8(healthy.stdout).unwrap().lines().count(), 1);
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let failed = golden.join("redirect-403.ndjson");
+    check(&run(&failed, &["--format", "text"]), 0, "error[PT006]", "");
+    assert_eq!(fs::read_to_string(&summary).unwrap(), "before\n");
+    check(&run(&failed, &[]), 0, "\n::error title=PT006", "");
+    let summary = fs::read_to_string(&summary).unwrap();
+    assert!(summary.starts_with("before\n### proxytrace: 4 modules"), "{summary}");
+}
+
+#[test]
+fn the_exit_code_says_whether_to_try_again() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    for (name, code) in [
+        ("redirect-403", 78),
+        ("redirect-loop", 78),
+        ("bad-gateway-comma", 75),
+        ("redirect-closed-port", 75),
+        ("demo", 0),
+    ] {
+        let recording = golden.join(name).with_extension("ndjson");
+        let output = proxytrace(&["replay", "--exit-class", path(&recording)]);
+        assert_eq!(output.status.code(), Some(code), "{name}");
+        assert_eq!(proxytrace(&["replay", path(&recording)]).status.code(), Some(0), "{name}");
+    }
+}
+
+#[test]
 fn an_output_that_cannot_be_created_keeps_the_command_from_running() {
     let directory = TempDir::new().unwrap();
     let witness = directory.path().join("witness");
     let nowhere = directory.path().join("missing/file");
-    for option in ["--json", "--record"] {
+    for option in ["--json", "--record", "--har", "--ndjson"] {
         let output = proxytrace(&[option, path(&nowhere), "--", "touch", path(&witness)]);
         check(&output, 2, "", "proxytrace: error: cannot create");
         assert!(!witness.exists());
@@ -135,6 +199,31 @@ fn colours_are_for_terminals_or_on_demand() {
     assert!(!colored(&["replay", path(&recording)]));
     assert!(colored(&["replay", "--color", "always", path(&recording)]));
     assert!(!colored(&["replay", "--color", "never", path(&recording)]));
+}
+
+/// A run whose first entry answers 502, before a `,`.
+const STOPPED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/bad-gateway-pipe.ndjson");
+
+#[test]
+fn a_recording_is_walked_under_another_list() {
+    let directory = TempDir::new().unwrap();
+    let (json, trace) = (directory.path().join("json"), directory.path().join("trace"));
+    let list = "https://proxy.lab,https://mirror.lab";
+    let output = proxytrace(&["replay", "--goproxy", list, "--json", path(&json), STOPPED]);
+    check(&output, 0, "4 modules would fail now", "");
+    let prediction: serde_json::Value = serde_json::from_slice(&fs::read(&json).unwrap()).unwrap();
+    assert_eq!(prediction["schema"], "proxytrace.rewalk/v1");
+    assert_eq!(prediction["walks"][0]["end"]["kind"], "failed");
+    // A trace does as well.
+    check(&proxytrace(&["replay", "--json", path(&trace), STOPPED]), 0, "4 modules", "");
+    let again = proxytrace(&["replay", "--goproxy", list, path(&trace)]);
+    assert_eq!(again.stdout, output.stdout);
+    check(&proxytrace(&["replay", path(&trace)]), 0, "4 modules", "");
+
+    check(&proxytrace(&["replay", "--goproxy", "foo", STOPPED]), 2, "", "go refuses this list");
+    let cut = directory.path().join("cut");
+    fs::write(&cut, &fs::read(&trace).unwrap()[..900]).unwrap();
+    check(&proxytrace(&["replay", path(&cut)]), 2, "", "this is no trace");
 }
 
 #[test]

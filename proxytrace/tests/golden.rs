@@ -2,15 +2,20 @@
 //!
 //! `cargo xtask golden` records the scenarios anew.
 
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
 
 use proxytrace::correlate::Correlator;
 use proxytrace::diagnose::diagnose;
-use proxytrace::model::Trace;
+use proxytrace::model::{Chain, Finding, Severity, Trace};
 use proxytrace::recording::Reader;
+use proxytrace::report::ndjson;
 use proxytrace::report::terminal::{Options, render};
+use proxytrace::report::{self, FORMATS};
+use serde_json::Value;
 
 fn replay(path: &Path) -> Trace {
     let mut reader = Reader::new(BufReader::new(File::open(path).unwrap())).unwrap();
@@ -40,4 +45,102 @@ fn the_same_events_give_the_same_bytes() {
         let bytes = |trace| serde_json::to_vec(&trace).unwrap();
         assert_eq!(bytes(first), bytes(second));
     });
+}
+
+/// The formats whose output over some recordings is kept to the letter, as far as one would read it.
+const READ: [&str; 5] = ["github", "gitlab", "junit", "sarif", "markdown"];
+
+fn written(format: &str, trace: &Trace) -> String {
+    let mut bytes = Vec::new();
+    report::write(report::format(format).unwrap(), trace, &mut bytes).unwrap();
+    String::from_utf8(bytes).expect("UTF-8")
+}
+
+#[test]
+fn formats_for_a_ci() {
+    for recording in ["demo", "redirect-403", "bad-gateway-pipe"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(recording);
+        let trace = replay(&path.with_extension("ndjson"));
+        let mut all = String::new();
+        for name in READ {
+            writeln!(all, "== {name}\n{}", written(name, &trace)).unwrap();
+        }
+        insta::assert_snapshot!(format!("formats@{recording}"), all);
+    }
+}
+
+#[test]
+fn every_format_says_what_the_trace_says() {
+    insta::glob!("golden/*.ndjson", |path| {
+        let trace = replay(path);
+        let json = |format| serde_json::from_str::<Value>(&written(format, &trace)).unwrap();
+        let requests = || {
+            let attempts = trace.chains.iter().flat_map(|chain| &chain.attempts);
+            attempts.flat_map(|attempt| &attempt.requests)
+        };
+        let shown = trace.findings.iter().filter(|found| found.severity > Severity::Note).count();
+        let errors = |found: &&Finding| found.severity == Severity::Error;
+
+        assert_eq!(serde_json::from_value::<Trace>(json("json")).unwrap(), trace);
+
+        let har = json("har");
+        let entries = har["log"]["entries"].as_array().unwrap();
+        assert_eq!(entries.len(), requests().count());
+        let redirects = entries.iter().filter(|one| one["response"]["redirectURL"] != "");
+        assert_eq!(redirects.count(), requests().filter(|one| one.location.is_some()).count());
+
+        let lines: Vec<Value> =
+            written("ndjson", &trace).lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+        let of = |kind: &str| lines.iter().filter(|line| line.get(kind).is_some()).count();
+        assert_eq!((of("start"), of("end")), (1, 1));
+        assert_eq!((of("chain"), of("finding")), (trace.chains.len(), trace.findings.len()));
+
+        assert_eq!(json("gitlab").as_array().unwrap().len(), shown);
+        assert_eq!(json("sarif")["runs"][0]["results"].as_array().unwrap().len(), shown);
+        let github = written("github", &trace);
+        assert_eq!(github.lines().count(), shown, "{github}");
+        let junit = written("junit", &trace);
+        assert_eq!(junit.contains("<failure "), trace.findings.iter().any(|one| errors(&one)));
+        assert_eq!(written("markdown", &trace).contains("| what |"), shown > 0);
+    });
+}
+
+/// Streamed and put together again, chains are those of the trace.
+#[test]
+fn chains_are_streamed_as_they_end() {
+    insta::glob!("golden/*.ndjson", |path| {
+        let mut reader = Reader::new(BufReader::new(File::open(path).unwrap())).unwrap();
+        let mut correlator = Correlator::new(reader.start());
+        let mut stream = ndjson::Writer::new(Vec::new());
+        stream.start(reader.start()).unwrap();
+        let mut early = 0;
+        for event in reader.by_ref() {
+            correlator.push(&event.unwrap());
+            for chain in correlator.take_ended() {
+                early += 1;
+                stream.chain(&chain).unwrap();
+            }
+        }
+        let trace = replay(path);
+        stream.finish(&trace).unwrap();
+        let text = String::from_utf8(stream.into_inner()).unwrap();
+        let mut chains = BTreeMap::new();
+        for line in text.lines() {
+            let mut line: Value = serde_json::from_str(line).unwrap();
+            if let Some(chain) = line.get_mut("chain") {
+                let chain: Chain = serde_json::from_value(chain.take()).unwrap();
+                chains.insert(chain.id, chain);
+            }
+        }
+        assert_eq!(chains.into_values().collect::<Vec<_>>(), trace.chains);
+        assert!(early > 0, "{}", path.display());
+        assert!(text.lines().last().unwrap().starts_with("{\"end\""));
+    });
+}
+
+#[test]
+fn formats_have_names_of_their_own() {
+    for format in &FORMATS {
+        assert_eq!(FORMATS.iter().filter(|other| other.name == format.name).count(), 1);
+    }
 }

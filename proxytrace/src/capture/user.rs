@@ -94,10 +94,24 @@ impl Credentials {
     }
 }
 
+/// The environment of whoever called us, through sudo or not.
+pub fn environment_of_caller() -> Vec<(OsString, OsString)> {
+    Invoker::find().environment
+}
+
 /// Creates a file for output, as the user who called sudo: it belongs to them, and it is where they
 /// may write.
 pub fn create_output(path: &Path) -> io::Result<File> {
-    let create = || OpenOptions::new().write(true).create(true).truncate(true).open(path);
+    open_output(path, OpenOptions::new().write(true).create(true).truncate(true))
+}
+
+/// The same, to add to a file.
+pub fn append_output(path: &Path) -> io::Result<File> {
+    open_output(path, OpenOptions::new().append(true).create(true))
+}
+
+fn open_output(path: &Path, options: &OpenOptions) -> io::Result<File> {
+    let create = || options.open(path);
     let Some(user) = Credentials::from_sudo() else { return create() };
     let ours = (geteuid(), getegid());
     setegid(user.gid)?;

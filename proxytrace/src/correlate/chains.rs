@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use crate::event::{Failure, Headers};
 use crate::model::{
     Artifact, Attempt, Cause, Chain, ConnectionId, Contradiction, Next, Outcome, ProcessId,
-    Request, RequestError, RequestId,
+    Request, RequestError, RequestId, Witness,
 };
 
 use super::cache::{self, Had};
@@ -77,6 +77,8 @@ pub(super) struct Chains {
     /// The modules that go may have got something of without a request.
     unseen: HashMap<ProcessId, HashSet<String>>,
     requests: u32,
+    /// Chains whose walks have ended, and which nobody has taken yet.
+    ended: Vec<usize>,
 }
 
 #[derive(Debug, Eq, Hash, PartialEq)]
@@ -96,13 +98,15 @@ impl Key {
 }
 
 /// A chain and what is known beside it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Tracked {
     chain: Chain,
     /// Beside each attempt.
     notes: Vec<Note>,
     /// The last time something of it ended.
     ended: u64,
+    /// Whether it has changed since it was handed out.
+    changed: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -229,6 +233,7 @@ impl Chains {
             },
             notes: Vec::with_capacity(1),
             ended: time,
+            changed: true,
         });
         self.keys.insert(key, chain);
         chain
@@ -243,7 +248,9 @@ impl Chains {
     }
 
     fn attempt_mut(&mut self, at: At) -> &mut Attempt {
-        &mut self.all[at.chain].chain.attempts[at.attempt]
+        let tracked = &mut self.all[at.chain];
+        tracked.changed = true;
+        &mut tracked.chain.attempts[at.attempt]
     }
 
     /// One more entry tried for a chain.
@@ -266,6 +273,7 @@ impl Chains {
             requests: Vec::new(),
         });
         tracked.notes.push(Note { walked, settled: false });
+        tracked.changed = true;
         At { chain, attempt: tracked.chain.attempts.len() - 1 }
     }
 
@@ -278,6 +286,9 @@ impl Chains {
         let attempt = self.attempt_mut(at);
         attempt.next = next;
         let empty = attempt.requests.is_empty();
+        if matches!(next, None | Some(Next::Stop)) {
+            self.ended.push(at.chain);
+        }
         let tracked = &mut self.all[at.chain];
         tracked.notes[at.attempt].settled = true;
         if empty {
@@ -328,6 +339,7 @@ impl Chains {
             error: None,
             after_redirect: None,
             cut: opening.cut.to_vec(),
+            witness: Witness::Go,
         };
         self.push(at, request)
     }
@@ -398,7 +410,9 @@ impl Chains {
 
     /// A program that go ran for a chain has ended.
     pub(super) fn command(&mut self, at: At, process: ProcessId) {
-        let commands = &mut self.all[at.chain].chain.commands;
+        let tracked = &mut self.all[at.chain];
+        tracked.changed = true;
+        let commands = &mut tracked.chain.commands;
         if !commands.contains(&process) {
             commands.push(process);
         }
@@ -497,29 +511,60 @@ impl Chains {
         tracked.ended = tracked.ended.max(time);
     }
 
+    /// Says who saw a request.
+    pub(super) fn witness(&mut self, at: RequestAt, witness: Witness) {
+        self.request_mut(at).witness = witness;
+    }
+
+    /// What came of a request is not known.
+    pub(super) fn give_up(&mut self, at: RequestAt) {
+        self.request_mut(at).outcome = Outcome::Unknown;
+    }
+
+    /// Chains whose walks have ended since the last time, as far as they are known.
+    pub(super) fn take_ended(&mut self, processes: &Processes) -> Vec<Chain> {
+        std::mem::take(&mut self.ended)
+            .into_iter()
+            .filter_map(|chain| {
+                let tracked = &mut self.all[chain];
+                std::mem::take(&mut tracked.changed).then(|| tracked.clone().finish(processes))
+            })
+            .collect()
+    }
+
+    /// A process has ended, and with it all its chains.
+    pub(super) fn end_process(&mut self, process: ProcessId) {
+        let of_process = |tracked: &&Tracked| tracked.chain.process == process;
+        let chains = self.all.iter().filter(of_process);
+        let chains = chains.filter(|tracked| tracked.changed && !tracked.chain.attempts.is_empty());
+        self.ended.extend(chains.map(|tracked| tracked.chain.id as usize));
+    }
+
     /// Ends all chains. Where something may not have been seen, what was cached is not known.
     pub(super) fn into_model(self, processes: &Processes, complete: bool) -> Vec<Chain> {
-        let finish = |mut tracked: Tracked| {
-            let list = &processes.get(tracked.chain.process).list;
-            tracked.settle_rest(list);
-            let Tracked { mut chain, ended, .. } = tracked;
-            for attempt in &mut chain.attempts {
-                story::tell(attempt, chain.artifact, list);
-            }
-            if let Some(last) = chain.attempts.last() {
-                chain.outcome = last.outcome;
-            }
-            let mut requests = chain.attempts.iter().flat_map(|attempt| &attempt.requests);
-            let open = requests.any(|request| request.duration_ns.is_none());
-            chain.duration_ns = (!open).then(|| ended.saturating_sub(chain.started_ns));
-            chain
-        };
         let known = |tracked: &Tracked| complete || !tracked.chain.attempts.is_empty();
-        self.all.into_iter().filter(known).map(finish).collect()
+        let chains = self.all.into_iter().filter(known);
+        chains.map(|tracked| tracked.finish(processes)).collect()
     }
 }
 
 impl Tracked {
+    fn finish(mut self, processes: &Processes) -> Chain {
+        let list = &processes.get(self.chain.process).list;
+        self.settle_rest(list);
+        let Tracked { mut chain, ended, .. } = self;
+        for attempt in &mut chain.attempts {
+            story::tell(attempt, chain.artifact, list);
+        }
+        if let Some(last) = chain.attempts.last() {
+            chain.outcome = last.outcome;
+        }
+        let mut requests = chain.attempts.iter().flat_map(|attempt| &attempt.requests);
+        let open = requests.any(|request| request.duration_ns.is_none());
+        chain.duration_ns = (!open).then(|| ended.saturating_sub(chain.started_ns));
+        chain
+    }
+
     /// What no walk said: attempts that no walk made, or whose walk was not seen to end.
     fn settle_rest(&mut self, list: &List) {
         let attempts = &mut self.chain.attempts;

@@ -10,6 +10,7 @@
 
 mod catalogue;
 mod cause;
+mod class;
 mod configuration;
 mod rules;
 mod sign;
@@ -25,6 +26,7 @@ use std::hash::Hash;
 use crate::model::{Chain, Confidence, Finding, Role, Severity, Trace};
 
 pub use self::catalogue::{CATALOGUE, Kind, explain};
+pub use self::class::{Class, class};
 use self::sign::Sign;
 use self::view::View;
 

@@ -71,8 +71,8 @@ pub enum Error {
     Types(&'static str),
 }
 
-/// Why a function has no probes.
-#[derive(Debug, Eq, PartialEq, thiserror::Error)]
+/// Why a function has no probes, or none after its calls.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub(super) enum Unproven {
     #[error("the executable has no function of this name")]
     Absent,
@@ -92,4 +92,18 @@ pub(super) enum Unproven {
     OtherExit { address: u64 },
     #[error("it never returns")]
     NoReturn,
+    #[error("{address:#x} refers to it, and is no call")]
+    Reference { address: u64 },
+    #[error("there is data that points to it, at {address:#x}")]
+    Pointer { address: u64 },
+    #[error("nothing calls it as was expected")]
+    Uncalled,
+    #[error("its caller has branches whose targets are in a table")]
+    JumpTable,
+    #[error("other ways lead to {address:#x}, behind a call")]
+    Join { address: u64 },
+    #[error("what the call at {address:#x} returns is not handed on")]
+    Changed { address: u64 },
+    #[error("no call through the interface was found, or several")]
+    Dispatch,
 }

@@ -1,5 +1,7 @@
 //! An executable as it will be in memory: bytes by link-time address.
 
+use std::collections::BTreeSet;
+
 use object::{Object, ObjectKind, ObjectSection, ObjectSegment, Permissions};
 
 use super::{Error, Machine};
@@ -10,6 +12,18 @@ struct Segment<'a> {
     file_offset: u64,
     data: &'a [u8],
     permissions: Permissions,
+}
+
+impl Segment<'_> {
+    /// Its words, eight bytes aligned.
+    fn words(&self) -> &[[u8; 8]] {
+        self.data.get(self.unaligned()..).unwrap_or_default().as_chunks().0
+    }
+
+    /// How many bytes there are before them.
+    fn unaligned(&self) -> usize {
+        (self.address.wrapping_neg() % 8) as usize
+    }
 }
 
 /// The loaded parts of an ELF file.
@@ -77,15 +91,39 @@ impl<'a> Image<'a> {
         segment.permissions.executable().then_some(segment.file_offset + start as u64)
     }
 
+    /// Executable segments: address and bytes.
+    pub(super) fn code(&self) -> impl Iterator<Item = (u64, &'a [u8])> {
+        let segments = self.segments.iter().filter(|segment| segment.permissions.executable());
+        segments.map(|segment| (segment.address, segment.data))
+    }
+
+    /// Which of some values are a word, eight bytes aligned, in any segment.
+    pub(super) fn words_among(&self, values: &[u64]) -> BTreeSet<u64> {
+        let mut found: BTreeSet<u64> = self.relocations.iter().map(|entry| entry.1).collect();
+        found.retain(|word| values.contains(word));
+        let (Some(lowest), Some(highest)) = (values.iter().min(), values.iter().max()) else {
+            return found;
+        };
+        for segment in &self.segments {
+            // One by one: this loop goes over all there is.
+            for word in segment.words() {
+                let word = u64::from_le_bytes(*word);
+                if word >= *lowest && word <= *highest && values.contains(&word) {
+                    found.insert(word);
+                }
+            }
+        }
+        found
+    }
+
     /// Addresses in writable segments, eight bytes aligned, whose word is `value`.
     pub(super) fn find_word(&self, value: u64) -> impl Iterator<Item = u64> {
         let relocated = self.relocations.iter().filter(move |entry| entry.1 == value);
         let writable = self.segments.iter().filter(|segment| segment.permissions.writable());
         let stored = writable.flat_map(move |segment| {
-            let skipped = (segment.address.wrapping_neg() % 8) as usize;
-            let words = segment.data.get(skipped..).unwrap_or_default().chunks_exact(8);
-            let found = words.enumerate().filter(move |(_, word)| *word == value.to_le_bytes());
-            found.map(move |(index, _)| segment.address + (skipped + 8 * index) as u64)
+            let words = segment.words().iter().enumerate();
+            let found = words.filter(move |(_, word)| **word == value.to_le_bytes());
+            found.map(|(index, _)| segment.address + (segment.unaligned() + 8 * index) as u64)
         });
         relocated.map(|entry| entry.0).chain(stored)
     }

@@ -2,7 +2,11 @@
 
 use object::{Architecture, elf};
 
-use super::{Error, Unproven, aarch64, x86_64};
+use super::{
+    Error, Unproven, aarch64,
+    placement::{Landing, Reference},
+    x86_64,
+};
 
 /// A machine that Go executables are built for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -41,6 +45,15 @@ impl Machine {
             Self::Aarch64 => Function::Aarch64(aarch64::Function::decode(code, start)?),
         })
     }
+
+    /// The places in `code`, which is at `start`, that could refer to one of the targets, with that;
+    /// none where calls are not searched for, and what is returned is read at the returns.
+    pub(super) fn displacements(self, code: &[u8], start: u64, targets: &[u64]) -> Vec<(u64, u64)> {
+        match self {
+            Self::X86_64 => x86_64::displacements(code, start, targets),
+            Self::Aarch64 => Vec::new(),
+        }
+    }
 }
 
 /// One function, decoded.
@@ -63,6 +76,56 @@ impl Function {
         match self {
             Self::X86_64(function) => function.returns(),
             Self::Aarch64(function) => function.returns(),
+        }
+    }
+
+    /// Where the arguments can be read, given the entry, at the least cost.
+    pub(super) fn entry_landing(&self, entry: u64, wanted: &[u8]) -> Landing {
+        match self {
+            Self::X86_64(function) => function.entry_landing(entry, wanted),
+            Self::Aarch64(_) => Landing::stepped(entry),
+        }
+    }
+
+    /// What is at a place where a reference to `target` could be.
+    pub(super) fn reference(&self, place: u64, target: u64) -> Reference {
+        match self {
+            Self::X86_64(function) => function.reference(place, target),
+            Self::Aarch64(_) => Reference::Other,
+        }
+    }
+
+    /// The places to read what the calls at these addresses returned.
+    pub(super) fn after_calls(
+        &self,
+        calls: &[u64],
+        wanted: &[u8],
+    ) -> Result<Vec<Landing>, Unproven> {
+        match self {
+            Self::X86_64(function) => function.after_calls(calls, wanted),
+            Self::Aarch64(_) => Err(Unproven::Uncalled),
+        }
+    }
+
+    /// Proves that it returns what the call at an address in it returned, and in no other way.
+    pub(super) fn passes_on(&self, call: u64, wanted: &[u8]) -> Result<(), Unproven> {
+        match self {
+            Self::X86_64(function) => function.passes_on(call, wanted),
+            Self::Aarch64(_) => Err(Unproven::Uncalled),
+        }
+    }
+
+    /// The one call of a method, by its offset in an itab, of an interface that came in as a
+    /// parameter, by the number of its first register in Go's order.
+    pub(super) fn interface_call(
+        &self,
+        entry: u64,
+        parameter: u8,
+        method: u64,
+    ) -> Result<u64, Unproven> {
+        match self {
+            Self::X86_64(function) => function.interface_call(entry, parameter, method),
+            Self::Aarch64(_) => Err(Unproven::Uncalled),
         }
     }
 }

@@ -14,6 +14,7 @@ mod machine;
 mod moduledata;
 mod offsets;
 mod pclntab;
+mod placement;
 mod rules;
 #[cfg(test)]
 mod tests;
@@ -24,14 +25,16 @@ use std::collections::BTreeMap;
 
 use proxytrace_common::plan::{Layout, Recipe, TypeRule};
 
-pub use self::{error::Error, machine::Machine};
+pub use self::{error::Error, machine::Machine, placement::Step};
 use self::{
     error::Unproven,
     hooks::{HOOKS, Hook, Point},
     image::Image,
     layout::Version,
+    machine::Function,
     moduledata::ModuleData,
     pclntab::{FunctionTable, Range},
+    placement::{Callers, Landing, registers},
 };
 use crate::event::MissingHook;
 
@@ -84,6 +87,8 @@ pub struct Site {
     pub offset: u64,
     /// What to read there; `recipe.address` is set, `recipe.executable` is for capture to set.
     pub recipe: Recipe,
+    /// What a probe there costs.
+    pub step: Step,
 }
 
 /// Reads who built an executable. None if it is no Go executable.
@@ -143,16 +148,31 @@ impl Code<'_> {
     fn prove(&self, version: Version) -> Proven {
         let rows: Vec<&Hook> =
             HOOKS.iter().filter(|hook| hook.go.contain(version.minor())).collect();
-        let mut functions = Vec::new();
+        let mut names = Vec::new();
         for hook in &rows {
-            if !functions.contains(&hook.function) {
-                functions.push(hook.function);
+            if !names.contains(&hook.function) {
+                names.push(hook.function);
             }
         }
+        let hooked = names.len();
+        names.extend(
+            rows.iter().filter_map(|hook| hook.through).flat_map(|it| [it.wrapper, it.caller]),
+        );
+        let found: BTreeMap<&str, Vec<Range>> =
+            names.iter().copied().zip(self.table.find(&names)).collect();
+        let functions = Named { code: self, found };
+
+        let returning = rows.iter().filter(|hook| hook.point == Point::Return);
+        let called =
+            returning.flat_map(|hook| [Some(hook.function), hook.through.map(|it| it.wrapper)]);
+        let called: Vec<u64> =
+            called.flatten().filter_map(|name| functions.start(name).ok()).collect();
+        let callers = Callers::find(self, &called);
+
         let mut proven = Proven::default();
-        for (&function, ranges) in functions.iter().zip(self.table.find(&functions)) {
+        for &function in &names[..hooked] {
             let rows = rows.iter().copied().filter(|hook| hook.function == function);
-            match self.sites(rows, &ranges, version) {
+            match functions.sites(function, rows, &callers, version) {
                 Ok(sites) => {
                     proven.sites.extend(sites);
                     proven.hooks.push(function.to_owned());
@@ -165,43 +185,101 @@ impl Code<'_> {
         proven
     }
 
-    fn sites<'h>(
-        &self,
-        rows: impl Iterator<Item = &'h Hook>,
-        ranges: &[Range],
-        version: Version,
-    ) -> Result<Vec<Site>, Unproven> {
-        let range = match ranges {
-            [] => return Err(Unproven::Absent),
-            [range] => *range,
-            _ => return Err(Unproven::Ambiguous { count: ranges.len() }),
-        };
+    fn decode(&self, range: Range) -> Result<Function, Unproven> {
         let length = range.end.checked_sub(range.start).ok_or(Unproven::Extent)?;
         if length == 0 || length > FUNCTION_MAX {
             return Err(Unproven::Extent);
         }
         let start = self.text.checked_add(range.start.into()).ok_or(Unproven::Extent)?;
         let bytes = self.image.bytes(start, length.into()).ok_or(Unproven::Extent)?;
-        let function = self.image.machine.decode(bytes, start)?;
+        self.image.machine.decode(bytes, start)
+    }
+
+    /// The function that an address is in.
+    fn function_around(&self, address: u64) -> Option<Range> {
+        self.table.around(self.offset(address)?)
+    }
+
+    /// Whether a function's name begins so.
+    fn is_named(&self, range: Range, prefix: &str) -> bool {
+        self.table.starts_with(range.start, prefix)
+    }
+
+    /// From the beginning of the text.
+    fn offset(&self, address: u64) -> Option<u32> {
+        address.checked_sub(self.text).and_then(|offset| u32::try_from(offset).ok())
+    }
+
+    fn is_morestack(&self, address: u64) -> bool {
+        self.offset(address).is_some_and(|offset| self.table.starts_with(offset, MORESTACK))
+    }
+}
+
+/// The functions that were searched by name.
+struct Named<'a> {
+    code: &'a Code<'a>,
+    found: BTreeMap<&'a str, Vec<Range>>,
+}
+
+impl Named<'_> {
+    fn range(&self, name: &str) -> Result<Range, Unproven> {
+        match self.found.get(name).map_or(&[][..], Vec::as_slice) {
+            [] => Err(Unproven::Absent),
+            [range] => Ok(*range),
+            ranges => Err(Unproven::Ambiguous { count: ranges.len() }),
+        }
+    }
+
+    /// Its first address.
+    fn start(&self, name: &str) -> Result<u64, Unproven> {
+        self.code.text.checked_add(self.range(name)?.start.into()).ok_or(Unproven::Extent)
+    }
+
+    fn sites<'h>(
+        &self,
+        name: &str,
+        rows: impl Iterator<Item = &'h Hook>,
+        callers: &Callers<'_>,
+        version: Version,
+    ) -> Result<Vec<Site>, Unproven> {
+        let function = self.code.decode(self.range(name)?)?;
         let mut sites = Vec::new();
         for hook in rows {
-            let addresses = match hook.point {
-                Point::Entry => vec![function.entry(|address| self.is_morestack(address))?],
-                Point::Return => function.returns()?,
-            };
             let recipe = hook.recipe(version);
-            for address in addresses {
-                let offset = self.image.code_offset(address).ok_or(Unproven::Extent)?;
-                let recipe = Recipe { address, ..recipe };
-                sites.push(Site { hook: hook.function.to_owned(), offset, recipe });
+            let landings = match hook.point {
+                Point::Entry => {
+                    let entry = function.entry(|address| self.code.is_morestack(address))?;
+                    vec![function.entry_landing(entry, &registers(&recipe))]
+                }
+                Point::Return => {
+                    let returns = function.returns()?;
+                    let after_calls = self.after_calls(hook, callers, &recipe);
+                    after_calls
+                        .unwrap_or_else(|_| returns.into_iter().map(Landing::stepped).collect())
+                }
+            };
+            for Landing { address, step, spills } in landings {
+                let offset = self.code.image.code_offset(address).ok_or(Unproven::Extent)?;
+                let recipe = Recipe { address, spills, ..recipe };
+                sites.push(Site { hook: hook.function.to_owned(), offset, recipe, step });
             }
         }
         Ok(sites)
     }
 
-    fn is_morestack(&self, address: u64) -> bool {
-        let offset = address.checked_sub(self.text).and_then(|offset| u32::try_from(offset).ok());
-        offset.is_some_and(|offset| self.table.starts_with(offset, MORESTACK))
+    /// The places after its calls for a hook on a function's results.
+    fn after_calls(
+        &self,
+        hook: &Hook,
+        callers: &Callers<'_>,
+        recipe: &Recipe,
+    ) -> Result<Vec<Landing>, Unproven> {
+        let function = self.start(hook.function)?;
+        let Some(through) = hook.through else { return callers.landings(function, recipe) };
+        let caller = self.code.decode(self.range(through.caller)?)?;
+        let entry = caller.entry(|address| self.code.is_morestack(address))?;
+        let wrapper = self.start(through.wrapper)?;
+        callers.landings_through(function, wrapper, through.parameter, (&caller, entry), recipe)
     }
 }
 

@@ -103,19 +103,30 @@ impl<'a> FunctionTable<'a> {
 
     /// Whether a function whose name begins so starts at this offset from the text address.
     pub(super) fn starts_with(&self, offset: u32, prefix: &str) -> bool {
-        let start = |index: usize| read_u32(self.entries, index * ENTRY);
+        let index = self.first_from(offset);
+        index < self.len()
+            && read_u32(self.entries, index * ENTRY) == Some(offset)
+            && self.name(index).is_some_and(|name| name.starts_with(prefix.as_bytes()))
+    }
+
+    /// The function that an offset from the text address is in.
+    pub(super) fn around(&self, offset: u32) -> Option<Range> {
+        let range = self.range(self.first_from(offset.checked_add(1)?).checked_sub(1)?)?;
+        (range.start..range.end).contains(&offset).then_some(range)
+    }
+
+    /// Index of the first function that starts at an offset or behind it.
+    fn first_from(&self, offset: u32) -> usize {
         let (mut low, mut high) = (0, self.len());
         while low < high {
             let middle = low.midpoint(high);
-            if start(middle).is_some_and(|start| start < offset) {
+            if read_u32(self.entries, middle * ENTRY).is_some_and(|start| start < offset) {
                 low = middle + 1;
             } else {
                 high = middle;
             }
         }
-        start(low) == Some(offset)
-            && low < self.len()
-            && self.name(low).is_some_and(|name| name.starts_with(prefix.as_bytes()))
+        low
     }
 
     fn range(&self, index: usize) -> Option<Range> {
@@ -193,6 +204,22 @@ mod tests {
         assert!(!table.starts_with(17, "runtime.morestack"));
         assert!(!table.starts_with(0, "runtime.morestack"));
         assert!(!table.starts_with(48, ""));
+    }
+
+    #[test]
+    fn an_offset_is_in_the_function_that_starts_before_it() {
+        let section = table(&["a.f", "a.g"]);
+        let table = FunctionTable::parse(&section).expect("sound");
+        let (first, second) = (Range { start: 0, end: 16 }, Range { start: 16, end: 32 });
+        for (offset, function) in [
+            (0, Some(first)),
+            (15, Some(first)),
+            (16, Some(second)),
+            (31, Some(second)),
+            (32, None),
+        ] {
+            assert_eq!(table.around(offset), function, "{offset}");
+        }
     }
 
     #[test]

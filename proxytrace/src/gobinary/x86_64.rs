@@ -2,12 +2,35 @@
 //!
 //! Another architecture is another file with the same [`Function`] (see [`machine`](super::machine)).
 
+mod dispatch;
+mod emulated;
+mod references;
+mod settle;
+
 use iced_x86::{
     Code, ConditionCode, Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory,
-    OpAccess, Register,
+    OpAccess, OpKind, Register, UsedMemory,
 };
 
-use super::Unproven;
+pub(super) use self::references::displacements;
+use super::{Unproven, placement::Landing};
+
+/// Registers of integer arguments and results, in Go's order (`cmd/compile/abi-internal.md`).
+const INTEGERS: [Register; 9] = [
+    Register::RAX,
+    Register::RBX,
+    Register::RCX,
+    Register::RDI,
+    Register::RSI,
+    Register::R8,
+    Register::R9,
+    Register::R10,
+    Register::R11,
+];
+/// Where the running goroutine is.
+const GOROUTINE: Register = Register::R14;
+/// Bytes of a register.
+const WORD: i64 = 8;
 
 /// The scratch register that stack checks of larger frames compute in; never an argument
 /// (`cmd/compile/abi-internal.md`).
@@ -20,6 +43,8 @@ pub(super) struct Function {
     start: u64,
     end: u64,
     instructions: Vec<Instruction>,
+    /// Where its branches go, ascending.
+    targets: Vec<u64>,
 }
 
 impl Function {
@@ -35,7 +60,9 @@ impl Function {
             }
             instructions.push(instruction);
         }
-        let function = Self { start, end: decoder.ip(), instructions };
+        let mut function = Self { start, end: decoder.ip(), instructions, targets: Vec::new() };
+        function.targets = function.branches().map(Instruction::near_branch_target).collect();
+        function.targets.sort_unstable();
         for branch in function.branches() {
             let target = branch.near_branch_target();
             if function.contains(target) && function.position(target).is_none() {
@@ -67,7 +94,7 @@ impl Function {
         if probe == self.start && self.calls().any(|call| is_morestack(call.near_branch_target())) {
             return Err(Unproven::StackCheck);
         }
-        if self.branches().any(|branch| branch.near_branch_target() == probe) {
+        if self.is_target(probe) {
             return Err(Unproven::Loop { address: probe });
         }
         Ok(probe)
@@ -91,6 +118,24 @@ impl Function {
             return Err(Unproven::OtherExit { address: exit.ip() });
         }
         if returns.is_empty() { Err(Unproven::NoReturn) } else { Ok(returns) }
+    }
+
+    /// The same place as [`entry`](Self::entry), or one that the kernel emulates and that sees the
+    /// wanted arguments (by their number in Go's order) all the same.
+    pub(super) fn entry_landing(&self, entry: u64, wanted: &[u8]) -> Landing {
+        let settled =
+            (!self.has_jump_tables()).then(|| self.settle(self.position(entry)?, wanted)).flatten();
+        settled.unwrap_or(Landing::stepped(entry))
+    }
+
+    fn has_jump_tables(&self) -> bool {
+        let mut instructions = self.instructions.iter();
+        instructions.any(|it| it.flow_control() == FlowControl::IndirectBranch)
+    }
+
+    /// Whether a branch of this function goes there.
+    fn is_target(&self, address: u64) -> bool {
+        self.targets.binary_search(&address).is_ok()
     }
 
     fn branches(&self) -> impl Iterator<Item = &Instruction> {
@@ -127,13 +172,32 @@ impl Function {
     }
 }
 
+/// The offset from the stack pointer of a memory operand that is on the stack.
+fn stack_operand(instruction: &Instruction, operand: u32) -> Option<u64> {
+    (instruction.op_kind(operand) == OpKind::Memory
+        && instruction.memory_base() == Register::RSP
+        && instruction.memory_index() == Register::None)
+        .then(|| instruction.memory_displacement64())
+}
+
+fn is_on_stack(memory: &UsedMemory) -> bool {
+    memory.base() == Register::RSP && memory.index() == Register::None
+}
+
+/// Whether a place in memory, on the stack, shares bytes with the word at `slot`.
+fn overlaps(memory: &UsedMemory, slot: u64) -> bool {
+    let start = memory.displacement().cast_signed();
+    let size = i64::try_from(memory.memory_size().size()).unwrap_or(i64::MAX);
+    let slot = slot.cast_signed();
+    start < slot.saturating_add(WORD) && slot < start.saturating_add(size)
+}
+
+/// Whether an access can change what is accessed.
+fn is_write(access: OpAccess) -> bool {
+    !matches!(access, OpAccess::None | OpAccess::Read | OpAccess::CondRead | OpAccess::NoMemAccess)
+}
+
 fn writes_only_scratch(info: &mut InstructionInfoFactory, instruction: &Instruction) -> bool {
-    let is_write = |access| {
-        !matches!(
-            access,
-            OpAccess::None | OpAccess::Read | OpAccess::CondRead | OpAccess::NoMemAccess
-        )
-    };
     let info = info.info(instruction);
     info.used_memory().iter().all(|memory| !is_write(memory.access()))
         && info

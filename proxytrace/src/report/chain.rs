@@ -1,23 +1,42 @@
 use serde::Serialize;
 
-use super::escape::{LONG, NAME, escape};
-use super::paint::{FAILED, FAINT, FINE, FRAME, Paint};
+use super::escape::{LONG, NAME, escape, shorten};
+use super::paint::{FAILED, FAINT, FINE, FRAME, Paint, STRONG};
 use super::summary::milliseconds;
 use super::terminal::Options;
-use crate::model::{AfterRedirect, Attempt, Chain, Outcome, Request, RequestId, Trace};
+use crate::model::{AfterRedirect, Attempt, Chain, Outcome, ProcessId, Request, RequestId, Trace};
 
-/// The least room an URL gets on a line, in characters.
-const URL_ROOM: usize = 40;
+/// The least room a path gets on a line, in characters.
+const URL_ROOM: usize = 32;
+/// Room for the name of a host.
+const HOST: usize = 48;
+/// What stands left of a row, and between its columns.
+const MARGIN: usize = "   |   ".len();
+const GAP: usize = 2;
+/// Bodies that took less are not worth a word, in nanoseconds.
+const WORTH_TELLING: u64 = 1_000_000;
 
 /// What a chain is about: `example.com/m@v1.0.0 (zip), go pid 123`.
 pub(super) fn title(trace: &Trace, chain: &Chain) -> String {
-    let module = chain.module.as_deref().map(|module| match &chain.version {
-        Some(version) => format!("{}@{} ", escape(module, NAME), escape(version, NAME)),
-        None => format!("{} ", escape(module, NAME)),
-    });
-    let pid = trace.processes.iter().find(|process| process.id == chain.process);
-    let pid = pid.map_or_else(String::new, |process| format!(", go pid {}", process.pid));
-    format!("{}({}){pid}", module.unwrap_or_default(), word(&chain.artifact))
+    let module = subject(chain).map(|module| format!("{module} ")).unwrap_or_default();
+    format!("{module}({}){}", word(&chain.artifact), pid(trace, chain.process))
+}
+
+/// `example.com/m@v1.0.0`; none for what belongs to no module.
+pub(super) fn subject(chain: &Chain) -> Option<String> {
+    let module = escape(chain.module.as_deref()?, NAME);
+    Some(match &chain.version {
+        Some(version) => format!("{module}@{}", escape(version, NAME)),
+        None => module,
+    })
+}
+
+/// `, go pid 123`
+pub(super) fn pid(trace: &Trace, process: ProcessId) -> String {
+    let process = trace.processes.iter().find(|one| one.id == process);
+    // No process was traced where preflight asked.
+    let process = process.filter(|process| process.pid != 0);
+    process.map_or_else(String::new, |process| format!(", go pid {}", process.pid))
 }
 
 /// The name that the JSON has for it: `not-found`, `auth-resend`.
@@ -33,28 +52,64 @@ pub(super) struct Drawing<'a> {
     pub(super) evidence: &'a [RequestId],
 }
 
+/// How wide the columns are, in characters, for all rows of a chain.
+struct Columns {
+    result: usize,
+    host: usize,
+    request: usize,
+    time: usize,
+}
+
+/// A request as a row, not painted yet.
+struct Row<'a> {
+    request: &'a Request,
+    result: String,
+    host: String,
+    asked: String,
+    time: String,
+    facts: String,
+}
+
 impl Drawing<'_> {
     pub(super) fn draw(&self, chain: &Chain) -> String {
         let attempts = chain.attempts.iter().filter(|attempt| !is_implicit(attempt));
-        let mut lines = attempts.flat_map(|attempt| self.attempt(attempt)).peekable();
+        let columns = self.columns(chain);
+        let mut lines = attempts.flat_map(|attempt| self.attempt(attempt, &columns)).peekable();
         // What came from the module cache has nothing to draw.
         let first = lines.peek().map(|_| self.line(false, "")).unwrap_or_default();
         lines.fold(first, |drawn, line| drawn + &line)
     }
 
-    fn attempt(&self, attempt: &Attempt) -> Vec<String> {
+    /// A chain among others of its module: its artifact, what came of it, and its requests.
+    pub(super) fn draw_among_others(&self, chain: &Chain) -> String {
+        let time =
+            chain.duration_ns.map_or_else(String::new, |ns| format!(", {}", milliseconds(ns)));
+        let outcome = self.paint.on(STRONG, &word(&chain.outcome));
+        let mut drawn = self.line(false, &format!("{}: {outcome}{time}", word(&chain.artifact)));
+        let columns = self.columns(chain);
+        let attempts: Vec<_> =
+            chain.attempts.iter().filter(|attempt| !is_implicit(attempt)).collect();
+        // Where the only entry answered, its requests say which it was.
+        let plain = attempts.len() == 1 && attempts[0].outcome == Outcome::Ok;
+        for attempt in attempts {
+            let lines = self.attempt(attempt, &columns);
+            drawn.extend(lines.into_iter().skip(usize::from(plain)));
+        }
+        drawn
+    }
+
+    fn attempt(&self, attempt: &Attempt, columns: &Columns) -> Vec<String> {
         let mut lines = vec![self.line(false, &escape(&attempt.proxy, NAME))];
-        let column = attempt.requests.iter().map(|request| result(request).chars().count());
-        let column = column.max().unwrap_or_default();
         for request in &attempt.requests {
             let pointed = self.evidence.contains(&request.id);
-            lines.push(self.line(pointed, &self.request(request, column)));
+            let row = self.row(attempt, request);
+            lines.push(self.line(pointed, &self.painted(&row, columns)));
             if let Some(error) = &request.error {
                 let types =
                     if self.options.verbose { error.types.join(" → ") } else { String::new() };
                 for text in [error.detail.as_deref().unwrap_or_default(), &types] {
                     if !text.is_empty() {
-                        let text = escape(text, LONG);
+                        let (text, column) = (escape(text, LONG), columns.result);
                         lines.push(self.line(false, &format!("  {:column$}  {text}", "")));
                     }
                 }
@@ -73,51 +128,89 @@ impl Drawing<'_> {
         lines
     }
 
-    /// `302  GET https://host/path → other  redirect, 12 ms`, its URL shortened to fit.
-    fn request(&self, request: &Request, column: usize) -> String {
-        let result = result(request);
-        let method = escape(&request.method, NAME);
-        let target = request.location.as_deref().map_or_else(String::new, |location| {
-            let room = if self.options.verbose { LONG } else { NAME };
-            match request.after_redirect {
-                Some(AfterRedirect::Followed) => format!(" → {}", escape(host(location), room)),
-                Some(after) => format!(" → {} ({})", escape(location, room), word(&after)),
-                None => String::new(),
-            }
-        });
-        let facts = self.facts(request);
-        let rest = "   |  ".len() + column + 2 + method.len() + 1;
-        let rest = rest + target.chars().count() + 2 + facts.chars().count();
+    /// As wide as the widest of each column, and the URLs as wide as there is room then.
+    fn columns(&self, chain: &Chain) -> Columns {
+        let rows: Vec<Row<'_>> = chain
+            .attempts
+            .iter()
+            .flat_map(|attempt| attempt.requests.iter().map(|one| self.row(attempt, one)))
+            .collect();
+        let widest = |part: for<'r> fn(&'r Row<'_>) -> &'r str| {
+            rows.iter().map(|row| part(row).chars().count()).max().unwrap_or(0)
+        };
+        let (result, host, time) =
+            (widest(|row| &row.result), widest(|row| &row.host), widest(|row| &row.time));
+        let (asked, facts) = (widest(|row| &row.asked), widest(|row| &row.facts));
+        let rest = MARGIN + result + host + time + facts + 4 * GAP;
         let room = match self.options.width {
             Some(width) if !self.options.verbose => width.saturating_sub(rest).max(URL_ROOM),
             _ => LONG,
         };
-        let style = match request.outcome {
-            Outcome::Ok => FINE,
-            _ if request.after_redirect.is_some() => FAINT,
-            _ => FAILED,
-        };
-        format!(
-            "  {}{:pad$}  {method} {}{target}  {}",
-            self.paint.on(style, &result),
-            "",
-            escape(&request.url, room),
-            self.paint.on(FAINT, &facts),
-            pad = column.saturating_sub(result.chars().count()),
-        )
+        Columns { result, host, request: asked.min(room), time }
     }
 
-    /// Why the request was made, how long it took, what was cut; with `-v` also over what.
-    fn facts(&self, request: &Request) -> String {
+    fn row<'r>(&self, attempt: &Attempt, request: &'r Request) -> Row<'r> {
+        let (host, path) = split(&request.url);
+        let method = escape(&request.method, NAME);
+        Row {
+            request,
+            result: result(request),
+            host: escape(&host, HOST),
+            asked: format!("{method} {}", escape(path, LONG)),
+            time: request.duration_ns.map_or_else(|| "no answer".to_owned(), milliseconds),
+            facts: self.facts(attempt, request),
+        }
+    }
+
+    /// `302  proxy.lab  GET /path  12 ms  → storage.lab`
+    fn painted(&self, row: &Row<'_>, columns: &Columns) -> String {
+        let style = match row.request.outcome {
+            Outcome::Ok => FINE,
+            _ if row.request.after_redirect.is_some() => FAINT,
+            _ => FAILED,
+        };
+        let pad = |text: &str, width: usize| " ".repeat(width.saturating_sub(text.chars().count()));
+        let asked = shorten(&row.asked, columns.request);
+        let line = format!(
+            "  {}{}  {}{}  {asked}{}  {}{}",
+            self.paint.on(style, &row.result),
+            pad(&row.result, columns.result),
+            row.host,
+            pad(&row.host, columns.host),
+            pad(&asked, columns.request),
+            pad(&row.time, columns.time),
+            row.time,
+        );
+        if row.facts.is_empty() {
+            return line;
+        }
+        format!("{line}  {}", self.paint.on(FAINT, &row.facts))
+    }
+
+    /// Where it redirects, why the request was made, what was cut; with `-v` also over what, and
+    /// what its body took.
+    fn facts(&self, attempt: &Attempt, request: &Request) -> String {
         use crate::model::Cause::Initial;
         let mut facts = Vec::new();
+        if let (Some(location), Some(after)) = (&request.location, request.after_redirect) {
+            let obeyed = attempt.requests.iter().any(|next| {
+                next.follows == Some(request.id) && next.cause == crate::model::Cause::Redirect
+            });
+            let room = if self.options.verbose { LONG } else { NAME };
+            facts.push(if obeyed || after == AfterRedirect::Followed {
+                format!("→ {}", escape(host(location), room))
+            } else {
+                format!("→ {} ({})", escape(location, room), word(&after))
+            });
+        }
         if request.cause != Initial {
             facts.push(word(&request.cause));
         }
-        facts.push(request.duration_ns.map_or_else(|| "no answer".to_owned(), milliseconds));
         if self.options.verbose {
             let connection = [&request.protocol, &request.remote_addr];
             facts.extend(connection.into_iter().flatten().map(|fact| escape(fact, NAME)));
+            let slow = request.body_ns.filter(|ns| *ns >= WORTH_TELLING);
+            facts.extend(slow.map(|ns| format!("body {}", milliseconds(ns))));
         }
         if !request.cut.is_empty() {
             facts.push(format!("cut: {}", escape(&request.cut.join(" "), NAME)));
@@ -143,6 +236,17 @@ fn result(request: &Request) -> String {
     request.status.map_or_else(|| word(&request.outcome), |status| status.to_string())
 }
 
+/// The host of an URL, with the scheme where that is not https, and the rest of it.
+fn split(url: &str) -> (String, &str) {
+    // What CONNECT asks for is a host and nothing else.
+    let Some((scheme, rest)) = url.split_once("://") else { return (String::new(), url) };
+    let (host, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    match scheme {
+        "https" => (host.to_owned(), path),
+        scheme => (format!("{scheme}://{host}"), path),
+    }
+}
+
 /// The host of a location, or the location where it is a relative one.
 fn host(location: &str) -> &str {
     let Some((_, rest)) = location.split_once("//").filter(|(scheme, _)| {
@@ -155,7 +259,7 @@ fn host(location: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use super::{host, word};
+    use super::{host, split, word};
     use crate::model::{Artifact, Cause, Outcome};
 
     #[test]
@@ -169,6 +273,19 @@ mod tests {
             ("", ""),
         ] {
             assert_eq!(host(location), expected, "{location}");
+        }
+    }
+
+    #[test]
+    fn urls_are_split_where_the_path_begins() {
+        for (url, host, path) in [
+            ("https://h:8080/p?q", "h:8080", "/p?q"),
+            ("http://h/p", "http://h", "/p"),
+            ("https://h?q", "h", "?q"),
+            ("h:443", "", "h:443"),
+            ("", "", ""),
+        ] {
+            assert_eq!(split(url), (host.to_owned(), path), "{url}");
         }
     }
 

@@ -10,7 +10,8 @@ pub const NAME: usize = 200;
 /// `text` in at most `room` characters, with nothing in it that a terminal obeys.
 ///
 /// Control characters and characters that reorder or hide text become `\n`, `\x1b`, `\u{202e}`;
-/// of a text that is too long the middle is left out (`…`). All else stays.
+/// of a text that is too long the middle is left out (`…`). The bracket of `##[`, which GitHub's
+/// runner obeys anywhere in a line of a log, becomes `\x5b`. All else stays.
 pub fn escape(text: &str, room: usize) -> String {
     shorten(&escape_controls(text, room), room)
 }
@@ -20,6 +21,7 @@ fn escape_controls(text: &str, room: usize) -> String {
     let mut safe = String::with_capacity(text.len().min(8 * room));
     let mut push = |c: char| {
         let _ = match c {
+            '[' if safe.ends_with("##") => safe.write_str("\\x5b"),
             '\n' => safe.write_str("\\n"),
             '\r' => safe.write_str("\\r"),
             '\t' => safe.write_str("\\t"),
@@ -38,7 +40,7 @@ fn escape_controls(text: &str, room: usize) -> String {
 }
 
 /// Leaves out the middle of a text of more than `room` characters.
-fn shorten(text: &str, room: usize) -> String {
+pub(super) fn shorten(text: &str, room: usize) -> String {
     let Some(excess) = text.chars().count().checked_sub(room).filter(|excess| *excess > 0) else {
         return text.to_owned();
     };
@@ -50,7 +52,7 @@ fn shorten(text: &str, room: usize) -> String {
 
 /// C1 controls, and what Unicode has to reorder, hide or break text: bidirectional controls,
 /// zero-width and invisible characters, line separators, tags (UTS #39, UAX #9).
-fn is_deceptive(c: char) -> bool {
+pub(super) fn is_deceptive(c: char) -> bool {
     matches!(c,
         '\u{80}'..='\u{9f}'
         | '\u{ad}'
@@ -67,6 +69,7 @@ fn is_deceptive(c: char) -> bool {
         | '\u{feff}'
         | '\u{ffa0}'
         | '\u{fff0}'..='\u{fffb}'
+        | '\u{fffe}'..='\u{ffff}'
         | '\u{e0000}'..='\u{e0fff}')
 }
 
@@ -91,6 +94,11 @@ mod tests {
             escape("\u{9b}2J\u{202e}\u{2066}\u{200b}\u{feff}", LONG),
             "\\u{9b}2J\\u{202e}\\u{2066}\\u{200b}\\u{feff}"
         );
+    }
+
+    #[test]
+    fn what_a_runner_obeys_is_spelled_out() {
+        assert_eq!(escape("a##[error]b #[x] ###[y", LONG), "a##\\x5berror]b #[x] ###\\x5by");
     }
 
     #[test]

@@ -2,12 +2,15 @@ use anstyle::{AnsiColor, Style};
 
 use crate::model::Severity;
 
+// Red and magenta alone can be read on white and on black with every palette that is common: yellow,
+// green and cyan are faint on white, blue on black. All else is said by weight.
+
 /// What stands at the left edge: arrows, bars.
-pub(super) const FRAME: Style = AnsiColor::Blue.on_default().bold();
+pub(super) const FRAME: Style = Style::new().dimmed();
 /// What is the evidence, and what failed.
 pub(super) const FAILED: Style = AnsiColor::Red.on_default().bold();
 /// What succeeded.
-pub(super) const FINE: Style = AnsiColor::Green.on_default();
+pub(super) const FINE: Style = Style::new();
 /// Messages, and labels such as `note`.
 pub(super) const STRONG: Style = Style::new().bold();
 /// What may be skipped.
@@ -27,7 +30,7 @@ impl Paint {
 pub(super) fn severity(severity: Severity) -> (&'static str, Style) {
     match severity {
         Severity::Error => ("error", FAILED),
-        Severity::Warning => ("warning", AnsiColor::Yellow.on_default().bold()),
-        Severity::Note => ("note", AnsiColor::Cyan.on_default().bold()),
+        Severity::Warning => ("warning", AnsiColor::Magenta.on_default().bold()),
+        Severity::Note => ("note", STRONG),
     }
 }

@@ -1,7 +1,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::model::{Next, Outcome, Severity, Trace};
+use crate::model::{Chain, Finding, Next, Outcome, Severity, Trace};
+
+/// The finding that says what capture missed.
+pub(super) const INCOMPLETE: &str = "PT900";
+/// How many modules of a finding are named.
+const NAMED: usize = 3;
 
 /// The last line: what was seen, what is wrong, how long it took.
 pub(super) fn summary(trace: &Trace) -> String {
@@ -71,6 +76,43 @@ fn verdict(trace: &Trace) -> String {
     }
 }
 
+/// Whether a CI hears of a finding: notes are for who asks for them, but for what was missed.
+pub(super) fn is_shown(finding: &Finding) -> bool {
+    finding.severity > Severity::Note || finding.code == INCOMPLETE
+}
+
+/// Where a finding is in the sources: a file and a line of it. Where that is not known, the
+/// beginning of the main module's go.mod, as CIs want a place for everything.
+pub(super) fn place(_finding: &Finding) -> (&str, u32) {
+    ("go.mod", 1)
+}
+
+/// The same for the same problem in another run, so that a CI can tell new ones from old: its code
+/// and what it is about, hashed (FNV-1a).
+pub(super) fn fingerprint(finding: &Finding) -> String {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    let parts = [&finding.code, &finding.message].into_iter().chain(&finding.modules);
+    for byte in parts.flat_map(|part| part.bytes().chain([0])) {
+        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    }
+    format!("{}-{hash:016x}", finding.code)
+}
+
+/// `example.com/m@v1.0.0`, or the module alone where there is no version.
+pub(super) fn module_name(chain: &Chain) -> Option<String> {
+    let module = chain.module.as_ref()?;
+    Some(chain.version.as_ref().map_or(module.clone(), |version| format!("{module}@{version}")))
+}
+
+/// The modules of a finding: `a@v1, b@v1, c@v1 and 37 more`.
+pub(super) fn modules(finding: &Finding) -> String {
+    let named = finding.modules.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>();
+    match finding.modules.len().saturating_sub(NAMED) {
+        0 => named.join(", "),
+        more => format!("{} and {more} more", named.join(", ")),
+    }
+}
+
 /// `1 module`, `2 modules`.
 pub(super) fn count(number: usize, noun: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
@@ -78,7 +120,7 @@ pub(super) fn count(number: usize, noun: &str) -> String {
 }
 
 /// A duration of the scale of requests: `0.4 ms`, `12 ms`, `1.2 s`.
-pub(super) fn milliseconds(ns: u64) -> String {
+pub(crate) fn milliseconds(ns: u64) -> String {
     match ns {
         0..10_000_000 => format!("{:.1} ms", Duration::from_nanos(ns).as_secs_f64() * 1e3),
         10_000_000..1_000_000_000 => format!("{} ms", ns / 1_000_000),

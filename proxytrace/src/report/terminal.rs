@@ -2,18 +2,17 @@
 //! the requests that show it.
 
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use super::chain::{Drawing, title, word};
+use super::chain::{Drawing, pid, subject, title, word};
 use super::escape::{LONG, NAME, escape};
+use super::network;
 use super::paint::{FAINT, FRAME, Paint, STRONG, severity};
-use super::summary::{count, milliseconds, summary};
+use super::summary::{INCOMPLETE, count, summary};
 use crate::event::Origin;
 use crate::model::{ChainId, Confidence, Finding, RequestId, Role, Severity, Trace};
 
-/// The finding that says what capture missed; it is always shown, and says more here.
-const INCOMPLETE: &str = "PT900";
 /// What it says if diagnosis did not find words.
 const MISSED: &str = "the capture is incomplete: what is missing may change the findings";
 /// How many further modules are named.
@@ -46,6 +45,7 @@ pub fn render(trace: &Trace, options: &Options) -> String {
     blocks.extend(findings.into_iter().map(|found| report.finding(found)));
     if options.verbose {
         blocks.extend(report.other_chains());
+        blocks.extend(network::blocks(trace, report.paint));
     }
     blocks.extend(report.incomplete());
     if !options.quiet {
@@ -151,16 +151,25 @@ impl Report<'_> {
         commands.collect()
     }
 
+    /// Module by module, what was not drawn yet.
     fn other_chains(&mut self) -> Vec<String> {
         let drawing = Drawing { options: self.options, paint: self.paint, evidence: &[] };
-        let chains = self.trace.chains.iter().filter(|chain| !self.drawn.contains(&chain.id));
-        let others = chains.map(|chain| {
-            let time =
-                chain.duration_ns.map_or_else(String::new, |ns| format!(", {}", milliseconds(ns)));
-            let outcome = self.paint.on(STRONG, &word(&chain.outcome));
-            format!("{outcome}: {}{time}\n{}", title(self.trace, chain), drawing.draw(chain))
-        });
-        others.collect()
+        let mut blocks: Vec<String> = Vec::new();
+        let mut places = BTreeMap::new();
+        for chain in self.trace.chains.iter().filter(|chain| !self.drawn.contains(&chain.id)) {
+            let subject = subject(chain);
+            let place = *places.entry((chain.process, subject.clone())).or_insert(blocks.len());
+            if place == blocks.len() {
+                let subject = match subject {
+                    Some(subject) => format!("module {subject}"),
+                    None => "checksum database".to_owned(),
+                };
+                let pid = pid(self.trace, chain.process);
+                blocks.push(format!("{}{pid}\n", self.paint.on(STRONG, &subject)));
+            }
+            blocks[place] += &drawing.draw_among_others(chain);
+        }
+        blocks
     }
 
     /// What capture missed, whatever else is shown.
@@ -219,8 +228,8 @@ mod tests {
           --> example.com/m00@v1.0.0 (zip), go pid 4711
            |
            | https://proxy.example
-           |   302  GET https://proxy.example/example.com/m00/@v/v1.0.0.zip → storage.example  12 ms
-         > |   403  GET https://storage.example/o/0?X-Goog-Signature=REDACTED  redirect, 12 ms
+           |   302  proxy.example    GET /example.com/m00/@v/v1.0.0.zip  12 ms  → storage.example
+         > |   403  storage.example  GET /o/0?X-Goog-Signature=REDACTED  12 ms  redirect
            |   = http-error: 403 is neither 404 nor 410, and `,` follows: go stops
            |
            = note: and 39 more modules: example.com/m01@v1.0.0, example.com/m02@v1.0.0, example.com/m03@v1.0.0, …
@@ -237,7 +246,7 @@ mod tests {
           --> golang.org/x/some/quite/long/module/path@v1.0.0 (info), go pid 4711
            |
            | https://proxy.example
-         > |   502  GET https://proxy.example/golang.org/x/some…0.1.2-20240102030405-abcdefabcdef.info  12 ms
+         > |   502  proxy.example  GET /golang.org/x/some/quite/lon…0240102030405-abcdefabcdef.info  12 ms
            |   = http-error: 502 is neither 404 nor 410, and `,` follows: go stops
            |
            = help: write `|` after the entry, or repair the proxy
@@ -275,7 +284,7 @@ mod tests {
           --> golang.org/x/some/quite/long/module/path@v1.0.0 (info), go pid 4711
            |
            | https://proxy.example
-         > |   502  GET https://proxy.example/golang.org/x/some/quite/long/module/path/@v/v0.1.2-20240102030405-abcdefabcdef.info  12 ms, HTTP/2.0, 192.0.2.1:443
+         > |   502  proxy.example  GET /golang.org/x/some/quite/long/module/path/@v/v0.1.2-20240102030405-abcdefabcdef.info  12 ms  HTTP/2.0, 192.0.2.1:443
            |   = http-error: 502 is neither 404 nor 410, and `,` follows: go stops
            |
            = help: write `|` after the entry, or repair the proxy
@@ -287,7 +296,7 @@ mod tests {
           --> example.com/fine@v1.0.0 (info), go pid 4711
            |
            | https://proxy.example
-           |   200  GET https://proxy.example/example.com/fine/@v/v1.0.0.info  12 ms, HTTP/2.0, 192.0.2.1:443
+           |   200  proxy.example  GET /example.com/fine/@v/v1.0.0.info  12 ms  HTTP/2.0, 192.0.2.1:443
            |
 
         proxytrace: 2 modules, 2 requests, 0 redirects, 0 fallbacks; 2 errors; the command exited with 1 (0.8 s)
@@ -311,8 +320,8 @@ mod tests {
           --> \x1b]0;owned\x07\r\nFAKE: all is well\u{202e}\u{2028}@\x1b]0;owned\x07\r\nFAKE: all is well\u{202e}\u{2028} (mod), go pid 4711
            |
            | \x1b]0;owned\x07\r\nFAKE: all is well\u{202e}\u{2028}
-           |   302    GET https://proxy.example/ → \x1b]0;owned\x07\r\nFAKE: all is well\u{202e}\u{2028} (refused)  12 ms
-           |   reset  GET \x1b]0;owned\x07\r\nFAKE: all is well\u{202e}\u{2028}  no answer, cut: url\n
+           |   302    proxy.example  GET /                                 12 ms  → \x1b]0;owned\x07\r\nFAKE: all is well\u{202e}\u{2028} (refused)
+           |   reset                 GET \x1b]0;owned…u{202e}\u{2028}  no answer  cut: url\n
            |          \x1b]0;owned\x07\r\nFAKE: all is well\u{202e}\u{2028}
            |   = reset: \x1b]0;owned\x07\r\nFAKE: all is well\u{202e}\u{2028}
            |
@@ -348,7 +357,7 @@ mod tests {
 
     #[test]
     fn narrow_terminals_get_short_urls_and_files_get_whole_ones() {
-        let url = samples::LONG_URL;
+        let url = samples::LONG_URL.strip_prefix("https://proxy.example").unwrap();
         let narrow = render(&samples::comma(), &Options { width: Some(60), ..Options::default() });
         assert!(!narrow.contains(url) && narrow.contains('…'), "{narrow}");
         let wide = render(&samples::comma(), &Options { width: None, ..Options::default() });

@@ -4,7 +4,7 @@ use proxytrace::correlate::Correlator;
 use proxytrace::diagnose::diagnose;
 use proxytrace::model::Trace;
 use proxytrace::recording::Reader;
-use proxytrace::report::{json, terminal};
+use proxytrace::report::{self, json, terminal};
 
 use crate::assert_printable;
 
@@ -26,7 +26,10 @@ pub(crate) fn report(mut trace: Trace) {
         assert_printable(&terminal::render(&trace, &options));
     }
     let mut bytes = Vec::new();
-    json::write(&trace, &mut bytes).expect("a vector takes all");
+    report::write(&json::FORMAT, &trace, &mut bytes).expect("a vector takes all");
+    for format in &report::FORMATS {
+        report::write(format, &trace, std::io::sink()).expect("a sink takes all");
+    }
     let again: Trace = serde_json::from_slice(&bytes).expect("what was written can be read");
     assert_eq!(again, trace);
 }

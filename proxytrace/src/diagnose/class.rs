@@ -1,0 +1,83 @@
+//! Whether it is of use to run a failed command again.
+
+use crate::model::{Attempt, Cause, Chain, Finding, Outcome, Role, Severity, Trace};
+
+use super::view::culprit;
+
+/// What a second try would come to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Class {
+    /// What failed may pass: a name server, a server or a network that does not answer, a limit.
+    Transient,
+    /// It will fail again until somebody repairs something.
+    Permanent,
+}
+
+/// The class of all errors together: permanent if one of them is; none where there is no error, or
+/// one of which it is not known.
+pub fn class(trace: &Trace) -> Option<Class> {
+    let mut roots = trace
+        .findings
+        .iter()
+        .filter(|finding| finding.severity == Severity::Error && finding.role == Role::Root)
+        .map(|finding| class_of(trace, finding))
+        .peekable();
+    roots.peek()?;
+    let all: Vec<Option<Class>> = roots.collect();
+    if all.contains(&Some(Class::Permanent)) {
+        return Some(Class::Permanent);
+    }
+    all.into_iter().all(|class| class == Some(Class::Transient)).then_some(Class::Transient)
+}
+
+fn class_of(trace: &Trace, finding: &Finding) -> Option<Class> {
+    let chain = trace.chains.iter().find(|chain| Some(chain.id) == finding.chain)?;
+    of_attempt(chain, culprit(chain)?)
+}
+
+fn of_attempt(chain: &Chain, attempt: &Attempt) -> Option<Class> {
+    let last = attempt.requests.last();
+    let status = last.and_then(|request| request.status);
+    match attempt.outcome {
+        Outcome::ConnectRefused
+        | Outcome::ConnectTimeout
+        | Outcome::Unreachable
+        | Outcome::Reset
+        | Outcome::Truncated => Some(Class::Transient),
+        // A name that does not exist, and a name server that does not answer, are both `dns`.
+        Outcome::Dns => {
+            let error = last.and_then(|request| request.error.as_ref());
+            let unknown = error
+                .and_then(|error| error.detail.as_deref())
+                .is_some_and(|detail| detail.contains("no such host"));
+            Some(if unknown { Class::Permanent } else { Class::Transient })
+        }
+        Outcome::HttpError => status.map(of_status),
+        Outcome::ProxyRefused => {
+            let tunnels = attempt.requests.iter().rev();
+            let mut refused = tunnels.filter(|request| request.cause == Cause::ConnectTunnel);
+            refused.find_map(|request| request.status).or(status).map(of_status)
+        }
+        Outcome::Ok | Outcome::Cached | Outcome::Canceled | Outcome::Unfinished => None,
+        Outcome::Unknown => {
+            // `direct` has the reason elsewhere, if anywhere.
+            (chain.outcome != Outcome::Unknown).then_some(Class::Permanent)
+        }
+        Outcome::NotFound
+        | Outcome::RedirectRefused
+        | Outcome::RedirectLimit
+        | Outcome::RedirectInvalid
+        | Outcome::TlsUnknownAuthority
+        | Outcome::TlsOther
+        | Outcome::BadContent
+        | Outcome::Checksum => Some(Class::Permanent),
+    }
+}
+
+/// Statuses that ask for another try, by their own definition (RFC 9110, RFC 6585, RFC 8470).
+fn of_status(status: u16) -> Class {
+    match status {
+        408 | 425 | 429 | 500 | 502..=504 | 507 | 520..=599 => Class::Transient,
+        _ => Class::Permanent,
+    }
+}

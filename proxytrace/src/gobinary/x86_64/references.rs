@@ -1,0 +1,114 @@
+//! Everything in code that refers to a function: by a displacement from where the next instruction is.
+
+use iced_x86::FlowControl;
+
+use super::Function;
+use crate::gobinary::placement::Reference;
+
+/// Bytes of a displacement.
+const SIZE: u64 = 4;
+/// How many of its values, by the remainder, are told apart at a glance.
+const MARKS: usize = 1 << 16;
+
+/// The places in `code`, which is at `start`, whose four bytes would be a displacement to one of the
+/// targets, with that: every reference by code is among them, and some are none.
+pub(in crate::gobinary) fn displacements(
+    code: &[u8],
+    start: u64,
+    targets: &[u64],
+) -> Vec<(u64, u64)> {
+    // A displacement and where it ends, counted from the start, have the same sum wherever the one
+    // leads to the same target from the other.
+    let sum = |target: u64| low(target.wrapping_sub(start));
+    let mut marks = vec![false; MARKS];
+    for target in targets {
+        marks[sum(*target) as usize % MARKS] = true;
+    }
+    let mut found = Vec::new();
+    let (mut displacement, mut end) = (0_u32, 0_u64);
+    // Byte by byte: this loop goes over all code there is.
+    for byte in code {
+        displacement = displacement >> 8 | u32::from(*byte) << 24;
+        end += 1;
+        let here = displacement.wrapping_add(low(end));
+        if marks[here as usize % MARKS]
+            && let Some(target) = targets.iter().find(|target| sum(**target) == here)
+            && let Some(place) = end.checked_sub(SIZE)
+        {
+            found.push((start + place, *target));
+        }
+    }
+    found
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the low half is what is meant")]
+fn low(value: u64) -> u32 {
+    value as u32
+}
+
+impl Function {
+    /// What the displacement at an address is, that leads to `target` if it is one.
+    pub(in crate::gobinary) fn reference(&self, displacement: u64, target: u64) -> Reference {
+        let place = self.instructions.partition_point(|it| it.ip() <= displacement);
+        let Some(instruction) = place.checked_sub(1).and_then(|at| self.instructions.get(at))
+        else {
+            return Reference::Other;
+        };
+        match instruction.flow_control() {
+            FlowControl::Call if instruction.near_branch_target() == target => {
+                Reference::Call(instruction.ip())
+            }
+            // Begun again, with a larger stack.
+            FlowControl::UnconditionalBranch
+                if instruction.near_branch_target() == target && target == self.start =>
+            {
+                Reference::None
+            }
+            _ if instruction.near_branch_target() == target
+                || instruction.is_ip_rel_memory_operand()
+                    && instruction.ip_rel_memory_address() == target =>
+            {
+                Reference::Other
+            }
+            _ => Reference::None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START: u64 = 0x1000;
+
+    #[test]
+    fn a_displacement_is_found_wherever_it_is() {
+        // call 0x1000; a displacement that leads nowhere; lea rax, [rip-0x12] (0x1000)
+        let code = b"\xe8\xfb\xff\xff\xff\xe8\x00\x00\x00\x00\x90\x48\x8d\x05\xee\xff\xff\xff";
+        let found = displacements(code, START, &[0x1000, 0x2000]);
+        assert_eq!(found, [(0x1001, 0x1000), (0x100e, 0x1000)]);
+        assert_eq!(displacements(b"\xe8\xfb", START, &[START]), []);
+    }
+
+    #[test]
+    fn a_reference_is_a_call_or_something_else() {
+        // call START; lea rax, [START]; mov eax, imm that looks like a displacement; jmp START
+        let code = b"\xe8\xfb\xff\xff\xff\x48\x8d\x05\xf4\xff\xff\xff\xb8\xef\xff\xff\xff\xe9\xea\xff\xff\xff";
+        let function = Function::decode(code, START).expect("decodes");
+        let found = displacements(code, START, &[START]);
+        let found: Vec<_> =
+            found.into_iter().map(|(at, target)| (at, function.reference(at, target))).collect();
+        let expected = [
+            (0x1001, Reference::Call(START)),
+            (0x1008, Reference::Other),
+            (0x100d, Reference::None),
+            (0x1012, Reference::None),
+        ];
+        assert_eq!(found, expected);
+        // The same jump from another function is none of a function that begins again.
+        let jump = Function::decode(b"\xe9\xfb\xff\xff\xff", 0x2000).expect("decodes");
+        assert_eq!(jump.reference(0x2001, 0x2000), Reference::None);
+        let away = Function::decode(b"\xe9\xfb\xef\xff\xff", 0x2000).expect("decodes");
+        assert_eq!(away.reference(0x2001, 0x1000), Reference::Other);
+    }
+}

@@ -1,0 +1,111 @@
+//! Annotations for GitHub Actions: workflow commands that the runner reads from the log.
+//!
+//! Source: GitHub's documentation, "Workflow commands for GitHub Actions", and `actions/toolkit`,
+//! `packages/core/src/command.ts`, for what is escaped.
+
+use std::fmt::Write as _;
+use std::io::{self, Write};
+
+use super::Format;
+use super::escape::{LONG, NAME, escape};
+use super::summary::{count, is_shown, modules};
+use crate::model::{Confidence, Finding, Severity, Trace};
+
+/// A line for each error and warning.
+pub const FORMAT: Format = Format { name: "github", write };
+
+/// GitHub shows no more annotations of one kind than these in a step.
+const SHOWN: usize = 10;
+
+fn write(trace: &Trace, output: &mut dyn Write) -> io::Result<()> {
+    output.write_all(annotations(trace).as_bytes())
+}
+
+/// The annotations, each a line of its own; none for a healthy run.
+pub fn annotations(trace: &Trace) -> String {
+    let mut lines = String::new();
+    for (severity, command) in
+        [(Severity::Error, "error"), (Severity::Warning, "warning"), (Severity::Note, "notice")]
+    {
+        let found: Vec<&Finding> = trace
+            .findings
+            .iter()
+            .filter(|finding| finding.severity == severity && is_shown(finding))
+            .collect();
+        let room = if found.len() > SHOWN { SHOWN - 1 } else { SHOWN };
+        for finding in found.iter().take(room) {
+            annotation(&mut lines, command, finding);
+        }
+        if let Some(more) = found.len().checked_sub(room).filter(|more| *more > 0) {
+            let more = count(more, &format!("more {command}"));
+            let _ = writeln!(lines, "::{command} title=proxytrace::{more}: see the log");
+        }
+    }
+    lines
+}
+
+fn annotation(lines: &mut String, command: &str, finding: &Finding) {
+    let title = property(format!("{} {}", finding.code, finding.slug).trim_end());
+    let possible = match finding.confidence {
+        Confidence::Certain => "",
+        Confidence::Possible => "possible: ",
+    };
+    let mut message = format!("{possible}{}", escape(&finding.message, LONG));
+    if !finding.modules.is_empty() {
+        let _ = write!(message, "\n{}", escape(&modules(finding), LONG));
+    }
+    if !finding.advice.is_empty() {
+        let _ = write!(message, "\n{}", escape(&finding.advice, LONG));
+    }
+    let _ = writeln!(lines, "::{command} title={title}::{}", data(&message));
+}
+
+/// The text of a command.
+fn data(text: &str) -> String {
+    text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
+}
+
+/// The value of a property of a command.
+fn property(text: &str) -> String {
+    data(&escape(text, NAME)).replace(':', "%3A").replace(',', "%2C")
+}
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use super::{annotations, data, property};
+    use crate::model::{Finding, Severity};
+    use crate::report::samples;
+
+    #[test]
+    fn what_the_runner_would_read_is_escaped() {
+        assert_eq!(data("100%\r\n::error::x"), "100%25%0D%0A::error::x");
+        assert_eq!(property("a,b::c%\n"), "a%2Cb%3A%3Ac%25\\n");
+    }
+
+    #[test]
+    fn a_line_for_each_problem() {
+        assert_snapshot!(annotations(&samples::forbidden()), @r"
+        ::error title=PT006::storage.example answered 403 to what proxy.example redirected there%0Aexample.com/m00@v1.0.0, example.com/m01@v1.0.0, example.com/m02@v1.0.0 and 37 more%0Aallow this machine to fetch from storage.example; go's own message names proxy.example
+        ");
+        assert_eq!(annotations(&samples::healthy()), "");
+    }
+
+    #[test]
+    fn no_more_than_are_shown() {
+        let mut trace = samples::forbidden();
+        let finding = trace.findings.remove(0);
+        for (number, severity) in [(10, Severity::Error), (12, Severity::Warning)] {
+            trace.findings.extend((0..number).map(|n| Finding {
+                severity,
+                message: format!("number {n}"),
+                ..finding.clone()
+            }));
+        }
+        let lines = annotations(&trace);
+        assert_eq!(lines.lines().filter(|line| line.starts_with("::error ")).count(), 10);
+        assert_eq!(lines.lines().filter(|line| line.starts_with("::warning ")).count(), 10);
+        assert!(lines.ends_with("::warning title=proxytrace::3 more warnings: see the log\n"));
+    }
+}

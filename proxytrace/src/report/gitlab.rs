@@ -1,0 +1,58 @@
+//! GitLab's code quality report: what its merge requests show.
+//!
+//! Source: GitLab's documentation, "Code Quality", "Implement a custom tool".
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use super::escape::{LONG, NAME, escape};
+use super::summary::{fingerprint, is_shown, place};
+use super::{Format, json};
+use crate::model::{Finding, Severity, Trace};
+
+/// A JSON array with an object for each error and warning.
+pub const FORMAT: Format = Format { name: "gitlab", write };
+
+#[derive(Serialize)]
+struct Issue<'a> {
+    description: String,
+    check_name: String,
+    fingerprint: String,
+    severity: &'static str,
+    location: Location<'a>,
+}
+
+#[derive(Serialize)]
+struct Location<'a> {
+    path: &'a str,
+    lines: Lines,
+}
+
+#[derive(Serialize)]
+struct Lines {
+    begin: u32,
+}
+
+fn write(trace: &Trace, output: &mut dyn Write) -> io::Result<()> {
+    let shown = trace.findings.iter().filter(|finding| is_shown(finding));
+    let issues: Vec<Issue<'_>> = shown.map(issue).collect();
+    json::value(&issues, &mut *output)?;
+    output.write_all(b"\n")
+}
+
+fn issue(finding: &Finding) -> Issue<'_> {
+    let (path, line) = place(finding);
+    let text = format!("{}: {} {}", finding.code, finding.message, finding.advice);
+    Issue {
+        description: escape(text.trim_end(), 2 * LONG),
+        check_name: escape(&finding.slug, NAME),
+        fingerprint: fingerprint(finding),
+        severity: match finding.severity {
+            Severity::Error => "major",
+            Severity::Warning => "minor",
+            Severity::Note => "info",
+        },
+        location: Location { path, lines: Lines { begin: line } },
+    }
+}
