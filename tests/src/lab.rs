@@ -266,6 +266,11 @@ impl Drop for Lab {
     }
 }
 
+/// Whether somebody said that all takes longer here.
+pub(crate) fn is_slow() -> bool {
+    env::var_os(LIMIT_VAR).is_some()
+}
+
 fn gosumdb(sumdb: Sumdb) -> String {
     match sumdb {
         Sumdb::Off => "off".to_owned(),
@@ -289,7 +294,7 @@ async fn go_on_air(
 ) -> Result<()> {
     let addresses = addresses(scenario);
     // Seconds, until go takes the name server for silent.
-    let patience = if env::var_os(LIMIT_VAR).is_some() { 10 } else { 1 };
+    let patience = if is_slow() { 10 } else { 1 };
     let files = [
         ("/etc/hosts", "127.0.0.1 localhost\n".to_owned()),
         // One attempt, and no other names than those that are asked for.
