@@ -1,6 +1,7 @@
 //! Servers as people run them, in front of the lab, beside it and in place of it: what proxytrace
 //! says equals their logs, and the root of each failure is shown.
 
+mod children;
 mod git;
 mod nginx;
 mod squid;
@@ -66,9 +67,14 @@ struct Traced {
 
 /// `go mod download` in a lab, with changes to its environment.
 fn trace(lab: &Lab, change: impl Fn(&mut Command)) -> Result<Traced> {
+    trace_command(lab, &["go", "mod", "download"], change)
+}
+
+/// A command in a lab, with changes to its environment.
+fn trace_command(lab: &Lab, argv: &[&str], change: impl Fn(&mut Command)) -> Result<Traced> {
     let path = lab.module_dir().join("trace.json");
     let mut command = lab.command(cases::proxytrace());
-    command.arg("--json").arg(&path).args(["--", "go", "mod", "download"]);
+    command.arg("--json").arg(&path).arg("--").args(argv);
     change(&mut command);
     let output = lab.output(command)?;
     let stderr = String::from_utf8_lossy(&output.stderr);
