@@ -209,12 +209,13 @@ fn without_tls() {
             wrap.stop()?;
             let chain = vcs(&traced)?;
             ensure!(chain.outcome == outcome, "{chain:#?}");
-            let of_git: HashSet<_> = asked(&traced, |request| request.witness == Witness::Wire);
+            let of_git = asked(&traced, |request| request.witness == Witness::Wire);
             ensure!(!of_git.is_empty(), "nothing of git: {chain:#?}");
             let at_git = asked(&traced, |request| request.host == "git.lab");
             let seen = nginx::log(&lab)?;
             let seen = seen.into_iter().map(|e| (e.method, e.url, e.status, e.peer.to_string()));
-            let seen: HashSet<_> = seen.collect();
+            let mut seen: Vec<_> = seen.collect();
+            seen.sort();
             ensure!(at_git == seen, "the trace has {at_git:#?}, nginx has {seen:#?}");
             let in_chain = chain.attempts.iter().flat_map(|attempt| &attempt.requests);
             let in_chain = in_chain.filter(|request| request.witness == Witness::Wire).count();
@@ -224,20 +225,22 @@ fn without_tls() {
     });
 }
 
-/// Method, URL, status and this end of the connection of some requests. None is made twice.
+/// Method, URL, status and this end of the connection of some requests.
 fn asked(
     traced: &Traced,
     of: impl Fn(&Request) -> bool,
-) -> HashSet<(String, String, Option<u16>, String)> {
+) -> Vec<(String, String, Option<u16>, String)> {
     let requests = traced.requests().filter(|request| of(request));
-    requests
+    let mut asked: Vec<_> = requests
         .map(|request| {
             let connection = request.connection.map(|id| &traced.trace.connections[id as usize]);
             let local = connection.and_then(|connection| connection.local_addr.clone());
             let (method, url) = (request.method.clone(), request.url.clone());
             (method, url, request.status, local.unwrap_or_default())
         })
-        .collect()
+        .collect();
+    asked.sort();
+    asked
 }
 
 #[test]
