@@ -5,11 +5,13 @@
 //! [`gobinary`] tells capture where to look in a Go executable.
 
 pub mod capture;
+pub mod compare;
 pub mod correlate;
 pub mod diagnose;
 pub mod event;
 pub mod gobinary;
 pub mod goenv;
+pub mod golog;
 pub mod model;
 pub mod preflight;
 pub mod recording;
