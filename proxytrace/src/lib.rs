@@ -2,7 +2,7 @@
 //!
 //! One direction, five rooms: [`capture`] (privileged) yields [`event`]s, which [`correlate`] joins
 //! into the [`model`], in which [`diagnose`] finds what is wrong, and [`report`] writes it down.
-//! [`gobinary`] tells capture where to look in a Go executable.
+//! [`gobinary`] tells capture where to look in a Go executable, [`wire`] what plain HTTP says.
 
 pub mod capture;
 pub mod compare;
@@ -19,3 +19,4 @@ pub mod redact;
 pub mod report;
 pub mod rewalk;
 pub mod url;
+pub mod wire;

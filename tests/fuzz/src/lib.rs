@@ -8,6 +8,7 @@ mod goproxy;
 mod records;
 mod redaction;
 mod replay;
+mod wire;
 
 /// A function of any bytes; it panics where something is broken.
 pub type Target = fn(&[u8]);
@@ -23,6 +24,7 @@ pub const TARGETS: [(&str, Target); 6] = [
     ("records", records::any),
     ("redaction", redaction::any),
     ("replay", replay::any),
+    ("wire", wire::any),
 ];
 
 /// Nothing that the network said reaches a terminal as anything but text.
