@@ -41,10 +41,8 @@ fn check(scenario: &Scenario, toolchain: &Toolchain) -> Result<()> {
         .filter_map(|request| Some((place(&request.url)?, request.status?)))
         .collect();
     let log = lab.log();
-    let seen: BTreeSet<(String, u16)> = log
-        .iter()
-        .filter_map(|entry| Some((place(&entry.url)?, entry.status?)))
-        .collect();
+    let seen: BTreeSet<(String, u16)> =
+        log.iter().filter_map(|entry| Some((place(&entry.url)?, entry.status?))).collect();
     // After a redirect go prints the status of the last answer with the first URL.
     let redirected: BTreeSet<&str> = seen
         .iter()
