@@ -25,7 +25,7 @@ use crate::diagnose::diagnose;
 use crate::event::{Headers, Origin, Setting, Surroundings};
 use crate::model::{
     Artifact, Attempt, Capture, Cause, Chain, Command, Next, Outcome, Process, Request,
-    RequestError, SCHEMA, Trace,
+    RequestError, SCHEMA, Trace, Witness,
 };
 use crate::redact;
 
@@ -173,6 +173,7 @@ impl Log {
             error: None,
             after_redirect: None,
             cut: Vec::new(),
+            witness: Witness::Go,
         }
     }
 
