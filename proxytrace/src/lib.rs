@@ -13,6 +13,7 @@ pub mod event;
 pub mod gobinary;
 pub mod goenv;
 pub mod golog;
+pub mod gomod;
 pub mod model;
 pub mod preflight;
 pub mod recording;

@@ -240,6 +240,7 @@ impl Log {
             chains,
             connections: Vec::new(),
             lookups: Vec::new(),
+            requirements: Vec::new(),
             findings: Vec::new(),
             capture: Capture {
                 events: time,
