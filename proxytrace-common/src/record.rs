@@ -115,12 +115,19 @@ numbered! {
         /// [`Tag::Short`], error.
         BodyHttp2 = 38,
 
+        /// `tls.(*Conn).getClientCertificate` entered: the server wants a certificate. In a goroutine
+        /// that the one in `addTLS` started.
+        CertificateWanted = 49,
+
         /// `net.(*Resolver).goLookupIPCNAMEOrder` entered, in a goroutine that resolves for whoever
         /// wants the name now: [`Tag::Host`].
         Query = 44,
         /// `net.(*Resolver).exchange` entered, in a goroutine that the query started, or itself:
         /// [`Tag::Host`] is the name server.
         Exchange = 45,
+
+        /// `modfetch.downloadZip` returned: error.
+        ZipReturn = 39,
 
         /// `modfetch.InfoFile` returned: [`Tag::File`], error.
         InfoReturn = 40,
@@ -250,6 +257,9 @@ numbered! {
         Referer = 75,
         /// Header `User-Agent`.
         UserAgent = 76,
+        /// The name of a header of a request that is not on the allow-list; its value is never read.
+        /// There can be several.
+        OtherHeader = 77,
     }
 }
 

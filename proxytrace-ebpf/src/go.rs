@@ -479,8 +479,19 @@ impl Step for FindHeader {
 
 #[inline(always)]
 fn note_header(scratch: &mut Scratch, key: u64, values: u64) {
-    let Some(tag) = header_tag(key) else { return };
-    let Some([first, count]) = read_pair(values) else { return };
+    let (tag, first, count) = match header_tag(key) {
+        Some(tag) => {
+            let Some([first, count]) = read_pair(values) else { return };
+            (tag, first, count)
+        }
+        // Of a request, that it is there: its name, which is a string like a value.
+        None if scratch.header().kind == Kind::RequestEnter as u16
+            && scratch.found_count < HEADERS.len() as u64 =>
+        {
+            (Tag::OtherHeader as u64, key, 1)
+        }
+        None => return,
+    };
     let place = bound::<{ FOUND_MAX as i32 - 1 }>(scratch.found_count);
     if count != 0
         && let Some(place) = scratch.found.get_mut(place as usize)

@@ -104,6 +104,10 @@ pub enum What {
         url: String,
         /// `User-Agent`, `Referer`.
         headers: Headers,
+        /// Names of further headers that carry credentials, as far as their names tell; never a value.
+        /// None in recordings of before.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        credentials: Option<Vec<String>>,
         /// What was longer than its bound, by name (`url`).
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         cut: Vec<String>,
@@ -201,6 +205,8 @@ pub enum What {
         /// The protocol agreed upon (ALPN): `h2`.
         protocol: Option<String>,
     },
+    /// The server wants a certificate from the client, in a goroutine that the handshake's started.
+    CertificateWanted,
     /// The handshake ended.
     TlsReturn {
         /// Why it failed.
@@ -221,6 +227,11 @@ pub enum What {
     InfoRead {
         /// Its path.
         file: String,
+    },
+    /// `modfetch.downloadZip` ended badly, for whatever reason: after its walk, a zip that is none.
+    ZipFailed {
+        /// Why.
+        error: Failure,
     },
     /// `modfetch.checkModSum` began: go has a `go.mod` file or a zip, from wherever, and compares it
     /// with `go.sum`.

@@ -243,6 +243,10 @@ pub struct Request {
     /// Allow-listed headers of the response, by canonical name; `Referer` and `User-Agent` are the
     /// request's.
     pub headers: Headers,
+    /// Names of headers of the request that carry credentials, such as `Authorization`, as far as
+    /// their names tell; never a value.
+    #[serde(default)]
+    pub credentials: Option<Vec<String>>,
     /// The connection it went over; none if it never got one.
     pub connection: Option<ConnectionId>,
     /// `ip:port` of the peer.
@@ -428,6 +432,9 @@ pub struct Tls {
     pub version: Option<String>,
     /// The protocol agreed upon (ALPN): `h2`, `http/1.1`.
     pub protocol: Option<String>,
+    /// Whether the server asked for a certificate of the client.
+    #[serde(default)]
+    pub certificate_wanted: bool,
     /// Why it failed.
     pub error: Option<RequestError>,
 }

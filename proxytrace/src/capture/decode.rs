@@ -155,6 +155,7 @@ impl Decoder {
                         .unwrap_or_else(|| "GET".to_owned()),
                     url,
                     headers: record.headers(),
+                    credentials: Some(record.credentials()),
                     cut: if cut { vec!["url".to_owned()] } else { Vec::new() },
                 }
             }
@@ -172,6 +173,11 @@ impl Decoder {
             Kind::TryHttp2 => record.attempt("HTTP/2.0"),
             Kind::InfoReturn if record.field(Tag::Error).is_some() => return Ok(None),
             Kind::InfoReturn => What::InfoRead { file: record.text(Tag::File).ok_or(Malformed)? },
+            Kind::ZipReturn => match record.failure(names) {
+                Some(error) => What::ZipFailed { error },
+                None => return Ok(None),
+            },
+            Kind::CertificateWanted => What::CertificateWanted,
             Kind::SumEnter => {
                 let (module, version) = record.module_version().ok_or(Malformed)?;
                 What::SumEnter { module, version }
@@ -457,6 +463,15 @@ impl Record {
                 Some((name.to_owned(), redact::header(name, &value)?.into_owned()))
             })
             .collect()
+    }
+
+    /// Names of headers that carry credentials.
+    fn credentials(&self) -> Vec<String> {
+        let others = self.fields.iter().filter(|field| field.tag == Tag::OtherHeader);
+        let names = others.map(|field| String::from_utf8_lossy(&field.bytes).into_owned());
+        let mut names: Vec<String> = names.filter(|name| redact::names_a_secret(name)).collect();
+        names.sort_unstable();
+        names
     }
 
     /// What of a response was longer than its bound.

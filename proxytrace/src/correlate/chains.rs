@@ -47,6 +47,7 @@ pub(super) struct Opening<'a> {
     pub(super) method: &'a str,
     pub(super) url: &'a str,
     pub(super) headers: &'a Headers,
+    pub(super) credentials: Option<&'a [String]>,
     pub(super) cut: &'a [String],
 }
 
@@ -165,6 +166,16 @@ impl Chains {
             && let Some(at) = self.good(&key(Artifact::SumdbLookup))
         {
             self.spoil(at, why, Some(error));
+        }
+    }
+
+    /// A zip that came well cannot be used: go stops there, whatever its walk would do.
+    pub(super) fn unusable(&mut self, at: At, error: &Failure) {
+        let outcome = failure::outcome(error);
+        let of_zip = self.artifact(at.chain) == Artifact::Zip;
+        if of_zip && outcome == Outcome::BadContent && self.attempt(at).outcome == Outcome::Ok {
+            self.spoil(at, outcome, Some(error));
+            self.end(at);
         }
     }
 
@@ -327,6 +338,7 @@ impl Chains {
             location: None,
             protocol: None,
             headers: opening.headers.clone(),
+            credentials: opening.credentials.map(<[String]>::to_vec),
             connection: None,
             remote_addr: None,
             started_ns: time,
@@ -370,6 +382,7 @@ impl Chains {
             method: "CONNECT",
             url: target,
             headers: &Headers::new(),
+            credentials: None,
             cut: &[],
         };
         let tunnel = self.open(at, &opening, time);

@@ -182,8 +182,16 @@ impl Connections {
             server_name: server_name.to_owned(),
             version: None,
             protocol: None,
+            certificate_wanted: false,
             error: None,
         });
+    }
+
+    /// The server wants a certificate from the client.
+    pub(super) fn want_certificate(&mut self, connection: ConnectionId) {
+        if let Some(tls) = &mut self.all[connection as usize].tls {
+            tls.certificate_wanted = true;
+        }
     }
 
     /// A handshake ended after this time, with what `tell` has to say of it.

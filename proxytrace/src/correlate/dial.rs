@@ -128,6 +128,13 @@ impl Dials {
                 connections.secure(connection, server_name);
                 self.goroutines.entry(key).or_default().handshake = Some((connection, event.time));
             }
+            // The handshake is a child's, where addTLS waits for it.
+            What::CertificateWanted => {
+                let waiting = self.goroutines.get(&(process, goroutine.parent));
+                if let Some((connection, _)) = waiting.and_then(|dialer| dialer.handshake) {
+                    connections.want_certificate(connection);
+                }
+            }
             What::TlsState { version, protocol } => {
                 if let Some((connection, start)) = self.handshake(key) {
                     connections.secured(connection, event.time.saturating_sub(start), |tls| {

@@ -178,6 +178,7 @@ impl Correlator {
             | What::Exchange { .. }
             | What::Dial { .. }
             | What::TlsEnter { .. }
+            | What::CertificateWanted
             | What::TlsState { .. }
             | What::TlsReturn { .. } => {
                 let process = self.processes.of(event);

@@ -42,6 +42,8 @@ struct Goroutine {
     /// What it dials for.
     dials_for: Option<At>,
     tunnel: Option<RequestAt>,
+    /// Where its last walk ended well.
+    served: Option<At>,
     /// What is being compared with `go.sum`: module and version.
     summed: Option<(String, String)>,
     /// What is being compared with the checksum database.
@@ -126,6 +128,7 @@ impl Goroutines {
                 // What was fetched in the walk is over.
                 goroutine.fetch = None;
                 if let Some(mut walk) = goroutine.walks.pop() {
+                    goroutine.served = walk.here.last().copied().filter(|_| error.is_none());
                     let leave = error.as_ref().map_or(Leave::Succeeded, Leave::Failed);
                     walk.leave(&leave, event.time, context);
                 }
@@ -153,14 +156,15 @@ impl Goroutines {
                     fetch.end_send(*status, error.as_ref(), context);
                 }
             }
-            What::RequestEnter { method, url, headers, cut } => {
+            What::RequestEnter { method, url, headers, credentials, cut } => {
                 let mut fetch = goroutine.fetch.take().unwrap_or_default();
                 fetch.begin_request(url);
                 if fetch.goal.is_none() {
                     let at = place(goroutines, id, url, event.time, context);
                     fetch.goal = Some((at, url.clone()));
                 }
-                fetch.open_request(method, (url, headers, cut), event.time, context);
+                let with = (url.as_str(), headers, credentials.as_deref(), cut.as_slice());
+                fetch.open_request(method, with, event.time, context);
                 goroutines.entry(id).or_default().fetch = Some(fetch);
             }
             What::Try { protocol, local, remote, tls } => {
@@ -208,6 +212,11 @@ impl Goroutines {
             What::TunnelReturn { status, headers } => {
                 if let Some(tunnel) = goroutine.tunnel.take() {
                     context.chains.close_tunnel(tunnel, *status, headers, event.time);
+                }
+            }
+            What::ZipFailed { error } => {
+                if let Some(at) = goroutine.served.take() {
+                    context.chains.unusable(at, error);
                 }
             }
             What::SumEnter { module, version } => {
@@ -513,7 +522,7 @@ impl Fetch {
     fn open_request(
         &mut self,
         method: &str,
-        (url, headers, cut): (&str, &Headers, &[String]),
+        (url, headers, credentials, cut): (&str, &Headers, Option<&[String]>, &[String]),
         time: u64,
         context: &mut Context<'_>,
     ) {
@@ -535,7 +544,7 @@ impl Fetch {
             Some(last) if resent => (Cause::AuthResend, Some(last.id)),
             _ => (Cause::Initial, None),
         };
-        let opening = Opening { cause, follows, method, url, headers, cut };
+        let opening = Opening { cause, follows, method, url, headers, credentials, cut };
         let request = context.chains.open(*at, &opening, time);
         (self.last, self.open) = (Some(request), Some(request));
         self.hops += 1;

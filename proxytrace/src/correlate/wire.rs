@@ -264,6 +264,7 @@ impl<'a> Others<'a> {
                 follows,
                 method: &exchange.method,
                 url: &exchange.url,
+                credentials: None,
                 headers: &exchange.headers,
                 cut: &exchange.cut,
             };

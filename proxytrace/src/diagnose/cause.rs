@@ -9,6 +9,8 @@ use crate::correlate::target::is_word;
 use crate::correlate::url;
 use crate::model::{Artifact, Attempt, Cause, Chain, Contradiction, Next, Outcome, Request};
 
+use crate::redact::REDACTED;
+
 use super::rules::is_password_in_clear;
 use super::sign::Sign;
 use super::speaker::{self, is_page};
@@ -87,10 +89,11 @@ pub(super) fn root(view: &View<'_>, chain: &Chain) -> Option<Sign> {
     let sign = tunnel(&send, culprit)
         .or_else(|| looped(&send, culprit))
         .or_else(|| refused(&send, culprit))
+        .or_else(|| authorization_dropped(&send))
         .or_else(|| target(&send, culprit))
         .or_else(|| checksums(view, chain, culprit))
         .or_else(|| content::root(view, chain, &send, culprit))
-        .or_else(|| client_certificate(&send, culprit))
+        .or_else(|| client_certificate(view, chain, &send, culprit))
         .map(|(code, message)| Sign::of(code, chain, message));
     let sign = sign.map(|sign| doubt(view, chain, culprit, sign));
     let sign = sign
@@ -101,7 +104,7 @@ pub(super) fn root(view: &View<'_>, chain: &Chain) -> Option<Sign> {
             Artifact::SumdbLookup | Artifact::SumdbTile => {
                 format!("{} when go asked for checksums", answer(culprit))
             }
-            _ => answer(culprit) + &remark(&send, culprit),
+            _ => answer(culprit) + &remark(&send, culprit) + offered(send.last()),
         };
         Some(Sign::of(plain(&send, culprit)?, chain, message))
     });
@@ -114,11 +117,25 @@ fn remark(send: &Send<'_>, attempt: &Attempt) -> String {
     if said { speaker::remark(send.last()) } else { String::new() }
 }
 
+/// What a host that wants credentials had got, where that is known.
+fn offered(request: &Request) -> &'static str {
+    let names = request.credentials.as_deref().filter(|_| request.status == Some(401));
+    match names {
+        None => "",
+        Some([]) => "; go had no credentials for it",
+        Some(_) => "; the credentials that go sent are not good",
+    }
+}
+
 /// The advice for what spoke, where that is known.
 fn by_status(sign: Sign, send: &Send<'_>, attempt: &Attempt) -> Sign {
     let of_status =
         matches!(sign.kind.code, "PT006" | "PT301" | "PT302" | "PT402" | "PT408" | "PT409");
-    let advice = speaker::advice(send.last()).filter(|_| of_status);
+    const CHANGED: &str = "Renew the credentials: the line for this host in ~/.netrc, or what the \
+                           command of GOAUTH gives. `curl -sI --netrc URL` shows whether they do.";
+    let sent = send.last().credentials.as_ref().is_some_and(|names| !names.is_empty());
+    let renew = (sign.kind.code == "PT301" && sent).then_some(CHANGED);
+    let advice = speaker::advice(send.last()).or(renew).filter(|_| of_status);
     match advice {
         Some(advice) if attempt.outcome == Outcome::HttpError => sign.advising(advice),
         _ => sign,
@@ -137,12 +154,43 @@ fn password_in_clear(chain: &Chain, attempt: &Attempt) -> Option<Sign> {
     })
 }
 
-/// PT206: under TLS 1.3 the alert comes after the handshake.
-fn client_certificate(send: &Send<'_>, attempt: &Attempt) -> Option<(&'static str, String)> {
+/// PT206. Under TLS 1.3 the alert comes after the handshake and races with the request: what is told
+/// then is that the connection broke. A server that looks later answers 400.
+fn client_certificate(
+    view: &View<'_>,
+    chain: &Chain,
+    send: &Send<'_>,
+    attempt: &Attempt,
+) -> Option<(&'static str, String)> {
     let last = send.last();
     let reason = last.error.as_ref().and_then(|error| error.reason.as_deref());
-    let wanted = attempt.outcome == Outcome::TlsOther && reason == Some(WANTS_CERTIFICATE);
+    let told = attempt.outcome == Outcome::TlsOther && reason == Some(WANTS_CERTIFICATE);
+    let fits = matches!(attempt.outcome, Outcome::TlsOther | Outcome::Reset)
+        || matches!(last.status, Some(400 | 496));
+    let wanted = told || (fits && view.wants_certificate(chain, last));
     wanted.then(|| ("PT206", format!("{} {WANTS_CERTIFICATE}, and go has none", last.host)))
+}
+
+/// PT010. A URL that is signed carries its own right.
+fn authorization_dropped(send: &Send<'_>) -> Option<(&'static str, String)> {
+    const NAME: &str = "Authorization";
+    let (first, last) = (send.first(), send.last());
+    let has = |request: &Request| {
+        request.credentials.as_ref().map(|names| names.iter().any(|name| name == NAME))
+    };
+    let dropped = send.crossed() && has(first) == Some(true) && has(last) == Some(false);
+    let status = last.status.filter(|status| dropped && matches!(status, 401 | 403))?;
+    if last.url.contains(REDACTED) {
+        return None;
+    }
+    let (asked, host) = (&first.host, &last.host);
+    Some((
+        "PT010",
+        format!(
+            "{asked} got {NAME} and redirected to {host}, which got none and answered {status}; \
+             go's own message names {asked}"
+        ),
+    ))
 }
 
 /// PT106: the error of a probe ends the query, where nothing longer was found. That it was a probe

@@ -216,6 +216,21 @@ impl<'a> View<'a> {
         })
     }
 
+    /// Whether the host of a request asked for a certificate of the client.
+    pub(super) fn wants_certificate(&self, chain: &Chain, request: &Request) -> bool {
+        self.trace.connections.iter().any(|connection| {
+            let same = match request.connection {
+                Some(id) => connection.id == id,
+                // The handshake failed before the request had a connection.
+                None => {
+                    let host = connection.host.as_deref();
+                    connection.process == chain.process && host == Some(request.host.as_str())
+                }
+            };
+            same && connection.tls.as_ref().is_some_and(|tls| tls.certificate_wanted)
+        })
+    }
+
     /// The value of GOPROXY of every go command that asked for something.
     pub(super) fn goproxies(&self) -> impl Iterator<Item = &'a str> + use<'a> {
         let asked: HashSet<ProcessId> = self.trace.chains.iter().map(|c| c.process).collect();

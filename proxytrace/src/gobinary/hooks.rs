@@ -193,6 +193,8 @@ pub(super) const HOOKS: &[Hook] = &[
         value(Tag::Host, "name"),
         field(Tag::Connection, "pconn", &["net/http.persistConn.conn"]),
     ]),
+    // In the child that does the handshake, and only where the server asks for it.
+    on_entry(Minors::ALL, "crypto/tls.(*Conn).getClientCertificate", Kind::CertificateWanted, &[]),
     on_return(Minors::ALL, ADD_TLS, Kind::TlsReturn, &[value(Tag::Error, "->0")]),
     on_entry(Minors::ALL, TLS_STATE, Kind::TlsState, &[
         field(Tag::TlsVersion, "c", &["crypto/tls.Conn.vers"]),
@@ -202,6 +204,9 @@ pub(super) const HOOKS: &[Hook] = &[
     on_return(Minors::to(25), "cmd/go/internal/modfetch.InfoFile", Kind::InfoReturn, INFO_FILE),
     on_return(Minors::from(26), INFO_FILE_OF_FETCHER, Kind::InfoReturn, INFO_FILE),
     on_entry(Minors::ALL, "cmd/go/internal/modfetch.checkModSum", Kind::SumEnter, MODULE_VERSION),
+    // A zip that came, but is none.
+    on_return(Minors::to(25), "cmd/go/internal/modfetch.downloadZip", Kind::ZipReturn, ZIP),
+    on_return(Minors::from(26), "cmd/go/internal/modfetch.(*Fetcher).downloadZip", Kind::ZipReturn, ZIP),
     // Asking the checksum database about it.
     on_entry(Minors::ALL, CHECK_SUM_DB, Kind::VerifyEnter, MODULE_VERSION),
     on_return(Minors::ALL, CHECK_SUM_DB, Kind::VerifyReturn, &[value(Tag::Error, "->0")]),
@@ -217,6 +222,7 @@ const COMMAND: &[Reading] = &[
     field(Tag::Text, "->1", &["cmd/go/internal/modfetch/codehost.RunError.Stderr"]),
     value(Tag::Error, "->1"),
 ];
+const ZIP: &[Reading] = &[value(Tag::Error, "->0")];
 const INFO_FILE: &[Reading] = &[value(Tag::File, "->1"), value(Tag::Error, "->2")];
 const MODULE_VERSION: &[Reading] = &[
     field(Tag::Module, "mod", &["cmd/vendor/golang.org/x/mod/module.Version.Path"]),

@@ -232,6 +232,8 @@ pub(super) const PLACES: &[Place] = &[
     Place { name: "cmd/go/internal/modfetch.checkSumDB(mod)", shape: Struct(32), since: &[(19, 0)] },
     Place { name: "cmd/go/internal/modfetch.checkSumDB->0", shape: Interface, since: &[(19, 0)] },
     Place { name: "cmd/go/internal/modfetch.checkModSum(mod)", shape: Struct(32), since: &[(19, 0), (26, 1)] },
+    Place { name: "cmd/go/internal/modfetch.downloadZip->0", shape: Interface, since: &[(19, 0), (26, NONE)] },
+    Place { name: "cmd/go/internal/modfetch.(*Fetcher).downloadZip->0", shape: Interface, since: &[(26, 0)] },
     Place { name: "cmd/go/internal/modfetch.InfoFile->1", shape: String, since: &[(19, 1), (26, NONE)] },
     Place { name: "cmd/go/internal/modfetch.InfoFile->2", shape: Interface, since: &[(19, 3), (26, NONE)] },
     Place { name: "cmd/go/internal/modfetch.(*Fetcher).InfoFile->1", shape: String, since: &[(26, 1)] },

@@ -17,7 +17,7 @@ const DEBIANS: &str = "1.19.8";
 /// For arm64: the oldest with the register ABI as it is, the first with Swiss maps, the newest.
 const ARM64_VERSIONS: [&str; 3] = ["1.21.13", "1.24.11", "1.27.3"];
 /// Every function with a probe, apart from those that have other names in other versions.
-const FUNCTIONS: [&str; 19] = [
+const FUNCTIONS: [&str; 20] = [
     "main.main",
     "cmd/go/internal/modfetch.TryProxies",
     "cmd/go/internal/modfetch.checkModSum",
@@ -37,15 +37,17 @@ const FUNCTIONS: [&str; 19] = [
     "net.(*sysDialer).dialSingle",
     "net/http.(*persistConn).addTLS",
     "crypto/tls.(*Conn).ConnectionState",
+    "crypto/tls.(*Conn).getClientCertificate",
 ];
 /// Kinds that are recorded where a function returns.
-const RETURNS: [Kind; 10] = [
+const RETURNS: [Kind; 11] = [
     Kind::WalkReturn,
     Kind::SendReturn,
     Kind::RequestReturn,
     Kind::TunnelReturn,
     Kind::Spawn,
     Kind::InfoReturn,
+    Kind::ZipReturn,
     Kind::VerifyReturn,
     Kind::Resolved,
     Kind::TlsReturn,
@@ -124,7 +126,7 @@ fn every_hook_is_proven() {
         assert_eq!(plan.nearest, None);
         let switching = (minor(version) >= 21).then_some(SWITCHING);
         let functions: Vec<_> = FUNCTIONS.into_iter().chain(switching).collect();
-        assert_eq!(plan.hooks.len(), functions.len() + 5, "{version}: {:?}", plan.hooks);
+        assert_eq!(plan.hooks.len(), functions.len() + 6, "{version}: {:?}", plan.hooks);
         for function in functions {
             assert!(plan.hooks.iter().any(|hook| hook == function), "{version}: {function}");
         }

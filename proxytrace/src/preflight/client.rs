@@ -207,6 +207,7 @@ impl Client {
             location: None,
             protocol: None,
             headers: Headers::default(),
+            credentials: None,
             connection: None,
             remote_addr: None,
             started_ns: self.now(),
@@ -389,6 +390,7 @@ impl Client {
                     server_name: url.host.clone(),
                     version: secured.as_ref().ok().and_then(|tls| tls.version.clone()),
                     protocol: secured.as_ref().ok().and_then(|tls| tls.protocol.clone()),
+                    certificate_wanted: false,
                     error: secured.as_ref().err().map(Failure::error),
                 });
             });

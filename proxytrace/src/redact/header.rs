@@ -40,6 +40,29 @@ const SCHEMES: &[&str] = &[
     "vapid",
 ];
 
+/// Parts of the names of headers that carry credentials, in small letters.
+const SECRET: &[&str] = &[
+    "auth",
+    "token",
+    "cookie",
+    "api-key",
+    "apikey",
+    "secret",
+    "password",
+    "credential",
+    "jfrog-art-api",
+];
+
+/// The longest name of a header that may be told.
+const NAME_MAX: usize = 64;
+
+/// Whether a header of this name carries credentials, as far as its name tells. It may then be told.
+pub fn names_a_secret(name: &str) -> bool {
+    let small = name.to_ascii_lowercase();
+    let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+    plain && name.len() <= NAME_MAX && SECRET.iter().any(|part| small.contains(part))
+}
+
 /// A header's value without its secrets; none if it is not one of [`HEADERS`].
 pub fn header<'a>(name: &str, value: &'a str) -> Option<Cow<'a, str>> {
     let known = HEADERS.iter().find(|known| known.eq_ignore_ascii_case(name))?;
@@ -115,7 +138,7 @@ fn is_token(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{HEADERS, header};
+    use super::{HEADERS, header, names_a_secret};
 
     #[test]
     fn only_headers_of_the_list_leave() {
@@ -128,6 +151,18 @@ mod tests {
         }
         assert_eq!(header("content-TYPE", "text/html").as_deref(), Some("text/html"));
         assert_eq!(header("CF-RAY", "7-FRA").as_deref(), Some("7-FRA"));
+    }
+
+    #[test]
+    fn names_that_carry_credentials() {
+        for name in ["Authorization", "Private-Token", "Cookie", "X-Api-Key", "X-JFrog-Art-Api"] {
+            assert!(names_a_secret(name), "{name}");
+        }
+        // The last may be a value in the place of a name.
+        for name in ["Accept", "Range", "Date", "", "auth\r\nx", "token=abc"] {
+            assert!(!names_a_secret(name), "{name}");
+        }
+        assert!(!names_a_secret(&"token".repeat(20)));
     }
 
     #[test]

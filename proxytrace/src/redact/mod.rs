@@ -12,7 +12,7 @@ mod setting;
 mod url;
 
 pub use argument::{argument, arguments};
-pub use header::{HEADERS, header};
+pub use header::{HEADERS, header, names_a_secret};
 pub use setting::setting;
 pub use url::{text, url};
 

@@ -96,6 +96,7 @@ fn request(id: u32, url: &str, status: u16) -> Request {
         location: None,
         protocol: Some("HTTP/2.0".into()),
         headers: [].into(),
+        credentials: None,
         connection: Some(1),
         remote_addr: Some("192.0.2.1:443".into()),
         started_ns: 0,

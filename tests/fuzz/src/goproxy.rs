@@ -40,7 +40,8 @@ pub(crate) fn any(data: &[u8]) {
         push(What::FetchEnter);
         push(What::SendEnter);
         let (headers, cut) = (BTreeMap::new(), Vec::new());
-        push(What::RequestEnter { method: "GET".to_owned(), url, headers, cut });
+        let method = "GET".to_owned();
+        push(What::RequestEnter { method, url, headers, credentials: None, cut });
         push(What::RequestReturn {
             status: Some(404),
             protocol: None,

@@ -218,4 +218,36 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         findings: &[("PT408", Error)],
         ..BASE
     },
+    Scenario {
+        name: "html-zip",
+        about: "zips are pages for people",
+        modules: modules(2),
+        goproxy: "https://proxy.lab,https://mirror.lab",
+        hosts: &[host("proxy.lab", H2, &[on("*.zip", Html), on("*", Serve)]), MIRROR],
+        succeeds: false,
+        answers: &[got("proxy.lab", 200, 6)],
+        findings: &[("PT401", Error)],
+        ..BASE
+    },
+    Scenario {
+        name: "bad-zip",
+        about: "zips are none",
+        modules: modules(2),
+        goproxy: "https://proxy.lab|https://mirror.lab",
+        hosts: &[
+            host(
+                "proxy.lab",
+                H2,
+                &[
+                    on("*.zip", Body(&[("Content-Type", "application/zip")], "gone")),
+                    on("*", Serve),
+                ],
+            ),
+            MIRROR,
+        ],
+        succeeds: false,
+        answers: &[got("proxy.lab", 200, 6)],
+        findings: &[("PT403", Error)],
+        ..BASE
+    },
 ];

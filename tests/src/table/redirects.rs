@@ -324,4 +324,43 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         findings: &[("PT006", Error)],
         ..BASE
     },
+    Scenario {
+        name: "redirect-credentials",
+        about: "zips are redirected to a host that wants the credentials, too",
+        home: &[(".netrc", "machine proxy.lab login user password secret\n")],
+        modules: modules(2),
+        goproxy: "https://proxy.lab",
+        hosts: &[
+            host(
+                "proxy.lab",
+                H2,
+                &[on("*.zip", Redirect(302, "https://storage.lab{path}")), on("*", ServeUser)],
+            ),
+            host("storage.lab", H2, &[on("*", ServeUser)]),
+        ],
+        succeeds: false,
+        answers: &[
+            got("proxy.lab", 200, 4),
+            resent("proxy.lab", 302, 2),
+            resent("storage.lab", 401, 2),
+        ],
+        findings: &[("PT010", Error)],
+        ..BASE
+    },
+    Scenario {
+        name: "redirect-token",
+        about: "zips are redirected to another host, and a header of GOAUTH goes with them",
+        since: 24,
+        environment: &[("GOAUTH", "{home}/goauth")],
+        home: &[(
+            "goauth",
+            "#!/bin/sh\nprintf 'https://proxy.lab\\n\\nPrivate-Token: secret\\n\\n'\n",
+        )],
+        modules: modules(2),
+        goproxy: "https://proxy.lab",
+        hosts: &[host("proxy.lab", H2, TO_STORAGE), STORAGE],
+        answers: &[got("proxy.lab", 200, 4), got("proxy.lab", 302, 2), got("storage.lab", 200, 2)],
+        findings: &[("PT009", Warning)],
+        ..BASE
+    },
 ];

@@ -147,6 +147,8 @@ pub(super) const FUNCTIONS: &[(&str, &[&str])] = &[
     ("crypto/tls.(*Conn).ConnectionState", &["c"]),
     ("cmd/go/internal/modfetch.checkSumDB", &["mod", "->0"]),
     ("cmd/go/internal/modfetch.checkModSum", &["mod"]),
+    ("cmd/go/internal/modfetch.downloadZip", &["->0"]),
+    ("cmd/go/internal/modfetch.(*Fetcher).downloadZip", &["->0"]),
     ("cmd/go/internal/modfetch.InfoFile", &["->1", "->2"]),
     ("cmd/go/internal/modfetch.(*Fetcher).InfoFile", &["->1", "->2"]),
     ("os.(*File).Write", &["f", "b"]),

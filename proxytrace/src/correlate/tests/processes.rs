@@ -108,6 +108,7 @@ fn sockets_and_requests_make_one_connection() {
             method: "GET".into(),
             url: zip(A, "x.lab/m"),
             headers: [].into(),
+            credentials: None,
             cut: Vec::new(),
         },
         What::Try {
@@ -178,6 +179,7 @@ fn tunnel(status: u16) -> Script {
         method: "GET".into(),
         url: zip(A, "x.lab/m"),
         headers: Headers::new(),
+        credentials: None,
         cut: Vec::new(),
     };
     let asking = Task::new(7).walk().lookup(A, "x.lab/m").step(What::FetchEnter);

@@ -35,6 +35,7 @@ pub(crate) struct Hop {
     status: Option<u16>,
     location: Option<String>,
     headers: Headers,
+    credentials: Vec<String>,
     error: Option<Failure>,
     tries: usize,
     /// Until the answer, in nanoseconds.
@@ -44,7 +45,16 @@ pub(crate) struct Hop {
 /// A request that is answered.
 pub(crate) fn hop(url: &str, status: u16) -> Hop {
     let (url, status) = (url.into(), Some(status));
-    Hop { url, status, location: None, headers: Headers::new(), error: None, tries: 1, takes: 0 }
+    Hop {
+        url,
+        status,
+        location: None,
+        headers: Headers::new(),
+        credentials: Vec::new(),
+        error: None,
+        tries: 1,
+        takes: 0,
+    }
 }
 
 impl Hop {
@@ -55,6 +65,12 @@ impl Hop {
     /// With a header.
     pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
         self.headers.insert(name.into(), value.into());
+        self
+    }
+
+    /// The request has a header with credentials.
+    pub(crate) fn sending(mut self, name: &str) -> Self {
+        self.credentials.push(name.into());
         self
     }
 
@@ -281,7 +297,14 @@ impl Task {
     fn hop(mut self, hop: &Hop) -> Self {
         let agent = Headers::from([("User-Agent".to_owned(), "GoCommand/1".to_owned())]);
         let (url, method) = (hop.url.clone(), "GET".to_owned());
-        self = self.step(What::RequestEnter { method, url, headers: agent, cut: Vec::new() });
+        let credentials = Some(hop.credentials.clone());
+        self = self.step(What::RequestEnter {
+            method,
+            url,
+            headers: agent,
+            credentials,
+            cut: Vec::new(),
+        });
         for attempt in 0..hop.tries {
             let (local, remote) = ends(&hop.url, attempt);
             let protocol = "HTTP/2.0".to_owned();

@@ -58,6 +58,7 @@ fn asked(script: &mut Script, socket: u64, url: &str, status: Option<u16>) {
         method: "GET".into(),
         url: url.into(),
         headers: Headers::new(),
+        credentials: None,
         cut: vec![],
     };
     let [local, remote] = ends(socket);

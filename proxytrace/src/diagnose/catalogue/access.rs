@@ -24,15 +24,6 @@ pub(super) const KINDS: &[Kind] = &[
         ["https://go.dev/issue/37367"],
     ),
     kind!(
-        "PT303",
-        "netrc-port",
-        Warning,
-        "~/.netrc has the host without the port of the URL",
-        "go compares the machine of a ~/.netrc entry with the host of the URL, port and all: `machine proxy` is not meant for https://proxy:8443.",
-        "Write the machine with its port.",
-        ["https://go.dev/issue/81253"],
-    ),
-    kind!(
         "PT304",
         "creds-over-http",
         Error,

@@ -24,6 +24,7 @@ pub(super) type General = fn(&View<'_>) -> Vec<Sign>;
 /// All rules that look at one chain at a time.
 pub(super) const RULES: &[Rule] = &[
     redirects::origin_retry,
+    redirects::credentials_across_hosts,
     redirects::host_mismatch,
     redirects::then_fallback,
     walk::comma_stops,

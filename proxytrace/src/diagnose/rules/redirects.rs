@@ -1,4 +1,4 @@
-//! PT001, PT011, PT012, PT020.
+//! PT001, PT009, PT011, PT012, PT020.
 
 use foldhash::HashMap;
 
@@ -64,6 +64,40 @@ pub(super) fn host_mismatch(view: &View<'_>, chain: &Chain) -> Vec<Sign> {
 fn target_host(request: &Request) -> Option<String> {
     let target = url::resolve(&request.url, request.location.as_deref()?)?;
     Some(Url::parse(&target)?.named_host())
+}
+
+/// PT009. What net/http itself takes away, and keeps for sub-domains, is as it should be
+/// (`net/http/client.go:shouldCopyHeaderOnRedirect`).
+pub(super) fn credentials_across_hosts(_: &View<'_>, chain: &Chain) -> Vec<Sign> {
+    const TAKEN: &[&str] = &[
+        "Authorization",
+        "Cookie",
+        "Cookie2",
+        "Proxy-Authenticate",
+        "Proxy-Authorization",
+        "Www-Authenticate",
+    ];
+    let name_of = |host: &str| host.split(':').next().unwrap_or(host).to_owned();
+    let mut signs = Vec::new();
+    for send in chain.attempts.iter().flat_map(sends) {
+        let asked = name_of(&send.first().host);
+        for request in send.requests.iter().filter(|request| request.cause == Cause::Redirect) {
+            let host = name_of(&request.host);
+            let below = host == asked || host.ends_with(&format!(".{asked}"));
+            let names = request.credentials.iter().flatten();
+            let names: Vec<&str> =
+                names.map(String::as_str).filter(|name| !TAKEN.contains(name)).collect();
+            if below || names.is_empty() {
+                continue;
+            }
+            let message = format!(
+                "{asked} redirected to {host}, which got the header {} that was meant for {asked}",
+                names.join(" and ")
+            );
+            signs.push(Sign::of("PT009", chain, message).with(vec![send.first().id, request.id]));
+        }
+    }
+    signs
 }
 
 /// PT012.

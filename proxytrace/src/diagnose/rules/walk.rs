@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::correlate::story::{answer, failed, unverified, walks_the_list};
-use crate::model::{Attempt, Chain, ChainId, Outcome, RequestId, Separator, Severity};
+use crate::model::{Artifact, Attempt, Chain, ChainId, Outcome, RequestId, Separator, Severity};
 
 use super::super::sign::Sign;
 use super::super::view::{Send, View, last_walk};
@@ -21,7 +21,10 @@ pub(super) fn comma_stops(view: &View<'_>, chain: &Chain) -> Vec<Sign> {
     let (Some(stop), Some(later)) = (chain.attempts.last(), entry_after_last(view, chain)) else {
         return Vec::new();
     };
+    // A zip is opened after the walk has ended well: with `|` it would have been the same.
+    let opened = chain.artifact == Artifact::Zip && stop.outcome == Outcome::BadContent;
     let stopped = walks_the_list(chain.artifact)
+        && !opened
         && view.failed(chain)
         && stop.separator == Some(Separator::Comma)
         && !matches!(stop.outcome, Outcome::NotFound | Outcome::Checksum)

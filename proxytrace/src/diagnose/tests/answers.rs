@@ -158,3 +158,54 @@ fn forty_modules_with_one_reason_are_one_finding() {
         failing(A, 40, |module| vec![hop(&zip(A, module), 403).with("Cf-Ray", module).page()]);
     assert_eq!(of_script(&script), ["PT302 error root ×40"]);
 }
+
+#[test]
+fn pt009_is_a_header_that_net_http_does_not_take_away() {
+    let script = |target: &str, name: &str| {
+        let hops =
+            [hop(&zip(A, "x.lab/m"), 302).to(target).sending(name), hop(target, 200).sending(name)];
+        let mut script = Script::new(A, 0);
+        script.run(&[got(7, "x.lab/m", &hops)]);
+        script
+    };
+    let leak = script("https://cdn.lab/m", "Private-Token");
+    assert_eq!(of_script(&leak), ["PT009 warning contributing ×1"]);
+    assert_eq!(
+        only(&leak, "PT009").message,
+        "proxy.lab redirected to cdn.lab, which got the header Private-Token that was meant for \
+         proxy.lab"
+    );
+    for (target, name) in [
+        ("https://cdn.lab/m", "Authorization"),
+        ("https://store.proxy.lab/m", "Private-Token"),
+        ("https://proxy.lab/store/m", "Private-Token"),
+    ] {
+        assert!(of_script(&script(target, name)).is_empty(), "{target} {name}");
+    }
+}
+
+#[test]
+fn pt010_is_a_target_without_the_credentials_of_the_first_host() {
+    let script = |target: &str, status: u16, with: bool| {
+        let last = hop(target, status);
+        let last = if with { last.sending("Authorization") } else { last };
+        let first = hop(&zip(A, "x.lab/m"), 302).to(target).sending("Authorization");
+        of_script(&one(A, 1, &[first, last], bad_status(status)))
+    };
+    assert_eq!(script("https://cdn.lab/m", 401, false), ["PT010 error root ×1"]);
+    assert_eq!(script("https://cdn.lab/m", 403, false), ["PT010 error root ×1"]);
+    assert_eq!(script("https://cdn.lab/m", 500, false), ["PT006 error root ×1"]);
+    assert_eq!(script("https://cdn.lab/m", 401, true), ["PT006 error root ×1"]);
+    assert_eq!(script("https://cdn.lab/m?sig=REDACTED", 403, false), ["PT006 error root ×1"]);
+}
+
+#[test]
+fn pt301_says_whether_credentials_were_sent() {
+    let asked = zip(A, "x.lab/m");
+    let message = |hop| only(&one(A, 1, &[hop], bad_status(401)), "PT301").message;
+    assert_eq!(message(hop(&asked, 401)), "proxy.lab answered 401; go had no credentials for it");
+    assert_eq!(
+        message(hop(&asked, 401).sending("Authorization")),
+        "proxy.lab answered 401; the credentials that go sent are not good"
+    );
+}
