@@ -129,12 +129,12 @@ fn offered(request: &Request) -> &'static str {
 
 /// The advice for what spoke, where that is known.
 fn by_status(sign: Sign, send: &Send<'_>, attempt: &Attempt) -> Sign {
-    let of_status =
-        matches!(sign.kind.code, "PT006" | "PT301" | "PT302" | "PT402" | "PT408" | "PT409");
     const CHANGED: &str = "Renew the credentials: the line for this host in ~/.netrc, or what the \
                            command of GOAUTH gives. `curl -sI --netrc URL` shows whether they do.";
-    let sent = send.last().credentials.as_ref().is_some_and(|names| !names.is_empty());
-    let renew = (sign.kind.code == "PT301" && sent).then_some(CHANGED);
+    let of_status =
+        matches!(sign.kind.code, "PT006" | "PT301" | "PT302" | "PT402" | "PT408" | "PT409");
+    let offered = send.last().credentials.as_ref().is_some_and(|names| !names.is_empty());
+    let renew = (sign.kind.code == "PT301" && offered).then_some(CHANGED);
     let advice = speaker::advice(send.last()).or(renew).filter(|_| of_status);
     match advice {
         Some(advice) if attempt.outcome == Outcome::HttpError => sign.advising(advice),

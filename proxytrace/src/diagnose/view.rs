@@ -219,14 +219,14 @@ impl<'a> View<'a> {
     /// Whether the host of a request asked for a certificate of the client.
     pub(super) fn wants_certificate(&self, chain: &Chain, request: &Request) -> bool {
         self.trace.connections.iter().any(|connection| {
-            let same = match request.connection {
-                Some(id) => connection.id == id,
-                // The handshake failed before the request had a connection.
-                None => {
+            // Where the handshake failed, the request had no connection.
+            let same = request.connection.map_or_else(
+                || {
                     let host = connection.host.as_deref();
                     connection.process == chain.process && host == Some(request.host.as_str())
-                }
-            };
+                },
+                |id| connection.id == id,
+            );
             same && connection.tls.as_ref().is_some_and(|tls| tls.certificate_wanted)
         })
     }

@@ -161,6 +161,7 @@ impl Log {
             location: None,
             protocol: None,
             headers: Headers::new(),
+            credentials: None,
             connection: None,
             remote_addr: None,
             started_ns: self.time,
