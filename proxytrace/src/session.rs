@@ -5,7 +5,7 @@ use std::io::BufRead;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use proxytrace::capture::Sink;
+use proxytrace::capture::{Cost, Sink};
 use proxytrace::correlate::Correlator;
 use proxytrace::diagnose::diagnose;
 use proxytrace::event::{End, Event, Start};
@@ -23,6 +23,8 @@ pub(crate) struct Session<'a> {
     correlator: Option<Correlator>,
     /// Why the recording stopped. The trace goes on: it is no reason to disturb the command.
     unwritten: Option<anyhow::Error>,
+    /// What watching took, if that is to be counted.
+    pub(crate) cost: Option<Cost>,
 }
 
 impl<'a> Session<'a> {
@@ -30,7 +32,7 @@ impl<'a> Session<'a> {
     /// end.
     pub(crate) fn new(output: Option<(File, &'a Path)>, stream: Option<Output>) -> Self {
         let stream = stream.map(Stream::new);
-        Session { stream, output, recording: None, correlator: None, unwritten: None }
+        Session { stream, output, recording: None, correlator: None, unwritten: None, cost: None }
     }
 
     /// The trace with its findings, and why something that was written meanwhile is not complete,
@@ -73,6 +75,10 @@ impl Sink for Session<'_> {
             }
         }
         Ok(())
+    }
+
+    fn cost(&mut self) -> Option<&mut Cost> {
+        self.cost.as_mut()
     }
 }
 

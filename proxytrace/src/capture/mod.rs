@@ -8,6 +8,7 @@
 mod bpf;
 mod btf;
 mod child;
+mod cost;
 mod decode;
 mod executables;
 mod gate;
@@ -31,6 +32,7 @@ use anyhow::{Context as _, anyhow};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::wait::WaitStatus;
 
+pub use cost::{Cost, Probe};
 pub use user::{append_output, create_output, environment_of_caller};
 
 use crate::event::{Attach, End, Event, Start, What};
@@ -53,6 +55,10 @@ pub trait Sink {
     fn start(&mut self, start: &Start) -> anyhow::Result<()>;
     /// Something happened. An error ends the watch, not the command.
     fn event(&mut self, event: Event) -> anyhow::Result<()>;
+    /// Where to count what watching takes, if that is wanted; asked before the start and at the end.
+    fn cost(&mut self) -> Option<&mut Cost> {
+        None
+    }
 }
 
 /// Why the command was not run.
@@ -94,7 +100,7 @@ pub fn run(argv: &[OsString], sink: &mut dyn Sink) -> anyhow::Result<End> {
     let mut signals = Signals::take()?;
     // From here to the fork there is one thread.
     let mut child = Child::fork(&program, argv, &invoker, signals.original())?;
-    let mut session = match Session::set_up(&child, &program, &invoker) {
+    let mut session = match Session::set_up(&child, &program, &invoker, sink.cost().is_some()) {
         Ok(session) => session,
         Err(error) => {
             child.abandon();
@@ -119,6 +125,9 @@ pub fn run(argv: &[OsString], sink: &mut dyn Sink) -> anyhow::Result<End> {
         Ok(end) => end,
         Err(error) => session.give_up(&error, &child, &mut signals, sink),
     };
+    if let Some(cost) = sink.cost() {
+        *cost = Cost { probes: session.programs.hits()?, ..session.cost };
+    }
     session.programs.leave();
     match child.failure() {
         Some(error) => Err(Error::NotExecutable(shown, error).into()),
@@ -137,12 +146,19 @@ struct Session {
     /// Executables whose probes may have come too late for a process; its start decides.
     doubtful: HashMap<u32, Attach>,
     lost: u64,
+    /// Counts; the probes' own are with the programs.
+    cost: Cost,
     /// Events of this turn, to be put in order.
     turn: Vec<Event>,
 }
 
 impl Session {
-    fn set_up(child: &Child, program: &Path, invoker: &Invoker) -> anyhow::Result<Self> {
+    fn set_up(
+        child: &Child,
+        program: &Path,
+        invoker: &Invoker,
+        counting: bool,
+    ) -> anyhow::Result<Self> {
         let (programs, prepared) = thread::scope(|scope| {
             let offsets = scope.spawn(btf::kernel_offsets);
             // Where the command is no `go` itself, the `go` that it is likeliest to start.
@@ -151,10 +167,11 @@ impl Session {
                     invoker.resolve("go".as_ref()).ok().and_then(|go| Executables::prepare(&go))
                 })
             });
-            let programs = Programs::load(|| {
+            let offsets = || {
                 let offsets = offsets.join().map_err(|_| anyhow!("reading the BTF failed"))?;
                 Ok(offsets?)
-            });
+            };
+            let programs = Programs::load(offsets, counting);
             (programs, prepared.join().unwrap_or(None))
         });
         let mut programs = programs?;
@@ -170,6 +187,7 @@ impl Session {
             origin,
             doubtful: HashMap::new(),
             lost: 0,
+            cost: Cost::default(),
             turn: Vec::new(),
         };
         if let Some(prepared) = prepared {
@@ -290,11 +308,16 @@ impl Session {
 
     /// Reads what has come in and hands it on, in time order.
     fn drain(&mut self, sink: &mut dyn Sink) -> anyhow::Result<()> {
-        let Self { programs, decoder, executables, turn, lost, .. } = self;
+        let Self { programs, decoder, executables, turn, lost, cost, .. } = self;
         let mut malformed = 0;
-        programs.drain(|record| match decoder.decode(record, executables) {
-            Ok(event) => turn.extend(event),
-            Err(_) => malformed += 1,
+        cost.turns += 1;
+        programs.drain(|record| {
+            cost.records += 1;
+            cost.bytes += record.len() as u64;
+            match decoder.decode(record, executables) {
+                Ok(event) => turn.extend(event),
+                Err(_) => malformed += 1,
+            }
         });
         let dropped = programs.lost()?;
         let count = dropped - *lost + malformed;

@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 use anyhow::Context as _;
-use aya::maps::{Array, HashMap, Map, MapData, RingBuf};
+use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::RawTracePoint;
 use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
 use proxytrace_common::plan::{
@@ -12,7 +12,7 @@ use proxytrace_common::plan::{
 };
 use proxytrace_common::record::HEADERS;
 
-use super::{multi, perf};
+use super::{cost, multi, perf};
 use crate::gobinary::Plan;
 
 static OBJECT: &[u8] = include_bytes_aligned!(env!("PROXYTRACE_BPF_OBJECT"));
@@ -42,6 +42,8 @@ pub(super) struct Programs {
     events: RingBuf<MapData>,
     sites: u32,
     executables: u32,
+    /// Every probe, where their hits are counted.
+    counted: Option<Vec<cost::Probe>>,
     #[cfg(feature = "ebpf-log")]
     log: super::log::ProgramLog,
 }
@@ -51,12 +53,15 @@ impl Programs {
     /// the kernel's BTF for itself, wanted or not.
     pub(super) fn load(
         offsets: impl FnOnce() -> anyhow::Result<KernelOffsets>,
+        counting: bool,
     ) -> anyhow::Result<Self> {
         let mut loader = EbpfLoader::new();
         let offsets = offsets()?;
         let mut ebpf = loader
             .btf(None)
             .override_global("KERNEL", &offsets, true)
+            .override_global("COUNT_HITS", &u32::from(counting), true)
+            .map_max_entries("HITS", if counting { SITES_MAX } else { 1 })
             .load(OBJECT)
             .context("cannot load the eBPF programs")?;
         let maps: Vec<(&str, &Map)> = ebpf.maps().collect();
@@ -84,6 +89,7 @@ impl Programs {
             events,
             sites: 0,
             executables: 0,
+            counted: counting.then(Vec::new),
             #[cfg(feature = "ebpf-log")]
             log,
         })
@@ -132,6 +138,9 @@ impl Programs {
             recipes.set(cookie, Recipe { executable, ..site.recipe }, 0)?;
             sites.push((site.offset, u64::from(cookie)));
         }
+        if let Some(counted) = &mut self.counted {
+            counted.extend(plan.sites.iter().map(cost::Probe::new));
+        }
         match &mut self.backend {
             Backend::Multi { program, links } => links.push(program.attach(path, &sites)?),
             Backend::Perf(events) => events.attach(path, &sites)?,
@@ -155,6 +164,17 @@ impl Programs {
         while let Some(record) = self.events.next() {
             take(&record);
         }
+    }
+
+    /// How often each probe was hit; none if that is not counted.
+    pub(super) fn hits(&mut self) -> anyhow::Result<Vec<cost::Probe>> {
+        let mut probes = self.counted.take().unwrap_or_default();
+        let hits = self.ebpf.map("HITS").context("no map HITS")?;
+        let hits = PerCpuArray::<_, u64>::try_from(hits)?;
+        for (site, probe) in (0..).zip(&mut probes) {
+            probe.hits = hits.get(&site, 0)?.iter().sum();
+        }
+        Ok(probes)
     }
 
     /// How many records the programs could not send, so far.
