@@ -12,9 +12,11 @@ mod cost;
 mod decode;
 mod executables;
 mod gate;
+mod leave;
 #[cfg(feature = "ebpf-log")]
 mod log;
 mod multi;
+mod object;
 mod perf;
 mod program;
 mod signals;
@@ -167,11 +169,10 @@ impl Session {
                     invoker.resolve("go".as_ref()).ok().and_then(|go| Executables::prepare(&go))
                 })
             });
-            let offsets = || {
-                let offsets = offsets.join().map_err(|_| anyhow!("reading the BTF failed"))?;
-                Ok(offsets?)
-            };
-            let programs = Programs::load(offsets, counting);
+            let programs = offsets
+                .join()
+                .map_err(|_| anyhow!("reading the BTF failed"))
+                .and_then(|offsets| Programs::load(&offsets?, counting));
             (programs, prepared.join().unwrap_or(None))
         });
         let mut programs = programs?;
