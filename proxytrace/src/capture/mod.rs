@@ -169,10 +169,11 @@ impl Session {
                     invoker.resolve("go".as_ref()).ok().and_then(|go| Executables::prepare(&go))
                 })
             });
-            let programs = offsets
-                .join()
-                .map_err(|_| anyhow!("reading the BTF failed"))
-                .and_then(|offsets| Programs::load(&offsets?, counting));
+            let offsets = || {
+                let offsets = offsets.join().map_err(|_| anyhow!("reading the BTF failed"))?;
+                Ok(offsets?)
+            };
+            let programs = Programs::load(offsets, counting);
             (programs, prepared.join().unwrap_or(None))
         });
         let mut programs = programs?;

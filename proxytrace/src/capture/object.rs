@@ -42,13 +42,18 @@ pub(super) fn bytes<T: Pod>(value: &T) -> &[u8] {
 }
 
 impl Loaded {
-    /// Makes the maps.
-    pub(super) fn new(object: &[u8], settings: &Settings<'_>) -> anyhow::Result<Self> {
+    /// Reads the object; there are no maps yet.
+    pub(super) fn parse(object: &[u8]) -> anyhow::Result<Self> {
         let mut object = Object::parse(object)?;
+        let types = load_types(&mut object)?;
+        Ok(Self { object, maps: HashMap::new(), types })
+    }
+
+    /// Makes the maps.
+    pub(super) fn make(&mut self, settings: &Settings<'_>) -> anyhow::Result<()> {
+        let Self { object, maps, .. } = self;
         let constants = settings.constants.iter().map(|(name, value)| (*name, (*value, true)));
         object.patch_map_data(constants.collect())?;
-        let types = load_types(&mut object)?;
-        let mut maps = HashMap::new();
         for (name, map) in &object.maps {
             let entries = settings.entries.iter().find(|(of, _)| of == name);
             let map = make(name, map.clone(), entries.map(|(_, entries)| *entries));
@@ -62,7 +67,7 @@ impl Loaded {
             .relocate_maps(made.iter().map(|(name, fd, map)| (name.as_str(), *fd, map)), &text)?;
         object.relocate_calls(&text)?;
         object.sanitize_functions(aya::features());
-        Ok(Self { object, maps, types })
+        Ok(())
     }
 
     pub(super) fn map(&self, name: &str) -> anyhow::Result<&Map> {

@@ -2,8 +2,9 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::thread;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use aya::include_bytes_aligned;
 use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf};
 use aya_obj::generated::bpf_prog_type;
@@ -38,9 +39,21 @@ enum Backend {
     Perf(perf::Events),
 }
 
-#[cfg(feature = "ebpf-log")]
 impl Backend {
+    /// The best that this kernel knows.
+    fn load(object: &Loaded) -> anyhow::Result<Self> {
+        match multi::Program::load(object, GO_MULTI) {
+            Ok(program) => Ok(Self::Multi { program, links: Vec::new() }),
+            // Kernels before 6.6 do not know the attach type.
+            Err(refused) => {
+                let events = perf::Events::load(object);
+                Ok(Self::Perf(events.with_context(|| format!("{refused:#}"))?))
+            }
+        }
+    }
+
     /// The program on Go functions.
+    #[cfg(feature = "ebpf-log")]
     fn program(&self) -> &OwnedFd {
         match self {
             Self::Multi { program, .. } => &program.0,
@@ -52,6 +65,8 @@ impl Backend {
 /// The loaded eBPF side. Dropping it takes every probe out.
 pub(super) struct Programs {
     object: Loaded,
+    /// Programs for tracepoints, loaded ahead.
+    ready: Vec<(&'static str, OwnedFd)>,
     /// What keeps programs on tracepoints.
     tracepoints: Vec<OwnedFd>,
     backend: Backend,
@@ -65,21 +80,26 @@ pub(super) struct Programs {
 }
 
 impl Programs {
-    /// Loads everything; nothing is attached yet.
-    pub(super) fn load(offsets: &KernelOffsets, counting: bool) -> anyhow::Result<Self> {
+    /// Loads everything; nothing is attached yet. `offsets` may come late.
+    pub(super) fn load(
+        offsets: impl FnOnce() -> anyhow::Result<KernelOffsets>,
+        counting: bool,
+    ) -> anyhow::Result<Self> {
+        let mut object = Loaded::parse(OBJECT).context("cannot read the eBPF programs")?;
+        let offsets = offsets()?;
         let count_hits = u32::from(counting);
         let settings = Settings {
-            constants: &[("KERNEL", bytes(offsets)), ("COUNT_HITS", bytes(&count_hits))],
+            constants: &[("KERNEL", bytes(&offsets)), ("COUNT_HITS", bytes(&count_hits))],
             entries: &[("HITS", if counting { SITES_MAX } else { 1 })],
         };
-        let mut object = Loaded::new(OBJECT, &settings).context("cannot load the eBPF programs")?;
-        let backend = match multi::Program::load(&object, GO_MULTI) {
-            Ok(program) => Backend::Multi { program, links: Vec::new() },
-            // Kernels before 6.6 do not know the attach type.
-            Err(refused) => {
-                Backend::Perf(perf::Events::load(&object).with_context(|| format!("{refused:#}"))?)
-            }
-        };
+        object.make(&settings)?;
+        // The one on Go functions takes longer to verify than all others.
+        let (backend, ready) = thread::scope(|scope| {
+            let backend = scope.spawn(|| Backend::load(&object));
+            let ready = TRACEPOINTS.map(|(name, _)| Some((name, tracing(&object, name).ok()?)));
+            (backend.join(), ready)
+        });
+        let backend = backend.map_err(|_| anyhow!("loading the eBPF programs failed"))??;
         #[cfg(feature = "ebpf-log")]
         let log = super::log::attach(backend.program())?;
         let names = object.map_mut("HEADER_NAMES")?;
@@ -92,6 +112,7 @@ impl Programs {
         let events = RingBuf::try_from(object.take_map("EVENTS")?)?;
         Ok(Self {
             object,
+            ready: ready.into_iter().flatten().collect(),
             tracepoints: Vec::new(),
             backend,
             events,
@@ -116,12 +137,19 @@ impl Programs {
         let tracked = self.object.map_mut("TRACKED")?;
         HashMap::<_, u32, u32>::try_from(tracked)?.insert(root, 0, 0)?;
         for (name, tracepoint) in TRACEPOINTS {
-            let kind = bpf_prog_type::BPF_PROG_TYPE_RAW_TRACEPOINT;
-            let program = self.object.program(name, kind, 0)?;
-            let link = raw_tracepoint(&program, tracepoint);
-            let link = link.with_context(|| format!("cannot attach to {tracepoint}"))?;
-            self.tracepoints.push(link);
+            self.attach(name, tracepoint)?;
         }
+        Ok(())
+    }
+
+    fn attach(&mut self, name: &str, tracepoint: &str) -> anyhow::Result<()> {
+        let program = match self.ready.iter().position(|(ready, _)| *ready == name) {
+            Some(ready) => self.ready.swap_remove(ready).1,
+            None => tracing(&self.object, name)?,
+        };
+        let link = raw_tracepoint(&program, tracepoint);
+        let link = link.with_context(|| format!("cannot attach to {tracepoint}"))?;
+        self.tracepoints.push(link);
         Ok(())
     }
 
@@ -198,4 +226,9 @@ impl AsFd for Programs {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.events.as_fd()
     }
+}
+
+/// Loads a program for raw tracepoints.
+fn tracing(object: &Loaded, name: &str) -> anyhow::Result<OwnedFd> {
+    object.program(name, bpf_prog_type::BPF_PROG_TYPE_RAW_TRACEPOINT, 0)
 }
