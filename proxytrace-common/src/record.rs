@@ -5,10 +5,15 @@
 pub const STRING_MAX: usize = 4096;
 /// Steps of an error chain that are recorded.
 pub const ERROR_STEPS_MAX: usize = 10;
+/// Addresses of a name that are recorded.
+pub const ANSWERS_MAX: usize = 16;
 /// Bytes of the environment in one [`Kind::Environment`] record.
 pub const ENVIRONMENT_CHUNK: usize = STRING_MAX;
 /// Bytes of the environment of a process that are read, in all.
 pub const ENVIRONMENT_MAX: usize = 32 * ENVIRONMENT_CHUNK;
+
+/// Bytes of one head of HTTP that are recorded.
+pub const HEAD_MAX: usize = 2048;
 
 /// Flag of a record or a field: something was longer than its bound.
 pub const CUT: u8 = 1;
@@ -50,6 +55,11 @@ numbered! {
         Start = 5,
         /// A piece of the environment of a process that enters `main.main`: [`Tag::Environment`].
         Environment = 6,
+        /// Bytes that may be of a head of HTTP were written to a TCP socket: [`Tag::Socket`],
+        /// [`Tag::Position`], [`Tag::Length`], [`Tag::Opposite`], [`Tag::Bytes`].
+        Sent = 7,
+        /// The same, read from it.
+        Received = 8,
 
         /// `modfetch.TryProxies` entered.
         WalkEnter = 16,
@@ -85,7 +95,8 @@ numbered! {
         Spawn = 30,
         /// `net.(*Resolver).lookupIPAddr` entered: [`Tag::Host`] is the name, or an address as text.
         Resolve = 31,
-        /// `net.(*Resolver).lookupIPAddr` returned: [`Tag::Answers`], error.
+        /// `net.(*Resolver).lookupIPAddr` returned: [`Tag::Answers`], of these at most
+        /// [`ANSWERS_MAX`] as [`Tag::Answer`], error.
         Resolved = 32,
         /// `net.(*sysDialer).dialSingle` entered, before each connect: [`Tag::Host`] is what was
         /// meant, with its port; of [`Tag::Connection`] there is the other end, if it speaks TCP.
@@ -104,6 +115,13 @@ numbered! {
         /// [`Tag::Short`], error.
         BodyHttp2 = 38,
 
+        /// `net.(*Resolver).goLookupIPCNAMEOrder` entered, in a goroutine that resolves for whoever
+        /// wants the name now: [`Tag::Host`].
+        Query = 44,
+        /// `net.(*Resolver).exchange` entered, in a goroutine that the query started, or itself:
+        /// [`Tag::Host`] is the name server.
+        Exchange = 45,
+
         /// `modfetch.InfoFile` returned: [`Tag::File`], error.
         InfoReturn = 40,
         /// `modfetch.checkModSum` entered: [`Tag::Module`], [`Tag::Version`].
@@ -112,6 +130,9 @@ numbered! {
         VerifyEnter = 42,
         /// `modfetch.checkSumDB` returned: error.
         VerifyReturn = 43,
+        /// `codehost.run` returned, which runs version control tools: [`Tag::Text`] is what was
+        /// written to stderr, error.
+        CommandReturn = 46,
 
         /// `os.(*File).Write` entered, on stderr: [`Tag::Text`].
         Stderr = 48,
@@ -185,12 +206,23 @@ numbered! {
         Remaining = 35,
         /// Not zero if a body ended before its announced length.
         Short = 36,
+        /// One address of a name: a [`SocketAddress`] without a port.
+        Answer = 37,
         /// A path in the module cache.
         File = 40,
         /// A module version.
         Version = 41,
         /// What is written; [`CUT`] if the beginning is missing.
         Text = 48,
+
+        /// Where bytes stand in what goes one way over a connection, modulo 2^32.
+        Position = 56,
+        /// How many there are.
+        Length = 57,
+        /// How far the other way has been read, or written, modulo 2^32.
+        Opposite = 58,
+        /// Their beginning, at most [`HEAD_MAX`] of them; in pieces that follow one another.
+        Bytes = 59,
 
         /// Header `Location`.
         Location = 64,

@@ -8,10 +8,10 @@ use aya_ebpf::macros::uprobe;
 use aya_ebpf::programs::ProbeContext;
 use proxytrace_common::plan::{
     FIELDS_MAX, HEADER_NAME_MAX, MapKind, NONE, OFFSETS_MAX, Operand, Read, Recipe, Role, TypeKey,
-    TypeRule, bucket_map, net_fd, swiss_map, tcp_addr,
+    TypeRule, bucket_map, ip_addr, net_fd, swiss_map, tcp_addr,
 };
 use proxytrace_common::record::{
-    ConnectionAddresses, ERROR_STEPS_MAX, ErrorStep, HEADERS, Kind, SocketAddress, Tag,
+    ANSWERS_MAX, ConnectionAddresses, ERROR_STEPS_MAX, ErrorStep, HEADERS, Kind, SocketAddress, Tag,
 };
 
 use crate::maps::{HEADER_NAMES, LAYOUTS, NUMBER, SITES, TYPES, count_hit, tracked};
@@ -128,7 +128,11 @@ fn fill<const HELPER: bool>(
         scratch.field_count = u32::from(recipe.field_count);
         repeat::<FieldStep, HELPER>(scratch);
     }
-    if recipe.headers.read != Read::Absent as u8 {
+    if recipe.headers.read == Read::Addresses as u8 {
+        let count = register(scratch, recipe.headers.length_register);
+        scratch.rest = (register(scratch, recipe.headers.register), count);
+        repeat::<AnswerStep, HELPER>(scratch);
+    } else if recipe.headers.read != Read::Absent as u8 {
         headers::<HELPER>(scratch, &recipe.headers, layout.map);
     }
     if recipe.error.read != Read::Absent as u8
@@ -303,6 +307,10 @@ fn value(scratch: &mut Scratch, operand: &Operand) {
     } else if let Some(address) = resolve(scratch, operand) {
         if read == Read::String as u8 {
             string_at(scratch, operand.tag, address);
+        } else if read == Read::StringEnd as u8 {
+            if let Some([pointer, length]) = read_pair(address) {
+                scratch.put_user_bytes_end(operand.tag, pointer, length);
+            }
         } else if let Some(number) = read_u64(address) {
             let number = if read == Read::NotNil as u8 { u64::from(number != 0) } else { number };
             scratch.put_number(operand.tag, number);
@@ -592,6 +600,25 @@ fn descend(scratch: &mut Scratch, from: Interface, rule: TypeRule) -> bool {
     }
 }
 
+/// Adds the next address of a name.
+struct AnswerStep;
+
+impl Step for AnswerStep {
+    const TURNS: u32 = ANSWERS_MAX as u32;
+
+    #[inline(always)]
+    fn turn(scratch: &mut Scratch, turn: u64) -> bool {
+        let (first, count) = scratch.rest;
+        if turn >= count {
+            return false;
+        }
+        let mut answer = SocketAddress::default();
+        ip_address(&mut answer, first + turn * ip_addr::SIZE);
+        scratch.put(Tag::Answer, &answer);
+        true
+    }
+}
+
 /// Adds both ends of a connection, going down to the socket.
 #[inline(never)]
 fn walk_connection(scratch: &mut Scratch) {
@@ -632,9 +659,15 @@ fn tcp_address(into: &mut SocketAddress, address: u64) {
     }
     // One after the other, and straight into place: of values that are there on some ways alone, the
     // compiler loads what it has not stored, and Linux before 6.3 says "invalid read from stack".
-    let Some([ip, length]) = read_pair(address) else { return };
     let Some(port) = read_u64(address + tcp_addr::PORT) else { return };
     into.port = port as u16;
+    ip_address(into, address);
+}
+
+/// Reads a `net.IP`.
+#[inline(always)]
+fn ip_address(into: &mut SocketAddress, address: u64) {
+    let Some([ip, length]) = read_pair(address) else { return };
     if length == 4 && read_in(&raw mut into.ip, ip, 4) {
         into.length = 4;
     } else if length == 16 && read_in(&raw mut into.ip, ip, 16) {

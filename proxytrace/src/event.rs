@@ -4,7 +4,7 @@
 //! it made an [`Event`]. The same types are what a recording holds (see [`crate::recording`]).
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
@@ -158,8 +158,23 @@ pub enum What {
     Resolved {
         /// How many addresses it has.
         addresses: u32,
+        /// The first of them.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        answers: Vec<IpAddr>,
         /// Why it has none.
         error: Option<Failure>,
+    },
+    /// Go's own resolver begins with a name (`net.(*Resolver).goLookupIPCNAMEOrder`), for all
+    /// goroutines that want it now.
+    Query {
+        /// The name.
+        host: String,
+    },
+    /// It is about to ask a name server (`net.(*Resolver).exchange`), in the goroutine of the query
+    /// or in a child of it.
+    Exchange {
+        /// `ip:port`.
+        server: String,
     },
     /// A TCP connection is about to be made (`net.(*sysDialer).dialSingle`), in the goroutine that
     /// dials or, where IPv6 and IPv4 race, in a child of it.
@@ -255,10 +270,54 @@ pub enum What {
         /// Its pid.
         child: u32,
     },
+    /// A version control tool that the goroutine ran has failed (`codehost.run`).
+    CommandFailed {
+        /// What it wrote to its stderr, redacted; of much the end.
+        stderr: String,
+    },
     /// A `go` command wrote to its stderr.
     Stderr {
         /// What it wrote, redacted: usually a line or several.
         text: String,
+    },
+    /// A process wrote the head of a request of plain HTTP to a socket.
+    WireRequest {
+        /// The socket, as in [`What::Tcp`].
+        socket: u64,
+        /// Counts the requests on it.
+        number: u32,
+        /// HTTP method.
+        method: String,
+        /// URL as on the wire, redacted; of CONNECT, `host:port`.
+        url: String,
+        /// `User-Agent`, `Referer`.
+        headers: Headers,
+        /// What was longer than its bound, by name (`headers`).
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        cut: Vec<String>,
+    },
+    /// A process read the head of the final response to it.
+    WireResponse {
+        /// The socket.
+        socket: u64,
+        /// Which request it answers.
+        number: u32,
+        /// Status code.
+        status: u16,
+        /// `HTTP/1.1`.
+        protocol: String,
+        /// Allow-listed headers, redacted.
+        headers: Headers,
+        /// The length of the body, as announced.
+        content_length: Option<u64>,
+        /// What was longer than its bound, by name (`headers`, `location`).
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        cut: Vec<String>,
+    },
+    /// What follows on a socket that carried plain HTTP is not read.
+    WireLost {
+        /// The socket.
+        socket: u64,
     },
     /// An executable got its probes, or did not.
     Attach(Attach),
@@ -422,6 +481,10 @@ pub struct Start {
     pub argv: Vec<String>,
     /// How the probes are attached: `uprobe-multi` or `perf`.
     pub backend: String,
+    /// How plain HTTP is read from sockets: `socket` (each send and receive) or `syscall` (each
+    /// system call); none if it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wire: Option<String>,
 }
 
 /// What a trace ends with.

@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt::Debug;
 use std::fs;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use proxytrace::model::{
-    Artifact, Attempt, Cause, Chain, Finding, Next, Outcome, Request, RequestId, Role, Separator,
-    Severity, Trace,
+    Artifact, Attempt, Cause, Chain, Finding, NameLookup, Next, Outcome, Request, RequestId, Role,
+    Separator, Severity, Trace, Witness, Witnesses,
 };
 
 use crate::lab::Lab;
@@ -121,8 +122,27 @@ pub fn equals(trace: &Trace, log: &[Entry]) -> Result<()> {
         let bad = trace.chains.iter().find(|chain| !good(chain));
         ensure!(bad.is_none(), "the command succeeded, and yet: {bad:?}");
     }
+    witnesses_agree(trace, &requests, &answered)?;
     ensure!(trace.capture.lost == 0, "{} events lost", trace.capture.lost);
     ensure!(trace.capture.complete, "incomplete: {:?}", trace.capture);
+    Ok(())
+}
+
+/// Whether the sockets saw each request of plain HTTP as go did, and no other.
+fn witnesses_agree(trace: &Trace, requests: &[&Request], answered: &[&Entry]) -> Result<()> {
+    let witnesses = trace.capture.witnesses.context("the sockets were not asked")?;
+    let plain = requests.iter().filter(|request| request.url.starts_with("http://"));
+    for request in plain.filter(|request| request.status.is_some()) {
+        ensure!(request.witness == Witness::Both, "not seen by its socket: {request:?}");
+    }
+    for request in requests.iter().filter(|request| request.url.starts_with("https://")) {
+        ensure!(request.witness == Witness::Go, "seen through TLS: {request:?}");
+    }
+    let Witnesses { agreed, wire_only, go_only, disagreed, unread } = witnesses;
+    let plain = answered.iter().filter(|entry| entry.scheme == "http").count() as u64;
+    ensure!(agreed >= plain, "{plain} answers, and {witnesses:?}");
+    let same = (wire_only, go_only, disagreed, unread) == (0, 0, 0, 0);
+    ensure!(same, "go and its sockets do not agree: {witnesses:?}");
     Ok(())
 }
 
@@ -212,6 +232,9 @@ pub fn connections(
     Ok(())
 }
 
+/// The lab's, as go names it.
+const NAME_SERVER: &str = "127.0.0.53:53";
+
 /// Whether the names that were resolved are those that the name server was asked for, and failed
 /// where it did.
 pub fn lookups(trace: &Trace, queries: &[Query]) -> Result<()> {
@@ -226,9 +249,22 @@ pub fn lookups(trace: &Trace, queries: &[Query]) -> Result<()> {
             continue;
         }
         ensure!(lookup.addresses.is_some() == lookup.error.is_none(), "both: {lookup:?}");
+        ensure!(lookup.cut.is_empty() && lookup.answers.is_some() == lookup.addresses.is_some());
+        let count = lookup.answers.as_ref().map(Vec::len);
+        ensure!(count == lookup.addresses.map(|count| count as usize), "{lookup:?}");
+        let asked = lookup.servers.as_deref();
+        ensure!(asked == Some(&[NAME_SERVER.to_owned()]), "another name server: {lookup:?}");
         let good = lookup.error.is_none();
         let before = resolved.insert(&lookup.host, good);
         ensure!(before.is_none_or(|before| before == good), "it changed: {lookup:?}");
+    }
+    for connection in trace.connections.iter().filter(|connection| connection.host.is_some()) {
+        let of_host = |lookup: &&NameLookup| Some(&lookup.host) == connection.host.as_ref();
+        let answers = trace.lookups.iter().filter(of_host).filter_map(|l| l.answers.as_ref());
+        let remote: Option<SocketAddr> =
+            connection.remote_addr.as_deref().map(str::parse).transpose()?;
+        let told = remote.is_some_and(|remote| answers.flatten().any(|ip| *ip == remote.ip()));
+        ensure!(told, "no lookup had this address: {connection:?}");
     }
     ensure!(resolved == asked, "names resolved: {resolved:?}, asked for: {asked:?}");
     Ok(())

@@ -9,14 +9,11 @@ use bytes::{Buf as _, Bytes};
 use proxytrace_common::record::{CUT, FAULT, HEADERS, Kind, SocketAddress, Tag};
 
 use super::executables::{Executables, Probed};
+use super::sockets::Sockets;
 use super::surroundings;
 use super::user::parse_environment;
-use crate::event::{Event, Failure, FailureStep, Goroutine, Headers, TcpState, What};
+use crate::event::{Event, Failure, FailureStep, Goroutine, Headers, What};
 use crate::{goenv, redact, url};
-
-/// `include/net/tcp_states.h`
-const ESTABLISHED: u64 = 1;
-const SYN_SENT: u64 = 2;
 
 /// The longest configuration file that is read: go's own are a few hundred bytes.
 const CONFIG_FILE_MAX: u64 = 1 << 20;
@@ -32,29 +29,27 @@ pub(super) struct Decoder {
     origin: u64,
     /// Environments whose process has not reported its start yet.
     environments: HashMap<u32, Vec<u8>>,
-    /// The kernel's sockets by small numbers: its addresses are nobody's business.
-    sockets: HashMap<u64, u64>,
-    socket_count: u64,
+    sockets: Sockets,
     /// Bodies of responses, by process and address, by small numbers.
     bodies: HashMap<(u32, u64), u64>,
     body_count: u64,
 }
 
 /// One field of a record.
-struct Field {
+pub(super) struct Field {
     tag: Tag,
     flags: u8,
     bytes: Bytes,
 }
 
 /// A record taken apart.
-struct Record {
+pub(super) struct Record {
     time: u64,
     goroutine: u64,
     parent_goroutine: u64,
     pid: u32,
     executable: u32,
-    kind: Kind,
+    pub(super) kind: Kind,
     flags: u8,
     fields: Vec<Field>,
 }
@@ -65,28 +60,34 @@ impl Decoder {
         Self {
             origin,
             environments: HashMap::new(),
-            sockets: HashMap::new(),
-            socket_count: 0,
+            sockets: Sockets::default(),
             bodies: HashMap::new(),
             body_count: 0,
         }
     }
 
-    /// The event that a record stands for; none for a part of one.
+    /// The events that a record stands for, into `events`: none for a part of one.
     pub(super) fn decode(
         &mut self,
         record: &[u8],
         executables: &Executables,
-    ) -> Result<Option<Event>, Malformed> {
+        events: &mut Vec<Event>,
+    ) -> Result<(), Malformed> {
         let record = Record::parse(Bytes::copy_from_slice(record)).ok_or(Malformed)?;
-        let Some(what) = self.what(&record, executables)? else { return Ok(None) };
-        Ok(Some(Event {
-            time: record.time.saturating_sub(self.origin),
+        let time = record.time.saturating_sub(self.origin);
+        let event = |what| Event {
+            time,
             pid: record.pid,
             goroutine: (record.goroutine != 0)
                 .then_some(Goroutine { id: record.goroutine, parent: record.parent_goroutine }),
             what,
-        }))
+        };
+        if matches!(record.kind, Kind::Sent | Kind::Received) {
+            events.extend(self.sockets.passed(&record).ok_or(Malformed)?.map(event));
+        } else {
+            events.extend(self.what(&record, executables)?.map(event));
+        }
+        Ok(())
     }
 
     #[expect(clippy::too_many_lines, reason = "a table: one arm for each kind of record")]
@@ -115,7 +116,9 @@ impl Decoder {
                     signal: (signal != 0).then_some(signal),
                 }
             }
-            Kind::TcpState => return Ok(self.tcp(record)),
+            Kind::TcpState => return Ok(self.sockets.changed(record)),
+            // They say any number of things.
+            Kind::Sent | Kind::Received => return Err(Malformed),
             Kind::Environment => {
                 if let Some(piece) = record.bytes(Tag::Environment) {
                     self.environments.entry(record.pid).or_default().extend_from_slice(piece);
@@ -199,8 +202,17 @@ impl Decoder {
                 let child = record.number(Tag::Child).and_then(|child| u32::try_from(child).ok());
                 return Ok(child.map(|child| What::Spawn { child }));
             }
+            // go makes no other error there. It wraps what the tool itself ended with.
+            Kind::CommandReturn => {
+                let failure = record.failure(names);
+                let first = failure.as_ref().and_then(|failure| failure.steps.first());
+                let failed = first.is_some_and(|step| step.type_name == "*codehost.RunError");
+                return Ok(failed.then(|| What::CommandFailed { stderr: record.stderr() }));
+            }
             Kind::Resolve
             | Kind::Resolved
+            | Kind::Query
+            | Kind::Exchange
             | Kind::Dial
             | Kind::TlsEnter
             | Kind::TlsState
@@ -229,27 +241,6 @@ impl Decoder {
             error: record.failure(names).filter(|failure| !is_end(failure)),
         }))
     }
-
-    fn tcp(&mut self, record: &Record) -> Option<What> {
-        let kernel_socket = record.number(Tag::Socket)?;
-        let errno = record.signed(Tag::Errno)?;
-        let state = match record.number(Tag::NewState)? {
-            SYN_SENT => TcpState::Connecting,
-            ESTABLISHED => TcpState::Established,
-            _ => TcpState::Closed { errno },
-        };
-        let socket = match state {
-            TcpState::Connecting => {
-                self.socket_count += 1;
-                self.sockets.insert(kernel_socket, self.socket_count);
-                self.socket_count
-            }
-            TcpState::Established => *self.sockets.get(&kernel_socket)?,
-            TcpState::Closed { .. } => self.sockets.remove(&kernel_socket)?,
-        };
-        let (local, remote, _) = record.connection()?;
-        Some(What::Tcp { socket, local, remote, state })
-    }
 }
 
 /// How a connection is made. None for what is not about TCP, or takes no time.
@@ -266,8 +257,11 @@ fn dialing(record: &Record, names: &[String]) -> Result<Option<What>, Malformed>
                 .number(Tag::Answers)
                 .and_then(|count| u32::try_from(count).ok())
                 .ok_or(Malformed)?,
+            answers: record.answers().ok_or(Malformed)?,
             error: record.failure(names),
         },
+        Kind::Query => What::Query { host: record.text(Tag::Host).ok_or(Malformed)? },
+        Kind::Exchange => What::Exchange { server: record.text(Tag::Host).ok_or(Malformed)? },
         Kind::Dial => {
             // The connections of the resolver itself are of UDP.
             let remote = record.connection().and_then(|(_, remote, _)| remote);
@@ -375,12 +369,27 @@ impl Record {
         self.field(tag).and_then(Field::text)
     }
 
-    fn number(&self, tag: Tag) -> Option<u64> {
+    pub(super) fn number(&self, tag: Tag) -> Option<u64> {
         self.field(tag)?.bytes.clone().try_get_u64_ne().ok()
     }
 
+    /// Bytes that were recorded in pieces; of one that could not be read, nothing, nor of the rest.
+    pub(super) fn pieces(&self, tag: Tag) -> Bytes {
+        let mut pieces = self.fields.iter().filter(|field| field.tag == tag);
+        match (pieces.next(), pieces.next()) {
+            (None, _) => Bytes::new(),
+            (Some(only), None) => only.bytes.clone(),
+            (Some(first), Some(second)) => [first, second]
+                .into_iter()
+                .chain(pieces)
+                .take_while(|piece| piece.flags & FAULT == 0)
+                .flat_map(|piece| piece.bytes.iter().copied())
+                .collect(),
+        }
+    }
+
     /// A number that was a C `int`.
-    fn signed(&self, tag: Tag) -> Option<i32> {
+    pub(super) fn signed(&self, tag: Tag) -> Option<i32> {
         i32::try_from(self.number(tag)?.cast_signed()).ok()
     }
 
@@ -464,11 +473,21 @@ impl Record {
     }
 
     /// This end, the other end, and whether there is TLS on it.
-    fn connection(&self) -> Option<(Option<SocketAddr>, Option<SocketAddr>, bool)> {
+    pub(super) fn connection(&self) -> Option<(Option<SocketAddr>, Option<SocketAddr>, bool)> {
         let mut bytes = self.field(Tag::Connection)?.bytes.clone();
         let local = socket_address(&mut bytes)?;
         let remote = socket_address(&mut bytes)?;
         Some((local, remote, bytes.try_get_u8().ok()? == 1))
+    }
+
+    /// The addresses of a name; none if one is malformed.
+    fn answers(&self) -> Option<Vec<IpAddr>> {
+        let answers = self.fields.iter().filter(|field| field.tag == Tag::Answer);
+        let mut all = Vec::new();
+        for answer in answers {
+            all.extend(ip_and_port(&mut answer.bytes.clone())?.map(|(ip, _)| ip));
+        }
+        Some(all)
     }
 
     fn attempt(&self, protocol: &str) -> What {
@@ -530,6 +549,13 @@ fn failure_step(mut bytes: Bytes, names: &[String]) -> Option<FailureStep> {
 /// One `SocketAddress`; the outer none is a malformed one, the inner an unknown one.
 #[expect(clippy::option_option, reason = "the two are told apart by the callers' `?`")]
 fn socket_address(bytes: &mut Bytes) -> Option<Option<SocketAddr>> {
+    let found = ip_and_port(bytes)?;
+    // Without a port it is not bound yet, or no more: half an address is none.
+    Some(found.filter(|(_, port)| *port != 0).map(SocketAddr::from))
+}
+
+#[expect(clippy::option_option, reason = "as for `socket_address`")]
+fn ip_and_port(bytes: &mut Bytes) -> Option<Option<(IpAddr, u16)>> {
     if bytes.len() < size_of::<SocketAddress>() {
         return None;
     }
@@ -543,6 +569,5 @@ fn socket_address(bytes: &mut Bytes) -> Option<Option<SocketAddr>> {
         16 => IpAddr::from(ip).to_canonical(),
         _ => return Some(None),
     };
-    // Without a port it is not bound yet, or no more: half an address is none.
-    Some((port != 0).then(|| SocketAddr::new(ip, port)))
+    Some(Some((ip, port)))
 }

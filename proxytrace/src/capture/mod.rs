@@ -20,6 +20,7 @@ mod object;
 mod perf;
 mod program;
 mod signals;
+mod sockets;
 mod surroundings;
 mod user;
 
@@ -81,8 +82,11 @@ pub enum Error {
 #[doc(hidden)]
 pub fn decode_records<'a>(records: impl IntoIterator<Item = &'a [u8]>) -> usize {
     let (mut decoder, executables) = (Decoder::new(0), Executables::default());
-    let events = records.into_iter().map(|record| decoder.decode(record, &executables));
-    events.filter(|event| matches!(event, Ok(Some(_)))).count()
+    let mut events = Vec::new();
+    for record in records {
+        let _ = decoder.decode(record, &executables, &mut events);
+    }
+    events.len()
 }
 
 /// Runs a command and watches it to its end.
@@ -117,6 +121,7 @@ pub fn run(argv: &[OsString], sink: &mut dyn Sink) -> anyhow::Result<End> {
             &argv.iter().map(|a| a.to_string_lossy().into_owned()).collect::<Vec<_>>(),
         ),
         backend: session.programs.backend().to_owned(),
+        wire: session.programs.wire().map(str::to_owned),
     };
     if let Err(error) = sink.start(&start) {
         child.abandon();
@@ -316,10 +321,7 @@ impl Session {
         programs.drain(|record| {
             cost.records += 1;
             cost.bytes += record.len() as u64;
-            match decoder.decode(record, executables) {
-                Ok(event) => turn.extend(event),
-                Err(_) => malformed += 1,
-            }
+            malformed += u64::from(decoder.decode(record, executables, turn).is_err());
         });
         let dropped = programs.lost()?;
         let count = dropped - *lost + malformed;

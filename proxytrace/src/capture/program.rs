@@ -31,6 +31,14 @@ const TRACEPOINTS: [(&str, &str); 4] = [
     ("tcp_state", "inet_sock_set_state"),
 ];
 
+/// The ways to what goes over sockets, the cheapest first: name in the JSON contract, programs and
+/// raw tracepoints.
+const WIRE: [(&str, &[(&str, &str)]); 2] = [
+    // Linux 6.3.
+    ("socket", &[("socket_sent", "sock_send_length"), ("socket_received", "sock_recv_length")]),
+    ("syscall", &[("system_call", "sys_exit")]),
+];
+
 /// How probes are put into executables.
 enum Backend {
     /// One link an executable.
@@ -75,6 +83,8 @@ pub(super) struct Programs {
     executables: u32,
     /// Every probe, where their hits are counted.
     counted: Option<Vec<cost::Probe>>,
+    /// How what goes over sockets is seen, by its name in [`WIRE`].
+    wire: Option<&'static str>,
     #[cfg(feature = "ebpf-log")]
     log: super::log::ProgramLog,
 }
@@ -96,7 +106,10 @@ impl Programs {
         // The one on Go functions takes longer to verify than all others.
         let (backend, ready) = thread::scope(|scope| {
             let backend = scope.spawn(|| Backend::load(&object));
-            let ready = TRACEPOINTS.map(|(name, _)| Some((name, tracing(&object, name).ok()?)));
+            let [(_, wire), ..] = WIRE;
+            let names = TRACEPOINTS.iter().chain(wire).map(|(name, _)| *name);
+            let ready = names.filter_map(|name| Some((name, tracing(&object, name).ok()?)));
+            let ready = ready.collect();
             (backend.join(), ready)
         });
         let backend = backend.map_err(|_| anyhow!("loading the eBPF programs failed"))??;
@@ -112,13 +125,14 @@ impl Programs {
         let events = RingBuf::try_from(object.take_map("EVENTS")?)?;
         Ok(Self {
             object,
-            ready: ready.into_iter().flatten().collect(),
+            ready,
             tracepoints: Vec::new(),
             backend,
             events,
             sites: 0,
             executables: 0,
             counted: counting.then(Vec::new),
+            wire: None,
             #[cfg(feature = "ebpf-log")]
             log,
         })
@@ -139,6 +153,12 @@ impl Programs {
         for (name, tracepoint) in TRACEPOINTS {
             self.attach(name, tracepoint)?;
         }
+        // Without it there is one witness instead of two.
+        self.wire = WIRE.into_iter().find_map(|(way, programs)| {
+            let attached =
+                programs.iter().try_for_each(|(name, tracepoint)| self.attach(name, tracepoint));
+            attached.is_ok().then_some(way)
+        });
         Ok(())
     }
 
@@ -151,6 +171,11 @@ impl Programs {
         let link = link.with_context(|| format!("cannot attach to {tracepoint}"))?;
         self.tracepoints.push(link);
         Ok(())
+    }
+
+    /// How what goes over sockets is seen, as in the JSON contract; none if it is not.
+    pub(super) fn wire(&self) -> Option<&'static str> {
+        self.wire
     }
 
     /// Puts the probes of `plan` into the executable at `path`; yields its index in records.

@@ -18,6 +18,8 @@
 //!   unmentioned.
 //! - A request that fits no protocol of go's is a chain of the artifact `vcs`: nothing else in the
 //!   go command uses HTTP. go's telemetry child is left out.
+//! - What another program asked over plain HTTP (see [`wire`]) is in the attempt for which go ran
+//!   it, or else in a chain `vcs` of the process, without a module.
 //!
 //! Nothing panics on nonsense: a return without its enter is ignored, an enter without its return
 //! leaves `unfinished`, a pid that nothing is known of is a process without a name.
@@ -36,6 +38,7 @@ pub(crate) mod target;
 pub(crate) mod url;
 mod vcs;
 mod walk;
+mod wire;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -50,6 +53,7 @@ use self::connection::Connections;
 use self::dial::Dials;
 use self::process::Processes;
 use self::walk::{Context, Goroutines};
+use self::wire::Wire;
 
 /// Builds a [`Trace`] from events in time order. Constant work per event.
 #[derive(Debug)]
@@ -61,9 +65,12 @@ pub struct Correlator {
     connections: Connections,
     /// Version control tools that are running, and what they fetch.
     commands: HashMap<ProcessId, At>,
+    /// The pid of the last program that a goroutine ran.
+    ran: HashMap<(ProcessId, u64), u32>,
     /// Children whose start was reported before their exec, by pid.
     spawned: HashMap<u32, Event>,
     dials: Dials,
+    wire: Wire,
     capture: Capture,
 }
 
@@ -77,9 +84,15 @@ impl Correlator {
             chains: Chains::default(),
             connections: Connections::default(),
             commands: HashMap::new(),
+            ran: HashMap::new(),
             spawned: HashMap::new(),
             dials: Dials::default(),
-            capture: Capture { backend: start.backend.clone(), ..Capture::default() },
+            wire: Wire::default(),
+            capture: Capture {
+                backend: start.backend.clone(),
+                wire: start.wire.clone(),
+                ..Capture::default()
+            },
         }
     }
 
@@ -93,6 +106,7 @@ impl Correlator {
                 self.processes.become_image(event, exe, argv);
                 if let Some(before) = before {
                     self.goroutines.forget(before);
+                    self.ran.retain(|(owner, _), _| *owner != before);
                     self.dials.forget(before);
                     self.connections.forget(before);
                 }
@@ -104,6 +118,7 @@ impl Correlator {
                 self.spawned.remove(&event.pid);
                 if let Some(ended) = self.processes.exit(event, *code, *signal) {
                     self.goroutines.forget(ended);
+                    self.ran.retain(|(owner, _), _| *owner != ended);
                     self.end_command(ended, *code);
                     if self.processes.get(ended).process.go_version.is_some() {
                         self.chains.end_process(ended);
@@ -132,14 +147,28 @@ impl Correlator {
                     self.push_go(event);
                 }
             }
+            What::CommandFailed { stderr } => {
+                let process = self.processes.of(event);
+                let key = event.goroutine.map(|goroutine| (process, goroutine.id));
+                let pid = key.and_then(|key| self.ran.get(&key).copied());
+                if let Some(child) = pid.and_then(|pid| self.processes.child(process, pid)) {
+                    self.processes.wrote(child, stderr);
+                }
+            }
             What::Attach(attach) => self.capture.attach.push(attach.clone()),
             What::Lost { count } => self.capture.lost = self.capture.lost.saturating_add(*count),
             What::WatchEnded { reason } => self.capture.watch_ended = Some(reason.clone()),
             // The exec that it announces says it all.
             What::Toolchain { .. } => {}
             What::Spawn { child } => self.spawn(event, *child),
+            What::WireRequest { .. } | What::WireResponse { .. } | What::WireLost { .. } => {
+                let process = self.processes.of(event);
+                self.wire.push(&event.what, event.time, process, &self.connections);
+            }
             What::Resolve { .. }
             | What::Resolved { .. }
+            | What::Query { .. }
+            | What::Exchange { .. }
             | What::Dial { .. }
             | What::TlsEnter { .. }
             | What::TlsState { .. }
@@ -157,6 +186,9 @@ impl Correlator {
     /// is to be closed, which can be before the exec is reported.
     fn spawn(&mut self, event: &Event, pid: u32) {
         let process = self.processes.of(event);
+        if let Some(goroutine) = event.goroutine {
+            self.ran.insert((process, goroutine.id), pid);
+        }
         if self.processes.is_waiting(pid, process) {
             self.spawned.insert(pid, event.clone());
             return;
@@ -171,8 +203,10 @@ impl Correlator {
             list: &image.list,
             chains: &mut self.chains,
             connections: &mut self.connections,
+            wire: &mut self.wire,
         };
         if let Some(at) = self.goroutines.command(event, child, &mut context) {
+            self.wire.command(child, at);
             let ended = &self.processes.get(child).process;
             if ended.ended_ns.is_some() {
                 let outcome = self.outcome_of_command(child, ended.exit_code);
@@ -224,6 +258,7 @@ impl Correlator {
             list: &image.list,
             chains: &mut self.chains,
             connections: &mut self.connections,
+            wire: &mut self.wire,
         };
         self.goroutines.push(event, &mut context);
     }
@@ -237,8 +272,13 @@ impl Correlator {
 
     /// Ends the trace. Its findings are for [`crate::diagnose`].
     pub fn finish(self, end: &End) -> Trace {
-        let Self { start, processes, chains, connections, dials, mut capture, .. } = self;
+        let Self {
+            start, processes, mut chains, mut connections, dials, wire, mut capture, ..
+        } = self;
+        let witnesses = wire.finish(&processes, &mut chains, &mut connections);
+        capture.witnesses = capture.wire.is_some().then_some(witnesses);
         capture.complete = capture.lost == 0
+            && witnesses.disagreed == 0
             && capture.watch_ended.is_none()
             && capture
                 .attach

@@ -92,6 +92,7 @@ pub(super) fn root(view: &View<'_>, chain: &Chain) -> Option<Sign> {
         .or_else(|| content::root(view, chain, &send, culprit))
         .or_else(|| client_certificate(&send, culprit))
         .map(|(code, message)| Sign::of(code, chain, message));
+    let sign = sign.map(|sign| doubt(view, chain, culprit, sign));
     let sign = sign
         .or_else(|| probe(view, chain, culprit))
         .or_else(|| if culprit.outcome == Outcome::NotFound { absent(chain) } else { None });
@@ -182,7 +183,19 @@ fn contradicted(chain: &Chain, by: Contradiction) -> Sign {
 fn command(view: &View<'_>, chain: &Chain) -> Option<Sign> {
     let process = view.failed_command(chain)?;
     let (line, code) = (process.argv.join(" "), process.exit_code?);
-    Some(Sign::of("PT704", chain, format!("`{line}` ended with exit code {code}")))
+    let said = process.stderr_tail.as_deref().and_then(|tail| tail.lines().rev().find(is_told));
+    let said = said.map_or_else(String::new, |said| {
+        format!(": {}", &said[..said.floor_char_boundary(STDERR_LINE_MAX)])
+    });
+    Some(Sign::of("PT704", chain, format!("`{line}` ended with exit code {code}{said}")))
+}
+
+/// How much of a line of stderr is shown.
+const STDERR_LINE_MAX: usize = 200;
+
+/// Whether a line says something.
+fn is_told(line: &&str) -> bool {
+    !line.trim().is_empty()
 }
 
 /// PT211: the forward proxy did not open the way.
@@ -280,6 +293,21 @@ fn target(send: &Send<'_>, attempt: &Attempt) -> Option<(&'static str, String)> 
             answered.host
         ),
     ))
+}
+
+/// A proxy that forwarded nothing of the checksum database yet may as well not forward it at all:
+/// that the database does not know a module is then a hypothesis.
+fn doubt(view: &View<'_>, chain: &Chain, attempt: &Attempt, sign: Sign) -> Sign {
+    let forwarded = |other: &Chain| {
+        other.process == chain.process
+            && matches!(other.artifact, Artifact::SumdbLookup | Artifact::SumdbTile)
+            && other.outcome == Outcome::Ok
+            && other.attempts.last().is_some_and(|last| last.proxy == attempt.proxy)
+    };
+    let sure = sign.kind.code != "PT505"
+        || is_word(&attempt.proxy)
+        || view.trace.chains.iter().any(forwarded);
+    if sure { sign } else { sign.possibly() }
 }
 
 /// PT502 to PT505: the checksum database, or the proxy that stands for it.

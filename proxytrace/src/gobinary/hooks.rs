@@ -51,7 +51,8 @@ struct Reading {
     from: &'static str,
     /// Fields, of which each but the last is a pointer that is followed, an interface that holds one,
     /// or a structure that holds the next. Without one, what is in the registers themselves; of a
-    /// slice, that is its length, or for [`Tag::Text`] its bytes.
+    /// slice, that is its length, or for [`Tag::Text`] its bytes, or for [`Tag::Answer`] what it
+    /// holds.
     path: &'static [&'static str],
 }
 
@@ -65,6 +66,8 @@ const READ_RESPONSE: &str = "net/http.ReadResponse";
 const ROUND_TRIP: &str = "net/http.(*Transport).roundTrip";
 
 const LOOKUP_IP: &str = "net.(*Resolver).lookupIPAddr";
+const GO_LOOKUP: &str = "net.(*Resolver).goLookupIPCNAMEOrder";
+const EXCHANGE: &str = "net.(*Resolver).exchange";
 const DIAL: &str = "net.(*sysDialer).dialSingle";
 const ADD_TLS: &str = "net/http.(*persistConn).addTLS";
 const TLS_STATE: &str = "crypto/tls.(*Conn).ConnectionState";
@@ -151,6 +154,8 @@ pub(super) const HOOKS: &[Hook] = &[
     on_return(Minors::ALL, "os.StartProcess", Kind::Spawn, &[
         field(Tag::Child, "->0", &["os.Process.Pid"]),
     ]),
+    on_return(Minors::to(23), "cmd/go/internal/modfetch/codehost.RunWithStdin", Kind::CommandReturn, COMMAND),
+    on_return(Minors::from(24), "cmd/go/internal/modfetch/codehost.run", Kind::CommandReturn, COMMAND),
     // The end of a body: what `http.Response.Body` holds is the receiver.
     on_entry(Minors::ALL, "net/http.(*bodyEOFSignal).Close", Kind::BodyHttp1, &[
         value(Tag::Body, "es"),
@@ -175,8 +180,11 @@ pub(super) const HOOKS: &[Hook] = &[
     on_entry(Minors::ALL, LOOKUP_IP, Kind::Resolve, &[value(Tag::Host, "host")]),
     on_return(Minors::ALL, LOOKUP_IP, Kind::Resolved, &[
         value(Tag::Answers, "->0"),
+        value(Tag::Answer, "->0"),
         value(Tag::Error, "->1"),
     ]),
+    on_entry(Minors::ALL, GO_LOOKUP, Kind::Query, &[value(Tag::Host, "name")]),
+    on_entry(Minors::ALL, EXCHANGE, Kind::Exchange, &[value(Tag::Host, "server")]),
     on_entry(Minors::ALL, DIAL, Kind::Dial, &[
         field(Tag::Host, "sd", &["net.sysDialer.address"]),
         value(Tag::Connection, "ra"),
@@ -205,6 +213,10 @@ pub(super) const HOOKS: &[Hook] = &[
 ];
 
 const LOOKED_UP: &[Reading] = &[value(Tag::Proxy, "proxy"), value(Tag::Module, "path")];
+const COMMAND: &[Reading] = &[
+    field(Tag::Text, "->1", &["cmd/go/internal/modfetch/codehost.RunError.Stderr"]),
+    value(Tag::Error, "->1"),
+];
 const INFO_FILE: &[Reading] = &[value(Tag::File, "->1"), value(Tag::Error, "->2")];
 const MODULE_VERSION: &[Reading] = &[
     field(Tag::Module, "mod", &["cmd/vendor/golang.org/x/mod/module.Version.Path"]),
@@ -217,7 +229,7 @@ impl Hook {
         let mut recipe = Recipe::marker(self.kind);
         for reading in self.reads {
             let operand = reading.operand(self.function, version);
-            if operand.read == Read::HeaderMap as u8 {
+            if [Read::HeaderMap as u8, Read::Addresses as u8].contains(&operand.read) {
                 recipe.headers = operand;
             } else if reading.tag == Tag::Error {
                 recipe.error = operand;
@@ -265,6 +277,10 @@ impl Reading {
         let Some((last, before)) = path.split_last() else {
             return self.in_registers(register, shape);
         };
+        if shape == Shape::Interface {
+            // What it holds is in the second.
+            register += 1;
+        }
         let mut offsets = [0; OFFSETS_MAX];
         let mut followed = 0;
         for name in before {
@@ -287,6 +303,7 @@ impl Reading {
         }
         let read = match shape {
             Shape::String => Read::String,
+            Shape::Slice if self.tag == Tag::Text => Read::StringEnd,
             Shape::Interface => Read::Interface,
             Shape::Map => Read::HeaderMap,
             Shape::Pointer => Read::NotNil,
@@ -303,6 +320,9 @@ impl Reading {
             Shape::Interface => Operand::register(self.tag, Read::RegisterInterface, register),
             Shape::Slice if self.tag == Tag::Text => {
                 Operand::register(self.tag, Read::RegisterStringEnd, register)
+            }
+            Shape::Slice if self.tag == Tag::Answer => {
+                Operand::register(self.tag, Read::Addresses, register)
             }
             Shape::Slice => Operand::register(self.tag, Read::Register, register + 1),
             _ => Operand::register(self.tag, Read::Register, register),
@@ -367,7 +387,7 @@ mod tests {
             let rows = HOOKS.iter().filter(|hook| hook.go.contain(minor));
             let mut kinds: Vec<_> = rows.map(|hook| hook.kind as u16).collect();
             kinds.sort_unstable();
-            let of_go = |kind: &Kind| *kind >= Kind::Start && *kind != Kind::Environment;
+            let of_go = |kind: &Kind| *kind == Kind::Start || *kind >= Kind::WalkEnter;
             let kinds_of_go = (0..=u16::MAX).filter_map(Kind::from_number).filter(of_go);
             let expected: Vec<_> = kinds_of_go.map(|kind| kind as u16).collect();
             assert_eq!(kinds, expected, "go1.{minor}");
@@ -380,7 +400,10 @@ mod tests {
         for version in Version::all() {
             for hook in HOOKS.iter().filter(|hook| hook.go.contain(version.minor())) {
                 let fields = hook.reads.iter().filter(|reading| {
-                    !matches!(reading.tag, Tag::Error | Tag::Connection | Tag::HeadersCut)
+                    !matches!(
+                        reading.tag,
+                        Tag::Error | Tag::Connection | Tag::HeadersCut | Tag::Answer
+                    )
                 });
                 assert!(fields.count() <= FIELDS_MAX, "{}", hook.function);
                 for reading in hook.reads {
@@ -443,6 +466,10 @@ mod tests {
         assert_eq!(connection, Operand::memory(Tag::Connection, Read::Interface, 0, &[8]));
         let written = recipe(Kind::Stderr, Point::Entry, 27);
         assert_eq!(written.fields[0], Operand::register(Tag::Text, Read::RegisterStringEnd, 1));
+        let command = recipe(Kind::CommandReturn, Point::Return, 27);
+        assert_eq!(command.fields[0], Operand::memory(Tag::Text, Read::StringEnd, 4, &[32]));
+        let resolved = recipe(Kind::Resolved, Point::Return, 27);
+        assert_eq!(resolved.headers, Operand::register(Tag::Answer, Read::Addresses, 0));
         // Through `file` to the `Sysfd` of its `pfd`.
         assert_eq!(written.filter, Operand::memory(Tag::Text, Read::U64, 0, &[0, 16]));
     }

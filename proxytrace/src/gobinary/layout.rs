@@ -144,7 +144,7 @@ fn parse(go_version: &str) -> Option<(u16, bool)> {
 
 #[cfg(test)]
 mod tests {
-    use proxytrace_common::plan::{bucket_map, net_fd, swiss_map, tcp_addr};
+    use proxytrace_common::plan::{bucket_map, ip_addr, net_fd, swiss_map, tcp_addr};
 
     use super::super::types::{
         INTERFACE_METHOD_COUNT, ITAB_HEADER, ITAB_TYPE, TYPE_FLAGS, TYPE_STRING,
@@ -235,6 +235,7 @@ mod tests {
             ("net.netFD.laddr", net_fd::LOCAL - DATA_WORD),
             ("net.netFD.raddr", net_fd::REMOTE - DATA_WORD),
             ("net.TCPAddr.IP", 0),
+            ("net.IPAddr.IP", 0),
             ("net.TCPAddr.Port", tcp_addr::PORT),
             ("runtime.hmap.B", bucket_map::B),
             ("runtime.hmap.buckets", bucket_map::BUCKETS),
@@ -272,6 +273,8 @@ mod tests {
         assert!(found > 8 * 15, "{found}");
         let shape = |minor, name| Version(minor).place(name).1;
         let of = |size| Shape::Struct(u16::try_from(size).expect("small"));
+        assert_eq!(shape(19, "net.IPAddr"), of(ip_addr::SIZE));
+        assert_eq!(shape(27, "net.IPAddr"), of(ip_addr::SIZE));
         assert_eq!(shape(19, "bucket<string,[]string>"), of(bucket_map::BUCKET_SIZE));
         let group = "noalg.map.group[string][]string";
         assert_eq!(shape(27, group), of(swiss_map::GROUP_SIZE));

@@ -161,6 +161,13 @@ fn a_repository_that_is_not_there() {
         let chain = vcs(&traced)?;
         let commands = commands(&traced, chain);
         ensure!(commands.iter().all(|git| git.exit_code == Some(128)), "{commands:?}");
+        for git in commands {
+            let said = git.stderr_tail.as_deref().unwrap_or_default();
+            ensure!(
+                said.contains("fatal: repository 'https://git.lab/other.git/' not found"),
+                "{git:?}"
+            );
+        }
         // Where go asks the server itself, its answer tells more than git's exit code.
         let asked = chain.attempts.iter().any(|attempt| !attempt.requests.is_empty());
         let (outcome, code) =
@@ -178,6 +185,10 @@ fn a_host_that_refuses_git() {
         let traced = trace(&lab, |_: &mut Command| {})?;
         let chain = vcs(&traced)?;
         ensure!(chain.outcome == Outcome::ConnectRefused, "{chain:?}");
+        for git in commands(&traced, chain) {
+            let said = git.stderr_tail.as_deref().unwrap_or_default();
+            ensure!(said.contains("fatal: unable to access 'https://git.lab/m01.git/'"), "{git:?}");
+        }
         ensure!(traced.root()?.code == "PT202", "{:?}", traced.trace.findings);
         Ok(())
     });

@@ -1,6 +1,6 @@
 //! Names resolved, connections made, handshakes: whose they are, and how long they took.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use crate::correlate::Correlator;
 use crate::event::{End, Event, Failure, FailureStep, Goroutine, Start, TcpState, What};
@@ -29,7 +29,8 @@ fn resolve(host: &str) -> What {
 }
 
 fn resolved(addresses: u32) -> What {
-    What::Resolved { addresses, error: None }
+    let answers = (1..=addresses.min(2)).map(|n| Ipv4Addr::from(0x0a00_0000 + n).into()).collect();
+    What::Resolved { addresses, answers, error: None }
 }
 
 fn dial(host: &str, remote: &str) -> What {
@@ -74,6 +75,72 @@ fn a_connection_says_how_long_it_took_to_make() {
     assert_eq!(tls.error, None);
     let [lookup] = &*trace.lookups else { panic!("{:?}", trace.lookups) };
     assert_eq!((lookup.host.as_str(), lookup.addresses), ("a.lab", Some(2)));
+    assert_eq!(lookup.answers.as_ref().map(Vec::len), Some(2));
+    assert_eq!((lookup.servers.as_ref(), lookup.cut.len()), (None, 0));
+}
+
+fn query(host: &str) -> What {
+    What::Query { host: host.into() }
+}
+
+fn exchange(server: &str) -> What {
+    What::Exchange { server: server.into() }
+}
+
+fn servers(trace: &Trace) -> Vec<(&str, Option<String>)> {
+    let servers = |l: &crate::model::NameLookup| l.servers.as_ref().map(|all| all.join(" "));
+    trace.lookups.iter().map(|lookup| (lookup.host.as_str(), servers(lookup))).collect()
+}
+
+/// All who want a name wait for one query; of more answers than are read, that is said.
+#[test]
+fn name_servers_are_those_of_all_who_wait() {
+    let trace = trace([
+        (5, 1, resolve("a.lab")),
+        (6, 1, resolve("b.lab")),
+        (7, 5, query("a.lab")),
+        (8, 6, query("b.lab")),
+        (9, 7, exchange("1.1.1.1:53")),
+        (10, 7, exchange("1.1.1.1:53")),
+        (11, 8, exchange("2.2.2.2:53")),
+        (12, 1, resolve("a.lab")),
+        (9, 7, exchange("3.3.3.3:53")),
+        // Nobody knows for what.
+        (13, 99, exchange("4.4.4.4:53")),
+        (14, 0, exchange("5.5.5.5:53")),
+        (5, 1, resolved(3)),
+        (12, 1, resolved(3)),
+        (6, 1, resolved(1)),
+        (9, 7, exchange("6.6.6.6:53")),
+    ]);
+    let of_a = Some("1.1.1.1:53 3.3.3.3:53".to_owned());
+    assert_eq!(
+        servers(&trace),
+        [("a.lab", of_a.clone()), ("b.lab", Some("2.2.2.2:53".to_owned())), ("a.lab", of_a)]
+    );
+    assert_eq!(trace.lookups[0].cut, ["answers"]);
+    assert!(trace.lookups[1].cut.is_empty());
+}
+
+/// Before Go 1.21 no goroutine has a parent.
+#[test]
+fn what_can_only_be_one_name_is_that() {
+    let remote = "10.0.0.1:443";
+    let trace = trace([
+        (5, 0, resolve("a.lab")),
+        (9, 0, exchange("1.1.1.1:53")),
+        (5, 0, resolved(1)),
+        (6, 0, dial("a.lab:443", remote)),
+        (0, 0, tcp(1, None, remote, TcpState::Connecting)),
+        // Two lookups, of which either may be the one.
+        (7, 0, resolve("a.lab")),
+        (7, 0, resolved(1)),
+        (8, 0, dial("a.lab:443", remote)),
+        (0, 0, tcp(2, None, remote, TcpState::Connecting)),
+    ]);
+    assert_eq!(servers(&trace)[0], ("a.lab", Some("1.1.1.1:53".to_owned())));
+    let times: Vec<_> = trace.connections.iter().map(|connection| connection.dns_ns).collect();
+    assert_eq!(times, [Some(2000), None]);
 }
 
 #[test]
@@ -135,7 +202,15 @@ fn failures_stand_where_they_happened() {
     let (local, remote) = ("127.0.0.1:50000", "10.0.0.1:443");
     let trace = trace([
         (5, 1, resolve("b.lab")),
-        (5, 1, What::Resolved { addresses: 0, error: failure("*net.DNSError", "no such host") }),
+        (
+            5,
+            1,
+            What::Resolved {
+                addresses: 0,
+                answers: Vec::new(),
+                error: failure("*net.DNSError", "no such host"),
+            },
+        ),
         (6, 1, tls_enter(local, remote)),
         (6, 1, What::TlsReturn { error: failure("x509.HostnameError", "a.lab") }),
         // Nonsense: what never began.

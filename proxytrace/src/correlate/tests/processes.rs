@@ -311,3 +311,25 @@ fn what_git_does_with_its_own_copy_is_no_chain() {
     script.run(&[Task::new(7).step(What::Spawn { child: GO }).step(What::Spawn { child: 9 })]);
     assert!(script.trace().chains.is_empty());
 }
+
+/// Several goroutines run tools at once; each waits for its own.
+#[test]
+fn what_a_tool_wrote_is_that_of_the_goroutine_that_ran_it() {
+    let mut script = Script::new("direct", 1);
+    for child in [200, 201] {
+        script.push(GO, None, What::Fork { child });
+        let argv = vec!["git".to_owned(), "fetch".to_owned()];
+        script.push(child, None, What::Exec { exe: "/usr/bin/git".into(), argv });
+    }
+    let failed = |text: &str| What::CommandFailed { stderr: text.into() };
+    let trace = script
+        .run(&[
+            Task::new(7).step(What::Spawn { child: 200 }).step(failed("fatal: one\n")),
+            Task::new(8).step(What::Spawn { child: 201 }).step(failed("fatal: other\n")),
+            // It has run nothing.
+            Task::new(9).step(failed("fatal: whose?\n")),
+        ])
+        .trace();
+    let said: Vec<_> = trace.processes.iter().map(|p| p.stderr_tail.as_deref()).collect();
+    assert_eq!(said, [None, Some("fatal: one\n"), Some("fatal: other\n")]);
+}
