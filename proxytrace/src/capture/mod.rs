@@ -22,6 +22,7 @@ mod program;
 mod signals;
 mod sockets;
 mod surroundings;
+mod trial;
 mod user;
 
 use std::collections::HashMap;
@@ -36,6 +37,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::wait::WaitStatus;
 
 pub use cost::{Cost, Probe};
+pub use trial::{Trial, trials};
 pub use user::{append_output, create_output, environment_of_caller};
 
 use crate::event::{Attach, End, Event, Start, What};
@@ -403,7 +405,7 @@ fn check_privileges() -> Result<(), Error> {
     }
     Err(Error::CannotTrace(
         "tracing needs privileges that this user does not have: run it as `sudo proxytrace -- …` \
-         (the command itself still runs as you)"
+         (the command itself still runs as you); `proxytrace doctor` says more"
             .to_owned(),
     ))
 }
@@ -418,8 +420,8 @@ fn cannot_trace(error: &anyhow::Error) -> Error {
         "this kernel does not show its types; it needs CONFIG_DEBUG_INFO_BTF=y, as the kernels of \
          all larger distributions have"
     } else {
-        "in a container, it needs --privileged, or --cap-add SYS_ADMIN (or BPF, PERFMON and \
-         SYS_PTRACE) and a seccomp profile that allows bpf(2)"
+        "`proxytrace doctor` tries what it needs, one thing after another, and says what is in the \
+         way; in a container, start it with --privileged"
     };
     Error::CannotTrace(format!("cannot trace on this machine: {error:#}\n  help: {advice}"))
 }
