@@ -21,7 +21,19 @@ impl Program {
     /// Loads the uprobe program `name`, for attaching to many addresses.
     pub(super) fn load(object: &Loaded, name: &str) -> anyhow::Result<Self> {
         let attach = bpf_attach_type::BPF_TRACE_UPROBE_MULTI as u32;
-        Ok(Self(object.program(name, bpf_prog_type::BPF_PROG_TYPE_KPROBE, attach)?))
+        let program = Self(object.program(name, bpf_prog_type::BPF_PROG_TYPE_KPROBE, attach)?);
+        program.try_attach()?;
+        Ok(program)
+    }
+
+    /// Whether the kernel knows this way to attach. One that does not may load the program all the
+    /// same (Linux 5.17 to 6.5 look at the attach type of no such program); one that does says of a
+    /// directory that it is no file.
+    fn try_attach(&self) -> anyhow::Result<()> {
+        let refused = self.attach(Path::new("/"), &[(0, 0)]).err();
+        let errno = refused.and_then(|refused| refused.raw_os_error());
+        anyhow::ensure!(errno == Some(libc::EBADF), "this kernel does not know `uprobe_multi`");
+        Ok(())
     }
 
     /// Puts probes at `sites` (offset in the file, cookie) of the executable at `path`, until what
