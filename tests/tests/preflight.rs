@@ -232,3 +232,17 @@ fn secrets_stay_inside_and_private_modules_at_home() {
         assert!(!log.iter().any(|entry| private(&entry)), "{log:?}");
     }
 }
+
+/// A host that says nothing takes no longer than it may.
+#[test]
+fn there_is_an_end_to_waiting() {
+    let Some((lab, proxytrace)) = alone("tls-timeout") else { return };
+    let mut command = lab.command(&proxytrace);
+    command.args(["preflight", "--failures", "2", "--timeout", "2", "mod.lab/m01@v1.0.0"]);
+    let began = std::time::Instant::now();
+    let (code, stdout, _) = lab.output_of(&mut command);
+    let said = String::from_utf8_lossy(&stdout);
+    assert!(code == 1 && said.contains("did not answer the TLS handshake in 1 seconds"), "{said}");
+    // Twice what it may take, and what a busy machine adds; go would wait for ten.
+    assert!(began.elapsed().as_secs() < 8, "{:?}", began.elapsed());
+}
