@@ -7,9 +7,10 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use proxytrace::model::Severity;
 
+use crate::command::preflight::Preflight;
 use crate::outputs::{GITHUB, Outputs, TEXT, Wanted};
 
-const USAGE: &str = "proxytrace [run] [OPTIONS] -- COMMAND...\n       proxytrace replay [OPTIONS] FILE\n       proxytrace explain [CODE]";
+const USAGE: &str = "proxytrace [run] [OPTIONS] -- COMMAND...\n       proxytrace replay [OPTIONS] FILE\n       proxytrace preflight [OPTIONS] [MODULE@VERSION]...\n       proxytrace explain [CODE]";
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -23,6 +24,7 @@ Exit codes:
   126  COMMAND cannot be executed
   127  there is no COMMAND
   For `replay`: 0, 1 for a broken recording, 2, 10, 75 and 78.
+  For `preflight`: 0, 1 if go would fail, 2, 10, 75 and 78.
 
 Without --fail-on and --exit-class findings never change the exit code.";
 
@@ -57,9 +59,14 @@ enum Subcommands {
     /// The report again, from a recording, to stdout.
     #[command(override_usage = "proxytrace replay [OPTIONS] FILE")]
     Replay {
-        /// A file that `--record` has written.
+        /// Tell instead what would have come of it under this GOPROXY, by go's rules and with the
+        /// same answers; --json then writes that.
+        #[arg(long, value_name = "LIST")]
+        goproxy: Option<String>,
+        /// A file that `--record` or `--json` has written.
         file: PathBuf,
     },
+    Preflight(Preflight),
     /// Print the JSON schema of what --json writes.
     Schema,
     /// One finding at length; without CODE, all of them in a line each.
@@ -133,7 +140,9 @@ pub(crate) enum Action {
     /// Trace a command.
     Run { command: Vec<OsString>, record: Option<PathBuf> },
     /// Report from a recording.
-    Replay { file: PathBuf },
+    Replay { file: PathBuf, goproxy: Option<String> },
+    /// Ask the entries of GOPROXY.
+    Preflight(Preflight),
     /// Print the JSON schema.
     Schema,
     /// Say more of a kind of finding.
@@ -150,12 +159,11 @@ pub(crate) fn parse(
         Some(Subcommands::Run(inner)) => {
             Action::Run { command: inner.command, record: inner.record.or(run.record) }
         }
-        Some(Subcommands::Replay { .. }) if run.record.is_some() => {
-            return Err(conflict(
-                "--record cannot be used with replay: there is a recording already",
-            ));
+        Some(_) if run.record.is_some() => {
+            return Err(conflict("--record is for `run` alone: it records the traced command"));
         }
-        Some(Subcommands::Replay { file }) => Action::Replay { file },
+        Some(Subcommands::Replay { file, goproxy }) => Action::Replay { file, goproxy },
+        Some(Subcommands::Preflight(preflight)) => Action::Preflight(preflight),
         Some(Subcommands::Schema) => Action::Schema,
         Some(Subcommands::Explain { code }) => Action::Explain { code },
     };
@@ -167,7 +175,7 @@ pub(crate) fn parse(
 fn check_outputs(action: &Action, outputs: &[Wanted]) -> Result<(), clap::Error> {
     let record = match action {
         Action::Run { record, .. } => record.as_ref(),
-        Action::Replay { .. } | Action::Schema | Action::Explain { .. } => None,
+        _ => None,
     };
     let mut files = record.into_iter().chain(outputs.iter().filter_map(|one| one.file.as_ref()));
     while let Some(file) = files.next() {
@@ -275,14 +283,15 @@ mod tests {
     #[test]
     fn replay_takes_a_file_and_the_same_report() {
         let (action, report) = parse("replay -q --json j --fail-on error f").unwrap();
-        assert!(matches!(action, Action::Replay { file } if file == Path::new("f")));
+        assert!(matches!(action, Action::Replay { file, .. } if file == Path::new("f")));
         assert_eq!((report.quiet, report.fail_on), (true, Some(FailOn::Error)));
         assert_eq!(report.outputs.json.as_deref(), Some(Path::new("j")));
     }
 
     #[test]
     fn formats_go_to_files() {
-        let (.., report) = command("--format sarif=s --har h --format github --ndjson - -- go");
+        let (.., report) =
+            command("--format sarif=s --har h --html t --format github --ndjson - --json j -- go");
         let all: Vec<_> = report
             .outputs
             .all()
@@ -291,7 +300,9 @@ mod tests {
             .collect();
         let some = |format: &str, file: &str| (format.to_owned(), Some(file.to_owned()));
         let github = ("github".to_owned(), None);
-        assert_eq!(all, [some("ndjson", "-"), some("har", "h"), some("sarif", "s"), github]);
+        let files = [("json", "j"), ("ndjson", "-"), ("html", "t"), ("har", "h"), ("sarif", "s")];
+        let files: Vec<_> = files.into_iter().map(|(format, file)| some(format, file)).collect();
+        assert_eq!(all, [&files[..], &[github]].concat());
         assert!(parse("replay --format sarif f").is_ok());
         assert!(parse("--format text -- go").is_ok());
     }

@@ -56,6 +56,19 @@ pub fn effective(
     exe: &Path,
     read: &dyn Fn(&Path) -> Option<String>,
 ) -> BTreeMap<String, Setting> {
+    let redacted = |(name, (value, origin)): (String, (String, Origin))| {
+        let value = redact::setting(&name, &value);
+        (name, Setting { value, origin })
+    };
+    secret(environment, exe, read).into_iter().map(redacted).collect()
+}
+
+/// The same with the secrets in it, for those who act on it and tell nobody.
+pub(crate) fn secret(
+    environment: &[(String, String)],
+    exe: &Path,
+    read: &dyn Fn(&Path) -> Option<String>,
+) -> BTreeMap<String, (String, Origin)> {
     let sources = Sources::read(environment, exe, read);
     let go = SETTINGS.iter().filter_map(|(name, default)| {
         sources.get(name).or_else(|| sources.default(*default)).map(|found| (*name, found))
@@ -66,9 +79,7 @@ pub fn effective(
     });
     go.chain(proxies)
         .chain(sources.file.clone().map(|file| ("GOENV", file)))
-        .map(|(name, (value, origin))| {
-            (name.to_owned(), Setting { value: redact::setting(name, &value), origin })
-        })
+        .map(|(name, found)| (name.to_owned(), found))
         .collect()
 }
 

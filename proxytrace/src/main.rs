@@ -3,12 +3,13 @@
 
 mod audience;
 mod cli;
+mod command;
 mod outputs;
 mod session;
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, BufReader, IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -16,7 +17,6 @@ use anyhow::{Context as _, anyhow};
 use clap::error::ErrorKind;
 use proxytrace::diagnose::Class;
 use proxytrace::model::{Severity, Trace};
-use proxytrace::recording::Reader;
 use proxytrace::report::{self, explain, github, json, markdown, terminal};
 use proxytrace::{capture, diagnose};
 
@@ -41,7 +41,11 @@ mod exit {
 fn main() -> ExitCode {
     let code = match cli::parse(std::env::args_os()) {
         Ok((Action::Run { command, record }, report)) => run(&command, record.as_deref(), &report),
-        Ok((Action::Replay { file }, report)) => replay(&file, &report),
+        Ok((Action::Replay { file, goproxy: None }, report)) => replay(&file, &report),
+        Ok((Action::Replay { file, goproxy: Some(list) }, report)) => {
+            command::files::replay_under(&list, &file, &report)
+        }
+        Ok((Action::Preflight(preflight), report)) => command::preflight::run(&preflight, &report),
         Ok((Action::Schema, _)) => schema(),
         Ok((Action::Explain { code }, _)) => explain(code.as_deref()),
         Err(error) => return usage(&error),
@@ -87,30 +91,22 @@ fn run(command: &[OsString], record: Option<&Path>, report: &Report) -> u8 {
 
 fn replay(file: &Path, report: &Report) -> u8 {
     let around = Audience::find();
-    let opened = File::open(file)
-        .map_err(anyhow::Error::from)
-        .and_then(|input| Ok(Reader::new(BufReader::new(input))?))
-        .with_context(|| format!("cannot replay {}", file.display()))
-        .and_then(|reader| {
-            let people = People::open(report, &around)?;
-            Ok((reader, people, Opened::open(&report.outputs, false)?))
-        });
-    let (reader, people, outputs) = match opened {
+    let opened = command::files::load(file).and_then(|read| {
+        let people = People::open(report, &around)?;
+        Ok((read, people, Opened::open(&report.outputs, false)?))
+    });
+    let ((trace, broken), people, outputs) = match opened {
         Ok(opened) => opened,
         Err(error) => return complain(&error, exit::USAGE),
     };
-    let (trace, broken) = session::replay(reader);
-    let broken = broken.map(|error| {
-        let error = error.context(format!("{} is broken; the report ends there", file.display()));
-        complain(&error, exit::FAILED)
-    });
+    let broken = command::files::say_broken(file, broken);
     let reported = if outputs.on_stdout {
         write_reports(&trace, outputs, people, report, &mut io::stderr())
     } else {
         write_reports(&trace, outputs, people, report, &mut io::stdout())
     };
     let class = report.exit_class.then(|| class_code(&trace)).flatten();
-    first_failure([class.unwrap_or(0), reported, broken.unwrap_or(0)])
+    first_failure([class.unwrap_or(0), reported, broken])
 }
 
 fn schema() -> u8 {
@@ -180,16 +176,26 @@ impl People {
         Ok(People { options, colors, github, summary: summary.transpose()? })
     }
 
-    fn write(self, trace: &Trace, stream: &mut (impl Write + IsTerminal)) -> anyhow::Result<()> {
+    /// How to write for people to this stream.
+    fn options(&self, stream: &impl IsTerminal) -> terminal::Options {
         let is_terminal = stream.is_terminal();
-        let options = terminal::Options {
+        terminal::Options {
             color: if is_terminal { self.colors.0 } else { self.colors.1 },
             width: terminal_size::terminal_size()
                 .filter(|_| is_terminal)
                 .map(|(width, _)| usize::from(width.0)),
             ..self.options
-        };
-        let mut text = terminal::render(trace, &options);
+        }
+    }
+
+    fn write(
+        self,
+        trace: &Trace,
+        render: &dyn Fn(&terminal::Options) -> String,
+        stream: &mut (impl Write + IsTerminal),
+    ) -> anyhow::Result<()> {
+        let options = self.options(stream);
+        let mut text = render(&options);
         if self.github {
             text += &github::annotations(trace);
         }
@@ -206,7 +212,7 @@ impl People {
     }
 }
 
-/// Writes every report; the exit code says whether that failed, or whether findings are a failure.
+/// Writes every report, the one for people as [`terminal`] has it; the exit code says whether that failed, or whether findings are a failure.
 fn write_reports(
     trace: &Trace,
     outputs: Opened,
@@ -214,7 +220,19 @@ fn write_reports(
     report: &Report,
     stream: &mut (impl Write + IsTerminal),
 ) -> u8 {
-    let written = [people.write(trace, stream), outputs.write(trace)];
+    write_with(trace, outputs, people, report, &|options| terminal::render(trace, options), stream)
+}
+
+/// The same with another report for people.
+fn write_with(
+    trace: &Trace,
+    outputs: Opened,
+    people: People,
+    report: &Report,
+    render: &dyn Fn(&terminal::Options) -> String,
+    stream: &mut (impl Write + IsTerminal),
+) -> u8 {
+    let written = [people.write(trace, render, stream), outputs.write(trace)];
     let complaints = written.into_iter().filter_map(Result::err);
     let failed = complaints.map(|error| complain(&error, exit::FAILED)).max().unwrap_or(0);
     let found = report

@@ -20,6 +20,9 @@ pub(crate) struct Outputs {
     /// Write the trace as JSON lines to FILE, each chain as soon as it has ended.
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) ndjson: Option<PathBuf>,
+    /// Write a page with everything in it, for a browser, to FILE.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
     /// Write all requests as HAR 1.2, for developer tools, to FILE.
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) har: Option<PathBuf>,
@@ -60,7 +63,12 @@ fn wanted(argument: &str) -> Result<Wanted, String> {
 impl Outputs {
     /// Everything that is to be written to a file.
     pub(crate) fn all(&self) -> Vec<Wanted> {
-        let short = [("json", &self.json), ("ndjson", &self.ndjson), ("har", &self.har)];
+        let short = [
+            ("json", &self.json),
+            ("ndjson", &self.ndjson),
+            ("html", &self.html),
+            ("har", &self.har),
+        ];
         let named = short.into_iter().filter_map(|(format, file)| {
             Some(Wanted { format: format.to_owned(), file: Some(file.clone()?) })
         });
@@ -124,7 +132,7 @@ impl Opened {
 }
 
 impl Output {
-    fn create(path: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn create(path: &Path) -> anyhow::Result<Self> {
         let file = if path == Path::new(STDOUT) {
             io::stdout().as_fd().try_clone_to_owned().map(File::from)
         } else {

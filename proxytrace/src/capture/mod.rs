@@ -18,6 +18,7 @@ mod perf;
 mod pids;
 mod program;
 mod signals;
+mod sockets;
 mod surroundings;
 mod user;
 
@@ -75,8 +76,11 @@ pub enum Error {
 #[doc(hidden)]
 pub fn decode_records<'a>(records: impl IntoIterator<Item = &'a [u8]>) -> usize {
     let (mut decoder, executables) = (Decoder::new(0, Pids::new(true)), Executables::default());
-    let events = records.into_iter().map(|record| decoder.decode(record, &executables));
-    events.filter(|event| matches!(event, Ok(Some(_)))).count()
+    let mut events = Vec::new();
+    for record in records {
+        let _ = decoder.decode(record, &executables, &mut events);
+    }
+    events.len()
 }
 
 /// Runs a command and watches it to its end.
@@ -112,6 +116,7 @@ pub fn run(argv: &[OsString], sink: &mut dyn Sink) -> anyhow::Result<End> {
             &argv.iter().map(|a| a.to_string_lossy().into_owned()).collect::<Vec<_>>(),
         ),
         backend: session.programs.backend().to_owned(),
+        wire: session.programs.wire().map(str::to_owned),
     };
     if let Err(error) = sink.start(&start) {
         child.abandon();
@@ -300,9 +305,8 @@ impl Session {
     fn drain(&mut self, sink: &mut dyn Sink) -> anyhow::Result<()> {
         let Self { programs, decoder, executables, turn, lost, .. } = self;
         let mut malformed = 0;
-        programs.drain(|record| match decoder.decode(record, executables) {
-            Ok(event) => turn.extend(event),
-            Err(_) => malformed += 1,
+        programs.drain(|record| {
+            malformed += u64::from(decoder.decode(record, executables, turn).is_err());
         });
         let dropped = programs.lost()?;
         let count = dropped - *lost + malformed;

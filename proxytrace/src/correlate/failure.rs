@@ -125,7 +125,7 @@ const OUTCOMES: &[Rule<Outcome>] = &[
 ];
 
 /// What an errno of a socket comes to.
-pub(super) fn of_errno(errno: i32) -> Outcome {
+pub(crate) fn of_errno(errno: i32) -> Outcome {
     let number = u64::try_from(errno).ok();
     let is_it = |rule: &&Rule<Outcome>| rule.types == ["syscall.Errno"] && rule.number == number;
     OUTCOMES.iter().find(is_it).map_or(Outcome::Unknown, |rule| rule.means)

@@ -9,7 +9,7 @@ pub(crate) fn redirects(status: u16) -> bool {
 
 /// A request with this status. go takes 200 alone for success (`web/api.go:Response.Err`), and 404
 /// and 410 for absence (`HTTPError.Is`).
-pub(super) fn of_request(status: u16, has_location: bool) -> Outcome {
+pub(crate) fn of_request(status: u16, has_location: bool) -> Outcome {
     match status {
         200 => Outcome::Ok,
         404 | 410 => Outcome::NotFound,

@@ -34,7 +34,7 @@ pub(crate) fn walks_the_list(artifact: Artifact) -> bool {
 }
 
 /// Fills in the reason, and what came after each 3xx.
-pub(super) fn tell(attempt: &mut Attempt, artifact: Artifact, list: &List) {
+pub(crate) fn tell(attempt: &mut Attempt, artifact: Artifact, list: &List) {
     let asks_on = walks_the_list(artifact);
     let consequence = match attempt.next {
         Some(Next::Stop) if !asks_on => "; there is nothing left to ask",

@@ -34,6 +34,8 @@ pub(super) fn subject(chain: &Chain) -> Option<String> {
 /// `, go pid 123`
 pub(super) fn pid(trace: &Trace, process: ProcessId) -> String {
     let process = trace.processes.iter().find(|one| one.id == process);
+    // No process was traced where preflight asked.
+    let process = process.filter(|process| process.pid != 0);
     process.map_or_else(String::new, |process| format!(", go pid {}", process.pid))
 }
 

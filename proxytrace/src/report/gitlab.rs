@@ -6,7 +6,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::escape::{LONG, escape};
+use super::escape::{LONG, NAME, escape};
 use super::summary::{fingerprint, is_shown, place};
 use super::{Format, json};
 use crate::model::{Finding, Severity, Trace};
@@ -17,7 +17,7 @@ pub const FORMAT: Format = Format { name: "gitlab", write };
 #[derive(Serialize)]
 struct Issue<'a> {
     description: String,
-    check_name: &'a str,
+    check_name: String,
     fingerprint: String,
     severity: &'static str,
     location: Location<'a>,
@@ -46,7 +46,7 @@ fn issue(finding: &Finding) -> Issue<'_> {
     let text = format!("{}: {} {}", finding.code, finding.message, finding.advice);
     Issue {
         description: escape(text.trim_end(), 2 * LONG),
-        check_name: &finding.slug,
+        check_name: escape(&finding.slug, NAME),
         fingerprint: fingerprint(finding),
         severity: match finding.severity {
             Severity::Error => "major",

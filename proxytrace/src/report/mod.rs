@@ -1,4 +1,4 @@
-//! What a trace looks like to people ([`terminal`]) and to programs, and what there is to say of a
+//! What a trace looks like to people ([`terminal`]), to browsers ([`html`]) and to programs, and what there is to say of a
 //! kind of finding ([`explain`]).
 //!
 //! A new format is a file here and a row of [`FORMATS`].
@@ -9,10 +9,12 @@ pub mod explain;
 pub mod github;
 pub mod gitlab;
 pub mod har;
+pub mod html;
 pub mod json;
 pub mod junit;
 pub mod markdown;
 pub mod ndjson;
+pub mod rewalk;
 pub mod sarif;
 pub mod terminal;
 mod words;
@@ -25,6 +27,8 @@ mod samples;
 #[cfg(test)]
 mod schema;
 mod summary;
+
+pub(crate) use summary::milliseconds;
 
 use std::io::{self, BufWriter, Write};
 
@@ -40,9 +44,10 @@ pub struct Format {
 }
 
 /// Every format but the report for people.
-pub const FORMATS: [Format; 8] = [
+pub const FORMATS: [Format; 9] = [
     json::FORMAT,
     ndjson::FORMAT,
+    html::FORMAT,
     har::FORMAT,
     github::FORMAT,
     gitlab::FORMAT,

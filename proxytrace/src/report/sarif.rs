@@ -6,7 +6,7 @@ use std::io::{self, Write};
 
 use serde_json::{Value, json};
 
-use super::escape::{LONG, escape};
+use super::escape::{LONG, NAME, escape};
 use super::summary::{fingerprint, is_shown, place};
 use super::{Format, json as writer};
 use crate::diagnose::{CATALOGUE, Kind};
@@ -14,6 +14,9 @@ use crate::model::{Confidence, Finding, Role, Severity, Trace};
 
 /// One run, with a result for each error and warning.
 pub const FORMAT: Format = Format { name: "sarif", write };
+
+/// How many modules of a finding are named.
+const MODULES: usize = 100;
 
 const SCHEMA: &str = "https://json.schemastore.org/sarif-2.1.0.json";
 
@@ -27,7 +30,7 @@ fn write(trace: &Trace, output: &mut dyn Write) -> io::Result<()> {
         "runs": [{
             "tool": {"driver": {
                 "name": "proxytrace",
-                "semanticVersion": trace.proxytrace,
+                "semanticVersion": escape(&trace.proxytrace, NAME),
                 "rules": kinds.map(rule).collect::<Vec<_>>(),
             }},
             "columnKind": "unicodeCodePoints",
@@ -58,6 +61,7 @@ fn rule(kind: &Kind) -> Value {
 fn result(finding: &Finding) -> Value {
     let (path, line) = place(finding);
     let text = format!("{} {}", finding.message, finding.advice);
+    let modules = finding.modules.iter().take(MODULES).map(|module| escape(module, NAME));
     json!({
         "ruleId": finding.code,
         "level": level(finding.severity),
@@ -68,7 +72,7 @@ fn result(finding: &Finding) -> Value {
         }}],
         "partialFingerprints": {"proxytrace/v1": fingerprint(finding)},
         "properties": {
-            "modules": finding.modules,
+            "modules": modules.collect::<Vec<_>>(),
             "certain": finding.confidence == Confidence::Certain,
             "root": finding.role == Role::Root,
         },

@@ -120,7 +120,7 @@ pub(super) fn count(number: usize, noun: &str) -> String {
 }
 
 /// A duration of the scale of requests: `0.4 ms`, `12 ms`, `1.2 s`.
-pub(super) fn milliseconds(ns: u64) -> String {
+pub(crate) fn milliseconds(ns: u64) -> String {
     match ns {
         0..10_000_000 => format!("{:.1} ms", Duration::from_nanos(ns).as_secs_f64() * 1e3),
         10_000_000..1_000_000_000 => format!("{} ms", ns / 1_000_000),

@@ -1,0 +1,132 @@
+//! `proxytrace preflight`.
+
+use std::fs::OpenOptions;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow, bail};
+use clap::Args;
+use proxytrace::preflight::{self, Allowed, Fare, Options};
+use proxytrace::report::terminal;
+
+use crate::audience::Audience;
+use crate::cli::Report;
+use crate::outputs::{Opened, Output, Outputs};
+use crate::{People, class_code, complain, exit, first_failure, write_with};
+
+/// Ask each GOPROXY entry whether it works, as go would, without privileges.
+///
+/// Prints a line for each entry, and what is wrong. Exits with 0 if go would get everything, or if
+/// that depends on `direct`, which is not asked; with 1 if not. With --shell or --github-env it is
+/// the GOPROXY handed on that counts.
+#[derive(Args, Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "flags, each of which is there or not")]
+#[command(override_usage = "proxytrace preflight [OPTIONS] [MODULE@VERSION]...")]
+pub(crate) struct Preflight {
+    /// What to ask about; without it, some of the modules that ./go.mod requires, or whether each
+    /// entry answers.
+    #[arg(value_name = "MODULE@VERSION")]
+    modules: Vec<String>,
+    /// Ask a failing entry so often, and leave it out of the GOPROXY to use if it always fails.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=20))]
+    failures: u32,
+    /// Give up after so long; each try has its share.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    timeout: u64,
+    /// Let the GOPROXY to use ask `direct` what an entry left out would have been asked.
+    #[arg(long)]
+    allow_direct: bool,
+    /// The same for public proxies, such as proxy.golang.org.
+    #[arg(long)]
+    allow_public: bool,
+    /// Append the GOPROXY to use, credentials and all, to the file that `$GITHUB_ENV` names.
+    #[arg(long)]
+    github_env: bool,
+    /// Print the GOPROXY to use as shell code, for `eval`, and all else to stderr.
+    #[arg(long)]
+    shell: bool,
+}
+
+/// Asks and reports; the exit code.
+pub(crate) fn run(preflight: &Preflight, report: &Report) -> u8 {
+    let found = open(report).and_then(|opened| Ok((opened, preflight::run(&options(preflight))?)));
+    let ((people, outputs, json), found) = match found {
+        Ok(found) => found,
+        Err(error) => return complain(&error, exit::USAGE),
+    };
+    let on_stderr = preflight.shell
+        || outputs.on_stdout
+        || json.as_ref().is_some_and(|json| json.path() == Path::new("-"));
+    let render = |options: &terminal::Options| {
+        let findings =
+            terminal::render(&found.trace, &terminal::Options { quiet: true, ..*options });
+        let table = if options.quiet { String::new() } else { preflight::render(&found) };
+        let blocks = [findings, table].into_iter().filter(|block| !block.is_empty());
+        blocks.collect::<Vec<_>>().join("\n")
+    };
+    let (trace, render) = (&found.trace, &render);
+    let reported = if on_stderr {
+        write_with(trace, outputs, people, report, render, &mut io::stderr())
+    } else {
+        write_with(trace, outputs, people, report, render, &mut io::stdout())
+    };
+    let document = json.map_or(Ok(()), |json| {
+        let context = format!("cannot write {}", json.path().display());
+        write_json(json, &found).context(context)
+    });
+    let failed = document.and(hand_on(preflight, &found)).err();
+    let failed = failed.map_or(0, |error| complain(&error, exit::FAILED));
+    let fare = if preflight.shell || preflight.github_env { found.works_with } else { found.works };
+    let class = || report.exit_class.then(|| class_code(trace)).flatten();
+    let fares = if fare == Fare::Fails { class().unwrap_or(exit::FAILED) } else { 0 };
+    first_failure([failed, fares, reported])
+}
+
+fn options(preflight: &Preflight) -> Options {
+    Options {
+        modules: preflight.modules.clone(),
+        failures: preflight.failures,
+        limit: Duration::from_secs(preflight.timeout),
+        allowed: Allowed { direct: preflight.allow_direct, public: preflight.allow_public },
+        argv: std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect(),
+    }
+}
+
+/// The outputs. What `--json` has here is more than the trace, and is written apart.
+fn open(report: &Report) -> anyhow::Result<(People, Opened, Option<Output>)> {
+    let people = People::open(report, &Audience::find())?;
+    let others = Outputs { json: None, ..report.outputs.clone() };
+    let json = report.outputs.json.as_deref().map(Output::create).transpose()?;
+    Ok((people, Opened::open(&others, false)?, json))
+}
+
+fn write_json(mut json: Output, found: &preflight::Report) -> anyhow::Result<()> {
+    let mut text = serde_json::to_vec_pretty(found)?;
+    text.push(b'\n');
+    json.write_all(&text)?;
+    Ok(json.flush()?)
+}
+
+/// Gives the GOPROXY to use to whoever asked for it.
+fn hand_on(preflight: &Preflight, found: &preflight::Report) -> anyhow::Result<()> {
+    if !preflight.shell && !preflight.github_env {
+        return Ok(());
+    }
+    let goproxy = found.secret_goproxy().ok_or_else(|| anyhow!("GOPROXY has line breaks in it"))?;
+    if preflight.shell {
+        if found.has_secrets() && io::stdout().is_terminal() {
+            bail!("GOPROXY has credentials in it: not printed to a terminal");
+        }
+        let quoted = goproxy.replace('\'', r"'\''");
+        writeln!(io::stdout(), "export GOPROXY='{quoted}'")?;
+    }
+    if preflight.github_env {
+        let path = std::env::var_os("GITHUB_ENV")
+            .context("$GITHUB_ENV names no file: this is no job of GitHub Actions")?;
+        let file = OpenOptions::new().append(true).create(true).open(&path);
+        let write = file.and_then(|mut file| writeln!(file, "GOPROXY={goproxy}"));
+        write.with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
+}

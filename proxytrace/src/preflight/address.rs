@@ -1,0 +1,233 @@
+//! A URL to ask. It has its secrets, so it is neither printed nor kept: the model gets
+//! [`Address::redacted`].
+
+use std::fmt::Write as _;
+
+use hyper::Uri;
+
+use crate::correlate::url::decode;
+use crate::redact;
+
+/// An absolute `http` or `https` URL.
+#[derive(Clone, Eq, PartialEq)]
+pub(super) struct Address {
+    pub(super) secure: bool,
+    /// Name and password, decoded.
+    pub(super) user: Option<(String, String)>,
+    /// Without brackets.
+    pub(super) host: String,
+    /// As written; none for the scheme's default.
+    port: Option<u16>,
+    /// Path and query, beginning with `/`.
+    pub(super) path: String,
+}
+
+impl Address {
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let text = encode(text)?;
+        let uri: Uri = text.split('#').next()?.parse().ok()?;
+        let secure = match uri.scheme_str()? {
+            "https" => true,
+            "http" => false,
+            _ => return None,
+        };
+        let authority = uri.authority()?;
+        let user = authority.as_str().rsplit_once('@').map(|(user, _)| {
+            let (name, password) = user.split_once(':').unwrap_or((user, ""));
+            (decode(name).into_owned(), decode(password).into_owned())
+        });
+        let host = authority.host().trim_matches(['[', ']']);
+        // A port that is none, such as `:99999`, is no port to go either.
+        let port = authority.port_u16();
+        let after = authority.as_str().rsplit_once('@').map_or(authority.as_str(), |(_, a)| a);
+        let written = after.rsplit_once(':').map(|(_, port)| port).filter(|p| !p.ends_with(']'));
+        if host.is_empty() || written.is_some_and(|p| !p.is_empty() && port.is_none()) {
+            return None;
+        }
+        let path = match uri.path_and_query().map_or("", |path| path.as_str()) {
+            path if path.starts_with('/') => path.to_owned(),
+            path => format!("/{path}"),
+        };
+        Some(Self { secure, user, host: host.to_ascii_lowercase(), port, path })
+    }
+
+    /// Where a `Location` leads from here (RFC 3986, section 5.2).
+    pub(super) fn join(&self, location: &str) -> Option<Self> {
+        let scheme = location.split_once(':').map(|(scheme, _)| scheme);
+        let word = |s: &str| s.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
+        if scheme.is_some_and(|s| s.starts_with(|c: char| c.is_ascii_alphabetic()) && word(s)) {
+            return Self::parse(location);
+        }
+        let location = encode(location.split('#').next()?)?;
+        if let Some(rest) = location.strip_prefix("//") {
+            return Self::parse(&format!("{}://{rest}", self.scheme()));
+        }
+        let (path, query) = match location.split_once('?') {
+            Some((path, query)) => (path, format!("?{query}")),
+            None => (location.as_str(), String::new()),
+        };
+        let own = self.path.split('?').next().unwrap_or("/");
+        let merged = match path {
+            "" => own.to_owned(),
+            path if path.starts_with('/') => path.to_owned(),
+            path => format!("{}/{path}", own.rsplit_once('/').map_or("", |(dir, _)| dir)),
+        };
+        let path = without_dots(&merged) + &query;
+        Self::parse(&format!("{}{path}", self.origin()))
+    }
+
+    /// The same place with `suffix` after its path, before its query.
+    pub(super) fn below(&self, suffix: &str) -> Self {
+        let (path, query) = match self.path.split_once('?') {
+            Some((path, query)) => (path, format!("?{query}")),
+            None => (self.path.as_str(), String::new()),
+        };
+        let path = format!("{}/{suffix}{query}", path.trim_end_matches('/'));
+        Self { path, ..self.clone() }
+    }
+
+    pub(super) fn scheme(&self) -> &'static str {
+        if self.secure { "https" } else { "http" }
+    }
+
+    pub(super) fn port(&self) -> u16 {
+        self.port.unwrap_or(if self.secure { 443 } else { 80 })
+    }
+
+    /// Host, and the port unless it is the scheme's default.
+    pub(super) fn authority(&self) -> String {
+        match (self.port, self.secure) {
+            (None | Some(443), true) | (None | Some(80), false) => self.bracketed(),
+            (Some(port), _) => format!("{}:{port}", self.bracketed()),
+        }
+    }
+
+    /// Host and port, as netrc and URLs have it: the port if it is written.
+    pub(super) fn written_authority(&self) -> String {
+        let port = self.port.map_or_else(String::new, |port| format!(":{port}"));
+        self.bracketed() + &port
+    }
+
+    /// Host and port, always.
+    pub(super) fn host_and_port(&self) -> String {
+        format!("{}:{}", self.bracketed(), self.port())
+    }
+
+    fn bracketed(&self) -> String {
+        if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() }
+    }
+
+    fn origin(&self) -> String {
+        format!("{}://{}", self.scheme(), self.written_authority())
+    }
+
+    /// Without the user part: what a request, a `Referer` and a connection to it name.
+    pub(super) fn plain(&self) -> String {
+        self.origin() + &self.path
+    }
+
+    /// As it may be shown.
+    pub(super) fn redacted(&self) -> String {
+        let user = if self.user.is_some() { "REDACTED@" } else { "" };
+        let url = format!("{}://{user}{}{}", self.scheme(), self.written_authority(), self.path);
+        redact::url(&url).into_owned()
+    }
+}
+
+/// Encodes what a URL may not hold as it is; none for control characters, which go refuses.
+fn encode(text: &str) -> Option<String> {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            0..=0x1f | 0x7f => return None,
+            b' ' | b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}' | 0x80.. => {
+                let _ = write!(encoded, "%{byte:02X}");
+            }
+            byte => encoded.push(char::from(byte)),
+        }
+    }
+    Some(encoded)
+}
+
+fn without_dots(path: &str) -> String {
+    let mut kept: Vec<&str> = Vec::new();
+    let mut elements = path.split('/').skip(1).peekable();
+    while let Some(element) = elements.next() {
+        let last = elements.peek().is_none();
+        match element {
+            "." if last => kept.push(""),
+            "." => {}
+            ".." => {
+                kept.pop();
+                if last {
+                    kept.push("");
+                }
+            }
+            element => kept.push(element),
+        }
+    }
+    format!("/{}", kept.join("/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Address;
+
+    fn parse(text: &str) -> Address {
+        Address::parse(text).expect("a URL")
+    }
+
+    #[test]
+    fn takes_a_url_apart() {
+        let url = parse("https://u%40x:p:w@Proxy.lab:8443/a/b?token=x#f");
+        assert_eq!(url.user, Some(("u@x".into(), "p:w".into())));
+        assert_eq!(
+            (url.host.as_str(), url.port(), url.path.as_str()),
+            ("proxy.lab", 8443, "/a/b?token=x")
+        );
+        assert_eq!(url.plain(), "https://proxy.lab:8443/a/b?token=x");
+        assert_eq!(url.redacted(), "https://REDACTED@proxy.lab:8443/a/b?token=REDACTED");
+        let v6 = parse("http://[::1]:80");
+        assert_eq!(
+            (v6.host.as_str(), v6.authority().as_str(), v6.path.as_str()),
+            ("::1", "[::1]", "/")
+        );
+        assert_eq!(v6.host_and_port(), "[::1]:80");
+        for broken in
+            ["https://[::1/", "ftp://h/", "https:///x", "https://h:99999/", "h/x", "https://h/\n"]
+        {
+            assert!(Address::parse(broken).is_none(), "{broken}");
+        }
+    }
+
+    #[test]
+    fn a_location_leads_where_go_would_go() {
+        let base = parse("https://u:p@proxy.lab/a/@v/v1.zip?x=1");
+        for (location, target) in [
+            ("https://cdn.lab/z?sig=1&b", "https://cdn.lab/z?sig=1&b"),
+            ("//cdn.lab:444/z", "https://cdn.lab:444/z"),
+            ("/z?q", "https://proxy.lab/z?q"),
+            ("z", "https://proxy.lab/a/@v/z"),
+            ("../z", "https://proxy.lab/a/z"),
+            ("../../../../z/.", "https://proxy.lab/z/"),
+            ("?again", "https://proxy.lab/a/@v/v1.zip?again"),
+            ("/with space#f", "https://proxy.lab/with%20space"),
+            ("http://proxy.lab/", "http://proxy.lab/"),
+        ] {
+            assert_eq!(
+                base.join(location).map(|url| url.plain()).as_deref(),
+                Some(target),
+                "{location}"
+            );
+        }
+        for refused in ["https://[::1/", "ftp://h/", "mailto:x", "\u{1}"] {
+            assert!(base.join(refused).is_none(), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_suffix_comes_before_the_query() {
+        let url = parse("https://h/base//?token=x").below("m/@v/list");
+        assert_eq!(url.plain(), "https://h/base/m/@v/list?token=x");
+    }
+}

@@ -1,0 +1,600 @@
+//! Asks as go asks: `net/http.Client` with the redirect rules of `cmd/go/internal/web`.
+//!
+//! Each request has a connection of its own: what is kept alive between them is of no interest
+//! here. What go would do once more (GOAUTH after a 4xx) is left out, as it changes no answer.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use bytes::{Bytes, BytesMut};
+use http_body_util::{BodyExt as _, Empty};
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+use hyper::header::{AUTHORIZATION, HOST, LOCATION, PROXY_AUTHORIZATION, REFERER, USER_AGENT};
+use hyper::{Method, Request as Ask, Response};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use super::address::Address;
+use super::connect::{self, Stream, Tls};
+use super::failure::Failure;
+use super::forward::{Forward, Proxy};
+use super::netrc;
+use crate::correlate::status;
+use crate::event::Headers;
+use crate::model::{
+    self, Cause, Connection, ConnectionId, NameLookup, Outcome, Request, RequestId,
+};
+use crate::redact;
+
+/// After so many requests go gives up (`web/http.go:checkRedirect`).
+const REDIRECTS: usize = 10;
+/// So many sends at a time: about as many as go makes.
+const AT_A_TIME: usize = 8;
+/// No more of a body is kept; more is read and counted.
+const KEPT: usize = 1 << 20;
+/// No more of a body is read.
+const READ: u64 = 512 << 20;
+
+/// Everything that asking needs.
+pub(super) struct Client {
+    tls: Tls,
+    forward: Forward,
+    netrc: Option<String>,
+    limit: Duration,
+    book: Mutex<Book>,
+    /// go keeps connections, and so resolves a name a few times at most.
+    names: Mutex<HashMap<String, Vec<SocketAddr>>>,
+    room: Semaphore,
+    began: Instant,
+}
+
+/// What was made on the way, for the trace.
+#[derive(Default)]
+pub(super) struct Book {
+    requests: RequestId,
+    pub(super) connections: Vec<Connection>,
+    pub(super) lookups: Vec<NameLookup>,
+}
+
+/// One send: a request, and the redirects that it led through.
+pub(super) struct Send {
+    pub(super) requests: Vec<Request>,
+    pub(super) outcome: Outcome,
+    /// The beginning of the body of the last response.
+    pub(super) body: Bytes,
+}
+
+/// What one request came to.
+struct Exchange {
+    request: Request,
+    tunnel: Option<Request>,
+    location: Option<String>,
+    body: Bytes,
+}
+
+/// Whom a request is put to.
+enum To {
+    Origin,
+    /// A forward proxy, which wants the whole URL, and perhaps credentials.
+    Forward {
+        credentials: Option<String>,
+    },
+}
+
+/// A connection that requests can be sent on.
+struct Line {
+    stream: Box<dyn Stream>,
+    id: ConnectionId,
+    h2: bool,
+    to: To,
+    asked: connect::Asked,
+    tunnel: Option<Request>,
+    remote: Option<String>,
+}
+
+impl Client {
+    pub(super) fn new(tls: Tls, forward: Forward, netrc: Option<String>, limit: Duration) -> Self {
+        let (book, names) = (Mutex::default(), Mutex::default());
+        let (room, began) = (Semaphore::new(AT_A_TIME), Instant::now());
+        Self { tls, forward, netrc, limit, book, names, room, began }
+    }
+
+    /// Nanoseconds since the start.
+    pub(super) fn now(&self) -> u64 {
+        nanoseconds(self.began.elapsed())
+    }
+
+    /// What was made so far.
+    pub(super) fn take_book(&self) -> Book {
+        std::mem::take(&mut *self.book())
+    }
+
+    fn book(&self) -> std::sync::MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn names(&self) -> std::sync::MutexGuard<'_, HashMap<String, Vec<SocketAddr>>> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// GETs a URL.
+    pub(super) async fn get(&self, url: &Address) -> Send {
+        let mut send = Send { requests: Vec::new(), outcome: Outcome::Unknown, body: Bytes::new() };
+        // It is never closed.
+        let _room = self.room.acquire().await;
+        let (first, mut url) = (url.clone(), url.clone());
+        let mut authorization = self.authorization(&url);
+        let mut before: Option<(RequestId, Address)> = None;
+        loop {
+            let exchange = self.exchange(&url, before.as_ref(), authorization.as_deref()).await;
+            let Exchange { request, tunnel, location, body } = exchange;
+            send.requests.extend(tunnel);
+            send.outcome = request.outcome;
+            send.body = body;
+            let id = request.id;
+            let redirect = request.status.is_some_and(status::redirects) && request.error.is_none();
+            send.requests.push(request);
+            let Some(location) = location.filter(|_| redirect) else { return send };
+            let Some(next) = url.join(&location) else {
+                send.outcome = Outcome::RedirectInvalid;
+                return send;
+            };
+            let asked = send.requests.iter().filter(|r| r.cause != Cause::ConnectTunnel).count();
+            if asked >= REDIRECTS {
+                send.outcome = Outcome::RedirectLimit;
+                return send;
+            }
+            if first.secure && !next.secure {
+                send.outcome = Outcome::RedirectRefused;
+                return send;
+            }
+            // Once dropped it stays so (`net/http/client.go:makeHeadersCopier`).
+            if !within(&next.host, &first.host) {
+                authorization = None;
+            }
+            before = Some((id, url));
+            url = next;
+        }
+    }
+
+    /// From netrc, for https alone.
+    fn authorization(&self, url: &Address) -> Option<String> {
+        let text = self.netrc.as_deref().filter(|_| url.secure && url.user.is_none())?;
+        let (name, password) = netrc::find(text, &url.written_authority())?;
+        Some(basic(&name, &password))
+    }
+
+    async fn exchange(
+        &self,
+        url: &Address,
+        before: Option<&(RequestId, Address)>,
+        authorization: Option<&str>,
+    ) -> Exchange {
+        let mut request = self.begin("GET", url.redacted(), url.authority(), Cause::Initial);
+        if let Some((before, _)) = before {
+            (request.cause, request.follows) = (Cause::Redirect, Some(*before));
+        }
+        let referer = before.map(|(_, address)| address.plain());
+        let mut exchange = Exchange { request, tunnel: None, location: None, body: Bytes::new() };
+        let asking = self.ask(url, &mut exchange, authorization, referer.as_deref());
+        if let Err(failure) = asking.await {
+            let request = &mut exchange.request;
+            (request.outcome, request.error) = (failure.outcome, Some(failure.error()));
+            if request.duration_ns.is_none() {
+                request.duration_ns = Some(self.now().saturating_sub(request.started_ns));
+            }
+        }
+        exchange
+    }
+
+    fn begin(&self, method: &str, url: String, host: String, cause: Cause) -> Request {
+        let mut book = self.book();
+        book.requests += 1;
+        Request {
+            id: book.requests,
+            cause,
+            follows: None,
+            method: method.to_owned(),
+            url,
+            host,
+            status: None,
+            location: None,
+            protocol: None,
+            headers: Headers::default(),
+            connection: None,
+            remote_addr: None,
+            started_ns: self.now(),
+            duration_ns: None,
+            ttfb_ns: None,
+            content_length: None,
+            body_bytes: None,
+            body_ns: None,
+            outcome: Outcome::Unknown,
+            error: None,
+            after_redirect: None,
+            cut: Vec::new(),
+            witness: model::Witness::default(),
+        }
+    }
+
+    async fn ask(
+        &self,
+        url: &Address,
+        exchange: &mut Exchange,
+        authorization: Option<&str>,
+        referer: Option<&str>,
+    ) -> Result<(), Failure> {
+        let line = self.line(url, exchange).await?;
+        exchange.tunnel = line.tunnel;
+        let request = &mut exchange.request;
+        request.connection = Some(line.id);
+        request.remote_addr.clone_from(&line.remote);
+        let credentials = match &line.to {
+            To::Origin => None,
+            To::Forward { credentials } => credentials.as_deref(),
+        };
+        let whole = line.h2 || matches!(line.to, To::Forward { .. });
+        let target = if whole { url.plain() } else { url.path.clone() };
+        let mut ask = Ask::builder().method(Method::GET).uri(target);
+        if !line.h2 {
+            ask = ask.header(HOST, url.authority());
+        }
+        ask = ask.header(USER_AGENT, user_agent(line.h2));
+        let user = url.user.as_ref().map(|(name, password)| basic(name, password));
+        for (name, value) in [
+            (REFERER, referer),
+            (AUTHORIZATION, user.as_deref().or(authorization)),
+            (PROXY_AUTHORIZATION, credentials),
+        ] {
+            if let Some(value) = value {
+                ask = ask.header(name, value);
+            }
+        }
+        let ask = ask.body(Empty::<Bytes>::new()).map_err(|error| {
+            Failure::because(Outcome::BadContent, "has no valid URL").detailed(error)
+        })?;
+        let sent = self.now();
+        let explain = |failure: Failure| {
+            if line.asked.yes() {
+                Failure::because(Outcome::TlsOther, "wants a certificate from the client")
+            } else {
+                failure
+            }
+        };
+        let response = match timeout(self.limit, send(line.stream, line.h2, ask)).await {
+            Ok(response) => {
+                response.map_err(|error| explain(Failure::of_http(&error, Outcome::Reset)))?
+            }
+            Err(_) => return Err(self.silent()),
+        };
+        self.read(exchange, response, sent).await.map_err(explain)
+    }
+
+    /// The head and the body of a response.
+    async fn read(
+        &self,
+        exchange: &mut Exchange,
+        response: Response<Incoming>,
+        sent: u64,
+    ) -> Result<(), Failure> {
+        let request = &mut exchange.request;
+        let came = self.now();
+        request.status = Some(response.status().as_u16());
+        request.protocol = Some(format!("{:?}", response.version()));
+        request.duration_ns = Some(came.saturating_sub(request.started_ns));
+        request.ttfb_ns = Some(came.saturating_sub(sent));
+        request.headers = headers(&response);
+        let location = response.headers().get(LOCATION);
+        let location = location.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+        request.location = location.as_deref().map(|value| redact::url(value).into_owned());
+        let has_location = location.as_deref().is_some_and(|value| !value.is_empty());
+        request.outcome = status::of_request(response.status().as_u16(), has_location);
+        exchange.location = location.filter(|_| has_location);
+        let mut body = response.into_body();
+        request.content_length = hyper::body::Body::size_hint(&body).exact();
+        let (mut kept, mut read) = (BytesMut::new(), 0_u64);
+        while read < READ {
+            let frame = match timeout(self.limit, body.frame()).await {
+                Ok(None) => break,
+                Ok(Some(Ok(frame))) => frame,
+                Ok(Some(Err(error))) => return Err(Failure::of_http(&error, Outcome::Truncated)),
+                Err(_) => return Err(self.silent()),
+            };
+            if let Ok(data) = frame.into_data() {
+                read += data.len() as u64;
+                let room = KEPT.saturating_sub(kept.len()).min(data.len());
+                kept.extend_from_slice(&data[..room]);
+            }
+        }
+        exchange.request.body_bytes = Some(read);
+        exchange.request.body_ns = Some(self.now().saturating_sub(came));
+        exchange.body = kept.freeze();
+        Ok(())
+    }
+
+    /// go has no limit here, and would wait on.
+    fn silent(&self) -> Failure {
+        let seconds = self.limit.as_secs_f64();
+        let reason = format!("said nothing for {seconds:.0} seconds, where go waits without limit");
+        Failure::because(Outcome::Unfinished, reason)
+    }
+
+    /// A connection to whoever is to be asked for `url`, with TLS if it is https.
+    async fn line(&self, url: &Address, exchange: &mut Exchange) -> Result<Line, Failure> {
+        let forward = match self.forward.of(url) {
+            None => None,
+            Some(Proxy::Http(proxy)) => Some(proxy.clone()),
+            Some(Proxy::Other(scheme)) => {
+                let reason =
+                    format!("was not asked: preflight does not speak {scheme} to a forward proxy");
+                return Err(Failure::because(Outcome::Unknown, reason));
+            }
+        };
+        let peer = forward.as_ref().unwrap_or(url);
+        let id = self.open(url);
+        exchange.request.connection = None;
+        let dialled = self.dial(peer, id).await;
+        let (mut stream, remote) = match (dialled, &forward) {
+            (Ok(dialled), _) => dialled,
+            // As go has it: an error of `proxyconnect`.
+            (Err(failure), Some(_)) => {
+                let reason = "was not reached: the forward proxy could not be";
+                return Err(Failure::because(Outcome::ProxyRefused, reason).detailed(
+                    failure.error().reason.unwrap_or_else(|| format!("{:?}", failure.outcome)),
+                ));
+            }
+            (Err(failure), None) => return Err(failure),
+        };
+        let mut line = Line {
+            stream: Box::new(tokio::io::empty()),
+            id,
+            h2: false,
+            to: To::Origin,
+            asked: connect::Asked::default(),
+            tunnel: None,
+            remote,
+        };
+        if let Some(proxy) = &forward {
+            let credentials = proxy.user.as_ref().map(|(name, password)| basic(name, password));
+            if proxy.secure {
+                stream = self.tls.secure(proxy, stream, &[b"http/1.1"], self.limit).await?.stream;
+            }
+            if url.secure {
+                let (tunnel, opened) =
+                    self.tunnel(url, stream, (id, line.remote.clone()), credentials).await;
+                match opened {
+                    Ok(opened) => stream = opened,
+                    Err(failure) => {
+                        exchange.tunnel = Some(tunnel);
+                        return Err(failure);
+                    }
+                }
+                line.tunnel = Some(tunnel);
+            } else {
+                line.to = To::Forward { credentials };
+            }
+        }
+        if url.secure {
+            let began = Instant::now();
+            let secured = self.tls.secure(url, stream, &[b"h2", b"http/1.1"], self.limit).await;
+            self.note(id, |connection| {
+                connection.tls_ns = Some(nanoseconds(began.elapsed()));
+                connection.tls = Some(model::Tls {
+                    server_name: url.host.clone(),
+                    version: secured.as_ref().ok().and_then(|tls| tls.version.clone()),
+                    protocol: secured.as_ref().ok().and_then(|tls| tls.protocol.clone()),
+                    error: secured.as_ref().err().map(Failure::error),
+                });
+            });
+            let secured = match secured {
+                Ok(secured) => secured,
+                Err(failure) => {
+                    exchange.tunnel = line.tunnel;
+                    return Err(failure);
+                }
+            };
+            line.h2 = secured.protocol.as_deref() == Some("h2");
+            line.asked = secured.asked;
+            stream = secured.stream;
+        }
+        line.stream = stream;
+        self.note(id, |connection| {
+            connection.requests = 1 + u32::from(line.tunnel.is_some());
+            let protocol = if line.h2 { "HTTP/2.0" } else { "HTTP/1.1" };
+            connection.protocol = Some(protocol.to_owned());
+        });
+        Ok(line)
+    }
+
+    fn open(&self, url: &Address) -> ConnectionId {
+        let started = self.now();
+        let mut book = self.book();
+        let id = u32::try_from(book.connections.len()).unwrap_or(u32::MAX);
+        book.connections.push(Connection {
+            id,
+            process: 0,
+            local_addr: None,
+            remote_addr: None,
+            host: Some(url.authority()),
+            dns_ns: None,
+            connect_ns: None,
+            tls_ns: None,
+            tls: None,
+            protocol: None,
+            requests: 0,
+            errno: None,
+            started_ns: Some(started),
+            ended_ns: None,
+        });
+        id
+    }
+
+    fn note(&self, id: ConnectionId, change: impl FnOnce(&mut Connection)) {
+        if let Some(connection) = self.book().connections.get_mut(id as usize) {
+            change(connection);
+        }
+    }
+
+    /// Name and TCP.
+    async fn dial(
+        &self,
+        peer: &Address,
+        id: ConnectionId,
+    ) -> Result<(Box<dyn Stream>, Option<String>), Failure> {
+        let (began, started) = (Instant::now(), self.now());
+        let known = self.names().get(&peer.host_and_port()).cloned();
+        let found = match known.clone() {
+            Some(addresses) => Ok(addresses),
+            None => connect::resolve(&peer.host, peer.port(), self.limit).await,
+        };
+        if let (None, Ok(addresses)) = (&known, &found) {
+            self.names().insert(peer.host_and_port(), addresses.clone());
+        }
+        if known.is_none() && peer.host.parse::<std::net::IpAddr>().is_err() {
+            let took = nanoseconds(began.elapsed());
+            self.note(id, |connection| connection.dns_ns = Some(took));
+            let addresses = found.as_ref().ok().map(Vec::len);
+            self.book().lookups.push(NameLookup {
+                process: 0,
+                host: peer.host.clone(),
+                started_ns: started,
+                duration_ns: Some(took),
+                addresses: addresses.and_then(|number| u32::try_from(number).ok()),
+                answers: found.as_ref().ok().map(|all| all.iter().map(SocketAddr::ip).collect()),
+                // The C library does not tell.
+                servers: None,
+                cut: Vec::new(),
+                error: found.as_ref().err().map(Failure::error),
+            });
+        }
+        let addresses = found?;
+        let began = Instant::now();
+        let stream = connect::connect(&addresses, self.limit).await?;
+        let took = nanoseconds(began.elapsed());
+        let local = stream.local_addr().ok().map(|address| address.to_string());
+        let remote = stream.peer_addr().ok().map(|address| address.to_string());
+        self.note(id, |connection| {
+            connection.connect_ns = Some(took);
+            connection.local_addr.clone_from(&local);
+            connection.remote_addr.clone_from(&remote);
+        });
+        let _ = stream.set_nodelay(true);
+        Ok((Box::new(stream), remote))
+    }
+
+    /// CONNECT: the request, and the way to the server if it was opened.
+    async fn tunnel(
+        &self,
+        url: &Address,
+        stream: Box<dyn Stream>,
+        (id, remote): (ConnectionId, Option<String>),
+        credentials: Option<String>,
+    ) -> (Request, Result<Box<dyn Stream>, Failure>) {
+        let target = url.host_and_port();
+        let mut request =
+            self.begin("CONNECT", target.clone(), url.authority(), Cause::ConnectTunnel);
+        request.connection = Some(id);
+        request.remote_addr = remote;
+        let mut ask = Ask::builder()
+            .method(Method::CONNECT)
+            .uri(target.as_str())
+            .header(HOST, target.as_str())
+            .header(USER_AGENT, user_agent(false));
+        if let Some(credentials) = credentials {
+            ask = ask.header(PROXY_AUTHORIZATION, credentials);
+        }
+        let ask = ask.body(Empty::<Bytes>::new()).expect("a valid request: host, port and base64");
+        let opened = match timeout(self.limit, send(stream, false, ask)).await {
+            Ok(Ok(response)) => {
+                request.status = Some(response.status().as_u16());
+                request.headers = headers(&response);
+                if response.status().is_success() {
+                    request.outcome = Outcome::Ok;
+                    let upgraded = hyper::upgrade::on(response).await;
+                    upgraded
+                        .map(|stream| Box::new(TokioIo::new(stream)) as Box<dyn Stream>)
+                        .map_err(|error| Failure::of_http(&error, Outcome::Reset))
+                } else {
+                    request.outcome = Outcome::ProxyRefused;
+                    Err(Failure::new(Outcome::ProxyRefused))
+                }
+            }
+            Ok(Err(error)) => Err(Failure::because(
+                Outcome::ProxyRefused,
+                "was not reached: the forward proxy broke off",
+            )
+            .detailed(error)),
+            Err(_) => Err(Failure::because(
+                Outcome::ProxyRefused,
+                "was not reached: the forward proxy said nothing",
+            )),
+        };
+        request.duration_ns = Some(self.now().saturating_sub(request.started_ns));
+        if let Err(failure) = &opened {
+            (request.outcome, request.error) = (failure.outcome, Some(failure.error()));
+        }
+        (request, opened)
+    }
+}
+
+/// Sends a request on a stream of its own.
+async fn send(
+    stream: Box<dyn Stream>,
+    h2: bool,
+    ask: Ask<Empty<Bytes>>,
+) -> Result<Response<Incoming>, hyper::Error> {
+    let io = TokioIo::new(stream);
+    if h2 {
+        let (mut sender, connection) = http2::handshake(TokioExecutor::new(), io).await?;
+        tokio::spawn(connection);
+        return sender.send_request(ask).await;
+    }
+    let (mut sender, connection) = http1::handshake(io).await?;
+    tokio::spawn(connection.with_upgrades());
+    sender.send_request(ask).await
+}
+
+/// What go sends before 1.27, so that whoever looks at it treats us as it treats go.
+fn user_agent(h2: bool) -> &'static str {
+    if h2 { "Go-http-client/2.0" } else { "Go-http-client/1.1" }
+}
+
+fn basic(name: &str, password: &str) -> String {
+    format!("Basic {}", BASE64_STANDARD.encode(format!("{name}:{password}")))
+}
+
+fn headers(response: &Response<Incoming>) -> Headers {
+    let mut found = HashMap::new();
+    for (name, value) in response.headers() {
+        let Some(known) =
+            redact::HEADERS.iter().find(|known| known.eq_ignore_ascii_case(name.as_str()))
+        else {
+            continue;
+        };
+        let value = String::from_utf8_lossy(value.as_bytes());
+        if *known != "Location"
+            && let Some(value) = redact::header(known, &value)
+        {
+            found.entry((*known).to_owned()).or_insert_with(|| value.into_owned());
+        }
+    }
+    found.into_iter().collect()
+}
+
+/// Whether `host` is `parent` or below it (`net/http/client.go:isDomainOrSubdomain`).
+fn within(host: &str, parent: &str) -> bool {
+    host == parent
+        || host
+            .strip_suffix(parent)
+            .is_some_and(|rest| rest.ends_with('.') && !parent.contains(':'))
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,194 @@
+//! What a proxy serves, and what go makes of it: names of files, and whether their content is one.
+
+use std::fmt::Write as _;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use ring::digest::{SHA256, digest};
+use semver::Version;
+
+use crate::model::{Artifact, Outcome};
+
+/// The path of a file below a proxy, as on the wire (`module.EscapePath`, `modfetch.pathEscape`).
+pub(super) fn file(module: &str, artifact: Artifact, version: &str) -> String {
+    let module = encode(&escape(module));
+    let version = encode(&escape(version));
+    match artifact {
+        Artifact::List => format!("{module}/@v/list"),
+        Artifact::Latest => format!("{module}/@latest"),
+        Artifact::Info => format!("{module}/@v/{version}.info"),
+        Artifact::Mod => format!("{module}/@v/{version}.mod"),
+        _ => format!("{module}/@v/{version}.zip"),
+    }
+}
+
+/// The path of a lookup in the checksum database; its `!` stay as they are.
+pub(super) fn lookup(module: &str, version: &str) -> String {
+    format!("lookup/{}@{}", escape(module), escape(version))
+}
+
+/// `A` becomes `!a`.
+fn escape(text: &str) -> String {
+    text.chars().fold(String::new(), |mut escaped, letter| {
+        if letter.is_ascii_uppercase() {
+            escaped.push('!');
+        }
+        escaped.push(letter.to_ascii_lowercase());
+        escaped
+    })
+}
+
+fn encode(text: &str) -> String {
+    text.bytes().fold(String::new(), |mut encoded, byte| {
+        if byte.is_ascii_alphanumeric() || b"-_.~$&+=:@/".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            let _ = write!(encoded, "%{byte:02X}");
+        }
+        encoded
+    })
+}
+
+/// Whether what came is what was asked for: `.info` of the version (`modfetch/proxy.go:Stat`), a
+/// `go.mod`, a zip. A list may be anything: go takes the lines that are versions.
+pub(super) fn check(artifact: Artifact, version: Option<&str>, body: &[u8]) -> Outcome {
+    let sound = match artifact {
+        Artifact::Info | Artifact::Latest => {
+            let said = version_of(body);
+            said.is_some() && version.is_none_or(|version| said.as_deref() == Some(version))
+        }
+        Artifact::Mod => String::from_utf8_lossy(body).lines().any(|line| {
+            line.trim_start().strip_prefix("module").is_some_and(|rest| {
+                rest.starts_with(|c: char| c.is_whitespace() || c == '"' || c == '(' || c == '`')
+            })
+        }),
+        Artifact::Zip => body.starts_with(b"PK"),
+        _ => true,
+    };
+    if sound { Outcome::Ok } else { Outcome::BadContent }
+}
+
+/// The version that an `.info` names.
+pub(super) fn version_of(body: &[u8]) -> Option<String> {
+    let info: serde_json::Value = serde_json::from_slice(body).ok()?;
+    Some(info.get("Version")?.as_str()?.to_owned())
+}
+
+/// Whether it is a version in full, which go asks for without looking it up.
+pub(super) fn is_canonical(query: &str) -> bool {
+    query.strip_prefix('v').is_some_and(|version| Version::parse(version).is_ok())
+}
+
+/// Of a list, the newest version that begins like `query`: a release if there is one.
+pub(super) fn newest(list: &[u8], query: &str) -> Option<String> {
+    let begins = |line: &str| {
+        query == "latest" || line.strip_prefix(query).is_some_and(|rest| rest.starts_with('.'))
+    };
+    let text = String::from_utf8_lossy(list);
+    let versions = text.lines().filter_map(|line| {
+        let line = line.split_whitespace().next()?;
+        let version = Version::parse(line.strip_prefix('v')?).ok()?;
+        begins(line).then(|| (version.pre.is_empty(), version, line.to_owned()))
+    });
+    versions.max().map(|(_, _, line)| line)
+}
+
+/// Whether the answer to a lookup says the sum of this `go.mod` (`sumdb.Client.Lookup`,
+/// `modfetch.checkSumDB`). The signature, and the sum of the zip, are not looked at.
+pub(super) fn verify(record: &[u8], module: &str, version: &str, go_mod: Option<&[u8]>) -> Outcome {
+    let text = String::from_utf8_lossy(record);
+    let mut lines = text.split('\n');
+    if lines.next().is_none_or(|id| id.is_empty() || !id.bytes().all(|b| b.is_ascii_digit())) {
+        return Outcome::BadContent;
+    }
+    let of = format!("{module} {version}/go.mod ");
+    let sum = lines.take_while(|line| !line.is_empty()).find_map(|line| line.strip_prefix(&of));
+    match (sum, go_mod) {
+        (None, _) => Outcome::Checksum,
+        (Some(sum), Some(go_mod)) if sum != hash(go_mod) => Outcome::Checksum,
+        _ => Outcome::Ok,
+    }
+}
+
+/// Whether `go.sum` has another sum for this `go.mod`.
+pub(super) fn contradicts(go_sum: &str, module: &str, version: &str, go_mod: &[u8]) -> bool {
+    let of = format!("{module} {version}/go.mod ");
+    go_sum.lines().find_map(|line| line.strip_prefix(&of)).is_some_and(|sum| sum != hash(go_mod))
+}
+
+/// `h1:` of a `go.mod` (`dirhash.Hash1`).
+fn hash(go_mod: &[u8]) -> String {
+    let content = digest(&SHA256, go_mod);
+    let hex = content.as_ref().iter().fold(String::new(), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    });
+    let line = format!("{hex}  go.mod\n");
+    format!("h1:{}", BASE64_STANDARD.encode(digest(&SHA256, line.as_bytes())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{check, file, hash, is_canonical, lookup, newest, verify};
+    use crate::model::{Artifact, Outcome};
+
+    #[test]
+    fn files_have_their_names_on_the_wire() {
+        assert_eq!(
+            file("a.lab/Up", Artifact::Zip, "v1.0.0-RC"),
+            "a.lab/%21up/@v/v1.0.0-%21r%21c.zip"
+        );
+        assert_eq!(file("a.lab/x", Artifact::List, ""), "a.lab/x/@v/list");
+        assert_eq!(lookup("a.lab/Up", "v1.0.0"), "lookup/a.lab/!up@v1.0.0");
+    }
+
+    #[test]
+    fn content_is_looked_at_as_go_does() {
+        use Artifact::{Info, List, Mod, Zip};
+        let html = b"<!DOCTYPE html>\n<title>Sign in</title>";
+        for (artifact, body, sound) in [
+            (Info, &br#"{"Version":"v1.0.0"}"#[..], true),
+            (Info, br#"{"Version":"v1.0.1"}"#, false),
+            (Info, html, false),
+            (Mod, b"// hi\nmodule a.lab/x\n", true),
+            (Mod, b"modules\n", false),
+            (Mod, html, false),
+            (Zip, b"PK\x03\x04", true),
+            (Zip, html, false),
+            (List, html, true),
+        ] {
+            let outcome = check(artifact, Some("v1.0.0"), body);
+            assert_eq!(outcome == Outcome::Ok, sound, "{artifact:?} {body:?}");
+        }
+    }
+
+    #[test]
+    fn the_newest_release_is_chosen() {
+        let list = b"v1.9.0\nv1.10.0\nv2.0.0-rc.1\nnonsense\nv1.10.0-pre\n";
+        assert_eq!(newest(list, "latest").as_deref(), Some("v1.10.0"));
+        assert_eq!(newest(list, "v2").as_deref(), Some("v2.0.0-rc.1"));
+        assert_eq!(newest(b"", "latest"), None);
+        assert!(is_canonical("v1.2.3-0.20240102030405-abcdefabcdef"));
+        assert!(!is_canonical("v1") && !is_canonical("main"));
+    }
+
+    #[test]
+    fn sums_are_those_of_go() {
+        // golang.org/x/text v0.3.0, from any go.sum.
+        let go_mod = b"module golang.org/x/text\n";
+        assert_eq!(hash(go_mod), "h1:NqM8EUOU14njkJ3fqMW+pc6Ldnwhi/IjpwHt7yyuwOQ=");
+        let record =
+            "17\nm v1 h1:x=\nm v1/go.mod h1:NqM8EUOU14njkJ3fqMW+pc6Ldnwhi/IjpwHt7yyuwOQ=\n\nnote\n";
+        let verify =
+            |module, content: &[u8]| super::verify(record.as_bytes(), module, "v1", Some(content));
+        assert_eq!(verify("m", go_mod), Outcome::Ok);
+        assert_eq!(verify("m", b"other"), Outcome::Checksum);
+        assert_eq!(verify("n", go_mod), Outcome::Checksum);
+        assert_eq!(super::verify(b"<html>", "m", "v1", None), Outcome::BadContent);
+    }
+
+    #[test]
+    fn a_record_without_a_go_mod_to_compare() {
+        assert_eq!(verify(b"1\nm v1/go.mod h1:x\n\n", "m", "v1", None), Outcome::Ok);
+    }
+}

@@ -1,0 +1,635 @@
+//! Asks each entry of GOPROXY whether it works, as go would ask, and without privileges.
+//!
+//! [`run`] reads the settings that go would have here, asks every entry about some modules
+//! ([`probe`]), and puts the answers together as go would walk them ([`walk`]): a trace like any
+//! other, in which diagnosis finds what is wrong. Which GOPROXY to use is [`choose`]'s business.
+//!
+//! Some things differ from go on purpose: each request has a connection of its own, and where go
+//! waits without limit, preflight does not. It does not look into the module cache, and neither
+//! computes the sums of zips nor checks the tree of the checksum database.
+#![forbid(unsafe_code)]
+
+mod address;
+mod choose;
+mod client;
+mod connect;
+mod content;
+mod failure;
+mod forward;
+mod netrc;
+mod probe;
+mod roots;
+mod settings;
+mod table;
+mod walk;
+
+use std::collections::HashMap;
+use std::fs;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use self::client::Client;
+use self::connect::Tls;
+use self::forward::Forward;
+use self::probe::{Answers, Base, Subject, fails};
+use self::settings::{Module, Settings};
+use self::walk::{Asked, End, Frame, Sums};
+use crate::correlate::goproxy::Entry;
+use crate::correlate::story::words;
+use crate::diagnose;
+use crate::model::{Artifact, Outcome, Separator, Severity, Trace};
+use crate::redact;
+
+pub use self::choose::Allowed;
+pub use self::table::render;
+
+/// The name and version of the document that `--json` writes.
+pub const SCHEMA: &str = "proxytrace.preflight/v1";
+
+/// How many of the modules that `go.mod` requires are asked about.
+const FROM_GO_MOD: usize = 5;
+
+/// What to ask, and how long.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// `path@version`, `path@query` or `path`; none for some of those that `go.mod` requires.
+    pub modules: Vec<String>,
+    /// How often an entry fails before it is left out.
+    pub failures: u32,
+    /// For all of it.
+    pub limit: Duration,
+    /// What the GOPROXY to use may be widened to.
+    pub allowed: Allowed,
+    /// The arguments, for the trace.
+    pub argv: Vec<String>,
+}
+
+/// What preflight found.
+#[derive(Serialize)]
+pub struct Report {
+    /// [`SCHEMA`].
+    pub schema: &'static str,
+    /// Whether go gets what was asked for with the GOPROXY that is set.
+    pub works: Fare,
+    /// The same for the GOPROXY to use.
+    pub works_with: Fare,
+    /// The list that go has, redacted.
+    pub goproxy: String,
+    /// The list to use, redacted; the same if nothing is to be left out.
+    pub goproxy_to_use: String,
+    /// Entries, by index, that were left out of it.
+    pub left_out: Vec<usize>,
+    /// Entries that fail and stay in it, as leaving them out would ask somebody who was not asked.
+    pub kept: Vec<usize>,
+    /// The entries, in the order of the list.
+    pub entries: Vec<EntryReport>,
+    /// The modules asked about.
+    pub modules: Vec<ModuleReport>,
+    /// The checksum database, where it is asked itself.
+    pub database: Option<EntryReport>,
+    /// What was asked and answered, as a trace, with the findings.
+    pub trace: Trace,
+    /// The list to use with its secrets; it leaves only on request.
+    #[serde(skip)]
+    secret: String,
+}
+
+/// How go fares.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fare {
+    /// It gets everything.
+    Works,
+    /// It depends on `direct`, which is not asked.
+    Unknown,
+    /// It does not get everything.
+    Fails,
+}
+
+/// What an entry is worth.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// It has all that it was asked for, or, where nothing was asked of it, answers.
+    Works,
+    /// It has some of it.
+    Partly,
+    /// It has none of it.
+    Absent,
+    /// It fails.
+    Fails,
+    /// It was not asked: `direct`, `off`.
+    NotAsked,
+}
+
+/// One entry.
+#[derive(Serialize)]
+pub struct EntryReport {
+    /// As go uses it, redacted.
+    pub proxy: String,
+    /// What it is worth.
+    pub verdict: Verdict,
+    /// Why, in words.
+    pub reason: String,
+    /// How often it failed in a row, at the question where it failed most.
+    pub failures: u32,
+    /// How long its name took.
+    pub dns_ns: Option<u64>,
+    /// How long TCP took.
+    pub connect_ns: Option<u64>,
+    /// How long TLS took.
+    pub tls_ns: Option<u64>,
+    /// The worst answer to each kind of question, by the name of the artifact.
+    pub answers: Vec<AnswerReport>,
+}
+
+/// The worst answer to a kind of question.
+#[derive(Serialize)]
+pub struct AnswerReport {
+    /// What was asked for.
+    pub artifact: Artifact,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The last status.
+    pub status: Option<u16>,
+    /// The host that answered last.
+    pub host: Option<String>,
+}
+
+/// One module.
+#[derive(Serialize)]
+pub struct ModuleReport {
+    /// Its path.
+    pub path: String,
+    /// What was asked for.
+    pub query: String,
+    /// The version that it came to.
+    pub version: Option<String>,
+    /// How go fares with it.
+    pub works: Fare,
+    /// Whether GONOPROXY keeps it from every proxy.
+    pub private: bool,
+}
+
+/// Why there is nothing to report.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// An argument is no module.
+    #[error("`{0}` is no module: write path@version, such as golang.org/x/text@v0.3.0")]
+    NoModule(String),
+    /// GOPROXY has no entries.
+    #[error("GOPROXY has no entries: there is nobody to ask")]
+    NoEntries,
+    /// Neither threads nor sockets could be had.
+    #[error("cannot start: {0}")]
+    Start(#[from] std::io::Error),
+}
+
+/// Asks, for as long as the limit lets it.
+pub fn run(options: &Options) -> Result<Report, Error> {
+    let settings = Settings::read();
+    let modules = modules(options)?;
+    if settings.list.entries.iter().all(|entry| entry.proxy == "noproxy") {
+        return Err(Error::NoEntries);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let began = std::time::Instant::now();
+    let started_at = jiff::Timestamp::now().to_string();
+    let limit = options.limit / options.failures.max(1);
+    let client = Arc::new(client(&settings, limit));
+    let asked = runtime.block_on(ask(&settings, &client, modules, options));
+    // A name server that says nothing must not hold us up.
+    runtime.shutdown_background();
+    let everything = &asked.list.entries;
+    let works = fare(&asked, everything);
+    let frame = Frame {
+        argv: redact::arguments(&options.argv),
+        config: settings.redacted(),
+        kernel: fs::read_to_string("/proc/sys/kernel/osrelease")
+            .map_or_else(|_| String::new(), |release| release.trim().to_owned()),
+        started_at,
+        duration_ns: u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX),
+        succeeded: works != Fare::Fails,
+    };
+    let mut trace = walk::trace(&asked, client.take_book(), &frame);
+    trace.findings = findings(&trace);
+    Ok(report(&asked, trace, works, options))
+}
+
+fn modules(options: &Options) -> Result<Vec<Module>, Error> {
+    if options.modules.is_empty() {
+        let go_mod = fs::read_to_string("go.mod").unwrap_or_default();
+        return Ok(settings::required(&go_mod, FROM_GO_MOD));
+    }
+    let parse = |text: &String| Module::parse(text).ok_or_else(|| Error::NoModule(text.clone()));
+    options.modules.iter().map(parse).collect()
+}
+
+fn client(settings: &Settings, limit: Duration) -> Client {
+    let file = settings.variable("SSL_CERT_FILE");
+    let tls = Tls::new(roots::load(file, settings.variable("SSL_CERT_DIR")));
+    let forward = Forward::new(
+        settings.get("HTTP_PROXY"),
+        settings.get("HTTPS_PROXY"),
+        settings.get("NO_PROXY"),
+    );
+    Client::new(tls, forward, settings.netrc(), limit)
+}
+
+async fn ask(
+    settings: &Settings,
+    client: &Arc<Client>,
+    modules: Vec<Module>,
+    options: &Options,
+) -> Asked {
+    let list = settings.list.clone();
+    let database = settings.database();
+    let go_sum = fs::read_to_string("go.sum").unwrap_or_default();
+    let mut subjects: Vec<Subject> = modules
+        .into_iter()
+        .map(|Module { path, query }| Subject {
+            private: list.passes_by(&path),
+            summed: database.is_some()
+                && !settings.is_unsummed(&path)
+                && !settings::has_sums(&go_sum, &path, &query),
+            version: None,
+            path,
+            query,
+        })
+        .collect();
+    let wanted = database.filter(|_| {
+        subjects.is_empty() || subjects.iter().any(|subject| subject.summed && !subject.private)
+    });
+    let entries = probe::ask(client, &list, wanted.as_ref(), &mut subjects, options.failures).await;
+    let mut sums =
+        Sums { base: None, lookups: HashMap::new(), silent: false, mismatches: Vec::new() };
+    for (entry, answers) in entries.iter().enumerate() {
+        let contradicted = subjects.iter().enumerate().filter(|(module, subject)| {
+            let answer = answers.by_question.get(&(Some(*module), Artifact::Mod));
+            let good = answer.filter(|answer| answer.outcome == Outcome::Ok);
+            good.zip(subject.version.as_deref()).is_some_and(|(answer, version)| {
+                content::contradicts(&go_sum, &subject.path, version, &answer.body)
+            })
+        });
+        sums.mismatches.extend(contradicted.map(|(module, _)| (entry, module)));
+    }
+    if let Some(database) = &wanted {
+        let base = probe::base(&list, &entries, database);
+        look_up(client, &base, &subjects, &entries, options.failures, &mut sums).await;
+        sums.base = Some(base);
+    }
+    Asked { list, entries, subjects, sums }
+}
+
+/// Asks the checksum database about every module that somebody has.
+async fn look_up(
+    client: &Arc<Client>,
+    base: &Base,
+    subjects: &[Subject],
+    entries: &[Answers],
+    tries: u32,
+    sums: &mut Sums,
+) {
+    let (Base::Entry(_, url) | Base::Itself(url)) = base else { return };
+    for (place, subject) in subjects.iter().enumerate() {
+        let Some(version) = subject.version.as_deref().filter(|_| subject.summed) else { continue };
+        let question = (Some(place), Artifact::Mod);
+        let having: Vec<(usize, &[u8])> = entries
+            .iter()
+            .enumerate()
+            .filter_map(|(entry, answers)| Some((entry, answers.by_question.get(&question)?)))
+            .filter(|(_, answer)| answer.outcome == Outcome::Ok)
+            .map(|(entry, answer)| (entry, &answer.body[..]))
+            .collect();
+        if having.is_empty() {
+            continue;
+        }
+        let url = url.below(&content::lookup(&subject.path, version));
+        let check = |record: &[u8]| content::verify(record, &subject.path, version, None);
+        let answer = probe::repeat(client, &url, tries, check).await;
+        if answer.outcome == Outcome::Ok {
+            let differs = |go_mod: &[u8]| {
+                content::verify(&answer.body, &subject.path, version, Some(go_mod)) != Outcome::Ok
+            };
+            let differing = having.iter().filter(|(_, go_mod)| differs(go_mod));
+            sums.mismatches.extend(differing.map(|(entry, _)| (*entry, place)));
+        }
+        sums.silent = fails(answer.outcome) && answer.requests.iter().all(|r| r.status.is_none());
+        sums.lookups.insert(place, answer);
+        if sums.silent {
+            break;
+        }
+    }
+}
+
+/// How go fares with all modules, and with the entries themselves if there are none.
+fn fare(asked: &Asked, entries: &[Entry]) -> Fare {
+    let public = asked.subjects.iter().enumerate().filter(|(_, subject)| !subject.private);
+    let ends: Vec<Fare> = public.map(|(place, _)| module_fare(asked, entries, place)).collect();
+    if !ends.is_empty() {
+        return worst(ends);
+    }
+    // Nothing was asked for, so what counts is who would be asked first.
+    let first = entries.iter().find(|entry| entry.proxy != "noproxy");
+    let place = first.and_then(|first| asked.list.entries.iter().position(|e| e == first));
+    let Some(place) = place else { return Fare::Fails };
+    let entry = &asked.entries[place];
+    match asked.list.entries[place].proxy.as_str() {
+        "direct" => Fare::Unknown,
+        "off" => Fare::Fails,
+        _ if entry.unreached.is_some() || entry.invalid.is_some() => {
+            let on = asked.list.entries[place].separator == Some(Separator::Pipe);
+            let rest = entries.iter().position(|e| Some(e) == first).map_or(0, |at| at + 1);
+            if on { fare(asked, &entries[rest..]) } else { Fare::Fails }
+        }
+        _ => Fare::Works,
+    }
+}
+
+fn module_fare(asked: &Asked, entries: &[Entry], module: usize) -> Fare {
+    match asked.end(entries, module) {
+        End::Served => Fare::Works,
+        End::Direct => Fare::Unknown,
+        End::Failed(_) => Fare::Fails,
+    }
+}
+
+fn worst(fares: impl IntoIterator<Item = Fare>) -> Fare {
+    fares.into_iter().max_by_key(|fare| *fare as u8).unwrap_or(Fare::Works)
+}
+
+/// The findings. What is true of an entry that go does not come to has made nothing fail yet.
+fn findings(trace: &Trace) -> Vec<crate::model::Finding> {
+    let mut findings = diagnose::diagnose(trace);
+    let walked = |id: &u32| trace.chains.iter().any(|c| c.id == *id && c.process == walk::WALKER);
+    for finding in &mut findings {
+        if !finding.chains.is_empty() && !finding.chains.iter().any(walked) {
+            finding.severity = finding.severity.min(Severity::Warning);
+        }
+    }
+    findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    findings
+}
+
+fn report(asked: &Asked, trace: Trace, works: Fare, options: &Options) -> Report {
+    let entries: Vec<EntryReport> = (0..asked.entries.len())
+        .filter(|place| asked.list.entries[*place].proxy != "noproxy")
+        .map(|place| entry_report(asked, &trace, place))
+        .collect();
+    let failing: Vec<bool> =
+        (0..asked.entries.len()).map(|place| may_be_left_out(asked, place, options)).collect();
+    let choice = choose::choose(&asked.list.entries, &failing, options.allowed);
+    let visible = |places: &[usize]| {
+        let shift = usize::from(asked.list.entries.first().is_some_and(|e| e.proxy == "noproxy"));
+        places.iter().map(|place| place - shift).collect()
+    };
+    let own: Vec<Entry> =
+        asked.list.entries.iter().filter(|e| e.proxy != "noproxy").cloned().collect();
+    let secret = choose::text(&choice.entries);
+    Report {
+        schema: SCHEMA,
+        works,
+        works_with: if choice.entries == own { works } else { fare(asked, &choice.entries) },
+        goproxy: redact::setting("GOPROXY", &choose::text(&own)),
+        goproxy_to_use: redact::setting("GOPROXY", &secret),
+        left_out: visible(&choice.left_out),
+        kept: visible(&choice.kept),
+        entries,
+        modules: module_reports(asked),
+        database: database_report(asked, &trace),
+        trace,
+        secret,
+    }
+}
+
+fn module_reports(asked: &Asked) -> Vec<ModuleReport> {
+    let report = |(place, subject): (usize, &Subject)| ModuleReport {
+        path: subject.path.clone(),
+        query: subject.query.clone(),
+        version: subject.version.clone(),
+        works: if subject.private {
+            Fare::Unknown
+        } else {
+            module_fare(asked, &asked.list.entries, place)
+        },
+        private: subject.private,
+    };
+    asked.subjects.iter().enumerate().map(report).collect()
+}
+
+/// Whether an entry has failed often enough.
+fn may_be_left_out(asked: &Asked, place: usize, options: &Options) -> bool {
+    let entry = &asked.entries[place];
+    entry.invalid.is_some()
+        || entry.by_question.iter().any(|(question, answer)| {
+            counts(asked, entry, question.0)
+                && answer.failed()
+                && answer.failures >= options.failures
+        })
+}
+
+/// Whether an answer says something of the entry: a question that go would not ask tells only
+/// whether somebody is there.
+fn counts(asked: &Asked, entry: &Answers, module: Option<usize>) -> bool {
+    module.is_some() || asked.sums.base.is_some() || entry.unreached.is_some()
+}
+
+const ORDER: [Artifact; 6] = [
+    Artifact::List,
+    Artifact::Latest,
+    Artifact::Info,
+    Artifact::Mod,
+    Artifact::Zip,
+    Artifact::SumdbSupported,
+];
+
+fn entry_report(asked: &Asked, trace: &Trace, place: usize) -> EntryReport {
+    let entry = &asked.entries[place];
+    let proxy = &asked.list.entries[place].proxy;
+    let mut answers = Vec::new();
+    for artifact in ORDER {
+        let of = entry.by_question.keys().filter(|question| question.1 == artifact);
+        let outcomes =
+            of.filter_map(|question| Some((*question, asked.outcome(place, *question)?)));
+        let Some((question, outcome)) = outcomes.max_by_key(|(q, outcome)| (badness(*outcome), *q))
+        else {
+            continue;
+        };
+        let last = entry.by_question[&question].requests.last();
+        let outcome = match outcome {
+            Outcome::Checksum
+                if !asked.sums.mismatches.iter().any(|(entry, _)| *entry == place) =>
+            {
+                Outcome::Ok
+            }
+            outcome => outcome,
+        };
+        answers.push(AnswerReport {
+            artifact,
+            outcome,
+            status: last.and_then(|request| request.status),
+            host: last.map(|request| request.host.clone()),
+        });
+    }
+    let requests = || entry.by_question.values().flat_map(|answer| &answer.requests);
+    let first = requests().min_by_key(|request| request.started_ns);
+    let host = first.map(|request| request.host.clone());
+    let of_entry = || trace.connections.iter().filter(|connection| connection.host == host);
+    let (verdict, reason) = verdict(asked, trace, place);
+    EntryReport {
+        proxy: redact::setting("GOPROXY", proxy),
+        verdict,
+        reason,
+        failures: entry.by_question.values().map(|answer| answer.failures).max().unwrap_or(0),
+        dns_ns: of_entry().find_map(|connection| connection.dns_ns),
+        connect_ns: of_entry().find_map(|connection| connection.connect_ns),
+        tls_ns: of_entry()
+            .filter(|c| c.tls.as_ref().is_some_and(|tls| tls.error.is_none()))
+            .find_map(|connection| connection.tls_ns),
+        answers,
+    }
+}
+
+/// How bad an outcome is, to show the worst of several.
+fn badness(outcome: Outcome) -> u8 {
+    match outcome {
+        Outcome::Ok => 0,
+        Outcome::NotFound => 1,
+        // What the database lacks is not the entry's doing.
+        Outcome::Checksum => 2,
+        _ => 3,
+    }
+}
+
+fn verdict(asked: &Asked, trace: &Trace, place: usize) -> (Verdict, String) {
+    let entry = &asked.entries[place];
+    match asked.list.entries[place].proxy.as_str() {
+        "direct" => {
+            return (Verdict::NotAsked, "go asks the repositories themselves".to_owned());
+        }
+        "off" => return (Verdict::NotAsked, "the list ends here".to_owned()),
+        _ => {}
+    }
+    if let Some(why) = entry.invalid {
+        return (Verdict::Fails, why.to_owned());
+    }
+    let mut questions: Vec<_> =
+        entry.by_question.keys().filter(|question| counts(asked, entry, question.0)).collect();
+    questions.sort();
+    let outcome = |question: &&&(Option<usize>, Artifact)| asked.outcome(place, ***question);
+    // What could not be verified is the database's failure, not that of who served it.
+    let own = |question: &&&(Option<usize>, Artifact)| {
+        outcome(question).is_some_and(fails) && entry.by_question[**question].failed()
+    };
+    let worst = questions
+        .iter()
+        .filter(own)
+        .max_by_key(|question| (outcome(question).map(badness), std::cmp::Reverse(***question)));
+    if let Some((verdict, reason)) = sums_verdict(asked, place) {
+        return (verdict, reason);
+    }
+    if let Some(question) = worst {
+        let answer = &entry.by_question[*question];
+        let said = trace
+            .chains
+            .iter()
+            .flat_map(|chain| &chain.attempts)
+            .find(|attempt| {
+                !answer.requests.is_empty()
+                    && attempt.requests.first().map(|r| r.id)
+                        == answer.requests.first().map(|r| r.id)
+            })
+            .map_or_else(|| words(answer.outcome).to_owned(), crate::correlate::story::answer);
+        return (Verdict::Fails, said);
+    }
+    let modules: Vec<Outcome> = questions
+        .iter()
+        .filter(|question| question.0.is_some() && question.1 != Artifact::Latest)
+        .filter_map(|question| asked.outcome(place, **question))
+        .collect();
+    let absent = modules.iter().filter(|outcome| **outcome == Outcome::NotFound).count();
+    match (absent, modules.len()) {
+        (_, 0) => (Verdict::Works, "it answers".to_owned()),
+        (0, _) if modules.contains(&Outcome::Checksum) => {
+            (Verdict::Works, "it has everything, which could not be verified".to_owned())
+        }
+        (0, _) => (Verdict::Works, "it has everything".to_owned()),
+        (absent, all) if absent == all => (Verdict::Absent, words(Outcome::NotFound).to_owned()),
+        _ => (Verdict::Partly, "it has some of it".to_owned()),
+    }
+}
+
+/// What the checksum database makes of an entry: it forwards it badly, or serves something else.
+fn sums_verdict(asked: &Asked, place: usize) -> Option<(Verdict, String)> {
+    let differs = asked.sums.mismatches.iter().find(|(entry, _)| *entry == place);
+    if let Some((_, module)) = differs {
+        let path = &asked.subjects[*module].path;
+        return Some((Verdict::Fails, format!("{path} has another checksum than it should")));
+    }
+    if !matches!(&asked.sums.base, Some(Base::Entry(base, _)) if *base == place) {
+        return None;
+    }
+    let (module, answer) =
+        asked.sums.lookups.iter().max_by_key(|(_, answer)| badness(answer.outcome))?;
+    match answer.outcome {
+        Outcome::Ok => None,
+        Outcome::NotFound => {
+            let path = &asked.subjects[*module].path;
+            Some((Verdict::Partly, format!("the checksum database does not know {path}")))
+        }
+        outcome => {
+            Some((Verdict::Fails, format!("the checksum database through it {}", words(outcome))))
+        }
+    }
+}
+
+/// The row of the checksum database, if go asks it itself.
+fn database_report(asked: &Asked, trace: &Trace) -> Option<EntryReport> {
+    let Some(Base::Itself(url)) = &asked.sums.base else { return None };
+    let answer = asked.sums.lookups.values().max_by_key(|answer| badness(answer.outcome))?;
+    let last = answer.requests.last();
+    let host = last.map(|request| request.host.clone());
+    let of_host = || trace.connections.iter().filter(|connection| connection.host == host);
+    let chain = trace
+        .chains
+        .iter()
+        .find(|chain| chain.artifact == Artifact::SumdbLookup && chain.outcome == answer.outcome);
+    let reason =
+        chain.and_then(|chain| chain.attempts.first()).map(crate::correlate::story::answer);
+    let (verdict, reason) = match answer.outcome {
+        Outcome::Ok => (Verdict::Works, "it has everything".to_owned()),
+        Outcome::NotFound => (Verdict::Absent, words(Outcome::NotFound).to_owned()),
+        outcome => (Verdict::Fails, reason.unwrap_or_else(|| words(outcome).to_owned())),
+    };
+    Some(EntryReport {
+        proxy: format!("{} (checksums)", url.redacted().trim_end_matches('/')),
+        verdict,
+        reason,
+        failures: answer.failures,
+        dns_ns: of_host().find_map(|connection| connection.dns_ns),
+        connect_ns: of_host().find_map(|connection| connection.connect_ns),
+        tls_ns: of_host().find_map(|connection| connection.tls_ns),
+        answers: vec![AnswerReport {
+            artifact: Artifact::SumdbLookup,
+            outcome: answer.outcome,
+            status: last.and_then(|request| request.status),
+            host,
+        }],
+    })
+}
+
+impl Report {
+    /// The list to use, with the secrets that it needs to be of use; none if it cannot be handed on
+    /// in a line.
+    pub fn secret_goproxy(&self) -> Option<&str> {
+        let sound = !self.secret.is_empty() && !self.secret.contains(['\n', '\r', '\0']);
+        sound.then_some(self.secret.as_str())
+    }
+
+    /// Whether the list to use has secrets in it.
+    pub fn has_secrets(&self) -> bool {
+        self.secret != self.goproxy_to_use
+    }
+}

@@ -1,0 +1,283 @@
+//! What go would be told here: its settings, with their secrets, and the modules to ask about.
+
+use std::collections::{BTreeMap, HashSet};
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::{env, fs};
+
+use super::address::Address;
+use crate::correlate::goproxy::List;
+use crate::event::{Origin, Setting};
+use crate::{goenv, redact};
+
+/// What a go without `go.env` takes, and what stands in it since Go 1.21.
+const DEFAULTS: &[(&str, &str)] =
+    &[("GOPROXY", "https://proxy.golang.org,direct"), ("GOSUMDB", "sum.golang.org")];
+
+/// The settings of the go command that would run here.
+pub(super) struct Settings {
+    values: BTreeMap<String, (String, Origin)>,
+    environment: BTreeMap<String, String>,
+    /// GOPROXY as it is, secrets and all.
+    pub(super) list: List,
+}
+
+/// A module, and which version of it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Module {
+    pub(super) path: String,
+    /// A version, or what go calls a query: `latest`, a branch, a commit.
+    pub(super) query: String,
+}
+
+/// The checksum database: its name, and where it is.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Database {
+    pub(super) name: String,
+    pub(super) url: String,
+    /// Whether the URL is given, so that go asks there alone.
+    pub(super) given: bool,
+}
+
+impl Settings {
+    pub(super) fn read() -> Self {
+        let environment: Vec<(String, String)> = env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
+        let exe = find_go(env::var_os("PATH").as_deref()).unwrap_or_default();
+        Self::of(environment, &exe, &|path| fs::read_to_string(path).ok())
+    }
+
+    fn of(
+        environment: Vec<(String, String)>,
+        exe: &Path,
+        read: &dyn Fn(&Path) -> Option<String>,
+    ) -> Self {
+        let mut values = goenv::secret(&environment, exe, read);
+        for (name, value) in DEFAULTS {
+            values
+                .entry((*name).to_owned())
+                .or_insert_with(|| ((*value).to_owned(), Origin::Default));
+        }
+        let raw = values.iter().map(|(name, (value, origin))| {
+            (name.clone(), Setting { value: value.clone(), origin: *origin })
+        });
+        let list = List::of(&raw.collect());
+        Self { values, environment: environment.into_iter().collect(), list }
+    }
+
+    pub(super) fn get(&self, name: &str) -> &str {
+        self.values.get(name).map_or("", |(value, _)| value.as_str())
+    }
+
+    pub(super) fn variable(&self, name: &str) -> &str {
+        self.environment.get(name).map_or("", String::as_str)
+    }
+
+    /// As they may be shown.
+    pub(super) fn redacted(&self) -> BTreeMap<String, Setting> {
+        let shown = self.values.iter().map(|(name, (value, origin))| {
+            (name.clone(), Setting { value: redact::setting(name, value), origin: *origin })
+        });
+        shown.collect()
+    }
+
+    /// The text of the netrc file, if go would read it.
+    pub(super) fn netrc(&self) -> Option<String> {
+        if !self.get("GOAUTH").split(';').any(|command| command.trim() == "netrc") {
+            return None;
+        }
+        let file = match self.variable("NETRC") {
+            "" => Path::new(self.variable("HOME")).join(".netrc"),
+            file => PathBuf::from(file),
+        };
+        fs::read_to_string(file).ok()
+    }
+
+    /// The checksum database; none if it is off (`modfetch/sumdb.go:dbDial`).
+    pub(super) fn database(&self) -> Option<Database> {
+        let setting = match self.get("GOSUMDB") {
+            "off" => return None,
+            "sum.golang.google.cn" => "sum.golang.org https://sum.golang.google.cn",
+            setting => setting,
+        };
+        let mut words = setting.split_whitespace();
+        let name = words.next()?.split('+').next()?.to_owned();
+        let url = words.next();
+        Some(Database {
+            given: url.is_some(),
+            url: url.map_or_else(|| format!("https://{name}"), str::to_owned),
+            name,
+        })
+    }
+
+    /// Whether go does not ask the checksum database about a module.
+    pub(super) fn is_unsummed(&self, module: &str) -> bool {
+        let patterns = Setting { value: self.get("GONOSUMDB").to_owned(), origin: Origin::Default };
+        let config = BTreeMap::from([("GONOPROXY".to_owned(), patterns)]);
+        List::of(&config).passes_by(module)
+    }
+}
+
+/// The go on PATH, without the links to it.
+fn find_go(path: Option<&OsStr>) -> Option<PathBuf> {
+    let found = env::split_paths(path?).map(|dir| dir.join("go")).find(|file| file.is_file())?;
+    found.canonicalize().ok()
+}
+
+impl Module {
+    /// From `path@version` or `path`; none if it is neither.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let (path, query) = text.split_once('@').unwrap_or((text, "latest"));
+        let sound = |word: &str| {
+            !word.is_empty()
+                && word.bytes().all(|b| b.is_ascii_graphic() && !b"\\?#%!\"'".contains(&b))
+        };
+        let rooted = path.starts_with('/') || path.ends_with('/') || path.contains("//");
+        (sound(path) && sound(query) && !rooted && !path.split('/').any(|e| e == "." || e == ".."))
+            .then(|| Self { path: path.to_owned(), query: query.to_owned() })
+    }
+}
+
+/// The first modules that a `go.mod` requires, as far as they are not replaced.
+pub(super) fn required(go_mod: &str, most: usize) -> Vec<Module> {
+    let (mut block, mut required, mut replaced) = (None, Vec::new(), HashSet::new());
+    for line in go_mod.lines() {
+        let line = line.split("//").next().unwrap_or_default().trim();
+        let (verb, rest) = match (block, line) {
+            (_, ")") => {
+                block = None;
+                continue;
+            }
+            (Some(verb), rest) => (verb, rest),
+            (None, line) => match line.split_once(char::is_whitespace) {
+                Some(("require", rest)) => ("require", rest.trim()),
+                Some(("replace", rest)) => ("replace", rest.trim()),
+                _ => continue,
+            },
+        };
+        if rest == "(" {
+            block = Some(verb);
+            continue;
+        }
+        let mut words = rest.split_whitespace().map(|word| word.trim_matches(['"', '`']));
+        match (verb, words.next(), words.next()) {
+            ("require", Some(path), Some(version)) => {
+                required.extend(Module::parse(&format!("{path}@{version}")));
+            }
+            ("replace", Some(path), _) => _ = replaced.insert(path.to_owned()),
+            _ => {}
+        }
+    }
+    required.retain(|module| !replaced.contains(&module.path));
+    required.truncate(most);
+    required
+}
+
+/// Whether `go.sum` has both sums of a module, so that nobody is asked for them.
+pub(super) fn has_sums(go_sum: &str, path: &str, version: &str) -> bool {
+    let has = |what: &str| {
+        go_sum.lines().any(|line| {
+            let mut words = line.split_whitespace();
+            words.next() == Some(path) && words.next() == Some(what)
+        })
+    };
+    has(version) && has(&format!("{version}/go.mod"))
+}
+
+/// An entry of the list, as it can be asked.
+pub(super) enum Target {
+    Url(Address),
+    File(PathBuf),
+    /// `direct`, `off`, `noproxy`.
+    Word,
+    /// What go says of it.
+    Invalid(&'static str),
+}
+
+/// What an entry is (`modfetch/proxy.go:newProxyRepo`, `proxyList`).
+pub(super) fn target(entry: &str) -> Target {
+    if matches!(entry, "direct" | "off" | "noproxy") {
+        return Target::Word;
+    }
+    if let Some(path) = entry.strip_prefix("file://") {
+        return Target::File(PathBuf::from(path));
+    }
+    match Address::parse(entry) {
+        Some(url) if url.user.is_some() && !url.secure => {
+            Target::Invalid("go refuses to pass credentials to an insecure URL")
+        }
+        Some(url) => Target::Url(url),
+        None if entry.contains("://") => {
+            Target::Invalid("no valid URL: go wants https, http or file")
+        }
+        None => Target::Invalid("no URL: its scheme is missing"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::{Database, Module, Settings, has_sums, required};
+
+    fn settings(environment: &[(&str, &str)]) -> Settings {
+        let environment =
+            environment.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+        Settings::of(environment, Path::new(""), &|_| None)
+    }
+
+    #[test]
+    fn the_database_is_named_or_given() {
+        let database = |value| settings(&[("GOSUMDB", value)]).database();
+        let found = |name: &str, url: &str, given| {
+            Some(Database { name: name.into(), url: url.into(), given })
+        };
+        assert_eq!(database("off"), None);
+        assert_eq!(database(""), found("sum.golang.org", "https://sum.golang.org", false));
+        assert_eq!(database("sum.lab+1a2b+key"), found("sum.lab", "https://sum.lab", false));
+        assert_eq!(
+            database("sum.lab+1a2b+key https://sums.lab/db"),
+            found("sum.lab", "https://sums.lab/db", true)
+        );
+        assert_eq!(
+            database("sum.golang.google.cn"),
+            found("sum.golang.org", "https://sum.golang.google.cn", true)
+        );
+    }
+
+    #[test]
+    fn nothing_secret_is_shown() {
+        let settings = settings(&[("GOPROXY", "https://u:s3cret@h,direct")]);
+        assert_eq!(settings.list.entries[0].proxy, "https://u:s3cret@h");
+        assert_eq!(settings.redacted()["GOPROXY"].value, "https://REDACTED@h,direct");
+    }
+
+    #[test]
+    fn modules_of_the_command_line() {
+        let parse = |text| Module::parse(text).map(|m| format!("{} {}", m.path, m.query));
+        assert_eq!(parse("a.lab/x@v1.2.3").as_deref(), Some("a.lab/x v1.2.3"));
+        assert_eq!(parse("a.lab/x").as_deref(), Some("a.lab/x latest"));
+        for broken in ["", "@v1", "a.lab/x@", "/a", "a//b", "a/../b", "a b", "a\n", "a?x"] {
+            assert_eq!(parse(broken), None, "{broken:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_go_mod_requires() {
+        let text = "module m\n\ngo 1.21\n\nrequire a.lab/a v1.0.0 // indirect\nrequire (\n\t\"b.lab/b\" v2.0.0\n\tc.lab/c v3.0.0\n)\nreplace c.lab/c => ../c\nreplace (\n\tz.lab/z v1.0.0 => y.lab/y v1.0.0\n)\n";
+        let found =
+            |most| required(text, most).into_iter().map(|m| m.path).collect::<Vec<_>>().join(" ");
+        assert_eq!(found(9), "a.lab/a b.lab/b");
+        assert_eq!(found(1), "a.lab/a");
+    }
+
+    #[test]
+    fn sums_are_both_or_none() {
+        let text =
+            "a.lab/a v1.0.0 h1:x=\na.lab/a v1.0.0/go.mod h1:y=\nb.lab/b v1.0.0/go.mod h1:z=\n";
+        assert!(has_sums(text, "a.lab/a", "v1.0.0"));
+        assert!(!has_sums(text, "b.lab/b", "v1.0.0"));
+        assert!(!has_sums(text, "a.lab/a", "v1.0.1"));
+    }
+}

@@ -1,0 +1,146 @@
+//! What preflight says of each entry is what go meets there.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use proxytrace::model::{Artifact, Outcome, Role, Severity, Trace};
+use proxytrace_tests::cases;
+use proxytrace_tests::lab::Lab;
+use proxytrace_tests::modules::VERSION;
+use proxytrace_tests::scenario::Scenario;
+use proxytrace_tests::toolchain::{Toolchain, VERSIONS};
+use serde_json::Value;
+
+/// go is run under proxytrace, whose trace is what the servers logged (`trace_equals_log`), and then
+/// preflight asks the same servers about the same modules.
+#[test]
+fn preflight_says_what_go_meets() {
+    let proxytrace = cases::proxytrace();
+    if !proxytrace.is_file() {
+        let path = proxytrace.display();
+        return cases::skip(&format!("no {path}: build it, or set PROXYTRACE_BIN"));
+    }
+    for name in UNSEEN {
+        ensure_there(name);
+    }
+    let newest = &VERSIONS[VERSIONS.len() - 1..];
+    cases::for_each_of(Scenario::all(), newest, |scenario, toolchain| {
+        if UNSEEN.contains(&scenario.name) {
+            return Ok(());
+        }
+        compare(&proxytrace, scenario, toolchain)
+    });
+}
+
+/// What preflight does not look into, as its documentation says: the sums of zips, the module cache,
+/// the tree of the checksum database.
+const UNSEEN: [&str; 3] = ["go-sum-other-zip", "go-sum-other-cached", "sumdb-forked"];
+
+fn ensure_there(name: &str) {
+    assert!(Scenario::find(name).is_some(), "{name} is no scenario any more");
+}
+
+fn compare(proxytrace: &Path, scenario: &Scenario, toolchain: &Toolchain) -> Result<()> {
+    let lab = Lab::start(scenario, toolchain)?;
+    let file = lab.dir().join("trace.json");
+    let mut go = lab.command(proxytrace);
+    go.arg("--json").arg(&file).args(["--", "go", "mod", "download"]);
+    let went = lab.output(go)?.status.success();
+    let went_so: Trace = serde_json::from_slice(&fs::read(&file)?)?;
+    // Another lab: what go wrote to go.sum would tell preflight that nothing has to be verified.
+    drop(lab);
+    let lab = Lab::start(scenario, toolchain)?;
+    let file = lab.dir().join("preflight.json");
+    let mut preflight = lab.command(proxytrace);
+    preflight.args(["preflight", "--failures", "1", "--json"]).arg(&file);
+    preflight.args(scenario.modules.paths().map(|path| format!("{path}@{VERSION}")));
+    let output = lab.output(preflight)?;
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let document: Value = serde_json::from_slice(&fs::read(&file)?)?;
+    let trace: Trace = serde_json::from_value(document["trace"].clone()).context("the trace")?;
+
+    let check = || {
+        ensure!(output.status.success() == (document["works"] != "fails"), "{}", output.status);
+        if document["works"] == "unknown" {
+            let direct = scenario.goproxy.contains("direct");
+            ensure!(direct, "only `direct` leaves anything open");
+        } else {
+            ensure!((document["works"] == "works") == went, "go went otherwise");
+        }
+        outcomes(&went_so, &trace, &document)?;
+        if document["works"] != "unknown" {
+            let (go, ours) = (roots(&went_so), roots(&trace));
+            // Where go read a page for a `go.mod`, only the page itself tells why it then failed.
+            ensure!(
+                (go.is_empty() && !went) || go == ours,
+                "go failed for {go:?}, preflight says {ours:?}"
+            );
+        }
+        Ok(())
+    };
+    check().with_context(|| said.clone())
+}
+
+/// Each question that go asked an entry has the same answer from preflight.
+fn outcomes(went: &Trace, trace: &Trace, document: &Value) -> Result<()> {
+    let mut compared = 0;
+    for chain in &went.chains {
+        if matches!(chain.artifact, Artifact::GoGet | Artifact::Vcs | Artifact::SumdbTile) {
+            continue;
+        }
+        for attempt in chain.attempts.iter().filter(|attempt| attempt.proxy.contains("://")) {
+            let same = |other: &&proxytrace::model::Chain| {
+                (&other.module, other.artifact) == (&chain.module, chain.artifact)
+            };
+            let mut attempts = trace.chains.iter().filter(same).flat_map(|other| &other.attempts);
+            let ours = attempts.find(|other| other.proxy == attempt.proxy).map(|a| a.outcome);
+            // One answer stands for all where there is no use in asking again.
+            let ours = ours.or_else(|| of_entry(document, &attempt.proxy, chain.artifact));
+            // go looks into a `go.mod` later, where no checksum is compared with it.
+            let ours = match ours {
+                Some(Outcome::BadContent)
+                    if chain.artifact == Artifact::Mod && went.command.exit_code != Some(0) =>
+                {
+                    Some(Outcome::Ok)
+                }
+                ours => ours,
+            };
+            let about = format!("{:?} {:?} of {}", chain.module, chain.artifact, attempt.proxy);
+            ensure!(
+                ours == Some(attempt.outcome),
+                "{about}: {:?} to go, {ours:?} to preflight",
+                attempt.outcome
+            );
+            compared += 1;
+        }
+    }
+    let asked = went.chains.iter().any(|chain| chain.outcome != Outcome::Cached);
+    ensure!(compared > 0 || !asked, "nothing was compared");
+    Ok(())
+}
+
+/// What an entry answered at worst to a kind of question; if it was asked one alone, because that
+/// went unanswered, this stands for all.
+fn of_entry(document: &Value, proxy: &str, artifact: Artifact) -> Option<Outcome> {
+    let entries = document["entries"].as_array()?;
+    let answers =
+        entries.iter().find(|entry| entry["proxy"] == proxy)?["answers"].as_array()?.as_slice();
+    let same = |answer: &&Value| {
+        serde_json::from_value::<Artifact>(answer["artifact"].clone()).ok() == Some(artifact)
+    };
+    let answer = match answers {
+        [answer] => answer,
+        answers => answers.iter().find(same)?,
+    };
+    serde_json::from_value(answer["outcome"].clone()).ok()
+}
+
+/// Why it failed.
+fn roots(trace: &Trace) -> BTreeSet<String> {
+    let root = |finding: &&proxytrace::model::Finding| {
+        finding.role == Role::Root && finding.severity == Severity::Error
+    };
+    trace.findings.iter().filter(root).map(|finding| finding.code.clone()).collect()
+}

@@ -1,0 +1,184 @@
+//! What a server, a repository or a user may choose to deceive whoever reads the report, in every
+//! text of a trace at once: inert in every format.
+
+use proxytrace::model::Trace;
+use proxytrace::report::terminal::{Options, render};
+use pulldown_cmark::{Event, Options as Extensions, Parser, Tag};
+use serde_json::Value;
+
+use crate::traces::{golden, written};
+
+/// Each for another reader.
+pub(crate) const TEXTS: [&str; 7] = [
+    // A terminal: title, colours, cursor, C1 controls, text that is reordered or hidden.
+    "\u{1b}]0;owned\u{7}\u{1b}[31m\u{1b}[2J\u{9b}2J\r\n\u{202e}evil\u{2066}\u{200b}\u{feff}\0\u{7f}",
+    // GitHub's runner, in its new words and its old ones.
+    "\n::error file=x::owned\n::add-mask::a\n##[set-env name=A]b\r::stop-commands::x\n%0A::error::y",
+    // Markdown.
+    "[click](https://evil.lab/) ![x](https://evil.lab/x.png) `code` ``` | </details> <b> @everyone \n\n# H\n```\n~~~",
+    // HTML and XML.
+    "</script><script>window.hit=1</script><img src=x onerror=window.hit=1>\"'><!--]]>&lt;&#60;",
+    // SARIF, JSON, a shell.
+    "{0} [a](1) \\ \" ' $(touch owned) ; `id` \u{2028}\u{2029}",
+    // What is left of bytes that are no UTF-8, and the ends of Unicode.
+    "\u{fffd}\u{fffe}\u{ffff}\u{10ffff}\u{e0041}ä模\u{301}",
+    "",
+];
+
+/// What a browser might run.
+pub(crate) fn markup() -> String {
+    format!("{}{}javascript:window.hit=1", TEXTS[3], TEXTS[0])
+}
+
+/// Members whose values are words of ours.
+const OURS: [&str; 15] = [
+    "schema",
+    "started_at",
+    "outcome",
+    "artifact",
+    "kind",
+    "cause",
+    "next",
+    "separator",
+    "after_redirect",
+    "severity",
+    "role",
+    "confidence",
+    "origin",
+    "contradicted_by",
+    "code",
+];
+
+/// Puts a text into every string of a trace that is not a word of ours.
+pub(crate) fn spoil(trace: &mut Trace, text: &str) {
+    let mut value = serde_json::to_value(&*trace).unwrap();
+    put(&mut value, text);
+    *trace = serde_json::from_value(value).unwrap();
+}
+
+fn put(value: &mut Value, text: &str) {
+    match value {
+        Value::String(old) => text.clone_into(old),
+        Value::Array(items) => items.iter_mut().for_each(|item| put(item, text)),
+        Value::Object(members) => {
+            let others = members.iter_mut().filter(|(name, _)| !OURS.contains(&name.as_str()));
+            others.for_each(|(_, value)| put(value, text));
+        }
+        _ => {}
+    }
+}
+
+fn spoiled(text: &str) -> Trace {
+    let mut trace = golden("redirect-403");
+    spoil(&mut trace, text);
+    trace
+}
+
+#[track_caller]
+fn assert_inert(format: &str, text: &str) {
+    let obeyed = |c: &char| {
+        (c.is_control() && *c != '\n')
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+    };
+    assert_eq!(text.chars().find(obeyed), None, "{format}");
+}
+
+#[test]
+fn no_terminal_obeys_any_format() {
+    for hostile in TEXTS {
+        let trace = spoiled(hostile);
+        for format in &proxytrace::report::FORMATS {
+            let text = String::from_utf8(written(format.name, &trace)).unwrap();
+            // The page has its own script, in which controls are spelled out.
+            assert_inert(format.name, &text);
+        }
+        for verbose in [false, true] {
+            let options = Options { verbose, ..Options::default() };
+            assert_inert("text", &render(&trace, &options));
+        }
+    }
+}
+
+#[test]
+fn json_says_exactly_what_the_trace_says() {
+    for hostile in TEXTS {
+        let trace = spoiled(hostile);
+        assert_eq!(serde_json::from_slice::<Trace>(&written("json", &trace)).unwrap(), trace);
+        for format in ["har", "gitlab", "sarif"] {
+            serde_json::from_slice::<Value>(&written(format, &trace)).unwrap();
+        }
+        for line in written("ndjson", &trace).split(|byte| *byte == b'\n') {
+            assert!(line.is_empty() || serde_json::from_slice::<Value>(line).is_ok());
+        }
+    }
+}
+
+#[test]
+fn a_runner_gets_our_commands_alone() {
+    let plain = String::from_utf8(written("github", &golden("redirect-403"))).unwrap();
+    for hostile in TEXTS {
+        let trace = spoiled(hostile);
+        let text = String::from_utf8(written("github", &trace)).unwrap();
+        assert_eq!(text.lines().count(), plain.lines().count(), "{text}");
+        for line in text.lines() {
+            assert!(line.starts_with("::error title=PT006"), "{line}");
+        }
+        // The report stands in the same log: a command begins a line, or follows `##[` anywhere.
+        for verbose in [false, true] {
+            let report = render(&trace, &Options { verbose, ..Options::default() });
+            assert!(!report.contains("##["), "{report}");
+            let command = report.lines().find(|line| line.trim_start().starts_with("::"));
+            assert_eq!(command, None);
+        }
+    }
+}
+
+#[test]
+fn markdown_makes_no_links_and_no_markup() {
+    for hostile in TEXTS {
+        let text = String::from_utf8(written("markdown", &spoiled(hostile))).unwrap();
+        let mut html = Vec::new();
+        for event in Parser::new_ext(&text, Extensions::all()) {
+            match event {
+                Event::Start(Tag::Link { .. } | Tag::Image { .. }) => panic!("{text}"),
+                Event::Html(markup) | Event::InlineHtml(markup) => html.push(markup.to_string()),
+                Event::Text(text) => assert!(!text.contains("@everyone") || hostile.contains('@')),
+                _ => {}
+            }
+        }
+        let ours = ["<details><summary>how it came to that</summary>\n", "</details>\n"];
+        assert_eq!(html, ours, "{text}");
+    }
+}
+
+#[test]
+fn a_page_and_junit_have_no_more_tags_than_without() {
+    for (format, marks) in
+        [("html", &["<script", "</script", "<img", "<!--"][..]), ("junit", &["<"])]
+    {
+        let count = |trace: &Trace, mark: &str| {
+            String::from_utf8(written(format, trace)).unwrap().matches(mark).count()
+        };
+        for hostile in TEXTS {
+            for mark in marks {
+                let (plain, spoiled) = (golden("redirect-403"), spoiled(hostile));
+                // All modules have one name now: fewer tests.
+                assert!(count(&spoiled, mark) <= count(&plain, mark), "{format} {mark} {hostile}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_mebibyte_in_every_text_is_cut_for_people() {
+    let long = "\u{1b}[31m<b>`".repeat(1 << 17);
+    let trace = spoiled(&long);
+    for format in ["github", "gitlab", "sarif", "junit"] {
+        let bytes = written(format, &trace).len();
+        assert!(bytes < 200_000, "{format}: {bytes} bytes");
+    }
+    let bytes = written("markdown", &trace).len();
+    assert!(bytes < 1 << 20, "{bytes}");
+    let report = render(&trace, &Options { verbose: true, ..Options::default() });
+    assert!(report.len() < 4 << 20, "{}", report.len());
+}

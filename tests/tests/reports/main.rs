@@ -1,0 +1,10 @@
+//! Reports as those read them who are not we: a browser, readers of HAR, JSON schema, `JUnit`; and
+//! what is chosen to deceive, and what must stay secret, through all of them.
+
+mod browser;
+mod devtools;
+mod hostile;
+mod many;
+mod readers;
+
+mod traces;

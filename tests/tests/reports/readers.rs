@@ -1,0 +1,51 @@
+//! HAR, the JSON schema and `JUnit` as independent readers have them (`readers.py`).
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use proxytrace::report::json::SCHEMA;
+use proxytrace_tests::cases::skip;
+use tempfile::TempDir;
+
+use crate::hostile;
+use crate::traces::{golden, grown, recordings, replay, written};
+
+#[test]
+fn others_can_read_it() {
+    let packages = env::var_os("PROXYTRACE_READERS_DIR").map(PathBuf::from);
+    let packages = packages
+        .or_else(|| Some(env::home_dir()?.join(".cache/proxytrace/readers")))
+        .filter(|directory| directory.is_dir());
+    let Some(packages) = packages else {
+        return skip("no readers: `cargo xtask test` installs them");
+    };
+    let directory = TempDir::new().unwrap();
+    let mut traces: Vec<_> = recordings().iter().map(|file| replay(file)).collect();
+    traces.push(grown(&golden("redirect-403"), 1000));
+    for text in hostile::TEXTS {
+        let mut trace = golden("redirect-403");
+        hostile::spoil(&mut trace, text);
+        traces.push(trace);
+    }
+    for (number, trace) in traces.iter().enumerate() {
+        for (format, extension) in [("json", "json"), ("har", "har"), ("junit", "junit")] {
+            let file = directory.path().join(number.to_string()).with_extension(extension);
+            fs::write(file, written(format, trace)).unwrap();
+        }
+    }
+    let schema = directory.path().join("schema");
+    fs::write(&schema, SCHEMA).unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reports/readers.py");
+    let output = Command::new("python3")
+        .arg(script)
+        .args([directory.path(), &schema])
+        .env("PYTHONPATH", packages)
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(stdout.lines().last(), Some(&*traces.len().to_string()), "{stdout}");
+}
