@@ -7,6 +7,7 @@
 pub mod capture;
 pub mod correlate;
 pub mod diagnose;
+pub mod doctor;
 pub mod event;
 pub mod gobinary;
 pub mod goenv;

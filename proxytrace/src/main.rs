@@ -46,7 +46,10 @@ fn main() -> ExitCode {
             command::files::replay_under(&list, &file, &report)
         }
         Ok((Action::Preflight(preflight), report)) => command::preflight::run(&preflight, &report),
+        Ok((Action::Doctor, report)) => command::doctor::run(&report),
         Ok((Action::Schema, _)) => schema(),
+        Ok((Action::Completions { shell }, _)) => command::generate::completions(shell),
+        Ok((Action::Man { directory }, _)) => command::generate::man(&directory),
         Ok((Action::Explain { code }, _)) => explain(code.as_deref()),
         Err(error) => return usage(&error),
     };

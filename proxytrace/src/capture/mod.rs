@@ -20,6 +20,7 @@ mod program;
 mod signals;
 mod sockets;
 mod surroundings;
+mod trial;
 mod user;
 
 use std::collections::HashMap;
@@ -33,6 +34,7 @@ use anyhow::{Context as _, anyhow};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::wait::WaitStatus;
 
+pub use trial::{Trial, trials};
 pub use user::{append_output, create_output, environment_of_caller};
 
 use crate::event::{Attach, End, Event, Start, What};
@@ -388,7 +390,7 @@ fn check_privileges() -> Result<(), Error> {
     }
     Err(Error::CannotTrace(
         "tracing needs privileges that this user does not have: run it as `sudo proxytrace -- …` \
-         (the command itself still runs as you)"
+         (the command itself still runs as you); `proxytrace doctor` says more"
             .to_owned(),
     ))
 }
@@ -403,8 +405,8 @@ fn cannot_trace(error: &anyhow::Error) -> Error {
         "this kernel does not show its types; it needs CONFIG_DEBUG_INFO_BTF=y, as the kernels of \
          all larger distributions have"
     } else {
-        "in a container, it needs --privileged, or --cap-add SYS_ADMIN (or BPF, PERFMON and \
-         SYS_PTRACE) and a seccomp profile that allows bpf(2)"
+        "`proxytrace doctor` tries what it needs, one thing after another, and says what is in the \
+         way; in a container, start it with --privileged"
     };
     Error::CannotTrace(format!("cannot trace on this machine: {error:#}\n  help: {advice}"))
 }
