@@ -358,6 +358,11 @@ impl Session {
     }
 }
 
+/// The text of a regular file of reasonable size, such as a go.mod.
+pub fn read_file(path: &Path) -> Option<String> {
+    decode::read_small_file(path)
+}
+
 /// `CLOCK_MONOTONIC` in nanoseconds: the clock of the kernel's records.
 fn monotonic_now() -> u64 {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
@@ -398,15 +403,21 @@ fn check_privileges() -> Result<(), Error> {
 /// Says what to do about a kernel that does not let us trace.
 fn cannot_trace(error: &anyhow::Error) -> Error {
     let lockdown = std::fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default();
-    let advice = if lockdown.contains("[confidentiality]") {
-        "the kernel is locked down (confidentiality), which forbids eBPF programs that read memory; \
-         boot with lockdown=integrity or without lockdown"
-    } else if !Path::new(btf::KERNEL_BTF).exists() {
-        "this kernel does not show its types; it needs CONFIG_DEBUG_INFO_BTF=y, as the kernels of \
-         all larger distributions have"
-    } else {
+    if lockdown.contains("[confidentiality]") {
+        // What the verifier says to that is long, and beside the point.
+        return Error::CannotTrace(
+            "cannot trace on this machine: the kernel is locked down (confidentiality), which \
+             forbids eBPF programs that read memory\n  \
+             help: boot with lockdown=integrity or without lockdown"
+                .to_owned(),
+        );
+    }
+    let advice = if Path::new(btf::KERNEL_BTF).exists() {
         "`proxytrace doctor` tries what it needs, one thing after another, and says what is in the \
          way; in a container, start it with --privileged"
+    } else {
+        "this kernel does not show its types; it needs CONFIG_DEBUG_INFO_BTF=y, as the kernels of \
+         all larger distributions have"
     };
     Error::CannotTrace(format!("cannot trace on this machine: {error:#}\n  help: {advice}"))
 }

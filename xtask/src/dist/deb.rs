@@ -112,7 +112,7 @@ fn control(machine: &Machine, size: &str) -> String {
     format!(
         "Package: proxytrace\nVersion: {VERSION}-1\nArchitecture: {}\nMaintainer: {MAINTAINER}\n\
          Installed-Size: {size}\nSection: devel\nPriority: optional\nSuggests: golang-go\n\
-         Description:{DESCRIPTION}",
+         Description: {DESCRIPTION}",
         machine.debian
     )
 }
