@@ -18,6 +18,7 @@ mod log;
 mod multi;
 mod object;
 mod perf;
+mod pids;
 mod program;
 mod signals;
 mod sockets;
@@ -46,6 +47,7 @@ use child::Child;
 use decode::Decoder;
 use executables::Executables;
 use gate::Gate;
+use pids::Pids;
 use program::Programs;
 use signals::Signals;
 use user::Invoker;
@@ -83,7 +85,7 @@ pub enum Error {
 /// Decodes records as if the kernel had sent them, and says how many were events: for fuzzing.
 #[doc(hidden)]
 pub fn decode_records<'a>(records: impl IntoIterator<Item = &'a [u8]>) -> usize {
-    let (mut decoder, executables) = (Decoder::new(0), Executables::default());
+    let (mut decoder, executables) = (Decoder::new(0, Pids::new(true)), Executables::default());
     let mut events = Vec::new();
     for record in records {
         let _ = decoder.decode(record, &executables, &mut events);
@@ -104,11 +106,13 @@ pub fn run(argv: &[OsString], sink: &mut dyn Sink) -> anyhow::Result<End> {
         _ => Error::NotExecutable(shown.clone(), error),
     })?;
     check_privileges()?;
+    let namespace = pids::our_namespace()?;
 
     let mut signals = Signals::take()?;
     // From here to the fork there is one thread.
     let mut child = Child::fork(&program, argv, &invoker, signals.original())?;
-    let mut session = match Session::set_up(&child, &program, &invoker, sink.cost().is_some()) {
+    let counting = sink.cost().is_some();
+    let mut session = match Session::set_up(&child, &program, &invoker, namespace, counting) {
         Ok(session) => session,
         Err(error) => {
             child.abandon();
@@ -166,6 +170,7 @@ impl Session {
         child: &Child,
         program: &Path,
         invoker: &Invoker,
+        namespace: Option<u32>,
         counting: bool,
     ) -> anyhow::Result<Self> {
         let (programs, prepared) = thread::scope(|scope| {
@@ -185,14 +190,14 @@ impl Session {
         });
         let mut programs = programs?;
         let origin = monotonic_now();
-        programs.follow(child.pid().as_raw().cast_unsigned())?;
+        programs.follow(child.pid().as_raw().cast_unsigned(), namespace)?;
         let gate = child.has_own_mounts.then(|| Gate::new(child.pid().as_raw()));
         let mut session = Self {
             programs,
             executables: Executables::default(),
             // Without one, what comes late is met at its exec, and said to be late.
             gate: gate.and_then(Result::ok),
-            decoder: Decoder::new(origin),
+            decoder: Decoder::new(origin, Pids::new(namespace.is_none())),
             origin,
             doubtful: HashMap::new(),
             lost: 0,
@@ -352,7 +357,7 @@ impl Session {
         }
         for pid in executed {
             // A process that has ended since is not found, and has not been missed for long.
-            if let Ok(file) = File::open(format!("/proc/{pid}/exe")) {
+            if let Ok(file) = File::open(self.decoder.pids.directory(pid).join("exe")) {
                 self.see(&file, Some(pid));
             }
         }

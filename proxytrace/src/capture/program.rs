@@ -9,7 +9,8 @@ use aya::include_bytes_aligned;
 use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf};
 use aya_obj::generated::bpf_prog_type;
 use proxytrace_common::plan::{
-    EXECUTABLES_MAX, HEADER_NAME_MAX, KernelOffsets, Layout, Recipe, SITES_MAX, TypeKey, TypeRule,
+    EXECUTABLES_MAX, HEADER_NAME_MAX, KernelOffsets, Layout, Recipe, Root, SITES_MAX, TypeKey,
+    TypeRule,
 };
 use proxytrace_common::record::HEADERS;
 
@@ -146,10 +147,17 @@ impl Programs {
         }
     }
 
-    /// Starts to follow processes and sockets, from the process `root` on.
-    pub(super) fn follow(&mut self, root: u32) -> anyhow::Result<()> {
-        let tracked = self.object.map_mut("TRACKED")?;
-        HashMap::<_, u32, u32>::try_from(tracked)?.insert(root, 0, 0)?;
+    /// Starts to follow processes and sockets, from the process `root` on. Its pid is that in
+    /// `namespace`; none is the initial one.
+    pub(super) fn follow(&mut self, root: u32, namespace: Option<u32>) -> anyhow::Result<()> {
+        if let Some(namespace) = namespace {
+            let map = self.object.map_mut("ROOT")?;
+            let root = Root { pid: root, namespace, ..Root::default() };
+            Array::<_, Root>::try_from(map)?.set(0, root, 0)?;
+        } else {
+            let tracked = self.object.map_mut("TRACKED")?;
+            HashMap::<_, u32, u32>::try_from(tracked)?.insert(root, 0, 0)?;
+        }
         for (name, tracepoint) in TRACEPOINTS {
             self.attach(name, tracepoint)?;
         }
