@@ -333,7 +333,7 @@ pub mod swiss_map {
 /// Byte offsets in structures of the running kernel, read from its BTF.
 ///
 /// Relied on, Linux 5.10 to 7.3: `include/linux/sched.h`, `sched/signal.h`, `mm_types.h`,
-/// `binfmts.h`, `include/net/sock.h`.
+/// `binfmts.h`, `fdtable.h`, `fs.h`, `net.h`, `tcp.h`, `include/net/sock.h`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct KernelOffsets {
@@ -373,9 +373,27 @@ pub struct KernelOffsets {
     pub sock_num: u32,
     /// `sock.sk_err`.
     pub sock_err: u32,
+    /// `tcp_sock.write_seq`: the sequence number after the last byte that was written.
+    pub tcp_write_seq: u32,
+    /// `tcp_sock.copied_seq`: the sequence number of the first byte that was not read yet.
+    pub tcp_copied_seq: u32,
+    /// `tcp_sock.rcv_nxt`: the sequence number of the next byte that the other end will send.
+    pub tcp_rcv_nxt: u32,
+    /// `sock_common.skc_state`.
+    pub sock_state: u32,
+    /// `task_struct.files`.
+    pub task_files: u32,
+    /// `files_struct.fdt`.
+    pub files_fdt: u32,
+    /// `fdtable.fd`.
+    pub fdtable_fd: u32,
+    /// `file.private_data`: of a socket, the `struct socket`.
+    pub file_private_data: u32,
+    /// `socket.sk`.
+    pub socket_sk: u32,
 }
 
-const _: () = assert!(size_of::<KernelOffsets>() == 72);
+const _: () = assert!(size_of::<KernelOffsets>() == 108);
 const _: () = assert!(size_of::<Operand>() == 16);
 const _: () = assert!(size_of::<Recipe>() == 32 + 16 * (FIELDS_MAX + 4) + 4 * SPILLS_MAX);
 const _: () = assert!(size_of::<Spill>() == 4);

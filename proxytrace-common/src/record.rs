@@ -12,6 +12,9 @@ pub const ENVIRONMENT_CHUNK: usize = STRING_MAX;
 /// Bytes of the environment of a process that are read, in all.
 pub const ENVIRONMENT_MAX: usize = 32 * ENVIRONMENT_CHUNK;
 
+/// Bytes of one head of HTTP that are recorded.
+pub const HEAD_MAX: usize = 2048;
+
 /// Flag of a record or a field: something was longer than its bound.
 pub const CUT: u8 = 1;
 /// Flag of a field: the memory could not be read.
@@ -52,6 +55,11 @@ numbered! {
         Start = 5,
         /// A piece of the environment of a process that enters `main.main`: [`Tag::Environment`].
         Environment = 6,
+        /// Bytes that may be of a head of HTTP were written to a TCP socket: [`Tag::Socket`],
+        /// [`Tag::Position`], [`Tag::Length`], [`Tag::Opposite`], [`Tag::Bytes`].
+        Sent = 7,
+        /// The same, read from it.
+        Received = 8,
 
         /// `modfetch.TryProxies` entered.
         WalkEnter = 16,
@@ -206,6 +214,15 @@ numbered! {
         Version = 41,
         /// What is written; [`CUT`] if the beginning is missing.
         Text = 48,
+
+        /// Where bytes stand in what goes one way over a connection, modulo 2^32.
+        Position = 56,
+        /// How many there are.
+        Length = 57,
+        /// How far the other way has been read, or written, modulo 2^32.
+        Opposite = 58,
+        /// Their beginning, at most [`HEAD_MAX`] of them; in pieces that follow one another.
+        Bytes = 59,
 
         /// Header `Location`.
         Location = 64,

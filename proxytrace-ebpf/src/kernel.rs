@@ -25,6 +25,15 @@ static KERNEL: Global<KernelOffsets> = Global::new(KernelOffsets {
     sock_dport: 0,
     sock_num: 0,
     sock_err: 0,
+    tcp_write_seq: 0,
+    tcp_copied_seq: 0,
+    tcp_rcv_nxt: 0,
+    sock_state: 0,
+    task_files: 0,
+    files_fdt: 0,
+    fdtable_fd: 0,
+    file_private_data: 0,
+    socket_sk: 0,
 });
 
 /// Where the fields are in this kernel.

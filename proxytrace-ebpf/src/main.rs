@@ -28,6 +28,8 @@ mod scratch;
 mod tcp;
 #[cfg(target_arch = "bpf")]
 mod verifier;
+#[cfg(target_arch = "bpf")]
+mod wire;
 
 /// The whole workspace builds for the host, too, so that clippy and the tests run over all of it.
 #[cfg(not(target_arch = "bpf"))]

@@ -8,6 +8,7 @@ use proxytrace_common::plan::{
 
 use crate::scratch::{SLOTS, Scratch};
 use crate::verifier::atomic_add_u64;
+use crate::wire::Stream;
 
 /// Records on their way to user space. User space sets the size.
 #[map]
@@ -38,6 +39,9 @@ pub static TRACKED: HashMap<u32, u32> = HashMap::with_max_entries(16384, 0);
 /// Sockets that traced processes connected, and who did.
 #[map]
 pub static SOCKETS: LruHashMap<u64, u32> = LruHashMap::with_max_entries(16384, 0);
+/// What those sockets carry.
+#[map]
+pub static STREAMS: LruHashMap<u64, Stream> = LruHashMap::with_max_entries(16384, 0);
 /// Places where records are put together.
 #[map]
 pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(SLOTS, 0);

@@ -63,6 +63,8 @@ pub struct Scratch {
     pub field_count: u32,
     /// What is left to send of something that is sent in pieces: address and length.
     pub rest: (u64, u64),
+    /// How many pieces there are.
+    pub pieces: u64,
     bytes: [u8; ROOM],
 }
 

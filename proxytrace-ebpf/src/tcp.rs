@@ -5,9 +5,10 @@ use aya_ebpf::programs::RawTracePointContext;
 use proxytrace_common::record::{ConnectionAddresses, Kind, SocketAddress, Tag};
 
 use crate::kernel::{offsets, read};
-use crate::maps::{SOCKETS, tracked};
+use crate::maps::{SOCKETS, STREAMS, tracked};
 use crate::process::current_pid;
 use crate::scratch::{Urgency, record};
+use crate::wire::{self, Stream};
 
 /// `include/net/tcp_states.h`
 const ESTABLISHED: i32 = 1;
@@ -30,6 +31,7 @@ pub fn tcp_state(ctx: RawTracePointContext) -> i32 {
             return 0;
         }
         let _ = SOCKETS.insert(socket, pid, 0);
+        let _ = STREAMS.insert(socket, Stream::CONNECTING, 0);
         pid
     } else {
         // SAFETY: the value is copied at once.
@@ -38,7 +40,10 @@ pub fn tcp_state(ctx: RawTracePointContext) -> i32 {
     };
     if new == CLOSE {
         let _ = SOCKETS.remove(socket);
-    } else if new != SYN_SENT && new != ESTABLISHED {
+        let _ = STREAMS.remove(socket);
+    } else if new == ESTABLISHED {
+        wire::begin(socket);
+    } else if new != SYN_SENT {
         return 0;
     }
     record(Kind::TcpState, Urgency::Later, |scratch| {

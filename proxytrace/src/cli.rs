@@ -5,12 +5,13 @@ use std::path::PathBuf;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use proxytrace::model::Severity;
 
 use crate::command::preflight::Preflight;
 use crate::outputs::{GITHUB, Outputs, TEXT, Wanted};
 
-const USAGE: &str = "proxytrace [run] [OPTIONS] -- COMMAND...\n       proxytrace replay [OPTIONS] FILE\n       proxytrace preflight [OPTIONS] [MODULE@VERSION]...\n       proxytrace explain [CODE]";
+const USAGE: &str = "proxytrace [run] [OPTIONS] -- COMMAND...\n       proxytrace replay [OPTIONS] FILE\n       proxytrace preflight [OPTIONS] [MODULE@VERSION]...\n       proxytrace explain [CODE]\n       proxytrace doctor";
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -24,6 +25,7 @@ Exit codes:
   126  COMMAND cannot be executed
   127  there is no COMMAND
   For `replay`: 0, 1 for a broken recording, 2, 10, 75 and 78.
+  For `doctor`: 0, 125 if it cannot be traced, 1 and 2.
   For `preflight`: 0, 1 if go would fail, 2, 10, 75 and 78.
 
 Without --fail-on and --exit-class findings never change the exit code.";
@@ -59,12 +61,33 @@ enum Subcommands {
     /// The report again, from a recording, to stdout.
     #[command(override_usage = "proxytrace replay [OPTIONS] FILE")]
     Replay {
-        /// A file that `--record` has written.
+        /// Tell instead what would have come of it under this GOPROXY, by go's rules and with the
+        /// same answers; --json then writes that.
+        #[arg(long, value_name = "LIST")]
+        goproxy: Option<String>,
+        /// A file that `--record` or `--json` has written.
         file: PathBuf,
     },
     Preflight(Preflight),
+    /// Can this machine trace? Tries what tracing needs, changes nothing, and says what to do.
+    ///
+    /// Exits with 0 if it can, with 125 if not. --json is for bug reports.
+    #[command(override_usage = "proxytrace doctor [--json FILE]")]
+    Doctor,
     /// Print the JSON schema of what --json writes.
     Schema,
+    /// Print completions for a shell.
+    #[command(override_usage = "proxytrace completions SHELL")]
+    Completions {
+        /// Whose.
+        shell: Shell,
+    },
+    /// Write man pages into DIRECTORY.
+    #[command(hide = true)]
+    Man {
+        /// Where to.
+        directory: PathBuf,
+    },
     /// One finding at length; without CODE, all of them in a line each.
     #[command(override_usage = "proxytrace explain [CODE]")]
     Explain {
@@ -136,11 +159,17 @@ pub(crate) enum Action {
     /// Trace a command.
     Run { command: Vec<OsString>, record: Option<PathBuf> },
     /// Report from a recording.
-    Replay { file: PathBuf },
+    Replay { file: PathBuf, goproxy: Option<String> },
     /// Ask the entries of GOPROXY.
     Preflight(Preflight),
+    /// Examine this machine.
+    Doctor,
     /// Print the JSON schema.
     Schema,
+    /// Print completions.
+    Completions { shell: Shell },
+    /// Write man pages.
+    Man { directory: PathBuf },
     /// Say more of a kind of finding.
     Explain { code: Option<String> },
 }
@@ -158,13 +187,21 @@ pub(crate) fn parse(
         Some(_) if run.record.is_some() => {
             return Err(conflict("--record is for `run` alone: it records the traced command"));
         }
-        Some(Subcommands::Replay { file }) => Action::Replay { file },
+        Some(Subcommands::Replay { file, goproxy }) => Action::Replay { file, goproxy },
         Some(Subcommands::Preflight(preflight)) => Action::Preflight(preflight),
+        Some(Subcommands::Doctor) => Action::Doctor,
         Some(Subcommands::Schema) => Action::Schema,
+        Some(Subcommands::Completions { shell }) => Action::Completions { shell },
+        Some(Subcommands::Man { directory }) => Action::Man { directory },
         Some(Subcommands::Explain { code }) => Action::Explain { code },
     };
     check_outputs(&action, &report.outputs.all())?;
     Ok((action, report))
+}
+
+/// The whole definition, for what is made from it.
+pub(crate) fn definition() -> clap::Command {
+    Cli::command()
 }
 
 /// No file is written twice, and none of what is the command's.
@@ -279,7 +316,7 @@ mod tests {
     #[test]
     fn replay_takes_a_file_and_the_same_report() {
         let (action, report) = parse("replay -q --json j --fail-on error f").unwrap();
-        assert!(matches!(action, Action::Replay { file } if file == Path::new("f")));
+        assert!(matches!(action, Action::Replay { file, .. } if file == Path::new("f")));
         assert_eq!((report.quiet, report.fail_on), (true, Some(FailOn::Error)));
         assert_eq!(report.outputs.json.as_deref(), Some(Path::new("j")));
     }

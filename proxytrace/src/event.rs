@@ -280,6 +280,45 @@ pub enum What {
         /// What it wrote, redacted: usually a line or several.
         text: String,
     },
+    /// A process wrote the head of a request of plain HTTP to a socket.
+    WireRequest {
+        /// The socket, as in [`What::Tcp`].
+        socket: u64,
+        /// Counts the requests on it.
+        number: u32,
+        /// HTTP method.
+        method: String,
+        /// URL as on the wire, redacted; of CONNECT, `host:port`.
+        url: String,
+        /// `User-Agent`, `Referer`.
+        headers: Headers,
+        /// What was longer than its bound, by name (`headers`).
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        cut: Vec<String>,
+    },
+    /// A process read the head of the final response to it.
+    WireResponse {
+        /// The socket.
+        socket: u64,
+        /// Which request it answers.
+        number: u32,
+        /// Status code.
+        status: u16,
+        /// `HTTP/1.1`.
+        protocol: String,
+        /// Allow-listed headers, redacted.
+        headers: Headers,
+        /// The length of the body, as announced.
+        content_length: Option<u64>,
+        /// What was longer than its bound, by name (`headers`, `location`).
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        cut: Vec<String>,
+    },
+    /// What follows on a socket that carried plain HTTP is not read.
+    WireLost {
+        /// The socket.
+        socket: u64,
+    },
     /// An executable got its probes, or did not.
     Attach(Attach),
     /// The watch ended before the command did: what came after was not seen.
@@ -442,6 +481,10 @@ pub struct Start {
     pub argv: Vec<String>,
     /// How the probes are attached: `uprobe-multi` or `perf`.
     pub backend: String,
+    /// How plain HTTP is read from sockets: `socket` (each send and receive) or `syscall` (each
+    /// system call); none if it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wire: Option<String>,
 }
 
 /// What a trace ends with.

@@ -2,11 +2,12 @@
 //!
 //! One direction, five rooms: [`capture`] (privileged) yields [`event`]s, which [`correlate`] joins
 //! into the [`model`], in which [`diagnose`] finds what is wrong, and [`report`] writes it down.
-//! [`gobinary`] tells capture where to look in a Go executable.
+//! [`gobinary`] tells capture where to look in a Go executable, [`wire`] what plain HTTP says.
 
 pub mod capture;
 pub mod correlate;
 pub mod diagnose;
+pub mod doctor;
 pub mod event;
 pub mod gobinary;
 pub mod goenv;
@@ -15,4 +16,6 @@ pub mod preflight;
 pub mod recording;
 pub mod redact;
 pub mod report;
+pub mod rewalk;
 pub mod url;
+pub mod wire;

@@ -10,7 +10,7 @@ mod session;
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, BufReader, IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -18,7 +18,6 @@ use anyhow::{Context as _, anyhow};
 use clap::error::ErrorKind;
 use proxytrace::diagnose::Class;
 use proxytrace::model::{Severity, Trace};
-use proxytrace::recording::Reader;
 use proxytrace::report::{self, explain, github, json, markdown, terminal};
 use proxytrace::{capture, diagnose};
 
@@ -43,9 +42,15 @@ mod exit {
 fn main() -> ExitCode {
     let code = match cli::parse(std::env::args_os()) {
         Ok((Action::Run { command, record }, report)) => run(&command, record.as_deref(), &report),
-        Ok((Action::Replay { file }, report)) => replay(&file, &report),
+        Ok((Action::Replay { file, goproxy: None }, report)) => replay(&file, &report),
+        Ok((Action::Replay { file, goproxy: Some(list) }, report)) => {
+            command::files::replay_under(&list, &file, &report)
+        }
         Ok((Action::Preflight(preflight), report)) => command::preflight::run(&preflight, &report),
+        Ok((Action::Doctor, report)) => command::doctor::run(&report),
         Ok((Action::Schema, _)) => schema(),
+        Ok((Action::Completions { shell }, _)) => command::generate::completions(shell),
+        Ok((Action::Man { directory }, _)) => command::generate::man(&directory),
         Ok((Action::Explain { code }, _)) => explain(code.as_deref()),
         Err(error) => return usage(&error),
     };
@@ -91,30 +96,22 @@ fn run(command: &[OsString], record: Option<&Path>, report: &Report) -> u8 {
 
 fn replay(file: &Path, report: &Report) -> u8 {
     let around = Audience::find();
-    let opened = File::open(file)
-        .map_err(anyhow::Error::from)
-        .and_then(|input| Ok(Reader::new(BufReader::new(input))?))
-        .with_context(|| format!("cannot replay {}", file.display()))
-        .and_then(|reader| {
-            let people = People::open(report, &around)?;
-            Ok((reader, people, Opened::open(&report.outputs, false)?))
-        });
-    let (reader, people, outputs) = match opened {
+    let opened = command::files::load(file).and_then(|read| {
+        let people = People::open(report, &around)?;
+        Ok((read, people, Opened::open(&report.outputs, false)?))
+    });
+    let ((trace, broken), people, outputs) = match opened {
         Ok(opened) => opened,
         Err(error) => return complain(&error, exit::USAGE),
     };
-    let (trace, broken) = session::replay(reader);
-    let broken = broken.map(|error| {
-        let error = error.context(format!("{} is broken; the report ends there", file.display()));
-        complain(&error, exit::FAILED)
-    });
+    let broken = command::files::say_broken(file, broken);
     let reported = if outputs.on_stdout {
         write_reports(&trace, outputs, people, report, &mut io::stderr())
     } else {
         write_reports(&trace, outputs, people, report, &mut io::stdout())
     };
     let class = report.exit_class.then(|| class_code(&trace)).flatten();
-    first_failure([class.unwrap_or(0), reported, broken.unwrap_or(0)])
+    first_failure([class.unwrap_or(0), reported, broken])
 }
 
 fn schema() -> u8 {
@@ -184,20 +181,25 @@ impl People {
         Ok(People { options, colors, github, summary: summary.transpose()? })
     }
 
+    /// How to write for people to this stream.
+    fn options(&self, stream: &impl IsTerminal) -> terminal::Options {
+        let is_terminal = stream.is_terminal();
+        terminal::Options {
+            color: if is_terminal { self.colors.0 } else { self.colors.1 },
+            width: terminal_size::terminal_size()
+                .filter(|_| is_terminal)
+                .map(|(width, _)| usize::from(width.0)),
+            ..self.options
+        }
+    }
+
     fn write(
         self,
         trace: &Trace,
         render: &dyn Fn(&terminal::Options) -> String,
         stream: &mut (impl Write + IsTerminal),
     ) -> anyhow::Result<()> {
-        let is_terminal = stream.is_terminal();
-        let options = terminal::Options {
-            color: if is_terminal { self.colors.0 } else { self.colors.1 },
-            width: terminal_size::terminal_size()
-                .filter(|_| is_terminal)
-                .map(|(width, _)| usize::from(width.0)),
-            ..self.options
-        };
+        let options = self.options(stream);
         let mut text = render(&options);
         if self.github {
             text += &github::annotations(trace);

@@ -124,7 +124,8 @@ pub enum Artifact {
     SumdbTile,
     /// `https://<path>?go-get=1`.
     GoGet,
-    /// What a version-control tool fetched.
+    /// What a version-control tool fetched. Without a module: what any program that is not go
+    /// fetched by plain HTTP for its own sake, a chain for each process.
     Vcs,
 }
 
@@ -269,6 +270,23 @@ pub struct Request {
     /// What was longer than its bound: `url`, `location`, `headers`.
     #[serde(default)]
     pub cut: Vec<String>,
+    /// Who saw it.
+    #[serde(default)]
+    pub witness: Witness,
+}
+
+/// Who saw a request.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum Witness {
+    /// Who sent it, from inside: the go command, or preflight.
+    #[default]
+    Go,
+    /// The socket that it went over: plain HTTP of a program that is not go.
+    Wire,
+    /// Both.
+    Both,
 }
 
 /// Why a request was made.
@@ -528,6 +546,31 @@ pub struct Capture {
     /// What ended the watch before the command ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watch_ended: Option<String>,
-    /// Nothing lost, nothing missing, nothing late, watched to the end.
+    /// Nothing lost, nothing missing, nothing late, watched to the end, and the two witnesses do not
+    /// disagree.
     pub complete: bool,
+    /// How plain HTTP was read from sockets: `socket` (each send and receive) or `syscall` (each
+    /// system call); none if it was not.
+    #[serde(default)]
+    pub wire: Option<String>,
+    /// How far go and its sockets say the same of plain HTTP; none if only one was asked.
+    #[serde(default)]
+    pub witnesses: Option<Witnesses>,
+}
+
+/// The requests of `go` commands that go and its sockets could both see: those over plain HTTP, and
+/// CONNECT.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Witnesses {
+    /// Requests with the same method, URL and status.
+    pub agreed: u64,
+    /// Requests that only the socket saw.
+    pub wire_only: u64,
+    /// Requests that only go saw.
+    pub go_only: u64,
+    /// Requests of which they say different things.
+    pub disagreed: u64,
+    /// Connections, of any program, whose plain HTTP could not be read to its end.
+    pub unread: u32,
 }

@@ -84,7 +84,7 @@ fn a_broken_recording_is_reported_as_far_as_it_goes() {
 fn what_is_no_recording_is_refused() {
     let directory = TempDir::new().unwrap();
     let other = directory.path().join("other");
-    check(&proxytrace(&["replay", path(&other)]), 2, "", "proxytrace: error: cannot replay");
+    check(&proxytrace(&["replay", path(&other)]), 2, "", "proxytrace: error: cannot read");
     fs::write(&other, "{\"schema\":\"proxytrace.recording/v9\"}\n").unwrap();
     check(&proxytrace(&["replay", path(&other)]), 2, "", "proxytrace.recording/v9");
 }
@@ -199,6 +199,31 @@ fn colours_are_for_terminals_or_on_demand() {
     assert!(!colored(&["replay", path(&recording)]));
     assert!(colored(&["replay", "--color", "always", path(&recording)]));
     assert!(!colored(&["replay", "--color", "never", path(&recording)]));
+}
+
+/// A run whose first entry answers 502, before a `,`.
+const STOPPED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/bad-gateway-pipe.ndjson");
+
+#[test]
+fn a_recording_is_walked_under_another_list() {
+    let directory = TempDir::new().unwrap();
+    let (json, trace) = (directory.path().join("json"), directory.path().join("trace"));
+    let list = "https://proxy.lab,https://mirror.lab";
+    let output = proxytrace(&["replay", "--goproxy", list, "--json", path(&json), STOPPED]);
+    check(&output, 0, "4 modules would fail now", "");
+    let prediction: serde_json::Value = serde_json::from_slice(&fs::read(&json).unwrap()).unwrap();
+    assert_eq!(prediction["schema"], "proxytrace.rewalk/v1");
+    assert_eq!(prediction["walks"][0]["end"]["kind"], "failed");
+    // A trace does as well.
+    check(&proxytrace(&["replay", "--json", path(&trace), STOPPED]), 0, "4 modules", "");
+    let again = proxytrace(&["replay", "--goproxy", list, path(&trace)]);
+    assert_eq!(again.stdout, output.stdout);
+    check(&proxytrace(&["replay", path(&trace)]), 0, "4 modules", "");
+
+    check(&proxytrace(&["replay", "--goproxy", "foo", STOPPED]), 2, "", "go refuses this list");
+    let cut = directory.path().join("cut");
+    fs::write(&cut, &fs::read(&trace).unwrap()[..900]).unwrap();
+    check(&proxytrace(&["replay", path(&cut)]), 2, "", "this is no trace");
 }
 
 #[test]

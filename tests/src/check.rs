@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use proxytrace::model::{
     Artifact, Attempt, Cause, Chain, Finding, NameLookup, Next, Outcome, Request, RequestId, Role,
-    Separator, Severity, Trace,
+    Separator, Severity, Trace, Witness, Witnesses,
 };
 
 use crate::lab::Lab;
@@ -122,8 +122,27 @@ pub fn equals(trace: &Trace, log: &[Entry]) -> Result<()> {
         let bad = trace.chains.iter().find(|chain| !good(chain));
         ensure!(bad.is_none(), "the command succeeded, and yet: {bad:?}");
     }
+    witnesses_agree(trace, &requests, &answered)?;
     ensure!(trace.capture.lost == 0, "{} events lost", trace.capture.lost);
     ensure!(trace.capture.complete, "incomplete: {:?}", trace.capture);
+    Ok(())
+}
+
+/// Whether the sockets saw each request of plain HTTP as go did, and no other.
+fn witnesses_agree(trace: &Trace, requests: &[&Request], answered: &[&Entry]) -> Result<()> {
+    let witnesses = trace.capture.witnesses.context("the sockets were not asked")?;
+    let plain = requests.iter().filter(|request| request.url.starts_with("http://"));
+    for request in plain.filter(|request| request.status.is_some()) {
+        ensure!(request.witness == Witness::Both, "not seen by its socket: {request:?}");
+    }
+    for request in requests.iter().filter(|request| request.url.starts_with("https://")) {
+        ensure!(request.witness == Witness::Go, "seen through TLS: {request:?}");
+    }
+    let Witnesses { agreed, wire_only, go_only, disagreed, unread } = witnesses;
+    let plain = answered.iter().filter(|entry| entry.scheme == "http").count() as u64;
+    ensure!(agreed >= plain, "{plain} answers, and {witnesses:?}");
+    let same = (wire_only, go_only, disagreed, unread) == (0, 0, 0, 0);
+    ensure!(same, "go and its sockets do not agree: {witnesses:?}");
     Ok(())
 }
 

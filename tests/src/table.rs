@@ -109,6 +109,59 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         ..BASE
     },
     Scenario {
+        name: "plain-redirects",
+        about: "without TLS: a host that redirects zips, and one that has only a part",
+        modules: modules(4),
+        goproxy: "http://proxy.lab,http://mirror.lab",
+        hosts: &[
+            host(
+                "proxy.lab",
+                Plain,
+                &[
+                    on("*/m02/*", Status(404, &[])),
+                    on("*/m03/*", Status(410, &[])),
+                    on("*.zip", Redirect(302, "http://storage.lab{path}?generation=7")),
+                    on("*", Serve),
+                ],
+            ),
+            host("mirror.lab", Plain, &[on("*", Serve)]),
+            host("storage.lab", Plain, &[on("*", Serve)]),
+        ],
+        succeeds: true,
+        answers: &[
+            got("proxy.lab", 200, 4),
+            got("proxy.lab", 302, 2),
+            got("proxy.lab", 404, 3),
+            got("proxy.lab", 410, 3),
+            got("mirror.lab", 200, 6),
+            got("storage.lab", 200, 2),
+        ],
+        findings: &[],
+        ..BASE
+    },
+    Scenario {
+        name: "plain-once",
+        about: "without TLS: each connection serves once and cuts the next request off",
+        modules: modules(4),
+        goproxy: "http://proxy.lab",
+        hosts: &[host("proxy.lab", Plain, &[on("*", ServeOncePerConnection)])],
+        succeeds: true,
+        answers: &[got("proxy.lab", 200, 12), closed("proxy.lab")],
+        findings: &[],
+        ..BASE
+    },
+    Scenario {
+        name: "plain-truncated",
+        about: "without TLS: zips are shorter than their Content-Length",
+        modules: modules(2),
+        goproxy: "http://proxy.lab",
+        hosts: &[host("proxy.lab", Plain, &[on("*.zip", Truncate), on("*", Serve)])],
+        succeeds: false,
+        answers: &[got("proxy.lab", 200, 6)],
+        findings: &[("PT210", Error)],
+        ..BASE
+    },
+    Scenario {
         name: "case-encoded",
         about: "module paths with capitals, asked for as %21",
         modules: Modules { prefix: "mod.lab/Upper", count: 2 },

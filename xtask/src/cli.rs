@@ -26,12 +26,13 @@ pub(crate) enum Task {
         releases: Vec<String>,
     },
     Bench,
+    Dist,
     /// The part of the benchmark that runs inside the lab; not for people.
     Downloads(Vec<OsString>),
 }
 
 /// Usage and purpose, in the order in which one meets them.
-const COMMANDS: [(&str, &str); 9] = [
+const COMMANDS: [(&str, &str); 10] = [
     ("setup", "install what the eBPF build needs and this machine lacks"),
     ("build [--release]", "set up, then build `proxytrace` and the lab"),
     ("run [-- COMMAND…]", "set up, build, and trace COMMAND; without one, a demonstration"),
@@ -43,6 +44,7 @@ const COMMANDS: [(&str, &str); 9] = [
     ),
     ("fuzz [SECONDS]", "fuzz what reads hostile bytes, each for SECONDS"),
     ("bench", "measure what tracing costs, beside bpftrace"),
+    ("dist", "build what is released: static programs, packages, checksums"),
     ("help", "print this list"),
 ];
 
@@ -80,8 +82,9 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Tas
         ("layouts", ["--check", releases @ ..]) => layouts(true, releases)?,
         ("layouts", releases) => layouts(false, releases)?,
         ("bench", []) => Task::Bench,
+        ("dist", []) => Task::Dist,
         ("bench-downloads", _) => Task::Downloads(rest),
-        (known @ ("setup" | "build" | "golden" | "bench"), [word, ..]) => {
+        (known @ ("setup" | "build" | "golden" | "bench" | "dist"), [word, ..]) => {
             bail!("`{known}` takes no `{word}`\n\n{}", help())
         }
         _ => bail!("there is no `{}`\n\n{}", name.display(), help()),
@@ -117,6 +120,7 @@ mod tests {
         assert_eq!(parsed("run"), Ok(Task::Run(vec![])));
         assert_eq!(parsed("golden"), Ok(Task::Golden));
         assert_eq!(parsed("bench"), Ok(Task::Bench));
+        assert_eq!(parsed("dist"), Ok(Task::Dist));
         assert_eq!(parsed("fuzz"), Ok(Task::Fuzz { seconds: SECONDS }));
         assert_eq!(parsed("fuzz 60"), Ok(Task::Fuzz { seconds: 60 }));
         let layouts = |check, releases: &[&str]| Task::Layouts {

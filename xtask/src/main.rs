@@ -4,6 +4,7 @@
 mod bench;
 mod build;
 mod cli;
+mod dist;
 mod fuzz;
 mod golden;
 mod layouts;
@@ -45,6 +46,7 @@ fn perform(task: Task) -> Result<()> {
         Task::Fuzz { seconds } => fuzz::fuzz(seconds)?,
         Task::Layouts { check, releases } => layouts::layouts(check, &releases)?,
         Task::Bench => bench::bench()?,
+        Task::Dist => dist::dist()?,
         Task::Downloads(arguments) => bench::downloads::measure(&arguments)?,
     }
     Ok(())

@@ -48,6 +48,15 @@ pub(crate) fn kernel_offsets() -> Result<KernelOffsets, Error> {
         sock_dport: find("sock_common", "skc_dport")?,
         sock_num: find("sock_common", "skc_num")?,
         sock_err: find("sock", "sk_err")?,
+        tcp_write_seq: find("tcp_sock", "write_seq")?,
+        tcp_copied_seq: find("tcp_sock", "copied_seq")?,
+        tcp_rcv_nxt: find("tcp_sock", "rcv_nxt")?,
+        sock_state: find("sock_common", "skc_state")?,
+        task_files: find("task_struct", "files")?,
+        files_fdt: find("files_struct", "fdt")?,
+        fdtable_fd: find("fdtable", "fd")?,
+        file_private_data: find("file", "private_data")?,
+        socket_sk: find("socket", "sk")?,
     })
 }
 

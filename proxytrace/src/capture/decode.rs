@@ -9,14 +9,11 @@ use bytes::{Buf as _, Bytes};
 use proxytrace_common::record::{CUT, FAULT, HEADERS, Kind, SocketAddress, Tag};
 
 use super::executables::{Executables, Probed};
+use super::sockets::Sockets;
 use super::surroundings;
 use super::user::parse_environment;
-use crate::event::{Event, Failure, FailureStep, Goroutine, Headers, TcpState, What};
+use crate::event::{Event, Failure, FailureStep, Goroutine, Headers, What};
 use crate::{goenv, redact, url};
-
-/// `include/net/tcp_states.h`
-const ESTABLISHED: u64 = 1;
-const SYN_SENT: u64 = 2;
 
 /// The longest configuration file that is read: go's own are a few hundred bytes.
 const CONFIG_FILE_MAX: u64 = 1 << 20;
@@ -32,29 +29,27 @@ pub(super) struct Decoder {
     origin: u64,
     /// Environments whose process has not reported its start yet.
     environments: HashMap<u32, Vec<u8>>,
-    /// The kernel's sockets by small numbers: its addresses are nobody's business.
-    sockets: HashMap<u64, u64>,
-    socket_count: u64,
+    sockets: Sockets,
     /// Bodies of responses, by process and address, by small numbers.
     bodies: HashMap<(u32, u64), u64>,
     body_count: u64,
 }
 
 /// One field of a record.
-struct Field {
+pub(super) struct Field {
     tag: Tag,
     flags: u8,
     bytes: Bytes,
 }
 
 /// A record taken apart.
-struct Record {
+pub(super) struct Record {
     time: u64,
     goroutine: u64,
     parent_goroutine: u64,
     pid: u32,
     executable: u32,
-    kind: Kind,
+    pub(super) kind: Kind,
     flags: u8,
     fields: Vec<Field>,
 }
@@ -65,28 +60,34 @@ impl Decoder {
         Self {
             origin,
             environments: HashMap::new(),
-            sockets: HashMap::new(),
-            socket_count: 0,
+            sockets: Sockets::default(),
             bodies: HashMap::new(),
             body_count: 0,
         }
     }
 
-    /// The event that a record stands for; none for a part of one.
+    /// The events that a record stands for, into `events`: none for a part of one.
     pub(super) fn decode(
         &mut self,
         record: &[u8],
         executables: &Executables,
-    ) -> Result<Option<Event>, Malformed> {
+        events: &mut Vec<Event>,
+    ) -> Result<(), Malformed> {
         let record = Record::parse(Bytes::copy_from_slice(record)).ok_or(Malformed)?;
-        let Some(what) = self.what(&record, executables)? else { return Ok(None) };
-        Ok(Some(Event {
-            time: record.time.saturating_sub(self.origin),
+        let time = record.time.saturating_sub(self.origin);
+        let event = |what| Event {
+            time,
             pid: record.pid,
             goroutine: (record.goroutine != 0)
                 .then_some(Goroutine { id: record.goroutine, parent: record.parent_goroutine }),
             what,
-        }))
+        };
+        if matches!(record.kind, Kind::Sent | Kind::Received) {
+            events.extend(self.sockets.passed(&record).ok_or(Malformed)?.map(event));
+        } else {
+            events.extend(self.what(&record, executables)?.map(event));
+        }
+        Ok(())
     }
 
     #[expect(clippy::too_many_lines, reason = "a table: one arm for each kind of record")]
@@ -115,7 +116,9 @@ impl Decoder {
                     signal: (signal != 0).then_some(signal),
                 }
             }
-            Kind::TcpState => return Ok(self.tcp(record)),
+            Kind::TcpState => return Ok(self.sockets.changed(record)),
+            // They say any number of things.
+            Kind::Sent | Kind::Received => return Err(Malformed),
             Kind::Environment => {
                 if let Some(piece) = record.bytes(Tag::Environment) {
                     self.environments.entry(record.pid).or_default().extend_from_slice(piece);
@@ -237,27 +240,6 @@ impl Decoder {
             short: record.number(Tag::Short).is_some_and(|error| error != 0),
             error: record.failure(names).filter(|failure| !is_end(failure)),
         }))
-    }
-
-    fn tcp(&mut self, record: &Record) -> Option<What> {
-        let kernel_socket = record.number(Tag::Socket)?;
-        let errno = record.signed(Tag::Errno)?;
-        let state = match record.number(Tag::NewState)? {
-            SYN_SENT => TcpState::Connecting,
-            ESTABLISHED => TcpState::Established,
-            _ => TcpState::Closed { errno },
-        };
-        let socket = match state {
-            TcpState::Connecting => {
-                self.socket_count += 1;
-                self.sockets.insert(kernel_socket, self.socket_count);
-                self.socket_count
-            }
-            TcpState::Established => *self.sockets.get(&kernel_socket)?,
-            TcpState::Closed { .. } => self.sockets.remove(&kernel_socket)?,
-        };
-        let (local, remote, _) = record.connection()?;
-        Some(What::Tcp { socket, local, remote, state })
     }
 }
 
@@ -387,12 +369,27 @@ impl Record {
         self.field(tag).and_then(Field::text)
     }
 
-    fn number(&self, tag: Tag) -> Option<u64> {
+    pub(super) fn number(&self, tag: Tag) -> Option<u64> {
         self.field(tag)?.bytes.clone().try_get_u64_ne().ok()
     }
 
+    /// Bytes that were recorded in pieces; of one that could not be read, nothing, nor of the rest.
+    pub(super) fn pieces(&self, tag: Tag) -> Bytes {
+        let mut pieces = self.fields.iter().filter(|field| field.tag == tag);
+        match (pieces.next(), pieces.next()) {
+            (None, _) => Bytes::new(),
+            (Some(only), None) => only.bytes.clone(),
+            (Some(first), Some(second)) => [first, second]
+                .into_iter()
+                .chain(pieces)
+                .take_while(|piece| piece.flags & FAULT == 0)
+                .flat_map(|piece| piece.bytes.iter().copied())
+                .collect(),
+        }
+    }
+
     /// A number that was a C `int`.
-    fn signed(&self, tag: Tag) -> Option<i32> {
+    pub(super) fn signed(&self, tag: Tag) -> Option<i32> {
         i32::try_from(self.number(tag)?.cast_signed()).ok()
     }
 
@@ -476,7 +473,7 @@ impl Record {
     }
 
     /// This end, the other end, and whether there is TLS on it.
-    fn connection(&self) -> Option<(Option<SocketAddr>, Option<SocketAddr>, bool)> {
+    pub(super) fn connection(&self) -> Option<(Option<SocketAddr>, Option<SocketAddr>, bool)> {
         let mut bytes = self.field(Tag::Connection)?.bytes.clone();
         let local = socket_address(&mut bytes)?;
         let remote = socket_address(&mut bytes)?;

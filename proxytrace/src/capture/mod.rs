@@ -17,7 +17,9 @@ mod multi;
 mod perf;
 mod program;
 mod signals;
+mod sockets;
 mod surroundings;
+mod trial;
 mod user;
 
 use std::collections::HashMap;
@@ -31,6 +33,7 @@ use anyhow::{Context as _, anyhow};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::wait::WaitStatus;
 
+pub use trial::{Trial, trials};
 pub use user::{append_output, create_output, environment_of_caller};
 
 use crate::event::{Attach, End, Event, Start, What};
@@ -73,8 +76,11 @@ pub enum Error {
 #[doc(hidden)]
 pub fn decode_records<'a>(records: impl IntoIterator<Item = &'a [u8]>) -> usize {
     let (mut decoder, executables) = (Decoder::new(0), Executables::default());
-    let events = records.into_iter().map(|record| decoder.decode(record, &executables));
-    events.filter(|event| matches!(event, Ok(Some(_)))).count()
+    let mut events = Vec::new();
+    for record in records {
+        let _ = decoder.decode(record, &executables, &mut events);
+    }
+    events.len()
 }
 
 /// Runs a command and watches it to its end.
@@ -109,6 +115,7 @@ pub fn run(argv: &[OsString], sink: &mut dyn Sink) -> anyhow::Result<End> {
             &argv.iter().map(|a| a.to_string_lossy().into_owned()).collect::<Vec<_>>(),
         ),
         backend: session.programs.backend().to_owned(),
+        wire: session.programs.wire().map(str::to_owned),
     };
     if let Err(error) = sink.start(&start) {
         child.abandon();
@@ -292,9 +299,8 @@ impl Session {
     fn drain(&mut self, sink: &mut dyn Sink) -> anyhow::Result<()> {
         let Self { programs, decoder, executables, turn, lost, .. } = self;
         let mut malformed = 0;
-        programs.drain(|record| match decoder.decode(record, executables) {
-            Ok(event) => turn.extend(event),
-            Err(_) => malformed += 1,
+        programs.drain(|record| {
+            malformed += u64::from(decoder.decode(record, executables, turn).is_err());
         });
         let dropped = programs.lost()?;
         let count = dropped - *lost + malformed;
@@ -376,7 +382,7 @@ fn check_privileges() -> Result<(), Error> {
     }
     Err(Error::CannotTrace(
         "tracing needs privileges that this user does not have: run it as `sudo proxytrace -- …` \
-         (the command itself still runs as you)"
+         (the command itself still runs as you); `proxytrace doctor` says more"
             .to_owned(),
     ))
 }
@@ -391,8 +397,8 @@ fn cannot_trace(error: &anyhow::Error) -> Error {
         "this kernel does not show its types; it needs CONFIG_DEBUG_INFO_BTF=y, as the kernels of \
          all larger distributions have"
     } else {
-        "in a container, it needs --privileged, or --cap-add SYS_ADMIN (or BPF, PERFMON and \
-         SYS_PTRACE) and a seccomp profile that allows bpf(2)"
+        "`proxytrace doctor` tries what it needs, one thing after another, and says what is in the \
+         way; in a container, start it with --privileged"
     };
     Error::CannotTrace(format!("cannot trace on this machine: {error:#}\n  help: {advice}"))
 }

@@ -27,6 +27,14 @@ const TRACEPOINTS: [(&str, &str); 4] = [
     ("tcp_state", "inet_sock_set_state"),
 ];
 
+/// The ways to what goes over sockets, the cheapest first: name in the JSON contract, programs and
+/// raw tracepoints.
+const WIRE: [(&str, &[(&str, &str)]); 2] = [
+    // Linux 6.3.
+    ("socket", &[("socket_sent", "sock_send_length"), ("socket_received", "sock_recv_length")]),
+    ("syscall", &[("system_call", "sys_exit")]),
+];
+
 /// How probes are put into executables.
 enum Backend {
     /// One link an executable.
@@ -42,6 +50,8 @@ pub(super) struct Programs {
     events: RingBuf<MapData>,
     sites: u32,
     executables: u32,
+    /// How what goes over sockets is seen, by its name in [`WIRE`].
+    wire: Option<&'static str>,
     #[cfg(feature = "ebpf-log")]
     log: super::log::ProgramLog,
 }
@@ -84,6 +94,7 @@ impl Programs {
             events,
             sites: 0,
             executables: 0,
+            wire: None,
             #[cfg(feature = "ebpf-log")]
             log,
         })
@@ -102,13 +113,28 @@ impl Programs {
         let tracked = self.ebpf.map_mut("TRACKED").context("no map TRACKED")?;
         HashMap::<_, u32, u32>::try_from(tracked)?.insert(root, 0, 0)?;
         for (name, tracepoint) in TRACEPOINTS {
-            let program =
-                self.ebpf.program_mut(name).with_context(|| format!("no program {name}"))?;
-            let program: &mut RawTracePoint = program.try_into()?;
-            program.load().with_context(|| format!("cannot load the program {name}"))?;
-            program.attach(tracepoint).with_context(|| format!("cannot attach to {tracepoint}"))?;
+            self.attach(name, tracepoint)?;
         }
+        // Without it there is one witness instead of two.
+        self.wire = WIRE.into_iter().find_map(|(way, programs)| {
+            let attached =
+                programs.iter().try_for_each(|(name, tracepoint)| self.attach(name, tracepoint));
+            attached.is_ok().then_some(way)
+        });
         Ok(())
+    }
+
+    fn attach(&mut self, name: &str, tracepoint: &str) -> anyhow::Result<()> {
+        let program = self.ebpf.program_mut(name).with_context(|| format!("no program {name}"))?;
+        let program: &mut RawTracePoint = program.try_into()?;
+        program.load().with_context(|| format!("cannot load the program {name}"))?;
+        program.attach(tracepoint).with_context(|| format!("cannot attach to {tracepoint}"))?;
+        Ok(())
+    }
+
+    /// How what goes over sockets is seen, as in the JSON contract; none if it is not.
+    pub(super) fn wire(&self) -> Option<&'static str> {
+        self.wire
     }
 
     /// Puts the probes of `plan` into the executable at `path`; yields its index in records.

@@ -1,3 +1,6 @@
 //! The commands beside `run` and `replay`, each with its arguments.
 
+pub(crate) mod doctor;
+pub(crate) mod files;
+pub(crate) mod generate;
 pub(crate) mod preflight;

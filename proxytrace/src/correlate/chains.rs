@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use crate::event::{Failure, Headers};
 use crate::model::{
     Artifact, Attempt, Cause, Chain, ConnectionId, Contradiction, Next, Outcome, ProcessId,
-    Request, RequestError, RequestId,
+    Request, RequestError, RequestId, Witness,
 };
 
 use super::cache::{self, Had};
@@ -339,6 +339,7 @@ impl Chains {
             error: None,
             after_redirect: None,
             cut: opening.cut.to_vec(),
+            witness: Witness::Go,
         };
         self.push(at, request)
     }
@@ -508,6 +509,16 @@ impl Chains {
         }
         let tracked = &mut self.all[at.at.chain];
         tracked.ended = tracked.ended.max(time);
+    }
+
+    /// Says who saw a request.
+    pub(super) fn witness(&mut self, at: RequestAt, witness: Witness) {
+        self.request_mut(at).witness = witness;
+    }
+
+    /// What came of a request is not known.
+    pub(super) fn give_up(&mut self, at: RequestAt) {
+        self.request_mut(at).outcome = Outcome::Unknown;
     }
 
     /// Chains whose walks have ended since the last time, as far as they are known.

@@ -41,6 +41,26 @@ impl Connections {
         self.sockets.get(&socket).map(|&connection| self.all[connection as usize].process)
     }
 
+    /// The connection of a socket, while it is open.
+    pub(super) fn of_socket(&self, socket: u64) -> Option<ConnectionId> {
+        self.sockets.get(&socket).copied()
+    }
+
+    /// Whether the kernel told of a connection from its beginning.
+    pub(super) fn has_socket(&self, connection: ConnectionId) -> bool {
+        self.all[connection as usize].started_ns.is_some()
+    }
+
+    /// The other end of a connection.
+    pub(super) fn remote(&self, connection: ConnectionId) -> Option<SocketAddr> {
+        self.all[connection as usize].remote_addr.as_ref()?.parse().ok()
+    }
+
+    /// Whether a handshake of TLS has begun on a connection.
+    pub(super) fn is_secured(&self, connection: ConnectionId) -> bool {
+        self.all[connection as usize].tls.is_some()
+    }
+
     /// How the last connection of these processes failed; none if it did not.
     pub(super) fn last_errno(&self, owned: impl Fn(ProcessId) -> bool) -> Option<i32> {
         self.all.iter().rev().find(|connection| owned(connection.process))?.errno
@@ -124,13 +144,18 @@ impl Connections {
         protocol: &str,
     ) -> ConnectionId {
         let connection = self.between(process, (local, remote));
+        self.carry_on(connection, host, protocol);
+        connection
+    }
+
+    /// The same, where the connection is known.
+    pub(super) fn carry_on(&mut self, connection: ConnectionId, host: &str, protocol: &str) {
         let entry = &mut self.all[connection as usize];
         entry.requests += 1;
         entry.host.get_or_insert_with(|| host.to_owned());
         if !protocol.is_empty() {
             entry.protocol.get_or_insert_with(|| protocol.to_owned());
         }
-        connection
     }
 
     /// The connection with these ends.

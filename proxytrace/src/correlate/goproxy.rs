@@ -54,6 +54,12 @@ impl List {
     }
 }
 
+/// Whether two entries mean the same.
+pub(crate) fn same_entry(one: &str, other: &str) -> bool {
+    let urls = || Some((Url::parse(one)?, Url::parse(other)?));
+    one == other || urls().is_some_and(|(one, other)| same(&one, &other))
+}
+
 /// Whether one of the patterns, as in GOPRIVATE, matches `module`.
 pub(crate) fn matches(patterns: &str, module: &str) -> bool {
     patterns.split(',').any(|glob| matches_prefix(glob.trim_end_matches('/'), module))

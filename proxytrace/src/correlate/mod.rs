@@ -18,6 +18,8 @@
 //!   unmentioned.
 //! - A request that fits no protocol of go's is a chain of the artifact `vcs`: nothing else in the
 //!   go command uses HTTP. go's telemetry child is left out.
+//! - What another program asked over plain HTTP (see [`wire`]) is in the attempt for which go ran
+//!   it, or else in a chain `vcs` of the process, without a module.
 //!
 //! Nothing panics on nonsense: a return without its enter is ignored, an enter without its return
 //! leaves `unfinished`, a pid that nothing is known of is a process without a name.
@@ -36,6 +38,7 @@ pub(crate) mod target;
 pub(crate) mod url;
 mod vcs;
 mod walk;
+mod wire;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -50,6 +53,7 @@ use self::connection::Connections;
 use self::dial::Dials;
 use self::process::Processes;
 use self::walk::{Context, Goroutines};
+use self::wire::Wire;
 
 /// Builds a [`Trace`] from events in time order. Constant work per event.
 #[derive(Debug)]
@@ -66,6 +70,7 @@ pub struct Correlator {
     /// Children whose start was reported before their exec, by pid.
     spawned: HashMap<u32, Event>,
     dials: Dials,
+    wire: Wire,
     capture: Capture,
 }
 
@@ -82,7 +87,12 @@ impl Correlator {
             ran: HashMap::new(),
             spawned: HashMap::new(),
             dials: Dials::default(),
-            capture: Capture { backend: start.backend.clone(), ..Capture::default() },
+            wire: Wire::default(),
+            capture: Capture {
+                backend: start.backend.clone(),
+                wire: start.wire.clone(),
+                ..Capture::default()
+            },
         }
     }
 
@@ -151,6 +161,10 @@ impl Correlator {
             // The exec that it announces says it all.
             What::Toolchain { .. } => {}
             What::Spawn { child } => self.spawn(event, *child),
+            What::WireRequest { .. } | What::WireResponse { .. } | What::WireLost { .. } => {
+                let process = self.processes.of(event);
+                self.wire.push(&event.what, event.time, process, &self.connections);
+            }
             What::Resolve { .. }
             | What::Resolved { .. }
             | What::Query { .. }
@@ -189,8 +203,10 @@ impl Correlator {
             list: &image.list,
             chains: &mut self.chains,
             connections: &mut self.connections,
+            wire: &mut self.wire,
         };
         if let Some(at) = self.goroutines.command(event, child, &mut context) {
+            self.wire.command(child, at);
             let ended = &self.processes.get(child).process;
             if ended.ended_ns.is_some() {
                 let outcome = self.outcome_of_command(child, ended.exit_code);
@@ -242,6 +258,7 @@ impl Correlator {
             list: &image.list,
             chains: &mut self.chains,
             connections: &mut self.connections,
+            wire: &mut self.wire,
         };
         self.goroutines.push(event, &mut context);
     }
@@ -255,8 +272,13 @@ impl Correlator {
 
     /// Ends the trace. Its findings are for [`crate::diagnose`].
     pub fn finish(self, end: &End) -> Trace {
-        let Self { start, processes, chains, connections, dials, mut capture, .. } = self;
+        let Self {
+            start, processes, mut chains, mut connections, dials, wire, mut capture, ..
+        } = self;
+        let witnesses = wire.finish(&processes, &mut chains, &mut connections);
+        capture.witnesses = capture.wire.is_some().then_some(witnesses);
         capture.complete = capture.lost == 0
+            && witnesses.disagreed == 0
             && capture.watch_ended.is_none()
             && capture
                 .attach

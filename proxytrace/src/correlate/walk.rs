@@ -19,6 +19,7 @@ use super::status;
 use super::story;
 use super::target::{self, Lookup, is_word};
 use super::url;
+use super::wire::Wire;
 
 /// How far up a goroutine's walk is searched: `queryPrefixModules` needs one step.
 const ANCESTORS: usize = 8;
@@ -87,12 +88,21 @@ enum Leave<'a> {
     Failed(&'a Failure),
 }
 
+/// The connection that a request goes onto.
+struct On<'a> {
+    protocol: &'a str,
+    local: Option<SocketAddr>,
+    remote: Option<SocketAddr>,
+    tls: bool,
+}
+
 /// What the events of one process are read with.
 pub(super) struct Context<'a> {
     pub(super) process: ProcessId,
     pub(super) list: &'a List,
     pub(super) chains: &'a mut Chains,
     pub(super) connections: &'a mut Connections,
+    pub(super) wire: &'a mut Wire,
 }
 
 impl Goroutines {
@@ -153,9 +163,10 @@ impl Goroutines {
                 fetch.open_request(method, (url, headers, cut), event.time, context);
                 goroutines.entry(id).or_default().fetch = Some(fetch);
             }
-            What::Try { protocol, local, remote, .. } => {
+            What::Try { protocol, local, remote, tls } => {
                 if let Some(fetch) = &mut goroutine.fetch {
-                    fetch.try_connection(protocol, (*local, *remote), event.time, context);
+                    let on = On { protocol, local: *local, remote: *remote, tls: *tls };
+                    fetch.try_connection(&on, event.time, context);
                 }
             }
             What::RequestReturn { status, protocol, headers, error, cut, content_length, body } => {
@@ -284,7 +295,12 @@ fn open_tunnel(
     // What speaks in the tunnel is not what opened it: the connection's protocol stays open.
     let connection =
         local.zip(remote).map(|ends| context.connections.carry(context.process, ends, target, ""));
-    context.chains.open_tunnel(at, target, connection, remote.map(canonical), event.time)
+    let remote = remote.map(canonical);
+    let tunnel = context.chains.open_tunnel(at, target, connection, remote, event.time);
+    if let Some(connection) = connection.filter(|&it| !context.connections.is_secured(it)) {
+        context.wire.asked_by_go(connection, tunnel);
+    }
+    tunnel
 }
 
 /// The innermost walk that a goroutine is in: its own, or that of an ancestor.
@@ -529,8 +545,7 @@ impl Fetch {
 
     fn try_connection(
         &mut self,
-        protocol: &str,
-        (local, remote): (Option<SocketAddr>, Option<SocketAddr>),
+        &On { protocol, local, remote, tls }: &On<'_>,
         time: u64,
         context: &mut Context<'_>,
     ) {
@@ -545,6 +560,9 @@ impl Fetch {
         let connection = local
             .zip(remote)
             .map(|ends| context.connections.carry(context.process, ends, host, protocol));
+        if let Some(connection) = connection.filter(|_| !tls) {
+            context.wire.asked_by_go(connection, request);
+        }
         context.chains.connect(request, connection, protocol, remote.map(canonical));
     }
 

@@ -92,6 +92,7 @@ pub(super) fn root(view: &View<'_>, chain: &Chain) -> Option<Sign> {
         .or_else(|| content::root(view, chain, &send, culprit))
         .or_else(|| client_certificate(&send, culprit))
         .map(|(code, message)| Sign::of(code, chain, message));
+    let sign = sign.map(|sign| doubt(view, chain, culprit, sign));
     let sign = sign
         .or_else(|| probe(view, chain, culprit))
         .or_else(|| if culprit.outcome == Outcome::NotFound { absent(chain) } else { None });
@@ -292,6 +293,21 @@ fn target(send: &Send<'_>, attempt: &Attempt) -> Option<(&'static str, String)> 
             answered.host
         ),
     ))
+}
+
+/// A proxy that forwarded nothing of the checksum database yet may as well not forward it at all:
+/// that the database does not know a module is then a hypothesis.
+fn doubt(view: &View<'_>, chain: &Chain, attempt: &Attempt, sign: Sign) -> Sign {
+    let forwarded = |other: &Chain| {
+        other.process == chain.process
+            && matches!(other.artifact, Artifact::SumdbLookup | Artifact::SumdbTile)
+            && other.outcome == Outcome::Ok
+            && other.attempts.last().is_some_and(|last| last.proxy == attempt.proxy)
+    };
+    let sure = sign.kind.code != "PT505"
+        || is_word(&attempt.proxy)
+        || view.trace.chains.iter().any(forwarded);
+    if sure { sign } else { sign.possibly() }
 }
 
 /// PT502 to PT505: the checksum database, or the proxy that stands for it.

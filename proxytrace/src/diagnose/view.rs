@@ -6,7 +6,7 @@ use super::speaker::is_page;
 use crate::correlate::goproxy::{self, List};
 use crate::correlate::story::{failed, first_of_last_send, last_asked, unverified};
 use crate::model::{
-    Artifact, Attempt, Cause, Chain, Next, Outcome, Process, ProcessId, Request, Trace,
+    Artifact, Attempt, Cause, Chain, Next, Outcome, Process, ProcessId, Request, Trace, Witness,
 };
 
 /// A trace and what is derived from it once.
@@ -155,11 +155,12 @@ impl<'a> View<'a> {
         self.trace.processes.iter().find(|process| process.id == id)
     }
 
-    /// Every request, with its chain.
+    /// Every request of go itself, with its chain.
     pub(super) fn requests(&self) -> impl Iterator<Item = (&'a Chain, &'a Request)> + use<'a> {
         self.trace.chains.iter().flat_map(|chain| {
             let requests = chain.attempts.iter().flat_map(|attempt| &attempt.requests);
-            requests.map(move |request| (chain, request))
+            let by_go = requests.filter(|request| request.witness != Witness::Wire);
+            by_go.map(move |request| (chain, request))
         })
     }
 

@@ -387,7 +387,7 @@ mod tests {
             let rows = HOOKS.iter().filter(|hook| hook.go.contain(minor));
             let mut kinds: Vec<_> = rows.map(|hook| hook.kind as u16).collect();
             kinds.sort_unstable();
-            let of_go = |kind: &Kind| *kind >= Kind::Start && *kind != Kind::Environment;
+            let of_go = |kind: &Kind| *kind == Kind::Start || *kind >= Kind::WalkEnter;
             let kinds_of_go = (0..=u16::MAX).filter_map(Kind::from_number).filter(of_go);
             let expected: Vec<_> = kinds_of_go.map(|kind| kind as u16).collect();
             assert_eq!(kinds, expected, "go1.{minor}");

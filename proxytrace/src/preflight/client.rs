@@ -219,6 +219,7 @@ impl Client {
             error: None,
             after_redirect: None,
             cut: Vec::new(),
+            witness: model::Witness::default(),
         }
     }
 

@@ -3,7 +3,7 @@
 use crate::event::{Attach, MissingHook, Origin, Setting, Surroundings};
 use crate::model::{
     AfterRedirect, Artifact, Attempt, Capture, Cause, Chain, Command, Confidence, Finding, Next,
-    Outcome, Process, Request, RequestError, Role, SCHEMA, Separator, Severity, Trace,
+    Outcome, Process, Request, RequestError, Role, SCHEMA, Separator, Severity, Trace, Witness,
 };
 
 /// The URL that fails in [`comma`].
@@ -107,6 +107,7 @@ fn request(id: u32, url: &str, status: u16) -> Request {
         error: None,
         after_redirect: None,
         cut: vec![],
+        witness: Witness::Go,
     }
 }
 
@@ -250,6 +251,8 @@ pub(super) fn incomplete() -> Trace {
             late: true,
         }],
         backend: "perf".into(),
+        wire: None,
+        witnesses: None,
         watch_ended: None,
         complete: false,
     };

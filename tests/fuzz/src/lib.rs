@@ -7,6 +7,7 @@ mod goproxy;
 mod records;
 mod redaction;
 mod replay;
+mod wire;
 
 /// A function of any bytes; it panics where something is broken.
 pub type Target = fn(&[u8]);
@@ -15,12 +16,13 @@ pub type Target = fn(&[u8]);
 pub const TARGET_VAR: &str = "PROXYTRACE_FUZZ_TARGET";
 
 /// The targets, by the name that their corpora have as well.
-pub const TARGETS: [(&str, Target); 5] = [
+pub const TARGETS: [(&str, Target); 6] = [
     ("executable", executables::any),
     ("goproxy", goproxy::any),
     ("records", records::any),
     ("redaction", redaction::any),
     ("replay", replay::any),
+    ("wire", wire::any),
 ];
 
 /// Nothing that the network said reaches a terminal as anything but text.

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use proxytrace::model::{Finding, Request, Role, Trace};
+use proxytrace::model::{Finding, Request, Role, Trace, Witnesses};
 use proxytrace_tests::cases;
 use proxytrace_tests::lab::Lab;
 use proxytrace_tests::modules::Modules;
@@ -75,6 +75,9 @@ fn trace(lab: &Lab, change: impl Fn(&mut Command)) -> Result<Traced> {
     let json = fs::read_to_string(path).with_context(|| format!("no trace: {stderr}"))?;
     let trace: Trace = serde_json::from_str(&json)?;
     ensure!(trace.capture.complete, "incomplete: {:?}", trace.capture);
+    let witnesses = trace.capture.witnesses.context("the sockets were not asked")?;
+    let agreed = witnesses.agreed;
+    ensure!(witnesses == Witnesses { agreed, ..Witnesses::default() }, "{witnesses:?}");
     Ok(Traced { trace, json })
 }
 

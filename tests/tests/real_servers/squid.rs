@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
-use proxytrace::model::{Cause, Outcome, Request};
+use proxytrace::model::{Cause, Outcome, Request, Witness};
 use proxytrace_tests::lab::{Daemon, Lab};
 use proxytrace_tests::scenario::Action::Serve;
 use proxytrace_tests::scenario::{Host, Protocol, Rule, Scenario};
@@ -156,12 +156,22 @@ fn run(
     let tunnels = |request: &&Request| !tunneled || request.cause == Cause::ConnectTunnel;
     let (trace, log) = (asked(&traced, tunnels), log(&lab)?);
     ensure!(trace == log, "the trace has {trace:#?}, squid has {log:#?}");
+    // What squid was asked over its plain socket, that socket saw as go did; in a tunnel, nothing.
+    for request in traced.requests().filter(|request| request.status.is_some()) {
+        let plain = !tunneled || request.cause == Cause::ConnectTunnel;
+        let witness = if plain { Witness::Both } else { Witness::Go };
+        ensure!(request.witness == witness, "{request:?}");
+    }
+    let agreed = traced.trace.capture.witnesses.map(|witnesses| witnesses.agreed);
+    ensure!(agreed == Some(log.len() as u64), "{agreed:?} of {log:#?}");
     // What went through reached the lab.
     let mut reached: Vec<_> = lab.log().into_iter().map(|e| (e.url, e.status)).collect();
     let mut sent: Vec<_> = traced
         .requests()
         .filter(|request| request.cause != Cause::ConnectTunnel)
         .filter(|request| request.outcome != Outcome::ProxyRefused)
+        // The lab refuses nothing.
+        .filter(|request| request.status != Some(403))
         .map(|request| (request.url.clone(), request.status))
         .collect();
     reached.sort();
@@ -221,6 +231,15 @@ fn refused(traced: &Traced, status: u16) -> Result<()> {
         ensure!(chain.outcome == Outcome::ProxyRefused, "{chain:?}");
     }
     Ok(())
+}
+
+#[test]
+fn plain_http_to_a_denied_host() {
+    with_each_go(&[PROGRAM], |toolchain| {
+        let traced = run(&HTTP, toolchain, NOT_TO_PROXY, "http://squid.lab:3128")?;
+        ensure!(traced.requests().all(|request| request.status == Some(403)), "{:?}", traced.trace);
+        Ok(())
+    });
 }
 
 #[test]

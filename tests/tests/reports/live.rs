@@ -48,7 +48,7 @@ fn run(lab: &Lab, options: &[&str], script: &str, environment: &[(&str, &str)]) 
     command.stdin(end()).stdout(end()).stderr(end());
     let mut master = File::from(pty.master);
     let reader = std::thread::spawn(move || {
-        let (mut pieces, mut buffer) = (Vec::new(), [0; 1 << 16]);
+        let (mut pieces, mut buffer) = (Vec::new(), [0; 1 << 12]);
         // Ends with an error when nobody has the other end any more.
         while let Ok(length @ 1..) = master.read(&mut buffer) {
             pieces.push(buffer[..length].to_vec());
@@ -63,7 +63,9 @@ fn run(lab: &Lab, options: &[&str], script: &str, environment: &[(&str, &str)]) 
 fn screen(pieces: &[Vec<u8>]) -> String {
     let [rows, columns] = [SIZE.ws_row, SIZE.ws_col].map(|size| NonZero::new(size).unwrap());
     let mut terminal = vt100::Parser::new(rows, columns, 0);
-    pieces.iter().for_each(|piece| terminal.process(piece));
+    for piece in pieces {
+        terminal.process(piece);
+    }
     terminal.screen().contents()
 }
 

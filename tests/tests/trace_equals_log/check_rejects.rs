@@ -1,6 +1,8 @@
 //! The comparison itself: a true trace passes, and one lie anywhere does not.
 
-use proxytrace::model::{Artifact, Cause, Finding, Outcome, Separator, Severity, Trace};
+use proxytrace::model::{
+    Artifact, Cause, Finding, Outcome, Separator, Severity, Trace, Witness, Witnesses,
+};
 use proxytrace_tests::check;
 use proxytrace_tests::log::Entry;
 use proxytrace_tests::scenario::Scenario;
@@ -96,6 +98,10 @@ fn trace() -> Trace {
         }],
         "capture": {
             "events": 1, "lost": 0, "attach": [], "backend": "uprobe-multi", "complete": true,
+            "wire": "socket",
+            "witnesses": {
+                "agreed": 0, "wire_only": 0, "go_only": 0, "disagreed": 0, "unread": 0,
+            },
         },
     }))
     .expect("a trace as in the model")
@@ -103,6 +109,10 @@ fn trace() -> Trace {
 
 /// What makes one detail of a trace untrue.
 type Lie = fn(&mut Trace);
+
+fn witnesses(trace: &mut Trace) -> &mut Witnesses {
+    trace.capture.witnesses.as_mut().expect("the sockets were asked")
+}
 
 fn check(trace: &Trace) -> anyhow::Result<()> {
     check::equals(trace, &log())?;
@@ -118,7 +128,7 @@ fn the_true_trace_passes() {
 
 #[test]
 fn one_lie_does_not() {
-    let lies: [(&str, Lie); 27] = [
+    let lies: [(&str, Lie); 32] = [
         ("no chain", |t| t.chains.clear()),
         ("chain twice", |t| {
             let mut twin = t.chains[0].clone();
@@ -152,6 +162,11 @@ fn one_lie_does_not() {
         ("address", |t| t.connections[0].local_addr = Some("127.0.0.1:9".to_owned())),
         ("lost", |t| t.capture.lost = 1),
         ("incomplete", |t| t.capture.complete = false),
+        ("witness", |t| t.chains[0].attempts[0].requests[0].witness = Witness::Both),
+        ("no second witness", |t| t.capture.witnesses = None),
+        ("missed by its socket", |t| witnesses(t).go_only = 1),
+        ("missed by go", |t| witnesses(t).wire_only = 1),
+        ("witnesses disagree", |t| witnesses(t).disagreed = 1),
     ];
     for (name, lie) in lies {
         let mut trace = trace();

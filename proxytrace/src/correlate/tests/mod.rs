@@ -7,3 +7,4 @@ pub(crate) mod scenarios;
 pub(crate) mod script;
 mod verification;
 mod walks;
+mod wire;

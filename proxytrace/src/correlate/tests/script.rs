@@ -200,7 +200,8 @@ impl Script {
 
     /// The trace, after the command has ended.
     pub(crate) fn trace(&self) -> Trace {
-        let mut correlator = Correlator::new(&Start::default());
+        let start = Start { wire: Some("socket".to_owned()), ..Start::default() };
+        let mut correlator = Correlator::new(&start);
         let mut time = 0;
         for event in &self.events {
             correlator.push(event);

@@ -370,6 +370,10 @@ fn pt504_is_a_yes_without_a_database_and_pt505_a_database_without_the_module() {
     assert_eq!(of_script(&scenarios::unverified(A, 503)), ["PT409 error root ×4"]);
     let direct = looked_up_directly(&[], |url| hop(url, 404));
     assert_eq!(of_script(&direct), ["PT505 warning root ×4"]);
+    // A proxy that forwarded nothing yet may not forward at all.
+    let doubtful = only(&scenarios::unverified(A, 410), "PT505");
+    assert_eq!(doubtful.confidence, Confidence::Possible);
+    assert_eq!(only(&direct, "PT505").confidence, Confidence::Certain);
 
     let record = failure(&[("*errors.errorString", "verifying: malformed record data")], None);
     let task = |supported: u16| {

@@ -1,0 +1,103 @@
+//! Tries what tracing needs, one thing after another, and takes it back at once: for
+//! `proxytrace doctor`. Nothing of it outlives the call.
+
+use std::fs;
+use std::path::Path;
+use std::thread;
+
+use anyhow::Context as _;
+use aya::maps::MapType;
+use aya::programs::ProgramType;
+use aya::sys::{is_map_supported, is_program_supported};
+use nix::sched::{CloneFlags, unshare};
+
+use super::btf;
+use super::gate::Gate;
+use super::program::Programs;
+use crate::gobinary;
+
+/// One thing that was tried.
+#[derive(Debug)]
+pub struct Trial {
+    /// What it is.
+    pub what: &'static str,
+    /// Whether there is no trace without it.
+    pub needed: bool,
+    /// What came of it: how it works here, or why not.
+    pub result: Result<String, String>,
+}
+
+/// Tries everything. `go` is an executable to put probes into, for a moment.
+pub fn trials(go: Option<&Path>) -> Vec<Trial> {
+    let mut trials = Vec::new();
+    let mut tried = |what, needed, result: anyhow::Result<String>| {
+        let result = result.map_err(|error| format!("{error:#}"));
+        let worked = result.is_ok();
+        trials.push(Trial { what, needed, result });
+        worked
+    };
+    let offsets = btf::kernel_offsets();
+    let there = offsets.as_ref().map(|_| "there, and its structures are known".to_owned());
+    tried("kernel types (BTF)", true, there.map_err(|error| anyhow::anyhow!("{error}")));
+    tried("ring buffer", true, supported(is_map_supported(MapType::RingBuf).map_err(Into::into)));
+    tried(
+        "raw tracepoints",
+        true,
+        supported(is_program_supported(ProgramType::RawTracePoint).map_err(Into::into)),
+    );
+    tried("uprobes", true, uprobes());
+    let programs = Programs::load(|| Ok(btf::kernel_offsets()?));
+    let (programs, loaded) = match programs {
+        Ok(programs) => {
+            let how = match programs.backend() {
+                "uprobe-multi" => "all at once (uprobe_multi)",
+                _ => "one by one (perf), as before Linux 6.6: it starts and stops slower",
+            };
+            (Some(programs), Ok(format!("loaded; probes are put in {how}")))
+        }
+        Err(error) => (None, Err(error)),
+    };
+    tried("our programs", true, loaded);
+    if let Some(mut programs) = programs {
+        let followed = programs.follow(std::process::id());
+        tried("following processes", true, followed.map(|()| "works".to_owned()));
+        if let Some(go) = go {
+            let probed = fs::read(go)
+                .map_err(anyhow::Error::from)
+                .and_then(|file| Ok(gobinary::plan(&file)?))
+                .and_then(|plan| programs.probe(go, &plan).map(|_| plan.sites.len()))
+                .with_context(|| go.display().to_string());
+            let probed = probed.map(|sites| format!("{sites} put into {}", go.display()));
+            tried("probes in a go", true, probed);
+        }
+        programs.leave();
+    }
+    tried("holding execs (fanotify)", false, holding());
+    trials
+}
+
+fn supported(answer: anyhow::Result<bool>) -> anyhow::Result<String> {
+    match answer {
+        Ok(true) => Ok("works".to_owned()),
+        Ok(false) => anyhow::bail!("this kernel has none"),
+        Err(error) => Err(error),
+    }
+}
+
+fn uprobes() -> anyhow::Result<String> {
+    // Needs no privileges, so that everybody learns of it.
+    fs::read_to_string("/sys/bus/event_source/devices/uprobe/type")
+        .context("this kernel has none (CONFIG_UPROBE_EVENTS)")?;
+    Ok("there".to_owned())
+}
+
+/// A mount namespace of its own, and the right to hold what is executed in it: in a thread that
+/// ends with it.
+fn holding() -> anyhow::Result<String> {
+    let thread = thread::spawn(|| {
+        unshare(CloneFlags::CLONE_NEWNS).context("a mount namespace of its own")?;
+        Gate::new(std::process::id().cast_signed()).context("fanotify")?;
+        Ok("works".to_owned())
+    });
+    thread.join().unwrap_or_else(|_| anyhow::bail!("the trial broke off"))
+}

@@ -1,0 +1,39 @@
+//! `proxytrace doctor`.
+
+use std::io::{self, Write as _};
+use std::path::Path;
+
+use anyhow::Context as _;
+use proxytrace::doctor;
+
+use crate::cli::Report;
+use crate::outputs::Output;
+use crate::{complain, exit};
+
+/// Examines the machine; the exit code says whether it can trace.
+pub(crate) fn run(report: &Report) -> u8 {
+    let json = match report.outputs.json.as_deref().map(Output::create).transpose() {
+        Ok(json) => json,
+        Err(error) => return complain(&error, exit::USAGE),
+    };
+    let found = doctor::examine();
+    let on_stderr = json.as_ref().is_some_and(|json| json.path() == Path::new("-"));
+    let text = doctor::render(&found);
+    let written = if on_stderr {
+        io::stderr().write_all(text.as_bytes())
+    } else {
+        io::stdout().write_all(text.as_bytes())
+    };
+    let mut written = written.context("cannot write");
+    if let Some(mut json) = json {
+        let document = serde_json::to_vec_pretty(&found).map_err(io::Error::from);
+        let document =
+            document.and_then(|text| json.write_all(&text).and_then(|()| writeln!(json)));
+        written = written.and(document.context("cannot write the JSON"));
+    }
+    match written {
+        Err(error) => complain(&error, exit::FAILED),
+        Ok(()) if found.can_trace => 0,
+        Ok(()) => exit::CANNOT_TRACE,
+    }
+}

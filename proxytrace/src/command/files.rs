@@ -1,0 +1,98 @@
+//! What is done with files alone: traces and recordings, read back.
+
+use std::fs::File;
+use std::io::{self, BufRead as _, BufReader, BufWriter, Write as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail, ensure};
+use proxytrace::diagnose::diagnose;
+use proxytrace::model::{SCHEMA, Trace};
+use proxytrace::recording::Reader;
+use proxytrace::report::{json, rewalk as text, terminal};
+use proxytrace::rewalk::rewalk;
+use serde::Serialize;
+
+use crate::audience::Audience;
+use crate::cli::Report;
+use crate::{People, complain, exit, first_failure, open, session};
+
+/// How much of a file is looked at to tell what it is.
+const HEAD: usize = 256;
+
+/// The trace in a file that `--record` or `--json` has written, and what is wrong with it where the
+/// recording is broken.
+pub(crate) fn load(path: &Path) -> anyhow::Result<(Trace, Option<anyhow::Error>)> {
+    let load = || {
+        let mut input = BufReader::new(File::open(path)?);
+        let head = input.fill_buf()?;
+        let head = String::from_utf8_lossy(&head[..head.len().min(HEAD)]);
+        if !head.contains(SCHEMA) {
+            let (trace, broken) = session::replay(Reader::new(input)?);
+            return Ok((trace, broken));
+        }
+        let trace: Trace = serde_json::from_reader(input)
+            .with_context(|| format!("this is no trace as \"{SCHEMA}\" has it"))?;
+        ensure!(trace.schema == SCHEMA, "this is no \"{SCHEMA}\"");
+        let findings = diagnose(&trace);
+        Ok((Trace { findings, ..trace }, None))
+    };
+    load().with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// Says what is wrong with a recording that is broken; the exit code.
+pub(crate) fn say_broken(path: &Path, broken: Option<anyhow::Error>) -> u8 {
+    broken.map_or(0, |error| {
+        let error = error.context(format!("{} is broken; the report ends there", path.display()));
+        complain(&error, exit::FAILED)
+    })
+}
+
+/// `replay --goproxy`: what would have come of a run under another list.
+pub(crate) fn replay_under(list: &str, file: &Path, report: &Report) -> u8 {
+    let opened = load(file)
+        .and_then(|(trace, broken)| Ok((rewalk(&trace, list)?, broken, Written::open(report)?)));
+    let (prediction, broken, written) = match opened {
+        Ok(opened) => opened,
+        Err(error) => return complain(&error, exit::USAGE),
+    };
+    let broken = say_broken(file, broken);
+    let text = text::render(&prediction, &written.options);
+    first_failure([broken, written.write(&text, &prediction)])
+}
+
+/// Where something else than a trace is written: a text for people and, if it is wanted, the same
+/// as JSON.
+struct Written {
+    options: terminal::Options,
+    json: Option<(File, PathBuf)>,
+}
+
+impl Written {
+    fn open(report: &Report) -> anyhow::Result<Self> {
+        if let Some(other) =
+            report.outputs.all().into_iter().find(|one| one.format != json::FORMAT.name)
+        {
+            bail!("there is no {} of this: only a text, and --json", other.format);
+        }
+        let json = open(report.outputs.json.as_deref())?;
+        let options = People::open(report, &Audience::find())?.options(&io::stdout());
+        Ok(Self { options, json: json.map(|(file, path)| (file, path.to_owned())) })
+    }
+
+    fn write(self, text: &str, value: &impl Serialize) -> u8 {
+        let mut people = io::stdout();
+        let mut written = people
+            .write_all(text.as_bytes())
+            .and_then(|()| people.flush())
+            .context("cannot write the report");
+        if let Some((file, path)) = self.json {
+            let mut file = BufWriter::new(file);
+            let json = serde_json::to_writer(&mut file, value)
+                .map_err(io::Error::from)
+                .and_then(|()| file.write_all(b"\n"))
+                .and_then(|()| file.flush());
+            written = written.and(json.with_context(|| format!("cannot write {}", path.display())));
+        }
+        written.err().map_or(0, |error| complain(&error, exit::FAILED))
+    }
+}

@@ -1,0 +1,230 @@
+//! What the machine allows: privileges, namespaces, lockdown, containers.
+
+use std::fs;
+use std::path::Path;
+
+use super::{Check, State};
+
+/// Capabilities that matter (`include/uapi/linux/capability.h`), and what each is for.
+const CAPABILITIES: [(u32, &str, &str); 4] = [
+    (39, "CAP_BPF", "loads the programs"),
+    (38, "CAP_PERFMON", "lets them read memory and be put into executables"),
+    (21, "CAP_SYS_ADMIN", "holds each go until it has its probes; before Linux 6.6 it is needed"),
+    (19, "CAP_SYS_PTRACE", "reads the settings of processes of other users"),
+];
+
+/// What is read once.
+pub(super) struct Host {
+    pub(super) kernel: String,
+    /// Effective capabilities; none if they cannot be read.
+    capabilities: Option<u64>,
+    uid: Option<u32>,
+    initial_users: bool,
+    lockdown: String,
+    container: Option<&'static str>,
+    has_btf: bool,
+}
+
+impl Host {
+    pub(super) fn read() -> Self {
+        let text = |path: &str| fs::read_to_string(path).unwrap_or_default();
+        let status = text("/proc/self/status");
+        let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
+        Self {
+            kernel: text("/proc/sys/kernel/osrelease").trim().to_owned(),
+            capabilities: field("CapEff:").and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()),
+            uid: field("Uid:").and_then(|ids| ids.split_whitespace().nth(1)?.parse().ok()),
+            initial_users: is_initial(&text("/proc/self/uid_map")),
+            lockdown: text("/sys/kernel/security/lockdown"),
+            container: container(),
+            has_btf: Path::new("/sys/kernel/btf/vmlinux").exists(),
+        }
+    }
+
+    fn has(&self, bit: u32) -> bool {
+        self.capabilities.is_some_and(|all| all >> bit & 1 == 1)
+    }
+
+    /// What is needed: `CAP_SYS_ADMIN`, which has the other two in it, or these.
+    fn is_privileged(&self) -> bool {
+        self.has(21) || (self.has(38) && self.has(39))
+    }
+
+    pub(super) fn privileges(&self) -> Check {
+        let user = self.uid.map_or_else(|| "?".to_owned(), |uid| uid.to_string());
+        let (has, lacks): (Vec<_>, Vec<_>) =
+            CAPABILITIES.iter().partition(|(bit, ..)| self.has(*bit));
+        let names = |some: &[(u32, &str, &str)]| {
+            some.iter().map(|(_, name, _)| *name).collect::<Vec<_>>().join(", ")
+        };
+        let what = "privileges";
+        if !self.is_privileged() {
+            let detail = format!("user {user} may not trace: no CAP_BPF and CAP_PERFMON");
+            return Check::new(what, State::Missing, detail).advise(
+                "run it as `sudo proxytrace -- …`: the command still runs as you. Or give the \
+                 program what it needs, which lets everybody who may run it trace: \
+                 `sudo setcap cap_bpf,cap_perfmon,cap_sys_admin,cap_sys_ptrace+ep $(which proxytrace)`",
+            );
+        }
+        if lacks.is_empty() {
+            let within = if self.initial_users { "" } else { ", within this user namespace" };
+            let detail = format!("user {user} has all that is needed{within}");
+            return Check::new(what, State::Ok, detail);
+        }
+        let why: Vec<String> = lacks.iter().map(|(_, name, why)| format!("{name} {why}")).collect();
+        // `CAP_SYS_ADMIN` stands for two of the others.
+        let state = if self.has(21) && self.has(19) { State::Ok } else { State::Lacking };
+        let detail = format!("user {user} has {}; {}", names(&has), why.join("; "));
+        Check::new(what, state, detail)
+    }
+
+    pub(super) fn namespace(&self) -> Option<Check> {
+        (!self.initial_users).then(|| {
+            let detail = "this is a user namespace of its own, whose root may not trace the kernel";
+            Check::new("user namespace", State::Missing, detail).advise(
+                "run proxytrace outside of it: not in a rootless container, nor under unshare",
+            )
+        })
+    }
+
+    pub(super) fn lockdown(&self) -> Option<Check> {
+        let mode = self.lockdown.split('[').nth(1)?.split(']').next()?;
+        Some(if mode == "confidentiality" {
+            let detail = "confidentiality: the kernel forbids programs that read memory";
+            Check::new("lockdown", State::Missing, detail)
+                .advise("boot with lockdown=integrity, or without lockdown")
+        } else {
+            Check::new("lockdown", State::Ok, format!("{mode}, which allows tracing"))
+        })
+    }
+
+    /// What to do where a trial failed.
+    pub(super) fn advice(&self, what: &str, privileged: bool) -> Option<&'static str> {
+        match what {
+            "kernel types (BTF)" if !self.has_btf && self.container.is_some() => {
+                Some("mount it into the container: -v /sys/kernel/btf:/sys/kernel/btf:ro")
+            }
+            "kernel types (BTF)" if !self.has_btf => {
+                Some("take a kernel with CONFIG_DEBUG_INFO_BTF=y, as all larger distributions have")
+            }
+            // What the privileges lack has been said.
+            _ if !privileged => None,
+            "holding execs (fanotify)" => Some(
+                "without it a go that is not the first on PATH may be met late, and the trace says \
+                 so; it wants CAP_SYS_ADMIN and CONFIG_FANOTIFY_ACCESS_PERMISSIONS=y",
+            ),
+            _ => None,
+        }
+    }
+
+    /// What a container takes away, and the flags that give it back.
+    pub(super) fn container(&self, checks: &[Check]) -> Option<Check> {
+        // Of a namespace of users no flag leads out.
+        let kind = self.container.filter(|_| self.initial_users)?;
+        if checks.iter().all(|check| check.state == State::Ok) {
+            return Some(Check::new(
+                "container",
+                State::Ok,
+                format!("{kind}; it is in nobody's way"),
+            ));
+        }
+        let flags = CAPABILITIES
+            .iter()
+            .filter(|(bit, ..)| !self.has(*bit))
+            .map(|(_, name, _)| format!("--cap-add {}", name.trim_start_matches("CAP_")));
+        let mut flags: Vec<String> = flags.collect();
+        if !self.has_btf {
+            flags.push("-v /sys/kernel/btf:/sys/kernel/btf:ro".to_owned());
+        }
+        if flags.is_empty() {
+            flags.push(
+                "--security-opt seccomp=unconfined --security-opt apparmor=unconfined".into(),
+            );
+        }
+        let advice = format!("start it with --privileged, or with {}", flags.join(" "));
+        let check =
+            Check::new("container", State::Lacking, format!("this is a container ({kind})"));
+        Some(check.advise(advice))
+    }
+}
+
+/// Whether users are those of the machine.
+fn is_initial(uid_map: &str) -> bool {
+    let mut words = uid_map.split_whitespace();
+    // Without user namespaces there is no such file.
+    uid_map.is_empty()
+        || (words.next(), words.next(), words.next()) == (Some("0"), Some("0"), Some("4294967295"))
+}
+
+fn container() -> Option<&'static str> {
+    if Path::new("/.dockerenv").exists() {
+        return Some("Docker");
+    }
+    if Path::new("/run/.containerenv").exists() {
+        return Some("Podman");
+    }
+    if std::env::var_os("KUBERNETES_SERVICE_HOST").is_some() {
+        return Some("Kubernetes");
+    }
+    std::env::var_os("container").map(|_| "as the variable `container` says")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Host, State, is_initial};
+
+    fn host(capabilities: u64) -> Host {
+        Host {
+            kernel: "6.18".into(),
+            capabilities: Some(capabilities),
+            uid: Some(1000),
+            initial_users: true,
+            lockdown: "none [integrity] confidentiality\n".into(),
+            container: None,
+            has_btf: true,
+        }
+    }
+
+    #[test]
+    fn two_capabilities_are_enough_and_four_are_better() {
+        let state = |bits: &[u32]| host(bits.iter().map(|bit| 1 << bit).sum()).privileges().state;
+        assert_eq!(state(&[]), State::Missing);
+        assert_eq!(state(&[39]), State::Missing);
+        assert_eq!(state(&[19, 38]), State::Missing);
+        assert_eq!(state(&[38, 39]), State::Lacking);
+        assert_eq!(state(&[21]), State::Lacking);
+        assert_eq!(state(&[19, 21]), State::Ok);
+        assert_eq!(state(&[19, 21, 38, 39]), State::Ok);
+    }
+
+    #[test]
+    fn only_confidentiality_is_in_the_way() {
+        let state = |lockdown: &str| {
+            let host = Host { lockdown: lockdown.into(), ..host(0) };
+            host.lockdown().map(|check| check.state)
+        };
+        assert_eq!(state("[none] integrity confidentiality\n"), Some(State::Ok));
+        assert_eq!(state("none [integrity] confidentiality\n"), Some(State::Ok));
+        assert_eq!(state("none integrity [confidentiality]\n"), Some(State::Missing));
+        assert_eq!(state(""), None);
+    }
+
+    #[test]
+    fn a_container_is_told_its_flags() {
+        let inside = Host { container: Some("Docker"), has_btf: false, ..host(1 << 19) };
+        let check = inside.container(&[inside.privileges()]).unwrap();
+        assert_eq!(
+            check.advice.unwrap(),
+            "start it with --privileged, or with --cap-add BPF --cap-add PERFMON \
+             --cap-add SYS_ADMIN -v /sys/kernel/btf:/sys/kernel/btf:ro"
+        );
+        assert!(host(0).container(&[]).is_none());
+    }
+
+    #[test]
+    fn a_mapped_root_is_not_root() {
+        assert!(is_initial("         0          0 4294967295\n"));
+        assert!(!is_initial("         0       1000          1\n"));
+        assert!(is_initial(""));
+    }
+}

@@ -1,0 +1,171 @@
+//! go's rules, on answers that a script gave.
+
+use super::*;
+use crate::correlate::tests::scenarios::{A, B, url, zip};
+use crate::correlate::tests::script::{Hop, Script, Task, bad_status, config, hop};
+use crate::event::What;
+
+const C: &str = "https://third.lab";
+
+/// A run in which `statuses` were the answers to one zip, from A on; the last one ends the walk.
+fn recorded(statuses: &[u16]) -> Trace {
+    let entries = [A, B, C];
+    let list = entries[..statuses.len()].join("|");
+    let mut script = Script::new(&list, i32::from(statuses.last() != Some(&200)));
+    let mut task = Task::new(7).walk();
+    for (entry, status) in entries.iter().zip(statuses) {
+        let hops: Vec<Hop> = vec![hop(&zip(entry, "x.lab/m"), *status)];
+        task = task.lookup(entry, "x.lab/m").fetch(&hops);
+    }
+    let task = match statuses.last() {
+        Some(200) => task.found(),
+        Some(status) => task.failed(bad_status(*status)),
+        None => task,
+    };
+    script.run(&[task]);
+    script.trace()
+}
+
+/// `proxy.lab 502 | next.lab ok: served by …`
+fn story(trace: &Trace, list: &str) -> String {
+    let prediction = rewalk(trace, list).unwrap();
+    let [walk] = prediction.walks.as_slice() else { panic!("{:?}", prediction.walks) };
+    let steps = walk.steps.iter().map(|step| {
+        let outcome = step.outcome.map_or("?".to_owned(), |outcome| format!("{outcome:?}"));
+        format!("{}={outcome}", step.proxy.trim_start_matches("https://"))
+    });
+    let steps: Vec<String> = steps.collect();
+    let end = match &walk.end {
+        End::Served { by } => format!("served by {by}"),
+        End::Failed { prints, masks, .. } => format!("prints {prints}, masks {masks:?}"),
+        End::Unknown { why } => format!("unknown: {why}"),
+    };
+    format!("{}: {end}", steps.join(" "))
+}
+
+#[test]
+fn separators_decide_what_is_asked_next() {
+    let trace = recorded(&[502, 404, 200]);
+    for (list, expected) in [
+        ("https://proxy.lab", "proxy.lab=HttpError: prints https://proxy.lab, masks None"),
+        (
+            "https://proxy.lab,https://third.lab",
+            "proxy.lab=HttpError: prints https://proxy.lab, masks None",
+        ),
+        (
+            "https://proxy.lab|https://third.lab",
+            "proxy.lab=HttpError third.lab=Ok: served by https://third.lab",
+        ),
+        (
+            "https://next.lab,https://third.lab",
+            "next.lab=NotFound third.lab=Ok: served by https://third.lab",
+        ),
+        ("third.lab/", "third.lab/=Ok: served by https://third.lab/"),
+        (
+            "https://next.lab,https://proxy.lab",
+            "next.lab=NotFound proxy.lab=HttpError: prints https://proxy.lab, masks None",
+        ),
+        (
+            "https://proxy.lab|https://next.lab",
+            "proxy.lab=HttpError next.lab=NotFound: prints https://proxy.lab, masks None",
+        ),
+        ("https://next.lab,off", "next.lab=NotFound off=NotFound: prints off, masks None"),
+        (
+            "https://proxy.lab|off,https://third.lab",
+            "proxy.lab=HttpError off=NotFound: prints off, masks Some(\"https://proxy.lab\")",
+        ),
+    ] {
+        assert_eq!(story(&trace, list), expected, "{list}");
+    }
+}
+
+#[test]
+fn what_was_not_asked_is_not_known() {
+    let trace = recorded(&[502, 200]);
+    for (list, why) in [
+        ("https://other.lab,https://next.lab", "unknown: https://other.lab was not asked for it"),
+        ("https://proxy.lab|direct", "unknown: direct was not asked for it"),
+        ("https://proxy.lab/x", "unknown: https://proxy.lab/x was not asked for it"),
+    ] {
+        let story = story(&trace, list);
+        assert!(story.ends_with(why), "{list}: {story}");
+    }
+}
+
+#[test]
+fn an_error_of_direct_masks_all_others() {
+    let mut script = Script::new("https://proxy.lab|direct", 1);
+    let task = Task::new(7)
+        .walk()
+        .lookup(A, "x.lab/m")
+        .fetch(&[hop(&zip(A, "x.lab/m"), 500)])
+        .lookup("direct", "x.lab/m")
+        .fetch(&[hop("https://x.lab/m?go-get=1", 404)])
+        .failed(bad_status(404));
+    script.run(&[task]);
+    let prediction = rewalk(&script.trace(), "https://proxy.lab|direct").unwrap();
+    let masks = Some("https://proxy.lab".to_owned());
+    let found = prediction.walks.iter().any(|walk| match &walk.end {
+        End::Failed { prints, masks: masked, .. } => prints == "direct" && *masked == masks,
+        _ => false,
+    });
+    assert!(found, "{:?}", prediction.walks);
+}
+
+#[test]
+fn private_modules_ask_no_proxy() {
+    let mut trace = recorded(&[200]);
+    trace.processes[0].config.extend(config(&[("GOPRIVATE", "x.lab")]));
+    let story = story(&trace, "https://proxy.lab,direct");
+    assert_eq!(story, "noproxy=?: unknown: noproxy was not asked for it");
+}
+
+#[test]
+fn contents_that_are_bad_stop_a_zip_and_nothing_else() {
+    for (artifact, goes_on) in [("zip", false), ("mod", true)] {
+        let file = format!("v1.0.0.{artifact}");
+        let task = Task::new(7)
+            .walk()
+            .lookup(A, "x.lab/m")
+            .fetch(&[hop(&url(A, "x.lab/m", &file), 200)])
+            .failed(bad_status(200));
+        let mut script = Script::new(A, 1);
+        script.run(&[task]);
+        let mut trace = script.trace();
+        trace.chains[0].attempts[0].outcome = Outcome::BadContent;
+        let steps = rewalk(&trace, "https://proxy.lab|https://next.lab").unwrap().walks.remove(0);
+        assert_eq!(steps.steps.len() == 2, goes_on, "{artifact}");
+    }
+}
+
+#[test]
+fn what_gave_up_is_no_answer() {
+    let mut trace = recorded(&[200]);
+    for outcome in [Outcome::Canceled, Outcome::Unfinished, Outcome::Unknown] {
+        trace.chains[0].attempts[0].outcome = outcome;
+        assert!(story(&trace, "https://proxy.lab").contains("unknown"), "{outcome:?}");
+    }
+}
+
+#[test]
+fn lists_that_go_refuses_are_refused() {
+    let trace = recorded(&[200]);
+    for list in ["", " , ", "foo", "ftp://a.lab", "https://a.lab,foo"] {
+        assert!(rewalk(&trace, list).is_err(), "{list:?}");
+    }
+    for list in ["off", "direct", "https://a.lab, ,direct,foo", "a.lab", "file:///srv/x"] {
+        assert!(rewalk(&trace, list).is_ok(), "{list:?}");
+    }
+    // Secrets of the list are not repeated.
+    let shown = rewalk(&trace, "https://u:hunter2@a.lab").unwrap();
+    assert!(!serde_json::to_string(&shown).unwrap().contains("hunter2"));
+    let shown = rewalk(&trace, "ftp://u:hunter2@a.lab").unwrap_err().to_string();
+    assert!(!shown.contains("hunter2"), "{shown}");
+}
+
+#[test]
+fn a_trace_that_walked_nowhere_predicts_nothing() {
+    let mut script = Script::new(A, 0);
+    script.push(100, None, What::Lost { count: 1 });
+    assert!(rewalk(&script.trace(), B).unwrap().walks.is_empty());
+}

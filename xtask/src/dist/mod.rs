@@ -1,0 +1,173 @@
+//! `cargo xtask dist`: what is released. Static programs with the eBPF object in them, as archives
+//! and as packages for Debian, and their checksums; each package is installed into a root of its own
+//! and used.
+
+mod deb;
+mod prove;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+use xtask::process::{read, run, status};
+use xtask::{apt, bpf, workspace};
+
+use crate::build::{self, cargo};
+
+/// The version of the workspace, which is that of this program as well.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// What is needed beside Rust: program and package.
+const PROGRAMS: [(&str, &str); 4] =
+    [("dpkg-deb", "dpkg"), ("gzip", "gzip"), ("tar", "tar"), ("sha256sum", "coreutils")];
+
+/// Completions: the shell, and where Debian has them.
+const COMPLETIONS: [(&str, &str); 3] = [
+    ("bash", "usr/share/bash-completion/completions/proxytrace"),
+    ("zsh", "usr/share/zsh/vendor-completions/_proxytrace"),
+    ("fish", "usr/share/fish/vendor_completions.d/proxytrace.fish"),
+];
+
+/// Licences, as they lie in the workspace.
+const LICENCES: [&str; 3] = ["LICENSE-APACHE", "LICENSE-GPL2", "LICENSE-MIT"];
+
+/// A machine to build for.
+struct Machine {
+    /// As Rust and the archive call it.
+    name: &'static str,
+    /// As Debian calls it.
+    debian: &'static str,
+}
+
+const X86_64: Machine = Machine { name: "x86_64", debian: "amd64" };
+
+/// Builds, packs, checks.
+pub(crate) fn dist() -> Result<()> {
+    bpf::setup()?;
+    for (program, package) in PROGRAMS {
+        apt::provide(program, package)?;
+    }
+    let out = workspace().join("target/dist/out");
+    if out.exists() {
+        fs::remove_dir_all(&out)?;
+    }
+    fs::create_dir_all(&out)?;
+    let program = static_program(&X86_64)?;
+    // What is made from the definition of the command line is the same for every machine.
+    let extras = Extras::make(&program)?;
+    let archive = archive(&X86_64, &program, &extras, &out)?;
+    let package = deb::build(&X86_64, &program, &extras, &out)?;
+    prove::package(&package)?;
+    let names = [archive, package].map(|path| path.file_name().map(ToOwned::to_owned));
+    let mut sums = Command::new("sha256sum");
+    let sums = read(sums.current_dir(&out).arg("--").args(names.iter().flatten()))?;
+    fs::write(out.join("SHA256SUMS"), sums + "\n")?;
+    status("Finished", out.display());
+    Ok(())
+}
+
+/// proxytrace without a library that it would need at run time.
+fn static_program(machine: &Machine) -> Result<PathBuf> {
+    let target = format!("{}-unknown-linux-gnu", machine.name);
+    status("Building", format_args!("a static proxytrace for {target}"));
+    let mut cargo = cargo();
+    cargo
+        .args(["build", "--release", "--locked", "--package", "proxytrace", "--target", &target])
+        .arg("--target-dir")
+        .arg(workspace().join("target/dist"))
+        .env("RUSTFLAGS", "-Ctarget-feature=+crt-static")
+        .env_remove("CARGO_ENCODED_RUSTFLAGS");
+    let [program] = build::executables(&mut cargo, ["proxytrace"])?;
+    Ok(program)
+}
+
+/// What lies beside the program.
+struct Extras {
+    /// Man pages, uncompressed.
+    man: Vec<PathBuf>,
+    /// Shell, and completions.
+    completions: Vec<(&'static str, String)>,
+}
+
+impl Extras {
+    /// Made by the program itself.
+    fn make(program: &Path) -> Result<Self> {
+        let directory = workspace().join("target/dist/man");
+        if directory.exists() {
+            fs::remove_dir_all(&directory)?;
+        }
+        run(Command::new(program).arg("man").arg(&directory))?;
+        let mut man = Vec::new();
+        for entry in fs::read_dir(&directory)? {
+            man.push(entry?.path());
+        }
+        man.sort();
+        let completions = COMPLETIONS.iter().map(|(shell, _)| {
+            let text = read(Command::new(program).args(["completions", shell]))?;
+            Ok((*shell, text + "\n"))
+        });
+        Ok(Self { man, completions: completions.collect::<Result<_>>()? })
+    }
+}
+
+/// An archive with everything in a directory of its own.
+fn archive(machine: &Machine, program: &Path, extras: &Extras, out: &Path) -> Result<PathBuf> {
+    let name = format!("proxytrace-{VERSION}-{}-linux", machine.name);
+    let tree = workspace().join("target/dist/tree").join(&name);
+    if tree.exists() {
+        fs::remove_dir_all(&tree)?;
+    }
+    install(program, &tree.join("proxytrace"), 0o755)?;
+    for file in LICENCES.iter().chain(&["README.md", "proxytrace/CHANGELOG.md"]) {
+        let file = Path::new(file);
+        let to = tree.join(file.file_name().context("a file")?);
+        install(&workspace().join(file), &to, 0o644)?;
+    }
+    for page in &extras.man {
+        install(page, &tree.join("man").join(page.file_name().context("a page")?), 0o644)?;
+    }
+    for (shell, text) in &extras.completions {
+        write(&tree.join("completions").join(format!("proxytrace.{shell}")), text)?;
+    }
+    let archive = out.join(format!("{name}.tar.gz"));
+    status("Packing", archive.display());
+    let mut tar = Command::new("tar");
+    tar.args([
+        "--sort=name",
+        "--owner=0",
+        "--group=0",
+        "--numeric-owner",
+        "--use-compress-program",
+    ])
+    .arg("gzip -9n")
+    .arg(format!("--mtime=@{}", epoch()))
+    .arg("--directory")
+    .arg(tree.parent().context("a directory above")?)
+    .args(["--create", "--file"])
+    .arg(&archive)
+    .arg(&name);
+    run(&mut tar)?;
+    Ok(archive)
+}
+
+/// When the commit was made: what is built twice from it is the same.
+fn epoch() -> String {
+    let mut git = Command::new("git");
+    let time = read(git.current_dir(workspace()).args(["log", "-1", "--format=%ct"]));
+    // An archive of the sources has no history.
+    time.unwrap_or_else(|_| "0".to_owned())
+}
+
+fn install(from: &Path, to: &Path, mode: u32) -> Result<()> {
+    fs::create_dir_all(to.parent().context("a directory above")?)?;
+    fs::copy(from, to).with_context(|| format!("cannot copy {}", from.display()))?;
+    Ok(fs::set_permissions(to, fs::Permissions::from_mode(mode))?)
+}
+
+fn write(to: &Path, text: &str) -> Result<()> {
+    fs::create_dir_all(to.parent().context("a directory above")?)?;
+    fs::write(to, text)?;
+    Ok(fs::set_permissions(to, fs::Permissions::from_mode(0o644))?)
+}
