@@ -11,7 +11,9 @@ use crate::build::{self, cargo};
 use crate::{fuzz, layouts};
 
 /// Programs that tests run, and Debian's packages of them.
-const PROGRAMS: [(&str, &str); 6] = [
+const PROGRAMS: [(&str, &str); 8] = [
+    ("/usr/bin/curl", "curl"),
+    ("/usr/bin/python3", "python3"),
     ("sudo", "sudo"),
     ("git", "git"),
     ("/usr/sbin/nginx", "nginx-light"),

@@ -1,6 +1,6 @@
 //! Chains, attempts and requests as they grow.
 
-use std::collections::{HashMap, HashSet};
+use foldhash::{HashMap, HashSet};
 use std::net::SocketAddr;
 
 use crate::event::{Failure, Headers};

@@ -1,6 +1,6 @@
 //! TCP connections: what the kernel says of sockets, joined with what go says of its requests.
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 use std::net::SocketAddr;
 
 use crate::event::TcpState;

@@ -8,7 +8,7 @@
 //! Who wants a name that is being resolved waits for the same query (`net/lookup.go:lookupIPAddr`),
 //! which runs in a goroutine of its own; its questions to name servers, in children of that.
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 
 use crate::event::{Event, Goroutine, What};
 use crate::model::{ConnectionId, NameLookup, ProcessId};

@@ -43,7 +43,7 @@ mod wire;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 
 use crate::event::{End, Event, Start, What};
 use crate::model::{Capture, Chain, Command, Outcome, ProcessId, SCHEMA, Trace};
@@ -83,9 +83,9 @@ impl Correlator {
             goroutines: Goroutines::default(),
             chains: Chains::default(),
             connections: Connections::default(),
-            commands: HashMap::new(),
-            ran: HashMap::new(),
-            spawned: HashMap::new(),
+            commands: HashMap::default(),
+            ran: HashMap::default(),
+            spawned: HashMap::default(),
             dials: Dials::default(),
             wire: Wire::default(),
             capture: Capture {

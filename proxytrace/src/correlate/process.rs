@@ -1,6 +1,6 @@
 //! The command's tree: one [`Process`] per program image.
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 
 use crate::event::{Event, Surroundings};
 use crate::model::{Process, ProcessId};

@@ -1,6 +1,6 @@
 //! What an attempt came to, in words; and what came after each redirect.
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 
 use crate::model::{AfterRedirect, Artifact, Attempt, Cause, Next, Outcome, Request, Separator};
 
@@ -162,7 +162,7 @@ fn after_redirects(attempt: &mut Attempt) {
             send
         })
         .collect();
-    let mut last_asked: HashMap<String, usize> = HashMap::new();
+    let mut last_asked: HashMap<String, usize> = HashMap::default();
     for (request, &send) in requests.iter().zip(&sends) {
         last_asked.insert(request.url.clone(), send);
     }

@@ -5,7 +5,7 @@
 //! the running fetch are kept by goroutine, and a goroutine without a walk is in the walk of the
 //! one that started it.
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 use std::net::SocketAddr;
 
 use crate::event::{Event, Failure, Headers, What};

@@ -34,9 +34,9 @@ pub(super) fn root(view: &View<'_>, chain: &Chain) -> Option<Sign> {
 pub(super) fn signs(view: &View<'_>) -> Vec<Sign> {
     let mut signs = Vec::new();
     for process in view.trace.processes.iter().filter(|process| process.go_version.is_some()) {
-        let own = || view.trace.chains.iter().filter(|chain| chain.process == process.id);
-        let asked = own().any(|chain| !chain.attempts.is_empty());
-        let failed: Vec<&Chain> = own().filter(|chain| view.failed(chain)).collect();
+        let own = view.chains_of(process.id);
+        let asked = own.iter().any(|chain| !chain.attempts.is_empty());
+        let failed: Vec<&Chain> = own.iter().copied().filter(|it| view.failed(it)).collect();
         if asked || ended_badly(process) {
             signs.extend(RULES.iter().flat_map(|rule| rule(process, &failed)));
         }

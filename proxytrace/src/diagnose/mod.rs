@@ -20,7 +20,8 @@ mod view;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use foldhash::{HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::hash::Hash;
 
 use crate::model::{Chain, Confidence, Finding, Role, Severity, Trace};
@@ -133,6 +134,6 @@ fn modules(chains: &[&Chain]) -> Vec<String> {
 
 /// Without repetitions, in the order of first appearance.
 fn unique<T: Clone + Eq + Hash>(items: Vec<T>) -> Vec<T> {
-    let mut seen = HashSet::new();
+    let mut seen = HashSet::default();
     items.into_iter().filter(|item| seen.insert(item.clone())).collect()
 }

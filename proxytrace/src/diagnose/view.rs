@@ -1,6 +1,6 @@
 //! Questions that several rules ask of a trace.
 
-use std::collections::{HashMap, HashSet};
+use foldhash::{HashMap, HashSet};
 
 use super::speaker::is_page;
 use crate::correlate::goproxy::{self, List};
@@ -12,7 +12,9 @@ use crate::model::{
 /// A trace and what is derived from it once.
 pub(super) struct View<'a> {
     pub(super) trace: &'a Trace,
-    processes: HashMap<ProcessId, ProcessView>,
+    processes: HashMap<ProcessId, ProcessView<'a>>,
+    /// What each process asked for.
+    chains: HashMap<ProcessId, Vec<&'a Chain>>,
     /// Failed searches for a repository, by module.
     searches: HashMap<(ProcessId, &'a str), &'a Chain>,
     /// Failed lookups in the checksum database, by module and version.
@@ -27,9 +29,16 @@ pub(super) struct View<'a> {
     serious: HashMap<(ProcessId, &'a str, Option<&'a str>), &'a Chain>,
     /// What was asked for beside something with a longer path, by module and version.
     prefixes: HashSet<(ProcessId, &'a str, Option<&'a str>)>,
+    /// The modules for which a query has found something, by version.
+    found: HashMap<(ProcessId, Option<&'a str>), HashSet<&'a str>>,
+    /// What the checksum database was asked about.
+    looked_up: HashSet<(ProcessId, &'a str, Option<&'a str>)>,
+    /// What entries answered when they were asked for the checksum database.
+    supported: HashMap<(ProcessId, &'a str), Option<&'a Request>>,
 }
 
-struct ProcessView {
+struct ProcessView<'a> {
+    process: &'a Process,
     list: List,
     /// Whether a failure in it mattered: go ended with an error, as far as is known.
     failed: bool,
@@ -37,26 +46,31 @@ struct ProcessView {
 
 impl<'a> View<'a> {
     pub(super) fn new(trace: &'a Trace) -> Self {
+        let became: HashSet<(Option<ProcessId>, u32)> =
+            trace.processes.iter().map(|process| (process.parent, process.pid)).collect();
         let processes = trace.processes.iter().map(|process| {
             let list = List::of(&process.config);
-            (process.id, ProcessView { list, failed: !succeeded(process, trace) })
+            let went_on = became.contains(&(Some(process.id), process.pid));
+            let failed = !succeeded(process, went_on);
+            (process.id, ProcessView { process, list, failed })
         });
         let mut view = Self {
             trace,
             processes: processes.collect(),
-            searches: HashMap::new(),
-            lookups: HashMap::new(),
-            databases: HashMap::new(),
-            subjects: HashMap::new(),
-            stronger: HashSet::new(),
-            serious: HashMap::new(),
-            prefixes: HashSet::new(),
+            chains: HashMap::default(),
+            searches: HashMap::default(),
+            lookups: HashMap::default(),
+            databases: HashMap::default(),
+            subjects: HashMap::default(),
+            stronger: HashSet::default(),
+            serious: HashMap::default(),
+            prefixes: HashSet::default(),
+            found: HashMap::default(),
+            looked_up: HashSet::default(),
+            supported: HashMap::default(),
         };
         for chain in &trace.chains {
-            if let Some(module) = chain.module.as_deref().filter(|_| is_query(chain.artifact)) {
-                let version = chain.version.as_deref();
-                view.prefixes.extend(prefixes(module).map(|path| (chain.process, path, version)));
-            }
+            view.index(chain);
             if !ended_in_failure(chain) {
                 continue;
             }
@@ -91,6 +105,42 @@ impl<'a> View<'a> {
         view
     }
 
+    /// What is asked of a chain whether it failed or not.
+    fn index(&mut self, chain: &'a Chain) {
+        let (process, version) = (chain.process, chain.version.as_deref());
+        self.chains.entry(process).or_default().push(chain);
+        if chain.artifact == Artifact::SumdbSupported {
+            for attempt in &chain.attempts {
+                let answer = attempt.requests.last();
+                self.supported.entry((process, &attempt.proxy)).or_insert(answer);
+            }
+        }
+        let Some(module) = chain.module.as_deref() else { return };
+        if chain.artifact == Artifact::SumdbLookup {
+            self.looked_up.insert((process, module, version));
+        }
+        if is_query(chain.artifact) {
+            self.prefixes.extend(prefixes(module).map(|path| (process, path, version)));
+            if chain.outcome == Outcome::Ok {
+                self.found.entry((process, version)).or_default().insert(module);
+            }
+        }
+    }
+
+    /// What a process asked for.
+    pub(super) fn chains_of(&self, process: ProcessId) -> &[&'a Chain] {
+        self.chains.get(&process).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether the checksum database was asked about the module and version of a chain.
+    pub(super) fn is_looked_up(&self, chain: &Chain) -> bool {
+        let version = chain.version.as_deref();
+        chain
+            .module
+            .as_deref()
+            .is_some_and(|module| self.looked_up.contains(&(chain.process, module, version)))
+    }
+
     /// The list that a chain's process walks.
     pub(super) fn list(&self, chain: &Chain) -> Option<&List> {
         self.processes.get(&chain.process).map(|process| &process.list)
@@ -116,7 +166,7 @@ impl<'a> View<'a> {
             return None;
         }
         let command = *chain.commands.last()?;
-        let process = self.trace.processes.iter().find(|process| process.id == command)?;
+        let process = self.process(command)?;
         process.exit_code.is_some_and(|code| code != 0).then_some(process)
     }
 
@@ -143,16 +193,14 @@ impl<'a> View<'a> {
 
     /// Whether a query for a shorter or a longer path than that of this probe has found something.
     pub(super) fn is_found_elsewhere(&self, chain: &Chain) -> bool {
-        self.trace.chains.iter().any(|other| {
-            is_query(other.artifact)
-                && other.outcome == Outcome::Ok
-                && (other.process, &other.version) == (chain.process, &chain.version)
-                && other.module != chain.module
-        })
+        let own = chain.module.as_deref();
+        self.found
+            .get(&(chain.process, chain.version.as_deref()))
+            .is_some_and(|modules| modules.iter().any(|&module| Some(module) != own))
     }
 
     pub(super) fn process(&self, id: ProcessId) -> Option<&'a Process> {
-        self.trace.processes.iter().find(|process| process.id == id)
+        self.processes.get(&id).map(|process| process.process)
     }
 
     /// Every request of go itself, with its chain.
@@ -227,10 +275,7 @@ impl<'a> View<'a> {
 
     /// What the entry of an attempt answered when it was asked for the checksum database.
     pub(super) fn supported(&self, chain: &Chain, proxy: &str) -> Option<&'a Request> {
-        let of_process = self.trace.chains.iter().filter(|c| c.process == chain.process);
-        let mut asked = of_process.filter(|c| c.artifact == Artifact::SumdbSupported);
-        let attempt = asked.find_map(|c| c.attempts.iter().find(|a| a.proxy == proxy))?;
-        attempt.requests.last()
+        self.supported.get(&(chain.process, proxy)).copied().flatten()
     }
 
     /// The failed search for the repository of a chain's module.
@@ -278,13 +323,12 @@ fn ended_in_failure(chain: &Chain) -> bool {
 }
 
 /// Whether a process ended well, or went on as another image.
-fn succeeded(process: &Process, trace: &Trace) -> bool {
-    let became = |other: &&Process| other.parent == Some(process.id) && other.pid == process.pid;
+fn succeeded(process: &Process, went_on: bool) -> bool {
     process.exit_code == Some(0)
         || (process.ended_ns.is_some()
             && process.exit_code.is_none()
             && process.signal.is_none()
-            && trace.processes.iter().any(|other| became(&other)))
+            && went_on)
 }
 
 /// The attempts of the chain's last walk: one ends where `next` is `stop` or null.

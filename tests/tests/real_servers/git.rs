@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
-use proxytrace::model::{Artifact, Chain, Outcome, Process};
+use proxytrace::model::{Artifact, Chain, Outcome, Process, Request, Witness};
 use proxytrace_tests::lab::{Daemon, Lab};
 use proxytrace_tests::scenario::Action::GoImportGit;
 use proxytrace_tests::scenario::{Host, Protocol, Rule, Scenario};
@@ -46,9 +46,25 @@ const MAKE: &str = "set -e
     git tag v1.0.0
     git clone --quiet --bare . ../git/m01.git";
 
+/// The same without TLS.
+const PLAIN: Scenario = scenario(
+    "git-plain",
+    "direct",
+    "mod.lab/m",
+    &[vanity(&[found_at("http://git.lab/m01.git")]), GIT],
+);
+
+const PLAIN_MISSING: Scenario = scenario(
+    "git-plain-missing",
+    "direct",
+    "mod.lab/m",
+    &[vanity(&[found_at("http://git.lab/other.git")]), GIT],
+);
+
 const SERVER: &str = "
     server {
         listen git.lab:443 ssl http2;
+        listen git.lab:80;
         location / {
             fastcgi_pass 127.0.0.1:9000;
             fastcgi_param SCRIPT_FILENAME CORE/git-http-backend;
@@ -176,6 +192,55 @@ fn a_repository_that_is_not_there() {
         ensure!(traced.root()?.code == code, "{:?}", traced.trace.findings);
         connections_are_those_of(&lab, &traced)
     });
+}
+
+/// go needs to be told that it may; what git then asks is what nginx saw, in the chain of go's for
+/// which it did.
+#[test]
+fn without_tls() {
+    with_each_go(&[nginx::PROGRAM, FCGIWRAP], |toolchain| {
+        for (scenario, outcome) in [(&PLAIN, Outcome::Ok), (&PLAIN_MISSING, Outcome::NotFound)] {
+            let lab = Lab::start(scenario, toolchain)?;
+            let (wrap, nginx) = start(&lab)?;
+            let traced = trace(&lab, |command| {
+                command.env("GOINSECURE", "mod.lab,git.lab");
+            })?;
+            nginx.stop()?;
+            wrap.stop()?;
+            let chain = vcs(&traced)?;
+            ensure!(chain.outcome == outcome, "{chain:#?}");
+            let of_git = asked(&traced, |request| request.witness == Witness::Wire);
+            ensure!(!of_git.is_empty(), "nothing of git: {chain:#?}");
+            let at_git = asked(&traced, |request| request.host == "git.lab");
+            let seen = nginx::log(&lab)?;
+            let seen = seen.into_iter().map(|e| (e.method, e.url, e.status, e.peer.to_string()));
+            let mut seen: Vec<_> = seen.collect();
+            seen.sort();
+            ensure!(at_git == seen, "the trace has {at_git:#?}, nginx has {seen:#?}");
+            let in_chain = chain.attempts.iter().flat_map(|attempt| &attempt.requests);
+            let in_chain = in_chain.filter(|request| request.witness == Witness::Wire).count();
+            ensure!(in_chain == of_git.len(), "in another chain: {:#?}", traced.trace.chains);
+        }
+        Ok(())
+    });
+}
+
+/// Method, URL, status and this end of the connection of some requests.
+fn asked(
+    traced: &Traced,
+    of: impl Fn(&Request) -> bool,
+) -> Vec<(String, String, Option<u16>, String)> {
+    let requests = traced.requests().filter(|request| of(request));
+    let mut asked: Vec<_> = requests
+        .map(|request| {
+            let connection = request.connection.map(|id| &traced.trace.connections[id as usize]);
+            let local = connection.and_then(|connection| connection.local_addr.clone());
+            let (method, url) = (request.method.clone(), request.url.clone());
+            (method, url, request.status, local.unwrap_or_default())
+        })
+        .collect();
+    asked.sort();
+    asked
 }
 
 #[test]

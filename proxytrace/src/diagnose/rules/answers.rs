@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::correlate::story::walks_the_list;
-use crate::model::{Artifact, Cause, Chain, ChainId, Outcome, Request, RequestId};
+use crate::model::{Cause, Chain, ChainId, Outcome, Request, RequestId};
 
 use super::super::sign::Sign;
 use super::super::speaker::is_page;
@@ -34,12 +34,7 @@ pub(super) fn goauth_resend(view: &View<'_>) -> Vec<Sign> {
 /// known from what it printed. Had the checksum database been asked, the page had not been kept.
 pub(super) fn cache_poison_risk(view: &View<'_>, chain: &Chain) -> Vec<Sign> {
     let Some(page) = view.unread_page(chain) else { return Vec::new() };
-    let looked_up = view.trace.chains.iter().any(|other| {
-        other.artifact == Artifact::SumdbLookup
-            && (other.process, &other.module) == (chain.process, &chain.module)
-            && other.version == chain.version
-    });
-    if looked_up {
+    if view.is_looked_up(chain) {
         return Vec::new();
     }
     let message = format!(

@@ -12,13 +12,14 @@ pub(super) fn asked_directly(view: &View<'_>, chain: &Chain) -> Vec<Sign> {
     let unsupported = chain.artifact == Artifact::SumdbSupported
         && chain.outcome == Outcome::NotFound
         && chain.attempts.last().is_some_and(|last| last.next == Some(Next::Direct));
-    let lookup = |other: &&Chain| {
-        other.process == chain.process
-            && other.artifact == Artifact::SumdbLookup
-            && other.outcome == Outcome::Ok
-    };
-    let answered = || view.trace.chains.iter().find(lookup)?.attempts.last()?.requests.last();
-    let (true, Some(answered)) = (unsupported, answered()) else { return Vec::new() };
+    if !unsupported {
+        return Vec::new();
+    }
+    let lookup =
+        |other: &&&Chain| other.artifact == Artifact::SumdbLookup && other.outcome == Outcome::Ok;
+    let answered =
+        || view.chains_of(chain.process).iter().find(lookup)?.attempts.last()?.requests.last();
+    let Some(answered) = answered() else { return Vec::new() };
     let message = format!(
         "no entry of GOPROXY forwards the checksum database; go asks {} itself",
         answered.host

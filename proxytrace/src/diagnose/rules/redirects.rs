@@ -1,6 +1,6 @@
 //! PT001, PT011, PT012, PT020.
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 
 use crate::correlate::story::{answer, failed};
 use crate::correlate::url::{self, Url};
@@ -20,7 +20,7 @@ pub(super) fn origin_retry(view: &View<'_>, chain: &Chain) -> Vec<Sign> {
     }
     let mut signs = Vec::new();
     for attempt in &chain.attempts {
-        let mut redirected = HashMap::new();
+        let mut redirected = HashMap::default();
         for request in &attempt.requests {
             if request.cause == Cause::Initial
                 && let Some(&before) = redirected.get(request.url.as_str())

@@ -1,0 +1,102 @@
+//! How fast each room is, on one core. `cargo bench -p proxytrace`.
+
+mod synthetic;
+
+use std::hint::black_box;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use proxytrace::correlate::Correlator;
+use proxytrace::diagnose::diagnose;
+use proxytrace::event::Event;
+use proxytrace::gobinary;
+use proxytrace::model::Trace;
+use proxytrace::recording::{Reader, Writer};
+use proxytrace::report::{self, FORMATS, terminal};
+
+/// Events of the synthetic trace.
+const EVENTS: usize = 1_000_000;
+
+fn correlated(events: &[Event]) -> Trace {
+    let mut correlator = Correlator::new(&synthetic::start());
+    for event in events {
+        correlator.push(event);
+    }
+    correlator.finish(&synthetic::END)
+}
+
+fn diagnosed(mut trace: Trace) -> Trace {
+    trace.findings = diagnose(&trace);
+    trace
+}
+
+fn rooms(criterion: &mut Criterion) {
+    let events = synthetic::events(EVENTS);
+    let elements = Throughput::Elements(events.len() as u64);
+
+    let mut group = criterion.benchmark_group("trace of 1 M events");
+    group.sample_size(10).throughput(elements);
+    group.bench_function("correlate", |bencher| bencher.iter(|| correlated(&events)));
+    let trace = correlated(&events);
+    group.bench_function("diagnose", |bencher| bencher.iter(|| diagnose(&trace)));
+    group.bench_function("correlate and diagnose", |bencher| {
+        bencher.iter(|| diagnosed(correlated(&events)));
+    });
+    let trace = diagnosed(trace);
+    assert_eq!(trace.findings.iter().filter(|finding| finding.code == "PT006").count(), 1);
+    let options =
+        terminal::Options { color: false, width: Some(100), verbose: false, quiet: false };
+    group.bench_function("report to a terminal", |bencher| {
+        bencher.iter(|| terminal::render(&trace, &options));
+    });
+    for format in &FORMATS {
+        group.bench_function(format!("report as {}", format.name), |bencher| {
+            bencher.iter(|| report::write(format, &trace, io::sink()));
+        });
+    }
+    group.finish();
+
+    let recording = recording(&events);
+    let mut group = criterion.benchmark_group("recording of 1 M events");
+    group.sample_size(10).throughput(Throughput::Bytes(recording.len() as u64));
+    group.bench_function("read", |bencher| {
+        bencher.iter(|| Reader::new(&*recording).expect("a recording").map(black_box).count());
+    });
+    group.finish();
+}
+
+fn recording(events: &[Event]) -> Vec<u8> {
+    let mut writer = Writer::new(Vec::new(), &synthetic::start()).expect("memory takes all");
+    for event in events {
+        writer.event(event).expect("memory takes all");
+    }
+    writer.finish(synthetic::END).expect("memory takes all")
+}
+
+fn plan(criterion: &mut Criterion) {
+    let Some(go) = newest_go() else {
+        eprintln!("no plan is measured: there is no Go toolchain; run `cargo xtask test` first");
+        return;
+    };
+    let file = fs::read(&go).expect("a go command");
+    criterion.bench_function("plan of a go command", |bencher| {
+        bencher.iter(|| gobinary::plan(&file).expect("a plan"));
+    });
+}
+
+/// The toolchains that `cargo xtask` has installed.
+fn newest_go() -> Option<PathBuf> {
+    let cache = PathBuf::from(std::env::var_os("HOME")?).join(".cache/proxytrace/go");
+    let roots = fs::read_dir(cache).ok()?.filter_map(|entry| Some(entry.ok()?.path()));
+    let go = |root: &Path| {
+        let paths = [root.join("bin/go"), root.join("go/bin/go")];
+        paths.into_iter().find(|path| path.is_file())
+    };
+    let mut all: Vec<PathBuf> = roots.filter_map(|root| go(&root)).collect();
+    all.sort();
+    all.pop()
+}
+
+criterion_group!(benches, rooms, plan);
+criterion_main!(benches);
