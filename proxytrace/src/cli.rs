@@ -69,6 +69,26 @@ enum Subcommands {
         file: PathBuf,
     },
     Preflight(Preflight),
+    /// What is different between two recordings or traces, causes before effects.
+    ///
+    /// For a run that worked yesterday and fails on the runner: the first difference is what
+    /// changed first. The exit code is 0 whether or not there is one.
+    #[command(override_usage = "proxytrace diff [OPTIONS] A B")]
+    Diff {
+        /// A file that `--record` or `--json` has written.
+        a: PathBuf,
+        /// Another one.
+        b: PathBuf,
+    },
+    /// What can be rebuilt from the output of `go mod download -x` alone.
+    ///
+    /// `go get -x` and `go build -x` do as well. Redirects, resends, connections and the
+    /// configuration are not in it, so every finding is a possibility.
+    #[command(override_usage = "proxytrace log [OPTIONS] FILE|-")]
+    Log {
+        /// The output, `-` for stdin.
+        file: PathBuf,
+    },
     /// Can this machine trace? Tries what tracing needs, changes nothing, and says what to do.
     ///
     /// Exits with 0 if it can, with 125 if not. --json is for bug reports.
@@ -162,6 +182,10 @@ pub(crate) enum Action {
     Replay { file: PathBuf, goproxy: Option<String> },
     /// Ask the entries of GOPROXY.
     Preflight(Preflight),
+    /// Compare two runs.
+    Diff { a: PathBuf, b: PathBuf },
+    /// Report from a log.
+    Log { file: PathBuf },
     /// Examine this machine.
     Doctor,
     /// Print the JSON schema.
@@ -189,6 +213,8 @@ pub(crate) fn parse(
         }
         Some(Subcommands::Replay { file, goproxy }) => Action::Replay { file, goproxy },
         Some(Subcommands::Preflight(preflight)) => Action::Preflight(preflight),
+        Some(Subcommands::Diff { a, b }) => Action::Diff { a, b },
+        Some(Subcommands::Log { file }) => Action::Log { file },
         Some(Subcommands::Doctor) => Action::Doctor,
         Some(Subcommands::Schema) => Action::Schema,
         Some(Subcommands::Completions { shell }) => Action::Completions { shell },

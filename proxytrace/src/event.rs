@@ -319,6 +319,9 @@ pub enum What {
         /// The socket.
         socket: u64,
     },
+    /// A line of a go.mod or go.work file that asked for a module which something is wrong with:
+    /// looked up when the trace ended.
+    Requirement(crate::model::Requirement),
     /// An executable got its probes, or did not.
     Attach(Attach),
     /// The watch ended before the command did: what came after was not seen.

@@ -5,12 +5,15 @@
 //! [`gobinary`] tells capture where to look in a Go executable, [`wire`] what plain HTTP says.
 
 pub mod capture;
+pub mod compare;
 pub mod correlate;
 pub mod diagnose;
 pub mod doctor;
 pub mod event;
 pub mod gobinary;
 pub mod goenv;
+pub mod golog;
+pub mod gomod;
 pub mod model;
 pub mod preflight;
 pub mod recording;

@@ -47,6 +47,8 @@ fn main() -> ExitCode {
             command::files::replay_under(&list, &file, &report)
         }
         Ok((Action::Preflight(preflight), report)) => command::preflight::run(&preflight, &report),
+        Ok((Action::Diff { a, b }, report)) => command::files::diff(&a, &b, &report),
+        Ok((Action::Log { file }, report)) => log(&file, &report),
         Ok((Action::Doctor, report)) => command::doctor::run(&report),
         Ok((Action::Schema, _)) => schema(),
         Ok((Action::Completions { shell }, _)) => command::generate::completions(shell),
@@ -95,8 +97,17 @@ fn run(command: &[OsString], record: Option<&Path>, report: &Report) -> u8 {
 }
 
 fn replay(file: &Path, report: &Report) -> u8 {
+    report_on(file, command::files::load, report)
+}
+
+fn log(file: &Path, report: &Report) -> u8 {
+    report_on(file, command::files::load_log, report)
+}
+
+/// Reports from a file.
+fn report_on(file: &Path, load: command::files::Load, report: &Report) -> u8 {
     let around = Audience::find();
-    let opened = command::files::load(file).and_then(|read| {
+    let opened = load(file).and_then(|read| {
         let people = People::open(report, &around)?;
         Ok((read, people, Opened::open(&report.outputs, false)?))
     });

@@ -46,6 +46,9 @@ pub struct Trace {
     /// that is made go asks, and the answer is shared.
     #[serde(default)]
     pub lookups: Vec<NameLookup>,
+    /// Where the modules of the findings were asked for.
+    #[serde(default)]
+    pub requirements: Vec<Requirement>,
     /// What is wrong.
     pub findings: Vec<Finding>,
     /// How complete all this is.
@@ -464,6 +467,20 @@ pub struct Connection {
     pub ended_ns: Option<u64>,
 }
 
+/// A line of a go.mod or go.work file.
+#[derive(Clone, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Requirement {
+    /// The file.
+    pub file: String,
+    /// 1-based.
+    pub line: u32,
+    /// The module that it asks for; `golang.org/toolchain` for the lines `go` and `toolchain`.
+    pub module: String,
+    /// The version, as it stands there.
+    pub version: String,
+}
+
 /// How bad it is.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -529,6 +546,9 @@ pub struct Finding {
     pub advice: String,
     /// How sure it is.
     pub confidence: Confidence,
+    /// The lines that asked for its modules, as far as they were found.
+    #[serde(default)]
+    pub sources: Vec<Requirement>,
 }
 
 /// How complete the trace is.

@@ -5,10 +5,11 @@ use std::io::BufRead;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use proxytrace::capture::Sink;
+use proxytrace::capture::{self, Sink};
 use proxytrace::correlate::Correlator;
 use proxytrace::diagnose::diagnose;
-use proxytrace::event::{End, Event, Start};
+use proxytrace::event::{End, Event, Start, What};
+use proxytrace::gomod::sources;
 use proxytrace::model::{Chain, Trace};
 use proxytrace::recording::{Reader, Writer};
 use proxytrace::report::ndjson;
@@ -53,11 +54,19 @@ impl<'a> Session<'a> {
     /// if it is not.
     pub(crate) fn finish(mut self, end: End) -> anyhow::Result<(Trace, Option<anyhow::Error>)> {
         self.live = None;
-        if let Some((writer, path)) = self.recording.take() {
-            self.unwritten = writer.finish(end).err().map(|error| failed(path, error));
+        let correlator = self.correlator.take();
+        let trace = correlator.map(|correlator| sourced(diagnosed(correlator.finish(&end))));
+        if let Some((mut writer, path)) = self.recording.take() {
+            let requirements = trace.iter().flat_map(|trace| &trace.requirements);
+            let written = requirements
+                .map(|found| What::Requirement(found.clone()))
+                .try_for_each(|what| {
+                    writer.event(&Event { time: end.time, pid: 0, goroutine: None, what })
+                })
+                .and_then(|()| writer.finish(end).map(drop));
+            self.unwritten = written.err().map(|error| failed(path, error));
         }
-        let correlator = self.correlator.context("the command ran, but capture saw no start")?;
-        let trace = diagnosed(correlator.finish(&end));
+        let trace = trace.context("the command ran, but capture saw no start")?;
         let unstreamed = self.stream.take().and_then(|stream| stream.finish(&trace).err());
         Ok((trace, self.unwritten.or(unstreamed)))
     }
@@ -136,6 +145,12 @@ impl Stream {
         let written = self.broken.map_or(Ok(()), Err);
         written.with_context(|| format!("cannot write {}", self.path.display()))
     }
+}
+
+/// With the lines that asked for the modules of its findings, as the files are now.
+fn sourced(mut trace: Trace) -> Trace {
+    trace.requirements = sources::find(&trace, &capture::read_file);
+    if trace.requirements.is_empty() { trace } else { diagnosed(trace) }
 }
 
 fn diagnosed(mut trace: Trace) -> Trace {

@@ -236,3 +236,41 @@ fn explain_says_everything_of_one_and_a_line_of_all() {
     let none = proxytrace(&["explain", "PT999"]);
     check(&none, 2, "", "`proxytrace explain` lists them all");
 }
+
+/// The same modules; their proxy fails before a `,`.
+const FAILED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/bad-gateway-comma.ndjson");
+
+#[test]
+fn two_runs_are_compared() {
+    let directory = TempDir::new().unwrap();
+    let json = directory.path().join("json");
+    let output = proxytrace(&["diff", "--json", path(&json), STOPPED, FAILED]);
+    check(&output, 0, "changed first: configuration: GOPROXY\n", "");
+    check(&output, 0, "    + https://proxy.lab: 502 proxy.lab (http-error)\n", "");
+    let comparison: serde_json::Value = serde_json::from_slice(&fs::read(&json).unwrap()).unwrap();
+    assert_eq!(comparison["schema"], "proxytrace.diff/v1");
+    assert_eq!(comparison["differences"][0]["topic"], "configuration");
+    check(&proxytrace(&["diff", FAILED, FAILED]), 0, "no difference\n", "");
+    check(&proxytrace(&["diff", FAILED, "/nonexistent"]), 2, "", "cannot read /nonexistent");
+    check(&proxytrace(&["diff", "--har", "-", FAILED, FAILED]), 2, "", "there is no har of this");
+}
+
+#[test]
+fn a_log_is_read() {
+    let directory = TempDir::new().unwrap();
+    let (log, json) = (directory.path().join("log"), directory.path().join("json"));
+    let url = "https://proxy.lab/mod.lab/m/@v/v1.0.0.mod";
+    let text = format!(
+        "# get {url}\n# get {url}: 502 Bad Gateway (0.1s)\ngo: mod.lab/m@v1.0.0: reading {url}: 502\n"
+    );
+    fs::write(&log, text).unwrap();
+    let output = proxytrace(&["log", "--json", path(&json), path(&log)]);
+    check(&output, 0, "error[PT409] (possible): proxy.lab answered 502", "");
+    check(&output, 0, "this is what go printed: redirects, resends", "");
+    check(&proxytrace(&["log", "--fail-on", "error", path(&log)]), 10, "PT409", "");
+    // The trace of it stays one of a log.
+    let again = proxytrace(&["replay", path(&json)]);
+    assert_eq!(again.stdout, output.stdout);
+    fs::write(&log, "make: nothing\n").unwrap();
+    check(&proxytrace(&["log", path(&log)]), 2, "", "go mod download -x");
+}

@@ -222,3 +222,64 @@ fn check(case: &Case, toolchain: &Toolchain) -> Result<()> {
     ensure!(again.findings == trace.findings, "the recording says {:?}", again.findings);
     Ok(())
 }
+
+/// The zips of all modules are redirected to a host that refuses them.
+const FORBIDDEN: Scenario = Scenario {
+    hosts: &[Host {
+        rules: &[
+            Rule { pattern: "*.zip", action: Action::Status(403, &[]) },
+            Rule { pattern: "*", action: Action::Serve },
+        ],
+        ..WELL.hosts[0]
+    }],
+    succeeds: false,
+    ..WELL
+};
+
+/// The lines of go.mod that asked for what failed are named, and kept in the recording.
+#[test]
+fn failures_name_the_lines_that_asked_for_them() {
+    let proxytrace = cases::proxytrace();
+    if !proxytrace.is_file() {
+        return cases::skip(&format!("no {}", proxytrace.display()));
+    }
+    cases::for_each_of(&[FORBIDDEN], &["1.21.13", "1.27.3"], |scenario, toolchain| {
+        // From elsewhere: `-C`, and a file of another name.
+        for how in [&["go", "mod", "download"][..], &["go", "-C", "../module", "mod", "download"]] {
+            lines(scenario, toolchain, how)?;
+        }
+        Ok(())
+    });
+}
+
+fn lines(scenario: &Scenario, toolchain: &Toolchain, how: &[&str]) -> Result<()> {
+    let lab = Lab::start(scenario, toolchain)?;
+    let (json, record) = (lab.dir().join("trace.json"), lab.dir().join("recording"));
+    let mut command = lab.command(cases::proxytrace());
+    command.arg("--json").arg(&json).arg("--record").arg(&record).arg("--").args(how);
+    let stderr = lab.output(command)?.stderr;
+    let stderr = String::from_utf8_lossy(&stderr);
+    let trace: Trace = serde_json::from_slice(&fs::read(&json)?)?;
+    let file = lab.module_dir().join("go.mod");
+    let text = fs::read_to_string(&file)?;
+    let found = trace.findings.iter().find(|finding| finding.code == "PT302");
+    let found = found.with_context(|| format!("nothing is forbidden: {stderr}"))?;
+    ensure!(found.sources.len() == scenario.modules.count, "{:?}: {text}", found.sources);
+    for source in &found.sources {
+        ensure!(fs::canonicalize(&source.file)? == fs::canonicalize(&file)?, "{source:?}");
+        let line = text.lines().nth(source.line as usize - 1).context("a line of the file")?;
+        let asked = format!("{} {}", source.module, source.version);
+        ensure!(line.contains(&asked), "{source:?}, but there is {line}");
+    }
+    let shown = format!("{}:{}", found.sources[0].file, found.sources[0].line);
+    ensure!(stderr.contains(&shown), "no {shown} in {stderr}");
+
+    // Elsewhere the file is another, or none; what was found stays.
+    fs::remove_file(&file)?;
+    let again = lab.dir().join("again.json");
+    let mut replay = Command::new(cases::proxytrace());
+    replay.arg("replay").arg("--json").arg(&again).arg(&record).output()?;
+    let again: Trace = serde_json::from_slice(&fs::read(&again)?)?;
+    ensure!(again == trace, "the recording says {:?}", again.findings);
+    Ok(())
+}

@@ -313,7 +313,7 @@ fn go_start(record: &Record, exe: &Probed, environment: &[u8]) -> What {
 
 /// The text of a regular file of reasonable size. Whoever made it may be hostile: no FIFO is waited
 /// for.
-fn read_small_file(path: &Path) -> Option<String> {
+pub(super) fn read_small_file(path: &Path) -> Option<String> {
     use std::os::unix::fs::OpenOptionsExt as _;
     let file = std::fs::OpenOptions::new()
         .read(true)

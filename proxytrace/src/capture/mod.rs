@@ -350,6 +350,11 @@ impl Session {
     }
 }
 
+/// The text of a regular file of reasonable size, such as a go.mod.
+pub fn read_file(path: &Path) -> Option<String> {
+    decode::read_small_file(path)
+}
+
 /// `CLOCK_MONOTONIC` in nanoseconds: the clock of the kernel's records.
 fn monotonic_now() -> u64 {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };

@@ -5,10 +5,12 @@ use std::io::{self, BufRead as _, BufReader, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
+use proxytrace::compare::compare;
 use proxytrace::diagnose::diagnose;
+use proxytrace::golog;
 use proxytrace::model::{SCHEMA, Trace};
 use proxytrace::recording::Reader;
-use proxytrace::report::{json, rewalk as text, terminal};
+use proxytrace::report::{compare as differences, json, rewalk as text, terminal};
 use proxytrace::rewalk::rewalk;
 use serde::Serialize;
 
@@ -18,6 +20,9 @@ use crate::{People, complain, exit, first_failure, open, session};
 
 /// How much of a file is looked at to tell what it is.
 const HEAD: usize = 256;
+
+/// Reads a file: the trace in it, and what is wrong with the file where it is broken.
+pub(crate) type Load = fn(&Path) -> anyhow::Result<(Trace, Option<anyhow::Error>)>;
 
 /// The trace in a file that `--record` or `--json` has written, and what is wrong with it where the
 /// recording is broken.
@@ -33,10 +38,30 @@ pub(crate) fn load(path: &Path) -> anyhow::Result<(Trace, Option<anyhow::Error>)
         let trace: Trace = serde_json::from_reader(input)
             .with_context(|| format!("this is no trace as \"{SCHEMA}\" has it"))?;
         ensure!(trace.schema == SCHEMA, "this is no \"{SCHEMA}\"");
+        if trace.capture.backend == golog::BACKEND {
+            return Ok((trace, None));
+        }
         let findings = diagnose(&trace);
         Ok((Trace { findings, ..trace }, None))
     };
     load().with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// The trace that a log of go's allows; `-` is stdin.
+pub(crate) fn load_log(path: &Path) -> anyhow::Result<(Trace, Option<anyhow::Error>)> {
+    let read = || {
+        if path == Path::new("-") {
+            return golog::read(io::stdin().lock());
+        }
+        golog::read(BufReader::new(File::open(path)?))
+    };
+    let (trace, lines) = read().with_context(|| format!("cannot read {}", path.display()))?;
+    ensure!(
+        lines > 0,
+        "nothing in {} is of go: run it as `go mod download -x 2>FILE`",
+        path.display()
+    );
+    Ok((trace, None))
 }
 
 /// Says what is wrong with a recording that is broken; the exit code.
@@ -58,6 +83,20 @@ pub(crate) fn replay_under(list: &str, file: &Path, report: &Report) -> u8 {
     let broken = say_broken(file, broken);
     let text = text::render(&prediction, &written.options);
     first_failure([broken, written.write(&text, &prediction)])
+}
+
+/// `diff`: what is different between two runs.
+pub(crate) fn diff(a: &Path, b: &Path, report: &Report) -> u8 {
+    let opened = load(a).and_then(|first| Ok((first, load(b)?, Written::open(report)?)));
+    let ((first, first_broken), (second, second_broken), written) = match opened {
+        Ok(opened) => opened,
+        Err(error) => return complain(&error, exit::USAGE),
+    };
+    let broken = [say_broken(a, first_broken), say_broken(b, second_broken)];
+    let comparison = compare(&first, &second);
+    let names = (&*a.to_string_lossy(), &*b.to_string_lossy());
+    let text = differences::render(&comparison, names, &written.options);
+    first_failure(broken.into_iter().chain([written.write(&text, &comparison)]))
 }
 
 /// Where something else than a trace is written: a text for people and, if it is wanted, the same

@@ -46,7 +46,7 @@ pub(crate) mod tests;
 use foldhash::HashMap;
 
 use crate::event::{End, Event, Start, What};
-use crate::model::{Capture, Chain, Command, Outcome, ProcessId, SCHEMA, Trace};
+use crate::model::{Capture, Chain, Command, Outcome, ProcessId, Requirement, SCHEMA, Trace};
 
 use self::chains::{At, Chains};
 use self::connection::Connections;
@@ -71,6 +71,8 @@ pub struct Correlator {
     spawned: HashMap<u32, Event>,
     dials: Dials,
     wire: Wire,
+    /// Where modules were asked for.
+    requirements: Vec<Requirement>,
     capture: Capture,
 }
 
@@ -87,6 +89,7 @@ impl Correlator {
             ran: HashMap::default(),
             spawned: HashMap::default(),
             dials: Dials::default(),
+            requirements: Vec::new(),
             wire: Wire::default(),
             capture: Capture {
                 backend: start.backend.clone(),
@@ -98,6 +101,10 @@ impl Correlator {
 
     /// Takes the next event.
     pub fn push(&mut self, event: &Event) {
+        if let What::Requirement(requirement) = &event.what {
+            // Nothing that happened: found when all had.
+            return self.requirements.push(requirement.clone());
+        }
         self.capture.events += 1;
         match &event.what {
             What::Fork { child } => self.processes.fork(event.pid, *child),
@@ -273,7 +280,15 @@ impl Correlator {
     /// Ends the trace. Its findings are for [`crate::diagnose`].
     pub fn finish(self, end: &End) -> Trace {
         let Self {
-            start, processes, mut chains, mut connections, dials, wire, mut capture, ..
+            start,
+            processes,
+            mut chains,
+            mut connections,
+            dials,
+            wire,
+            requirements,
+            mut capture,
+            ..
         } = self;
         let witnesses = wire.finish(&processes, &mut chains, &mut connections);
         capture.witnesses = capture.wire.is_some().then_some(witnesses);
@@ -299,6 +314,7 @@ impl Correlator {
             processes: processes.into_model(),
             connections: connections.into_model(),
             lookups: dials.into_model(),
+            requirements,
             findings: Vec::new(),
             capture,
         }

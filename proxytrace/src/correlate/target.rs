@@ -11,19 +11,19 @@ use super::url::Url;
 
 /// What a request is about, and which entry of the list it asks.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) struct Target {
-    pub(super) artifact: Artifact,
-    pub(super) module: Option<String>,
-    pub(super) version: Option<String>,
+pub(crate) struct Target {
+    pub(crate) artifact: Artifact,
+    pub(crate) module: Option<String>,
+    pub(crate) version: Option<String>,
     /// The entry, as go uses it.
-    pub(super) proxy: String,
+    pub(crate) proxy: String,
     /// What tells two such artifacts apart where module and version do not: host and path.
-    pub(super) place: Option<String>,
+    pub(crate) place: Option<String>,
 }
 
 /// What `modfetch.Lookup` said last.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) struct Lookup {
+pub(crate) struct Lookup {
     pub(super) proxy: String,
     pub(super) module: String,
 }
@@ -33,7 +33,7 @@ type What = (Artifact, Option<String>, Option<String>);
 
 /// Reads the first URL of a fetch. What fits no protocol of go's is what the search for a
 /// repository asks besides (`Artifact::Vcs`).
-pub(super) fn read(url: &str, lookup: Option<&Lookup>, list: &List) -> Target {
+pub(crate) fn read(url: &str, lookup: Option<&Lookup>, list: &List) -> Target {
     let target = |(artifact, module, version): What, proxy: &str| Target {
         artifact,
         module,

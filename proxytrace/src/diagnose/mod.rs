@@ -24,7 +24,8 @@ use foldhash::{HashMap, HashSet};
 use std::collections::BTreeMap;
 use std::hash::Hash;
 
-use crate::model::{Chain, Confidence, Finding, Role, Severity, Trace};
+use crate::gomod::sources::asks_for;
+use crate::model::{Chain, Confidence, Finding, Requirement, Role, Severity, Trace};
 
 pub use self::catalogue::{CATALOGUE, Kind, explain};
 pub use self::class::{Class, class};
@@ -111,7 +112,19 @@ fn finding(role: Role, sign: Sign, chains: &HashMap<u32, &Chain>, trace: &Trace)
         message: sign.message,
         advice: sign.advice,
         confidence: if certain { Confidence::Certain } else { Confidence::Possible },
+        sources: sources(&about, trace),
     }
+}
+
+/// The lines that asked for what chains are about.
+fn sources(chains: &[&Chain], trace: &Trace) -> Vec<Requirement> {
+    let asked = |requirement: &&Requirement| {
+        chains.iter().any(|chain| {
+            let module = chain.module.as_deref();
+            module.is_some_and(|module| asks_for(requirement, module, chain.version.as_deref()))
+        })
+    };
+    trace.requirements.iter().filter(asked).cloned().collect()
 }
 
 /// The modules that chains are about. A chain without a version (a list, a go-get) names its module

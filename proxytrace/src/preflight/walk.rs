@@ -222,6 +222,7 @@ pub(super) fn trace(asked: &Asked, book: Book, frame: &Frame) -> Trace {
         chains: walks.made,
         connections: book.connections,
         lookups: book.lookups,
+        requirements: Vec::new(),
         findings: Vec::new(),
         capture: Capture { backend: "preflight".to_owned(), complete: true, ..Capture::default() },
     }

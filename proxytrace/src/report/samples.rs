@@ -50,6 +50,7 @@ fn trace(chains: Vec<Chain>, findings: Vec<Finding>, exit_code: i32) -> Trace {
         chains,
         connections: vec![],
         lookups: vec![],
+        requirements: vec![],
         findings,
         capture: Capture { events: 900, complete: true, ..Capture::default() },
     }
@@ -134,6 +135,7 @@ fn finding(code: &str, severity: Severity, message: &str, advice: &str) -> Findi
         message: message.into(),
         advice: advice.into(),
         confidence: Confidence::Certain,
+        sources: vec![],
     }
 }
 

@@ -81,6 +81,18 @@ impl Report<'_> {
             let number = count(others.len(), "more module");
             text += &self.remark("note", &format!("and {number}: {}{more}", names.join(", ")));
         }
+        if let [first, others @ ..] = finding.sources.as_slice() {
+            let asked = format!("{}@{}", first.module, first.version);
+            let more = match others.len() {
+                0 => String::new(),
+                others => {
+                    format!(", and {others} more {}", if others == 1 { "line" } else { "lines" })
+                }
+            };
+            let place = format!("{}:{}", escape(&first.file, NAME), first.line);
+            let asked = escape(&asked, NAME);
+            text += &self.remark("note", &format!("{asked} is asked for at {place}{more}"));
+        }
         if let Some((line, host)) = super::words::misleading(self.trace, finding) {
             let (line, host) = (escape(line, MESSAGE), escape(host, NAME));
             text += &self.remark("note", &format!("go printed `{line}`; what failed was {host}"));

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod executables;
+mod golog;
 mod goproxy;
 mod records;
 mod redaction;
@@ -16,9 +17,10 @@ pub type Target = fn(&[u8]);
 pub const TARGET_VAR: &str = "PROXYTRACE_FUZZ_TARGET";
 
 /// The targets, by the name that their corpora have as well.
-pub const TARGETS: [(&str, Target); 6] = [
+pub const TARGETS: [(&str, Target); 7] = [
     ("executable", executables::any),
     ("goproxy", goproxy::any),
+    ("log", golog::any),
     ("records", records::any),
     ("redaction", redaction::any),
     ("replay", replay::any),

@@ -1,0 +1,87 @@
+//! Hosts, where they are, and what was found wrong.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Difference, Topic, between, grouped};
+use crate::model::{Confidence, Severity, Trace};
+
+pub(super) fn differences(a: &Trace, b: &Trace) -> Vec<Difference> {
+    let mut found = hosts(a, b);
+    found.extend(findings(a, b));
+    found
+}
+
+fn hosts(a: &Trace, b: &Trace) -> Vec<Difference> {
+    let (ours, theirs) = (addresses(a), addresses(b));
+    let mut found = Vec::new();
+    for host in names(&ours, &theirs) {
+        let asked = |hosts: &Addresses<'_>| hosts.get(host).map(|_| "asked".to_owned());
+        found.extend(between(Topic::Host, host, asked(&ours), asked(&theirs)));
+        if let (Some(a), Some(b)) = (ours.get(host), theirs.get(host))
+            && !(a.is_empty() || b.is_empty())
+            && a.is_disjoint(b)
+        {
+            let list =
+                |set: &BTreeSet<&str>| Some(set.iter().copied().collect::<Vec<_>>().join(", "));
+            found.extend(between(Topic::Address, host, list(a), list(b)));
+        }
+    }
+    found
+}
+
+/// The peers of each host.
+type Addresses<'a> = BTreeMap<&'a str, BTreeSet<&'a str>>;
+
+/// Keys of either, those of the first trace first.
+fn names<'a>(a: &Addresses<'a>, b: &Addresses<'a>) -> Vec<&'a str> {
+    let more = b.keys().filter(|host| !a.contains_key(*host));
+    a.keys().chain(more).copied().collect()
+}
+
+fn addresses(trace: &Trace) -> Addresses<'_> {
+    let mut hosts = Addresses::new();
+    let attempts = trace.chains.iter().flat_map(|chain| &chain.attempts);
+    for request in attempts.flat_map(|attempt| &attempt.requests) {
+        let peers = hosts.entry(&request.host).or_default();
+        if let Some(peer) = request.remote_addr.as_deref() {
+            peers.insert(peer);
+        }
+    }
+    hosts
+}
+
+/// Findings by what they say; how many modules they are about is said with them.
+fn findings(a: &Trace, b: &Trace) -> Vec<Difference> {
+    let (ours, theirs) = (told(a), told(b));
+    let more = theirs.keys().filter(|said| !ours.contains_key(*said));
+    let all = ours.keys().chain(more);
+    let difference = |said: &String| {
+        between(Topic::Finding, said, ours.get(said).cloned(), theirs.get(said).cloned())
+    };
+    grouped(all.filter_map(difference)).into_iter().flat_map(apart).collect()
+}
+
+/// Findings stand each for itself.
+fn apart(difference: Difference) -> Vec<Difference> {
+    let Difference { topic, subject, also, a, b } = difference;
+    let subjects = std::iter::once(subject).chain(also);
+    subjects
+        .map(|subject| Difference { topic, subject, also: vec![], a: a.clone(), b: b.clone() })
+        .collect()
+}
+
+fn told(trace: &Trace) -> BTreeMap<String, String> {
+    let loud = trace.findings.iter().filter(|finding| finding.severity > Severity::Note);
+    loud.map(|finding| {
+        let possible = match finding.confidence {
+            Confidence::Certain => "",
+            Confidence::Possible => ", possible",
+        };
+        let chains = match finding.chains.len() {
+            1 => "1 chain".to_owned(),
+            number => format!("{number} chains"),
+        };
+        (format!("{}: {}", finding.code, finding.message), format!("{chains}{possible}"))
+    })
+    .collect()
+}

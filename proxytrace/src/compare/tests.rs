@@ -1,0 +1,153 @@
+//! Scripts against variations of themselves.
+
+use super::*;
+use crate::correlate::tests::scenarios::{self, A, failing, got, zip};
+use crate::correlate::tests::script::{Hop, Script, config, hop};
+use crate::diagnose::diagnose;
+use crate::model::Trace;
+
+fn diagnosed(script: &Script) -> Trace {
+    let mut trace = script.trace();
+    trace.findings = diagnose(&trace);
+    trace
+}
+
+/// `zip`s of some modules, all of them with these answers.
+fn run(list: &str, modules: u64, hops: fn(&str) -> Vec<Hop>) -> Trace {
+    let mut script = Script::new(list, 0);
+    let tasks: Vec<_> = (0..modules)
+        .map(|n| {
+            let module = format!("x.lab/m{n}");
+            got(n + 10, &module, &hops(&module))
+        })
+        .collect();
+    script.run(&tasks);
+    diagnosed(&script)
+}
+
+fn well(module: &str) -> Vec<Hop> {
+    vec![hop(&zip(A, module), 200)]
+}
+
+/// `walk x.lab/m0@v1.0.0 (zip) +3: a → b`
+fn brief(comparison: &Comparison) -> Vec<String> {
+    let line = |d: &Difference| {
+        let word = |text: &Option<String>| text.clone().unwrap_or_else(|| "none".to_owned());
+        let more = if d.also.is_empty() { String::new() } else { format!(" +{}", d.also.len()) };
+        format!("{:?} {}{more}: {} → {}", d.topic, d.subject, word(&d.a), word(&d.b))
+    };
+    comparison.differences.iter().map(line).collect()
+}
+
+#[test]
+fn a_trace_equals_itself_whatever_its_numbers_are() {
+    let trace = run(A, 4, well);
+    assert!(compare(&trace, &trace).differences.is_empty());
+    let mut renumbered = trace.clone();
+    for chain in &mut renumbered.chains {
+        chain.id += 100;
+        chain.started_ns += 77;
+        for request in chain.attempts.iter_mut().flat_map(|a| &mut a.requests) {
+            request.id += 1000;
+        }
+    }
+    renumbered.chains.reverse();
+    assert!(compare(&trace, &renumbered).differences.is_empty());
+}
+
+#[test]
+fn the_configuration_comes_before_what_it_did() {
+    let a = run(A, 4, well);
+    let b = failing("https://proxy.lab,direct", 4, scenarios::redirect_to_forbidden);
+    let comparison = compare(&a, &diagnosed(&b));
+    let lines = brief(&comparison);
+    assert_eq!(
+        lines[0],
+        "Configuration GOPROXY: https://proxy.lab (environment) → https://proxy.lab,direct \
+         (environment)"
+    );
+    let topics: Vec<Topic> = comparison.differences.iter().map(|d| d.topic).collect();
+    assert!(topics.is_sorted(), "{topics:?}");
+    assert!(lines.iter().any(|line| line.starts_with("Host ") && line.ends_with("none → asked")));
+    assert!(lines.iter().any(|line| line.starts_with("Finding PT006: ")), "{lines:#?}");
+    assert!(lines.iter().any(|line| line == "Exit exit code: 0 → 1"), "{lines:#?}");
+    // Forty modules that differ in the same way are one difference.
+    let walks = comparison.differences.iter().filter(|d| d.topic == Topic::Walk);
+    assert!(walks.clone().all(|walk| walk.also.len() == 3), "{lines:#?}");
+    assert!(walks.count() > 0);
+}
+
+#[test]
+fn the_release_comes_before_the_configuration_and_resends_are_no_difference() {
+    let a = diagnosed(&scenarios::missing_then_next());
+    let mut b = a.clone();
+    for process in &mut b.processes {
+        process.go_version = Some("go1.21.13".to_owned());
+        process.config.extend(config(&[("GOSUMDB", "off")]));
+    }
+    // An older go sends what ended 4xx once.
+    for attempt in b.chains.iter_mut().flat_map(|chain| &mut chain.attempts) {
+        attempt.requests.retain(|request| request.cause != crate::model::Cause::AuthResend);
+    }
+    let lines = brief(&compare(&a, &b));
+    assert_eq!(
+        lines,
+        [
+            "GoVersion go mod download: go1.27.3 → go1.21.13",
+            "Configuration GOSUMDB: none → off (environment)",
+        ]
+    );
+}
+
+#[test]
+fn what_was_asked_on_one_side_alone_is_said() {
+    let a = run(A, 2, well);
+    let mut b = a.clone();
+    b.chains.remove(1);
+    assert_eq!(
+        brief(&compare(&a, &b)),
+        ["Walk x.lab/m1@v1.0.0 (zip): https://proxy.lab: 200 proxy.lab (ok) → none"]
+    );
+    b.processes[0].argv.push("-x".to_owned());
+    let lines = brief(&compare(&a, &b));
+    assert_eq!(lines[0], "Command go mod download: ran → none");
+}
+
+#[test]
+fn times_count_where_they_differ_much() {
+    let a = run(A, 5, well);
+    let slower = |by: u64| {
+        let mut b = a.clone();
+        for request in
+            b.chains.iter_mut().flat_map(|c| &mut c.attempts).flat_map(|a| &mut a.requests)
+        {
+            request.ttfb_ns = Some(by);
+        }
+        b
+    };
+    let few = slower(20_000_000);
+    assert!(compare(&slower(10_000_000), &few).differences.is_empty());
+    assert!(compare(&few, &slower(110_000_000)).differences.is_empty());
+    assert_eq!(
+        brief(&compare(&few, &slower(900_000_000))),
+        ["Timing proxy.lab, time to first byte, median of 5 and 5: 20 ms → 900 ms"]
+    );
+}
+
+#[test]
+fn addresses_differ_where_they_have_none_in_common() {
+    let a = run(A, 2, well);
+    let at = |addresses: [&str; 2]| {
+        let mut b = a.clone();
+        for (chain, address) in b.chains.iter_mut().zip(addresses) {
+            chain.attempts[0].requests[0].remote_addr = Some(address.to_owned());
+        }
+        b
+    };
+    let one = at(["10.0.0.1:443", "10.0.0.2:443"]);
+    assert!(compare(&one, &at(["10.0.0.2:443", "10.0.0.3:443"])).differences.is_empty());
+    assert_eq!(
+        brief(&compare(&one, &at(["10.1.0.1:443", "10.1.0.1:443"]))),
+        ["Address proxy.lab: 10.0.0.1:443, 10.0.0.2:443 → 10.1.0.1:443"]
+    );
+}

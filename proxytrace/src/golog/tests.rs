@@ -1,0 +1,221 @@
+//! Logs of real releases, shortened, and nonsense.
+
+use super::lines::{Line, read as line, result};
+use super::*;
+use crate::model::{Confidence, Severity};
+
+fn log(text: &str) -> Trace {
+    read(text.as_bytes()).unwrap().0
+}
+
+fn brief(trace: &Trace) -> Vec<String> {
+    let attempt = |attempt: &Attempt| {
+        let statuses = attempt.requests.iter().map(|request| {
+            request.status.map_or(format!("{:?}", request.outcome), |status| status.to_string())
+        });
+        format!("{} {}", attempt.proxy, statuses.collect::<Vec<_>>().join(" "))
+    };
+    let chain = |chain: &Chain| {
+        let attempts: Vec<String> = chain.attempts.iter().map(attempt).collect();
+        let module = chain.module.as_deref().unwrap_or("-");
+        format!("{:?} {module}: {}", chain.artifact, attempts.join(", "))
+    };
+    trace.chains.iter().map(chain).collect()
+}
+
+fn codes(trace: &Trace) -> Vec<&str> {
+    let loud = trace.findings.iter().filter(|finding| finding.severity > Severity::Note);
+    loud.map(|finding| finding.code.as_str()).collect()
+}
+
+#[test]
+fn lines_are_told_apart_whatever_stands_before_them() {
+    for (text, expected) in [
+        ("# get https://p.lab/a", Line::Begin("https://p.lab/a")),
+        ("2026-11-23T10:00:00.1Z # get https://p.lab/a\r\n", Line::Begin("https://p.lab/a")),
+        ("#12 3.4 # get https://p.lab/a", Line::Begin("https://p.lab/a")),
+        (
+            "# get https://p.lab/a: 200 OK (0.1s)",
+            Line::End { url: "https://p.lab/a", result: "200 OK (0.1s)" },
+        ),
+        ("# get a coffee", Line::Other),
+        ("# get https://p.lab/a b", Line::Other),
+        (
+            "0.012s # cd /m/vcs/1; git ls-remote -q origin",
+            Line::Command { seconds: 0.012, command: "git ls-remote -q origin" },
+        ),
+        ("0.012s # cd /m/vcs/1; rm -rf /", Line::Other),
+        ("nans # cd /m; git init", Line::Other),
+        ("go: downloading x.lab/m v1.0.0", Line::Other),
+        (
+            "go: x.lab/m@v1: reading https://p: 403 Forbidden",
+            Line::Error("x.lab/m@v1: reading https://p: 403 Forbidden"),
+        ),
+        ("cargo: x: y", Line::Other),
+        ("", Line::Other),
+    ] {
+        assert_eq!(line(text), expected, "{text}");
+    }
+}
+
+#[test]
+fn results_are_a_status_or_an_error() {
+    let known = |text| {
+        let result = result(text);
+        (result.status, result.seconds, result.outcome)
+    };
+    assert_eq!(known("404 Not Found (0.5s)"), (Some(404), Some(0.5), Outcome::NotFound));
+    assert_eq!(known("502 Bad Gateway (12.000s)"), (Some(502), Some(12.0), Outcome::HttpError));
+    for (text, outcome) in [
+        ("Get \"https://p\": dial tcp: lookup p on 127.0.0.1:53: no such host", Outcome::Dns),
+        (
+            "Get \"https://p\": dial tcp: lookup p on 1.1.1.1:53: read udp: i/o timeout",
+            Outcome::Dns,
+        ),
+        ("Get \"https://p\": dial tcp 10.0.0.1:443: i/o timeout", Outcome::ConnectTimeout),
+        (
+            "Get \"https://p\": dial tcp 10.0.0.1:443: connect: connection refused",
+            Outcome::ConnectRefused,
+        ),
+        ("Get \"https://p\": net/http: TLS handshake timeout", Outcome::TlsOther),
+        (
+            "Get \"https://p\": x509: certificate signed by unknown authority",
+            Outcome::TlsUnknownAuthority,
+        ),
+        (
+            "Get \"https://p\": tls: failed to verify certificate: x509: certificate signed by unknown authority",
+            Outcome::TlsUnknownAuthority,
+        ),
+        ("Get \"https://p\": x509: certificate has expired", Outcome::TlsOther),
+        ("Get \"https://p\": EOF", Outcome::Reset),
+        ("Get \"https://p\": unexpected EOF", Outcome::Truncated),
+        ("Get \"/\": stopped after 10 redirects", Outcome::RedirectLimit),
+        ("something nobody has heard of", Outcome::Unknown),
+        ("9999 Odd (1s)", Outcome::Unknown),
+    ] {
+        assert_eq!(known(text).2, outcome, "{text}");
+    }
+}
+
+#[test]
+fn walks_are_rebuilt_and_all_is_well() {
+    let trace = log("\
+# get https://proxy.lab/mod.lab/m01/@v/v1.0.0.mod
+# get https://proxy.lab/mod.lab/m02/@v/v1.0.0.mod
+# get https://proxy.lab/mod.lab/m02/@v/v1.0.0.mod: 404 Not Found (0.005s)
+# get https://mirror.lab/mod.lab/m02/@v/v1.0.0.mod
+# get https://proxy.lab/mod.lab/m01/@v/v1.0.0.mod: 200 OK (0.079s)
+# get https://mirror.lab/mod.lab/m02/@v/v1.0.0.mod: 200 OK (0.010s)
+go: downloading mod.lab/m01 v1.0.0
+");
+    assert_eq!(
+        brief(&trace),
+        [
+            "Mod mod.lab/m01: https://proxy.lab 200",
+            "Mod mod.lab/m02: https://proxy.lab 404, https://mirror.lab 200",
+        ]
+    );
+    assert_eq!(codes(&trace), [] as [&str; 0]);
+    let first = &trace.chains[0].attempts[0].requests[0];
+    assert_eq!(first.duration_ns, Some(79_000_000));
+    // That nothing failed is not known, and not said.
+    assert_eq!(trace.processes[0].exit_code, None);
+}
+
+#[test]
+fn an_error_that_names_another_host_shows_the_redirect() {
+    let trace = log("\
+# get https://proxy.lab/mod.lab/m/@v/v1.0.0.zip
+# get https://proxy.lab/mod.lab/m/@v/v1.0.0.zip: Get \"https://storage.lab:4443/m\": dial tcp 127.0.0.3:4443: connect: connection refused
+go: mod.lab/m@v1.0.0: Get \"https://storage.lab:4443/m\": dial tcp 127.0.0.3:4443: connect: connection refused
+");
+    assert_eq!(codes(&trace), ["PT007"]);
+    let finding = &trace.findings[0];
+    assert!(finding.message.starts_with("proxy.lab redirected to storage.lab:4443"), "{finding:?}");
+    assert_eq!(finding.confidence, Confidence::Possible);
+}
+
+#[test]
+fn a_search_that_fails_is_the_end_of_the_walk() {
+    let trace = log("\
+# get https://proxy.lab/vanity.lab/m/@v/v1.0.0.mod
+# get https://proxy.lab/vanity.lab/m/@v/v1.0.0.mod: 404 Not Found (0.05s)
+# get https://vanity.lab/m?go-get=1
+# get https://vanity.lab/m?go-get=1: Get \"https://vanity.lab/m?go-get=1\": dial tcp: lookup vanity.lab: no such host
+go: vanity.lab/m@v1.0.0: unrecognized import path \"vanity.lab/m\"
+");
+    let last = trace.chains[0].attempts.last().unwrap();
+    assert_eq!((last.proxy.as_str(), last.outcome), ("direct", Outcome::Dns));
+    assert_eq!(trace.chains[0].attempts[0].next, Some(Next::Direct));
+    assert_eq!(codes(&trace), ["PT201"]);
+}
+
+#[test]
+fn what_a_status_means_is_possible_at_most() {
+    for (status, code) in
+        [("403 Forbidden", "PT302"), ("401 Unauthorized", "PT301"), ("502 Bad Gateway", "PT409")]
+    {
+        let url = "https://proxy.lab/mod.lab/m/@v/v1.0.0.mod";
+        let trace = log(&format!(
+            "# get {url}\n# get {url}: {status} (0.1s)\ngo: mod.lab/m@v1.0.0: reading {url}: {status}\n"
+        ));
+        assert_eq!(codes(&trace), [code]);
+        assert!(
+            trace
+                .findings
+                .iter()
+                .all(|f| f.confidence == Confidence::Possible || f.code == "PT900")
+        );
+        let limits = trace.findings.iter().find(|finding| finding.code == "PT900").unwrap();
+        assert_eq!(limits.message, LIMITS);
+    }
+}
+
+#[test]
+fn probes_of_a_run_that_says_no_error_are_none() {
+    let url = "https://proxy.lab/mod.lab/@v/list";
+    let trace = log(&format!("# get {url}\n# get {url}: 404 Not Found (0.1s)\n"));
+    assert_eq!(codes(&trace), [] as [&str; 0]);
+}
+
+#[test]
+fn entries_end_where_a_module_can_begin() {
+    for (url, expected) in [
+        ("https://a.lab/api/go/x.lab/m/@v/list", "List x.lab/m: https://a.lab/api/go Unfinished"),
+        ("https://a.lab/x.lab/m/@latest", "Latest x.lab/m: https://a.lab Unfinished"),
+        ("http://a.lab/odd/@v/list", "List odd: http://a.lab Unfinished"),
+        ("https://a.lab/b/sumdb/s.lab/supported", "SumdbSupported -: https://a.lab/b Unfinished"),
+        ("https://s.lab/lookup/x.lab/m@v1.0.0", "SumdbLookup x.lab/m: direct Unfinished"),
+    ] {
+        assert_eq!(brief(&log(&format!("# get {url}\n"))), [expected]);
+    }
+}
+
+#[test]
+fn commands_are_kept_with_their_times() {
+    let trace = log("0.250s # cd /m/vcs/1; git fetch -f https://u:hunter2@x.lab/r.git\n");
+    let git = &trace.processes[1];
+    assert_eq!(git.argv[..2], ["git", "fetch"]);
+    assert_eq!(git.ended_ns.unwrap() - git.started_ns, 250_000_000);
+    assert!(!format!("{trace:?}").contains("hunter2"));
+}
+
+#[test]
+fn nonsense_is_read_to_its_end() {
+    let long = "# get https://p.lab/".to_owned() + &"x".repeat(1 << 20);
+    for text in [
+        "# get https://p.lab/x/@v/list: 200 OK (1e999s)\n# get https://p.lab/x/@v/list: 200\n",
+        "# get https://\n# get https://: 404\n# get http://[: x\n",
+        "# get https://p.lab/a/@v/list\n# get https://p.lab/a/@v/list\n",
+        "go: \u{1b}[2J: x\n\0\0\0# get file:///x\n",
+        &long,
+    ] {
+        let (trace, _) = read(text.as_bytes()).unwrap();
+        serde_json::to_string(&trace).unwrap();
+    }
+    let (_, lines) = read(&b"make: hello\n# get nothing\n"[..]).unwrap();
+    assert_eq!(lines, 0);
+    // What follows a line that is too long is a line again.
+    let (trace, _) = read(format!("{long}\n# get https://p.lab/a/@v/list\n").as_bytes()).unwrap();
+    assert!(trace.chains.iter().any(|chain| chain.module.as_deref() == Some("a")));
+}

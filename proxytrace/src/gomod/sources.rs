@@ -1,0 +1,305 @@
+//! Where what a finding is about was asked for: file and line.
+//!
+//! Looked up when a trace ends, for the modules of its findings alone: in the go.mod of the process's
+//! working directory (or what `-modfile` names), in the go.mod files that go.work uses, and else in
+//! the go.mod files that the process had of other modules, from the module cache.
+#![forbid(unsafe_code)]
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::path::{Path, PathBuf};
+
+use super::{TOOLCHAIN, requirements, uses};
+use crate::model::{Artifact, Outcome, Process, Requirement, Severity, Trace};
+use crate::redact;
+
+/// How many files of the module cache are looked into, and how many lines are told.
+const MAX_FILES: usize = 2048;
+const MAX_FOUND: usize = 1024;
+
+/// Gives the text of a file, or none.
+pub type Read<'a> = &'a dyn Fn(&Path) -> Option<String>;
+
+/// The lines that asked for the modules of the findings, by file and line.
+pub fn find(trace: &Trace, read: Read<'_>) -> Vec<Requirement> {
+    let mut wanted: HashMap<u32, HashSet<Wanted<'_>>> = HashMap::new();
+    let loud = trace.findings.iter().filter(|finding| finding.severity > Severity::Note);
+    let about: HashSet<u32> = loud.flat_map(|finding| finding.chains.iter().copied()).collect();
+    for chain in trace.chains.iter().filter(|chain| about.contains(&chain.id)) {
+        if let Some(module) = chain.module.as_deref() {
+            let of_process = wanted.entry(chain.process).or_default();
+            of_process.insert((module, chain.version.as_deref()));
+        }
+    }
+    let mut found = BTreeSet::new();
+    for process in &trace.processes {
+        let Some(wanted) = wanted.get(&process.id) else { continue };
+        let mut missing = wanted.clone();
+        for file in main_files(process, read) {
+            look(&file, wanted, &mut missing, &mut found, read);
+        }
+        // What is asked for in the main module is not looked for elsewhere.
+        let mut files = cached_files(trace, process);
+        while !missing.is_empty()
+            && let Some(file) = files.next()
+        {
+            let still = missing.clone();
+            look(&file, &still, &mut missing, &mut found, read);
+        }
+    }
+    found.into_iter().take(MAX_FOUND).collect()
+}
+
+/// A module, at a version or at any.
+type Wanted<'a> = (&'a str, Option<&'a str>);
+
+/// Adds the lines of one file that ask for something that is wanted.
+fn look<'a>(
+    file: &Path,
+    wanted: &HashSet<Wanted<'a>>,
+    missing: &mut HashSet<Wanted<'a>>,
+    found: &mut BTreeSet<Requirement>,
+    read: Read<'_>,
+) {
+    let Some(text) = read(file) else { return };
+    for asked in requirements(&text) {
+        let (line, module) = (asked.line, asked.path);
+        let version = asked.version.unwrap_or_default();
+        let file = redact::argument(&file.to_string_lossy());
+        let requirement = Requirement { file, line, module, version };
+        let mut fits = false;
+        for (module, version) in wanted {
+            if asks_for(&requirement, module, *version) {
+                missing.remove(&(*module, *version));
+                fits = true;
+            }
+        }
+        if fits {
+            found.insert(requirement);
+        }
+    }
+}
+
+/// Whether a line asks for this module at this version; a toolchain is a version of a module too.
+pub fn asks_for(asked: &Requirement, module: &str, version: Option<&str>) -> bool {
+    asked.module == module
+        && version.is_none_or(|version| {
+            let release = asked.version.strip_prefix("go").unwrap_or(&asked.version);
+            let toolchain = || version.contains(&format!("-go{release}."));
+            version == asked.version || (module == TOOLCHAIN && toolchain())
+        })
+}
+
+/// The go.mod and go.work files that a process is told by.
+fn main_files(process: &Process, read: Read<'_>) -> Vec<PathBuf> {
+    let Some(directory) = directory(process) else { return Vec::new() };
+    let setting = |name: &str| process.config.get(name).map(|setting| setting.value.as_str());
+    let flags = setting("GOFLAGS").unwrap_or_default().split_whitespace();
+    let flags: Vec<&str> = flags.chain(process.argv.iter().map(String::as_str)).collect();
+    let mut files = Vec::new();
+    match flag(&flags, "modfile") {
+        Some(file) => files.push(directory.join(file)),
+        None => files.extend(above(&directory, "go.mod", read)),
+    }
+    let work = match setting("GOWORK") {
+        Some("off") => None,
+        Some(file) => Some(directory.join(file)),
+        None => above(&directory, "go.work", read),
+    };
+    if let Some(work) = work {
+        let text = read(&work).unwrap_or_default();
+        let of = work.parent().unwrap_or(Path::new("/"));
+        files.extend(uses(&text).iter().map(|used| clean(&of.join(&used.path)).join("go.mod")));
+        files.push(work.clone());
+    }
+    let mut seen = HashSet::new();
+    files.retain(|file| seen.insert(file.clone()));
+    files
+}
+
+/// Where a process works: `go -C DIR` changes it at once.
+fn directory(process: &Process) -> Option<PathBuf> {
+    let directory = PathBuf::from(process.surroundings.directory.as_deref()?);
+    let flags: Vec<&str> = process.argv.iter().map(String::as_str).collect();
+    Some(match flag(flags.get(..4.min(flags.len()))?, "C") {
+        Some(other) => clean(&directory.join(other)),
+        None => directory,
+    })
+}
+
+/// The value of `-name=value` or `-name value`.
+fn flag<'a>(arguments: &[&'a str], name: &str) -> Option<&'a str> {
+    for (place, argument) in arguments.iter().enumerate() {
+        let Some(flag) = argument.strip_prefix('-') else { continue };
+        let flag = flag.strip_prefix('-').unwrap_or(flag);
+        match flag.strip_prefix(name) {
+            Some("") => return arguments.get(place + 1).copied(),
+            Some(value) => {
+                if let Some(value) = value.strip_prefix('=') {
+                    return Some(value);
+                }
+            }
+            None => {}
+        }
+    }
+    None
+}
+
+/// The file of this name in a directory or the nearest above it.
+fn above(directory: &Path, name: &str, read: Read<'_>) -> Option<PathBuf> {
+    directory.ancestors().map(|above| above.join(name)).find(|file| read(file).is_some())
+}
+
+/// Without `.` and `..`, which no link is looked up for.
+fn clean(path: &Path) -> PathBuf {
+    let mut clean = PathBuf::new();
+    for part in path.components() {
+        match part {
+            std::path::Component::ParentDir => _ = clean.pop(),
+            std::path::Component::CurDir => {}
+            part => clean.push(part),
+        }
+    }
+    clean
+}
+
+/// The go.mod files of other modules that a process had.
+fn cached_files<'a>(
+    trace: &'a Trace,
+    process: &'a Process,
+) -> impl Iterator<Item = PathBuf> + use<'a> {
+    let cache = process.config.get("GOMODCACHE").map(|setting| PathBuf::from(&setting.value));
+    let had = trace.chains.iter().filter(|chain| {
+        chain.process == process.id
+            && chain.artifact == Artifact::Mod
+            && matches!(chain.outcome, Outcome::Ok | Outcome::Cached)
+    });
+    let file = move |(module, version): (&str, &str)| {
+        let names = format!("cache/download/{}/@v/{}.mod", escaped(module), escaped(version));
+        Some(clean(&cache.as_ref()?.join(names)))
+    };
+    had.filter_map(|chain| Some((chain.module.as_deref()?, chain.version.as_deref()?)))
+        .filter(|(module, _)| !module.contains(".."))
+        .filter_map(file)
+        .take(MAX_FILES)
+}
+
+/// As the module cache has a path (`golang.org/x/mod/module.EscapePath`).
+fn escaped(path: &str) -> String {
+    path.chars().fold(String::new(), |mut escaped, char| {
+        if char.is_ascii_uppercase() {
+            escaped.push('!');
+        }
+        escaped.push(char.to_ascii_lowercase());
+        escaped
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::correlate::tests::scenarios::{A, failing, redirect_to_forbidden};
+    use crate::correlate::tests::script::config;
+    use crate::diagnose::diagnose;
+
+    /// The modules x.lab/m0 and x.lab/m1 at v1.0.0 cannot be had, in `/w/sub`.
+    fn trace(argv: &[&str], settings: &[(&str, &str)]) -> Trace {
+        let mut trace = failing(A, 2, redirect_to_forbidden).trace();
+        let go = &mut trace.processes[0];
+        go.surroundings.directory = Some("/w/sub".to_owned());
+        go.argv = argv.iter().map(|&argument| argument.to_owned()).collect();
+        go.config.extend(config(settings));
+        trace.findings = diagnose(&trace);
+        trace
+    }
+
+    #[track_caller]
+    fn check(trace: &Trace, files: &[(&str, &str)], expected: &[&str]) {
+        let read = |path: &Path| {
+            let found = files.iter().find(|(name, _)| Path::new(name) == path);
+            found.map(|(_, text)| (*text).to_owned())
+        };
+        let found = find(trace, &read);
+        let line = |r: &Requirement| format!("{}:{} {}@{}", r.file, r.line, r.module, r.version);
+        assert_eq!(found.iter().map(line).collect::<Vec<_>>(), expected);
+    }
+
+    fn module(trace: &Trace, number: usize) -> (String, String) {
+        let chain = trace.chains.iter().filter(|chain| chain.module.is_some()).nth(number).unwrap();
+        (chain.module.clone().unwrap(), chain.version.clone().unwrap())
+    }
+
+    #[test]
+    fn the_main_module_and_what_go_is_told_instead() {
+        let plain = trace(&["go", "mod", "download"], &[]);
+        let (name, version) = module(&plain, 0);
+        let text = format!("module w\n\nrequire {name} {version}\n");
+        let shown = |file: &str| format!("{file}:3 {name}@{version}");
+        check(&plain, &[("/w/go.mod", &text)], &[&shown("/w/go.mod")]);
+        check(&plain, &[("/w/sub/go.mod", &text), ("/w/go.mod", "x")], &[&shown("/w/sub/go.mod")]);
+        check(&plain, &[("/elsewhere/go.mod", &text)], &[]);
+        // Another version is not what was asked for.
+        let other = format!("module w\n\nrequire {name} v0.9.0\n");
+        check(&plain, &[("/w/go.mod", &other)], &[]);
+
+        let there = trace(&["go", "-C", "../other", "mod", "download"], &[]);
+        check(&there, &[("/w/other/go.mod", &text)], &[&shown("/w/other/go.mod")]);
+        let file = trace(&["go", "mod", "download", "-modfile=/m/ci.mod"], &[]);
+        check(&file, &[("/m/ci.mod", &text), ("/w/go.mod", &text)], &[&shown("/m/ci.mod")]);
+        let file = trace(&["go", "build"], &[("GOFLAGS", "-v -modfile=ci.mod")]);
+        check(&file, &[("/w/sub/ci.mod", &text)], &[&shown("/w/sub/ci.mod")]);
+    }
+
+    #[test]
+    fn workspaces_and_the_modules_that_require_it() {
+        let plain = trace(&["go", "build"], &[]);
+        let (name, version) = module(&plain, 0);
+        let text = format!("module w\n\nrequire {name} {version}\n");
+        let work = "go 1.22\nuse ./a\n";
+        check(
+            &plain,
+            &[("/w/go.work", work), ("/w/a/go.mod", &text)],
+            &[&format!("/w/a/go.mod:3 {name}@{version}")],
+        );
+        let off = trace(&["go", "build"], &[("GOWORK", "off")]);
+        check(&off, &[("/w/go.work", work), ("/w/a/go.mod", &text)], &[]);
+
+        let mut cached = trace(&["go", "build"], &[("GOMODCACHE", "/c")]);
+        let mut had = cached.chains[0].clone();
+        had.module = Some("x.lab/Parent".to_owned());
+        had.version = Some("v2.0.0".to_owned());
+        had.artifact = Artifact::Mod;
+        had.outcome = Outcome::Ok;
+        had.id = 99;
+        cached.chains.push(had);
+        let file = "/c/cache/download/x.lab/!parent/@v/v2.0.0.mod";
+        check(&cached, &[(file, &text)], &[&format!("{file}:3 {name}@{version}")]);
+        // What the main module asks for itself is not looked for in others.
+        let main = format!("require {name} {version}\n");
+        let shown = format!("/w/go.mod:1 {name}@{version}");
+        let both = [("/w/go.mod", main.as_str()), (file, text.as_str())];
+        check(&cached, &both, &[&shown]);
+    }
+
+    #[test]
+    fn a_toolchain_is_asked_for_by_its_release() {
+        let asked = |version: &str| Requirement {
+            file: "go.mod".to_owned(),
+            line: 1,
+            module: TOOLCHAIN.to_owned(),
+            version: version.to_owned(),
+        };
+        let version = Some("v0.0.1-go1.22.3.linux-amd64");
+        assert!(asks_for(&asked("go1.22.3"), TOOLCHAIN, version));
+        assert!(asks_for(&asked("1.22.3"), TOOLCHAIN, version));
+        assert!(!asks_for(&asked("1.22"), TOOLCHAIN, Some("v0.0.1-go1.221.linux-amd64")));
+        assert!(!asks_for(&asked("go1.22.4"), TOOLCHAIN, version));
+    }
+
+    #[test]
+    fn nothing_is_read_where_the_directory_is_not_known() {
+        let mut unknown = trace(&["go", "build"], &[]);
+        unknown.processes[0].surroundings.directory = None;
+        let read = |path: &Path| -> Option<String> { panic!("{} was read", path.display()) };
+        assert!(find(&unknown, &read).is_empty());
+    }
+}
