@@ -45,7 +45,8 @@ fn raise_loopback() -> io::Result<()> {
     // SAFETY: `ifreq` is a C struct of integers and bytes, for which zeroes are valid.
     let mut request: libc::ifreq = unsafe { mem::zeroed() };
     for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
-        *to = from.cast_signed();
+        // Signed or not, as the machine's C has it.
+        *to = libc::c_char::from_ne_bytes([*from]);
     }
     request.ifr_ifru.ifru_flags =
         libc::c_short::try_from(libc::IFF_UP | libc::IFF_RUNNING).expect("flags of 16 bits");

@@ -17,6 +17,11 @@ pub(crate) enum Task {
     },
     Run(Vec<OsString>),
     Test(Vec<OsString>),
+    Vm {
+        all: bool,
+        /// Of the machines' names.
+        beginning: String,
+    },
     Golden,
     Fuzz {
         seconds: u32,
@@ -32,11 +37,18 @@ pub(crate) enum Task {
 }
 
 /// Usage and purpose, in the order in which one meets them.
-const COMMANDS: [(&str, &str); 10] = [
+const COMMANDS: [(&str, &str); 11] = [
     ("setup", "install what the eBPF build needs and this machine lacks"),
     ("build [--release]", "set up, then build `proxytrace` and the lab"),
     ("run [-- COMMAND…]", "set up, build, and trace COMMAND; without one, a demonstration"),
-    ("test [ARGUMENTS]", "set up, then check and test everything; ARGUMENTS go to `cargo test`"),
+    (
+        "test [--all] [ARGUMENTS]",
+        "set up, then check and test everything, on all kernels or some; ARGUMENTS go to `cargo test`",
+    ),
+    (
+        "vm [--quick] [NAME…]",
+        "the lab on kernels of distributions, those whose name begins so, in virtual machines",
+    ),
     ("golden", "record anew the scenarios that the report is tested on"),
     (
         "layouts [--check] [RELEASE…]",
@@ -73,6 +85,8 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Tas
         ("run", ["--", ..]) => Task::Run(rest[1..].to_vec()),
         ("run", _) => bail!("the command to trace follows `--`: cargo xtask run -- COMMAND…"),
         ("test", _) => Task::Test(rest),
+        ("vm", ["--quick", words @ ..]) => Task::Vm { all: false, beginning: words.join(" ") },
+        ("vm", words) => Task::Vm { all: true, beginning: words.join(" ") },
         ("golden", []) => Task::Golden,
         ("fuzz", []) => Task::Fuzz { seconds: SECONDS },
         ("fuzz", [seconds]) => match seconds.parse() {
@@ -120,6 +134,10 @@ mod tests {
         assert_eq!(parsed("run"), Ok(Task::Run(vec![])));
         assert_eq!(parsed("golden"), Ok(Task::Golden));
         assert_eq!(parsed("bench"), Ok(Task::Bench));
+        let vm = |all, beginning: &str| Task::Vm { all, beginning: beginning.to_owned() };
+        assert_eq!(parsed("vm"), Ok(vm(true, "")));
+        assert_eq!(parsed("vm --quick"), Ok(vm(false, "")));
+        assert_eq!(parsed("vm amd64 6.1"), Ok(vm(true, "amd64 6.1")));
         assert_eq!(parsed("dist"), Ok(Task::Dist));
         assert_eq!(parsed("fuzz"), Ok(Task::Fuzz { seconds: SECONDS }));
         assert_eq!(parsed("fuzz 60"), Ok(Task::Fuzz { seconds: 60 }));

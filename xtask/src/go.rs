@@ -26,6 +26,9 @@ pub const POSITION_INDEPENDENT: [&str; 1] = ["1.27.3"];
 /// machine is emulated.
 pub const ARM64: [&str; 3] = ["1.21.13", "1.24.11", "1.27.3"];
 
+/// This machine's architecture, in Go's words.
+const HOST: &str = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
+
 /// Names the directory that holds the toolchains, to the tests: `$PROXYTRACE_GO_ROOT_DIR/1.27.3/go`
 /// is a GOROOT.
 pub const ROOT_DIR_VAR: &str = "PROXYTRACE_GO_ROOT_DIR";
@@ -90,13 +93,13 @@ pub fn install_position_independent(version: &str) -> Result<PathBuf> {
                 symlink(entry.path(), copy.join(entry.file_name()))?;
             }
         }
-        build_command(&goroot, &["-buildmode=pie", "-ldflags=-s -w"], &copy.join("bin/go"))
+        build_command(&goroot, HOST, &["-buildmode=pie", "-ldflags=-s -w"], &copy.join("bin/go"))
     })
 }
 
-/// Builds the go command of a toolchain from the sources beside it. Neither the user's settings, nor
+/// Builds the go command of a toolchain from the sources beside it, for `arch` in Go's words. Neither the user's settings, nor
 /// a network, nor a C compiler take part.
-pub fn build_command(goroot: &Path, flags: &[&str], output: &Path) -> Result<()> {
+pub fn build_command(goroot: &Path, arch: &str, flags: &[&str], output: &Path) -> Result<()> {
     let cache = output.with_extension("cache");
     let mut go = Command::new(goroot.join("bin/go"));
     go.arg("build").args(flags).arg("-o").arg(output).arg("cmd/go");
@@ -104,6 +107,7 @@ pub fn build_command(goroot: &Path, flags: &[&str], output: &Path) -> Result<()>
     for (name, value) in [
         ("CGO_ENABLED", "0"),
         ("GOAMD64", "v1"),
+        ("GOARCH", arch),
         ("GOENV", "off"),
         ("GOPROXY", "off"),
         ("GOTOOLCHAIN", "local"),

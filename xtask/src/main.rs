@@ -10,6 +10,7 @@ mod golden;
 mod layouts;
 mod run;
 mod test;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -41,6 +42,7 @@ fn perform(task: Task) -> Result<()> {
             build::programs(release)?;
         }
         Task::Run(command) => run::run(&command)?,
+        Task::Vm { all, beginning } => vm::vm(all, &beginning)?,
         Task::Test(arguments) => test::test(&arguments)?,
         Task::Golden => golden::golden()?,
         Task::Fuzz { seconds } => fuzz::fuzz(seconds)?,

@@ -4,11 +4,11 @@ use std::ffi::OsString;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
-use xtask::process::{in_ci, is_root, run, status, warning};
+use xtask::process::{in_ci, is_root, run, status, warning, which};
 use xtask::{apt, bpf, go, readers, workspace};
 
 use crate::build::{self, cargo};
-use crate::{fuzz, layouts};
+use crate::{fuzz, layouts, vm};
 
 /// Programs that tests run, and Debian's packages of them.
 const PROGRAMS: [(&str, &str); 8] = [
@@ -31,8 +31,15 @@ const CHECKS: [(&str, &[&str]); 2] = [
 /// Names the program under test to the tests.
 const BIN_VAR: &str = "PROXYTRACE_BIN";
 
-/// Sets up, checks, builds and tests.
+/// Has the tests in virtual machines run on all kernels.
+const ALL: &str = "--all";
+
+/// Sets up, checks, builds and tests; without arguments, in virtual machines too.
 pub(crate) fn test(arguments: &[OsString]) -> Result<()> {
+    let (all, arguments) = match arguments {
+        [first, rest @ ..] if first == ALL => (true, rest),
+        _ => (false, arguments),
+    };
     bpf::setup()?;
     for (program, package) in PROGRAMS {
         apt::provide(program, package)?;
@@ -72,11 +79,23 @@ pub(crate) fn test(arguments: &[OsString]) -> Result<()> {
         test.arg("--workspace");
     }
     run(test.args(arguments))?;
+    if arguments.is_empty() {
+        machines(all)?;
+    }
     if in_ci() {
         // Elsewhere it is not worth the minutes that everything takes to be compiled for it.
         fuzz::fuzz(fuzz::SECONDS)?;
     }
     Ok(())
+}
+
+/// The kernels come from Debian's mirror, through apt.
+fn machines(all: bool) -> Result<()> {
+    if which("apt-get").is_none() && !in_ci() {
+        warning("skipped: without apt there are no kernels for virtual machines");
+        return Ok(());
+    }
+    vm::vm(all, "")
 }
 
 /// In CI a failed check fails the run; elsewhere it must not keep anyone from testing half-done

@@ -53,7 +53,19 @@ impl Program {
         object.sanitize_functions(aya::features());
         let program = object.programs.get(name).with_context(|| format!("no program {name}"))?;
         let function = &object.functions[&program.function_key()];
-        Ok(Self(load(function, &program.license, &types)?))
+        let program = Self(load(function, &program.license, &types)?);
+        program.try_attach()?;
+        Ok(program)
+    }
+
+    /// Whether the kernel knows this way to attach. One that does not may load the program all the
+    /// same (Linux 5.17 to 6.5 look at the attach type of no such program); one that does says of a
+    /// directory that it is no file.
+    fn try_attach(&self) -> anyhow::Result<()> {
+        let refused = self.attach(Path::new("/"), &[(0, 0)]).err();
+        let errno = refused.and_then(|refused| refused.raw_os_error());
+        anyhow::ensure!(errno == Some(libc::EBADF), "this kernel does not know `uprobe_multi`");
+        Ok(())
     }
 
     /// Puts probes at `sites` (offset in the file, cookie) of the executable at `path`.

@@ -7,7 +7,7 @@ use gimli::{
     AttributeValue, DebugInfoOffset, DebuggingInformationEntry, DwAt, EndianSlice, LittleEndian,
     Operation, UnitOffset,
 };
-use object::{Object as _, ObjectSection as _};
+use object::{Architecture, Object as _, ObjectSection as _};
 
 use super::table::Shape;
 
@@ -23,8 +23,10 @@ const SLICE: u64 = 23;
 const STRING: u64 = 24;
 
 /// Registers for integers in Go's calling convention, by their DWARF numbers
-/// (`src/cmd/compile/abi-internal.md`; System V ABI of x86-64, figure 3.36).
-const REGISTERS: [u16; 9] = [0, 3, 2, 5, 4, 8, 9, 10, 11];
+/// (`src/cmd/compile/abi-internal.md`; System V ABI of x86-64, figure 3.36; DWARF for the Arm 64-bit
+/// architecture, table 4.1).
+const X86_64: [u16; 9] = [0, 3, 2, 5, 4, 8, 9, 10, 11];
+const AARCH64: [u16; 16] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
 
 /// A place in `.debug_info`: the unit, and where in it.
 type Place = (usize, UnitOffset);
@@ -35,6 +37,7 @@ pub(super) struct Dwarf<'a> {
     units: Vec<gimli::Unit<Slice<'a>>>,
     types: HashMap<&'a [u8], Place>,
     functions: HashMap<&'a [u8], Place>,
+    registers: &'static [u16],
 }
 
 impl<'a> Dwarf<'a> {
@@ -51,8 +54,12 @@ impl<'a> Dwarf<'a> {
         while let Some(header) = headers.next()? {
             units.push(dwarf.unit(header)?);
         }
-        let mut parsed =
-            Self { sections: dwarf, units, types: HashMap::new(), functions: HashMap::new() };
+        let registers: &[u16] = match elf.architecture() {
+            Architecture::Aarch64 => &AARCH64,
+            _ => &X86_64,
+        };
+        let (types, functions) = (HashMap::new(), HashMap::new());
+        let mut parsed = Self { sections: dwarf, units, types, functions, registers };
         parsed.index()?;
         Ok(parsed)
     }
@@ -155,7 +162,7 @@ impl<'a> Dwarf<'a> {
             // The compiler says where a parameter is on entry; of a result only where it is later.
             if !is_result && let Some(said) = self.register_at(parameter, &die, entry)? {
                 ensure!(
-                    Some(&said) == REGISTERS.get(usize::from(register)),
+                    Some(&said) == self.registers.get(usize::from(register)),
                     "DWARF has it in register {said}, the calling convention in {register}"
                 );
             }
@@ -168,7 +175,9 @@ impl<'a> Dwarf<'a> {
     fn assign(&self, used: &mut usize, place: Place) -> Result<Option<u16>> {
         let first = *used;
         let after = self.words(place)?.map(|words| first + words);
-        let Some(after) = after.filter(|after| *after <= REGISTERS.len()) else { return Ok(None) };
+        let Some(after) = after.filter(|after| *after <= self.registers.len()) else {
+            return Ok(None);
+        };
         *used = after;
         Ok(Some(u16::try_from(first)?))
     }

@@ -8,7 +8,7 @@ mod wanted;
 use std::fs;
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use xtask::process::status;
 use xtask::{go, workspace};
 
@@ -30,7 +30,14 @@ pub(crate) fn layouts(check: bool, releases: &[String]) -> Result<()> {
         releases.iter().cloned().map(Release).collect()
     };
     for release in releases {
-        let column = measure(&release).with_context(|| format!("go {}", release.0))?;
+        let column = measure(&release, "amd64").with_context(|| format!("go {}", release.0))?;
+        if !check {
+            // What is read is where it is on both machines, and the table one. To check that again
+            // and again would be to wait for another build.
+            let other = measure(&release, "arm64").with_context(|| format!("go {}", release.0))?;
+            let differs = column.iter().find(|(name, place)| other.get(*name) != Some(place));
+            ensure!(differs.is_none(), "go {} for arm64 has not this: {differs:?}", release.0);
+        }
         table.0.insert(release.minor()?, (release, column));
     }
     let rendered = table.render(&names())?;
@@ -69,8 +76,8 @@ fn parameter_name(function: &str, wanted: &str) -> String {
     }
 }
 
-fn measure(release: &Release) -> Result<Column> {
-    let file = fs::read(go_with_dwarf(release)?)?;
+fn measure(release: &Release, arch: &str) -> Result<Column> {
+    let file = fs::read(go_with_dwarf(release, arch)?)?;
     let dwarf = Dwarf::parse(&file)?;
     let mut column = Column::new();
     for (structure, fields) in TYPES {
@@ -99,17 +106,18 @@ fn measure(release: &Release) -> Result<Column> {
     Ok(column)
 }
 
-/// The go command with DWARF, built by a release from its own sources, and kept in the cache.
-fn go_with_dwarf(release: &Release) -> Result<PathBuf> {
+/// The go command for a machine with DWARF, built by a release from its own sources, and kept in the cache.
+fn go_with_dwarf(release: &Release, arch: &str) -> Result<PathBuf> {
     let goroot = go::install(&release.0)?;
     let cache = go::root_dir()?.with_file_name("dwarf");
-    let path = cache.join(&release.0);
+    let name = if arch == "amd64" { release.0.clone() } else { format!("{}-{arch}", release.0) };
+    let path = cache.join(name);
     if !path.is_file() {
-        status("Building", format_args!("cmd/go of go {} with DWARF", release.0));
+        status("Building", format_args!("cmd/go of go {} for {arch} with DWARF", release.0));
         fs::create_dir_all(&cache)?;
         let partial = tempfile::tempdir_in(&cache)?;
         let flags = ["-ldflags=-compressdwarf=false"];
-        go::build_command(&goroot, &flags, &partial.path().join("go"))?;
+        go::build_command(&goroot, arch, &flags, &partial.path().join("go"))?;
         fs::rename(partial.path().join("go"), &path)?;
     }
     Ok(path)

@@ -1,0 +1,74 @@
+#!/bin/sh
+# The first program of a virtual machine: runs what the kernel's command line names, says how that
+# went, and turns the machine off. PROXYTRACE-VM lines are what the host waits for.
+export PATH=/bin:/go/bin HOME=/root RUST_BACKTRACE=0 LAB_LIMIT=400
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t securityfs securityfs /sys/kernel/security
+mount -t devtmpfs devtmpfs /dev
+mount -t tmpfs -o size=80% tmpfs /tmp
+
+for word in $(cat /proc/cmdline); do
+    case $word in
+    lab.variant=*) variant=${word#*=} ;;
+    lab.backend=*) backend=${word#*=} ;;
+    lab.kprobes=*) kprobes=${word#*=} ;;
+    lab.run=*) scenarios=$(echo "${word#*=}" | tr , ' ') ;;
+    esac
+done
+
+end() {
+    echo "PROXYTRACE-VM: $*"
+    poweroff -f
+    # Nobody comes here; the kernel would panic.
+    sleep 1000
+}
+
+# What this kernel has is what the table says.
+has() {
+    if [ -e "$1" ]; then echo true; else echo false; fi
+}
+[ "$(has /sys/kernel/btf/vmlinux)" = true ] || end "failed: no BTF"
+[ "$(has /sys/bus/event_source/devices/uprobe)" = true ] || end "failed: no uprobes"
+[ "$(has /sys/bus/event_source/devices/kprobe)" = "$kprobes" ] ||
+    end "failed: kprobes are not as in the table: $kprobes"
+
+check() {
+    if lab check --go /go --backend "$backend" "$@" $scenarios; then
+        end passed
+    fi
+    end "failed: see above"
+}
+
+# proxytrace must refuse, with a text.
+refuse() {
+    "$@" proxytrace -- true >/tmp/said 2>&1
+    code=$?
+    cat /tmp/said
+    [ $code = 125 ] || end "failed: exit code $code and not 125"
+    grep -q "$text" /tmp/said || end "failed: it does not say: $text"
+    end passed
+}
+
+case $variant in
+plain | integrity) check ;;
+memlock)
+    ulimit -l 64
+    check
+    ;;
+confidentiality)
+    text='the kernel is locked down (confidentiality)'
+    refuse
+    ;;
+no-types)
+    mount -t tmpfs tmpfs /sys/kernel/btf
+    text='this kernel does not show its types'
+    refuse
+    ;;
+no-capabilities)
+    text='tracing needs privileges that this user does not have'
+    refuse as-user
+    ;;
+capabilities) check --proxytrace /bin/as-user-with-capabilities ;;
+*) end "failed: no such variant: $variant" ;;
+esac

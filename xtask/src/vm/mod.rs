@@ -1,0 +1,173 @@
+//! `cargo xtask vm`: the lab on the kernels of distributions, in virtual machines.
+
+mod cross;
+mod image;
+mod kernels;
+mod machine;
+mod mirror;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::thread;
+
+use anyhow::{Context as _, Result, bail};
+use xtask::process::{in_ci, status, warning, which};
+use xtask::{apt, bpf, go, workspace};
+
+use crate::build;
+use image::Arch;
+use kernels::{Run, runs};
+use machine::{Outcome, boot};
+use mirror::Mirror;
+
+/// How many machines run at a time.
+const PARALLEL: usize = 2;
+/// The Go that runs in them.
+const GO: &str = go::VERSIONS[go::VERSIONS.len() - 1];
+/// What is not here yet: programs, and Debian's packages of them. The firmware has none to look for.
+const PROGRAMS: [(&str, &[&str]); 3] = [
+    ("qemu-system-x86_64", &["qemu-system-x86", "seabios"]),
+    ("qemu-system-aarch64", &["qemu-system-arm", "ipxe-qemu"]),
+    ("strip", &["binutils"]),
+];
+
+/// Runs the machines, all or the quick ones, of which the names begin so; prints a table, and fails
+/// if one failed.
+pub(crate) fn vm(all: bool, beginning: &str) -> Result<()> {
+    bpf::setup()?;
+    for (program, packages) in PROGRAMS {
+        if which(program).is_none() {
+            apt::install(packages)?;
+        }
+    }
+    let runs: Vec<Run> = runs(all);
+    let runs: Vec<Run> = runs.into_iter().filter(|run| name(run).starts_with(beginning)).collect();
+    if runs.is_empty() {
+        bail!("no machine's name begins with `{beginning}`");
+    }
+    let cache = go::root_dir()?.with_file_name("vm");
+    let mirror = Mirror::new(cache)?;
+    let dir = workspace().join("target/vm");
+    fs::create_dir_all(&dir)?;
+
+    let (mut jobs, mut rows) = (Vec::new(), Vec::new());
+    for run in runs {
+        match mirror.kernel(run.kernel)? {
+            Some((image, release)) => jobs.push((run, image, release)),
+            None if in_ci() && !run.kernel.may_be_gone => {
+                bail!("the mirror has no kernel {}", run.kernel.name());
+            }
+            None => {
+                warning(format_args!("skipped: the mirror has no kernel {}", run.kernel.name()));
+                rows.push(row(&run, "-", "skipped: not on the mirror", ""));
+            }
+        }
+    }
+    let archives = archives(&jobs, &mirror, &dir)?;
+    let queue = Mutex::new(jobs.iter());
+    let done = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        for _ in 0..PARALLEL {
+            scope.spawn(|| {
+                loop {
+                    let job = queue.lock().expect("no panic while locked").next();
+                    let Some((run, kernel, release)) = job else { break };
+                    status("Booting", format_args!("{} ({release})", name(run)));
+                    let log = dir.join(format!("{}.log", name(run).replace(' ', "-")));
+                    let outcome = boot(run, kernel, &archives[&run.kernel.arch], log);
+                    tell(run, outcome.as_ref());
+                    done.lock().expect("no panic while locked").push((*run, release, outcome));
+                }
+            });
+        }
+    });
+    let mut failed = 0;
+    let mut done = done.into_inner().expect("no panic while locked");
+    let place = |run: &Run| jobs.iter().position(|(job, ..)| name(job) == name(run));
+    done.sort_by_key(|(run, ..)| place(run));
+    for (run, release, outcome) in done {
+        let outcome = outcome?;
+        failed += usize::from(outcome.failure.is_some());
+        let result = outcome.failure.unwrap_or_else(|| "passed".to_owned());
+        let took = format!("{} s", outcome.took.as_secs());
+        rows.push(row(&run, release, &result, &took));
+    }
+    let table = table(&rows);
+    print!("{table}");
+    fs::write(dir.join("kernels.md"), table)?;
+    if failed > 0 {
+        bail!("{failed} machines failed; their logs are in {}", dir.display());
+    }
+    Ok(())
+}
+
+/// `amd64 6.12 integrity`.
+fn name(run: &Run) -> String {
+    format!("{} {}", run.kernel.name(), run.variant.name())
+}
+
+/// What each architecture boots.
+fn archives(
+    jobs: &[(Run, PathBuf, String)],
+    mirror: &Mirror,
+    dir: &Path,
+) -> Result<BTreeMap<Arch, PathBuf>> {
+    let mut archives = BTreeMap::new();
+    for arch in [Arch::Amd64, Arch::Arm64] {
+        if !jobs.iter().any(|(run, ..)| run.kernel.arch == arch) {
+            continue;
+        }
+        let (programs, goroot) = if arch == Arch::HOST {
+            (build::programs(false)?, go::install(GO)?)
+        } else if arch == Arch::Arm64 {
+            (cross::programs(mirror)?, go::install_arm64(GO)?)
+        } else {
+            bail!("there is no building for amd64 on this machine");
+        };
+        let path = dir.join(arch.debian()).with_extension("cpio");
+        image::write(&path, arch, &programs, &goroot, mirror)
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        archives.insert(arch, path);
+    }
+    Ok(archives)
+}
+
+/// Tells the user how a machine ended, while others run.
+fn tell(run: &Run, outcome: Result<&Outcome, &anyhow::Error>) {
+    match outcome {
+        Ok(Outcome { failure: None, lines, took, .. }) => {
+            status("Passed", format_args!("{}, {} s", name(run), took.as_secs()));
+            for line in lines {
+                eprintln!("{:>14}{line}", "");
+            }
+        }
+        Ok(Outcome { failure: Some(failure), log, .. }) => {
+            status("Failed", format_args!("{}: {failure}; see {}", name(run), log.display()));
+        }
+        Err(error) => status("Failed", format_args!("{}: {error:#}", name(run))),
+    }
+}
+
+/// A row of the table.
+fn row(run: &Run, release: &str, result: &str, took: &str) -> String {
+    let (kernel, backend) = (run.kernel.name(), run.kernel.backend);
+    let kprobes = if run.kernel.kprobes { "yes" } else { "no" };
+    let (variant, scenarios) = (run.variant.name(), run.scenarios().join(", "));
+    format!(
+        "| {kernel} | {release} | {variant} | {backend} | {kprobes} | {scenarios} | {result} | {took} |"
+    )
+}
+
+fn table(rows: &[String]) -> String {
+    let mut text = format!(
+        "| kernel | release | variant | attached by | kprobes | scenarios, go{GO} | result | time |\n\
+         |---|---|---|---|---|---|---|---|\n"
+    );
+    for row in rows {
+        writeln!(text, "{row}").expect("a string takes all");
+    }
+    text
+}
