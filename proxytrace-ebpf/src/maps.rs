@@ -3,7 +3,7 @@
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf};
 use proxytrace_common::plan::{
-    EXECUTABLES_MAX, HEADER_NAME_MAX, Layout, Recipe, SITES_MAX, TYPES_MAX, TypeKey, TypeRule,
+    EXECUTABLES_MAX, HEADER_NAME_MAX, Layout, Recipe, Root, SITES_MAX, TYPES_MAX, TypeKey, TypeRule,
 };
 
 use crate::scratch::{SLOTS, Scratch};
@@ -36,6 +36,9 @@ pub static HEADER_NAMES: HashMap<[u64; HEADER_NAME_MAX / 8], u32> =
 /// Processes of the traced command's tree.
 #[map]
 pub static TRACKED: HashMap<u32, u32> = HashMap::with_max_entries(16384, 0);
+/// The first process of that tree.
+#[map]
+pub static ROOT: Array<Root> = Array::with_max_entries(1, 0);
 /// Sockets that traced processes connected, and who did.
 #[map]
 pub static SOCKETS: LruHashMap<u64, u32> = LruHashMap::with_max_entries(16384, 0);

@@ -4,6 +4,7 @@
 mod audience;
 mod cli;
 mod command;
+mod live;
 mod outputs;
 mod session;
 
@@ -76,7 +77,8 @@ fn run(command: &[OsString], record: Option<&Path>, report: &Report) -> u8 {
         Ok(files) => files,
         Err(error) => return complain(&error, exit::USAGE),
     };
-    let mut session = Session::new(recording, outputs.take_stream());
+    let mut session = Session::new(recording, outputs.take_stream())
+        .watched(!report.quiet && !around.is_dumb() && !around.in_ci());
     let end = match capture::run(command, &mut session) {
         Ok(end) => end,
         Err(error) => return complain(&error, exit_code_of(&error)),

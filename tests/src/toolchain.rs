@@ -57,7 +57,12 @@ impl Toolchain {
     /// Whether it sends every https request that ended 4xx a second time (GOAUTH, since Go 1.24:
     /// `fetch` in `cmd/go/internal/web/http.go`).
     pub fn resends(&self) -> bool {
+        self.minor() >= 24
+    }
+
+    /// 27 of `go1.27.3`; zero if the version is none.
+    pub fn minor(&self) -> u16 {
         let minor = self.version.trim_start_matches("go1.").split('.').next();
-        minor.and_then(|minor| minor.parse::<u32>().ok()).is_some_and(|minor| minor >= 24)
+        minor.and_then(|minor| minor.parse().ok()).unwrap_or(0)
     }
 }

@@ -15,6 +15,7 @@ mod gate;
 mod log;
 mod multi;
 mod perf;
+mod pids;
 mod program;
 mod signals;
 mod sockets;
@@ -42,6 +43,7 @@ use child::Child;
 use decode::Decoder;
 use executables::Executables;
 use gate::Gate;
+use pids::Pids;
 use program::Programs;
 use signals::Signals;
 use user::Invoker;
@@ -75,7 +77,7 @@ pub enum Error {
 /// Decodes records as if the kernel had sent them, and says how many were events: for fuzzing.
 #[doc(hidden)]
 pub fn decode_records<'a>(records: impl IntoIterator<Item = &'a [u8]>) -> usize {
-    let (mut decoder, executables) = (Decoder::new(0), Executables::default());
+    let (mut decoder, executables) = (Decoder::new(0, Pids::new(true)), Executables::default());
     let mut events = Vec::new();
     for record in records {
         let _ = decoder.decode(record, &executables, &mut events);
@@ -96,11 +98,12 @@ pub fn run(argv: &[OsString], sink: &mut dyn Sink) -> anyhow::Result<End> {
         _ => Error::NotExecutable(shown.clone(), error),
     })?;
     check_privileges()?;
+    let namespace = pids::our_namespace()?;
 
     let mut signals = Signals::take()?;
     // From here to the fork there is one thread.
     let mut child = Child::fork(&program, argv, &invoker, signals.original())?;
-    let mut session = match Session::set_up(&child, &program, &invoker) {
+    let mut session = match Session::set_up(&child, &program, &invoker, namespace) {
         Ok(session) => session,
         Err(error) => {
             child.abandon();
@@ -149,7 +152,12 @@ struct Session {
 }
 
 impl Session {
-    fn set_up(child: &Child, program: &Path, invoker: &Invoker) -> anyhow::Result<Self> {
+    fn set_up(
+        child: &Child,
+        program: &Path,
+        invoker: &Invoker,
+        namespace: Option<u32>,
+    ) -> anyhow::Result<Self> {
         let (programs, prepared) = thread::scope(|scope| {
             let offsets = scope.spawn(btf::kernel_offsets);
             // Where the command is no `go` itself, the `go` that it is likeliest to start.
@@ -166,14 +174,14 @@ impl Session {
         });
         let mut programs = programs?;
         let origin = monotonic_now();
-        programs.follow(child.pid().as_raw().cast_unsigned())?;
+        programs.follow(child.pid().as_raw().cast_unsigned(), namespace)?;
         let gate = child.has_own_mounts.then(|| Gate::new(child.pid().as_raw()));
         let mut session = Self {
             programs,
             executables: Executables::default(),
             // Without one, what comes late is met at its exec, and said to be late.
             gate: gate.and_then(Result::ok),
-            decoder: Decoder::new(origin),
+            decoder: Decoder::new(origin, Pids::new(namespace.is_none())),
             origin,
             doubtful: HashMap::new(),
             lost: 0,
@@ -329,7 +337,7 @@ impl Session {
         }
         for pid in executed {
             // A process that has ended since is not found, and has not been missed for long.
-            if let Ok(file) = File::open(format!("/proc/{pid}/exe")) {
+            if let Ok(file) = File::open(self.decoder.pids.directory(pid).join("exe")) {
                 self.see(&file, Some(pid));
             }
         }

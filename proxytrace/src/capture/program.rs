@@ -8,7 +8,8 @@ use aya::maps::{Array, HashMap, Map, MapData, RingBuf};
 use aya::programs::RawTracePoint;
 use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
 use proxytrace_common::plan::{
-    EXECUTABLES_MAX, HEADER_NAME_MAX, KernelOffsets, Layout, Recipe, SITES_MAX, TypeKey, TypeRule,
+    EXECUTABLES_MAX, HEADER_NAME_MAX, KernelOffsets, Layout, Recipe, Root, SITES_MAX, TypeKey,
+    TypeRule,
 };
 use proxytrace_common::record::HEADERS;
 
@@ -108,10 +109,17 @@ impl Programs {
         }
     }
 
-    /// Starts to follow processes and sockets, from the process `root` on.
-    pub(super) fn follow(&mut self, root: u32) -> anyhow::Result<()> {
-        let tracked = self.ebpf.map_mut("TRACKED").context("no map TRACKED")?;
-        HashMap::<_, u32, u32>::try_from(tracked)?.insert(root, 0, 0)?;
+    /// Starts to follow processes and sockets, from the process `root` on. Its pid is that in
+    /// `namespace`; none is the initial one.
+    pub(super) fn follow(&mut self, root: u32, namespace: Option<u32>) -> anyhow::Result<()> {
+        if let Some(namespace) = namespace {
+            let map = self.ebpf.map_mut("ROOT").context("no map ROOT")?;
+            let root = Root { pid: root, namespace, ..Root::default() };
+            Array::<_, Root>::try_from(map)?.set(0, root, 0)?;
+        } else {
+            let tracked = self.ebpf.map_mut("TRACKED").context("no map TRACKED")?;
+            HashMap::<_, u32, u32>::try_from(tracked)?.insert(root, 0, 0)?;
+        }
         for (name, tracepoint) in TRACEPOINTS {
             self.attach(name, tracepoint)?;
         }
