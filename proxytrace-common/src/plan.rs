@@ -330,6 +330,31 @@ pub mod swiss_map {
     pub const GROUP_SIZE: u64 = 328;
 }
 
+/// The process that is followed, together with all that it starts.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Root {
+    /// Its pid in its own namespace, until it is met at its exec; zero from then on, and where it is
+    /// known from the start.
+    pub pid: u32,
+    /// Inode of that namespace.
+    pub namespace: u32,
+    /// How deep that is below the initial one.
+    pub level: u32,
+    /// Zero.
+    pub padding: u32,
+}
+
+/// `struct upid` (`include/linux/pid.h`).
+pub mod upid {
+    /// `nr`.
+    pub const NUMBER: u32 = 0;
+    /// `ns`.
+    pub const NAMESPACE: u32 = 8;
+    /// Bytes of one.
+    pub const SIZE: u32 = 16;
+}
+
 /// Byte offsets in structures of the running kernel, read from its BTF.
 ///
 /// Relied on, Linux 5.10 to 7.3: `include/linux/sched.h`, `sched/signal.h`, `mm_types.h`,
@@ -345,6 +370,14 @@ pub struct KernelOffsets {
     pub task_signal: u32,
     /// `task_struct.exit_code`.
     pub task_exit_code: u32,
+    /// `task_struct.thread_pid`.
+    pub task_thread_pid: u32,
+    /// `pid.level`: how deep its own namespace is below the initial one.
+    pub pid_level: u32,
+    /// `pid.numbers`: a [`upid`] for each namespace, the initial one first.
+    pub pid_numbers: u32,
+    /// `pid_namespace.ns.inum`.
+    pub pid_namespace_inum: u32,
     /// `signal_struct.live`: threads that have not exited.
     pub signal_live: u32,
     /// `mm_struct.arg_start`.
@@ -393,7 +426,8 @@ pub struct KernelOffsets {
     pub socket_sk: u32,
 }
 
-const _: () = assert!(size_of::<KernelOffsets>() == 108);
+const _: () = assert!(size_of::<KernelOffsets>() == 124);
+const _: () = assert!(size_of::<Root>() == 16);
 const _: () = assert!(size_of::<Operand>() == 16);
 const _: () = assert!(size_of::<Recipe>() == 32 + 16 * (FIELDS_MAX + 4) + 4 * SPILLS_MAX);
 const _: () = assert!(size_of::<Spill>() == 4);
@@ -403,12 +437,14 @@ const _: () = assert!(size_of::<TypeKey>() == 16);
 
 #[cfg(feature = "user")]
 mod pod {
-    use super::{KernelOffsets, Layout, Recipe, TypeKey, TypeRule};
+    use super::{KernelOffsets, Layout, Recipe, Root, TypeKey, TypeRule};
 
     // SAFETY: `#[repr(C)]` integers without padding, valid for any bit pattern.
     unsafe impl aya::Pod for Recipe {}
     // SAFETY: as above.
     unsafe impl aya::Pod for KernelOffsets {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Root {}
     // SAFETY: as above.
     unsafe impl aya::Pod for Layout {}
     // SAFETY: as above.

@@ -41,9 +41,9 @@ macro_rules! numbered {
 numbered! {
     /// What happened.
     Kind: u16 {
-        /// A process was forked: [`Tag::Child`].
+        /// A process was forked: [`Tag::Child`], [`Tag::OwnPid`].
         Fork = 1,
-        /// A program image was executed: [`Tag::Executable`], [`Tag::Arguments`].
+        /// A program image was executed: [`Tag::Executable`], [`Tag::Arguments`], [`Tag::RootsPid`].
         Exec = 2,
         /// A process ended (its last thread): [`Tag::Status`] is the wait status.
         Exit = 3,
@@ -169,6 +169,10 @@ numbered! {
         Errno = 9,
         /// A [`ConnectionAddresses`].
         Connection = 10,
+        /// The pid of a forked child in its own pid namespace.
+        OwnPid = 11,
+        /// The pid of the process in the pid namespace of the command's first process.
+        RootsPid = 12,
 
         /// The GOPROXY entry: a URL, `direct`, `noproxy` or `off`.
         Proxy = 16,

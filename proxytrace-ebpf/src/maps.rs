@@ -1,9 +1,10 @@
 //! The maps, and what is counted.
 
+use aya_ebpf::Global;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf};
 use proxytrace_common::plan::{
-    EXECUTABLES_MAX, HEADER_NAME_MAX, Layout, Recipe, SITES_MAX, TYPES_MAX, TypeKey, TypeRule,
+    EXECUTABLES_MAX, HEADER_NAME_MAX, Layout, Recipe, Root, SITES_MAX, TYPES_MAX, TypeKey, TypeRule,
 };
 
 use crate::scratch::{SLOTS, Scratch};
@@ -36,6 +37,9 @@ pub static HEADER_NAMES: HashMap<[u64; HEADER_NAME_MAX / 8], u32> =
 /// Processes of the traced command's tree.
 #[map]
 pub static TRACKED: HashMap<u32, u32> = HashMap::with_max_entries(16384, 0);
+/// The first process of that tree.
+#[map]
+pub static ROOT: Array<Root> = Array::with_max_entries(1, 0);
 /// Sockets that traced processes connected, and who did.
 #[map]
 pub static SOCKETS: LruHashMap<u64, u32> = LruHashMap::with_max_entries(16384, 0);
@@ -45,6 +49,9 @@ pub static STREAMS: LruHashMap<u64, Stream> = LruHashMap::with_max_entries(16384
 /// Places where records are put together.
 #[map]
 pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(SLOTS, 0);
+/// How often each probed address was hit, if that is counted. User space sets the size.
+#[map]
+pub static HITS: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 /// One number: records that were lost.
 #[map]
 pub static LOST: Array<u64> = Array::with_max_entries(1, 0);
@@ -55,6 +62,21 @@ pub fn lose_one() {
     if let Some(lost) = LOST.get_ptr_mut(0) {
         // SAFETY: the pointer is to a map's value.
         unsafe { atomic_add_u64(lost, 1) };
+    }
+}
+
+/// Whether hits are counted. Set at load time: where they are not, the verifier drops the counting.
+#[unsafe(no_mangle)]
+static COUNT_HITS: Global<u32> = Global::new(0);
+
+/// Counts a hit of a probed address.
+#[inline(always)]
+pub fn count_hit(site: u32) {
+    if COUNT_HITS.load() != 0
+        && let Some(hits) = HITS.get_ptr_mut(site)
+    {
+        // SAFETY: the pointer is to a map's value.
+        unsafe { atomic_add_u64(hits, 1) };
     }
 }
 

@@ -3,10 +3,11 @@
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_current_task};
 use aya_ebpf::macros::raw_tracepoint;
 use aya_ebpf::programs::RawTracePointContext;
+use proxytrace_common::plan::upid;
 use proxytrace_common::record::{ENVIRONMENT_CHUNK, ENVIRONMENT_MAX, Kind, Tag};
 
 use crate::kernel::{offsets, read};
-use crate::maps::{TRACKED, lose_one, tracked};
+use crate::maps::{ROOT, TRACKED, lose_one, tracked};
 use crate::scratch::{Scratch, Urgency, record, with};
 use crate::verifier::{Step, repeat};
 
@@ -36,6 +37,12 @@ pub fn fork(ctx: RawTracePointContext) -> i32 {
     }
     record(Kind::Fork, Urgency::Later, |scratch| {
         scratch.put(Tag::Child, &u64::from(child));
+        if let Some(pid) = struct_pid(ctx.arg::<u64>(1))
+            && let Some(level) = read::<u32>(pid, offsets().pid_level)
+            && let Some(own) = number(pid, level)
+        {
+            scratch.put(Tag::OwnPid, &u64::from(own));
+        }
         true
     });
     0
@@ -44,7 +51,7 @@ pub fn fork(ctx: RawTracePointContext) -> i32 {
 /// `sched_process_exec(struct task_struct *, pid_t old_pid, struct linux_binprm *)`
 #[raw_tracepoint(tracepoint = "sched_process_exec")]
 pub fn exec(ctx: RawTracePointContext) -> i32 {
-    if !tracked(current_pid()) {
+    if !tracked(current_pid()) && !meet_root() {
         return 0;
     }
     let binprm = ctx.arg::<u64>(2);
@@ -52,9 +59,62 @@ pub fn exec(ctx: RawTracePointContext) -> i32 {
         let filename = read::<u64>(binprm, offsets().binprm_filename).unwrap_or(0);
         scratch.put_kernel_string(Tag::Executable, filename);
         arguments(scratch);
+        // SAFETY: a helper without arguments.
+        let task = unsafe { bpf_get_current_task() };
+        if let Some(root) = ROOT.get(0)
+            && let Some(pid) = struct_pid(task)
+            && let Some(number) = number(pid, root.level)
+        {
+            scratch.put(Tag::RootsPid, &u64::from(number));
+        }
         true
     });
     0
+}
+
+/// `struct pid` of a task.
+#[inline(always)]
+fn struct_pid(task: u64) -> Option<u64> {
+    read::<u64>(task, offsets().task_thread_pid).filter(|&pid| pid != 0)
+}
+
+/// The number of a process in the namespace so deep below the initial one.
+#[inline(always)]
+fn number(pid: u64, level: u32) -> Option<u32> {
+    read::<u32>(pid + u64::from(level * upid::SIZE), offsets().pid_numbers + upid::NUMBER)
+}
+
+/// Whether the running task is the command's first process, of which only the pid in its own
+/// namespace was known. From here on it is followed.
+#[inline(always)]
+fn meet_root() -> bool {
+    let Some(root) = ROOT.get_ptr_mut(0) else { return false };
+    // SAFETY: the pointer is to a map's value.
+    let root = unsafe { &mut *root };
+    if root.pid == 0 {
+        return false;
+    }
+    // SAFETY: a helper without arguments.
+    let task = unsafe { bpf_get_current_task() };
+    let Some(pid) = struct_pid(task) else { return false };
+    let Some(level) = read::<u32>(pid, offsets().pid_level) else { return false };
+    let Some(own) = number(pid, level) else { return false };
+    if own != root.pid {
+        return false;
+    }
+    let place = offsets().pid_numbers + upid::NAMESPACE;
+    let Some(namespace) = read::<u64>(pid + u64::from(level * upid::SIZE), place) else {
+        return false;
+    };
+    if read::<u32>(namespace, offsets().pid_namespace_inum) != Some(root.namespace) {
+        return false;
+    }
+    root.level = level;
+    root.pid = 0;
+    if TRACKED.insert(current_pid(), 0, 0).is_err() {
+        lose_one();
+    }
+    true
 }
 
 /// `sched_process_exit(struct task_struct *)`, once for each thread.

@@ -29,6 +29,11 @@ impl Audience {
         self.value("TERM").is_none_or(|term| term == "dumb")
     }
 
+    /// Whether nobody watches.
+    pub(crate) fn in_ci(&self) -> bool {
+        self.value("CI").is_some_and(|value| value != "false")
+    }
+
     /// Whether GitHub Actions reads what we write.
     pub(crate) fn in_github(&self) -> bool {
         self.value("GITHUB_ACTIONS").is_some_and(|value| value == "true")

@@ -5,7 +5,7 @@ use std::io::BufRead;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use proxytrace::capture::{self, Sink};
+use proxytrace::capture::{self, Cost, Sink};
 use proxytrace::correlate::Correlator;
 use proxytrace::diagnose::diagnose;
 use proxytrace::event::{End, Event, Start, What};
@@ -14,29 +14,49 @@ use proxytrace::model::{Chain, Trace};
 use proxytrace::recording::{Reader, Writer};
 use proxytrace::report::ndjson;
 
+use crate::live::Live;
 use crate::outputs::Output;
 
 /// Takes the events of one run.
 pub(crate) struct Session<'a> {
     stream: Option<Stream>,
+    /// Whether a terminal is to show how far it is, and what does.
+    is_watched: bool,
+    live: Option<Live>,
     output: Option<(File, &'a Path)>,
     recording: Option<(Writer<File>, &'a Path)>,
     correlator: Option<Correlator>,
     /// Why the recording stopped. The trace goes on: it is no reason to disturb the command.
     unwritten: Option<anyhow::Error>,
+    /// What watching took, if that is to be counted.
+    pub(crate) cost: Option<Cost>,
 }
 
 impl<'a> Session<'a> {
     /// A session that has not begun. `output` is for the recording, `stream` for chains as they
     /// end.
     pub(crate) fn new(output: Option<(File, &'a Path)>, stream: Option<Output>) -> Self {
-        let stream = stream.map(Stream::new);
-        Session { stream, output, recording: None, correlator: None, unwritten: None }
+        Session {
+            stream: stream.map(Stream::new),
+            is_watched: false,
+            live: None,
+            output,
+            recording: None,
+            correlator: None,
+            unwritten: None,
+            cost: None,
+        }
+    }
+
+    /// The same, with somebody who looks at a terminal meanwhile.
+    pub(crate) fn watched(self, is_watched: bool) -> Self {
+        Session { is_watched, ..self }
     }
 
     /// The trace with its findings, and why something that was written meanwhile is not complete,
     /// if it is not.
     pub(crate) fn finish(mut self, end: End) -> anyhow::Result<(Trace, Option<anyhow::Error>)> {
+        self.live = None;
         let correlator = self.correlator.take();
         let trace = correlator.map(|correlator| sourced(diagnosed(correlator.finish(&end))));
         if let Some((mut writer, path)) = self.recording.take() {
@@ -65,6 +85,8 @@ impl Sink for Session<'_> {
             stream.start(start);
         }
         self.correlator = Some(Correlator::new(start));
+        // Not before: the command has been forked by now, from a process with one thread.
+        self.live = self.is_watched.then(Live::start).flatten();
         Ok(())
     }
 
@@ -75,6 +97,9 @@ impl Sink for Session<'_> {
             self.unwritten = Some(failed(path, error));
             self.recording = None;
         }
+        if let Some(live) = &self.live {
+            live.event(&event);
+        }
         if let Some(correlator) = &mut self.correlator {
             correlator.push(&event);
             if let Some(stream) = &mut self.stream {
@@ -82,6 +107,10 @@ impl Sink for Session<'_> {
             }
         }
         Ok(())
+    }
+
+    fn cost(&mut self) -> Option<&mut Cost> {
+        self.cost.as_mut()
     }
 }
 

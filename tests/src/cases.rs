@@ -1,8 +1,9 @@
 //! Every scenario with every toolchain, as the tests go through them.
 
 use std::env;
+use std::fs::OpenOptions;
 use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::thread;
 
@@ -20,6 +21,8 @@ const PARALLEL: usize = 2;
 const SCENARIOS_VAR: &str = "LAB_SCENARIOS";
 /// The same for releases of Go.
 const RELEASES_VAR: &str = "LAB_RELEASES";
+/// Names a file to which each test adds a table of its results.
+const TABLE_VAR: &str = "LAB_TABLE";
 
 /// Runs `check` on every scenario with every toolchain, and panics with all that failed.
 ///
@@ -37,7 +40,19 @@ pub fn for_each_of(
     if !can_start() {
         return;
     }
-    let (names, chosen) = (Chosen::from(SCENARIOS_VAR), Chosen::from(RELEASES_VAR));
+    let names = Chosen::from(SCENARIOS_VAR);
+    let toolchains = toolchains(releases);
+    let cases = toolchains
+        .iter()
+        .flat_map(|toolchain| scenarios.iter().map(move |scenario| (scenario, toolchain)))
+        .filter(|(scenario, toolchain)| toolchain.minor() >= scenario.since)
+        .filter(|(scenario, _)| names.has(scenario.name));
+    check_all(cases, |scenario| scenario.name, check);
+}
+
+/// The toolchains of these releases, of which the environment may leave some.
+pub fn toolchains(releases: &[&str]) -> Vec<Toolchain> {
+    let chosen = Chosen::from(RELEASES_VAR);
     let mut toolchains = Vec::new();
     for release in releases.iter().filter(|release| chosen.has(release)) {
         match Toolchain::find(release) {
@@ -45,30 +60,77 @@ pub fn for_each_of(
             Err(error) => skip(&format!("Go {release}: {error:#}")),
         }
     }
-    let cases = toolchains
-        .iter()
-        .flat_map(|toolchain| scenarios.iter().map(move |scenario| (scenario, toolchain)))
-        .filter(|(scenario, toolchain)| toolchain.minor() >= scenario.since)
-        .filter(|(scenario, _)| names.has(scenario.name));
+    toolchains
+}
+
+/// Runs `check` on all these cases, some at a time, and panics with all that failed.
+pub fn check_all<'a, T: Sync + 'a>(
+    cases: impl Iterator<Item = (&'a T, &'a Toolchain)> + Send,
+    name: impl Fn(&T) -> &'a str + Sync,
+    check: impl Fn(&T, &Toolchain) -> Result<()> + Sync,
+) {
     let cases = Mutex::new(cases);
-    let failures = Mutex::new(Vec::new());
+    let results = Mutex::new(Vec::new());
     thread::scope(|scope| {
         for _ in 0..PARALLEL {
             scope.spawn(|| {
                 loop {
                     // The lock is not held while the case runs.
                     let case = cases.lock().expect("no panic while locked").next();
-                    let Some((scenario, toolchain)) = case else { break };
-                    if let Err(error) = check(scenario, toolchain) {
-                        let failure = format!("{} {}: {error:#}", scenario.name, toolchain.version);
-                        failures.lock().expect("no panic while locked").push(failure);
-                    }
+                    let Some((what, toolchain)) = case else { break };
+                    let failure = check(what, toolchain).err().map(|error| format!("{error:#}"));
+                    let result = (name(what), toolchain.version.clone(), failure);
+                    results.lock().expect("no panic while locked").push(result);
                 }
             });
         }
     });
-    let failures = failures.into_inner().expect("no panic while locked");
+    let results = results.into_inner().expect("no panic while locked");
+    if let Some(file) = env::var_os(TABLE_VAR) {
+        add_table(Path::new(&file), &results).expect("the table can be written");
+    }
+    let failures: Vec<_> = results
+        .iter()
+        .filter_map(|(name, version, failure)| {
+            Some(format!("{name} {version}: {}", failure.as_ref()?))
+        })
+        .collect();
     assert!(failures.is_empty(), "{} cases failed:\n{}", failures.len(), failures.join("\n"));
+}
+
+/// Adds a table of the results, under the name of the test, in Markdown.
+fn add_table(file: &Path, results: &[(&str, String, Option<String>)]) -> io::Result<()> {
+    let minor = |version: &str| version.split('.').nth(1).and_then(|n| n.parse::<u16>().ok());
+    let mut versions: Vec<&str> = results.iter().map(|(_, version, _)| version.as_str()).collect();
+    versions.sort_by_key(|version| minor(version));
+    versions.dedup();
+    let mut names: Vec<&str> = Vec::new();
+    for (name, ..) in results {
+        if !names.contains(name) {
+            names.push(name);
+        }
+    }
+    let test = thread::current();
+    // Into bytes, as one write is not mixed with those of other tests.
+    let mut table = Vec::new();
+    writeln!(table, "## {}\n", test.name().unwrap_or("?"))?;
+    writeln!(table, "| | {} |", versions.join(" | "))?;
+    writeln!(table, "|---|{}", "---|".repeat(versions.len()))?;
+    for name in names {
+        let cell = |version: &&str| {
+            let is_it = |(n, v, _): &&(&str, String, Option<String>)| *n == name && v == version;
+            match results.iter().find(is_it) {
+                Some((.., None)) => "ok",
+                Some(_) => "FAILED",
+                None => "–",
+            }
+        };
+        let cells: Vec<&str> = versions.iter().map(cell).collect();
+        writeln!(table, "| {name} | {} |", cells.join(" | "))?;
+    }
+    let good = results.iter().filter(|(.., failure)| failure.is_none()).count();
+    writeln!(table, "\n{good} of {} cases.\n", results.len())?;
+    OpenOptions::new().create(true).append(true).open(file)?.write_all(&table)
 }
 
 /// What a variable of the environment leaves of the cases.

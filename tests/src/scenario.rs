@@ -15,7 +15,7 @@ pub struct Scenario {
     /// What happens in it, in a line.
     pub about: &'static str,
     /// The first minor release of Go with which it is run.
-    pub since: u32,
+    pub since: u16,
     /// What is run: `go mod download` where nothing is said. A first word `sh` has a script behind
     /// it, in which `go` is the one under test.
     pub command: &'static [&'static str],

@@ -61,7 +61,7 @@ impl Toolchain {
     }
 
     /// Its minor release: 27 of `go1.27.3`.
-    pub fn minor(&self) -> u32 {
+    pub fn minor(&self) -> u16 {
         let minor = self.version.trim_start_matches("go1.").split('.').next();
         minor.and_then(|minor| minor.parse().ok()).unwrap_or(0)
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use proxytrace::model::{Artifact, Outcome, Role, Severity, Trace};
@@ -145,4 +146,105 @@ fn roots(trace: &Trace) -> BTreeSet<String> {
         finding.role == Role::Root && finding.severity == Severity::Error
     };
     trace.findings.iter().filter(root).map(|finding| finding.code.clone()).collect()
+}
+
+trait OutputOf {
+    /// Exit code, stdout, stderr.
+    fn output_of(&self, command: &mut Command) -> (i32, Vec<u8>, Vec<u8>);
+}
+
+impl OutputOf for Lab {
+    fn output_of(&self, command: &mut Command) -> (i32, Vec<u8>, Vec<u8>) {
+        let command = std::mem::replace(command, Command::new("true"));
+        let output = self.output(command).expect("it runs");
+        (output.status.code().expect("no signal"), output.stdout, output.stderr)
+    }
+}
+
+/// A lab of the scenario `name`, and the program in it.
+fn alone(name: &str) -> Option<(Lab, std::path::PathBuf)> {
+    let proxytrace = cases::proxytrace();
+    let toolchain = Toolchain::find(VERSIONS[VERSIONS.len() - 1]);
+    if !proxytrace.is_file() || toolchain.is_err() {
+        cases::skip("no proxytrace, or no Go toolchain");
+        return None;
+    }
+    if !cases::can_start() {
+        return None;
+    }
+    let scenario = Scenario::find(name).expect("a scenario");
+    let lab = Lab::start(scenario, &toolchain.expect("it is there")).expect("a lab");
+    Some((lab, proxytrace))
+}
+
+/// The GOPROXY to use is without what fails; what it may not be widened to stays closed; and it is
+/// handed on as the shell and GitHub want it.
+#[test]
+fn the_goproxy_to_use_is_handed_on() {
+    let Some((lab, proxytrace)) = alone("bad-gateway-comma") else { return };
+    let handed = |goproxy: &str, more: &[&str]| {
+        let file = lab.dir().join("github-env");
+        let _ = fs::remove_file(&file);
+        let mut command = lab.command(&proxytrace);
+        command.args(["preflight", "--failures", "2", "--shell", "--github-env"]).args(more);
+        let output = lab.output_of(command.env("GOPROXY", goproxy).env("GITHUB_ENV", &file));
+        let written = fs::read_to_string(&file).unwrap_or_default();
+        (output.0, String::from_utf8(output.1).expect("UTF-8"), written)
+    };
+    let (code, shell, github) = handed("https://proxy.lab,https://mirror.lab", &[]);
+    assert_eq!((code, shell.as_str()), (0, "export GOPROXY='https://mirror.lab'\n"));
+    assert_eq!(github, "GOPROXY=https://mirror.lab\n");
+    // go stops at the first entry: nobody else may be asked in its place.
+    for closed in ["https://proxy.lab,direct", "https://proxy.lab,https://proxy.golang.org"] {
+        let (code, shell, _) = handed(closed, &[]);
+        assert_eq!((code, shell), (1, format!("export GOPROXY='{closed}'\n")), "{closed}");
+    }
+    let (code, shell, _) = handed("https://proxy.lab,direct", &["--allow-direct"]);
+    assert_eq!((code, shell.as_str()), (0, "export GOPROXY='direct'\n"));
+}
+
+/// Nothing secret is shown, and what is secret goes where it belongs.
+#[test]
+fn secrets_stay_inside_and_private_modules_at_home() {
+    const CANARY: &str = "c4nary";
+    let Some((lab, proxytrace)) = alone("cross-host-redirect") else { return };
+    let netrc = lab.dir().join("netrc");
+    fs::write(&netrc, format!("machine proxy.lab login u password {CANARY}-netrc\n")).unwrap();
+    let (json, har) = (lab.dir().join("p.json"), lab.dir().join("p.har"));
+    for goproxy in [
+        format!("https://u:{CANARY}-user@proxy.lab"),
+        format!("https://proxy.lab?token={CANARY}-query"),
+        "https://proxy.lab".to_owned(),
+    ] {
+        let mut command = lab.command(&proxytrace);
+        command.args(["preflight", "-v", "--failures", "1", "--json"]).arg(&json);
+        command.arg("--har").arg(&har).args(["mod.lab/m01@v1.0.0", "mod.lab/m02@v1.0.0"]);
+        command.env("GOPROXY", &goproxy).env("NETRC", &netrc).env("GOPRIVATE", "mod.lab/m02");
+        let before = lab.log().len();
+        let (code, stdout, stderr) = lab.output_of(&mut command);
+        let shown = [stdout, stderr, fs::read(&json).unwrap(), fs::read(&har).unwrap()].concat();
+        let shown = String::from_utf8_lossy(&shown);
+        assert!(code == 0 && !shown.contains(CANARY), "{code} {goproxy}: {shown}");
+        assert!(shown.contains("private (GONOPROXY)"), "{shown}");
+        let log = &lab.log()[before..];
+        // The lab's rule for zips knows no query.
+        let crossed = log.iter().any(|entry| entry.host == "storage.lab");
+        assert!(crossed != goproxy.contains('?'), "{log:?}");
+        let private = |entry: &&proxytrace_tests::log::Entry| entry.url.contains("m02");
+        assert!(!log.iter().any(|entry| private(&entry)), "{log:?}");
+    }
+}
+
+/// A host that says nothing takes no longer than it may.
+#[test]
+fn there_is_an_end_to_waiting() {
+    let Some((lab, proxytrace)) = alone("tls-timeout") else { return };
+    let mut command = lab.command(&proxytrace);
+    command.args(["preflight", "--failures", "2", "--timeout", "2", "mod.lab/m01@v1.0.0"]);
+    let began = std::time::Instant::now();
+    let (code, stdout, _) = lab.output_of(&mut command);
+    let said = String::from_utf8_lossy(&stdout);
+    assert!(code == 1 && said.contains("did not answer the TLS handshake in 1 seconds"), "{said}");
+    // Twice what it may take, and what a busy machine adds; go would wait for ten.
+    assert!(began.elapsed().as_secs() < 8, "{:?}", began.elapsed());
 }

@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::io::Read as _;
 use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use bytes::{Buf as _, Bytes};
 use proxytrace_common::record::{CUT, FAULT, HEADERS, Kind, SocketAddress, Tag};
 
 use super::executables::{Executables, Probed};
+use super::pids::Pids;
 use super::sockets::Sockets;
 use super::surroundings;
 use super::user::parse_environment;
@@ -27,6 +28,7 @@ pub(super) struct Malformed;
 pub(super) struct Decoder {
     /// `CLOCK_MONOTONIC` when the trace began.
     origin: u64,
+    pub(super) pids: Pids,
     /// Environments whose process has not reported its start yet.
     environments: HashMap<u32, Vec<u8>>,
     sockets: Sockets,
@@ -56,9 +58,10 @@ pub(super) struct Record {
 
 impl Decoder {
     /// A decoder for a trace that began at `origin`, by `CLOCK_MONOTONIC`, in nanoseconds.
-    pub(super) fn new(origin: u64) -> Self {
+    pub(super) fn new(origin: u64, pids: Pids) -> Self {
         Self {
             origin,
+            pids,
             environments: HashMap::new(),
             sockets: Sockets::default(),
             bodies: HashMap::new(),
@@ -98,15 +101,20 @@ impl Decoder {
     ) -> Result<Option<What>, Malformed> {
         let names = executables.get(record.executable).map_or(&[][..], |exe| &exe.type_names);
         Ok(Some(match record.kind {
-            Kind::Fork => What::Fork {
-                child: u32::try_from(record.number(Tag::Child).ok_or(Malformed)?)
-                    .map_err(|_| Malformed)?,
-            },
-            Kind::Exec => What::Exec {
-                exe: record.text(Tag::Executable).unwrap_or_default(),
-                argv: record.arguments(),
-            },
+            Kind::Fork => {
+                let child = record.pid_in(Tag::Child).ok_or(Malformed)?;
+                self.pids.forked(record.pid, child, record.pid_in(Tag::OwnPid));
+                What::Fork { child }
+            }
+            Kind::Exec => {
+                self.pids.executed(record.pid, record.pid_in(Tag::RootsPid));
+                What::Exec {
+                    exe: record.text(Tag::Executable).unwrap_or_default(),
+                    argv: record.arguments(),
+                }
+            }
             Kind::Exit => {
+                self.pids.ended(record.pid);
                 self.environments.remove(&record.pid);
                 self.bodies.retain(|(pid, _), _| *pid != record.pid);
                 let status = record.signed(Tag::Status).ok_or(Malformed)?;
@@ -133,7 +141,7 @@ impl Decoder {
             Kind::Start => {
                 let exe = executables.get(record.executable).ok_or(Malformed)?;
                 let environment = self.environments.remove(&record.pid).unwrap_or_default();
-                go_start(record, exe, &environment)
+                go_start(record, exe, &environment, &self.pids.directory(record.pid))
             }
             Kind::WalkEnter => What::WalkEnter,
             Kind::WalkReturn => What::WalkReturn { error: record.failure(names) },
@@ -205,7 +213,8 @@ impl Decoder {
             }
             // Without a child there was none: the process could not be started.
             Kind::Spawn => {
-                let child = record.number(Tag::Child).and_then(|child| u32::try_from(child).ok());
+                let child = record.pid_in(Tag::Child);
+                let child = child.map(|own| self.pids.child(record.pid, own));
                 return Ok(child.map(|child| What::Spawn { child }));
             }
             // go makes no other error there. It wraps what the tool itself ended with.
@@ -289,19 +298,19 @@ fn dialing(record: &Record, names: &[String]) -> Result<Option<What>, Malformed>
 }
 
 /// The start of a `go` command, with the configuration that is in force in it.
-fn go_start(record: &Record, exe: &Probed, environment: &[u8]) -> What {
+fn go_start(record: &Record, exe: &Probed, environment: &[u8], process: &Path) -> What {
     let variables: Vec<(String, String)> = parse_environment(environment)
         .into_iter()
         .map(|(name, value)| (name.to_string_lossy().into(), value.to_string_lossy().into()))
         .collect();
-    let root = PathBuf::from(format!("/proc/{}/root", record.pid));
+    let root = process.join("root");
     let read = |path: &Path| {
         let path = path.strip_prefix("/").ok().map(|path| root.join(path))?;
         read_small_file(&path)
     };
     let config = goenv::effective(&variables, &exe.path, &read);
     let started = surroundings::Started {
-        pid: record.pid,
+        process,
         exe: &exe.path,
         environment: &variables,
         config: &config,
@@ -377,6 +386,10 @@ impl Record {
 
     pub(super) fn number(&self, tag: Tag) -> Option<u64> {
         self.field(tag)?.bytes.clone().try_get_u64_ne().ok()
+    }
+
+    fn pid_in(&self, tag: Tag) -> Option<u32> {
+        u32::try_from(self.number(tag)?).ok()
     }
 
     /// Bytes that were recorded in pieces; of one that could not be read, nothing, nor of the rest.

@@ -8,13 +8,17 @@
 mod bpf;
 mod btf;
 mod child;
+mod cost;
 mod decode;
 mod executables;
 mod gate;
+mod leave;
 #[cfg(feature = "ebpf-log")]
 mod log;
 mod multi;
+mod object;
 mod perf;
+mod pids;
 mod program;
 mod signals;
 mod sockets;
@@ -33,6 +37,7 @@ use anyhow::{Context as _, anyhow};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::wait::WaitStatus;
 
+pub use cost::{Cost, Probe};
 pub use trial::{Trial, trials};
 pub use user::{append_output, create_output, environment_of_caller};
 
@@ -42,6 +47,7 @@ use child::Child;
 use decode::Decoder;
 use executables::Executables;
 use gate::Gate;
+use pids::Pids;
 use program::Programs;
 use signals::Signals;
 use user::Invoker;
@@ -56,6 +62,10 @@ pub trait Sink {
     fn start(&mut self, start: &Start) -> anyhow::Result<()>;
     /// Something happened. An error ends the watch, not the command.
     fn event(&mut self, event: Event) -> anyhow::Result<()>;
+    /// Where to count what watching takes, if that is wanted; asked before the start and at the end.
+    fn cost(&mut self) -> Option<&mut Cost> {
+        None
+    }
 }
 
 /// Why the command was not run.
@@ -75,7 +85,7 @@ pub enum Error {
 /// Decodes records as if the kernel had sent them, and says how many were events: for fuzzing.
 #[doc(hidden)]
 pub fn decode_records<'a>(records: impl IntoIterator<Item = &'a [u8]>) -> usize {
-    let (mut decoder, executables) = (Decoder::new(0), Executables::default());
+    let (mut decoder, executables) = (Decoder::new(0, Pids::new(true)), Executables::default());
     let mut events = Vec::new();
     for record in records {
         let _ = decoder.decode(record, &executables, &mut events);
@@ -96,11 +106,13 @@ pub fn run(argv: &[OsString], sink: &mut dyn Sink) -> anyhow::Result<End> {
         _ => Error::NotExecutable(shown.clone(), error),
     })?;
     check_privileges()?;
+    let namespace = pids::our_namespace()?;
 
     let mut signals = Signals::take()?;
     // From here to the fork there is one thread.
     let mut child = Child::fork(&program, argv, &invoker, signals.original())?;
-    let mut session = match Session::set_up(&child, &program, &invoker) {
+    let counting = sink.cost().is_some();
+    let mut session = match Session::set_up(&child, &program, &invoker, namespace, counting) {
         Ok(session) => session,
         Err(error) => {
             child.abandon();
@@ -126,6 +138,9 @@ pub fn run(argv: &[OsString], sink: &mut dyn Sink) -> anyhow::Result<End> {
         Ok(end) => end,
         Err(error) => session.give_up(&error, &child, &mut signals, sink),
     };
+    if let Some(cost) = sink.cost() {
+        *cost = Cost { probes: session.programs.hits()?, ..session.cost };
+    }
     session.programs.leave();
     match child.failure() {
         Some(error) => Err(Error::NotExecutable(shown, error).into()),
@@ -144,12 +159,20 @@ struct Session {
     /// Executables whose probes may have come too late for a process; its start decides.
     doubtful: HashMap<u32, Attach>,
     lost: u64,
+    /// Counts; the probes' own are with the programs.
+    cost: Cost,
     /// Events of this turn, to be put in order.
     turn: Vec<Event>,
 }
 
 impl Session {
-    fn set_up(child: &Child, program: &Path, invoker: &Invoker) -> anyhow::Result<Self> {
+    fn set_up(
+        child: &Child,
+        program: &Path,
+        invoker: &Invoker,
+        namespace: Option<u32>,
+        counting: bool,
+    ) -> anyhow::Result<Self> {
         let (programs, prepared) = thread::scope(|scope| {
             let offsets = scope.spawn(btf::kernel_offsets);
             // Where the command is no `go` itself, the `go` that it is likeliest to start.
@@ -158,25 +181,27 @@ impl Session {
                     invoker.resolve("go".as_ref()).ok().and_then(|go| Executables::prepare(&go))
                 })
             });
-            let programs = Programs::load(|| {
+            let offsets = || {
                 let offsets = offsets.join().map_err(|_| anyhow!("reading the BTF failed"))?;
                 Ok(offsets?)
-            });
+            };
+            let programs = Programs::load(offsets, counting);
             (programs, prepared.join().unwrap_or(None))
         });
         let mut programs = programs?;
         let origin = monotonic_now();
-        programs.follow(child.pid().as_raw().cast_unsigned())?;
+        programs.follow(child.pid().as_raw().cast_unsigned(), namespace)?;
         let gate = child.has_own_mounts.then(|| Gate::new(child.pid().as_raw()));
         let mut session = Self {
             programs,
             executables: Executables::default(),
             // Without one, what comes late is met at its exec, and said to be late.
             gate: gate.and_then(Result::ok),
-            decoder: Decoder::new(origin),
+            decoder: Decoder::new(origin, Pids::new(namespace.is_none())),
             origin,
             doubtful: HashMap::new(),
             lost: 0,
+            cost: Cost::default(),
             turn: Vec::new(),
         };
         if let Some(prepared) = prepared {
@@ -297,9 +322,12 @@ impl Session {
 
     /// Reads what has come in and hands it on, in time order.
     fn drain(&mut self, sink: &mut dyn Sink) -> anyhow::Result<()> {
-        let Self { programs, decoder, executables, turn, lost, .. } = self;
+        let Self { programs, decoder, executables, turn, lost, cost, .. } = self;
         let mut malformed = 0;
+        cost.turns += 1;
         programs.drain(|record| {
+            cost.records += 1;
+            cost.bytes += record.len() as u64;
             malformed += u64::from(decoder.decode(record, executables, turn).is_err());
         });
         let dropped = programs.lost()?;
@@ -329,7 +357,7 @@ impl Session {
         }
         for pid in executed {
             // A process that has ended since is not found, and has not been missed for long.
-            if let Ok(file) = File::open(format!("/proc/{pid}/exe")) {
+            if let Ok(file) = File::open(self.decoder.pids.directory(pid).join("exe")) {
                 self.see(&file, Some(pid));
             }
         }

@@ -34,7 +34,8 @@ const OF_THE_WAY: &[&str] = &[
 
 /// A `go` command that has just started.
 pub(super) struct Started<'a> {
-    pub(super) pid: u32,
+    /// Where /proc has it.
+    pub(super) process: &'a Path,
     pub(super) exe: &'a Path,
     pub(super) environment: &'a [(String, String)],
     pub(super) config: &'a BTreeMap<String, Setting>,
@@ -45,7 +46,7 @@ pub(super) struct Started<'a> {
 /// What surrounds it.
 pub(super) fn of(go: &Started<'_>) -> Surroundings {
     Surroundings {
-        directory: directory(go.pid),
+        directory: directory(go.process),
         user_file: goenv::hidden(go.environment, go.exe, go.read),
         sudo: sudo(go),
     }
@@ -53,8 +54,8 @@ pub(super) fn of(go: &Started<'_>) -> Surroundings {
 
 /// The working directory, if its path leads to the same directory from where we are: not in another
 /// mount namespace.
-fn directory(pid: u32) -> Option<String> {
-    let link = PathBuf::from(format!("/proc/{pid}/cwd"));
+fn directory(process: &Path) -> Option<String> {
+    let link = process.join("cwd");
     let path = fs::read_link(&link).ok()?;
     let (theirs, ours) = (fs::metadata(&link).ok()?, fs::metadata(&path).ok()?);
     let same = (theirs.dev(), theirs.ino()) == (ours.dev(), ours.ino());
@@ -64,13 +65,12 @@ fn directory(pid: u32) -> Option<String> {
 /// The user above a sudo within the command. Not where the process runs as that user all the same.
 fn sudo(go: &Started<'_>) -> Option<Sudo> {
     let caller: u32 = variable(go.environment, "SUDO_UID")?.parse().ok()?;
-    let process = PathBuf::from(format!("/proc/{}", go.pid));
-    let uid: u32 = status(&process, "Uid:")?.split_whitespace().nth(1)?.parse().ok()?;
+    let uid: u32 = status(go.process, "Uid:")?.split_whitespace().nth(1)?.parse().ok()?;
     if caller == uid {
         return None;
     }
     let user = User::from_uid(Uid::from_raw(caller)).ok().flatten();
-    let theirs = match sudo_above(&process) {
+    let theirs = match sudo_above(go.process) {
         Some(sudo) => environment(&sudo)?
             .into_iter()
             .map(|(name, value)| (name.to_string_lossy().into(), value.to_string_lossy().into()))

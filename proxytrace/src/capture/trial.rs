@@ -13,6 +13,7 @@ use nix::sched::{CloneFlags, unshare};
 
 use super::btf;
 use super::gate::Gate;
+use super::pids;
 use super::program::Programs;
 use crate::gobinary;
 
@@ -46,7 +47,7 @@ pub fn trials(go: Option<&Path>) -> Vec<Trial> {
         supported(is_program_supported(ProgramType::RawTracePoint).map_err(Into::into)),
     );
     tried("uprobes", true, uprobes());
-    let programs = Programs::load(|| Ok(btf::kernel_offsets()?));
+    let programs = Programs::load(|| Ok(btf::kernel_offsets()?), false);
     let (programs, loaded) = match programs {
         Ok(programs) => {
             let how = match programs.backend() {
@@ -59,7 +60,9 @@ pub fn trials(go: Option<&Path>) -> Vec<Trial> {
     };
     tried("our programs", true, loaded);
     if let Some(mut programs) = programs {
-        let followed = programs.follow(std::process::id());
+        let followed = pids::our_namespace()
+            .map_err(anyhow::Error::from)
+            .and_then(|namespace| programs.follow(std::process::id(), namespace));
         tried("following processes", true, followed.map(|()| "works".to_owned()));
         if let Some(go) = go {
             let probed = fs::read(go)

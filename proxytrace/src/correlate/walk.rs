@@ -23,6 +23,8 @@ use super::wire::Wire;
 
 /// How far up a goroutine's walk is searched: `queryPrefixModules` needs one step.
 const ANCESTORS: usize = 8;
+/// The goroutine that nobody started.
+const MAIN: u64 = 1;
 
 /// The goroutines of all processes that have not ended.
 #[derive(Debug, Default)]
@@ -48,6 +50,13 @@ struct Goroutine {
     summed: Option<(String, String)>,
     /// What is being compared with the checksum database.
     verified: Option<(String, String)>,
+}
+
+impl Goroutine {
+    /// Whether it is in no walk of its own, and nobody knows who started it.
+    fn is_orphan(&self) -> bool {
+        self.parent == 0 && self.walks.is_empty()
+    }
 }
 
 /// One run of `TryProxies`.
@@ -314,6 +323,9 @@ fn open_tunnel(
 
 /// The innermost walk that a goroutine is in: its own, or that of an ancestor.
 fn walk_of(goroutines: &mut HashMap<u64, Goroutine>, id: u64) -> Option<&mut Walk> {
+    if id != MAIN && goroutines.get(&id)?.is_orphan() {
+        return only_walk(goroutines);
+    }
     let mut owner = id;
     for _ in 0..ANCESTORS {
         let goroutine = goroutines.get(&owner)?;
@@ -323,6 +335,13 @@ fn walk_of(goroutines: &mut HashMap<u64, Goroutine>, id: u64) -> Option<&mut Wal
         owner = goroutine.parent;
     }
     None
+}
+
+/// Before Go 1.21 nothing tells who started a goroutine. Where one walk runs, it can be no other.
+fn only_walk(goroutines: &mut HashMap<u64, Goroutine>) -> Option<&mut Walk> {
+    let mut walking = goroutines.values_mut().filter(|goroutine| !goroutine.walks.is_empty());
+    let only = walking.next()?;
+    if walking.next().is_some() { None } else { only.walks.last_mut() }
 }
 
 /// The attempt that a fetch of `url` belongs to.

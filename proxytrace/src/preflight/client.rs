@@ -46,7 +46,10 @@ pub(super) struct Client {
     tls: Tls,
     forward: Forward,
     netrc: Option<String>,
+    /// For one step of one request.
     limit: Duration,
+    /// For everything.
+    end: Instant,
     book: Mutex<Book>,
     /// go keeps connections, and so resolves a name a few times at most.
     names: Mutex<HashMap<String, Vec<SocketAddr>>>,
@@ -99,10 +102,25 @@ struct Line {
 }
 
 impl Client {
-    pub(super) fn new(tls: Tls, forward: Forward, netrc: Option<String>, limit: Duration) -> Self {
+    /// `limit` is for everything, `step` for one step of one request.
+    pub(super) fn new(
+        tls: Tls,
+        forward: Forward,
+        netrc: Option<String>,
+        (limit, step): (Duration, Duration),
+    ) -> Self {
         let (book, names) = (Mutex::default(), Mutex::default());
         let (room, began) = (Semaphore::new(AT_A_TIME), Instant::now());
-        Self { tls, forward, netrc, limit, book, names, room, began }
+        Self { tls, forward, netrc, limit: step, end: began + limit, book, names, room, began }
+    }
+
+    fn limit(&self) -> Duration {
+        self.limit.min(self.end.saturating_duration_since(Instant::now()))
+    }
+
+    /// Whether the time for everything is over.
+    pub(super) fn is_over(&self) -> bool {
+        Instant::now() >= self.end
     }
 
     /// Nanoseconds since the start.
@@ -268,7 +286,7 @@ impl Client {
                 failure
             }
         };
-        let response = match timeout(self.limit, send(line.stream, line.h2, ask)).await {
+        let response = match timeout(self.limit(), send(line.stream, line.h2, ask)).await {
             Ok(response) => {
                 response.map_err(|error| explain(Failure::of_http(&error, Outcome::Reset)))?
             }
@@ -301,7 +319,7 @@ impl Client {
         request.content_length = hyper::body::Body::size_hint(&body).exact();
         let (mut kept, mut read) = (BytesMut::new(), 0_u64);
         while read < READ {
-            let frame = match timeout(self.limit, body.frame()).await {
+            let frame = match timeout(self.limit(), body.frame()).await {
                 Ok(None) => break,
                 Ok(Some(Ok(frame))) => frame,
                 Ok(Some(Err(error))) => return Err(Failure::of_http(&error, Outcome::Truncated)),
@@ -364,7 +382,7 @@ impl Client {
         if let Some(proxy) = &forward {
             let credentials = proxy.user.as_ref().map(|(name, password)| basic(name, password));
             if proxy.secure {
-                stream = self.tls.secure(proxy, stream, &[b"http/1.1"], self.limit).await?.stream;
+                stream = self.tls.secure(proxy, stream, &[b"http/1.1"], self.limit()).await?.stream;
             }
             if url.secure {
                 let (tunnel, opened) =
@@ -383,7 +401,7 @@ impl Client {
         }
         if url.secure {
             let began = Instant::now();
-            let secured = self.tls.secure(url, stream, &[b"h2", b"http/1.1"], self.limit).await;
+            let secured = self.tls.secure(url, stream, &[b"h2", b"http/1.1"], self.limit()).await;
             self.note(id, |connection| {
                 connection.tls_ns = Some(nanoseconds(began.elapsed()));
                 connection.tls = Some(model::Tls {
@@ -453,7 +471,7 @@ impl Client {
         let known = self.names().get(&peer.host_and_port()).cloned();
         let found = match known.clone() {
             Some(addresses) => Ok(addresses),
-            None => connect::resolve(&peer.host, peer.port(), self.limit).await,
+            None => connect::resolve(&peer.host, peer.port(), self.limit()).await,
         };
         if let (None, Ok(addresses)) = (&known, &found) {
             self.names().insert(peer.host_and_port(), addresses.clone());
@@ -477,7 +495,7 @@ impl Client {
         }
         let addresses = found?;
         let began = Instant::now();
-        let stream = connect::connect(&addresses, self.limit).await?;
+        let stream = connect::connect(&addresses, self.limit()).await?;
         let took = nanoseconds(began.elapsed());
         let local = stream.local_addr().ok().map(|address| address.to_string());
         let remote = stream.peer_addr().ok().map(|address| address.to_string());
@@ -512,7 +530,7 @@ impl Client {
             ask = ask.header(PROXY_AUTHORIZATION, credentials);
         }
         let ask = ask.body(Empty::<Bytes>::new()).expect("a valid request: host, port and base64");
-        let opened = match timeout(self.limit, send(stream, false, ask)).await {
+        let opened = match timeout(self.limit(), send(stream, false, ask)).await {
             Ok(Ok(response)) => {
                 request.status = Some(response.status().as_u16());
                 request.headers = headers(&response);

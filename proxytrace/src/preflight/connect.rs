@@ -191,7 +191,8 @@ impl Tls {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => return Err(Failure::of_handshake(&error)),
             Err(_) => {
-                let reason = "did not answer the TLS handshake in 10 seconds";
+                let seconds = limit.min(HANDSHAKE).as_secs_f64();
+                let reason = format!("did not answer the TLS handshake in {seconds:.0} seconds");
                 return Err(Failure::because(Outcome::TlsOther, reason));
             }
         };

@@ -197,8 +197,8 @@ pub fn run(options: &Options) -> Result<Report, Error> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let began = std::time::Instant::now();
     let started_at = jiff::Timestamp::now().to_string();
-    let limit = options.limit / options.failures.max(1);
-    let client = Arc::new(client(&settings, limit));
+    let step = options.limit / options.failures.max(1);
+    let client = Arc::new(client(&settings, (options.limit, step)));
     let asked = runtime.block_on(ask(&settings, &client, modules, options));
     // A name server that says nothing must not hold us up.
     runtime.shutdown_background();
@@ -227,7 +227,7 @@ fn modules(options: &Options) -> Result<Vec<Module>, Error> {
     options.modules.iter().map(parse).collect()
 }
 
-fn client(settings: &Settings, limit: Duration) -> Client {
+fn client(settings: &Settings, limits: (Duration, Duration)) -> Client {
     let file = settings.variable("SSL_CERT_FILE");
     let tls = Tls::new(roots::load(file, settings.variable("SSL_CERT_DIR")));
     let forward = Forward::new(
@@ -235,7 +235,7 @@ fn client(settings: &Settings, limit: Duration) -> Client {
         settings.get("HTTPS_PROXY"),
         settings.get("NO_PROXY"),
     );
-    Client::new(tls, forward, settings.netrc(), limit)
+    Client::new(tls, forward, settings.netrc(), limits)
 }
 
 async fn ask(

@@ -8,7 +8,7 @@ use std::{env, fs};
 use super::address::Address;
 use crate::correlate::goproxy::List;
 use crate::event::{Origin, Setting};
-use crate::{goenv, redact};
+use crate::{capture, goenv, redact};
 
 /// What a go without `go.env` takes, and what stands in it since Go 1.21.
 const DEFAULTS: &[(&str, &str)] =
@@ -41,10 +41,13 @@ pub(super) struct Database {
 
 impl Settings {
     pub(super) fn read() -> Self {
-        let environment: Vec<(String, String)> = env::vars_os()
+        // Of whoever called sudo, should somebody have thought that it needs root.
+        let environment: Vec<(String, String)> = capture::environment_of_caller()
+            .into_iter()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect();
-        let exe = find_go(env::var_os("PATH").as_deref()).unwrap_or_default();
+        let path = environment.iter().find(|(name, _)| name == "PATH");
+        let exe = path.and_then(|(_, path)| find_go(path.as_ref())).unwrap_or_default();
         Self::of(environment, &exe, &|path| fs::read_to_string(path).ok())
     }
 
@@ -120,8 +123,8 @@ impl Settings {
 }
 
 /// The go on PATH, without the links to it.
-fn find_go(path: Option<&OsStr>) -> Option<PathBuf> {
-    let found = env::split_paths(path?).map(|dir| dir.join("go")).find(|file| file.is_file())?;
+fn find_go(path: &OsStr) -> Option<PathBuf> {
+    let found = env::split_paths(path).map(|dir| dir.join("go")).find(|file| file.is_file())?;
     found.canonicalize().ok()
 }
 

@@ -57,7 +57,10 @@ fn annotation(lines: &mut String, command: &str, finding: &Finding) {
     if !finding.advice.is_empty() {
         let _ = write!(message, "\n{}", escape(&finding.advice, LONG));
     }
-    let _ = writeln!(lines, "::{command} title={title}::{}", data(&message));
+    let place = finding.sources.first().map_or_else(String::new, |source| {
+        format!("file={},line={},", property(&source.file), source.line)
+    });
+    let _ = writeln!(lines, "::{command} {place}title={title}::{}", data(&message));
 }
 
 /// The text of a command.

@@ -15,17 +15,17 @@ use crate::model::{Finding, Severity, Trace};
 pub const FORMAT: Format = Format { name: "gitlab", write };
 
 #[derive(Serialize)]
-struct Issue<'a> {
+struct Issue {
     description: String,
     check_name: String,
     fingerprint: String,
     severity: &'static str,
-    location: Location<'a>,
+    location: Location,
 }
 
 #[derive(Serialize)]
-struct Location<'a> {
-    path: &'a str,
+struct Location {
+    path: String,
     lines: Lines,
 }
 
@@ -36,12 +36,12 @@ struct Lines {
 
 fn write(trace: &Trace, output: &mut dyn Write) -> io::Result<()> {
     let shown = trace.findings.iter().filter(|finding| is_shown(finding));
-    let issues: Vec<Issue<'_>> = shown.map(issue).collect();
+    let issues: Vec<Issue> = shown.map(issue).collect();
     json::value(&issues, &mut *output)?;
     output.write_all(b"\n")
 }
 
-fn issue(finding: &Finding) -> Issue<'_> {
+fn issue(finding: &Finding) -> Issue {
     let (path, line) = place(finding);
     let text = format!("{}: {} {}", finding.code, finding.message, finding.advice);
     Issue {
@@ -53,6 +53,6 @@ fn issue(finding: &Finding) -> Issue<'_> {
             Severity::Warning => "minor",
             Severity::Note => "info",
         },
-        location: Location { path, lines: Lines { begin: line } },
+        location: Location { path: escape(path, LONG), lines: Lines { begin: line } },
     }
 }

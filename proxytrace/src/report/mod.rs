@@ -15,6 +15,7 @@ pub mod json;
 pub mod junit;
 pub mod markdown;
 pub mod ndjson;
+pub mod progress;
 pub mod rewalk;
 pub mod sarif;
 pub mod terminal;

@@ -67,7 +67,7 @@ fn result(finding: &Finding) -> Value {
         "level": level(finding.severity),
         "message": {"text": message(text.trim_end())},
         "locations": [{"physicalLocation": {
-            "artifactLocation": {"uri": uri(path), "uriBaseId": "%SRCROOT%"},
+            "artifactLocation": {"uri": uri(&escape(path, LONG)), "uriBaseId": "%SRCROOT%"},
             "region": {"startLine": line},
         }}],
         "partialFingerprints": {"proxytrace/v1": fingerprint(finding)},

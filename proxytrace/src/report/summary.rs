@@ -81,10 +81,11 @@ pub(super) fn is_shown(finding: &Finding) -> bool {
     finding.severity > Severity::Note || finding.code == INCOMPLETE
 }
 
-/// Where a finding is in the sources: a file and a line of it. Where that is not known, the
-/// beginning of the main module's go.mod, as CIs want a place for everything.
-pub(super) fn place(_finding: &Finding) -> (&str, u32) {
-    ("go.mod", 1)
+/// Where a finding is in the sources: the first line that asked for one of its modules. Where that is
+/// not known, the beginning of a go.mod, as some CIs want a place for everything.
+pub(super) fn place(finding: &Finding) -> (&str, u32) {
+    let first = finding.sources.first();
+    first.map_or(("go.mod", 1), |source| (&source.file, source.line))
 }
 
 /// The same for the same problem in another run, so that a CI can tell new ones from old: its code

@@ -252,3 +252,48 @@ fn plain_http() {
         Ok(())
     });
 }
+
+/// preflight takes the same ways as go: through squid, and around it.
+#[test]
+fn preflight_goes_through() {
+    with_each_go(&[PROGRAM], |toolchain| {
+        // It does not run go.
+        if toolchain.version != newest() {
+            return Ok(());
+        }
+        let (open, known) = ("http://squid.lab:3128", "http://gopher:sesame@squid.lab:3128");
+        for (scenario, access, proxy, around, expected) in [
+            (&HTTPS, ANYBODY, open, "", None),
+            (&HTTP, ANYBODY, open, "", None),
+            (&HTTPS, WITH_PASSWORD, known, "", None),
+            (&HTTP, WITH_PASSWORD, known, "", None),
+            (&HTTPS, WITH_PASSWORD, open, "", Some("PT211")),
+            (&HTTPS, NOT_TO_PROXY, open, "", Some("PT211")),
+            (&HTTPS, NOT_TO_PROXY, open, ".proxy.lab,proxy.lab:443", None),
+            (&HTTPS, ANYBODY, "http://squid.lab:3129", "", Some("PT211")),
+        ] {
+            let lab = Lab::start(scenario, toolchain)?;
+            let squid = start(&lab, access)?;
+            let mut preflight = lab.command(proxytrace_tests::cases::proxytrace());
+            preflight.args(["preflight", "--failures", "1", "mod.lab/m01@v1.0.0"]);
+            preflight.env("HTTPS_PROXY", proxy).env("HTTP_PROXY", proxy).env("NO_PROXY", around);
+            let output = lab.output(preflight)?;
+            squid.stop()?;
+            let said = String::from_utf8_lossy(&output.stdout);
+            let passed = log(&lab)?.iter().any(|line| line.status.is_some_and(|s| s < 400));
+            ensure!(output.status.success() == expected.is_none(), "{access} {proxy}: {said}");
+            ensure!(expected.is_none_or(|code| said.contains(code)), "{access} {proxy}: {said}");
+            ensure!(
+                passed == (expected.is_none() && around.is_empty()),
+                "{access} {proxy}: {said}"
+            );
+            ensure!(!said.contains("sesame"), "the password is told: {said}");
+        }
+        Ok(())
+    });
+}
+
+fn newest() -> String {
+    let versions = proxytrace_tests::toolchain::VERSIONS;
+    format!("go{}", versions[versions.len() - 1])
+}

@@ -4,7 +4,9 @@
 mod browser;
 mod devtools;
 mod hostile;
+mod live;
 mod many;
 mod readers;
+mod secrets;
 
 mod traces;

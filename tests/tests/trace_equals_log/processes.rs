@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::io::{Cursor, Write as _};
+use std::path::Path;
 use std::process::{Command, Output};
 
 use anyhow::{Context, Result, ensure};
@@ -12,7 +13,7 @@ use proxytrace::model::{Process, Severity, Trace};
 use proxytrace_tests::lab::Lab;
 use proxytrace_tests::log::Entry;
 use proxytrace_tests::scenario::Scenario;
-use proxytrace_tests::toolchain::Toolchain;
+use proxytrace_tests::toolchain::{Toolchain, VERSIONS};
 use proxytrace_tests::{cases, check};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
@@ -28,10 +29,9 @@ struct Way {
     go: &'static [(&'static str, Option<i32>)],
     /// The exit code of the script.
     exit: i32,
+    /// The first minor version of Go that has what it needs.
+    since: u16,
 }
-
-/// The oldest that switches toolchains, one between, and the newest.
-const RELEASES: [&str; 3] = ["1.21.13", "1.24.11", "1.27.3"];
 
 const DOWNLOAD: (&str, Option<i32>) = ("mod download", Some(0));
 
@@ -42,7 +42,16 @@ const WAYS: &[Way] = &[
     way("make", "printf 'all:\\n\\tgo mod download\\n' | make -s -f -", &[DOWNLOAD]),
     way("shell", "sh -c '(go mod download)'", &[DOWNLOAD]),
     way("env, exec", "exec env X=1 go mod download", &[DOWNLOAD]),
-    way("python", "PYTHONPATH=\"$ROOT/..\" \"$ROOT/../bin/go\" mod download", &[DOWNLOAD]),
+    // Debian has no such launcher.
+    Way {
+        since: 21,
+        ..way("python", "PYTHONPATH=\"$ROOT/..\" \"$ROOT/../bin/go\" mod download", &[DOWNLOAD])
+    },
+    way(
+        "python, subprocess",
+        "python3 -c 'import subprocess; subprocess.check_call([\"go\", \"mod\", \"download\"])'",
+        &[DOWNLOAD],
+    ),
     way(
         "several at once",
         "go mod download mod.lab/m01 & go mod download mod.lab/m02 & go mod download mod.lab/m03 &
@@ -79,54 +88,106 @@ const WAYS: &[Way] = &[
             &[("no-such-command", Some(2)), DOWNLOAD],
         )
     },
-    way(
-        "toolchain by PATH",
-        "mkdir tools; ln -s $OTHER/bin/go tools/go$OTHER_VERSION
-         PATH=$PWD/tools:$PATH GOTOOLCHAIN=go$OTHER_VERSION+path go mod download",
-        &[("mod download", None), DOWNLOAD],
-    ),
+    Way {
+        since: 21,
+        ..way(
+            "toolchain by PATH",
+            "mkdir tools; ln -s $OTHER/bin/go tools/go$OTHER_VERSION
+             PATH=$PWD/tools:$PATH GOTOOLCHAIN=go$OTHER_VERSION+path go mod download",
+            &[("mod download", None), DOWNLOAD],
+        )
+    },
     // The variable is go's own exception to the rule that toolchains are looked up in the checksum
     // database whatever GOSUMDB says (`modfetch/sumdb.go:useSumDB`).
+    Way {
+        since: 21,
+        ..way(
+            "toolchain by proxy",
+            "GIT_HTTP_USER_AGENT=proxy.golang.org GOTOOLCHAIN=go$OTHER_VERSION go mod download",
+            &[("mod download", None), DOWNLOAD],
+        )
+    },
+    // They compile, for the standard library into a cache that is kept.
     way(
-        "toolchain by proxy",
-        "GIT_HTTP_USER_AGENT=proxy.golang.org GOTOOLCHAIN=go$OTHER_VERSION go mod download",
-        &[("mod download", None), DOWNLOAD],
+        "build, install, run",
+        "export GOCACHE=$BUILT; go build -o /dev/null . && go install mod.lab/m01/cmd@v1.0.0 &&
+         go run mod.lab/m02/cmd@v1.0.0",
+        &[
+            ("build -o /dev/null .", Some(0)),
+            ("install mod.lab/m01/cmd@v1.0.0", Some(0)),
+            ("run mod.lab/m02/cmd@v1.0.0", Some(0)),
+        ],
     ),
 ];
-
-/// Ways that compile, with the newest toolchain alone.
-const LONG_WAYS: &[Way] = &[way(
-    "build, install, run",
-    "go build -o /dev/null . && go install mod.lab/m01/cmd@v1.0.0 && go run mod.lab/m02/cmd@v1.0.0",
-    &[
-        ("build -o /dev/null .", Some(0)),
-        ("install mod.lab/m01/cmd@v1.0.0", Some(0)),
-        ("run mod.lab/m02/cmd@v1.0.0", Some(0)),
-    ],
-)];
 
 const fn way(
     name: &'static str,
     script: &'static str,
     go: &'static [(&'static str, Option<i32>)],
 ) -> Way {
-    Way { name, before: "", script, go, exit: 0 }
+    Way { name, before: "", script, go, exit: 0, since: 0 }
 }
 
 #[test]
 fn however_go_is_run() {
     let Some(toolchains) = toolchains() else { return };
-    let newest = toolchains.last().expect("not empty");
-    let mut failures = Vec::new();
-    let cases =
-        toolchains.iter().flat_map(|toolchain| WAYS.iter().map(move |way| (way, toolchain)));
-    for (way, toolchain) in cases.chain(LONG_WAYS.iter().map(|way| (way, newest))) {
-        let other = toolchains.iter().rfind(|other| other.version != toolchain.version);
-        if let Err(error) = run_and_check(way, toolchain, other.unwrap_or(toolchain)) {
-            failures.push(format!("{} {}: {error:#}", way.name, toolchain.version));
+    let newest: Vec<_> =
+        VERSIONS.iter().rev().flat_map(|release| Toolchain::find(release)).collect();
+    let has = |way: &Way, toolchain: &Toolchain| toolchain.minor() >= way.since;
+    let cases = toolchains
+        .iter()
+        .flat_map(|toolchain| WAYS.iter().map(move |way| (way, toolchain)))
+        .filter(|(way, toolchain)| has(way, toolchain));
+    cases::check_all(
+        cases,
+        |way| way.name,
+        |way, toolchain| {
+            let other = newest.iter().find(|other| other.version != toolchain.version);
+            run_and_check(way, toolchain, other.unwrap_or(toolchain))
+        },
+    );
+}
+
+/// Whoever runs proxytrace in a container need not know.
+#[test]
+fn however_deep_in_pid_namespaces() {
+    let Some(toolchains) = toolchains() else { return };
+    let scenario = Scenario::find("healthy-h1").expect("it is in the table");
+    let one = ["unshare", "--pid", "--fork", "--mount-proc"];
+    let cases = [("one", one.to_vec()), ("two", one.repeat(2))];
+    for toolchain in &toolchains {
+        for (depth, around) in &cases {
+            let lab = Lab::start(scenario, toolchain).unwrap();
+            let script =
+                "go mod download mod.lab/m01; unshare --pid --fork go mod download; exit 5";
+            let (output, trace) = traced_within(around, &lab, script, |_| {}).unwrap();
+            let about = || format!("{depth} {}: {trace:#?}", toolchain.version);
+            assert_eq!(output.status.code(), Some(5), "{}", about());
+            check::equals(&trace, &lab.log()).with_context(about).unwrap();
+            let gos = trace.processes.iter().filter(|process| process.go_version.is_some());
+            let gos: Vec<_> = gos.filter(|go| go.exe.ends_with("/go")).collect();
+            assert!(gos.len() == 2 && gos.iter().all(|go| go.exit_code == Some(0)), "{}", about());
+            // Its /proc is read by other numbers than the kernel's.
+            let of_go = gos[0].config.get("GOPROXY").map(|setting| setting.origin);
+            assert_eq!(of_go, Some(Origin::Environment), "{}", about());
+            assert!(gos[0].surroundings.directory.is_some(), "{}", about());
         }
     }
-    assert!(failures.is_empty(), "{} failed:\n{}", failures.len(), failures.join("\n"));
+}
+
+/// Where /proc has other processes, nothing is guessed, and nothing run.
+#[test]
+fn with_the_proc_of_another_pid_namespace() {
+    let Some(toolchains) = toolchains() else { return };
+    let scenario = Scenario::find("healthy-h1").expect("it is in the table");
+    let lab = Lab::start(scenario, toolchains.last().expect("not empty")).unwrap();
+    let mut command = lab.command("unshare");
+    command.args(["--pid", "--fork"]).arg(cases::proxytrace()).args(["--", "touch", "ran"]);
+    let output = lab.output(command).unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(125), "{stderr}");
+    assert!(stderr.contains("/proc shows the processes of another pid namespace"), "{stderr}");
+    assert!(!lab.module_dir().join("ran").exists());
 }
 
 /// What each go was told is what it says itself, asked in the same place.
@@ -191,13 +252,11 @@ fn toolchains() -> Option<Vec<Toolchain>> {
     if !cases::can_start() {
         return None;
     }
-    let found = RELEASES.iter().map(|release| Toolchain::find(release)).collect::<Result<Vec<_>>>();
-    match found {
-        Ok(_) if !cases::proxytrace().is_file() => cases::skip("no proxytrace: build it"),
-        Ok(toolchains) => return Some(toolchains),
-        Err(error) => cases::skip(&format!("{error:#}")),
+    if !cases::proxytrace().is_file() {
+        cases::skip("no proxytrace: build it");
+        return None;
     }
-    None
+    Some(cases::toolchains(&VERSIONS)).filter(|toolchains| !toolchains.is_empty())
 }
 
 fn run_and_check(way: &Way, toolchain: &Toolchain, other: &Toolchain) -> Result<()> {
@@ -216,7 +275,8 @@ fn run_and_check(way: &Way, toolchain: &Toolchain, other: &Toolchain) -> Result<
         command
             .env("ROOT", &toolchain.goroot)
             .env("OTHER", &other.goroot)
-            .env("OTHER_VERSION", other.version.trim_start_matches("go"));
+            .env("OTHER_VERSION", other.version.trim_start_matches("go"))
+            .env("BUILT", Path::new(env!("CARGO_TARGET_TMPDIR")).join(&toolchain.version));
     })?;
     let stderr = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.code() == Some(way.exit), "{}: {stderr}", output.status);
@@ -247,9 +307,24 @@ fn run_and_check(way: &Way, toolchain: &Toolchain, other: &Toolchain) -> Result<
 
 /// Runs a script under proxytrace.
 fn traced(lab: &Lab, script: &str, with: impl FnOnce(&mut Command)) -> Result<(Output, Trace)> {
+    traced_within(&["env"], lab, script, with)
+}
+
+/// The same, proxytrace itself under another command.
+fn traced_within(
+    around: &[&str],
+    lab: &Lab,
+    script: &str,
+    with: impl FnOnce(&mut Command),
+) -> Result<(Output, Trace)> {
     let json = lab.module_dir().join("trace.json");
-    let mut command = lab.command(cases::proxytrace());
-    command.arg("--json").arg(&json).args(["--", "sh", "-c", script]);
+    let mut command = lab.command(around[0]);
+    command
+        .args(&around[1..])
+        .arg(cases::proxytrace())
+        .arg("--json")
+        .arg(&json)
+        .args(["--", "sh", "-c", script]);
     with(&mut command);
     let output = lab.output(command)?;
     let json = fs::read(&json)

@@ -47,7 +47,10 @@ License: Expat
 /// What lintian is told, and why.
 const OVERRIDES: &str = "\
 # One program for every release of Debian and of its kin, and for containers without libraries.
-proxytrace: statically-linked-binary [usr/bin/proxytrace]
+proxytrace: shared-library-lacks-prerequisites [usr/bin/proxytrace]
+# The project has no address for mail, and an invented one would be somebody else's.
+proxytrace: bogus-mail-host Maintainer *
+proxytrace: bogus-mail-host-in-debian-changelog *
 # There is no bug in Debian that asks for it: it is not from there.
 proxytrace: initial-upload-closes-no-bugs
 ";

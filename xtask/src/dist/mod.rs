@@ -20,8 +20,13 @@ use crate::build::{self, cargo};
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// What is needed beside Rust: program and package.
-const PROGRAMS: [(&str, &str); 4] =
-    [("dpkg-deb", "dpkg"), ("gzip", "gzip"), ("tar", "tar"), ("sha256sum", "coreutils")];
+const PROGRAMS: [(&str, &str); 5] = [
+    ("strip", "binutils"),
+    ("dpkg-deb", "dpkg"),
+    ("gzip", "gzip"),
+    ("tar", "tar"),
+    ("sha256sum", "coreutils"),
+];
 
 /// Completions: the shell, and where Debian has them.
 const COMPLETIONS: [(&str, &str); 3] = [
@@ -80,7 +85,10 @@ fn static_program(machine: &Machine) -> Result<PathBuf> {
         .env("RUSTFLAGS", "-Ctarget-feature=+crt-static")
         .env_remove("CARGO_ENCODED_RUSTFLAGS");
     let [program] = build::executables(&mut cargo, ["proxytrace"])?;
-    Ok(program)
+    let stripped = workspace().join("target/dist/stripped").join(machine.name).join("proxytrace");
+    install(&program, &stripped, 0o755)?;
+    run(Command::new("strip").arg("--strip-all").arg(&stripped))?;
+    Ok(stripped)
 }
 
 /// What lies beside the program.

@@ -1,6 +1,6 @@
 //! Chains, attempts, causes, and what came after redirects.
 
-use crate::model::{Artifact, Cause, Outcome, Trace};
+use crate::model::{Artifact, Cause, Next, Outcome, Trace};
 
 use super::scenarios::{self, A, B, got, url, zip};
 use super::script::{
@@ -251,6 +251,30 @@ fn probes_of_prefixes_are_parts_of_their_parents_walk() {
         drawn(&trace, "x.lab/a list"),
         ["https://proxy.lab[0] not-found → stop: initial proxy.lab 404"]
     );
+}
+
+/// Before Go 1.21 nobody knows who started a goroutine.
+#[test]
+fn a_probe_of_an_unknown_parent_is_part_of_the_only_walk() {
+    let probe = |id| {
+        let asked = hop(&url(A, "x.lab", "v1.0.0.info"), 404);
+        Task::of(GO, id, 0).lookup(A, "x.lab").fetch(&[asked])
+    };
+    let walk = |id| Task::of(GO, id, 0).walk().lookup(A, "x.lab/a");
+    let next = |script: &mut Script| {
+        let trace = script.run(&[Task::of(GO, 7, 0).found()]).trace();
+        chain(&trace, "x.lab@v1.0.0 info").attempts[0].next
+    };
+    let mut one = Script::new(A, 0);
+    one.run(&[walk(7)]).run(&[probe(9)]);
+    assert_eq!(next(&mut one), None);
+    // Of two walks it may be either; of the main goroutine it is known that nobody started it.
+    let mut two = Script::new(A, 0);
+    two.run(&[walk(7), walk(8)]).run(&[probe(9)]);
+    assert_eq!(next(&mut two), Some(Next::Stop));
+    let mut of_main = Script::new(A, 0);
+    of_main.run(&[walk(7)]).run(&[probe(1)]);
+    assert_eq!(next(&mut of_main), Some(Next::Stop));
 }
 
 #[test]
