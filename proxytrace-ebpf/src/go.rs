@@ -14,7 +14,7 @@ use proxytrace_common::record::{
     ANSWERS_MAX, ConnectionAddresses, ERROR_STEPS_MAX, ErrorStep, HEADERS, Kind, SocketAddress, Tag,
 };
 
-use crate::maps::{HEADER_NAMES, LAYOUTS, NUMBER, SITES, TYPES, tracked};
+use crate::maps::{HEADER_NAMES, LAYOUTS, NUMBER, SITES, TYPES, count_hit, tracked};
 use crate::process::{arguments, current_pid, environment};
 use crate::scratch::{FOUND_MAX, REGISTERS, Scratch, Urgency, record};
 use crate::verifier::{Step, bound, repeat};
@@ -79,6 +79,7 @@ fn probe<const HELPER: bool>(ctx: &ProbeContext, site: impl FnOnce(&ProbeContext
     }
     let site = site(ctx);
     let Some(recipe) = SITES.get(site) else { return };
+    count_hit(site);
     #[cfg(feature = "log")]
     aya_log_ebpf::debug!(ctx, "site {}: kind {}", site, recipe.kind);
     let start = recipe.kind == Kind::Start as u16;

@@ -1,5 +1,6 @@
 //! The maps, and what is counted.
 
+use aya_ebpf::Global;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf};
 use proxytrace_common::plan::{
@@ -48,6 +49,9 @@ pub static STREAMS: LruHashMap<u64, Stream> = LruHashMap::with_max_entries(16384
 /// Places where records are put together.
 #[map]
 pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(SLOTS, 0);
+/// How often each probed address was hit, if that is counted. User space sets the size.
+#[map]
+pub static HITS: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 /// One number: records that were lost.
 #[map]
 pub static LOST: Array<u64> = Array::with_max_entries(1, 0);
@@ -58,6 +62,21 @@ pub fn lose_one() {
     if let Some(lost) = LOST.get_ptr_mut(0) {
         // SAFETY: the pointer is to a map's value.
         unsafe { atomic_add_u64(lost, 1) };
+    }
+}
+
+/// Whether hits are counted. Set at load time: where they are not, the verifier drops the counting.
+#[unsafe(no_mangle)]
+static COUNT_HITS: Global<u32> = Global::new(0);
+
+/// Counts a hit of a probed address.
+#[inline(always)]
+pub fn count_hit(site: u32) {
+    if COUNT_HITS.load() != 0
+        && let Some(hits) = HITS.get_ptr_mut(site)
+    {
+        // SAFETY: the pointer is to a map's value.
+        unsafe { atomic_add_u64(hits, 1) };
     }
 }
 

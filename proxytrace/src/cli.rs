@@ -144,6 +144,9 @@ pub(crate) struct Report {
     /// Report notes, every chain of requests and all details as well.
     #[arg(short, long, global = true)]
     pub(crate) verbose: bool,
+    /// Write what watching took, in counts, to FILE: for the benchmark.
+    #[arg(long, global = true, value_name = "FILE", hide = true)]
+    pub(crate) cost: Option<PathBuf>,
     /// When to use colours; `auto` also respects `NO_COLOR`.
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub(crate) color: Color,

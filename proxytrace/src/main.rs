@@ -16,6 +16,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, anyhow};
 use clap::error::ErrorKind;
+use proxytrace::capture::Cost;
 use proxytrace::diagnose::Class;
 use proxytrace::model::{Severity, Trace};
 use proxytrace::report::{self, explain, github, json, markdown, terminal};
@@ -71,18 +72,27 @@ fn usage(error: &clap::Error) -> ExitCode {
 
 fn run(command: &[OsString], record: Option<&Path>, report: &Report) -> u8 {
     let around = Audience::find();
-    let files = People::open(report, &around)
-        .and_then(|people| Ok((people, Opened::open(&report.outputs, true)?, open(record)?)));
-    let (people, mut outputs, recording) = match files {
+    let files = People::open(report, &around).and_then(|people| {
+        let outputs = Opened::open(&report.outputs, true)?;
+        Ok((people, outputs, open(record)?, open(report.cost.as_deref())?))
+    });
+    let (people, mut outputs, recording, counts) = match files {
         Ok(files) => files,
         Err(error) => return complain(&error, exit::USAGE),
     };
     let mut session = Session::new(recording, outputs.take_stream())
         .watched(!report.quiet && !around.is_dumb() && !around.in_ci());
+    session.cost = counts.is_some().then(Cost::default);
     let end = match capture::run(command, &mut session) {
         Ok(end) => end,
         Err(error) => return complain(&error, exit_code_of(&error)),
     };
+    if let (Some((file, path)), Some(cost)) = (counts, &session.cost)
+        && let Err(error) = serde_json::to_writer(file, cost)
+    {
+        let error = anyhow!(error).context(format!("cannot write {}", path.display()));
+        return complain(&error, exit::FAILED);
+    }
     let code = end.exit_code.and_then(|code| u8::try_from(code).ok()).unwrap_or(exit::FAILED);
     match session.finish(end) {
         Ok((trace, unwritten)) => {

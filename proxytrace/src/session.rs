@@ -5,7 +5,7 @@ use std::io::BufRead;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use proxytrace::capture::{self, Sink};
+use proxytrace::capture::{self, Cost, Sink};
 use proxytrace::correlate::Correlator;
 use proxytrace::diagnose::diagnose;
 use proxytrace::event::{End, Event, Start, What};
@@ -28,6 +28,8 @@ pub(crate) struct Session<'a> {
     correlator: Option<Correlator>,
     /// Why the recording stopped. The trace goes on: it is no reason to disturb the command.
     unwritten: Option<anyhow::Error>,
+    /// What watching took, if that is to be counted.
+    pub(crate) cost: Option<Cost>,
 }
 
 impl<'a> Session<'a> {
@@ -42,6 +44,7 @@ impl<'a> Session<'a> {
             recording: None,
             correlator: None,
             unwritten: None,
+            cost: None,
         }
     }
 
@@ -104,6 +107,10 @@ impl Sink for Session<'_> {
             }
         }
         Ok(())
+    }
+
+    fn cost(&mut self) -> Option<&mut Cost> {
+        self.cost.as_mut()
     }
 }
 

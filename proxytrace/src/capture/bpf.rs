@@ -10,16 +10,19 @@ use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_prog_type};
 
 /// Makes something of the kernel's that has a descriptor.
 pub(super) fn bpf(command: bpf_cmd, attr: &bpf_attr) -> io::Result<OwnedFd> {
+    descriptor(call(command, attr))
+}
+
+fn call(command: bpf_cmd, attr: &bpf_attr) -> libc::c_long {
     // SAFETY: the attribute outlives the call, and what it points to does in the callers.
-    let fd = unsafe {
+    unsafe {
         libc::syscall(
             libc::SYS_bpf,
             command as libc::c_long,
             &raw const *attr,
             size_of::<bpf_attr>(),
         )
-    };
-    descriptor(fd)
+    }
 }
 
 /// What a system call returned: a descriptor, or -1.
@@ -47,6 +50,40 @@ pub(super) fn map_fd(map: &Map) -> anyhow::Result<BorrowedFd<'_>> {
         _ => anyhow::bail!("a map of a kind that no program here uses"),
     };
     Ok(data.fd().as_fd())
+}
+
+/// Sets an entry of an array.
+pub(super) fn update(map: BorrowedFd<'_>, index: u32, value: &[u8]) -> io::Result<()> {
+    // SAFETY: an all-zero attribute is valid; unused parts must be zero.
+    let mut attr: bpf_attr = unsafe { mem::zeroed() };
+    // SAFETY: these are the parts of the union that BPF_MAP_UPDATE_ELEM reads.
+    let part = unsafe { &mut attr.__bindgen_anon_2 };
+    part.map_fd = map.as_raw_fd().cast_unsigned();
+    part.key = &raw const index as u64;
+    part.__bindgen_anon_1.value = value.as_ptr() as u64;
+    done(call(bpf_cmd::BPF_MAP_UPDATE_ELEM, &attr))
+}
+
+/// Lets nobody change a map any more, so that the verifier may take its values for constants.
+pub(super) fn freeze(map: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: an all-zero attribute is valid; unused parts must be zero.
+    let mut attr: bpf_attr = unsafe { mem::zeroed() };
+    attr.__bindgen_anon_2.map_fd = map.as_raw_fd().cast_unsigned();
+    done(call(bpf_cmd::BPF_MAP_FREEZE, &attr))
+}
+
+fn done(result: libc::c_long) -> io::Result<()> {
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Attaches a program to a raw tracepoint.
+pub(super) fn raw_tracepoint(program: &OwnedFd, name: &str) -> io::Result<OwnedFd> {
+    let name = CString::new(name)?;
+    // SAFETY: an all-zero attribute is valid; unused parts must be zero.
+    let mut attr: bpf_attr = unsafe { mem::zeroed() };
+    attr.raw_tracepoint.name = name.as_ptr() as u64;
+    attr.raw_tracepoint.prog_fd = fd_number(program);
+    bpf(bpf_cmd::BPF_RAW_TRACEPOINT_OPEN, &attr)
 }
 
 /// Loads a program for uprobes of so many instructions, without a log.

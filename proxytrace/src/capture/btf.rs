@@ -4,8 +4,11 @@
 //! offsets; this one passes over the types once and allocates one index (about 2 ms).
 //! Format: the kernel's `Documentation/bpf/btf.rst`.
 
-use std::path::Path;
+use std::fs::File;
+use std::io::Read as _;
+use std::ops::Deref;
 
+use memmap2::{Mmap, MmapOptions};
 use proxytrace_common::plan::KernelOffsets;
 
 /// Where the kernel shows its own types.
@@ -22,9 +25,38 @@ pub(crate) enum Error {
     Missing(&'static str, &'static str),
 }
 
+/// The file's bytes: five megabytes, that come page by page where they must be read.
+enum Data {
+    Mapped(Mmap),
+    Read(Vec<u8>),
+}
+
+impl Data {
+    fn of(mut file: &File) -> std::io::Result<Self> {
+        // Linux 6.16. SAFETY: the mapping is private, and the kernel's own types do not change.
+        if let Ok(mapped) = unsafe { MmapOptions::new().map_copy_read_only(file) } {
+            return Ok(Self::Mapped(mapped));
+        }
+        let mut data = Vec::new();
+        file.read_to_end(&mut data)?;
+        Ok(Self::Read(data))
+    }
+}
+
+impl Deref for Data {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Mapped(data) => data,
+            Self::Read(data) => data,
+        }
+    }
+}
+
 /// Reads the offsets of the running kernel.
 pub(crate) fn kernel_offsets() -> Result<KernelOffsets, Error> {
-    let data = std::fs::read(Path::new(KERNEL_BTF))?;
+    let data = Data::of(&File::open(KERNEL_BTF)?)?;
     let types = Types::parse(&data).ok_or(Error::Malformed)?;
     let find = |structure, member| {
         types.offset(structure, member).ok_or(Error::Missing(structure, member))

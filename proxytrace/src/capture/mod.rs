@@ -8,12 +8,15 @@
 mod bpf;
 mod btf;
 mod child;
+mod cost;
 mod decode;
 mod executables;
 mod gate;
+mod leave;
 #[cfg(feature = "ebpf-log")]
 mod log;
 mod multi;
+mod object;
 mod perf;
 mod pids;
 mod program;
@@ -34,6 +37,7 @@ use anyhow::{Context as _, anyhow};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::wait::WaitStatus;
 
+pub use cost::{Cost, Probe};
 pub use trial::{Trial, trials};
 pub use user::{append_output, create_output, environment_of_caller};
 
@@ -58,6 +62,10 @@ pub trait Sink {
     fn start(&mut self, start: &Start) -> anyhow::Result<()>;
     /// Something happened. An error ends the watch, not the command.
     fn event(&mut self, event: Event) -> anyhow::Result<()>;
+    /// Where to count what watching takes, if that is wanted; asked before the start and at the end.
+    fn cost(&mut self) -> Option<&mut Cost> {
+        None
+    }
 }
 
 /// Why the command was not run.
@@ -103,7 +111,8 @@ pub fn run(argv: &[OsString], sink: &mut dyn Sink) -> anyhow::Result<End> {
     let mut signals = Signals::take()?;
     // From here to the fork there is one thread.
     let mut child = Child::fork(&program, argv, &invoker, signals.original())?;
-    let mut session = match Session::set_up(&child, &program, &invoker, namespace) {
+    let counting = sink.cost().is_some();
+    let mut session = match Session::set_up(&child, &program, &invoker, namespace, counting) {
         Ok(session) => session,
         Err(error) => {
             child.abandon();
@@ -129,6 +138,9 @@ pub fn run(argv: &[OsString], sink: &mut dyn Sink) -> anyhow::Result<End> {
         Ok(end) => end,
         Err(error) => session.give_up(&error, &child, &mut signals, sink),
     };
+    if let Some(cost) = sink.cost() {
+        *cost = Cost { probes: session.programs.hits()?, ..session.cost };
+    }
     session.programs.leave();
     match child.failure() {
         Some(error) => Err(Error::NotExecutable(shown, error).into()),
@@ -147,6 +159,8 @@ struct Session {
     /// Executables whose probes may have come too late for a process; its start decides.
     doubtful: HashMap<u32, Attach>,
     lost: u64,
+    /// Counts; the probes' own are with the programs.
+    cost: Cost,
     /// Events of this turn, to be put in order.
     turn: Vec<Event>,
 }
@@ -157,6 +171,7 @@ impl Session {
         program: &Path,
         invoker: &Invoker,
         namespace: Option<u32>,
+        counting: bool,
     ) -> anyhow::Result<Self> {
         let (programs, prepared) = thread::scope(|scope| {
             let offsets = scope.spawn(btf::kernel_offsets);
@@ -166,10 +181,11 @@ impl Session {
                     invoker.resolve("go".as_ref()).ok().and_then(|go| Executables::prepare(&go))
                 })
             });
-            let programs = Programs::load(|| {
+            let offsets = || {
                 let offsets = offsets.join().map_err(|_| anyhow!("reading the BTF failed"))?;
                 Ok(offsets?)
-            });
+            };
+            let programs = Programs::load(offsets, counting);
             (programs, prepared.join().unwrap_or(None))
         });
         let mut programs = programs?;
@@ -185,6 +201,7 @@ impl Session {
             origin,
             doubtful: HashMap::new(),
             lost: 0,
+            cost: Cost::default(),
             turn: Vec::new(),
         };
         if let Some(prepared) = prepared {
@@ -305,9 +322,12 @@ impl Session {
 
     /// Reads what has come in and hands it on, in time order.
     fn drain(&mut self, sink: &mut dyn Sink) -> anyhow::Result<()> {
-        let Self { programs, decoder, executables, turn, lost, .. } = self;
+        let Self { programs, decoder, executables, turn, lost, cost, .. } = self;
         let mut malformed = 0;
+        cost.turns += 1;
         programs.drain(|record| {
+            cost.records += 1;
+            cost.bytes += record.len() as u64;
             malformed += u64::from(decoder.decode(record, executables, turn).is_err());
         });
         let dropped = programs.lost()?;

@@ -3,25 +3,18 @@
 //! A program learns which probe was hit from the cookie of the link that attached it. Kernels before
 //! 5.15 have no cookies: there each probe has a program of its own, of a dozen instructions, that
 //! leaves the number where the common program finds it, and jumps there.
-//!
-//! Closing an event waits until no CPU runs its program any more: milliseconds each, one after the
-//! other. Nobody should wait for that who only wants their command's exit code, so that a process of
-//! its own does ([`Events::leave`]).
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd as _, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
-use std::time::Duration;
-use std::{fs, io, thread};
+use std::{fs, io};
 
 use anyhow::Context as _;
-use aya::Ebpf;
-use aya::maps::ProgramArray;
-use aya::programs::{ProgramFd, UProbe};
-use nix::unistd::{ForkResult, fork, getppid, setsid};
+use aya_obj::generated::bpf_prog_type;
 
-use super::bpf::{link_event, load_uprobe, map_fd, set_program, uprobe_event};
+use super::bpf::{link_event, load_uprobe, map_fd, set_program, update, uprobe_event};
+use super::object::Loaded;
 
 /// The program that takes cookies, and the one that finds a number.
 const COOKIES: &str = "go";
@@ -30,16 +23,14 @@ const NUMBERS: &str = "go_numbered";
 const LICENSE: &CStr = c"Dual MIT/GPL";
 /// The kernel's number for events on uprobes.
 const PMU: &str = "/sys/bus/event_source/devices/uprobe/type";
-/// How often the process that closes looks whether we are gone.
-const GONE_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Probes, and how more are attached.
 pub(super) struct Events {
     pmu: u32,
-    program: OwnedFd,
+    pub(super) program: OwnedFd,
     way: Way,
     /// What holds the probes in place: links, or events; and programs beside them.
-    held: Vec<OwnedFd>,
+    pub(super) held: Vec<OwnedFd>,
 }
 
 /// How a program learns which probe was hit.
@@ -52,22 +43,19 @@ enum Way {
 
 impl Events {
     /// Loads the common program, in the way that this kernel knows.
-    pub(super) fn load(ebpf: &mut Ebpf) -> anyhow::Result<Self> {
+    pub(super) fn load(object: &Loaded) -> anyhow::Result<Self> {
         let pmu = fs::read_to_string(PMU).with_context(|| format!("cannot read {PMU}"))?;
         let pmu = pmu.trim().parse().with_context(|| format!("{PMU} has no number"))?;
-        let (program, way) = match load(ebpf, COOKIES) {
+        let (program, way) = match load(object, COOKIES) {
             Ok(program) => (program, Way::Cookie),
             Err(refused) => {
-                let program = load(ebpf, NUMBERS).context(format!("{refused:#}"))?;
-                let place = map_fd(ebpf.map("NUMBER").context("no map NUMBER")?)?;
-                let place = place.try_clone_to_owned()?;
-                let mut programs = ebpf.take_map("PROGRAMS").context("no map PROGRAMS")?;
-                let jump = map_fd(&programs)?.try_clone_to_owned()?;
-                ProgramArray::try_from(&mut programs)?.set(0, &program, 0)?;
+                let program = load(object, NUMBERS).context(format!("{refused:#}"))?;
+                let place = map_fd(object.map("NUMBER")?)?.try_clone_to_owned()?;
+                let jump = map_fd(object.map("PROGRAMS")?)?.try_clone_to_owned()?;
+                update(jump.as_fd(), 0, &program.as_raw_fd().to_ne_bytes())?;
                 (program, Way::Number { place, jump })
             }
         };
-        let program = program.as_fd().try_clone_to_owned()?;
         Ok(Self { pmu, program, way, held: Vec::new() })
     }
 
@@ -89,40 +77,10 @@ impl Events {
         }
         Ok(())
     }
-
-    /// Leaves the probes to a process of their own, which takes them out when this one has ended.
-    ///
-    /// It holds nothing else of ours: neither a standard stream, for the end of which somebody may
-    /// wait, nor a place in the terminal's group.
-    pub(super) fn leave(self) {
-        if self.held.is_empty() {
-            return;
-        }
-        let parent = nix::unistd::getpid();
-        // SAFETY: the child makes system calls alone, and ends without running anything of ours.
-        // Where it cannot be made, the probes are closed here, at the end of this function.
-        if let Ok(ForkResult::Child) = unsafe { fork() } {
-            let kept: Vec<i32> = self.held.iter().map(AsRawFd::as_raw_fd).collect();
-            let last = kept.iter().copied().max().unwrap_or(0);
-            for fd in (0..last).filter(|fd| !kept.contains(fd)) {
-                // SAFETY: nothing of this process uses it any more.
-                unsafe { libc::close(fd) };
-            }
-            let _ = setsid();
-            while getppid() == parent {
-                thread::sleep(GONE_INTERVAL);
-            }
-            // SAFETY: as above; the kernel closes what is left.
-            unsafe { libc::_exit(0) }
-        }
-    }
 }
 
-fn load(ebpf: &mut Ebpf, name: &str) -> anyhow::Result<ProgramFd> {
-    let program = ebpf.program_mut(name).with_context(|| format!("no program {name}"))?;
-    let program: &mut UProbe = program.try_into()?;
-    program.load()?;
-    Ok(program.fd()?.try_clone()?)
+fn load(object: &Loaded, name: &str) -> anyhow::Result<OwnedFd> {
+    object.program(name, bpf_prog_type::BPF_PROG_TYPE_KPROBE, 0)
 }
 
 /// The program in front of the common one: leaves the number, and jumps.

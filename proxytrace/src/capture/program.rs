@@ -1,19 +1,23 @@
 //! The eBPF side, loaded: programs, maps, and the probes put into executables.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::thread;
 
-use anyhow::Context as _;
-use aya::maps::{Array, HashMap, Map, MapData, RingBuf};
-use aya::programs::RawTracePoint;
-use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
+use anyhow::{Context as _, anyhow};
+use aya::include_bytes_aligned;
+use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf};
+use aya_obj::generated::bpf_prog_type;
 use proxytrace_common::plan::{
     EXECUTABLES_MAX, HEADER_NAME_MAX, KernelOffsets, Layout, Recipe, Root, SITES_MAX, TypeKey,
     TypeRule,
 };
 use proxytrace_common::record::HEADERS;
 
-use super::{multi, perf};
+use super::bpf::raw_tracepoint;
+use super::leave::leave;
+use super::object::{Loaded, Settings, bytes};
+use super::{cost, multi, perf};
 use crate::gobinary::Plan;
 
 static OBJECT: &[u8] = include_bytes_aligned!(env!("PROXYTRACE_BPF_OBJECT"));
@@ -39,18 +43,47 @@ const WIRE: [(&str, &[(&str, &str)]); 2] = [
 /// How probes are put into executables.
 enum Backend {
     /// One link an executable.
-    Multi { program: multi::Program, links: Vec<multi::Link> },
+    Multi { program: multi::Program, links: Vec<OwnedFd> },
     /// One perf event a probe.
     Perf(perf::Events),
 }
 
+impl Backend {
+    /// The best that this kernel knows.
+    fn load(object: &Loaded) -> anyhow::Result<Self> {
+        match multi::Program::load(object, GO_MULTI) {
+            Ok(program) => Ok(Self::Multi { program, links: Vec::new() }),
+            // Kernels before 6.6 do not know the attach type.
+            Err(refused) => {
+                let events = perf::Events::load(object);
+                Ok(Self::Perf(events.with_context(|| format!("{refused:#}"))?))
+            }
+        }
+    }
+
+    /// The program on Go functions.
+    #[cfg(feature = "ebpf-log")]
+    fn program(&self) -> &OwnedFd {
+        match self {
+            Self::Multi { program, .. } => &program.0,
+            Self::Perf(events) => &events.program,
+        }
+    }
+}
+
 /// The loaded eBPF side. Dropping it takes every probe out.
 pub(super) struct Programs {
-    ebpf: Ebpf,
+    object: Loaded,
+    /// Programs for tracepoints, loaded ahead.
+    ready: Vec<(&'static str, OwnedFd)>,
+    /// What keeps programs on tracepoints.
+    tracepoints: Vec<OwnedFd>,
     backend: Backend,
     events: RingBuf<MapData>,
     sites: u32,
     executables: u32,
+    /// Every probe, where their hits are counted.
+    counted: Option<Vec<cost::Probe>>,
     /// How what goes over sockets is seen, by its name in [`WIRE`].
     wire: Option<&'static str>,
     #[cfg(feature = "ebpf-log")]
@@ -58,43 +91,48 @@ pub(super) struct Programs {
 }
 
 impl Programs {
-    /// Loads everything; nothing is attached yet. `offsets` may come late: aya's loader first parses
-    /// the kernel's BTF for itself, wanted or not.
+    /// Loads everything; nothing is attached yet. `offsets` may come late.
     pub(super) fn load(
         offsets: impl FnOnce() -> anyhow::Result<KernelOffsets>,
+        counting: bool,
     ) -> anyhow::Result<Self> {
-        let mut loader = EbpfLoader::new();
+        let mut object = Loaded::parse(OBJECT).context("cannot read the eBPF programs")?;
         let offsets = offsets()?;
-        let mut ebpf = loader
-            .btf(None)
-            .override_global("KERNEL", &offsets, true)
-            .load(OBJECT)
-            .context("cannot load the eBPF programs")?;
-        let maps: Vec<(&str, &Map)> = ebpf.maps().collect();
-        let backend = match multi::Program::load(OBJECT, GO_MULTI, &maps) {
-            Ok(program) => Backend::Multi { program, links: Vec::new() },
-            // Kernels before 6.6 do not know the attach type.
-            Err(refused) => Backend::Perf(
-                perf::Events::load(&mut ebpf).with_context(|| format!("{refused:#}"))?,
-            ),
+        let count_hits = u32::from(counting);
+        let settings = Settings {
+            constants: &[("KERNEL", bytes(&offsets)), ("COUNT_HITS", bytes(&count_hits))],
+            entries: &[("HITS", if counting { SITES_MAX } else { 1 })],
         };
+        object.make(&settings)?;
+        // The one on Go functions takes longer to verify than all others.
+        let (backend, ready) = thread::scope(|scope| {
+            let backend = scope.spawn(|| Backend::load(&object));
+            let [(_, wire), ..] = WIRE;
+            let names = TRACEPOINTS.iter().chain(wire).map(|(name, _)| *name);
+            let ready = names.filter_map(|name| Some((name, tracing(&object, name).ok()?)));
+            let ready = ready.collect();
+            (backend.join(), ready)
+        });
+        let backend = backend.map_err(|_| anyhow!("loading the eBPF programs failed"))??;
         #[cfg(feature = "ebpf-log")]
-        let log = super::log::attach(&mut ebpf)?;
-        let names = ebpf.map_mut("HEADER_NAMES").context("no map HEADER_NAMES")?;
+        let log = super::log::attach(backend.program())?;
+        let names = object.map_mut("HEADER_NAMES")?;
         let mut names = HashMap::<_, [u8; HEADER_NAME_MAX], u32>::try_from(names)?;
         for (name, tag) in HEADERS {
             let mut key = [0; HEADER_NAME_MAX];
             key[..name.len()].copy_from_slice(name.as_bytes());
             names.insert(key, u32::from(tag as u8), 0)?;
         }
-        let events = ebpf.take_map("EVENTS").context("no map EVENTS")?;
-        let events = RingBuf::try_from(events)?;
+        let events = RingBuf::try_from(object.take_map("EVENTS")?)?;
         Ok(Self {
-            ebpf,
+            object,
+            ready,
+            tracepoints: Vec::new(),
             backend,
             events,
             sites: 0,
             executables: 0,
+            counted: counting.then(Vec::new),
             wire: None,
             #[cfg(feature = "ebpf-log")]
             log,
@@ -113,11 +151,11 @@ impl Programs {
     /// `namespace`; none is the initial one.
     pub(super) fn follow(&mut self, root: u32, namespace: Option<u32>) -> anyhow::Result<()> {
         if let Some(namespace) = namespace {
-            let map = self.ebpf.map_mut("ROOT").context("no map ROOT")?;
+            let map = self.object.map_mut("ROOT")?;
             let root = Root { pid: root, namespace, ..Root::default() };
             Array::<_, Root>::try_from(map)?.set(0, root, 0)?;
         } else {
-            let tracked = self.ebpf.map_mut("TRACKED").context("no map TRACKED")?;
+            let tracked = self.object.map_mut("TRACKED")?;
             HashMap::<_, u32, u32>::try_from(tracked)?.insert(root, 0, 0)?;
         }
         for (name, tracepoint) in TRACEPOINTS {
@@ -133,10 +171,13 @@ impl Programs {
     }
 
     fn attach(&mut self, name: &str, tracepoint: &str) -> anyhow::Result<()> {
-        let program = self.ebpf.program_mut(name).with_context(|| format!("no program {name}"))?;
-        let program: &mut RawTracePoint = program.try_into()?;
-        program.load().with_context(|| format!("cannot load the program {name}"))?;
-        program.attach(tracepoint).with_context(|| format!("cannot attach to {tracepoint}"))?;
+        let program = match self.ready.iter().position(|(ready, _)| *ready == name) {
+            Some(ready) => self.ready.swap_remove(ready).1,
+            None => tracing(&self.object, name)?,
+        };
+        let link = raw_tracepoint(&program, tracepoint);
+        let link = link.with_context(|| format!("cannot attach to {tracepoint}"))?;
+        self.tracepoints.push(link);
         Ok(())
     }
 
@@ -152,19 +193,22 @@ impl Programs {
         let count = u32::try_from(plan.sites.len())?;
         anyhow::ensure!(self.sites + count <= SITES_MAX, "more than {SITES_MAX} probes");
 
-        let layouts = self.ebpf.map_mut("LAYOUTS").context("no map LAYOUTS")?;
+        let layouts = self.object.map_mut("LAYOUTS")?;
         Array::<_, Layout>::try_from(layouts)?.set(executable, plan.layout, 0)?;
-        let types = self.ebpf.map_mut("TYPES").context("no map TYPES")?;
+        let types = self.object.map_mut("TYPES")?;
         let mut types = HashMap::<_, TypeKey, TypeRule>::try_from(types)?;
         for (address, rule) in &plan.types {
             types.insert(TypeKey { address: *address, executable, padding: 0 }, rule, 0)?;
         }
-        let recipes = self.ebpf.map_mut("SITES").context("no map SITES")?;
+        let recipes = self.object.map_mut("SITES")?;
         let mut recipes = Array::<_, Recipe>::try_from(recipes)?;
         let mut sites = Vec::with_capacity(plan.sites.len());
         for (cookie, site) in (self.sites..).zip(&plan.sites) {
             recipes.set(cookie, Recipe { executable, ..site.recipe }, 0)?;
             sites.push((site.offset, u64::from(cookie)));
+        }
+        if let Some(counted) = &mut self.counted {
+            counted.extend(plan.sites.iter().map(cost::Probe::new));
         }
         match &mut self.backend {
             Backend::Multi { program, links } => links.push(program.attach(path, &sites)?),
@@ -177,8 +221,9 @@ impl Programs {
 
     /// Takes the probes out, in the background where that takes long.
     pub(super) fn leave(self) {
-        if let Backend::Perf(events) = self.backend {
-            events.leave();
+        match self.backend {
+            Backend::Multi { links, .. } => leave(&links),
+            Backend::Perf(events) => leave(&events.held),
         }
     }
 
@@ -191,9 +236,20 @@ impl Programs {
         }
     }
 
+    /// How often each probe was hit; none if that is not counted.
+    pub(super) fn hits(&mut self) -> anyhow::Result<Vec<cost::Probe>> {
+        let mut probes = self.counted.take().unwrap_or_default();
+        let hits = self.object.map("HITS")?;
+        let hits = PerCpuArray::<_, u64>::try_from(hits)?;
+        for (site, probe) in (0..).zip(&mut probes) {
+            probe.hits = hits.get(&site, 0)?.iter().sum();
+        }
+        Ok(probes)
+    }
+
     /// How many records the programs could not send, so far.
     pub(super) fn lost(&self) -> anyhow::Result<u64> {
-        let lost = self.ebpf.map("LOST").context("no map LOST")?;
+        let lost = self.object.map("LOST")?;
         Ok(Array::<_, u64>::try_from(lost)?.get(&0, 0)?)
     }
 }
@@ -203,4 +259,9 @@ impl AsFd for Programs {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.events.as_fd()
     }
+}
+
+/// Loads a program for raw tracepoints.
+fn tracing(object: &Loaded, name: &str) -> anyhow::Result<OwnedFd> {
+    object.program(name, bpf_prog_type::BPF_PROG_TYPE_RAW_TRACEPOINT, 0)
 }

