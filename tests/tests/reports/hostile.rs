@@ -1,7 +1,11 @@
 //! What a server, a repository or a user may choose to deceive whoever reads the report, in every
 //! text of a trace at once: inert in every format.
 
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
+
 use proxytrace::model::Trace;
+use proxytrace::report::json::SCHEMA;
 use proxytrace::report::terminal::{Options, render};
 use pulldown_cmark::{Event, Options as Extensions, Parser, Tag};
 use serde_json::Value;
@@ -30,24 +34,24 @@ pub(crate) fn markup() -> String {
     format!("{}{}javascript:window.hit=1", TEXTS[3], TEXTS[0])
 }
 
-/// Members whose values are words of ours.
-const OURS: [&str; 15] = [
-    "schema",
-    "started_at",
-    "outcome",
-    "artifact",
-    "kind",
-    "cause",
-    "next",
-    "separator",
-    "after_redirect",
-    "severity",
-    "role",
-    "confidence",
-    "origin",
-    "contradicted_by",
-    "code",
-];
+/// Members whose values are words of ours: those that the schema has a list of words for, and some
+/// that others have no say in.
+static OURS: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
+    let schema: Value = serde_json::from_str(SCHEMA).unwrap();
+    let definitions = schema["$defs"].as_object().unwrap();
+    let is_word = |reference: &Value| {
+        let name = reference.as_str().and_then(|name| name.strip_prefix("#/$defs/"));
+        let definition = name.map(|name| &definitions[name]);
+        definition.is_some_and(|one| one.get("enum").or(one.get("oneOf")).is_some())
+    };
+    let members = definitions.values().filter_map(|one| one["properties"].as_object()).flatten();
+    let words = members.filter(|(_, member)| {
+        let any = member["anyOf"].as_array().into_iter().flatten();
+        any.chain([*member]).any(|one| is_word(&one["$ref"]))
+    });
+    let fixed = ["schema", "started_at", "code"].map(String::from);
+    words.map(|(name, _)| name.clone()).chain(fixed).collect()
+});
 
 /// Puts a text into every string of a trace that is not a word of ours.
 pub(crate) fn spoil(trace: &mut Trace, text: &str) {
@@ -61,7 +65,7 @@ fn put(value: &mut Value, text: &str) {
         Value::String(old) => text.clone_into(old),
         Value::Array(items) => items.iter_mut().for_each(|item| put(item, text)),
         Value::Object(members) => {
-            let others = members.iter_mut().filter(|(name, _)| !OURS.contains(&name.as_str()));
+            let others = members.iter_mut().filter(|(name, _)| !OURS.contains(name.as_str()));
             others.for_each(|(_, value)| put(value, text));
         }
         _ => {}
