@@ -126,6 +126,7 @@ impl Maker {
                 method: "GET".into(),
                 url: url.to_owned(),
                 headers: Headers::from([agent]),
+                credentials: Some(Vec::new()),
                 cut: Vec::new(),
             },
         );
