@@ -77,8 +77,8 @@ fn off_works_where_all_is_cached(toolchain: &Toolchain) -> Result<()> {
 fn devel_is_no_symptom(toolchain: &Toolchain) -> Result<()> {
     let lab = Lab::start(&WELL, toolchain)?;
     fs::write(lab.module_dir().join("main.go"), "package main\n\nfunc main() {}\n")?;
-    let words = ["go", "build", "-buildvcs=false", "-o", "../built", "."];
-    let built = trace(&lab, &words, &[("CGO_ENABLED", "0")])?;
+    let command = ["go", "build", "-buildvcs=false", "-o", "../built", "."];
+    let built = trace(&lab, &command, &[("CGO_ENABLED", "0")])?;
     ensure!(built.command.exit_code == Some(0), "{:?}", built.processes[0].stderr_tail);
     let mut version = lab.command("go");
     version.args(["version", "-m", "../built"]);
