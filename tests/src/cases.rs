@@ -13,8 +13,10 @@ use nix::unistd::geteuid;
 use crate::scenario::Scenario;
 use crate::toolchain::{Toolchain, VERSIONS};
 
-/// How many cases run at a time: most of a case is waiting.
+/// How many cases run at a time.
 const PARALLEL: usize = 2;
+/// How many cases run beside them of those that wait for time-outs.
+const WAITING: usize = 8;
 
 /// Leaves, for work on one of them, the scenarios whose name begins with one of these, separated by
 /// commas.
@@ -47,7 +49,7 @@ pub fn for_each_of(
         .flat_map(|toolchain| scenarios.iter().map(move |scenario| (scenario, toolchain)))
         .filter(|(scenario, toolchain)| toolchain.minor() >= scenario.since)
         .filter(|(scenario, _)| names.has(scenario.name));
-    check_all(cases, |scenario| scenario.name, check);
+    check_all(cases, |scenario| scenario.name, Scenario::waits, check);
 }
 
 /// The toolchains of these releases, of which the environment may leave some.
@@ -67,22 +69,26 @@ pub fn toolchains(releases: &[&str]) -> Vec<Toolchain> {
 pub fn check_all<'a, T: Sync + 'a>(
     cases: impl Iterator<Item = (&'a T, &'a Toolchain)> + Send,
     name: impl Fn(&T) -> &'a str + Sync,
+    waits: impl Fn(&T) -> bool,
     check: impl Fn(&T, &Toolchain) -> Result<()> + Sync,
 ) {
-    let cases = Mutex::new(cases);
+    let (waiting, quick): (Vec<_>, Vec<_>) = cases.partition(|(what, _)| waits(what));
+    let queues = [(PARALLEL, quick), (WAITING, waiting)]
+        .map(|(threads, cases)| (threads, Mutex::new(cases.into_iter())));
     let results = Mutex::new(Vec::new());
     thread::scope(|scope| {
-        for _ in 0..PARALLEL {
-            scope.spawn(|| {
-                loop {
+        for (threads, queue) in &queues {
+            for _ in 0..*threads {
+                scope.spawn(|| {
                     // The lock is not held while the case runs.
-                    let case = cases.lock().expect("no panic while locked").next();
-                    let Some((what, toolchain)) = case else { break };
-                    let failure = check(what, toolchain).err().map(|error| format!("{error:#}"));
-                    let result = (name(what), toolchain.version.clone(), failure);
-                    results.lock().expect("no panic while locked").push(result);
-                }
-            });
+                    let next = || queue.lock().expect("no panic while locked").next();
+                    while let Some((what, toolchain)) = next() {
+                        let failure = check(what, toolchain).err().map(|e| format!("{e:#}"));
+                        let result = (name(what), toolchain.version.clone(), failure);
+                        results.lock().expect("no panic while locked").push(result);
+                    }
+                });
+            }
         }
     });
     let results = results.into_inner().expect("no panic while locked");

@@ -284,6 +284,16 @@ impl Scenario {
         self.succeeds && well && self.findings.is_empty()
     }
 
+    /// Whether a run of it is mostly waiting, for seconds.
+    pub fn waits(&self) -> bool {
+        let silent = |trouble| {
+            use Trouble::{Deaf, NameServerSilent, Silent, SilentIpv6};
+            matches!(trouble, NameServerSilent | Deaf | Silent | SilentIpv6)
+        };
+        let slow = |rule: &Rule| matches!(rule.action, Action::Hang(1000..) | Action::Slow(1000..));
+        self.hosts.iter().any(|host| host.trouble.is_some_and(silent) || host.rules.iter().any(slow))
+    }
+
     /// Whether there is nothing to warn of: a warning, of whatever code, is a false alarm.
     pub fn is_quiet(&self) -> bool {
         self.succeeds && self.findings.iter().all(|(_, severity)| *severity == Severity::Note)

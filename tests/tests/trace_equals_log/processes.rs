@@ -141,6 +141,7 @@ fn however_go_is_run() {
     cases::check_all(
         cases,
         |way| way.name,
+        |_| false,
         |way, toolchain| {
             let other = newest.iter().find(|other| other.version != toolchain.version);
             run_and_check(way, toolchain, other.unwrap_or(toolchain))
