@@ -291,7 +291,9 @@ impl Scenario {
             matches!(trouble, NameServerSilent | Deaf | Silent | SilentIpv6)
         };
         let slow = |rule: &Rule| matches!(rule.action, Action::Hang(1000..) | Action::Slow(1000..));
-        self.hosts.iter().any(|host| host.trouble.is_some_and(silent) || host.rules.iter().any(slow))
+        self.hosts
+            .iter()
+            .any(|host| host.trouble.is_some_and(silent) || host.rules.iter().any(slow))
     }
 
     /// Whether there is nothing to warn of: a warning, of whatever code, is a false alarm.
