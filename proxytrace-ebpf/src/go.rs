@@ -203,6 +203,12 @@ fn save(scratch: &mut Scratch, registers: &Registers) -> u64 {
 
 #[cfg(bpf_target_arch = "aarch64")]
 #[inline(always)]
+fn stack_pointer(registers: &Registers) -> u64 {
+    registers.sp
+}
+
+#[cfg(bpf_target_arch = "aarch64")]
+#[inline(always)]
 fn instruction_pointer(registers: &Registers) -> u64 {
     registers.pc
 }
