@@ -5,7 +5,7 @@
 //! offsets they need). So this uses the parts of aya below it.
 
 use std::collections::{HashMap, HashSet};
-use std::ffi::CString;
+use std::ffi::{CString, c_char};
 use std::mem;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 
@@ -102,7 +102,7 @@ impl Loaded {
             part.prog_type = kind as u32;
             part.expected_attach_type = attach;
             for (to, from) in part.prog_name[..NAME_MAX - 1].iter_mut().zip(name.bytes()) {
-                *to = from.cast_signed();
+                *to = c_char::from_ne_bytes([from]);
             }
             part.insns = function.instructions.as_ptr() as u64;
             part.insn_cnt = u32::try_from(function.instructions.len())?;

@@ -247,6 +247,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "netrc-port",
         about: "the same on another port, which ~/.netrc has",
+        since: 21,
         home: &[(".netrc", "machine proxy.lab:8443 login user password secret\n")],
         modules: modules(2),
         goproxy: "https://proxy.lab:8443",
