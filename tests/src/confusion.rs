@@ -43,14 +43,18 @@ pub fn note(scenario: &Scenario, toolchain: &Toolchain, found: &BTreeSet<(&str, 
     noted.insert((scenario.name, toolchain.version.clone()), pair);
 }
 
-/// Writes the table, if that is wanted.
-///
-/// # Panics
-///
-/// If the file cannot be written.
-pub fn write() {
-    let Some(file) = env::var_os(FILE_VAR) else { return };
-    fs::write(file, table()).expect("the file can be written");
+/// Writes the table when it is dropped, if that is wanted: also where a comparison has failed.
+#[derive(Debug)]
+pub struct Table;
+
+impl Drop for Table {
+    fn drop(&mut self) {
+        if let Some(file) = env::var_os(FILE_VAR)
+            && let Err(error) = fs::write(&file, table())
+        {
+            eprintln!("cannot write {}: {error}", file.display());
+        }
+    }
 }
 
 fn table() -> String {

@@ -308,10 +308,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 H2,
                 &[on(
                     "*",
-                    Status(
-                        403,
-                        &[("X-Server", "UploadServer"), ("Content-Type", "application/xml")],
-                    ),
+                    Status(403, &[("Server", "UploadServer"), ("Content-Type", "application/xml")]),
                 )],
             ),
         ],

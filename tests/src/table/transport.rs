@@ -337,4 +337,14 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         findings: &[("PT210", Error)],
         ..BASE
     },
+    Scenario {
+        name: "connect-refused",
+        about: "nobody listens on the proxy's port",
+        modules: modules(2),
+        goproxy: "https://proxy.lab",
+        hosts: &[host("proxy.lab", Plain, &[])],
+        succeeds: false,
+        findings: &[("PT202", Error)],
+        ..BASE
+    },
 ];

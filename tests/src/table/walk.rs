@@ -255,4 +255,18 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         findings: &[("PT410", Error), ("PT601", Warning)],
         ..BASE
     },
+    Scenario {
+        name: "masked",
+        about: "the proxy fails, `|` goes on to `direct`, and that fails as well",
+        modules: named(&["vanity.lab/m"]),
+        goproxy: "https://proxy.lab|direct",
+        hosts: &[
+            host("proxy.lab", H2, &[on("*", Status(500, &[]))]),
+            with(Trouble::NoSuchName, host("vanity.lab", H2, &[])),
+        ],
+        succeeds: false,
+        answers: &[got("proxy.lab", 500, 1)],
+        findings: &[("PT103", Warning), ("PT104", Warning), ("PT409", Error)],
+        ..BASE
+    },
 ];

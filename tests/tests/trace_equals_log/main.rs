@@ -13,8 +13,8 @@ use proxytrace_tests::{cases, check, confusion};
 #[test]
 fn trace_equals_log() {
     let Some(proxytrace) = built() else { return };
+    let _table = confusion::Table;
     cases::for_each(|scenario, toolchain| run_and_check(&proxytrace, scenario, toolchain));
-    confusion::write();
 }
 
 /// The kernel puts such a `go` elsewhere in memory than its file says. Types tell whether that is
