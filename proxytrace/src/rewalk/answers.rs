@@ -72,8 +72,10 @@ impl<'a> Answers<'a> {
             return Said::Known(Outcome::NotFound);
         }
         let same = self.known.get(&question(chain)).map_or(&[][..], Vec::as_slice);
+        // `direct` and `noproxy` ask the same; `off` asks nobody.
+        let asks = |word: &str| is_word(word) && word != "off";
         let fits = |attempt: &&Attempt| {
-            if is_word(proxy) { is_word(&attempt.proxy) } else { same_entry(&attempt.proxy, proxy) }
+            if asks(proxy) { asks(&attempt.proxy) } else { same_entry(&attempt.proxy, proxy) }
         };
         let mut said: Option<&Attempt> = None;
         for same in same {

@@ -93,6 +93,22 @@ fn what_was_not_asked_is_not_known() {
 }
 
 #[test]
+fn what_off_said_is_not_what_direct_says() {
+    let mut script = Script::new("https://proxy.lab,off", 1);
+    let task = Task::new(7)
+        .walk()
+        .lookup(A, "x.lab/m")
+        .fetch(&[hop(&zip(A, "x.lab/m"), 404)])
+        .lookup("off", "x.lab/m")
+        .failed(bad_status(404));
+    script.run(&[task]);
+    assert_eq!(
+        story(&script.trace(), "https://proxy.lab|direct"),
+        "proxy.lab=NotFound direct=?: unknown: direct was not asked for it"
+    );
+}
+
+#[test]
 fn an_error_of_direct_masks_all_others() {
     let mut script = Script::new("https://proxy.lab|direct", 1);
     let task = Task::new(7)
