@@ -394,6 +394,22 @@ pub enum Outcome {
     Unknown,
 }
 
+impl Outcome {
+    /// Whether a host could not be asked, as opposed to one that answered badly.
+    pub(crate) fn is_unreached(self) -> bool {
+        matches!(
+            self,
+            Self::Dns
+                | Self::ConnectRefused
+                | Self::ConnectTimeout
+                | Self::Unreachable
+                | Self::TlsUnknownAuthority
+                | Self::TlsOther
+                | Self::ProxyRefused
+        )
+    }
+}
+
 /// One name resolved.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]

@@ -46,20 +46,6 @@ const BY_STATUS: &[(u16, u16, &str)] = &[
     (0, u16::MAX, "PT402"),
 ];
 
-/// A host that could not be asked, as opposed to one that answered badly.
-fn unreached(outcome: Outcome) -> bool {
-    matches!(
-        outcome,
-        Outcome::Dns
-            | Outcome::ConnectRefused
-            | Outcome::ConnectTimeout
-            | Outcome::Unreachable
-            | Outcome::TlsUnknownAuthority
-            | Outcome::TlsOther
-            | Outcome::ProxyRefused
-    )
-}
-
 /// The attempt that is to blame for a failed chain, or the search for a repository that is.
 pub(super) fn culprit<'a>(view: &View<'a>, chain: &'a Chain) -> Option<&'a Attempt> {
     let culprit = view::culprit(chain)?;
@@ -328,7 +314,7 @@ fn target(send: &Send<'_>, attempt: &Attempt) -> Option<(&'static str, String)> 
         return None;
     }
     let (asked, answered) = (&send.first().host, send.last());
-    if unreached(attempt.outcome) && answered.status.is_none() {
+    if attempt.outcome.is_unreached() && answered.status.is_none() {
         let why = why(answered, attempt.outcome);
         return Some(("PT007", format!("{asked} redirected to {}, which {why}", answered.host)));
     }
@@ -369,7 +355,9 @@ fn checksums(view: &View<'_>, chain: &Chain, attempt: &Attempt) -> Option<(&'sta
             "PT503",
             format!("{said} when go asked whether it forwards the checksum database"),
         )),
-        (Artifact::SumdbLookup | Artifact::SumdbTile, outcome) if direct && unreached(outcome) => {
+        (Artifact::SumdbLookup | Artifact::SumdbTile, outcome)
+            if direct && outcome.is_unreached() =>
+        {
             Some(("PT502", format!("{said}; it is the checksum database, which go asks itself")))
         }
         (Artifact::SumdbLookup | Artifact::SumdbTile, outcome)

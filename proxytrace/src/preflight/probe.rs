@@ -67,18 +67,7 @@ pub(super) fn fails(outcome: Outcome) -> bool {
 
 /// A host that there is no use in asking anything else.
 fn is_unreached(outcome: Outcome) -> bool {
-    matches!(
-        outcome,
-        Outcome::Dns
-            | Outcome::ConnectRefused
-            | Outcome::ConnectTimeout
-            | Outcome::Unreachable
-            | Outcome::TlsUnknownAuthority
-            | Outcome::TlsOther
-            | Outcome::ProxyRefused
-            | Outcome::Unfinished
-            | Outcome::Unknown
-    )
+    outcome.is_unreached() || matches!(outcome, Outcome::Unfinished | Outcome::Unknown)
 }
 
 /// Whether what failed is the entry itself, not a host that it redirected to.
