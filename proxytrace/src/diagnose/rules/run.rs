@@ -74,6 +74,10 @@ pub(super) fn incomplete_capture(view: &View<'_>) -> Vec<Sign> {
     if let Some(reason) = &capture.watch_ended {
         why.push(format!("the watch ended before the command did ({reason})"));
     }
+    let disagreed = capture.witnesses.as_ref().map_or(0, |witnesses| witnesses.disagreed);
+    if disagreed > 0 {
+        why.push(format!("go and its sockets disagree about requests: {disagreed}"));
+    }
     for attach in &capture.attach {
         let missing: Vec<&str> = attach.missing.iter().map(|hook| hook.hook.as_str()).collect();
         if attach.hooks.is_empty() {

@@ -37,3 +37,14 @@ fn pt606_is_a_run_that_asked_nobody() {
     script.push(GO, None, read()).lose();
     assert_eq!(of_script(&script), ["PT900 note contributing ×0"]);
 }
+
+#[test]
+fn witnesses_that_disagree_are_named() {
+    let mut trace = Script::new("https://proxy.lab", 0).trace();
+    trace.capture.witnesses =
+        Some(crate::model::Witnesses { disagreed: 2, ..crate::model::Witnesses::default() });
+    trace.capture.complete = false;
+    let findings = crate::diagnose::diagnose(&trace);
+    let messages: Vec<&str> = findings.iter().map(|finding| finding.message.as_str()).collect();
+    assert_eq!(messages, ["go and its sockets disagree about requests: 2"]);
+}
