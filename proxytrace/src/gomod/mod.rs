@@ -1,8 +1,7 @@
 //! The lines of go.mod and go.work files that ask for something.
 //!
 //! As `golang.org/x/mod/modfile` reads them, but forgiving: what is no line of theirs is skipped, so
-//! that a broken file still says what it asks for. (There are parsers among the crates; none of them
-//! keeps the numbers of lines, and they stop at the first error.)
+//! that a broken file still says what it asks for.
 #![forbid(unsafe_code)]
 
 pub mod sources;
