@@ -10,6 +10,7 @@ pub mod correlate;
 pub mod diagnose;
 pub mod doctor;
 pub mod event;
+pub mod export;
 pub mod gobinary;
 pub mod goenv;
 pub mod golog;
