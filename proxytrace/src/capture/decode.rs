@@ -9,6 +9,7 @@ use bytes::{Buf as _, Bytes};
 use proxytrace_common::record::{CUT, FAULT, HEADERS, Kind, SocketAddress, Tag};
 
 use super::executables::{Executables, Probed};
+use super::host::{self, Job};
 use super::pids::Pids;
 use super::sockets::Sockets;
 use super::surroundings;
@@ -35,9 +36,13 @@ pub(super) struct Decoder {
     /// Bodies of responses, by process and address, by small numbers.
     bodies: HashMap<(u32, u64), u64>,
     body_count: u64,
+    /// The CI job of the first `go` command, where somebody looks for it.
+    pub(super) job: Option<Job>,
+    looks_for_job: bool,
 }
 
 /// One field of a record.
+#[derive(Clone)]
 pub(super) struct Field {
     tag: Tag,
     flags: u8,
@@ -45,12 +50,13 @@ pub(super) struct Field {
 }
 
 /// A record taken apart.
+#[derive(Clone)]
 pub(super) struct Record {
-    time: u64,
+    pub(super) time: u64,
     goroutine: u64,
     parent_goroutine: u64,
-    pid: u32,
-    executable: u32,
+    pub(super) pid: u32,
+    pub(super) executable: u32,
     pub(super) kind: Kind,
     flags: u8,
     fields: Vec<Field>,
@@ -66,7 +72,14 @@ impl Decoder {
             sockets: Sockets::default(),
             bodies: HashMap::new(),
             body_count: 0,
+            job: None,
+            looks_for_job: false,
         }
+    }
+
+    /// The same, with an eye on the CI job.
+    pub(super) fn looking_for_job(self) -> Self {
+        Self { looks_for_job: true, ..self }
     }
 
     /// The events that a record stands for, into `events`: none for a part of one.
@@ -77,6 +90,16 @@ impl Decoder {
         events: &mut Vec<Event>,
     ) -> Result<(), Malformed> {
         let record = Record::parse(Bytes::copy_from_slice(record)).ok_or(Malformed)?;
+        self.read(&record, executables, events)
+    }
+
+    /// The same, for a record that was taken apart.
+    pub(super) fn read(
+        &mut self,
+        record: &Record,
+        executables: &Executables,
+        events: &mut Vec<Event>,
+    ) -> Result<(), Malformed> {
         let time = record.time.saturating_sub(self.origin);
         let event = |what| Event {
             time,
@@ -86,9 +109,9 @@ impl Decoder {
             what,
         };
         if matches!(record.kind, Kind::Sent | Kind::Received) {
-            events.extend(self.sockets.passed(&record).ok_or(Malformed)?.map(event));
+            events.extend(self.sockets.passed(record).ok_or(Malformed)?.map(event));
         } else {
-            events.extend(self.what(&record, executables)?.map(event));
+            events.extend(self.what(record, executables)?.map(event));
         }
         Ok(())
     }
@@ -141,6 +164,9 @@ impl Decoder {
             Kind::Start => {
                 let exe = executables.get(record.executable).ok_or(Malformed)?;
                 let environment = self.environments.remove(&record.pid).unwrap_or_default();
+                if std::mem::take(&mut self.looks_for_job) {
+                    self.job = Some(host::job_of(&environment));
+                }
                 go_start(record, exe, &environment, &self.pids.directory(record.pid))
             }
             Kind::WalkEnter => What::WalkEnter,
@@ -345,7 +371,7 @@ pub(super) fn read_small_file(path: &Path) -> Option<String> {
 
 impl Record {
     /// Takes a record apart. Layout: `proxytrace_common::record`.
-    fn parse(mut bytes: Bytes) -> Option<Self> {
+    pub(super) fn parse(mut bytes: Bytes) -> Option<Self> {
         let time = bytes.try_get_u64_ne().ok()?;
         let goroutine = bytes.try_get_u64_ne().ok()?;
         let parent_goroutine = bytes.try_get_u64_ne().ok()?;
@@ -376,7 +402,7 @@ impl Record {
         self.fields.iter().find(|field| field.tag == tag)
     }
 
-    fn bytes(&self, tag: Tag) -> Option<&[u8]> {
+    pub(super) fn bytes(&self, tag: Tag) -> Option<&[u8]> {
         self.field(tag).map(|field| &field.bytes[..])
     }
 
@@ -388,7 +414,7 @@ impl Record {
         self.field(tag)?.bytes.clone().try_get_u64_ne().ok()
     }
 
-    fn pid_in(&self, tag: Tag) -> Option<u32> {
+    pub(super) fn pid_in(&self, tag: Tag) -> Option<u32> {
         u32::try_from(self.number(tag)?).ok()
     }
 

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::Trace;
 
 /// One build that was seen: a `go` command and all that it started.
@@ -29,7 +31,8 @@ pub struct Origin {
 }
 
 /// What the agent says of itself, in sums since it began unless said otherwise.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(default)]
 pub struct Health {
     /// The share of builds that are chosen now.
     pub share: f64,
