@@ -68,12 +68,12 @@ pub struct Sampling {
 /// The finalizer of `SplitMix64` (Steele, Lea, Flood: Fast Splittable Pseudorandom Number
 /// Generators), once for each input.
 #[must_use]
-#[inline(always)]
+#[inline]
 pub const fn choice(seed: u64, pid: u32, start: u64) -> u32 {
     (mix(mix(seed ^ start) ^ pid as u64) >> 32) as u32
 }
 
-#[inline(always)]
+#[inline]
 const fn mix(value: u64) -> u64 {
     let value = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -90,7 +90,7 @@ const PID_BITS: u64 = 0x3f_ffff;
 /// Names the tree that a process began at this time (`CLOCK_MONOTONIC`, in nanoseconds): within
 /// four milliseconds no pid comes twice.
 #[must_use]
-#[inline(always)]
+#[inline]
 pub const fn tree(time: u64, pid: u32) -> u64 {
     time & !PID_BITS | pid as u64 & PID_BITS
 }

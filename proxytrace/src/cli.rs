@@ -69,7 +69,7 @@ enum Subcommands {
         /// A file that `--record` or `--json` has written.
         file: PathBuf,
     },
-    Agent(Agent),
+    Agent(Box<Agent>),
     Preflight(Preflight),
     /// What is different between two recordings or traces, causes before effects.
     ///
@@ -186,7 +186,7 @@ pub(crate) enum Action {
     /// Report from a recording.
     Replay { file: PathBuf, goproxy: Option<String> },
     /// Watch the host, or ask who does.
-    Agent(Agent),
+    Agent(Box<Agent>),
     /// Ask the entries of GOPROXY.
     Preflight(Preflight),
     /// Compare two runs.

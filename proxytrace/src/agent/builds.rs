@@ -143,7 +143,9 @@ impl Watcher for Builds {
         if let Some(running) = self.running.get_mut(&tree) {
             running.events += events.len() as u64;
             running.bytes += bytes;
-            events.iter().for_each(|event| running.correlator.push(event));
+            for event in events {
+                running.correlator.push(event);
+            }
         }
     }
 

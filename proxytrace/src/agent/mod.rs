@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod builds;
+pub mod exporters;
 mod log;
 pub mod options;
 mod origin;
@@ -31,6 +32,7 @@ use serde_json::json;
 use crate::capture::host::{self, Counts, Host};
 use crate::export::{Build, Health};
 use builds::{Bounds, Builds};
+use exporters::Exporters;
 use log::Log;
 use options::{Options, Settings};
 use share::{Controller, Reason, Used};
@@ -65,13 +67,15 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
 struct Out {
     once: bool,
     handed_on: u64,
+    /// None where they could not be started again.
+    exporters: Option<Exporters>,
 }
 
 impl Out {
-    fn observe(&mut self, build: &Build) -> io::Result<()> {
+    fn observe(&mut self, build: Build) -> io::Result<()> {
         self.handed_on += 1;
         if self.once {
-            let Build { trace, share, origin } = build;
+            let Build { trace, share, origin } = &build;
             let build = json!({
                 "schema": SCHEMA,
                 "share": share,
@@ -83,6 +87,9 @@ impl Out {
             let mut line = serde_json::to_vec(&build)?;
             line.push(b'\n');
             io::stdout().write_all(&line)?;
+        }
+        if let Some(exporters) = &self.exporters {
+            exporters.observe(build);
         }
         Ok(())
     }
@@ -113,7 +120,7 @@ impl<'a> Agent<'a> {
             host: None,
             builds: Builds::within(Bounds::default()),
             controller,
-            out: Out { once: options.once, handed_on: 0 },
+            out: Out { once: options.once, handed_on: 0, exporters: None },
             started: Instant::now(),
             started_at: Timestamp::now(),
             before: Counts::default(),
@@ -124,7 +131,9 @@ impl<'a> Agent<'a> {
         } else {
             agent.watch()?;
         }
+        // Before there are other threads.
         privileges::drop().context("cannot give up privileges")?;
+        agent.out.exporters = Some(Exporters::start(&agent.settings.export)?);
         Ok(agent)
     }
 
@@ -170,7 +179,7 @@ impl<'a> Agent<'a> {
             let idle = next.saturating_duration_since(Instant::now());
             match &self.host {
                 Some(host) if host.running() > 0 => {
-                    host.wait(&[signals.0.as_fd()], idle.min(DRAIN))
+                    host.wait(&[signals.0.as_fd()], idle.min(DRAIN));
                 }
                 Some(host) => host.wait(&[signals.0.as_fd()], idle),
                 None => signals.wait(idle),
@@ -206,7 +215,7 @@ impl<'a> Agent<'a> {
                     ("complete", &build.trace.capture.complete),
                 ],
             );
-            self.out.observe(&build).context("cannot write to stdout")?;
+            self.out.observe(build).context("cannot write to stdout")?;
         }
         Ok(())
     }
@@ -222,6 +231,9 @@ impl<'a> Agent<'a> {
         }
         if ticks.is_multiple_of(STATE_TICKS) {
             self.write_state(&health);
+            if let Some(exporters) = &self.out.exporters {
+                exporters.health(health);
+            }
             notify(&[NotifyState::Watchdog]);
         }
         if ticks % SWEEP_TICKS == SWEEP_TICKS - 1
@@ -282,7 +294,11 @@ impl<'a> Agent<'a> {
             Ok(settings) => {
                 let is_new = (settings.sample(), settings.budgets())
                     != (self.settings.sample(), self.settings.budgets());
+                let exports = settings.export != self.settings.export;
                 self.settings = settings;
+                if exports {
+                    self.export_anew();
+                }
                 if is_new {
                     self.controller.wish(self.settings.sample(), self.settings.budgets());
                     if let Some(host) = &mut self.host {
@@ -295,6 +311,27 @@ impl<'a> Agent<'a> {
         }
         notify(&[NotifyState::Ready]);
         Ok(())
+    }
+
+    /// Starts the exporters again, with other settings. Without them the watch goes on.
+    fn export_anew(&mut self) {
+        self.finish_exports();
+        match Exporters::start(&self.settings.export) {
+            Ok(exporters) => self.out.exporters = Some(exporters),
+            Err(error) => {
+                self.log().error("nothing is exported", &[("error", &format!("{error:#}"))]);
+            }
+        }
+    }
+
+    fn finish_exports(&mut self) {
+        let Some(exporters) = self.out.exporters.take() else { return };
+        for (name, delivery) in exporters.finish() {
+            let dropped = delivery.dropped.all();
+            if dropped > 0 {
+                self.log().warn("records were dropped", &[("by", &name), ("count", &dropped)]);
+            }
+        }
     }
 
     fn health(&self) -> anyhow::Result<Health> {
@@ -348,6 +385,10 @@ impl<'a> Agent<'a> {
         }
         let Ok(health) = self.health() else { return };
         self.write_state(&health);
+        if let Some(exporters) = &self.out.exporters {
+            exporters.health(health.clone());
+        }
+        self.finish_exports();
         let Health { chosen, passed_over, lost, late, abandoned, .. } = &health;
         self.log().info(
             "ended",

@@ -8,6 +8,8 @@ use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
 
+use super::exporters::{self, Listen};
+
 /// Where the file is looked for if none is named.
 pub const CONFIG: &str = "/etc/proxytrace/agent.toml";
 /// Where the agent says how it does, for `proxytrace agent status`.
@@ -163,6 +165,9 @@ pub struct Settings {
     /// Which log lines to write.
     #[arg(long, value_name = "LEVEL")]
     pub log_level: Option<LogLevel>,
+    /// Where builds go: in the file, the table `export`.
+    #[command(flatten)]
+    pub export: exporters::Options,
 }
 
 impl Settings {
@@ -178,6 +183,7 @@ impl Settings {
             seed: self.seed.or(others.seed),
             log_format: self.log_format.or(others.log_format),
             log_level: self.log_level.or(others.log_level),
+            export: self.export.or(others.export),
         }
     }
 
@@ -206,6 +212,7 @@ pub(super) struct Budgets {
 
 /// The command line of `proxytrace agent`.
 #[derive(Args, Clone, Debug, Default)]
+#[group(id = "agent")]
 pub struct Options {
     /// Read settings from FILE, and again on SIGHUP; /etc/proxytrace/agent.toml if it is there.
     #[arg(long, value_name = "FILE")]
@@ -235,7 +242,12 @@ impl Options {
             }
         };
         let file = parse(&text).with_context(|| format!("{} is wrong", path.display()))?;
-        Ok(self.settings.clone().over(file))
+        let mut settings = self.settings.clone().over(file);
+        if self.once {
+            // Whoever asks for it will find it; nobody expects it of a short run.
+            settings.export.metrics.get_or_insert(Listen(None));
+        }
+        Ok(settings)
     }
 }
 
@@ -275,7 +287,7 @@ mod tests {
     #[test]
     fn the_command_line_is_stronger_than_the_file() {
         let file = "sample = 0.1\nmax-cpu = \"2%\"\nmax-events = 100\nlog-format = \"json\"\n\
-            kill-switch = \"/run/off\"\n";
+            kill-switch = \"/run/off\"\n[export]\nmetrics = \"off\"\n";
         let file = parse(file).unwrap();
         assert_eq!(file.budgets(), Budgets { cpu: Some(0.02), events: Some(100.0) });
         let flags = Settings { sample: Share::new(1.0), ..Settings::default() };

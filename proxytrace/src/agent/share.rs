@@ -83,7 +83,10 @@ impl Controller {
     pub(super) fn observe(&mut self, used: Used) -> Option<Change> {
         self.window.push_back(used);
         while self.window.len() > 2
-            && self.window.get(1).is_some_and(|second| used.time - second.time >= WINDOW)
+            && self
+                .window
+                .get(1)
+                .is_some_and(|second| used.time.saturating_sub(second.time) >= WINDOW)
         {
             self.window.pop_front();
         }
@@ -145,7 +148,13 @@ mod tests {
                 let share = self.controller.share();
                 self.used.time += Duration::from_secs(1);
                 self.used.cpu += Duration::from_secs_f64(cpu * share);
-                self.used.events += (events * share) as u64;
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    clippy::cast_sign_loss,
+                    reason = "some thousands"
+                )]
+                let events = (events * share) as u64;
+                self.used.events += events;
                 self.changes.extend(self.controller.observe(self.used));
             }
             self

@@ -297,7 +297,7 @@ impl Programs {
         let Some(Probes { held, sites, types }) = self.probed.remove(&executable) else { return };
         // Waits for RCU, seconds long on kernels without `uprobe_multi`.
         self.leaving.push((executable, sites, thread::spawn(move || drop(held))));
-        let map = self.object.map_mut("TYPES").map_err(anyhow::Error::from);
+        let map = self.object.map_mut("TYPES");
         let map = map.and_then(|map| Ok(HashMap::<_, TypeKey, TypeRule>::try_from(map)?));
         if let Ok(mut rules) = map {
             for address in types {

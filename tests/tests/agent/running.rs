@@ -15,7 +15,7 @@ use serde::Deserialize;
 use tempfile::TempDir;
 
 /// How long something may take that is to happen at once.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A build as `--once` writes it.
 #[derive(Clone, Debug, Deserialize)]
@@ -94,6 +94,8 @@ impl Agent {
     pub(crate) fn until(&self, what: &str, reached: impl Fn() -> bool) {
         let start = Instant::now();
         while !reached() {
+            let is_there = Path::new("/proc").join(self.pid().to_string()).join("exe").exists();
+            assert!(is_there, "it has ended, and never {what}: {:#?}", self.log());
             assert!(start.elapsed() < PATIENCE, "never {what}: {:#?}", self.log());
             thread::sleep(Duration::from_millis(20));
         }

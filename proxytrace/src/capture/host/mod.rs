@@ -95,16 +95,19 @@ pub struct Host {
     adopted: [u64; 2],
 }
 
+/// The threshold that chooses all trees.
+const ALL: f64 = 4_294_967_296.0;
+
 /// The share of trees that a threshold chooses.
 #[expect(clippy::cast_precision_loss, reason = "it has 33 bits at most")]
 fn share_of(threshold: u64) -> f64 {
-    threshold as f64 / (1u64 << 32) as f64
+    threshold as f64 / ALL
 }
 
 /// The threshold that chooses a share of trees, from 0 to 1.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped")]
 fn threshold_of(share: f64) -> u64 {
-    (share.clamp(0.0, 1.0) * (1u64 << 32) as f64).round() as u64
+    (share.clamp(0.0, 1.0) * ALL).round() as u64
 }
 
 impl Host {
@@ -202,7 +205,7 @@ impl Host {
             self.trees.lose(lost, monotonic_now());
         }
         for news in std::mem::take(&mut self.trees.news) {
-            self.meet(news, watcher)?;
+            self.meet(&news, watcher)?;
         }
         self.trees.hand_on(watcher);
         let oldest = self.trees.oldest();
@@ -211,18 +214,18 @@ impl Host {
     }
 
     /// Somebody has executed a file that was not known.
-    fn meet(&mut self, news: News, watcher: &mut dyn Watcher) -> anyhow::Result<()> {
+    fn meet(&mut self, news: &News, watcher: &mut dyn Watcher) -> anyhow::Result<()> {
         let Self { programs, files, .. } = self;
         let index = match files.look(news.pid, news.file) {
             Look::Unknown => return programs.unsee(&news.file),
             Look::Other => return Ok(()),
             Look::Known(index) => {
                 files.also(index, news.file, programs);
-                self.adopt(&news, index, watcher)?;
+                self.adopt(news, index, watcher)?;
                 index
             }
             Look::Go(candidate) => {
-                let Some(index) = self.attach(&news, *candidate, watcher)? else { return Ok(()) };
+                let Some(index) = self.attach(news, *candidate, watcher)? else { return Ok(()) };
                 index
             }
         };

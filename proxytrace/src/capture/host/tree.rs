@@ -119,7 +119,7 @@ impl Trees {
         record: &Record,
         executable: u32,
         (executables, attached): (&Executables, Attached<'_>),
-        begin: &dyn Fn() -> Start,
+        beginning: &dyn Fn() -> Start,
         watcher: &mut dyn Watcher,
     ) {
         let threshold = record.number(Tag::Threshold).unwrap_or(0);
@@ -146,7 +146,7 @@ impl Trees {
         });
         let begun = Begun {
             time: record.time,
-            start: Start { argv: argv.unwrap_or_default(), ..begin() },
+            start: Start { argv: argv.unwrap_or_default(), ..beginning() },
             share: super::share_of(threshold),
             // One that has ended by now says nothing of it.
             cgroup: fs::read_to_string(format!("/proc/{}/cgroup", record.pid)).ok(),
