@@ -76,8 +76,11 @@ fn formats_over_recordings() {
         for name in DIGESTED {
             let bytes = written(name, &trace);
             let hash = digest(&SHA256, bytes.as_bytes());
-            let short: String = hash.as_ref()[..8].iter().map(|b| format!("{b:02x}")).collect();
-            writeln!(all, "== {name}: {} bytes, SHA-256 {short}…", bytes.len()).unwrap();
+            write!(all, "== {name}: {} bytes, SHA-256 ", bytes.len()).unwrap();
+            for byte in &hash.as_ref()[..8] {
+                write!(all, "{byte:02x}").unwrap();
+            }
+            all += "…\n";
         }
         insta::assert_snapshot!(all);
         let page = written(PAGE, &trace);

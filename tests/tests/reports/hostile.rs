@@ -6,6 +6,8 @@ use std::fs;
 use std::sync::LazyLock;
 
 use proxytrace::compare::compare;
+use proxytrace::export::metrics::{Limits, Registry};
+use proxytrace::export::{self, Build, prometheus, rows};
 use proxytrace::model::Trace;
 use proxytrace::report;
 use proxytrace::report::json::SCHEMA;
@@ -113,6 +115,18 @@ fn reports(trace: &Trace) -> Vec<(&'static str, String)> {
     reports
 }
 
+/// What goes to monitoring as text.
+fn exports(trace: &Trace) -> Vec<(&'static str, String)> {
+    let build = Build::new(trace.clone());
+    let host = export::Host { name: "host.lab".into(), id: None, group: "a".into() };
+    let rows = rows::lines(&build, &host).map(|lines| String::from_utf8(lines.bytes).unwrap());
+    let mut registry = Registry::new(Limits::default(), 0.0);
+    registry.observe(&build);
+    let mut text = Vec::new();
+    prometheus::write(&registry, &mut text).unwrap();
+    vec![("rows", rows.concat()), ("prometheus", String::from_utf8(text).unwrap())]
+}
+
 #[test]
 fn no_terminal_obeys_any_format() {
     for hostile in TEXTS {
@@ -122,7 +136,7 @@ fn no_terminal_obeys_any_format() {
             // The page has its own script, in which controls are spelled out.
             assert_inert(format.name, &text);
         }
-        for (name, text) in reports(&trace) {
+        for (name, text) in reports(&trace).into_iter().chain(exports(&trace)) {
             assert_inert(name, &text);
         }
     }
