@@ -16,7 +16,6 @@ mod connect;
 mod content;
 mod failure;
 mod forward;
-mod netrc;
 mod probe;
 mod roots;
 mod settings;
