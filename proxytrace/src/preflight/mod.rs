@@ -17,7 +17,7 @@ mod content;
 mod failure;
 mod forward;
 mod probe;
-mod roots;
+pub(crate) mod roots;
 mod settings;
 mod table;
 mod walk;
