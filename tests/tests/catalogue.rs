@@ -129,8 +129,8 @@ fn every_page_goes_through_all_of_it() {
             kind.page.lines().filter_map(|line| line.strip_prefix("## ")).collect();
         assert_eq!(headings, PARTS, "{code}");
         for (heading, text) in headings.iter().zip(kind.page.split("## ").skip(1)) {
-            let text = text.strip_prefix(heading).unwrap_or_default().trim();
-            assert!(!text.is_empty(), "{code} has nothing {heading}");
+            let text = text.strip_prefix(heading).unwrap_or_default();
+            assert!(!text.trim().is_empty(), "{code} has nothing {heading}");
             let command = text.contains('`') || text.lines().any(|line| line.starts_with("    "));
             assert!(command || *heading != "Confirm", "{code} has no command to confirm it");
         }

@@ -125,8 +125,8 @@ impl Decoder {
                 }
             }
             Kind::TcpState => return Ok(self.sockets.changed(record)),
-            // They say any number of things.
-            Kind::Sent | Kind::Received => return Err(Malformed),
+            // They say any number of things, or make no record.
+            Kind::Sent | Kind::Received | Kind::CommandStart => return Err(Malformed),
             Kind::Environment => {
                 if let Some(piece) = record.bytes(Tag::Environment) {
                     self.environments.entry(record.pid).or_default().extend_from_slice(piece);
@@ -228,8 +228,6 @@ impl Decoder {
                 let error = error.filter(|error| !error.steps.iter().any(answered));
                 return Ok(error.map(|error| What::EntryFailed { error }));
             }
-            // It makes no record.
-            Kind::CommandStart => return Err(Malformed),
             Kind::Resolve
             | Kind::Resolved
             | Kind::Query
