@@ -24,12 +24,12 @@ use super::address::Address;
 use super::connect::{self, Stream, Tls};
 use super::failure::Failure;
 use super::forward::{Forward, Proxy};
-use super::netrc;
 use crate::correlate::status;
 use crate::event::Headers;
 use crate::model::{
     self, Cause, Connection, ConnectionId, NameLookup, Outcome, Request, RequestId,
 };
+use crate::netrc;
 use crate::redact;
 
 /// After so many requests go gives up (`web/http.go:checkRedirect`).

@@ -18,7 +18,6 @@ mod connect;
 mod content;
 mod failure;
 mod forward;
-mod netrc;
 mod probe;
 pub(crate) mod roots;
 mod settings;

@@ -253,6 +253,7 @@ pub(super) fn trace(asked: &Asked, book: Book, frame: &Frame) -> Trace {
         connections: book.connections,
         lookups: book.lookups,
         requirements: Vec::new(),
+        netrc: Vec::new(),
         findings: Vec::new(),
         capture: Capture { backend: "preflight".to_owned(), complete: true, ..Capture::default() },
     }
