@@ -97,7 +97,8 @@ pub const fn tree(time: u64, pid: u32) -> u64 {
 
 /// Byte offsets in structures of the running kernel, from its BTF, that only a host needs.
 ///
-/// Relied on, Linux 5.10 to 7.3: `include/linux/binfmts.h`, `fs.h`, `sched.h`.
+/// Relied on, Linux 5.10 to 7.3: `include/linux/binfmts.h`, `fs.h`, `sched.h`, `nsproxy.h`,
+/// `fs/mount.h`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct HostOffsets {
@@ -115,6 +116,12 @@ pub struct HostOffsets {
     pub super_device: u32,
     /// `task_struct.start_boottime`.
     pub task_start: u32,
+    /// `task_struct.nsproxy`.
+    pub task_namespaces: u32,
+    /// `nsproxy.mnt_ns`.
+    pub namespaces_mounts: u32,
+    /// `mnt_namespace.ns.inum`.
+    pub mounts_number: u32,
     /// Not zero if all of the host is watched.
     pub is_on: u32,
 }
@@ -122,7 +129,7 @@ pub struct HostOffsets {
 const _: () = assert!(size_of::<Member>() == 16);
 const _: () = assert!(size_of::<FileKey>() == 24);
 const _: () = assert!(size_of::<Sampling>() == 16);
-const _: () = assert!(size_of::<HostOffsets>() == 32);
+const _: () = assert!(size_of::<HostOffsets>() == 44);
 
 #[cfg(feature = "user")]
 mod pod {

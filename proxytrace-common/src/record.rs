@@ -44,7 +44,8 @@ numbered! {
         /// A process was forked: [`Tag::Child`], [`Tag::OwnPid`].
         Fork = 1,
         /// A program image was executed: [`Tag::Executable`], [`Tag::Arguments`], [`Tag::RootsPid`];
-        /// on a watched host [`Tag::Tree`], [`Tag::Threshold`], [`Tag::FileKey`].
+        /// on a watched host [`Tag::Tree`], [`Tag::Threshold`], [`Tag::FileKey`],
+        /// [`Tag::Mounts`].
         Exec = 2,
         /// A process ended (its last thread): [`Tag::Status`] is the wait status.
         Exit = 3,
@@ -237,6 +238,8 @@ numbered! {
         File = 40,
         /// A module version.
         Version = 41,
+        /// On a watched host: the inode of the mount namespace of a process.
+        Mounts = 42,
         /// What is written; [`CUT`] if the beginning is missing.
         Text = 48,
         /// Where a command's stdout goes. Compared, never recorded.

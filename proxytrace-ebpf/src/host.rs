@@ -69,9 +69,22 @@ fn tell(binprm: u64, said: &Said) {
         if let Some(file) = said.file {
             scratch.put(Tag::FileKey, &file);
         }
+        if let Some(mounts) = mounts() {
+            scratch.put(Tag::Mounts, &u64::from(mounts));
+        }
         image(scratch, binprm);
         true
     });
+}
+
+/// The mount namespace of the running process.
+#[inline(always)]
+fn mounts() -> Option<u32> {
+    let offsets = host();
+    // SAFETY: a helper without arguments.
+    let task = unsafe { bpf_get_current_task() };
+    let namespaces = read::<u64>(task, offsets.task_namespaces)?;
+    read(read::<u64>(namespaces, offsets.namespaces_mounts)?, offsets.mounts_number)
 }
 
 /// The tree that this process begins, zero if it is passed over; and the threshold.

@@ -116,6 +116,9 @@ static HOST: Global<HostOffsets> = Global::new(HostOffsets {
     inode_super: 0,
     super_device: 0,
     task_start: 0,
+    task_namespaces: 0,
+    namespaces_mounts: 0,
+    mounts_number: 0,
     is_on: 0,
 });
 

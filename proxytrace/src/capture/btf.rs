@@ -112,6 +112,9 @@ pub(crate) fn host_offsets() -> Result<HostOffsets, Error> {
         inode_super: find("inode", "i_sb")?,
         super_device: find("super_block", "s_dev")?,
         task_start: find("task_struct", "start_boottime")?,
+        task_namespaces: find("task_struct", "nsproxy")?,
+        namespaces_mounts: find("nsproxy", "mnt_ns")?,
+        mounts_number: find("mnt_namespace", "ns")? + find("ns_common", "inum")?,
         is_on: 1,
     })
 }

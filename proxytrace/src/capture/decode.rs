@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io::Read as _;
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bytes::{Buf as _, Bytes};
 use proxytrace_common::record::{CUT, FAULT, HEADERS, Kind, SocketAddress, Tag};
@@ -39,6 +39,10 @@ pub(super) struct Decoder {
     /// The CI job of the first `go` command, where somebody looks for it.
     pub(super) job: Option<Job>,
     looks_for_job: bool,
+    /// On a watched host: where the files of processes are that are gone before they are looked at.
+    roots: Option<HashMap<u32, PathBuf>>,
+    /// Whether the configuration of one could not be read.
+    unread: bool,
 }
 
 /// One field of a record.
@@ -74,12 +78,25 @@ impl Decoder {
             body_count: 0,
             job: None,
             looks_for_job: false,
+            roots: None,
+            unread: false,
         }
     }
 
-    /// The same, with an eye on the CI job.
-    pub(super) fn looking_for_job(self) -> Self {
-        Self { looks_for_job: true, ..self }
+    /// The same for a tree of a watched host: with an eye on the CI job, and on processes that are
+    /// gone before their configuration is read.
+    pub(super) fn of_host(self) -> Self {
+        Self { looks_for_job: true, roots: Some(HashMap::new()), ..self }
+    }
+
+    /// Where a process has its files; none if that is known by itself alone.
+    pub(super) fn has_root(&mut self, pid: u32, root: Option<PathBuf>) {
+        if let Some(roots) = &mut self.roots {
+            match root {
+                Some(root) => _ = roots.insert(pid, root),
+                None => _ = roots.remove(&pid),
+            }
+        }
     }
 
     /// The events that a record stands for, into `events`: none for a part of one.
@@ -111,7 +128,10 @@ impl Decoder {
         if matches!(record.kind, Kind::Sent | Kind::Received) {
             events.extend(self.sockets.passed(record).ok_or(Malformed)?.map(event));
         } else {
-            events.extend(self.what(record, executables)?.map(event));
+            events.extend(self.what(record, executables)?.map(&event));
+            if std::mem::take(&mut self.unread) {
+                events.push(event(What::Lost { count: 1 }));
+            }
         }
         Ok(())
     }
@@ -140,6 +160,7 @@ impl Decoder {
                 self.pids.ended(record.pid);
                 self.environments.remove(&record.pid);
                 self.bodies.retain(|(pid, _), _| *pid != record.pid);
+                self.has_root(record.pid, None);
                 let status = record.signed(Tag::Status).ok_or(Malformed)?;
                 let signal = status & 0x7f;
                 What::Exit {
@@ -167,7 +188,20 @@ impl Decoder {
                 if std::mem::take(&mut self.looks_for_job) {
                     self.job = Some(host::job_of(&environment));
                 }
-                go_start(record, exe, &environment, &self.pids.directory(record.pid))
+                let process = self.pids.directory(record.pid);
+                let root = process.join("root");
+                let start = go_start(record, exe, &environment, &process, &root);
+                match &self.roots {
+                    Some(roots) if !root.exists() => {
+                        // Its files may have been there no more.
+                        let Some(root) = roots.get(&record.pid) else {
+                            self.unread = true;
+                            return Ok(Some(start));
+                        };
+                        go_start(record, exe, &environment, &process, root)
+                    }
+                    _ => start,
+                }
             }
             Kind::WalkEnter => What::WalkEnter,
             Kind::WalkReturn => What::WalkReturn { error: record.failure(names) },
@@ -328,12 +362,17 @@ fn dialing(record: &Record, names: &[String]) -> Result<Option<What>, Malformed>
 }
 
 /// The start of a `go` command, with the configuration that is in force in it.
-fn go_start(record: &Record, exe: &Probed, environment: &[u8], process: &Path) -> What {
+fn go_start(
+    record: &Record,
+    exe: &Probed,
+    environment: &[u8],
+    process: &Path,
+    root: &Path,
+) -> What {
     let variables: Vec<(String, String)> = parse_environment(environment)
         .into_iter()
         .map(|(name, value)| (name.to_string_lossy().into(), value.to_string_lossy().into()))
         .collect();
-    let root = process.join("root");
     let read = |path: &Path| {
         let path = path.strip_prefix("/").ok().map(|path| root.join(path))?;
         read_small_file(&path)
@@ -410,7 +449,7 @@ impl Record {
         self.field(tag).map(|field| &field.bytes[..])
     }
 
-    fn text(&self, tag: Tag) -> Option<String> {
+    pub(super) fn text(&self, tag: Tag) -> Option<String> {
         self.field(tag).and_then(Field::text)
     }
 

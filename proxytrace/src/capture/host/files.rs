@@ -48,7 +48,9 @@ struct Known {
 pub(super) struct Files {
     known: BTreeMap<u32, Known>,
     inotify: Option<Inotify>,
-    our_namespace: Option<u64>,
+    /// Mount namespaces that do not go: ours, and that of the host's first process; and where what
+    /// is in them can be found.
+    lasting: Vec<(u64, &'static Path)>,
     /// Paths that were looked at, and what was there.
     places: HashMap<PathBuf, Option<Identity>>,
     pub(super) refused: u64,
@@ -79,7 +81,7 @@ impl Files {
         Self {
             known: BTreeMap::new(),
             inotify: Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK).ok(),
-            our_namespace: mount_namespace("self"),
+            lasting: lasting(),
             places: HashMap::new(),
             refused: 0,
         }
@@ -109,7 +111,8 @@ impl Files {
 
     /// Puts probes into what is found in the usual places, where something has changed there.
     pub(super) fn foresee(&mut self, programs: &mut Programs, executables: &mut Executables) {
-        for path in places::find() {
+        let roots = self.lasting.iter().map(|(_, root)| *root);
+        for path in roots.flat_map(places::find).collect::<BTreeSet<_>>() {
             let Ok(file) = File::open(&path) else { continue };
             let identity = Identity::of(&file).ok();
             let before = self.places.insert(path, identity);
@@ -142,9 +145,10 @@ impl Files {
             return Look::Unknown;
         }
         let namespace = mount_namespace(&pid.to_string());
-        let namespace = namespace.filter(|_| namespace != self.our_namespace);
-        // What is in our mounts, too, is better met there: it stays when the other ones go.
-        let ours = namespace.and_then(|_| same_here(pid, &identity));
+        let lasts = |number: u64| self.lasting.iter().any(|(lasting, _)| *lasting == number);
+        let namespace = namespace.filter(|number| !lasts(*number));
+        // What is in lasting mounts, too, is better met there: it stays when the other ones go.
+        let ours = namespace.and_then(|_| self.same_elsewhere(pid, &identity));
         let (file, namespace) = ours.map_or((file, namespace), |ours| (ours, None));
         // One file in two mounts has two keys, and is known by its metadata: not across overlays,
         // where equal metadata may be of two files.
@@ -159,6 +163,31 @@ impl Files {
             None => Look::Other,
             Some(plan) => Look::Go(Box::new(Candidate { file, identity, plan, namespace })),
         }
+    }
+
+    /// The file that a process executes, by its path in lasting mounts, if it is the same.
+    fn same_elsewhere(&self, pid: u32, identity: &Identity) -> Option<File> {
+        let path = fs::read_link(format!("/proc/{pid}/exe")).ok()?;
+        let path = path.strip_prefix("/").ok()?;
+        self.lasting.iter().find_map(|(_, root)| {
+            let path = root.join(path);
+            // Before it is opened: there may be anything.
+            let there = fs::metadata(&path).ok().filter(fs::Metadata::is_file)?;
+            if (there.dev(), there.ino()) != (identity.device, identity.inode) {
+                return None;
+            }
+            let file = File::open(path).ok()?;
+            (Identity::of(&file).ok()? == *identity).then_some(file)
+        })
+    }
+
+    /// Where a process in this mount namespace has its files, if that will be there without it. It
+    /// executed the file under this name: in a root of its own that is another one.
+    pub(super) fn root(&self, executable: u32, mounts: u64, name: &Path) -> Option<&Path> {
+        let (_, root) = self.lasting.iter().find(|(number, _)| *number == mounts)?;
+        let there = fs::metadata(root.join(name.strip_prefix("/").ok()?)).ok()?;
+        let identity = &self.known.get(&executable)?.identity;
+        ((there.dev(), there.ino()) == (identity.device, identity.inode)).then_some(root)
     }
 
     /// Another name that the kernel has for a file with probes.
@@ -314,16 +343,12 @@ fn key_of(identity: &Identity) -> FileKey {
     FileKey { inode: identity.inode, size: identity.size, device, padding: 0 }
 }
 
-/// The file that a process executes, by its path in our mounts, if it is the same.
-fn same_here(pid: u32, identity: &Identity) -> Option<File> {
-    let path = fs::read_link(format!("/proc/{pid}/exe")).ok()?;
-    // Before it is opened: there may be anything.
-    let here = fs::metadata(&path).ok().filter(fs::Metadata::is_file)?;
-    if (here.dev(), here.ino()) != (identity.device, identity.inode) {
-        return None;
-    }
-    let file = File::open(path).ok()?;
-    (Identity::of(&file).ok()? == *identity).then_some(file)
+/// Mount namespaces that do not go, each once.
+fn lasting() -> Vec<(u64, &'static Path)> {
+    let ours = mount_namespace("self").map(|number| (number, Path::new("/")));
+    let first = mount_namespace("1").map(|number| (number, Path::new("/proc/1/root")));
+    let first = first.filter(|(number, _)| ours.is_none_or(|(ours, _)| ours != *number));
+    ours.into_iter().chain(first).collect()
 }
 
 /// 4026531841 of `mnt:[4026531841]`.

@@ -193,9 +193,8 @@ impl Host {
         let Self { programs, executables, files, trees, start, .. } = self;
         let now = monotonic_now();
         files.look_after(now, programs, executables);
-        let attached = |index| files.attached(index);
         let begin = || beginning(start);
-        programs.drain(|record| trees.take(record, (executables, &attached), &begin, watcher));
+        programs.drain(|record| trees.take(record, (executables, files), &begin, watcher));
         let dropped = self.programs.lost()?;
         let malformed = std::mem::take(&mut self.trees.malformed);
         let lost = dropped - self.dropped + malformed;
@@ -251,12 +250,11 @@ impl Host {
     /// Follows the process that runs a `go` command which was not known when it began.
     fn adopt(&mut self, news: &News, index: u32, watcher: &mut dyn Watcher) -> anyhow::Result<()> {
         let Self { programs, executables, files, trees, start, .. } = self;
-        let attached = |index| files.attached(index);
         let Some(tree) = news.begins else {
             // It belongs to a tree already.
             if let Some(tree) = trees.of(news.pid) {
                 programs.reassign(news.pid, Member { tree, executable: index, padding: 0 })?;
-                trees.is_go(news.pid, index, &attached);
+                trees.is_go(&news.record, index, files);
             }
             return Ok(());
         };
@@ -268,7 +266,7 @@ impl Host {
         }
         if tree != 0 {
             let begin = || beginning(start);
-            trees.begin(tree, &news.record, index, (executables, &attached), &begin, watcher);
+            trees.begin(tree, &news.record, index, (executables, files), &begin, watcher);
             if !lives(news.pid)
                 && let Some(tree) = trees.running.get_mut(&tree)
             {

@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 use std::env;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// On every machine.
-const SYSTEM: [&str; 8] = [
+const SYSTEM: [&str; 10] = [
+    "/usr/bin/go",
+    "/usr/local/bin/go",
     "/usr/local/go*/bin/go",
     "/usr/lib/go/bin/go",
     "/usr/lib/go-*/bin/go",
@@ -29,12 +31,21 @@ const HOME: [&str; 7] = [
     ".local/go*/bin/go",
 ];
 
-/// The `go` commands that can be found without being executed, each once.
-pub(super) fn find() -> BTreeSet<PathBuf> {
-    let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
+/// The `go` commands below a root that can be found without being executed. With ours, those that
+/// the environment names.
+pub(super) fn find(root: &Path) -> BTreeSet<PathBuf> {
+    let passwd = fs::read_to_string(root.join("etc/passwd")).unwrap_or_default();
     let homes = homes(&passwd);
     let below = homes.iter().flat_map(|home| HOME.iter().map(move |path| format!("{home}/{path}")));
     let patterns = SYSTEM.iter().map(|path| (*path).to_owned()).chain(below);
+    if root != Path::new("/") {
+        let patterns = patterns.map(|pattern| format!("{}{pattern}", root.display()));
+        return patterns
+            .filter_map(|pattern| glob::glob(&pattern).ok())
+            .flatten()
+            .flatten()
+            .collect();
+    }
     let caches = ["GOMODCACHE", "GOROOT"].map(|name| env::var(name).ok());
     let [cache, root] = caches;
     let patterns = patterns

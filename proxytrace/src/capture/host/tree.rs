@@ -2,20 +2,22 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
+use std::path::Path;
 use std::rc::Rc;
 
 use bytes::Bytes;
 use proxytrace_common::host::{ANY, FileKey};
 use proxytrace_common::record::{Kind, Tag};
 
+use super::files::Files;
 use super::{Begun, TreeId, Watcher};
 use crate::capture::decode::{Decoder, Record};
 use crate::capture::executables::Executables;
 use crate::capture::pids::Pids;
 use crate::event::{Attach, End, Event, Start, What};
 
-/// What is known of the probes in an executable, by its index in records.
-pub(super) type Attached<'a> = &'a dyn Fn(u32) -> Option<Rc<Attach>>;
+/// What is known of executables.
+pub(super) type Known<'a> = (&'a Executables, &'a Files);
 
 /// One tree, as long as a process of it lives.
 pub(super) struct Tree {
@@ -65,7 +67,7 @@ impl Trees {
     pub(super) fn take(
         &mut self,
         record: &[u8],
-        (executables, attached): (&Executables, Attached<'_>),
+        known: Known<'_>,
         begin: &dyn Fn() -> Start,
         watcher: &mut dyn Watcher,
     ) {
@@ -82,21 +84,14 @@ impl Trees {
                     return;
                 }
             } else if let Some(tree) = begins {
-                return self.begin(
-                    tree,
-                    &record,
-                    record.executable,
-                    (executables, attached),
-                    begin,
-                    watcher,
-                );
+                return self.begin(tree, &record, record.executable, known, begin, watcher);
             }
         }
         // Of a tree that was given up, or has ended, there may be some on their way.
         let Some(id) = self.by_pid.get(&record.pid).copied() else { return };
         let Some(tree) = self.running.get_mut(&id) else { return };
         tree.bytes += length;
-        if tree.take(&record, executables, attached).is_err() {
+        if tree.take(&record, known).is_err() {
             self.malformed += 1;
         }
         if record.kind == Kind::Fork
@@ -118,7 +113,7 @@ impl Trees {
         id: TreeId,
         record: &Record,
         executable: u32,
-        (executables, attached): (&Executables, Attached<'_>),
+        known: Known<'_>,
         beginning: &dyn Fn() -> Start,
         watcher: &mut dyn Watcher,
     ) {
@@ -126,7 +121,7 @@ impl Trees {
         let mut tree = Tree {
             began: record.time,
             root: record.pid,
-            decoder: Decoder::new(record.time, Pids::new(true)).looking_for_job(),
+            decoder: Decoder::new(record.time, Pids::new(true)).of_host(),
             live: HashSet::from([record.pid]),
             pids: vec![record.pid],
             awaited: HashMap::new(),
@@ -136,10 +131,10 @@ impl Trees {
             turn: Vec::new(),
             bytes: 0,
         };
-        if tree.take(record, executables, attached).is_err() {
+        if tree.take(record, known).is_err() {
             self.malformed += 1;
         }
-        tree.await_start(record.pid, executable, attached);
+        tree.await_start(record, executable, known.1);
         let argv = tree.turn.iter().find_map(|event| match &event.what {
             What::Exec { argv, .. } => Some(argv.clone()),
             _ => None,
@@ -162,10 +157,10 @@ impl Trees {
     }
 
     /// A process turns out to have become a `go` command.
-    pub(super) fn is_go(&mut self, pid: u32, executable: u32, attached: Attached<'_>) {
-        let tree = self.of(pid).and_then(|id| self.running.get_mut(&id));
+    pub(super) fn is_go(&mut self, record: &Record, executable: u32, files: &Files) {
+        let tree = self.of(record.pid).and_then(|id| self.running.get_mut(&id));
         if let Some(tree) = tree {
-            tree.await_start(pid, executable, attached);
+            tree.await_start(record, executable, files);
         }
     }
 
@@ -223,8 +218,7 @@ impl Tree {
     fn take(
         &mut self,
         record: &Record,
-        executables: &Executables,
-        attached: Attached<'_>,
+        (executables, files): Known<'_>,
     ) -> Result<(), crate::capture::decode::Malformed> {
         self.decoder.read(record, executables, &mut self.turn)?;
         let pid = record.pid;
@@ -237,11 +231,11 @@ impl Tree {
             }
             Kind::Exec => {
                 self.awaited.remove(&pid);
-                self.await_start(pid, record.executable, attached);
+                self.await_start(record, record.executable, files);
             }
             Kind::Start => {
                 let awaited = self.awaited.remove(&pid).map(|(_, attach)| attach);
-                if let Some(attach) = awaited.or_else(|| attached(record.executable)) {
+                if let Some(attach) = awaited.or_else(|| files.attached(record.executable)) {
                     self.tell(record.executable, &attach, false);
                 }
             }
@@ -260,11 +254,18 @@ impl Tree {
         Ok(())
     }
 
-    fn await_start(&mut self, pid: u32, executable: u32, attached: Attached<'_>) {
+    /// The process of this record has become a `go` command, if the executable is known.
+    fn await_start(&mut self, record: &Record, executable: u32, files: &Files) {
         if executable != ANY
-            && let Some(attach) = attached(executable)
+            && let Some(attach) = files.attached(executable)
         {
-            self.awaited.insert(pid, (executable, attach));
+            let mounts = record.number(Tag::Mounts);
+            let name = record.text(Tag::Executable);
+            let root = mounts.zip(name).and_then(|(mounts, name)| {
+                files.root(executable, mounts, Path::new(&name)).map(Path::to_owned)
+            });
+            self.decoder.has_root(record.pid, root);
+            self.awaited.insert(record.pid, (executable, attach));
         }
     }
 
