@@ -12,6 +12,8 @@ static KERNEL: Global<KernelOffsets> = Global::new(KernelOffsets {
     task_signal: 0,
     task_exit_code: 0,
     task_thread_pid: 0,
+    task_start: 0,
+    task_exec_id: 0,
     pid_level: 0,
     pid_numbers: 0,
     pid_namespace_inum: 0,

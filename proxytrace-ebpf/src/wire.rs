@@ -28,6 +28,9 @@ pub struct Stream {
     first: [u32; 2],
     /// Where the last head began, each way, from there.
     head: [u32; 2],
+    /// Where the last call ended, each way: what comes twice is told once (see
+    /// [`once`](crate::once)).
+    end: [u32; 2],
     /// [`STANDS`], [`SPOKE`], [`AWAITS`], [`OPAQUE`].
     flags: u32,
 }
@@ -47,7 +50,7 @@ const RECEIVED: usize = 1;
 
 impl Stream {
     /// Of a socket that connects.
-    pub const CONNECTING: Self = Self { first: [0; 2], head: [0; 2], flags: 0 };
+    pub const CONNECTING: Self = Self { first: [0; 2], head: [0; 2], end: [0; 2], flags: 0 };
 }
 
 /// The beginnings of requests (RFC 9110, 5789, 3253, 4918).
@@ -186,6 +189,7 @@ pub fn begin(socket: u64) {
         // SAFETY: a map's value; nobody writes or reads on the socket yet.
         unsafe {
             (*stream).first = [sent, received];
+            (*stream).end = [sent, received];
             (*stream).flags |= STANDS;
         }
     }
@@ -224,6 +228,10 @@ fn look<const WAY: usize, const HELPER: bool>(socket: u64, length: u64, call: &C
     let (Some(end), Some(opposite)) = (sequence(socket, WAY), sequence(socket, 1 - WAY)) else {
         return;
     };
+    if stream.end[WAY] == end {
+        return;
+    }
+    stream.end[WAY] = end;
     let start = end.wrapping_sub(length as u32).wrapping_sub(stream.first[WAY]);
     let opposite = opposite.wrapping_sub(stream.first[1 - WAY]);
     let beginning = call.beginning().unwrap_or(0);
@@ -386,4 +394,4 @@ fn read_pair(address: u64) -> Option<[u64; 2]> {
     unsafe { bpf_probe_read_user(address as *const [u64; 2]) }.ok()
 }
 
-const _: () = assert!(size_of::<Stream>() == 20);
+const _: () = assert!(size_of::<Stream>() == 28);

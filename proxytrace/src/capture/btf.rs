@@ -67,6 +67,8 @@ pub(crate) fn kernel_offsets() -> Result<KernelOffsets, Error> {
         task_signal: find("task_struct", "signal")?,
         task_exit_code: find("task_struct", "exit_code")?,
         task_thread_pid: find("task_struct", "thread_pid")?,
+        task_start: find("task_struct", "start_time")?,
+        task_exec_id: find("task_struct", "self_exec_id")?,
         pid_level: find("pid", "level")?,
         pid_numbers: find("pid", "numbers")?,
         pid_namespace_inum: find("pid_namespace", "ns")? + find("ns_common", "inum")?,

@@ -40,6 +40,18 @@ const WIRE: [(&str, &[(&str, &str)]); 2] = [
     ("syscall", &[("system_call", "sys_exit")]),
 ];
 
+/// The first Linux that may preempt a program on a tracepoint, in favour of another task.
+const PREEMPTIBLE: (u32, u32) = (6, 19);
+
+/// How often each program is attached to its tracepoint. What a program does not see, since it is
+/// running already, another copy of it does; the programs tell once what both see (`once.rs` there).
+fn copies() -> usize {
+    let release = super::kernel_release();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map_while(|n| n.parse().ok());
+    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    if version >= PREEMPTIBLE { 2 } else { 1 }
+}
+
 /// How probes are put into executables.
 enum Backend {
     /// One link an executable.
@@ -109,6 +121,7 @@ impl Programs {
             let backend = scope.spawn(|| Backend::load(&object));
             let [(_, wire), ..] = WIRE;
             let names = TRACEPOINTS.iter().chain(wire).map(|(name, _)| *name);
+            let names = names.flat_map(|name| std::iter::repeat_n(name, copies()));
             let ready = names.filter_map(|name| Some((name, tracing(&object, name).ok()?)));
             let ready = ready.collect();
             (backend.join(), ready)
@@ -171,6 +184,10 @@ impl Programs {
     }
 
     fn attach(&mut self, name: &str, tracepoint: &str) -> anyhow::Result<()> {
+        (0..copies()).try_for_each(|_| self.attach_copy(name, tracepoint))
+    }
+
+    fn attach_copy(&mut self, name: &str, tracepoint: &str) -> anyhow::Result<()> {
         let program = match self.ready.iter().position(|(ready, _)| *ready == name) {
             Some(ready) => self.ready.swap_remove(ready).1,
             None => tracing(&self.object, name)?,
