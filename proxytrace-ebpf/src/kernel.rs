@@ -14,6 +14,8 @@ static KERNEL: Global<KernelOffsets> = Global::new(KernelOffsets {
     task_thread_pid: 0,
     task_start: 0,
     task_exec_id: 0,
+    task_stack: 0,
+    stack_registers: 0,
     pid_level: 0,
     pid_numbers: 0,
     pid_namespace_inum: 0,

@@ -170,8 +170,10 @@ fn the_file_holds_the_expected_instruction_at_each_site() {
 #[test]
 fn where_probes_are_placed() {
     let mut table = String::new();
-    for (version, file) in go_commands() {
-        let sites = plan(&file).expect(version).sites;
+    let names = VERSIONS.map(str::to_owned).into_iter();
+    let names = names.chain(ARM64_VERSIONS.map(|version| format!("{version}-arm64")));
+    for (version, file) in names.filter_map(|name| go_command(&name).map(|file| (name, file))) {
+        let sites = plan(&file).expect(&version).sites;
         let emulated = sites.iter().filter(|site| site.step == Step::Emulated).count();
         writeln!(table, "go{version}: {emulated} of {} emulated", sites.len()).expect("text");
         let mut stepped: BTreeMap<_, (usize, usize)> = BTreeMap::new();
@@ -187,7 +189,7 @@ fn where_probes_are_placed() {
         }
     }
     // Where a toolchain is absent the table is shorter; that was said aloud.
-    if table.matches("go1.").count() == VERSIONS.len() {
+    if table.matches("go1.").count() == VERSIONS.len() + ARM64_VERSIONS.len() {
         insta::assert_snapshot!(table);
     }
 }
