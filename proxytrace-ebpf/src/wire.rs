@@ -53,7 +53,8 @@ const RECEIVED: usize = 1;
 
 impl Stream {
     /// Of a socket that connects.
-    pub const CONNECTING: Self = Self { first: [0; 2], head: [0; 2], end: [0; 2], begun: 0, flags: 0 };
+    pub const CONNECTING: Self =
+        Self { first: [0; 2], head: [0; 2], end: [0; 2], begun: 0, flags: 0 };
 }
 
 /// The beginnings of requests (RFC 9110, 5789, 3253, 4918).
@@ -204,7 +205,8 @@ fn passed_on<const WAY: usize>(socket: u64, length: u32) {
     let task = unsafe { bpf_get_current_task() };
     let Some(stack) = read::<u64>(task, offsets().task_stack) else { return };
     let registers = stack + u64::from(offsets().stack_registers);
-    if read::<u64>(registers, call::MODE).map(|mode| mode & call::MODE_MASK) != Some(call::USER_MODE)
+    if read::<u64>(registers, call::MODE).map(|mode| mode & call::MODE_MASK)
+        != Some(call::USER_MODE)
     {
         return;
     }

@@ -70,7 +70,8 @@ pub(crate) fn kernel_offsets() -> Result<KernelOffsets, Error> {
         task_start: find("task_struct", "start_time")?,
         task_exec_id: find("task_struct", "self_exec_id")?,
         task_stack: find("task_struct", "stack")?,
-        stack_registers: stack_size() - types.size("pt_regs").ok_or(Error::Missing("pt_regs", "*"))?,
+        stack_registers: stack_size()
+            - types.size("pt_regs").ok_or(Error::Missing("pt_regs", "*"))?,
         pid_level: find("pid", "level")?,
         pid_numbers: find("pid", "numbers")?,
         pid_namespace_inum: find("pid_namespace", "ns")? + find("ns_common", "inum")?,

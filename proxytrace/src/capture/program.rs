@@ -257,7 +257,8 @@ impl Programs {
                 Place::Tracepoint(name) => raw_tracepoint(&program, name).map_err(Into::into),
                 Place::Function(name) => perf::on_function(&program, name),
             };
-            let attached = attached.with_context(|| format!("cannot attach to {}", place.name()))?;
+            let attached =
+                attached.with_context(|| format!("cannot attach to {}", place.name()))?;
             self.attached.push(attached);
         }
         Ok(())

@@ -135,6 +135,7 @@ impl Run {
         };
         let old = self.kernel.wire == "kprobe" && self.variant == Variant::Plain;
         let others = if old { WITHOUT_KPROBES } else { &[] };
+        let others = if self.quick { &others[..others.len().min(1)] } else { others };
         [scenarios, others].concat()
     }
 }
