@@ -1,26 +1,20 @@
 //! A queue of what is to be sent, bounded, in memory or on disk.
 //!
-//! On disk it is a directory of files. A file is a sequence of frames: length, number of records and
-//! CRC-32 of the payload, each 32 bits in little endian, then the payload. The payloads of a file
-//! one after the other are one message. What is on disk outlives the agent, however it ends, though
+//! On disk it is a directory of files of frames (see `frame`). What is on disk outlives the agent, however it ends, though
 //! not a loss of power: nothing waits for the disk. A file is removed when the receiver has taken
 //! it; should the agent end in between, it is sent again.
 
 use std::collections::VecDeque;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use flate2::Crc;
-
+use super::frame::{HEADER, frame, frames};
 use super::ledger::Ledger;
 
 /// A file that has grown so large is complete: no message is much longer.
 const SEGMENT: u64 = 512 << 10;
-const HEADER: usize = 12;
-/// A frame is no longer, or it is none.
-const FRAME: u32 = 64 << 20;
 const EXTENSION: &str = "queue";
 
 /// The queue.
@@ -30,6 +24,8 @@ pub(super) struct Spool {
     complete: VecDeque<Segment>,
     open: Option<(Segment, Option<File>)>,
     next: u64,
+    /// Keeps others from the directory.
+    _lock: Option<File>,
     /// Is being sent, and stays until that is known.
     in_flight: Option<u64>,
     ledger: Ledger,
@@ -53,12 +49,13 @@ pub(super) struct Batch {
 impl Spool {
     /// The queue in a directory, with what is left in it from before; or one in memory.
     pub(super) fn open(place: Option<PathBuf>, limit: u64, ledger: Ledger) -> io::Result<Self> {
-        let complete = match &place {
-            Some(place) => left(place, &ledger)?,
-            None => VecDeque::new(),
+        let (lock, complete) = match &place {
+            Some(place) => (Some(take(place)?), left(place, &ledger)?),
+            None => (None, VecDeque::new()),
         };
         let next = complete.back().map_or(0, |last| last.number + 1);
-        let spool = Self { place, limit, complete, open: None, next, in_flight: None, ledger };
+        let (open, in_flight) = (None, None);
+        let spool = Self { place, limit, complete, open, next, _lock: lock, in_flight, ledger };
         spool.tell();
         Ok(spool)
     }
@@ -75,6 +72,8 @@ impl Spool {
         }
         if self.append(payload, records).is_err() {
             self.ledger.book().dropped.disk += records;
+            // Nothing is added to a file that may have half a frame at its end.
+            self.give_up_open();
         }
         if self.open.as_ref().is_some_and(|(open, _)| open.bytes >= SEGMENT) {
             self.complete();
@@ -187,6 +186,14 @@ impl Spool {
         Ok(())
     }
 
+    fn give_up_open(&mut self) {
+        match self.open.take() {
+            Some((segment, _)) if segment.bytes > 0 => self.complete.push_back(segment),
+            Some((segment, _)) => self.remove(segment.number),
+            None => {}
+        }
+    }
+
     fn remove(&mut self, number: u64) {
         self.complete.retain(|segment| segment.number != number);
         if self.in_flight == Some(number) {
@@ -213,9 +220,21 @@ fn create(path: &Path) -> io::Result<File> {
     OpenOptions::new().append(true).create_new(true).mode(0o600).open(path)
 }
 
+/// Makes a directory one's own. With two agents on it, everything would be sent twice.
+fn take(place: &Path) -> io::Result<File> {
+    DirBuilder::new().recursive(true).mode(0o700).create(place)?;
+    let mut options = OpenOptions::new();
+    let options = options.write(true).create(true).truncate(false).mode(0o600);
+    let lock = options.custom_flags(libc::O_NOFOLLOW).open(place.join("lock"))?;
+    lock.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => io::Error::other("another agent has it"),
+        TryLockError::Error(error) => error,
+    })?;
+    Ok(lock)
+}
+
 /// What is left in a directory from before, oldest first.
 fn left(place: &Path, ledger: &Ledger) -> io::Result<VecDeque<Segment>> {
-    DirBuilder::new().recursive(true).mode(0o700).create(place)?;
     let mut segments = Vec::new();
     for entry in fs::read_dir(place)? {
         let path = entry?.path();
@@ -237,65 +256,6 @@ fn left(place: &Path, ledger: &Ledger) -> io::Result<VecDeque<Segment>> {
     }
     segments.sort_by_key(|segment| segment.number);
     Ok(segments.into())
-}
-
-fn frame(payload: &[u8], records: u64) -> io::Result<Vec<u8>> {
-    let too_much = |_| io::Error::from(io::ErrorKind::InvalidInput);
-    let length = u32::try_from(payload.len()).map_err(too_much)?;
-    if length > FRAME {
-        return Err(io::ErrorKind::InvalidInput.into());
-    }
-    let records = u32::try_from(records).map_err(too_much)?;
-    let mut frame = Vec::with_capacity(HEADER + payload.len());
-    for word in [length, records, checksum(payload)] {
-        frame.extend(word.to_le_bytes());
-    }
-    frame.extend(payload);
-    Ok(frame)
-}
-
-fn checksum(payload: &[u8]) -> u32 {
-    let mut crc = Crc::new();
-    crc.update(payload);
-    crc.sum()
-}
-
-/// What the frames of a file say.
-#[derive(Default)]
-struct Frames {
-    payload: Vec<u8>,
-    records: u64,
-    /// Up to where they are whole.
-    length: usize,
-    /// Records of what is not whole, as far as that is known; one if it is not.
-    torn: u64,
-}
-
-fn frames(bytes: &[u8]) -> Frames {
-    let mut all = Frames::default();
-    let mut rest = bytes;
-    while !rest.is_empty() {
-        let Some((header, after)) = rest.split_at_checked(HEADER) else {
-            all.torn = 1;
-            return all;
-        };
-        let word = |at: usize| {
-            u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
-        };
-        let (length, records, sum) = (word(0), word(4), word(8));
-        let payload = usize::try_from(length).ok().and_then(|length| after.get(..length));
-        let Some(payload) = payload.filter(|it| length <= FRAME && checksum(it) == sum) else {
-            // A count out of nothing would be worse than one.
-            all.torn =
-                if length <= FRAME && records < 1 << 20 { u64::from(records.max(1)) } else { 1 };
-            return all;
-        };
-        all.payload.extend(payload);
-        all.records += u64::from(records);
-        rest = &after[payload.len()..];
-        all.length = bytes.len() - rest.len();
-    }
-    all
 }
 
 #[cfg(test)]
@@ -334,7 +294,7 @@ mod tests {
             let expected = Delivery { sent: 4, queued_bytes: Some(0), ..Delivery::default() };
             assert_eq!(ledger.now(), expected);
         }
-        assert_eq!(fs::read_dir(dir.path().join("q")).unwrap().count(), 0);
+        assert_eq!(fs::read_dir(dir.path().join("q")).unwrap().count(), 1, "the lock alone");
     }
 
     #[test]
@@ -393,7 +353,7 @@ mod tests {
         before.push(b"whole", 2);
         before.push(b"cut off", 5);
         drop(before);
-        let path = fs::read_dir(dir.path().join("q")).unwrap().next().unwrap().unwrap().path();
+        let path = dir.path().join("q/0000000000000000.queue");
         let bytes = fs::read(&path).unwrap();
         for length in 0..bytes.len() {
             fs::write(&path, &bytes[..length]).unwrap();
@@ -412,6 +372,16 @@ mod tests {
             };
             assert_eq!(torn, expected, "{length}");
         }
+    }
+
+    #[test]
+    fn a_directory_has_one_agent() {
+        let dir = TempDir::new().unwrap();
+        let (first, _) = spool(Some(&dir), 1 << 20);
+        let second = || Spool::open(Some(dir.path().join("q")), 1 << 20, Ledger::default());
+        assert!(second().is_err());
+        drop(first);
+        assert!(second().is_ok());
     }
 
     #[test]
