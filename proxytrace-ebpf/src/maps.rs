@@ -8,7 +8,7 @@ use proxytrace_common::plan::{
 };
 
 use crate::scratch::{SLOTS, Scratch};
-use crate::tcp::Owner;
+use crate::tcp::SocketOwner;
 use crate::verifier::atomic_add_u64;
 use crate::wire::Stream;
 
@@ -60,7 +60,7 @@ pub static TRACKED: HashMap<u32, u32> = HashMap::with_max_entries(16384, 0);
 pub static ROOT: Array<Root> = Array::with_max_entries(1, 0);
 /// Sockets that traced processes connected, and who did.
 #[map]
-pub static SOCKETS: LruHashMap<u64, Owner> = LruHashMap::with_max_entries(16384, 0);
+pub static SOCKETS: LruHashMap<u64, SocketOwner> = LruHashMap::with_max_entries(16384, 0);
 /// What those sockets carry.
 #[map]
 pub static STREAMS: LruHashMap<u64, Stream> = LruHashMap::with_max_entries(16384, 0);

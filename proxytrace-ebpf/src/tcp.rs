@@ -21,7 +21,7 @@ const AF_INET6: u16 = 10;
 /// [`once`](crate::once)).
 #[repr(C)]
 #[derive(Clone, Copy, Eq, PartialEq)]
-pub struct Owner {
+pub struct SocketOwner {
     pid: u32,
     state: i32,
 }
@@ -41,7 +41,7 @@ pub fn tcp_state(ctx: RawTracePointContext) -> i32 {
         if !tracked(pid) {
             return 0;
         }
-        let owner = Owner { pid, state: new };
+        let owner = SocketOwner { pid, state: new };
         if known.is_some_and(|known| *known == owner) {
             return 0;
         }

@@ -102,12 +102,10 @@ impl Variant {
 /// no function which begins again is taken for two calls.
 const QUICK: &[&str] = &["healthy-plain", "demo", "redirect-403", "crowd=2"];
 const ALL: &[&str] = &[
-    "healthy-h1",
     "healthy-plain",
     "demo",
     "cross-host-redirect",
     "redirect-403",
-    "bad-gateway-comma",
     "sumdb-direct",
     "forward-proxy",
     "crowd=4",
