@@ -20,7 +20,7 @@ use crate::maps::{
 };
 use crate::process::{arguments, current_pid, environment};
 use crate::scratch::{FOUND_MAX, REGISTERS, Scratch, Urgency, record};
-use crate::verifier::{Step, bound, repeat};
+use crate::verifier::{Step, bound, on_the_tasks_stack, repeat};
 
 /// What the context of a uprobe is.
 #[cfg(bpf_target_arch = "x86_64")]
@@ -83,7 +83,7 @@ fn probe<const HELPER: bool>(ctx: &ProbeContext, site: impl FnOnce(&ProbeContext
     }
     let executable = member.executable;
     let site = site(ctx);
-    let Some(recipe) = SITES.get(site) else { return };
+    let Some(recipe) = SITES.get(site) else { return on_the_tasks_stack::<HELPER>(ctx) };
     if is_host() && executable != ANY && executable != recipe.executable {
         return;
     }

@@ -6,6 +6,7 @@ use proxytrace_common::record::{Kind, Tag};
 
 use crate::kernel::read;
 use crate::maps::{CHOICES, KNOWN, SAMPLING, SEEN, TRACKED, host, lose_one, member};
+use crate::once;
 use crate::process::{current_pid, image};
 use crate::scratch::{Urgency, record};
 use crate::verifier::atomic_add_u64;
@@ -30,16 +31,17 @@ pub fn exec(binprm: u64) {
     let known = unsafe { KNOWN.get(&key) }.copied();
     let executable = known.unwrap_or(ANY);
     let file = (known.is_none() && is_news(&key)).then_some(key);
-    let begins = if let Some(&before) = member(pid) {
+    let before = member(pid).copied();
+    if before.is_none() && known.is_none() && file.is_none() || !once::exec(pid) {
+        return;
+    }
+    let begins = if let Some(before) = before {
         let _ = TRACKED.insert(pid, Member { executable, ..before }, 0);
         if before.tree == 0 && file.is_none() {
             return;
         }
         None
     } else {
-        if known.is_none() && file.is_none() {
-            return;
-        }
         let Some(begins) = choose(pid) else { return };
         // What is not known to be a `go` command becomes a tree if user space says so.
         if known.is_some() {

@@ -3,14 +3,14 @@
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_current_task};
 use aya_ebpf::macros::raw_tracepoint;
 use aya_ebpf::programs::RawTracePointContext;
+use proxytrace_common::host::Member;
 use proxytrace_common::plan::upid;
 use proxytrace_common::record::{ENVIRONMENT_CHUNK, ENVIRONMENT_MAX, Kind, Tag};
 
-use crate::kernel::{offsets, read};
-use proxytrace_common::host::Member;
-
 use crate::host;
+use crate::kernel::{offsets, read};
 use crate::maps::{ROOT, TRACKED, is_host, lose_one, member, tracked};
+use crate::once;
 use crate::scratch::{Scratch, Urgency, record, with};
 use crate::verifier::{Step, repeat};
 
@@ -30,7 +30,7 @@ pub fn fork(ctx: RawTracePointContext) -> i32 {
         return 0;
     };
     // A new thread is not a new process.
-    if child == parent {
+    if child == parent || !once::fork(child, ctx.arg::<u64>(1)) {
         return 0;
     }
     let inserted = TRACKED.insert(child, member, 0).is_ok();
@@ -61,6 +61,9 @@ pub fn exec(ctx: RawTracePointContext) -> i32 {
         return 0;
     }
     if !tracked(current_pid()) && !meet_root() {
+        return 0;
+    }
+    if !once::exec(current_pid()) {
         return 0;
     }
     let binprm = ctx.arg::<u64>(2);

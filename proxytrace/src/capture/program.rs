@@ -28,24 +28,89 @@ static OBJECT: &[u8] = include_bytes_aligned!(env!("PROXYTRACE_BPF_OBJECT"));
 /// The uprobe program for `uprobe_multi`.
 const GO_MULTI: &str = "go_multi";
 /// Program and raw tracepoint of what the kernel tells.
-const TRACEPOINTS: [(&str, &str); 4] = [
-    ("fork", "sched_process_fork"),
-    ("exec", "sched_process_exec"),
-    ("exit", "sched_process_exit"),
-    ("tcp_state", "inet_sock_set_state"),
+const TRACEPOINTS: [(&str, Place); 4] = [
+    ("fork", Place::Tracepoint("sched_process_fork")),
+    ("exec", Place::Tracepoint("sched_process_exec")),
+    ("exit", Place::Tracepoint("sched_process_exit")),
+    ("tcp_state", Place::Tracepoint("inet_sock_set_state")),
 ];
 
-/// The ways to what goes over sockets, the cheapest first: name in the JSON contract, programs and
-/// raw tracepoints.
-const WIRE: [(&str, &[(&str, &str)]); 2] = [
+/// Where in the kernel a program runs.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    /// At a raw tracepoint.
+    Tracepoint(&'static str),
+    /// Where a function begins: a kprobe.
+    Function(&'static str),
+}
+
+impl Place {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Tracepoint(name) | Self::Function(name) => name,
+        }
+    }
+
+    fn kind(self) -> bpf_prog_type {
+        match self {
+            Self::Tracepoint(_) => bpf_prog_type::BPF_PROG_TYPE_RAW_TRACEPOINT,
+            Self::Function(_) => bpf_prog_type::BPF_PROG_TYPE_KPROBE,
+        }
+    }
+
+    /// How many copies of a program are attached here.
+    fn copies(self) -> usize {
+        match self {
+            Self::Tracepoint(_) => copies(),
+            Self::Function(_) => 1,
+        }
+    }
+}
+
+/// Programs, and where they run.
+type Attachments = &'static [(&'static str, Place)];
+
+/// The ways to what goes over sockets, the cheapest first: name in the JSON contract, and programs.
+const WIRE: [(&str, Attachments); 3] = [
     // Linux 6.3.
-    ("socket", &[("socket_sent", "sock_send_length"), ("socket_received", "sock_recv_length")]),
-    ("syscall", &[("system_call", "sys_exit")]),
+    (
+        "socket",
+        &[
+            ("socket_sent", Place::Tracepoint("sock_send_length")),
+            ("socket_received", Place::Tracepoint("sock_recv_length")),
+        ],
+    ),
+    (
+        "kprobe",
+        &[
+            ("send_begins", Place::Function("tcp_sendmsg")),
+            ("send_ends", Place::Function("tcp_push")),
+            ("receive_ends", Place::Function("tcp_cleanup_rbuf")),
+        ],
+    ),
+    ("syscall", &[("system_call", Place::Tracepoint("sys_exit"))]),
 ];
 
 /// Bytes of the ring where all of a host is watched: what is mapped counts as our memory, twice, and
 /// what is chosen is little.
 const HOST_RING: u32 = 2 << 20;
+
+/// For tests: leaves this one of the ways in [`WIRE`] alone.
+const WIRE_VAR: &str = "PROXYTRACE_WIRE";
+/// For tests: has probes attached one by one.
+const PERF_VAR: &str = "PROXYTRACE_PERF";
+
+/// The first Linux that may preempt a program on a tracepoint, in favour of another task.
+const PREEMPTIBLE: (u32, u32) = (6, 19);
+
+/// How often each program is attached to its tracepoint. What a program does not see, since it is
+/// running already, another copy of it does; the programs tell once what both see (`once.rs` there).
+fn copies() -> usize {
+    let release = super::kernel_release();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map_while(|n| n.parse().ok());
+    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    if version >= PREEMPTIBLE { 2 } else { 1 }
+}
 
 /// How probes are put into executables.
 enum Backend {
@@ -67,6 +132,9 @@ impl Backend {
     /// The best that this kernel knows.
     fn load(object: &Loaded) -> anyhow::Result<Self> {
         match multi::Program::load(object, GO_MULTI) {
+            Ok(_) if std::env::var_os(PERF_VAR).is_some() => {
+                Ok(Self::Perf(perf::Events::load(object)?))
+            }
             Ok(program) => Ok(Self::Multi(program)),
             // Kernels before 6.6 do not know the attach type.
             Err(refused) => {
@@ -99,8 +167,8 @@ pub(super) struct Programs {
     pub(super) object: Loaded,
     /// Programs for tracepoints, loaded ahead.
     ready: Vec<(&'static str, OwnedFd)>,
-    /// What keeps programs on tracepoints.
-    tracepoints: Vec<OwnedFd>,
+    /// What keeps programs on tracepoints, and on functions of the kernel.
+    attached: Vec<OwnedFd>,
     backend: Backend,
     events: RingBuf<MapData>,
     sites: Slots,
@@ -154,9 +222,11 @@ impl Programs {
         let (backend, ready) = thread::scope(|scope| {
             let backend = scope.spawn(|| Backend::load(&object));
             let [(_, wire), ..] = WIRE;
-            let names = TRACEPOINTS.iter().chain(wire).map(|(name, _)| *name);
-            let ready = names.filter_map(|name| Some((name, tracing(&object, name).ok()?)));
-            let ready = ready.collect();
+            let places = TRACEPOINTS.iter().chain(wire);
+            let places = places.flat_map(|it| std::iter::repeat_n(it, it.1.copies()));
+            let ready = places
+                .filter_map(|&(name, place)| Some((name, load(&object, name, place).ok()?)))
+                .collect();
             (backend.join(), ready)
         });
         let backend = backend.map_err(|_| anyhow!("loading the eBPF programs failed"))??;
@@ -173,7 +243,7 @@ impl Programs {
         Ok(Self {
             object,
             ready,
-            tracepoints: Vec::new(),
+            attached: Vec::new(),
             backend,
             events,
             sites: Slots::below(SITES_MAX),
@@ -207,10 +277,17 @@ impl Programs {
             HashMap::<_, u32, Member>::try_from(tracked)?.insert(root, Member::OF_COMMAND, 0)?;
         }
         self.follow_processes()?;
+        let wanted = std::env::var(WIRE_VAR).ok();
         // Without it there is one witness instead of two.
         self.wire = WIRE.into_iter().find_map(|(way, programs)| {
-            let attached =
-                programs.iter().try_for_each(|(name, tracepoint)| self.attach(name, tracepoint));
+            if wanted.as_ref().is_some_and(|wanted| wanted != way) {
+                return None;
+            }
+            let before = self.attached.len();
+            let attached = programs.iter().try_for_each(|(name, place)| self.attach(name, *place));
+            if attached.is_err() {
+                self.attached.truncate(before);
+            }
             attached.is_ok().then_some(way)
         });
         Ok(())
@@ -218,17 +295,23 @@ impl Programs {
 
     /// Starts to follow processes and their connections.
     pub(super) fn follow_processes(&mut self) -> anyhow::Result<()> {
-        TRACEPOINTS.iter().try_for_each(|(name, tracepoint)| self.attach(name, tracepoint))
+        TRACEPOINTS.iter().try_for_each(|(name, place)| self.attach(name, *place))
     }
 
-    fn attach(&mut self, name: &str, tracepoint: &str) -> anyhow::Result<()> {
-        let program = match self.ready.iter().position(|(ready, _)| *ready == name) {
-            Some(ready) => self.ready.swap_remove(ready).1,
-            None => tracing(&self.object, name)?,
-        };
-        let link = raw_tracepoint(&program, tracepoint);
-        let link = link.with_context(|| format!("cannot attach to {tracepoint}"))?;
-        self.tracepoints.push(link);
+    fn attach(&mut self, name: &str, place: Place) -> anyhow::Result<()> {
+        for _ in 0..place.copies() {
+            let program = match self.ready.iter().position(|(ready, _)| *ready == name) {
+                Some(ready) => self.ready.swap_remove(ready).1,
+                None => load(&self.object, name, place)?,
+            };
+            let attached = match place {
+                Place::Tracepoint(name) => raw_tracepoint(&program, name).map_err(Into::into),
+                Place::Function(name) => perf::on_function(&program, name),
+            };
+            let attached =
+                attached.with_context(|| format!("cannot attach to {}", place.name()))?;
+            self.attached.push(attached);
+        }
         Ok(())
     }
 
@@ -319,7 +402,8 @@ impl Programs {
 
     /// Takes the probes out, in the background where that takes long.
     pub(super) fn leave(self) {
-        let held: Vec<OwnedFd> = self.probed.into_values().flat_map(|probes| probes.held).collect();
+        let held = self.probed.into_values().flat_map(|probes| probes.held);
+        let held: Vec<OwnedFd> = held.chain(self.attached).collect();
         leave(&held);
     }
 
@@ -357,7 +441,7 @@ impl AsFd for Programs {
     }
 }
 
-/// Loads a program for raw tracepoints.
-fn tracing(object: &Loaded, name: &str) -> anyhow::Result<OwnedFd> {
-    object.program(name, bpf_prog_type::BPF_PROG_TYPE_RAW_TRACEPOINT, 0)
+/// Loads a program for a place in the kernel.
+fn load(object: &Loaded, name: &str, place: Place) -> anyhow::Result<OwnedFd> {
+    object.program(name, place.kind(), 0)
 }
