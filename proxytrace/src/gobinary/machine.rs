@@ -4,7 +4,7 @@ use object::{Architecture, elf};
 
 use super::{
     Error, Unproven, aarch64,
-    placement::{Landing, Reference},
+    placement::{Landing, Reference, Step},
     x86_64,
 };
 
@@ -83,15 +83,16 @@ impl Function {
     pub(super) fn entry_landing(&self, entry: u64, wanted: &[u8]) -> Landing {
         match self {
             Self::X86_64(function) => function.entry_landing(entry, wanted),
-            Self::Aarch64(function) => function.entry_landing(entry, wanted),
+            Self::Aarch64(_) => Landing::stepped(entry),
         }
     }
 
-    /// A return, as a place to read results at.
+    /// A return, as a place to read results at. Of arm64 the kernel simulates it, like all branches
+    /// (`arm_probe_decode_insn` in `arch/arm64/kernel/probes/decode-insn.c`).
     pub(super) fn return_landing(&self, address: u64) -> Landing {
         match self {
             Self::X86_64(_) => Landing::stepped(address),
-            Self::Aarch64(_) => aarch64::Function::return_landing(address),
+            Self::Aarch64(_) => Landing { step: Step::Emulated, ..Landing::stepped(address) },
         }
     }
 
