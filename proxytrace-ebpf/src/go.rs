@@ -17,7 +17,7 @@ use proxytrace_common::record::{
 use crate::maps::{HEADER_NAMES, LAYOUTS, NUMBER, SITES, TYPES, count_hit, tracked};
 use crate::process::{arguments, current_pid, environment};
 use crate::scratch::{FOUND_MAX, REGISTERS, Scratch, Urgency, record};
-use crate::verifier::{Step, bound, repeat};
+use crate::verifier::{Step, Wide, bound, repeat};
 
 /// What the context of a uprobe is.
 #[cfg(bpf_target_arch = "x86_64")]
@@ -30,7 +30,7 @@ type Registers = bindings::user_pt_regs;
 /// more, `HeadersCut` is recorded.
 const ENTRIES_MAX: u32 = 64;
 /// Connections below connections: TLS in a tunnel in TLS to the tunnel's proxy, and the socket.
-const CONNECTIONS_MAX: usize = 4;
+const CONNECTIONS_MAX: u32 = 4;
 
 /// Sizes of the headers of a string (pointer, length) and a slice (pointer, length, capacity).
 const STRING_SIZE: u64 = 16;
@@ -145,7 +145,8 @@ fn fill<const HELPER: bool>(
         && let Some(connection) = interface(scratch, &recipe.connection)
     {
         scratch.interface = connection;
-        walk_connection(scratch);
+        scratch.both = Wide(ConnectionAddresses::default());
+        repeat::<ConnectionStep, HELPER>(scratch);
     }
     true
 }
@@ -629,42 +630,43 @@ impl Step for AnswerStep {
         if turn >= count {
             return false;
         }
-        let mut answer = SocketAddress::default();
-        ip_address(&mut answer, first + turn * ip_addr::SIZE);
-        scratch.put(Tag::Answer, &answer);
+        let mut answer = Wide(SocketAddress::default());
+        ip_address(&mut answer.0, first + turn * ip_addr::SIZE);
+        scratch.put(Tag::Answer, &answer.0);
         true
     }
 }
 
-/// Adds both ends of a connection, going down to the socket.
-#[inline(never)]
-fn walk_connection(scratch: &mut Scratch) {
-    let mut both = ConnectionAddresses::default();
-    for _ in 0..CONNECTIONS_MAX {
+/// Goes down from a connection to the one below it, and at the socket adds both ends.
+struct ConnectionStep;
+
+impl Step for ConnectionStep {
+    const TURNS: u32 = CONNECTIONS_MAX;
+
+    #[inline(always)]
+    fn turn(scratch: &mut Scratch, _: u64) -> bool {
         let below = scratch.interface;
-        let Some((_, Some(rule))) = type_of(scratch, below) else { return };
+        let Some((_, Some(rule))) = type_of(scratch, below) else { return false };
+        let both = &mut scratch.both.0;
         if rule.role == Role::TcpConn as u8 {
-            let Some(descriptor) = read_u64(below.data) else { return };
+            let Some(descriptor) = read_u64(below.data) else { return false };
             if let Some(local) = read_u64(descriptor + net_fd::LOCAL) {
                 tcp_address(&mut both.local, local);
             }
             if let Some(remote) = read_u64(descriptor + net_fd::REMOTE) {
                 tcp_address(&mut both.remote, remote);
             }
-            scratch.put(Tag::Connection, &both);
-            return;
-        }
-        if rule.role == Role::TcpAddr as u8 {
+        } else if rule.role == Role::TcpAddr as u8 {
             tcp_address(&mut both.remote, below.data);
-            scratch.put(Tag::Connection, &both);
-            return;
+        } else {
+            if rule.role == Role::TlsConn as u8 {
+                both.tls = 1;
+            }
+            return descend(scratch, below, rule);
         }
-        if rule.role == Role::TlsConn as u8 {
-            both.tls = 1;
-        }
-        if !descend(scratch, below, rule) {
-            return;
-        }
+        let both = scratch.both;
+        scratch.put(Tag::Connection, &both.0);
+        false
     }
 }
 

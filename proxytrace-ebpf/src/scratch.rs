@@ -9,11 +9,13 @@ use aya_ebpf::helpers::{
     generated::bpf_probe_read_user,
 };
 use proxytrace_common::plan::{FIELDS_MAX, Operand};
-use proxytrace_common::record::{CUT, FAULT, FieldHeader, Header, Kind, STRING_MAX, Tag};
+use proxytrace_common::record::{
+    CUT, ConnectionAddresses, FAULT, FieldHeader, Header, Kind, STRING_MAX, Tag,
+};
 
 use crate::go::{Groups, Interface};
 use crate::maps::{EVENTS, SCRATCH, lose_one};
-use crate::verifier::{atomic_add_u32, bound};
+use crate::verifier::{Wide, atomic_add_u32, bound};
 
 /// Buffers a CPU: that many tasks may be preempted inside of a program at once.
 pub const SLOTS: u32 = 4;
@@ -55,6 +57,8 @@ pub struct Scratch {
     pub groups: Groups,
     /// The interface that is being walked.
     pub interface: Interface,
+    /// What is known of the connection that is being walked.
+    pub both: Wide<ConnectionAddresses>,
     /// The recipe's executable, and where it was loaded, relative to where it was linked.
     pub executable: u32,
     pub bias: u64,

@@ -47,6 +47,14 @@ extern "C" fn callback<S: Step>(turn: u64, context: *mut c_void) -> i64 {
     i64::from(!S::turn(scratch, bound::<TURN_MASK>(turn)))
 }
 
+/// A value with the alignment of a word, so that it is zeroed and copied by words.
+///
+/// For one with a smaller alignment the compiler calls `memset`, a loop over bytes that the verifier
+/// walks to its end wherever it comes to it.
+#[repr(C, align(8))]
+#[derive(Clone, Copy)]
+pub struct Wide<T>(pub T);
+
 /// `value & MASK`, as an instruction that the compiler can neither drop nor move.
 ///
 /// Where the compiler knows a bound from an earlier comparison it leaves a mask out, and the

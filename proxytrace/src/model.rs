@@ -242,6 +242,7 @@ pub struct Request {
     pub protocol: Option<String>,
     /// Allow-listed headers of the response, by canonical name; `Referer` and `User-Agent` are the
     /// request's.
+    #[cfg_attr(test, schemars(with = "BTreeMap<String, String>"))]
     pub headers: Headers,
     /// Names of headers of the request that carry credentials, such as `Authorization`, as far as
     /// their names tell; never a value.

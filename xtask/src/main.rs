@@ -47,9 +47,9 @@ fn perform(task: Task) -> Result<()> {
         Task::Golden => golden::golden()?,
         Task::Fuzz { seconds } => fuzz::fuzz(seconds)?,
         Task::Layouts { check, releases } => layouts::layouts(check, &releases)?,
-        Task::Bench => bench::bench()?,
+        Task::Bench(parts) => bench::bench(&parts)?,
         Task::Dist => dist::dist()?,
-        Task::Downloads(arguments) => bench::downloads::measure(&arguments)?,
+        Task::BenchInside(arguments) => bench::inside::measure(&arguments)?,
     }
     Ok(())
 }

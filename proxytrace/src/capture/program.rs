@@ -15,6 +15,7 @@ use proxytrace_common::plan::{
 use proxytrace_common::record::HEADERS;
 
 use super::bpf::raw_tracepoint;
+use super::gate::Gate;
 use super::leave::leave;
 use super::object::{Loaded, Settings, bytes};
 use super::{cost, multi, perf};
@@ -105,15 +106,19 @@ impl Programs {
         };
         object.make(&settings)?;
         // The one on Go functions takes longer to verify than all others.
-        let (backend, ready) = thread::scope(|scope| {
+        let (backend, link, ready) = thread::scope(|scope| {
             let backend = scope.spawn(|| Backend::load(&object));
+            let link = scope.spawn(multi::make_ready);
             let [(_, wire), ..] = WIRE;
             let names = TRACEPOINTS.iter().chain(wire).map(|(name, _)| *name);
             let ready = names.filter_map(|name| Some((name, tracing(&object, name).ok()?)));
             let ready = ready.collect();
-            (backend.join(), ready)
+            (backend.join(), link.join(), ready)
         });
-        let backend = backend.map_err(|_| anyhow!("loading the eBPF programs failed"))??;
+        let mut backend = backend.map_err(|_| anyhow!("loading the eBPF programs failed"))??;
+        if let (Backend::Multi { links, .. }, Ok(Ok(link))) = (&mut backend, link) {
+            links.push(link);
+        }
         #[cfg(feature = "ebpf-log")]
         let log = super::log::attach(backend.program())?;
         let names = object.map_mut("HEADER_NAMES")?;
@@ -219,11 +224,11 @@ impl Programs {
         Ok(executable)
     }
 
-    /// Takes the probes out, in the background where that takes long.
-    pub(super) fn leave(self) {
+    /// Takes the probes out, and the gate down, in the background.
+    pub(super) fn leave(self, gate: Option<Gate>) {
         match self.backend {
-            Backend::Multi { links, .. } => leave(&links),
-            Backend::Perf(events) => leave(&events.held),
+            Backend::Multi { links, .. } => leave(&links, gate),
+            Backend::Perf(events) => leave(&events.held, gate),
         }
     }
 

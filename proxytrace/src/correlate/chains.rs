@@ -360,9 +360,7 @@ impl Chains {
         self.requests = self.requests.saturating_add(1);
         let requests = &mut self.attempt_mut(at).requests;
         // Most attempts have one request or two, and a request is large.
-        if requests.is_empty() {
-            requests.reserve_exact(2);
-        }
+        requests.reserve_exact(1);
         requests.push(request);
         RequestAt { at, request: requests.len() - 1 }
     }
