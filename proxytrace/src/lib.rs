@@ -4,6 +4,7 @@
 //! into the [`model`], in which [`diagnose`] finds what is wrong, and [`report`] writes it down.
 //! [`gobinary`] tells capture where to look in a Go executable, [`wire`] what plain HTTP says.
 
+pub mod agent;
 pub mod capture;
 pub mod compare;
 pub mod correlate;

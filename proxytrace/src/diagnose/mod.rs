@@ -25,7 +25,9 @@ use std::collections::BTreeMap;
 use std::hash::Hash;
 
 use crate::gomod::sources::asks_for;
-use crate::model::{Chain, Confidence, Finding, Requirement, Role, Severity, Trace};
+use crate::model::{
+    Chain, ChainId, Confidence, Finding, Outcome, Requirement, Role, Severity, Trace,
+};
 
 pub use self::catalogue::{CATALOGUE, Kind, explain};
 pub use self::class::{Class, class};
@@ -58,6 +60,18 @@ pub fn diagnose(trace: &Trace) -> Vec<Finding> {
         (std::cmp::Reverse(finding.severity), finding.role == Role::Contributing, finding.chain)
     });
     findings
+}
+
+/// Queries that go makes of all prefixes of a path at once, and that found nothing though another
+/// did, or might have: their absence says nothing of a proxy.
+pub(crate) fn fruitless_probes(trace: &Trace) -> HashSet<ChainId> {
+    let view = View::new(trace);
+    let fruitless = |chain: &&Chain| {
+        chain.outcome == Outcome::NotFound
+            && view::is_query(chain.artifact)
+            && (view.is_probe(chain) || view.is_found_elsewhere(chain))
+    };
+    trace.chains.iter().filter(fruitless).map(|chain| chain.id).collect()
 }
 
 /// What equal signs have in common: code, severity, whether it is a root and whether a hypothesis,

@@ -1,7 +1,23 @@
 //! What goes out to monitoring: pure, as [`report`](crate::report) is. Nothing is kept or queried
 //! here; there are engines for that.
+//!
+//! [`metrics`] are sums, which [`prometheus`] and [`otlp`] write; [`otlp`] also has chains as spans
+//! and findings as log records, [`rows`] has them as lines of JSON. Each fact has one definition,
+//! for all of them: see `fetch`.
+#![forbid(unsafe_code)]
+
+mod fetch;
+pub mod metrics;
+mod names;
+pub mod otlp;
+pub mod prometheus;
+pub mod rows;
 
 use std::collections::BTreeMap;
+use std::fmt::{self, Write as _};
+
+use jiff::{SignedDuration, Timestamp};
+use ring::digest::{Context, SHA256};
 
 use crate::model::Trace;
 
@@ -26,6 +42,17 @@ pub struct Origin {
     pub pod: Option<String>,
     /// What its environment says of the CI job, by OpenTelemetry's names (`cicd.pipeline.name`).
     pub job: BTreeMap<&'static str, String>,
+}
+
+/// The machine that the agent runs on.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Host {
+    /// Its name.
+    pub name: String,
+    /// What tells it from others of its name: a hash of `/etc/machine-id`.
+    pub id: Option<String>,
+    /// What it is to be compared with others by: a pool, a site, an image.
+    pub group: String,
 }
 
 /// What the agent says of itself, in sums since it began unless said otherwise.
@@ -55,4 +82,148 @@ pub struct Health {
     pub cpu_ns: u64,
     /// Resident memory now in bytes.
     pub resident: u64,
+}
+
+/// What became of the records that one exporter was given, in sums since the agent began.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Delivery {
+    /// Records that were handed over.
+    pub sent: u64,
+    /// Attempts that failed and are made again.
+    pub failures: u64,
+    /// Bytes that wait now, where there is a queue.
+    pub queued_bytes: Option<u64>,
+    /// Records that were given up.
+    pub dropped: Dropped,
+}
+
+/// Records that were given up, by reason.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Dropped {
+    /// The channel into the exporters was full.
+    pub busy: u64,
+    /// The queue was full.
+    pub full: u64,
+    /// The receiver does not want them.
+    pub refused: u64,
+    /// They could not be written.
+    pub disk: u64,
+    /// A file of the queue was cut off or is no such file.
+    pub torn: u64,
+    /// The agent ended before they were sent.
+    pub ended: u64,
+}
+
+impl Dropped {
+    /// Each reason, and how many.
+    pub fn reasons(&self) -> [(&'static str, u64); 6] {
+        [
+            ("busy", self.busy),
+            ("full", self.full),
+            ("refused", self.refused),
+            ("disk", self.disk),
+            ("torn", self.torn),
+            ("ended", self.ended),
+        ]
+    }
+
+    /// All of them.
+    pub fn all(&self) -> u64 {
+        self.reasons().iter().map(|(_, dropped)| dropped).sum()
+    }
+}
+
+/// Names a build among all builds of all hosts.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct BuildId(pub [u8; 16]);
+
+impl Build {
+    /// Of a host on which all builds are chosen, and nothing is known of where it ran.
+    pub fn new(trace: Trace) -> Self {
+        Build { trace, share: 1.0, origin: Origin::default() }
+    }
+
+    /// How many builds it stands for.
+    pub fn weight(&self) -> f64 {
+        // A share that is none must not spoil sums that are kept for months.
+        if self.share > 0.0 && self.share <= 1.0 { 1.0 / self.share } else { 1.0 }
+    }
+
+    /// Its name: the same for the same build, so that what is sent twice can be told.
+    pub fn id(&self, host: &Host) -> BuildId {
+        let mut context = Context::new(&SHA256);
+        let first = self.trace.processes.first();
+        let pid = first.map_or(0, |process| process.pid).to_string();
+        let begun = first.map_or(0, |process| process.started_ns).to_string();
+        for part in [
+            host.id.as_deref().unwrap_or(""),
+            &host.name,
+            &self.trace.started_at,
+            &pid,
+            &begun,
+            &self.trace.capture.events.to_string(),
+        ] {
+            context.update(part.as_bytes());
+            context.update(&[0]);
+        }
+        let mut id = [0; 16];
+        id.copy_from_slice(&context.finish().as_ref()[..16]);
+        BuildId(id)
+    }
+
+    /// When something happened that the trace has in nanoseconds.
+    fn time(&self, ns: u64) -> Timestamp {
+        let began: Timestamp = self.trace.started_at.parse().unwrap_or(Timestamp::UNIX_EPOCH);
+        let since = SignedDuration::from_nanos(i64::try_from(ns).unwrap_or(i64::MAX));
+        began.checked_add(since).unwrap_or(began)
+    }
+
+    /// The version of the go command that a process is, else of the first that there is.
+    fn go_version(&self, process: Option<u32>) -> &str {
+        let versions = || {
+            let all = self.trace.processes.iter();
+            all.filter_map(|one| Some((one.id, one.go_version.as_deref()?)))
+        };
+        let own = process.and_then(|id| versions().find(|(of, _)| *of == id));
+        own.or_else(|| versions().next()).map_or("", |(_, version)| version)
+    }
+}
+
+impl fmt::Display for BuildId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// Bytes in hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::samples::healthy;
+
+    #[test]
+    fn a_build_has_one_name() {
+        let host = Host { name: "h1".to_owned(), ..Host::default() };
+        let build = Build::new(healthy());
+        assert_eq!(build.id(&host), build.clone().id(&host));
+        assert_eq!(build.id(&host).to_string().len(), 32);
+        let other = Host { name: "h2".to_owned(), ..Host::default() };
+        assert_ne!(build.id(&host), build.id(&other));
+    }
+
+    #[test]
+    fn a_time_beyond_time_is_no_panic() {
+        let mut build = Build::new(healthy());
+        assert_eq!(build.time(1_000_000_000).to_string(), "2026-01-02T03:04:06Z");
+        let _ = build.time(u64::MAX);
+        build.trace.started_at = "yesterday".to_owned();
+        let _ = build.time(u64::MAX);
+    }
 }

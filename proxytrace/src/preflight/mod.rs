@@ -18,7 +18,7 @@ mod failure;
 mod forward;
 mod netrc;
 mod probe;
-mod roots;
+pub(crate) mod roots;
 mod settings;
 mod table;
 mod walk;

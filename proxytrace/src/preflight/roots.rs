@@ -23,7 +23,7 @@ const FILES: &[&str] = &[
 const DIRECTORIES: &[&str] = &["/etc/ssl/certs", "/etc/pki/tls/certs"];
 
 /// What is trusted, with these values of `SSL_CERT_FILE` and `SSL_CERT_DIR`, empty if not set.
-pub(super) fn load(file: &str, directories: &str) -> RootCertStore {
+pub(crate) fn load(file: &str, directories: &str) -> RootCertStore {
     let files: Vec<PathBuf> = match file {
         "" => FILES.iter().map(PathBuf::from).collect(),
         file => vec![file.into()],

@@ -25,7 +25,7 @@ mod chain;
 mod network;
 mod paint;
 #[cfg(test)]
-mod samples;
+pub(crate) mod samples;
 #[cfg(test)]
 mod schema;
 mod summary;

@@ -7,7 +7,7 @@ use crate::model::{
 };
 
 /// The URL that fails in [`comma`].
-pub(super) const LONG_URL: &str = "https://proxy.example/golang.org/x/some/quite/long/module/path/@v/v0.1.2-20240102030405-abcdefabcdef.info";
+pub(crate) const LONG_URL: &str = "https://proxy.example/golang.org/x/some/quite/long/module/path/@v/v0.1.2-20240102030405-abcdefabcdef.info";
 
 const MS: u64 = 1_000_000;
 
@@ -145,7 +145,7 @@ fn module(number: u32) -> String {
 }
 
 /// Forty modules, each by three requests; of three the zip was elsewhere.
-pub(super) fn healthy() -> Trace {
+pub(crate) fn healthy() -> Trace {
     let chains = (0..40).flat_map(|number| {
         let name = module(number);
         [Artifact::Info, Artifact::Mod, Artifact::Zip].into_iter().zip(0..).map(
@@ -171,7 +171,7 @@ pub(super) fn healthy() -> Trace {
 }
 
 /// The zips of forty modules redirect to a host that forbids them.
-pub(super) fn forbidden() -> Trace {
+pub(crate) fn forbidden() -> Trace {
     let chains = (0..40).map(|number| {
         let from = format!("https://proxy.example/{}/@v/v1.0.0.zip", module(number));
         let to = format!("https://storage.example/o/{number}?X-Goog-Signature=REDACTED");
@@ -205,7 +205,7 @@ pub(super) fn forbidden() -> Trace {
 }
 
 /// One module stops at a 502; another one is fine.
-pub(super) fn comma() -> Trace {
+pub(crate) fn comma() -> Trace {
     let stop = Attempt {
         reason: "502 is neither 404 nor 410, and `,` follows: go stops".into(),
         ..attempt("https://proxy.example", Outcome::HttpError, vec![request(0, LONG_URL, 502)])
@@ -239,7 +239,7 @@ pub(super) fn comma() -> Trace {
 }
 
 /// All is well in what was seen, and not everything was.
-pub(super) fn incomplete() -> Trace {
+pub(crate) fn incomplete() -> Trace {
     let capture = Capture {
         events: 900,
         lost: 12,
@@ -263,7 +263,7 @@ pub(super) fn incomplete() -> Trace {
 }
 
 /// Everything that others may choose is chosen to deceive, and as long as `padding` makes it.
-pub(super) fn hostile(padding: usize) -> Trace {
+pub(crate) fn hostile(padding: usize) -> Trace {
     let padding = "x".repeat(padding);
     let evil = format!("\u{1b}]0;owned\u{7}\r\nFAKE: all is well\u{202e}\u{2028}{padding}");
     let failed = Request {

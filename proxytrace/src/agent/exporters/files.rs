@@ -1,0 +1,274 @@
+//! Lines of JSON in files that are changed, compressed and at last removed.
+//!
+//! `chains.ndjson` grows; from a size or an age on it is `chains-20260102T030405Z.ndjson.gz`. What
+//! is compressed is complete; what is not, ends with a whole line.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use jiff::Timestamp;
+
+use super::ledger::Ledger;
+use crate::export::rows::{Lines, Record};
+
+/// When a file is changed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rotation {
+    pub(super) bytes: u64,
+    pub(super) age: Duration,
+    /// How much of compressed files of a kind is kept, in bytes.
+    pub(super) keep: u64,
+}
+
+/// The files, of each kind one that grows.
+pub(super) struct Files {
+    place: PathBuf,
+    rotation: Rotation,
+    open: [Option<Open>; Record::ALL.len()],
+    ledger: Ledger,
+}
+
+struct Open {
+    file: File,
+    bytes: u64,
+    since: Instant,
+}
+
+impl Files {
+    /// Goes on with the files that there are.
+    pub(super) fn open(place: PathBuf, rotation: Rotation, ledger: Ledger) -> io::Result<Self> {
+        fs::create_dir_all(&place)?;
+        let mut files = Files { place, rotation, open: Default::default(), ledger };
+        for record in Record::ALL {
+            files.begin(record)?;
+            files.compress_all(record)?;
+        }
+        Ok(files)
+    }
+
+    /// Adds lines of a kind.
+    pub(super) fn write(&mut self, record: Record, lines: &Lines) {
+        if lines.count == 0 {
+            return;
+        }
+        match self.try_write(record, lines) {
+            Ok(()) => self.ledger.book().sent += lines.count,
+            Err(_) => self.ledger.book().dropped.disk += lines.count,
+        }
+    }
+
+    /// Changes the files that are old enough.
+    pub(super) fn tick(&mut self) {
+        for record in Record::ALL {
+            let due = self.open[record as usize]
+                .as_ref()
+                .is_some_and(|open| open.bytes > 0 && open.since.elapsed() >= self.rotation.age);
+            if due && self.change(record).is_err() {
+                self.ledger.book().failures += 1;
+            }
+        }
+    }
+
+    fn try_write(&mut self, record: Record, lines: &Lines) -> io::Result<()> {
+        if self.open[record as usize].is_none() {
+            self.begin(record)?;
+        }
+        let open = self.open[record as usize].as_mut().expect("it was opened above");
+        if let Err(error) = open.file.write_all(&lines.bytes) {
+            // Half a line must not spoil the next one.
+            open.file.set_len(open.bytes)?;
+            return Err(error);
+        }
+        open.bytes += lines.bytes.len() as u64;
+        if open.bytes >= self.rotation.bytes && self.change(record).is_err() {
+            // The lines are written; that the file is too long is tried to be mended later.
+            self.ledger.book().failures += 1;
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, record: Record) -> io::Result<()> {
+        let path = self.growing(record);
+        let mut options = OpenOptions::new();
+        let mut file = options.read(true).append(true).create(true).mode(0o640).open(&path)?;
+        let bytes = whole_lines(&mut file)?;
+        if bytes < file.metadata()?.len() {
+            self.ledger.book().dropped.torn += 1;
+            file.set_len(bytes)?;
+        }
+        self.open[record as usize] = Some(Open { file, bytes, since: Instant::now() });
+        Ok(())
+    }
+
+    fn growing(&self, record: Record) -> PathBuf {
+        self.place.join(record.table()).with_extension("ndjson")
+    }
+
+    fn change(&mut self, record: Record) -> io::Result<()> {
+        self.open[record as usize] = None;
+        let now = Timestamp::now().strftime("%Y%m%dT%H%M%S%.6fZ").to_string();
+        let name = format!("{}-{now}.ndjson", record.table());
+        fs::rename(self.growing(record), self.place.join(name))?;
+        self.compress_all(record)
+    }
+
+    /// Compresses what is complete, and removes what is more than is kept.
+    fn compress_all(&self, record: Record) -> io::Result<()> {
+        let prefix = format!("{}-", record.table());
+        let mut complete = Vec::new();
+        for entry in fs::read_dir(&self.place)? {
+            let path = entry?.path();
+            let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
+            if !name.starts_with(&prefix) {
+                continue;
+            }
+            if name.ends_with(".ndjson") {
+                complete.push(compress(&path)?);
+            } else if name.ends_with(".ndjson.gz") {
+                complete.push(path);
+            } else if name.ends_with(".partial") {
+                fs::remove_file(path)?;
+            }
+        }
+        complete.sort();
+        complete.dedup();
+        let mut kept = 0;
+        for path in complete.iter().rev() {
+            kept += fs::metadata(path)?.len();
+            if kept > self.rotation.keep {
+                fs::remove_file(path)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Up to where there are whole lines.
+fn whole_lines(file: &mut File) -> io::Result<u64> {
+    let length = file.metadata()?.len();
+    let mut end = length;
+    let mut block = [0; 1 << 12];
+    while end > 0 {
+        let start = end.saturating_sub(block.len() as u64);
+        file.seek(SeekFrom::Start(start))?;
+        let part = &mut block[..usize::try_from(end - start).expect("a block")];
+        file.read_exact(part)?;
+        if let Some(at) = part.iter().rposition(|byte| *byte == b'\n') {
+            return Ok(start + at as u64 + 1);
+        }
+        end = start;
+    }
+    Ok(0)
+}
+
+fn compress(path: &Path) -> io::Result<PathBuf> {
+    let compressed = path.with_extension("ndjson.gz");
+    let partial = path.with_extension("ndjson.gz.partial");
+    let written = (|| {
+        let mut options = OpenOptions::new();
+        let output = options.write(true).create(true).truncate(true).mode(0o640).open(&partial)?;
+        let mut encoder = GzEncoder::new(output, Compression::default());
+        io::copy(&mut File::open(path)?, &mut encoder)?;
+        encoder.finish()?.flush()?;
+        fs::rename(&partial, &compressed)
+    })();
+    if written.is_err() {
+        let _ = fs::remove_file(&partial);
+    }
+    written?;
+    fs::remove_file(path)?;
+    Ok(compressed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flate2::read::GzDecoder;
+    use tempfile::TempDir;
+
+    const ROTATION: Rotation =
+        Rotation { bytes: 1_000, age: Duration::from_hours(1), keep: 1 << 20 };
+
+    fn line(number: usize) -> Lines {
+        Lines { bytes: format!("{{\"n\":{number:090}}}\n").into_bytes(), count: 1 }
+    }
+
+    fn files(dir: &TempDir, rotation: Rotation) -> (Files, Ledger) {
+        let ledger = Ledger::default();
+        (Files::open(dir.path().to_owned(), rotation, ledger.clone()).unwrap(), ledger)
+    }
+
+    fn names(dir: &TempDir) -> Vec<String> {
+        let entries = fs::read_dir(dir.path()).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<_> = names.filter(|name| name.starts_with("chains")).collect();
+        names.sort();
+        names
+    }
+
+    fn read(dir: &TempDir) -> String {
+        let mut all = String::new();
+        for name in names(dir) {
+            let bytes = fs::read(dir.path().join(&name)).unwrap();
+            if Path::new(&name).extension().is_some_and(|extension| extension == "gz") {
+                GzDecoder::new(&*bytes).read_to_string(&mut all).unwrap();
+            } else {
+                all.push_str(std::str::from_utf8(&bytes).unwrap());
+            }
+        }
+        all
+    }
+
+    #[test]
+    fn every_line_is_in_one_file() {
+        let dir = TempDir::new().unwrap();
+        let (mut files, ledger) = files(&dir, ROTATION);
+        for number in 0..95 {
+            files.write(Record::Chain, &line(number));
+        }
+        let all = read(&dir);
+        assert_eq!(all.lines().count(), 95);
+        assert_eq!(names(&dir).len(), 9);
+        assert_eq!(ledger.now().sent, 95);
+    }
+
+    #[test]
+    fn the_oldest_files_go() {
+        let dir = TempDir::new().unwrap();
+        let (mut files, _) = files(&dir, Rotation { keep: 300, ..ROTATION });
+        for number in 0..200 {
+            files.write(Record::Chain, &line(number));
+        }
+        assert!(names(&dir).len() < 6, "{:?}", names(&dir));
+        assert!(read(&dir).ends_with("199}\n"));
+    }
+
+    #[test]
+    fn a_file_changes_with_age() {
+        let dir = TempDir::new().unwrap();
+        let (mut files, _) = files(&dir, Rotation { age: Duration::ZERO, ..ROTATION });
+        files.tick();
+        assert_eq!(names(&dir), ["chains.ndjson"]);
+        files.write(Record::Chain, &line(0));
+        files.tick();
+        assert!(names(&dir)[0].ends_with(".ndjson.gz"), "{:?}", names(&dir));
+    }
+
+    #[test]
+    fn what_was_left_half_done_is_made_whole() {
+        let dir = TempDir::new().unwrap();
+        fs::write(dir.path().join("chains.ndjson"), "{\"a\":1}\n{\"b\":").unwrap();
+        fs::write(dir.path().join("chains-20260102T030405Z.ndjson"), "{\"c\":1}\n").unwrap();
+        fs::write(dir.path().join("chains-20260101T000000Z.ndjson.gz.partial"), "x").unwrap();
+        let (mut files, ledger) = files(&dir, ROTATION);
+        files.write(Record::Chain, &Lines { bytes: b"{\"d\":1}\n".to_vec(), count: 1 });
+        assert_eq!(read(&dir), "{\"c\":1}\n{\"a\":1}\n{\"d\":1}\n");
+        assert_eq!(names(&dir), ["chains-20260102T030405Z.ndjson.gz", "chains.ndjson"]);
+        assert_eq!(ledger.now().dropped.torn, 1);
+    }
+}

@@ -1,0 +1,208 @@
+//! What the agent hands to monitoring, on threads of its own: the capture loop never waits for it.
+//!
+//! One thread counts builds and writes files and queues; another one, where there is a network to
+//! serve, answers Prometheus and sends what is in the queues. What there is no room for is counted.
+
+mod files;
+mod ledger;
+mod options;
+mod port;
+mod post;
+mod remote;
+mod shared;
+mod spool;
+mod stop;
+mod textfile;
+mod worker;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use ring::digest::{SHA256, digest};
+
+use self::files::{Files, Rotation};
+use self::ledger::Ledger;
+pub use self::options::{Listen, Options, Size};
+use self::port::Port;
+use self::remote::Remotes;
+use self::shared::{Shared, now_ns};
+use self::worker::{Message, Worker};
+use crate::export::metrics::Registry;
+use crate::export::{Build, Delivery, Health, Host, hex};
+
+/// So many builds may wait, and so many chains of them: what is in memory is bounded.
+const BUILDS: usize = 256;
+const CHAINS: usize = 20_000;
+
+/// How often things happen. Tests have less time than an agent.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// What was added to a queue may wait so long.
+    pub flush: Duration,
+    /// How often an empty queue is looked at.
+    pub look: Duration,
+    /// How often the textfile is written.
+    pub textfile: Duration,
+    /// How often metrics are sent by OTLP.
+    pub metrics: Duration,
+    /// How long a POST may take.
+    pub post: Duration,
+    /// How long to wait after a failure; doubled with each.
+    pub backoff: Duration,
+    /// How long at most.
+    pub backoff_most: Duration,
+    /// How old a file of lines may become.
+    pub file_age: Duration,
+    /// How large, in bytes, before it is compressed.
+    pub file_bytes: u64,
+    /// How long the end may take.
+    pub end: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Pace {
+            flush: Duration::from_secs(5),
+            look: Duration::from_secs(2),
+            textfile: Duration::from_secs(15),
+            metrics: Duration::from_mins(1),
+            post: Duration::from_secs(30),
+            backoff: Duration::from_secs(1),
+            backoff_most: Duration::from_mins(1),
+            file_age: Duration::from_hours(1),
+            file_bytes: 8 << 20,
+            end: Duration::from_secs(5),
+        }
+    }
+}
+
+/// All exporters.
+pub struct Exporters {
+    sender: SyncSender<Message>,
+    /// Chains that wait.
+    waiting: Arc<AtomicUsize>,
+    /// Builds, of the way in.
+    intake: Ledger,
+    shared: Arc<Shared>,
+    worker: JoinHandle<()>,
+    metrics: Option<SocketAddr>,
+}
+
+impl Exporters {
+    /// Opens everything that the options name, so that what is wrong with them is known at once.
+    pub fn start(options: &Options) -> anyhow::Result<Self> {
+        Self::start_at(options, Pace::default())
+    }
+
+    /// The same, at another pace.
+    pub fn start_at(options: &Options, pace: Pace) -> anyhow::Result<Self> {
+        let host = host(options);
+        let port = Port::open(options)?;
+        let remotes = Remotes::open(options, pace)?;
+        let (intake, files_ledger, textfile_ledger) =
+            (Ledger::default(), Ledger::default(), Ledger::default());
+        let lines = match &options.ndjson {
+            Some(dir) if dir.as_os_str() == "-" => Some(worker::Lines::Stdout),
+            Some(dir) => {
+                let (bytes, age, keep) = (pace.file_bytes, pace.file_age, options.keep());
+                let rotation = Rotation { bytes, age, keep };
+                let files = Files::open(dir.clone(), rotation, files_ledger.clone())
+                    .with_context(|| format!("cannot write files in {}", dir.display()))?;
+                Some(worker::Lines::Files(Box::new(files)))
+            }
+            None => None,
+        };
+        let mut ledgers = vec![("intake", intake.clone())];
+        if lines.is_some() {
+            ledgers.push(("ndjson", files_ledger.clone()));
+        }
+        if options.textfile.is_some() {
+            ledgers.push(("textfile", textfile_ledger.clone()));
+        }
+        let queues = remotes.queues.iter();
+        ledgers.extend(queues.map(|remote| (remote.signal.name(), remote.ledger.clone())));
+        if let Some((.., ledger)) = &remotes.metrics {
+            ledgers.push(("otlp-metrics", ledger.clone()));
+        }
+        let started_ns = now_ns();
+        #[expect(clippy::cast_precision_loss, reason = "a time to the microsecond")]
+        let registry = Registry::new(options.limits(), started_ns as f64 / 1e9);
+        let shared = Arc::new(Shared::new(registry, ledgers, host.clone(), started_ns));
+        let metrics = port.as_ref().map(Port::address);
+        let (sender, receiver) = sync_channel(BUILDS);
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let worker = Worker {
+            receiver,
+            waiting: Arc::clone(&waiting),
+            shared: Arc::clone(&shared),
+            intake: intake.clone(),
+            host,
+            queues: remotes.queues.iter().map(|one| (one.signal, Arc::clone(&one.spool))).collect(),
+            lines,
+            lines_ledger: files_ledger,
+            textfile: options.textfile.clone().map(|path| (path, textfile_ledger)),
+            network: worker::network(port, remotes, &shared, pace)?,
+            pace,
+        };
+        let worker = spawn("exporters", move || worker.run())?;
+        Ok(Exporters { sender, waiting, intake, shared, worker, metrics })
+    }
+
+    /// Where metrics are served: of use where the port was left to the system.
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics
+    }
+
+    /// Hands a build over. Never waits: where there is no room, the build is dropped and counted.
+    pub fn observe(&self, build: Build) {
+        let chains = build.trace.chains.len().max(1);
+        let before = self.waiting.fetch_add(chains, Ordering::Relaxed);
+        // One that is larger than the room for all gets in alone.
+        let fits = before == 0 || before + chains <= CHAINS;
+        if !fits || self.sender.try_send(Message::Build(Box::new(build))).is_err() {
+            self.waiting.fetch_sub(chains, Ordering::Relaxed);
+            self.intake.book().dropped.busy += 1;
+        }
+    }
+
+    /// Says how the agent is. Never waits; where there is no room, the next one will do.
+    pub fn health(&self, health: Health) {
+        let _ = self.sender.try_send(Message::Health(Box::new(health)));
+    }
+
+    /// What became of everything so far, by exporter.
+    pub fn deliveries(&self) -> Vec<(&'static str, Delivery)> {
+        self.shared.deliveries()
+    }
+
+    /// Counts, writes and sends what is left, as far as there is time for it ([`Pace::end`]), and
+    /// says what became of everything. What is in a queue on disk stays there for the next start.
+    pub fn finish(self) -> Vec<(&'static str, Delivery)> {
+        // The worker ends with the last sender, if it is not gone already.
+        drop(self.sender);
+        let _ = self.worker.join();
+        self.shared.deliveries()
+    }
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name(name.to_owned()).stack_size(1 << 20).spawn(run)
+}
+
+/// This machine.
+fn host(options: &Options) -> Host {
+    let read = |path: &str| std::fs::read_to_string(path).ok().map(|text| text.trim().to_owned());
+    let name = read("/proc/sys/kernel/hostname").unwrap_or_default();
+    // The id itself is not for others (machine-id(5)).
+    let id = read("/etc/machine-id").filter(|id| !id.is_empty()).map(|id| {
+        let sum = digest(&SHA256, format!("proxytrace\0{id}").as_bytes());
+        hex(&sum.as_ref()[..16])
+    });
+    Host { name, id, group: options.host_group.clone().unwrap_or_default() }
+}

@@ -1,0 +1,219 @@
+//! Where what was seen goes: one definition for flags and the configuration file.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::Args;
+use serde::Deserialize;
+
+use crate::export::metrics::Limits;
+
+/// Where Prometheus finds the metrics unless told otherwise.
+const METRICS: &str = "127.0.0.1:9478";
+/// How much a queue may hold unless told otherwise.
+const QUEUE: Size = Size(64 << 20);
+/// How much of its files of each kind is kept unless told otherwise.
+const KEEP: Size = Size(1 << 30);
+
+/// Where what was seen goes.
+#[derive(Args, Clone, Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+#[command(next_help_heading = "Monitoring")]
+pub struct Options {
+    /// Serve metrics for Prometheus here, `off` for nowhere; 127.0.0.1:9478 if not given.
+    ///
+    /// Where others than this host can reach it, --metrics-certificate, --metrics-key and
+    /// --metrics-token are needed.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub metrics: Option<Listen>,
+    /// Certificates to serve metrics with, in PEM, the host's first.
+    #[arg(long, value_name = "FILE")]
+    pub metrics_certificate: Option<PathBuf>,
+    /// The private key of the first certificate, in PEM.
+    #[arg(long, value_name = "FILE")]
+    pub metrics_key: Option<PathBuf>,
+    /// The token that is to be sent as `Authorization: Bearer …` for metrics.
+    #[arg(long, value_name = "FILE")]
+    pub metrics_token: Option<PathBuf>,
+    /// Give some metrics a label `module`: a series for each module, up to --label-values of them.
+    #[arg(long)]
+    pub label_module: bool,
+    /// So many values of a label that comes from outside, and the rest is `other`; 100 if not given.
+    #[arg(long, value_name = "N")]
+    pub label_values: Option<usize>,
+    /// Write the metrics to FILE, which ends in .prom, for the textfile collector of `node_exporter`.
+    #[arg(long, value_name = "FILE")]
+    pub textfile: Option<PathBuf>,
+    /// Send spans, log records and metrics to this OTLP/HTTP collector, such as `http://localhost:4318`.
+    #[arg(long, value_name = "URL")]
+    pub otlp: Option<String>,
+    /// Headers to send to the collector, `Name: value`, one a line.
+    #[arg(long, value_name = "FILE")]
+    pub otlp_headers: Option<PathBuf>,
+    /// Write builds, chains and findings as lines of JSON into DIR; `-` for stdout.
+    #[arg(long, value_name = "DIR")]
+    pub ndjson: Option<PathBuf>,
+    /// How much of the files of each kind to keep; 1GiB if not given.
+    #[arg(long, value_name = "SIZE")]
+    pub ndjson_keep: Option<Size>,
+    /// Insert the same lines into `ClickHouse`: `http://localhost:8123/?database=proxytrace`.
+    #[arg(long, value_name = "URL")]
+    pub clickhouse: Option<String>,
+    /// Headers to send to `ClickHouse`, such as `X-ClickHouse-Key: …`, one a line.
+    #[arg(long, value_name = "FILE")]
+    pub clickhouse_headers: Option<PathBuf>,
+    /// Keep in DIR what could not be sent yet; in memory if not given.
+    #[arg(long, value_name = "DIR")]
+    pub queue: Option<PathBuf>,
+    /// How much each of the queues may hold; 64MiB if not given, in memory 4MiB.
+    #[arg(long, value_name = "SIZE")]
+    pub queue_size: Option<Size>,
+    /// What this host is to be compared with others by: a pool, a site, an image.
+    #[arg(long, value_name = "NAME")]
+    pub host_group: Option<String>,
+}
+
+impl Options {
+    /// These, and `other` where these say nothing: flags before the file.
+    #[must_use]
+    pub fn or(self, other: Options) -> Options {
+        Options {
+            metrics: self.metrics.or(other.metrics),
+            metrics_certificate: self.metrics_certificate.or(other.metrics_certificate),
+            metrics_key: self.metrics_key.or(other.metrics_key),
+            metrics_token: self.metrics_token.or(other.metrics_token),
+            label_module: self.label_module || other.label_module,
+            label_values: self.label_values.or(other.label_values),
+            textfile: self.textfile.or(other.textfile),
+            otlp: self.otlp.or(other.otlp),
+            otlp_headers: self.otlp_headers.or(other.otlp_headers),
+            ndjson: self.ndjson.or(other.ndjson),
+            ndjson_keep: self.ndjson_keep.or(other.ndjson_keep),
+            clickhouse: self.clickhouse.or(other.clickhouse),
+            clickhouse_headers: self.clickhouse_headers.or(other.clickhouse_headers),
+            queue: self.queue.or(other.queue),
+            queue_size: self.queue_size.or(other.queue_size),
+            host_group: self.host_group.or(other.host_group),
+        }
+    }
+
+    pub(super) fn listen(&self) -> Option<SocketAddr> {
+        let default = || METRICS.parse().expect("an address");
+        self.metrics.clone().unwrap_or_else(default).0
+    }
+
+    pub(super) fn limits(&self) -> Limits {
+        let values = self.label_values.unwrap_or(Limits::default().values);
+        let modules = self.label_module.then_some(values);
+        Limits { values, modules, ..Limits::default() }
+    }
+
+    pub(super) fn queue_size(&self) -> u64 {
+        /// In memory, where the agent is to be small.
+        const MEMORY: Size = Size(4 << 20);
+        let default = if self.queue.is_some() { QUEUE } else { MEMORY };
+        self.queue_size.unwrap_or(default).0
+    }
+
+    pub(super) fn keep(&self) -> u64 {
+        self.ndjson_keep.unwrap_or(KEEP).0
+    }
+}
+
+/// An address to listen at, or none.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+#[serde(try_from = "String")]
+pub struct Listen(pub Option<SocketAddr>);
+
+impl FromStr for Listen {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "off" {
+            return Ok(Listen(None));
+        }
+        let address = text.parse().map_err(|_| {
+            format!("{text:?} is no address with a port, such as 127.0.0.1:9478, nor `off`")
+        })?;
+        Ok(Listen(Some(address)))
+    }
+}
+
+impl TryFrom<String> for Listen {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+/// A number of bytes.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(try_from = "String")]
+pub struct Size(pub u64);
+
+/// What can stand behind a number.
+const UNITS: [(&str, u32); 4] = [("KiB", 10), ("MiB", 20), ("GiB", 30), ("B", 0)];
+
+impl FromStr for Size {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let unit = UNITS.iter().find_map(|(unit, bits)| Some((text.strip_suffix(unit)?, *bits)));
+        let (number, bits) = unit.unwrap_or((text, 0));
+        let number: Option<u64> = number.trim_end().parse().ok();
+        let bytes = number.and_then(|number| number.checked_mul(1 << bits));
+        bytes.map(Size).ok_or_else(|| format!("{text:?} is no size, such as 64MiB"))
+    }
+}
+
+impl TryFrom<String> for Size {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let whole = |bits: &u32| self.0 != 0 && self.0.trailing_zeros() >= *bits;
+        let unit = UNITS.iter().rev().filter(|(_, bits)| whole(bits)).max_by_key(|(_, bits)| bits);
+        let (unit, bits) = unit.unwrap_or(&("B", 0));
+        write!(f, "{}{unit}", self.0 >> bits)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_units() {
+        for (text, bytes) in [("0", 0), ("7B", 7), ("64MiB", 64 << 20), ("1 GiB", 1 << 30)] {
+            assert_eq!(text.parse(), Ok(Size(bytes)), "{text}");
+        }
+        for broken in ["", "MiB", "-1", "1.5GiB", "1MB", "99999999999GiB"] {
+            assert!(broken.parse::<Size>().is_err(), "{broken}");
+        }
+        assert_eq!(Size(64 << 20).to_string(), "64MiB");
+        assert_eq!(Size(1000).to_string(), "1000B");
+    }
+
+    #[test]
+    fn a_file_says_the_same_as_flags() {
+        let file = serde_json::json!({
+            "metrics": "off", "label-module": true, "queue-size": "1MiB", "host-group": "ci"
+        });
+        let file: Options = serde_json::from_value(file).unwrap();
+        let flags = Options { host_group: Some("mine".to_owned()), ..Options::default() };
+        let both = flags.or(file);
+        assert_eq!((both.listen(), both.queue_size()), (None, 1 << 20));
+        assert_eq!((both.host_group.as_deref(), both.label_module), (Some("mine"), true));
+        assert_eq!(Options::default().listen().unwrap().to_string(), METRICS);
+        let unknown = serde_json::from_value::<Options>(serde_json::json!({"metric": "off"}));
+        assert!(unknown.is_err());
+    }
+}

@@ -1,0 +1,186 @@
+//! HTTP to collectors: one POST at a time, on connections that are kept.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow, ensure};
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::header::{
+    CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT,
+};
+use hyper::{HeaderMap, Method, Request, Uri};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::ClientConfig;
+use tokio::time::timeout;
+
+use crate::preflight::roots;
+
+/// What is shorter is sent as it is.
+const WORTH_PACKING: usize = 1_024;
+/// No more of an answer is read, in bytes.
+const ANSWER: usize = 64 << 10;
+/// A receiver that asks for more patience does not get it.
+const PATIENCE: Duration = Duration::from_mins(10);
+
+/// A place that takes POSTs.
+#[derive(Clone)]
+pub(super) struct Receiver {
+    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    headers: HeaderMap,
+    limit: Duration,
+}
+
+/// What came of a POST.
+pub(super) enum Answer {
+    /// It is taken; the body of the answer.
+    Taken(Bytes),
+    /// It failed with this status, or without one; perhaps with a time to wait.
+    Failed { status: Option<u16>, retry_after: Option<Duration> },
+}
+
+impl Receiver {
+    /// `headers` is a file with one a line. `limit` is for a POST as a whole.
+    pub(super) fn new(headers: Option<&Path>, limit: Duration) -> anyhow::Result<Self> {
+        let of = |name: &str| std::env::var(name).unwrap_or_default();
+        let roots = roots::load(&of("SSL_CERT_FILE"), &of("SSL_CERT_DIR"));
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let tls = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_or_http()
+            .enable_http1()
+            .build();
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(Duration::from_mins(1))
+            .pool_max_idle_per_host(1)
+            .build(connector);
+        let headers = headers.map(read_headers).transpose()?.unwrap_or_default();
+        Ok(Receiver { client, headers, limit })
+    }
+
+    /// Sends it, packed.
+    pub(super) async fn post(&self, to: &Uri, kind: &'static str, payload: &[u8]) -> Answer {
+        let none = Answer::Failed { status: None, retry_after: None };
+        let Ok(request) = self.request(to, kind, payload) else { return none };
+        timeout(self.limit, self.send(request)).await.ok().flatten().unwrap_or(none)
+    }
+
+    fn request(
+        &self,
+        to: &Uri,
+        kind: &'static str,
+        payload: &[u8],
+    ) -> anyhow::Result<Request<Full<Bytes>>> {
+        let packed = (payload.len() >= WORTH_PACKING).then(|| gzip(payload)).transpose()?;
+        let is_packed = packed.is_some();
+        let body = Bytes::from(packed.unwrap_or_else(|| payload.to_vec()));
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = to.clone();
+        let headers = request.headers_mut();
+        headers.extend(self.headers.clone());
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+        let agent = concat!("proxytrace/", env!("CARGO_PKG_VERSION"));
+        headers.insert(USER_AGENT, HeaderValue::from_static(agent));
+        if is_packed {
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+        Ok(request)
+    }
+
+    async fn send(&self, request: Request<Full<Bytes>>) -> Option<Answer> {
+        let answer = self.client.request(request).await.ok()?;
+        let status = answer.status();
+        if !status.is_success() {
+            let retry_after = answer.headers().get(RETRY_AFTER).and_then(seconds);
+            return Some(Answer::Failed { status: Some(status.as_u16()), retry_after });
+        }
+        // The connection is good for another one when the answer has been read.
+        let body = Limited::new(answer.into_body(), ANSWER).collect().await;
+        Some(Answer::Taken(body.map(http_body_util::Collected::to_bytes).unwrap_or_default()))
+    }
+}
+
+fn seconds(value: &HeaderValue) -> Option<Duration> {
+    let seconds = value.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds).min(PATIENCE))
+}
+
+fn gzip(payload: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(payload)?;
+    encoder.finish()
+}
+
+/// A URL with `path` after it, where it has none of its own to end in.
+pub(super) fn url(option: &str, text: &str) -> anyhow::Result<Uri> {
+    let broken = || format!("--{option} is no URL, such as http://localhost:4318");
+    let url: Uri = text.parse().map_err(|_| anyhow!(broken()))?;
+    ensure!(matches!(url.scheme_str(), Some("http" | "https")), broken());
+    let authority = url.authority().with_context(broken)?;
+    ensure!(
+        !authority.as_str().contains('@'),
+        "--{option} has credentials in it, which others can see; put them into --{option}-headers"
+    );
+    Ok(url)
+}
+
+fn read_headers(path: &Path) -> anyhow::Result<HeaderMap> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("cannot read headers from {}", path.display()))?;
+    let mut headers = HeaderMap::new();
+    for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        // What is in the line is secret.
+        let broken = || format!("{}:{}: no `Name: value`", path.display(), number + 1);
+        let (name, value) = line.split_once(':').with_context(broken)?;
+        let name: HeaderName = name.trim().parse().ok().with_context(broken)?;
+        let mut value = HeaderValue::from_str(value.trim()).ok().with_context(broken)?;
+        value.set_sensitive(true);
+        headers.append(name, value);
+    }
+    Ok(headers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tempfile::TempDir;
+
+    #[test]
+    fn urls_have_no_credentials() {
+        assert!(url("otlp", "http://localhost:4318").is_ok());
+        assert!(url("otlp", "https://collector.example/otlp").is_ok());
+        for broken in ["", "localhost:4318", "ftp://h", "/v1", "http://"] {
+            assert!(url("otlp", broken).is_err(), "{broken}");
+        }
+        let error = url("otlp", "http://me:cAnArY@h").unwrap_err().to_string();
+        assert!(error.contains("--otlp-headers") && !error.contains("cAnArY"), "{error}");
+    }
+
+    #[test]
+    fn a_broken_line_is_not_shown() {
+        let dir = TempDir::new().unwrap();
+        let file = dir.path().join("headers");
+        std::fs::write(&file, "A: b\n\nX-Key : c:d\n").unwrap();
+        let headers = read_headers(&file).unwrap();
+        assert_eq!(
+            (headers["a"].as_bytes(), headers["x-key"].as_bytes()),
+            (&b"b"[..], &b"c:d"[..])
+        );
+        std::fs::write(&file, "A: b\ncAnArY\n").unwrap();
+        let error = read_headers(&file).unwrap_err().to_string();
+        assert!(error.contains(":2:") && !error.contains("cAnArY"), "{error}");
+    }
+}

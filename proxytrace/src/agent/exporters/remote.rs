@@ -1,0 +1,271 @@
+//! What is sent elsewhere: a queue each, and who empties it.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use hyper::Uri;
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceResponse;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
+use prost::Message as _;
+use ring::digest::{SHA256, digest};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::ledger::{Ledger, lock};
+use super::options::Options;
+use super::post::{self, Answer, Receiver};
+use super::shared::Shared;
+use super::spool::{Batch, Spool};
+use super::{Pace, stop::Stop};
+use crate::export::hex;
+use crate::export::rows::Record;
+
+const PROTOBUF: &str = "application/x-protobuf";
+const LINES: &str = "application/x-ndjson";
+
+/// What is sent, and so how.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Signal {
+    Spans,
+    Logs,
+    Rows(Record),
+}
+
+impl Signal {
+    /// The name of its exporter and of its queue.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Signal::Spans => "otlp-spans",
+            Signal::Logs => "otlp-logs",
+            Signal::Rows(Record::Build) => "clickhouse-builds",
+            Signal::Rows(Record::Chain) => "clickhouse-chains",
+            Signal::Rows(Record::Finding) => "clickhouse-findings",
+        }
+    }
+
+    /// Whether it may go better another time. OTLP says which statuses (specification, "Failures");
+    /// `ClickHouse` answers 4xx also for what its operators mend: a table, a user, a grant.
+    fn passes(self, status: u16) -> bool {
+        match self {
+            Signal::Spans | Signal::Logs => matches!(status, 408 | 429 | 502 | 503 | 504),
+            Signal::Rows(_) => status != 400 && status != 413,
+        }
+    }
+
+    /// Records that the receiver took and threw away.
+    fn rejected(self, answer: &Bytes) -> u64 {
+        let rejected = match self {
+            Signal::Spans => ExportTraceServiceResponse::decode(&**answer)
+                .ok()
+                .and_then(|answer| Some(answer.partial_success?.rejected_spans)),
+            Signal::Logs => ExportLogsServiceResponse::decode(&**answer)
+                .ok()
+                .and_then(|answer| Some(answer.partial_success?.rejected_log_records)),
+            Signal::Rows(_) => None,
+        };
+        rejected.and_then(|rejected| u64::try_from(rejected).ok()).unwrap_or(0)
+    }
+}
+
+/// A queue, and where it leads to.
+pub(super) struct Remote {
+    pub(super) signal: Signal,
+    pub(super) spool: Arc<Mutex<Spool>>,
+    pub(super) ledger: Ledger,
+    receiver: Receiver,
+    to: Uri,
+}
+
+/// All of them, and where metrics go.
+#[derive(Default)]
+pub(super) struct Remotes {
+    pub(super) queues: Vec<Remote>,
+    pub(super) metrics: Option<(Receiver, Uri, Ledger)>,
+}
+
+impl Remotes {
+    /// As the options have it.
+    pub(super) fn open(options: &Options, pace: Pace) -> anyhow::Result<Self> {
+        let mut remotes = Remotes::default();
+        if let Some(text) = &options.otlp {
+            let base = post::url("otlp", text)?;
+            let receiver = Receiver::new(options.otlp_headers.as_deref(), pace.post)?;
+            for (signal, path) in [(Signal::Spans, "/v1/traces"), (Signal::Logs, "/v1/logs")] {
+                remotes.add(options, signal, &receiver, below(&base, path)?)?;
+            }
+            remotes.metrics = Some((receiver, below(&base, "/v1/metrics")?, Ledger::default()));
+        }
+        if let Some(text) = &options.clickhouse {
+            let base = post::url("clickhouse", text)?;
+            let receiver = Receiver::new(options.clickhouse_headers.as_deref(), pace.post)?;
+            for record in Record::ALL {
+                remotes.add(options, Signal::Rows(record), &receiver, insert(&base, record)?)?;
+            }
+        }
+        Ok(remotes)
+    }
+
+    fn add(
+        &mut self,
+        options: &Options,
+        signal: Signal,
+        receiver: &Receiver,
+        to: Uri,
+    ) -> anyhow::Result<()> {
+        let (place, ledger) =
+            (options.queue.as_ref().map(|place| place.join(signal.name())), Ledger::default());
+        let spool =
+            Spool::open(place, options.queue_size(), ledger.clone()).with_context(|| {
+                format!("cannot keep a queue for {}; name another --queue", signal.name())
+            })?;
+        let (spool, receiver) = (Arc::new(Mutex::new(spool)), receiver.clone());
+        self.queues.push(Remote { signal, spool, ledger, receiver, to });
+        Ok(())
+    }
+}
+
+impl Remote {
+    /// Sends what is in the queue, until it is told to stop and the queue is empty, or the time for
+    /// that is over.
+    pub(super) async fn run(self, pace: Pace, mut stop: Stop) {
+        let mut pause = pace.backoff;
+        loop {
+            // Of its own, so that nobody waits for the lock while something is sent.
+            let batch = lock(&self.spool).first();
+            let Some(batch) = batch else {
+                if stop.is_set() {
+                    return;
+                }
+                stop.wait(pace.look).await;
+                continue;
+            };
+            let deadline = stop.deadline();
+            let Ok(answer) = timeout_at(deadline, self.send(&batch)).await else { return };
+            match answer {
+                Answer::Taken(said) => {
+                    pause = pace.backoff;
+                    lock(&self.spool).taken(&batch);
+                    let rejected = self.signal.rejected(&said).min(batch.records);
+                    let mut book = self.ledger.book();
+                    book.sent -= rejected;
+                    book.dropped.refused += rejected;
+                }
+                Answer::Failed { status: Some(status), .. } if !self.signal.passes(status) => {
+                    lock(&self.spool).refused(&batch);
+                }
+                Answer::Failed { retry_after, .. } => {
+                    self.ledger.book().failures += 1;
+                    if Instant::now() >= stop.deadline() {
+                        return;
+                    }
+                    let wait = retry_after.unwrap_or_default().max(pause);
+                    pause = (pause * 2).min(pace.backoff_most);
+                    // Many agents lose the same collector at once; they are not to come back as one.
+                    stop.wait(wait + spread(&batch, wait)).await;
+                    if stop.is_set() {
+                        sleep(pace.backoff.min(Duration::from_millis(100))).await;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn send(&self, batch: &Batch) -> Answer {
+        match self.signal {
+            Signal::Spans | Signal::Logs => {
+                self.receiver.post(&self.to, PROTOBUF, &batch.payload).await
+            }
+            Signal::Rows(_) => {
+                // Should it come twice, ClickHouse knows it by this.
+                let token = hex(&digest(&SHA256, &batch.payload).as_ref()[..16]);
+                let to = format!("{}&insert_deduplication_token={token}", self.to);
+                match to.parse() {
+                    Ok(to) => self.receiver.post(&to, LINES, &batch.payload).await,
+                    Err(_) => Answer::Failed { status: None, retry_after: None },
+                }
+            }
+        }
+    }
+}
+
+/// Hands the sums over, again and again. They are sums: one that fails is made good by the next.
+pub(super) async fn metrics(
+    (receiver, to, ledger): (Receiver, Uri, Ledger),
+    shared: Arc<Shared>,
+    pace: Pace,
+    mut stop: Stop,
+) {
+    loop {
+        stop.wait(pace.metrics).await;
+        let message = shared.metrics();
+        let sent = receiver.post(&to, PROTOBUF, &message.bytes);
+        match timeout_at(stop.deadline(), sent).await {
+            Ok(Answer::Taken(_)) => ledger.book().sent += message.count,
+            _ => ledger.book().failures += 1,
+        }
+        if stop.is_set() {
+            return;
+        }
+    }
+}
+
+/// Up to a half of a time, by what is sent.
+fn spread(batch: &Batch, wait: Duration) -> Duration {
+    let part = batch
+        .payload
+        .iter()
+        .fold(std::process::id(), |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(*byte)));
+    wait * (part % 512) / 1_024
+}
+
+fn below(base: &Uri, path: &str) -> anyhow::Result<Uri> {
+    let text = base.to_string();
+    format!("{}{path}", text.trim_end_matches('/')).parse().context("--otlp is no URL")
+}
+
+/// The statement as `ClickHouse`'s HTTP interface takes it.
+fn insert(base: &Uri, record: Record) -> anyhow::Result<Uri> {
+    let text = base.to_string();
+    let before = if base.query().is_some() { '&' } else { '?' };
+    let (text, table) = (text.trim_end_matches('?'), record.table());
+    let settings = "date_time_input_format=best_effort&input_format_skip_unknown_fields=1";
+    format!("{text}{before}query=INSERT+INTO+{table}+FORMAT+JSONEachRow&{settings}")
+        .parse()
+        .context("--clickhouse is no URL")
+}
+
+/// Told to stop, with a time to do so.
+pub(super) fn stop() -> (watch::Sender<Option<std::time::Instant>>, Stop) {
+    let (sender, receiver) = watch::channel(None);
+    (sender, Stop::new(receiver))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_put_together() {
+        let otlp: Uri = "http://c:4318/".parse().unwrap();
+        assert_eq!(below(&otlp, "/v1/traces").unwrap(), "http://c:4318/v1/traces");
+        let otlp: Uri = "https://c/otlp".parse().unwrap();
+        assert_eq!(below(&otlp, "/v1/logs").unwrap(), "https://c/otlp/v1/logs");
+        for (base, begin) in [
+            ("http://c:8123", "http://c:8123/?query=INSERT+INTO+chains+"),
+            ("http://c:8123/?database=p", "http://c:8123/?database=p&query=INSERT+INTO+chains+"),
+        ] {
+            let to = insert(&base.parse().unwrap(), Record::Chain).unwrap().to_string();
+            assert!(to.starts_with(begin), "{to}");
+        }
+    }
+
+    #[test]
+    fn what_passes_is_tried_again() {
+        assert!(Signal::Spans.passes(503) && Signal::Spans.passes(429));
+        assert!(!Signal::Spans.passes(400) && !Signal::Spans.passes(401));
+        let rows = Signal::Rows(Record::Chain);
+        assert!(rows.passes(404) && rows.passes(500) && !rows.passes(400));
+    }
+}

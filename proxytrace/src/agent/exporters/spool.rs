@@ -1,0 +1,429 @@
+//! A queue of what is to be sent, bounded, in memory or on disk.
+//!
+//! On disk it is a directory of files. A file is a sequence of frames: length, number of records and
+//! CRC-32 of the payload, each 32 bits in little endian, then the payload. The payloads of a file
+//! one after the other are one message. What is on disk outlives the agent, however it ends, though
+//! not a loss of power: nothing waits for the disk. A file is removed when the receiver has taken
+//! it; should the agent end in between, it is sent again.
+
+use std::collections::VecDeque;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use flate2::Crc;
+
+use super::ledger::Ledger;
+
+/// A file that has grown so large is complete: no message is much longer.
+const SEGMENT: u64 = 512 << 10;
+const HEADER: usize = 12;
+/// A frame is no longer, or it is none.
+const FRAME: u32 = 64 << 20;
+const EXTENSION: &str = "queue";
+
+/// The queue.
+pub(super) struct Spool {
+    place: Option<PathBuf>,
+    limit: u64,
+    complete: VecDeque<Segment>,
+    open: Option<(Segment, Option<File>)>,
+    next: u64,
+    /// Is being sent, and stays until that is known.
+    in_flight: Option<u64>,
+    ledger: Ledger,
+}
+
+struct Segment {
+    number: u64,
+    records: u64,
+    bytes: u64,
+    /// Its frames, where it is in memory.
+    frames: Vec<u8>,
+}
+
+/// What is to be sent in one message.
+pub(super) struct Batch {
+    pub(super) number: u64,
+    pub(super) records: u64,
+    pub(super) payload: Vec<u8>,
+}
+
+impl Spool {
+    /// The queue in a directory, with what is left in it from before; or one in memory.
+    pub(super) fn open(place: Option<PathBuf>, limit: u64, ledger: Ledger) -> io::Result<Self> {
+        let complete = match &place {
+            Some(place) => left(place, &ledger)?,
+            None => VecDeque::new(),
+        };
+        let next = complete.back().map_or(0, |last| last.number + 1);
+        let spool = Self { place, limit, complete, open: None, next, in_flight: None, ledger };
+        spool.tell();
+        Ok(spool)
+    }
+
+    /// Adds records. Where there is no room for them, the oldest have to go.
+    pub(super) fn push(&mut self, payload: &[u8], records: u64) {
+        if records == 0 {
+            return;
+        }
+        let length = (payload.len() + HEADER) as u64;
+        if !self.make_room(length) {
+            self.ledger.book().dropped.full += records;
+            return;
+        }
+        if self.append(payload, records).is_err() {
+            self.ledger.book().dropped.disk += records;
+        }
+        if self.open.as_ref().is_some_and(|(open, _)| open.bytes >= SEGMENT) {
+            self.complete();
+        }
+        self.tell();
+    }
+
+    /// What has been added may be sent, though it is little.
+    pub(super) fn complete(&mut self) {
+        if let Some((segment, _)) = self.open.take() {
+            self.complete.push_back(segment);
+        }
+    }
+
+    /// The oldest, which stays until [`Spool::taken`] or [`Spool::refused`].
+    pub(super) fn first(&mut self) -> Option<Batch> {
+        while let Some(first) = self.complete.front() {
+            let (number, bytes) = (first.number, first.bytes);
+            let read = match &self.place {
+                Some(place) => fs::read(file(place, number)),
+                None => Ok(first.frames.clone()),
+            };
+            let frames = frames(read.as_deref().unwrap_or_default());
+            let lost = first.records.saturating_sub(frames.records);
+            if lost > 0 || frames.payload.is_empty() {
+                self.ledger.book().dropped.torn += lost;
+            }
+            if frames.payload.is_empty() {
+                self.remove(number);
+                continue;
+            }
+            debug_assert!(bytes > 0);
+            self.in_flight = Some(number);
+            return Some(Batch { number, records: frames.records, payload: frames.payload });
+        }
+        None
+    }
+
+    /// The receiver has the batch.
+    pub(super) fn taken(&mut self, batch: &Batch) {
+        self.ledger.book().sent += batch.records;
+        self.remove(batch.number);
+    }
+
+    /// The receiver will never take the batch.
+    pub(super) fn refused(&mut self, batch: &Batch) {
+        self.ledger.book().dropped.refused += batch.records;
+        self.remove(batch.number);
+    }
+
+    /// The agent ends: what is in memory is lost.
+    pub(super) fn end(&mut self) {
+        self.complete();
+        if self.place.is_none() {
+            let lost: u64 = self.complete.drain(..).map(|segment| segment.records).sum();
+            self.ledger.book().dropped.ended += lost;
+        }
+        self.tell();
+    }
+
+    fn bytes(&self) -> u64 {
+        let open = self.open.as_ref().map_or(0, |(open, _)| open.bytes);
+        self.complete.iter().map(|segment| segment.bytes).sum::<u64>() + open
+    }
+
+    fn make_room(&mut self, length: u64) -> bool {
+        if length > self.limit {
+            return false;
+        }
+        while self.bytes() + length > self.limit {
+            let oldest = self.complete.iter().find(|one| Some(one.number) != self.in_flight);
+            let Some((number, records)) = oldest.map(|one| (one.number, one.records)) else {
+                if self.open.is_none() {
+                    return false;
+                }
+                self.complete();
+                continue;
+            };
+            self.ledger.book().dropped.full += records;
+            self.remove(number);
+        }
+        true
+    }
+
+    fn append(&mut self, payload: &[u8], records: u64) -> io::Result<()> {
+        if self.open.is_none() {
+            let number = self.next;
+            let file = match &self.place {
+                Some(place) => Some(create(&file(place, number))?),
+                None => None,
+            };
+            self.next += 1;
+            let segment = Segment { number, records: 0, bytes: 0, frames: Vec::new() };
+            self.open = Some((segment, file));
+        }
+        let (segment, file) = self.open.as_mut().expect("it was opened above");
+        let frame = frame(payload, records)?;
+        match file {
+            Some(file) => {
+                if let Err(error) = file.write_all(&frame) {
+                    // What there is of it must not spoil what comes after.
+                    file.set_len(segment.bytes)?;
+                    return Err(error);
+                }
+            }
+            None => segment.frames.extend(&frame),
+        }
+        segment.bytes += frame.len() as u64;
+        segment.records += records;
+        Ok(())
+    }
+
+    fn remove(&mut self, number: u64) {
+        self.complete.retain(|segment| segment.number != number);
+        if self.in_flight == Some(number) {
+            self.in_flight = None;
+        }
+        if let Some(place) = &self.place {
+            // Should it stay, it is sent again after the next start.
+            let _ = fs::remove_file(file(place, number));
+        }
+        self.tell();
+    }
+
+    fn tell(&self) {
+        self.ledger.book().queued_bytes = Some(self.bytes());
+    }
+}
+
+fn file(place: &Path, number: u64) -> PathBuf {
+    place.join(format!("{number:016x}.{EXTENSION}"))
+}
+
+/// For our own eyes: what is in it says what people build.
+fn create(path: &Path) -> io::Result<File> {
+    OpenOptions::new().append(true).create_new(true).mode(0o600).open(path)
+}
+
+/// What is left in a directory from before, oldest first.
+fn left(place: &Path, ledger: &Ledger) -> io::Result<VecDeque<Segment>> {
+    DirBuilder::new().recursive(true).mode(0o700).create(place)?;
+    let mut segments = Vec::new();
+    for entry in fs::read_dir(place)? {
+        let path = entry?.path();
+        let stem = path.file_stem().and_then(|stem| stem.to_str());
+        let number = stem.and_then(|stem| u64::from_str_radix(stem, 16).ok());
+        let Some(number) = number.filter(|_| path.extension().is_some_and(|it| it == EXTENSION))
+        else {
+            continue;
+        };
+        let bytes = fs::read(&path)?;
+        let frames = frames(&bytes);
+        ledger.book().dropped.torn += frames.torn;
+        if frames.records == 0 {
+            fs::remove_file(&path)?;
+            continue;
+        }
+        let bytes = frames.length as u64;
+        segments.push(Segment { number, records: frames.records, bytes, frames: Vec::new() });
+    }
+    segments.sort_by_key(|segment| segment.number);
+    Ok(segments.into())
+}
+
+fn frame(payload: &[u8], records: u64) -> io::Result<Vec<u8>> {
+    let too_much = |_| io::Error::from(io::ErrorKind::InvalidInput);
+    let length = u32::try_from(payload.len()).map_err(too_much)?;
+    if length > FRAME {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let records = u32::try_from(records).map_err(too_much)?;
+    let mut frame = Vec::with_capacity(HEADER + payload.len());
+    for word in [length, records, checksum(payload)] {
+        frame.extend(word.to_le_bytes());
+    }
+    frame.extend(payload);
+    Ok(frame)
+}
+
+fn checksum(payload: &[u8]) -> u32 {
+    let mut crc = Crc::new();
+    crc.update(payload);
+    crc.sum()
+}
+
+/// What the frames of a file say.
+#[derive(Default)]
+struct Frames {
+    payload: Vec<u8>,
+    records: u64,
+    /// Up to where they are whole.
+    length: usize,
+    /// Records of what is not whole, as far as that is known; one if it is not.
+    torn: u64,
+}
+
+fn frames(bytes: &[u8]) -> Frames {
+    let mut all = Frames::default();
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let Some((header, after)) = rest.split_at_checked(HEADER) else {
+            all.torn = 1;
+            return all;
+        };
+        let word = |at: usize| {
+            u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
+        };
+        let (length, records, sum) = (word(0), word(4), word(8));
+        let payload = usize::try_from(length).ok().and_then(|length| after.get(..length));
+        let Some(payload) = payload.filter(|it| length <= FRAME && checksum(it) == sum) else {
+            // A count out of nothing would be worse than one.
+            all.torn =
+                if length <= FRAME && records < 1 << 20 { u64::from(records.max(1)) } else { 1 };
+            return all;
+        };
+        all.payload.extend(payload);
+        all.records += u64::from(records);
+        rest = &after[payload.len()..];
+        all.length = bytes.len() - rest.len();
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::export::Delivery;
+    use tempfile::TempDir;
+
+    fn spool(place: Option<&TempDir>, limit: u64) -> (Spool, Ledger) {
+        let ledger = Ledger::default();
+        let place = place.map(|dir| dir.path().join("q"));
+        (Spool::open(place, limit, ledger.clone()).unwrap(), ledger)
+    }
+
+    fn drain(spool: &mut Spool) -> Vec<(u64, Vec<u8>)> {
+        let mut all = Vec::new();
+        while let Some(batch) = spool.first() {
+            spool.taken(&batch);
+            all.push((batch.records, batch.payload));
+        }
+        all
+    }
+
+    #[test]
+    fn what_goes_in_comes_out_in_order() {
+        let dir = TempDir::new().unwrap();
+        for place in [None, Some(&dir)] {
+            let (mut spool, ledger) = spool(place, 1 << 20);
+            spool.push(b"ab", 2);
+            spool.push(b"c", 1);
+            assert!(spool.first().is_none(), "it is not complete");
+            spool.complete();
+            spool.push(b"d", 1);
+            spool.complete();
+            assert_eq!(drain(&mut spool), [(3, b"abc".to_vec()), (1, b"d".to_vec())]);
+            let expected = Delivery { sent: 4, queued_bytes: Some(0), ..Delivery::default() };
+            assert_eq!(ledger.now(), expected);
+        }
+        assert_eq!(fs::read_dir(dir.path().join("q")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_is_on_disk_outlives_the_agent() {
+        let dir = TempDir::new().unwrap();
+        let (mut before, _) = spool(Some(&dir), 1 << 20);
+        before.push(b"a", 1);
+        before.complete();
+        before.push(b"b", 1);
+        drop(before);
+        let (mut after, ledger) = spool(Some(&dir), 1 << 20);
+        assert!(ledger.now().queued_bytes.unwrap() > 0);
+        after.push(b"c", 1);
+        after.complete();
+        let payloads: Vec<_> = drain(&mut after).into_iter().map(|(_, payload)| payload).collect();
+        assert_eq!(payloads, [b"a", b"b", b"c"]);
+    }
+
+    #[test]
+    fn the_oldest_have_to_go_and_are_counted() {
+        let dir = TempDir::new().unwrap();
+        for place in [None, Some(&dir)] {
+            let (mut spool, ledger) = spool(place, 10 * (100 + HEADER as u64));
+            for number in 0..25_u8 {
+                spool.push(&[number; 100], 3);
+                spool.complete();
+            }
+            let kept = drain(&mut spool);
+            assert_eq!(kept.len(), 10);
+            assert_eq!(kept[0].1[0], 15);
+            assert_eq!((ledger.now().dropped.full, ledger.now().sent), (45, 30));
+            spool.push(&[0; 5_000], 7);
+            assert_eq!(ledger.now().dropped.full, 52, "it is larger than the whole queue");
+        }
+    }
+
+    /// What is being sent is not given up: it would be counted twice.
+    #[test]
+    fn what_is_under_way_stays() {
+        let (mut spool, ledger) = spool(None, 3 * (100 + HEADER as u64));
+        for number in 0..3_u8 {
+            spool.push(&[number; 100], 1);
+            spool.complete();
+        }
+        let first = spool.first().unwrap();
+        spool.push(&[3; 100], 1);
+        spool.taken(&first);
+        let delivery = ledger.now();
+        assert_eq!((first.payload[0], delivery.sent, delivery.dropped.full), (0, 1, 1));
+    }
+
+    #[test]
+    fn a_file_that_was_cut_off_loses_its_end_alone() {
+        let dir = TempDir::new().unwrap();
+        let (mut before, _) = spool(Some(&dir), 1 << 20);
+        before.push(b"whole", 2);
+        before.push(b"cut off", 5);
+        drop(before);
+        let path = fs::read_dir(dir.path().join("q")).unwrap().next().unwrap().unwrap().path();
+        let bytes = fs::read(&path).unwrap();
+        for length in 0..bytes.len() {
+            fs::write(&path, &bytes[..length]).unwrap();
+            let (mut spool, ledger) = spool(Some(&dir), 1 << 20);
+            let came = drain(&mut spool);
+            let first = b"whole".len() + HEADER;
+            assert_eq!(came.first().map(|(records, _)| *records), (length >= first).then_some(2));
+            let torn = ledger.now().dropped.torn;
+            let expected = match length {
+                0 => 0,
+                _ if length == first => 0,
+                _ if length < HEADER => 1,
+                _ if length < first => 2,
+                _ if length < first + HEADER => 1,
+                _ => 5,
+            };
+            assert_eq!(torn, expected, "{length}");
+        }
+    }
+
+    #[test]
+    fn nonsense_is_no_panic() {
+        let dir = TempDir::new().unwrap();
+        let place = dir.path().join("q");
+        fs::create_dir(&place).unwrap();
+        fs::write(place.join("0000000000000001.queue"), [0xff; 64]).unwrap();
+        fs::write(place.join("zz.queue"), "x").unwrap();
+        fs::write(place.join("notes.txt"), "x").unwrap();
+        let (mut spool, ledger) = spool(Some(&dir), 1 << 20);
+        assert!(spool.first().is_none());
+        assert_eq!(ledger.now().dropped.torn, 1);
+    }
+}

@@ -1,0 +1,39 @@
+//! Metrics in a file, for the textfile collector of `node_exporter`: whole at every moment.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+/// Replaces the file. The collector runs as a user of its own and reads what ends in `.prom`.
+pub(super) fn replace(path: &Path, contents: &[u8]) -> io::Result<()> {
+    let partial = path.with_extension("prom.partial");
+    let written = (|| {
+        let mut options = OpenOptions::new();
+        let mut file =
+            options.write(true).create(true).truncate(true).mode(0o644).open(&partial)?;
+        file.write_all(contents)?;
+        fs::rename(&partial, path)
+    })();
+    if written.is_err() {
+        let _ = fs::remove_file(&partial);
+    }
+    written
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tempfile::TempDir;
+
+    #[test]
+    fn nothing_else_is_left() {
+        let dir = TempDir::new().unwrap();
+        let path = dir.path().join("proxytrace.prom");
+        replace(&path, b"a 1\n").unwrap();
+        replace(&path, b"a 2\n").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"a 2\n");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        assert!(replace(&dir.path().join("no/such.prom"), b"").is_err());
+    }
+}

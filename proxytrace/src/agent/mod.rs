@@ -1,0 +1,3 @@
+//! The fleet agent's edges.
+
+pub mod exporters;

@@ -1,0 +1,225 @@
+//! What monitoring counts: fetches, redirects, fallbacks.
+//!
+//! A fetch is one entry of GOPROXY asked for one artifact. What go asks besides is left out, as it
+//! says nothing of a proxy: probes of shorter and longer paths that found nothing, the second
+//! request after a 4xx (GOAUTH) and what follows it, and what programs other than go fetched.
+
+use std::borrow::Cow;
+
+use foldhash::HashSet;
+
+use super::names;
+use crate::correlate::{status, story};
+use crate::diagnose;
+use crate::model::{
+    Artifact, Attempt, Cause, Chain, ChainId, Next, Outcome, Request, RequestId, Trace, Witness,
+};
+
+/// One entry of GOPROXY asked for one artifact.
+pub(crate) struct Fetch<'a> {
+    /// The artifact.
+    pub(crate) chain: &'a Chain,
+    /// The entry, and what it answered.
+    pub(crate) attempt: &'a Attempt,
+    /// The entry that was asked next.
+    pub(crate) next: Option<&'a Attempt>,
+}
+
+/// The fetches of a trace.
+pub(crate) fn fetches(trace: &Trace) -> impl Iterator<Item = Fetch<'_>> {
+    operations(trace).flat_map(|chain| {
+        chain.attempts.iter().enumerate().map(|(at, attempt)| {
+            let next = chain.attempts.get(at + 1);
+            Fetch { chain, attempt, next }
+        })
+    })
+}
+
+/// The chains that count.
+pub(crate) fn operations(trace: &Trace) -> impl Iterator<Item = &Chain> {
+    let probes: HashSet<ChainId> = diagnose::fruitless_probes(trace);
+    trace.chains.iter().filter(move |chain| !probes.contains(&chain.id) && is_of_go(chain))
+}
+
+/// Programs that are not go have a chain without a module.
+fn is_of_go(chain: &Chain) -> bool {
+    chain.artifact != Artifact::Vcs || chain.module.is_some()
+}
+
+impl<'a> Fetch<'a> {
+    /// Whether the artifact came.
+    pub(crate) fn succeeded(&self) -> bool {
+        self.attempt.outcome == Outcome::Ok
+    }
+
+    /// Why it did not come, where the entry is to blame: absence (404, 410) is an answer.
+    pub(crate) fn error_type(&self) -> Option<Cow<'static, str>> {
+        match self.attempt.outcome {
+            Outcome::NotFound | Outcome::Canceled => None,
+            _ => self.reason(),
+        }
+    }
+
+    /// Why go went on.
+    pub(crate) fn reason(&self) -> Option<Cow<'static, str>> {
+        names::error_type(self.attempt.outcome, story::last_asked(&self.attempt.requests))
+    }
+
+    /// From the first request to the end of the last body, in nanoseconds; none if it did not end,
+    /// or no request was made.
+    pub(crate) fn duration_ns(&self) -> Option<u64> {
+        let again = resent(&self.attempt.requests);
+        let mut counted =
+            self.attempt.requests.iter().filter(|request| !again.contains(&request.id)).peekable();
+        let start = counted.peek()?.started_ns;
+        let end = counted.try_fold(start, |end, request| {
+            let head = request.started_ns.checked_add(request.duration_ns?)?;
+            Some(end.max(head.saturating_add(request.body_ns.unwrap_or(0))))
+        })?;
+        Some(end.saturating_sub(start))
+    }
+
+    /// Where go went from here, and why.
+    pub(crate) fn fallback(&self) -> Option<(&'a str, Cow<'static, str>)> {
+        let next = match self.attempt.next? {
+            Next::Stop => return None,
+            Next::Direct => "direct",
+            Next::NextEntry => self.next.map_or("unknown", |next| next.proxy.as_str()),
+        };
+        Some((next, self.reason().unwrap_or(Cow::Borrowed("unknown"))))
+    }
+
+    /// The redirects, and the host that each names; none where the location is broken.
+    pub(crate) fn redirects(
+        &self,
+    ) -> impl Iterator<Item = (&'a Request, Option<String>)> + use<'a> {
+        let requests = &self.attempt.requests;
+        let again = resent(requests);
+        let redirects = requests
+            .iter()
+            .filter(move |request| !again.contains(&request.id) && is_redirect(request));
+        redirects.map(|request| (request, target(request, requests)))
+    }
+
+    /// How often go sent the fetch again because of a 4xx.
+    pub(crate) fn resends(&self) -> usize {
+        let requests = self.attempt.requests.iter();
+        requests.filter(|request| request.cause == Cause::AuthResend).count()
+    }
+}
+
+/// Requests that go itself sent.
+pub(crate) fn requests(attempt: &Attempt) -> impl Iterator<Item = &Request> {
+    attempt.requests.iter().filter(|request| request.witness != Witness::Wire)
+}
+
+/// The host that a request was redirected to, if it was.
+pub(crate) fn redirect(request: &Request, requests: &[Request]) -> Option<String> {
+    is_redirect(request).then(|| target(request, requests)).flatten()
+}
+
+fn is_redirect(request: &Request) -> bool {
+    request.status.is_some_and(status::redirects) && request.location.is_some()
+}
+
+/// The host that a redirect leads to: the one that was asked, else the one that it names.
+fn target(from: &Request, requests: &[Request]) -> Option<String> {
+    let obeys = |other: &&Request| other.follows == Some(from.id) && other.cause == Cause::Redirect;
+    if let Some(next) = requests.iter().find(obeys) {
+        return Some(next.host.clone());
+    }
+    let location = from.location.as_deref()?;
+    let named = location.split_once("://").map(|(_, rest)| rest);
+    let Some(rest) = named.or_else(|| location.strip_prefix("//")) else {
+        return Some(from.host.clone());
+    };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
+    let host = authority.rsplit('@').next().unwrap_or(authority);
+    (!host.is_empty()).then(|| host.to_ascii_lowercase())
+}
+
+/// The second requests after a 4xx, and what follows from them.
+pub(crate) fn resent(requests: &[Request]) -> HashSet<RequestId> {
+    let mut again = HashSet::default();
+    for request in requests {
+        let follows = request.follows.is_some_and(|before| again.contains(&before));
+        if request.cause == Cause::AuthResend || (follows && request.cause != Cause::Initial) {
+            again.insert(request.id);
+        }
+    }
+    again
+}
+
+/// An entry of GOPROXY as a label: without user, query and the slash at its end.
+pub(crate) fn entry(proxy: &str) -> Cow<'_, str> {
+    let end = proxy.find(['?', '#']).unwrap_or(proxy.len());
+    let bare = proxy[..end].trim_end_matches('/');
+    let Some((scheme, rest)) = bare.split_once("://") else { return bare.into() };
+    let path = rest.find('/').unwrap_or(rest.len());
+    match rest[..path].rfind('@') {
+        Some(at) => format!("{scheme}://{}", &rest[at + 1..]).into(),
+        None => bare.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::samples::forbidden;
+
+    #[test]
+    fn entries_have_no_secrets() {
+        for (proxy, label) in [
+            ("https://proxy.lab", "https://proxy.lab"),
+            ("https://proxy.lab/", "https://proxy.lab"),
+            ("https://REDACTED@proxy.lab:8443/go/?token=REDACTED", "https://proxy.lab:8443/go"),
+            ("https://a/x@v/y", "https://a/x@v/y"),
+            ("file:///srv/go", "file:///srv/go"),
+            ("direct", "direct"),
+            ("", ""),
+        ] {
+            assert_eq!(entry(proxy), label);
+        }
+    }
+
+    #[test]
+    fn what_is_sent_again_does_not_count() {
+        let mut trace = forbidden();
+        let attempt = &mut trace.chains[0].attempts[0];
+        let first = attempt.requests.clone();
+        let last = first.last().unwrap().id;
+        for (number, mut request) in first.iter().cloned().enumerate() {
+            let id = last + 1 + u32::try_from(number).unwrap();
+            request.follows = Some(if number == 0 { last } else { id - 1 });
+            request.cause = if number == 0 { Cause::AuthResend } else { Cause::Redirect };
+            (request.id, request.started_ns) = (id, request.started_ns + 1_000_000_000_000);
+            attempt.requests.push(request);
+        }
+        assert_eq!(resent(&attempt.requests).len(), first.len());
+        let mut without = trace.clone();
+        without.chains[0].attempts[0].requests = first;
+        let (with, without) = (fetches(&trace).next().unwrap(), fetches(&without).next().unwrap());
+        assert!(with.duration_ns().is_some());
+        assert_eq!(with.duration_ns(), without.duration_ns());
+        assert_eq!(with.redirects().count(), without.redirects().count());
+        assert_eq!((with.resends(), without.resends()), (1, 0));
+    }
+
+    #[test]
+    fn a_redirect_that_was_not_followed_names_its_host() {
+        let mut trace = forbidden();
+        let requests = &mut trace.chains[0].attempts[0].requests;
+        requests.truncate(1);
+        for (location, host) in [
+            ("http://User@Storage.Lab:80/x?y", Some("storage.lab:80")),
+            ("https://storage.lab", Some("storage.lab")),
+            ("https:///x", None),
+            ("//storage.lab/x", Some("storage.lab")),
+        ] {
+            requests[0].location = Some(location.to_owned());
+            assert_eq!(target(&requests[0], requests).as_deref(), host);
+        }
+        requests[0].location = Some("/elsewhere".to_owned());
+        assert_eq!(target(&requests[0], requests), Some(requests[0].host.clone()));
+    }
+}

@@ -1,0 +1,89 @@
+//! Labels whose values come from outside: so many, and the rest is `other`.
+
+use foldhash::HashSet;
+
+/// What stands for values that are too many.
+pub const OTHER: &str = "other";
+/// No value is longer, in bytes.
+const LONGEST: usize = 200;
+
+/// How many values and series there may be.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Limits {
+    /// Values of each label that is open.
+    pub values: usize,
+    /// Series of all metrics together; a histogram is one.
+    pub series: usize,
+    /// Values of the label `module`; none if there is no such label.
+    pub modules: Option<usize>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { values: 100, series: 10_000, modules: None }
+    }
+}
+
+/// The labels whose values come from outside, by what they mean: `from` and `to` are proxies.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Open {
+    Proxy,
+    Host,
+    Error,
+    Module,
+}
+
+/// How many there are.
+const OPEN: usize = 4;
+
+impl Open {
+    /// The label of this name; none if its values are ours.
+    pub(super) fn of(label: &str) -> Option<Self> {
+        Some(match label {
+            "proxy" | "from" | "to" => Open::Proxy,
+            "target_host" => Open::Host,
+            "error_type" | "reason" => Open::Error,
+            "module" => Open::Module,
+            _ => return None,
+        })
+    }
+
+    /// What its overflow is counted as.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Open::Proxy => "proxy",
+            Open::Host => "target_host",
+            Open::Error => "error_type",
+            Open::Module => "module",
+        }
+    }
+}
+
+/// The values that have been admitted.
+#[derive(Debug)]
+pub(super) struct Admitted {
+    values: [HashSet<Box<str>>; OPEN],
+    limits: Limits,
+}
+
+impl Admitted {
+    pub(super) fn new(limits: Limits) -> Self {
+        Self { values: Default::default(), limits }
+    }
+
+    /// Whether the value may stand as it is: first come, first served.
+    pub(super) fn admit(&mut self, label: Open, value: &str) -> bool {
+        let limit = match label {
+            Open::Module => self.limits.modules.unwrap_or(0),
+            _ => self.limits.values,
+        };
+        let known = &mut self.values[label as usize];
+        if known.contains(value) || value == OTHER || value.is_empty() {
+            return true;
+        }
+        if value.len() > LONGEST || known.len() >= limit {
+            return false;
+        }
+        known.insert(value.into())
+    }
+}

@@ -1,0 +1,237 @@
+//! The sums that Prometheus and OpenTelemetry are given.
+//!
+//! Each build counts for `1 / share` builds, so that rates are those of the whole host. What comes
+//! from outside is bounded, however hostile it is: see [`Limits`].
+#![expect(clippy::cast_precision_loss, reason = "sums are exact to 2^53, as the formats have them")]
+
+mod families;
+mod labels;
+
+use std::collections::BTreeMap;
+
+pub(crate) use self::families::Id;
+pub use self::families::{BUCKETS, FAMILIES, Family, Kind};
+use self::labels::{Admitted, Open};
+pub use self::labels::{Limits, OTHER};
+use super::fetch::{entry, fetches, operations};
+use super::{Build, Delivery, Health, names};
+
+/// All metrics.
+#[derive(Debug)]
+pub struct Registry {
+    series: Vec<BTreeMap<Labels, Point>>,
+    admitted: Admitted,
+    limits: Limits,
+    /// Series that come from builds.
+    grown: usize,
+}
+
+/// Values of labels, in the order of their names.
+pub type Labels = Box<[Box<str>]>;
+
+/// What a series has come to.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Point {
+    /// Of a counter or a gauge.
+    Value(f64),
+    /// Of a histogram.
+    Histogram(Box<Histogram>),
+}
+
+/// Durations.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Histogram {
+    /// How many are within each of [`BUCKETS`], and not within the one before.
+    pub buckets: [f64; BUCKETS.len()],
+    /// How many are longer than all of them.
+    pub longer: f64,
+    /// All of them together, in seconds.
+    pub sum: f64,
+}
+
+impl Histogram {
+    /// How many there are.
+    pub fn count(&self) -> f64 {
+        self.buckets.iter().sum::<f64>() + self.longer
+    }
+
+    fn observe(&mut self, seconds: f64, weight: f64) {
+        match BUCKETS.iter().position(|bound| seconds <= *bound) {
+            Some(at) => self.buckets[at] += weight,
+            None => self.longer += weight,
+        }
+        self.sum += seconds * weight;
+    }
+}
+
+impl Registry {
+    /// Without a build yet. `started` is when the agent did, in seconds since 1970.
+    pub fn new(limits: Limits, started: f64) -> Self {
+        let series = FAMILIES.iter().map(|_| BTreeMap::new()).collect();
+        let mut registry = Registry { series, admitted: Admitted::new(limits), limits, grown: 0 };
+        for (at, family) in FAMILIES.iter().enumerate() {
+            // A rate needs a beginning. What has labels begins with their values.
+            if family.labels.is_empty() && !family.by_module && family.kind == Kind::Counter {
+                registry.series[at].insert(Labels::default(), Point::Value(0.0));
+            }
+        }
+        registry.set(Id::Info, &[env!("CARGO_PKG_VERSION")], 1.0);
+        registry.set(Id::Started, &[], started);
+        registry
+    }
+
+    /// Counts a build.
+    pub fn observe(&mut self, build: &Build) {
+        let trace = &build.trace;
+        let weight = build.weight();
+        for chain in operations(trace) {
+            let labels = [names::kind(chain.artifact), names::outcome(chain.outcome)];
+            self.add(Id::Operations, &labels, None, weight);
+        }
+        for fetch in fetches(trace) {
+            let (proxy, kind) = (entry(&fetch.attempt.proxy), names::kind(fetch.chain.artifact));
+            let module = fetch.chain.module.as_deref();
+            let outcome = names::outcome(fetch.attempt.outcome);
+            self.add(Id::Fetches, &[&proxy, kind, outcome], module, weight);
+            if fetch.succeeded() {
+                self.add(Id::Successes, &[&proxy, kind], module, weight);
+            }
+            if let Some(error) = fetch.error_type() {
+                self.add(Id::Errors, &[&proxy, &error], module, weight);
+            }
+            if let Some(duration) = fetch.duration_ns() {
+                self.time(Id::Durations, &[&proxy, kind], seconds(duration), weight);
+            }
+            for (_, target) in fetch.redirects() {
+                let target = target.as_deref().unwrap_or("invalid");
+                self.add(Id::Redirects, &[&proxy, target], None, weight);
+            }
+            if let Some((to, reason)) = fetch.fallback() {
+                self.add(Id::Fallbacks, &[&proxy, &entry(to), &reason], None, weight);
+            }
+            self.add(Id::Resends, &[], None, weight * fetch.resends() as f64);
+        }
+        for finding in &trace.findings {
+            let labels = [finding.code.as_str(), names::severity(finding.severity)];
+            self.add(Id::Findings, &labels, finding.module.as_deref(), weight);
+        }
+        let result = match trace.command.exit_code {
+            Some(0) => "success",
+            Some(_) => "failure",
+            None => "unknown",
+        };
+        self.add(Id::Builds, &[result], None, weight);
+        self.add(Id::BuildsObserved, &[], None, 1.0);
+        self.add(Id::BuildsIncomplete, &[], None, f64::from(u8::from(!trace.capture.complete)));
+    }
+
+    /// What the agent says of itself.
+    pub fn health(&mut self, health: &Health) {
+        let count = |count: u64| count as f64;
+        self.set(Id::Share, &[], health.share);
+        self.set(Id::Chosen, &[], count(health.chosen));
+        self.set(Id::PassedOver, &[], count(health.passed_over));
+        self.set(Id::Running, &[], count(health.running));
+        self.set(Id::Events, &[], count(health.events));
+        self.set(Id::Lost, &[], count(health.lost));
+        self.set(Id::Executables, &[], count(health.executables));
+        self.set(Id::Refused, &[], count(health.refused));
+        self.set(Id::Late, &[], count(health.late));
+        self.set(Id::Abandoned, &[], count(health.abandoned));
+        self.set(Id::Cpu, &[], seconds(health.cpu_ns));
+        self.set(Id::Resident, &[], count(health.resident));
+    }
+
+    /// What became of what an exporter was given.
+    pub fn delivery(&mut self, exporter: &str, delivery: &Delivery) {
+        self.set(Id::Sent, &[exporter], delivery.sent as f64);
+        self.set(Id::Failures, &[exporter], delivery.failures as f64);
+        if let Some(queued) = delivery.queued_bytes {
+            self.set(Id::Queued, &[exporter], queued as f64);
+        }
+        for (reason, dropped) in delivery.dropped.reasons() {
+            self.set(Id::Dropped, &[exporter, reason], dropped as f64);
+        }
+    }
+
+    /// Every family that has a series, with all of them.
+    pub fn families(&self) -> impl Iterator<Item = (&'static Family, &BTreeMap<Labels, Point>)> {
+        let all = FAMILIES.iter().zip(&self.series);
+        all.filter(|(_, series)| !series.is_empty())
+    }
+
+    /// The names of a family's labels.
+    pub fn labels(&self, family: &Family) -> Vec<&'static str> {
+        let module = (family.by_module && self.limits.modules.is_some()).then_some("module");
+        family.labels.iter().copied().chain(module).collect()
+    }
+
+    /// The sum of a series; none if there is no such series.
+    pub fn value(&self, name: &str, labels: &[&str]) -> Option<f64> {
+        let at = FAMILIES.iter().position(|family| family.name == name)?;
+        let labels: Labels = labels.iter().map(|value| Box::from(*value)).collect();
+        match self.series[at].get(&labels)? {
+            Point::Value(value) => Some(*value),
+            Point::Histogram(durations) => Some(durations.count()),
+        }
+    }
+
+    fn set(&mut self, id: Id, labels: &[&str], value: f64) {
+        let labels = labels.iter().map(|value| Box::from(*value)).collect();
+        self.series[id as usize].insert(labels, Point::Value(value));
+    }
+
+    fn add(&mut self, id: Id, labels: &[&str], module: Option<&str>, amount: f64) {
+        let empty = Point::Value(0.0);
+        if let Point::Value(value) = self.point(id, labels, module, empty) {
+            *value += amount;
+        }
+    }
+
+    fn time(&mut self, id: Id, labels: &[&str], seconds: f64, weight: f64) {
+        let empty = Point::Histogram(Box::default());
+        if let Point::Histogram(durations) = self.point(id, labels, None, empty) {
+            durations.observe(seconds, weight);
+        }
+    }
+
+    /// The series of these labels, or of what stands for them where there are too many.
+    fn point(&mut self, id: Id, values: &[&str], module: Option<&str>, empty: Point) -> &mut Point {
+        let names = self.labels(id.family());
+        debug_assert_eq!(id.family().labels.len(), values.len());
+        let values = values.iter().copied().chain([module.unwrap_or("")]).zip(names);
+        let (mut labels, mut overflows) = (Vec::new(), Vec::new());
+        for (value, name) in values {
+            let open = Open::of(name).filter(|open| !self.admitted.admit(*open, value));
+            labels.push((name, if open.is_some() { OTHER } else { value }));
+            overflows.extend(open.map(Open::name));
+        }
+        let mut key: Labels = labels.iter().map(|(_, value)| Box::from(*value)).collect();
+        if !self.series[id as usize].contains_key(&key) {
+            if self.grown >= self.limits.series {
+                overflows.push("series");
+                let closed = labels.iter().map(|(name, value)| match Open::of(name) {
+                    Some(_) => OTHER,
+                    None => value,
+                });
+                key = closed.map(Box::from).collect();
+            } else {
+                self.grown += 1;
+            }
+        }
+        for label in overflows {
+            let count = self.series[Id::Overflows as usize].entry([label.into()].into());
+            if let Point::Value(count) = count.or_insert(Point::Value(0.0)) {
+                *count += 1.0;
+            }
+        }
+        self.series[id as usize].entry(key).or_insert(empty)
+    }
+}
+
+fn seconds(ns: u64) -> f64 {
+    ns as f64 / 1e9
+}
+
+#[cfg(test)]
+mod tests;

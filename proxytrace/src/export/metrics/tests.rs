@@ -1,0 +1,118 @@
+use super::*;
+use crate::model::Outcome;
+use crate::report::samples::{forbidden, healthy};
+
+fn registry(limits: Limits) -> Registry {
+    Registry::new(limits, 0.0)
+}
+
+fn all(registry: &Registry) -> usize {
+    registry.families().map(|(_, series)| series.len()).sum()
+}
+
+#[test]
+fn a_build_counts_for_those_that_were_passed_over() {
+    let mut registry = registry(Limits::default());
+    let build = Build { share: 0.05, ..Build::new(forbidden()) };
+    for _ in 0..3 {
+        registry.observe(&build);
+    }
+    assert_eq!(registry.value("proxytrace_builds_total", &["failure"]), Some(60.0));
+    assert_eq!(registry.value("proxytrace_builds_observed_total", &[]), Some(3.0));
+    let errors = registry.value("go_mod_fetch_errors_total", &["https://proxy.example", "403"]);
+    let failed = build.trace.chains.iter().filter(|chain| chain.outcome == Outcome::HttpError);
+    assert_eq!(errors, Some(60.0 * failed.count() as f64));
+}
+
+/// A share that is none must not make everything endless.
+#[test]
+fn a_share_that_is_none_counts_once() {
+    for share in [0.0, -1.0, 2.0, f64::NAN, f64::INFINITY] {
+        let mut registry = registry(Limits::default());
+        registry.observe(&Build { share, ..Build::new(healthy()) });
+        assert_eq!(registry.value("proxytrace_builds_total", &["success"]), Some(1.0), "{share}");
+    }
+}
+
+#[test]
+fn absence_is_no_error_of_a_proxy() {
+    let mut trace = forbidden();
+    for chain in &mut trace.chains {
+        for attempt in &mut chain.attempts {
+            attempt.outcome = Outcome::NotFound;
+        }
+    }
+    let mut registry = registry(Limits::default());
+    registry.observe(&Build::new(trace));
+    assert!(registry.families().all(|(family, _)| family.name != "go_mod_fetch_errors_total"));
+}
+
+#[test]
+fn too_many_values_become_other() {
+    let limits = Limits { values: 10, series: 10_000, modules: Some(5) };
+    let mut registry = registry(limits);
+    for number in 0..1_000 {
+        let mut trace = forbidden();
+        for chain in &mut trace.chains {
+            chain.module = Some(format!("example.com/m{number}"));
+            for attempt in &mut chain.attempts {
+                attempt.proxy = format!("https://proxy{number}.example");
+                for request in &mut attempt.requests {
+                    request.host = format!("storage{number}.example");
+                }
+            }
+        }
+        registry.observe(&Build::new(trace));
+    }
+    let (_, fetches) = registry.families().next().unwrap();
+    let seen = |at: usize| {
+        let values: std::collections::BTreeSet<_> = fetches.keys().map(|key| &key[at]).collect();
+        values.len()
+    };
+    assert_eq!((seen(0), seen(3)), (11, 6));
+    assert!(registry.value("proxytrace_label_overflows_total", &["proxy"]).unwrap() > 900.0);
+    let total: f64 = fetches
+        .values()
+        .map(|point| match point {
+            Point::Value(value) => *value,
+            Point::Histogram(_) => unreachable!(),
+        })
+        .sum();
+    let attempts: usize = forbidden().chains.iter().map(|chain| chain.attempts.len()).sum();
+    assert_eq!(Some(total), Some((1_000 * attempts) as f64), "what overflows still counts");
+}
+
+#[test]
+fn too_many_series_become_other() {
+    let limits = Limits { values: 1_000, series: 20, modules: None };
+    let mut registry = registry(limits);
+    for number in 0..500 {
+        let mut trace = forbidden();
+        for attempt in trace.chains.iter_mut().flat_map(|chain| &mut chain.attempts) {
+            attempt.proxy = format!("https://proxy{number}.example");
+        }
+        registry.observe(&Build::new(trace));
+    }
+    assert!(all(&registry) < 80, "{}", all(&registry));
+    assert!(registry.value("proxytrace_label_overflows_total", &["series"]).unwrap() > 400.0);
+}
+
+#[test]
+fn a_long_value_is_other() {
+    let mut trace = forbidden();
+    trace.chains[0].attempts[0].proxy = format!("https://{}", "x".repeat(1_000_000));
+    let mut registry = registry(Limits::default());
+    registry.observe(&Build::new(trace));
+    let mut bytes = Vec::new();
+    super::super::prometheus::write(&registry, &mut bytes).unwrap();
+    assert!(bytes.len() < 100_000, "{}", bytes.len());
+}
+
+#[test]
+fn health_is_as_it_is_said() {
+    let mut registry = registry(Limits::default());
+    registry.health(&Health { share: 0.25, cpu_ns: 1_500_000_000, lost: 7, ..Health::default() });
+    assert_eq!(registry.value("proxytrace_sample_share", &[]), Some(0.25));
+    assert_eq!(registry.value("proxytrace_cpu_seconds_total", &[]), Some(1.5));
+    assert_eq!(registry.value("proxytrace_events_dropped_total", &[]), Some(7.0));
+}

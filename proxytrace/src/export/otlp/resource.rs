@@ -1,0 +1,69 @@
+//! Where it happened: host, container, pod, CI job.
+
+use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
+use opentelemetry_proto::tonic::metrics::v1::{Metric, ResourceMetrics, ScopeMetrics};
+use opentelemetry_proto::tonic::resource::v1::Resource;
+use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
+
+use super::attributes::Attributes;
+use super::{CONVENTIONS, scope};
+use crate::export::{Build, Host};
+
+pub(super) fn with_spans(build: &Build, host: &Host, spans: Vec<Span>) -> ResourceSpans {
+    ResourceSpans {
+        resource: Some(of_build(build, host)),
+        scope_spans: vec![ScopeSpans {
+            scope: Some(scope()),
+            spans,
+            schema_url: CONVENTIONS.to_owned(),
+        }],
+        schema_url: CONVENTIONS.to_owned(),
+    }
+}
+
+pub(super) fn with_logs(build: &Build, host: &Host, log_records: Vec<LogRecord>) -> ResourceLogs {
+    ResourceLogs {
+        resource: Some(of_build(build, host)),
+        scope_logs: vec![ScopeLogs {
+            scope: Some(scope()),
+            log_records,
+            schema_url: CONVENTIONS.to_owned(),
+        }],
+        schema_url: CONVENTIONS.to_owned(),
+    }
+}
+
+pub(super) fn with_metrics(host: &Host, metrics: Vec<Metric>) -> ResourceMetrics {
+    ResourceMetrics {
+        resource: Some(Resource { attributes: of_host(host).list(), ..Resource::default() }),
+        scope_metrics: vec![ScopeMetrics {
+            scope: Some(scope()),
+            metrics,
+            schema_url: CONVENTIONS.to_owned(),
+        }],
+        schema_url: CONVENTIONS.to_owned(),
+    }
+}
+
+fn of_build(build: &Build, host: &Host) -> Resource {
+    let origin = &build.origin;
+    let mut attributes = of_host(host)
+        .maybe("container.id", origin.container.as_deref())
+        .maybe("k8s.pod.uid", origin.pod.as_deref());
+    for (key, value) in &origin.job {
+        attributes = attributes.text(key, value);
+    }
+    Resource { attributes: attributes.list(), ..Resource::default() }
+}
+
+fn of_host(host: &Host) -> Attributes {
+    let group = Some(host.group.as_str()).filter(|group| !group.is_empty());
+    Attributes::default()
+        .text("service.name", "proxytrace")
+        .text("service.version", env!("CARGO_PKG_VERSION"))
+        .text("host.name", &host.name)
+        .maybe("host.id", host.id.as_deref())
+        .text("host.arch", if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" })
+        .text("os.type", "linux")
+        .maybe("proxytrace.host.group", group)
+}

@@ -1,0 +1,94 @@
+//! The sums of the registry as metrics, cumulative since the agent started.
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "counts of histograms are whole numbers here, and below 2^53"
+)]
+
+use opentelemetry_proto::tonic::common::v1::KeyValue;
+use opentelemetry_proto::tonic::metrics::v1::{
+    AggregationTemporality, Gauge, Histogram, HistogramDataPoint, Metric, NumberDataPoint, Sum,
+    metric::Data, number_data_point::Value,
+};
+
+use super::attributes::Attributes;
+use crate::export::metrics::{self, BUCKETS, Family, Kind, Labels, Point, Registry};
+
+/// Metrics, and how many data points are in them.
+pub(super) fn of(registry: &Registry, started_ns: u64, now_ns: u64) -> (Vec<Metric>, u64) {
+    let mut count = 0;
+    let metrics = registry.families().map(|(family, series)| {
+        count += series.len() as u64;
+        let names = registry.labels(family);
+        let points = series.iter().map(|(labels, point)| (attributes(&names, labels), point));
+        metric(family, points, (started_ns, now_ns))
+    });
+    let metrics = metrics.collect();
+    (metrics, count)
+}
+
+fn attributes(names: &[&str], labels: &Labels) -> Vec<KeyValue> {
+    let pairs = names.iter().zip(labels);
+    pairs.fold(Attributes::default(), |all, (name, value)| all.text(name, &**value)).list()
+}
+
+fn metric<'a>(
+    family: &Family,
+    points: impl Iterator<Item = (Vec<KeyValue>, &'a Point)>,
+    (started_ns, now_ns): (u64, u64),
+) -> Metric {
+    let cumulative = AggregationTemporality::Cumulative as i32;
+    let mut numbers = Vec::new();
+    let mut durations = Vec::new();
+    for (attributes, point) in points {
+        match point {
+            Point::Value(value) => numbers.push(NumberDataPoint {
+                attributes,
+                start_time_unix_nano: started_ns,
+                time_unix_nano: now_ns,
+                value: Some(Value::AsDouble(*value)),
+                ..NumberDataPoint::default()
+            }),
+            Point::Histogram(all) => durations.push(HistogramDataPoint {
+                attributes,
+                start_time_unix_nano: started_ns,
+                time_unix_nano: now_ns,
+                sum: Some(all.sum),
+                explicit_bounds: BUCKETS.to_vec(),
+                ..counts(all)
+            }),
+        }
+    }
+    let data = match family.kind {
+        Kind::Counter => Data::Sum(Sum {
+            data_points: numbers,
+            aggregation_temporality: cumulative,
+            is_monotonic: true,
+        }),
+        Kind::Gauge => Data::Gauge(Gauge { data_points: numbers }),
+        Kind::Histogram => Data::Histogram(Histogram {
+            data_points: durations,
+            aggregation_temporality: cumulative,
+        }),
+    };
+    let unit = match family.name {
+        name if name.contains("_seconds") => "s",
+        name if name.contains("_bytes") => "By",
+        _ => "1",
+    };
+    Metric {
+        name: family.name.to_owned(),
+        description: family.help.to_owned(),
+        unit: unit.to_owned(),
+        data: Some(data),
+        ..Metric::default()
+    }
+}
+
+/// The protocol has whole numbers; their sum is the count.
+fn counts(all: &metrics::Histogram) -> HistogramDataPoint {
+    let counts = all.buckets.iter().chain([&all.longer]).map(|count| count.round() as u64);
+    let bucket_counts: Vec<u64> = counts.collect();
+    let count = bucket_counts.iter().sum();
+    HistogramDataPoint { count, bucket_counts, ..HistogramDataPoint::default() }
+}

@@ -1,0 +1,147 @@
+use std::collections::BTreeSet;
+
+use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value::Value};
+use opentelemetry_proto::tonic::metrics::v1::metric::Data;
+use opentelemetry_proto::tonic::trace::v1::Span;
+use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
+
+use super::*;
+use crate::export::metrics::Limits;
+use crate::model::Cause;
+use crate::report::samples::forbidden;
+
+fn host() -> Host {
+    Host { name: "h".to_owned(), id: Some("i".to_owned()), group: "g".to_owned() }
+}
+
+fn decoded(messages: &[Message]) -> Vec<Span> {
+    let requests = messages.iter().map(|message| {
+        let request = ExportTraceServiceRequest::decode(&*message.bytes).unwrap();
+        let scopes = request.resource_spans.into_iter().flat_map(|spans| spans.scope_spans);
+        let spans: Vec<Span> = scopes.flat_map(|scope| scope.spans).collect();
+        assert_eq!(spans.len() as u64, message.count);
+        spans
+    });
+    requests.flatten().collect()
+}
+
+fn text(attributes: &[KeyValue], key: &str) -> Option<String> {
+    let found = attributes.iter().find(|attribute| attribute.key == key)?;
+    match found.value.as_ref()?.value.as_ref()? {
+        Value::StringValue(text) => Some(text.clone()),
+        Value::IntValue(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+#[test]
+fn a_span_for_each_request_below_its_chain_below_the_build() {
+    let build = Build::new(forbidden());
+    let spans = decoded(&spans(&build, &host()));
+    let requests: usize = build
+        .trace
+        .chains
+        .iter()
+        .flat_map(|chain| &chain.attempts)
+        .map(|attempt| attempt.requests.len())
+        .sum();
+    assert_eq!(spans.len(), 1 + build.trace.chains.len() + requests);
+    let ids: BTreeSet<&[u8]> = spans.iter().map(|span| &*span.span_id).collect();
+    assert_eq!(ids.len(), spans.len());
+    for span in &spans {
+        assert_eq!((span.trace_id.len(), span.span_id.len()), (16, 8));
+        assert!(span.start_time_unix_nano <= span.end_time_unix_nano);
+        let is_root = span.parent_span_id.is_empty();
+        assert!(is_root || ids.contains(&*span.parent_span_id));
+        let client = span.kind == SpanKind::Client as i32;
+        assert_eq!(client, text(&span.attributes, "http.request.method").is_some());
+    }
+    assert_eq!(spans.iter().filter(|span| span.parent_span_id.is_empty()).count(), 1);
+    assert_eq!(spans[0].name, "go mod download");
+}
+
+#[test]
+fn requests_have_what_the_conventions_want() {
+    let mut trace = forbidden();
+    let request = &mut trace.chains[0].attempts[0].requests[0];
+    request.url = "https://REDACTED@[2001:db8::1]:8443/m/@v/v1.zip?sig=REDACTED".to_owned();
+    request.host = "[2001:db8::1]:8443".to_owned();
+    let spans = decoded(&super::spans(&Build::new(trace), &host()));
+    let clients: Vec<_> =
+        spans.iter().filter(|span| span.kind == SpanKind::Client as i32).collect();
+    let of = |at: usize, key: &str| text(&clients[at].attributes, key);
+    assert_eq!(clients[0].name, "GET");
+    assert_eq!(of(0, "server.address").as_deref(), Some("2001:db8::1"));
+    assert_eq!(of(0, "server.port").as_deref(), Some("8443"));
+    assert!(of(0, "url.full").unwrap().starts_with("https://REDACTED:REDACTED@["));
+    assert_eq!(of(0, "network.protocol.version").as_deref(), Some("2"));
+    assert_eq!(of(0, "http.response.status_code").as_deref(), Some("302"));
+    assert_eq!((of(0, "http.request.resend_count"), of(0, "error.type")), (None, None));
+    assert!(clients[0].status.is_none());
+    assert_eq!(of(1, "http.request.resend_count").as_deref(), Some("1"));
+    assert_eq!(of(1, "error.type").as_deref(), Some("403"));
+    assert_eq!(of(1, "server.port").as_deref(), Some("443"));
+    assert!(clients[1].status.is_some());
+}
+
+#[test]
+fn a_tunnel_has_no_url() {
+    let mut trace = forbidden();
+    let request = &mut trace.chains[0].attempts[0].requests[0];
+    request.cause = Cause::ConnectTunnel;
+    (request.method, request.url) = ("CONNECT".to_owned(), "proxy.example:443".to_owned());
+    let spans = decoded(&super::spans(&Build::new(trace), &host()));
+    let tunnel = spans.iter().find(|span| span.name == "CONNECT").unwrap();
+    assert_eq!(text(&tunnel.attributes, "url.full"), None);
+    assert_eq!(text(&tunnel.attributes, "url.template"), None);
+}
+
+#[test]
+fn messages_one_after_the_other_are_one() {
+    let build = Build::new(forbidden());
+    let one = spans(&build, &host());
+    assert_eq!(one.len(), 1);
+    let (bytes, count) = ([&*one[0].bytes, &*one[0].bytes].concat(), 2 * one[0].count);
+    assert_eq!(decoded(&[Message { bytes, count }]).len(), 2 * decoded(&one).len());
+}
+
+#[test]
+fn a_large_build_is_several_messages() {
+    let mut trace = forbidden();
+    let chain = trace.chains[0].clone();
+    trace.chains.extend((100..1_100).map(|id| crate::model::Chain { id, ..chain.clone() }));
+    let messages = spans(&Build::new(trace.clone()), &host());
+    assert!(messages.len() > 2 && messages.iter().all(|message| message.bytes.len() < 2 << 20));
+    assert!(decoded(&messages).len() > trace.chains.len());
+}
+
+#[test]
+fn findings_are_log_records_of_their_chains() {
+    let build = Build::new(forbidden());
+    let message = logs(&build, &host(), 1).unwrap();
+    let request = ExportLogsServiceRequest::decode(&*message.bytes).unwrap();
+    let records = &request.resource_logs[0].scope_logs[0].log_records;
+    assert_eq!(records.len(), build.trace.findings.len());
+    let spans = decoded(&spans(&build, &host()));
+    assert!(spans.iter().any(|span| span.span_id == records[0].span_id));
+    let mut quiet = build;
+    quiet.trace.findings.clear();
+    assert_eq!(logs(&quiet, &host(), 1), None);
+}
+
+#[test]
+fn sums_are_metrics() {
+    let mut registry = Registry::new(Limits::default(), 0.0);
+    registry.observe(&Build { share: 0.5, ..Build::new(forbidden()) });
+    let message = metrics(&registry, &host(), 1, 2);
+    let request = ExportMetricsServiceRequest::decode(&*message.bytes).unwrap();
+    let metrics = &request.resource_metrics[0].scope_metrics[0].metrics;
+    assert_eq!(metrics.len(), registry.families().count());
+    let durations =
+        metrics.iter().find(|metric| metric.name == "go_mod_fetch_duration_seconds").unwrap();
+    let Some(Data::Histogram(durations)) = &durations.data else { panic!("{durations:?}") };
+    for point in &durations.data_points {
+        assert_eq!(point.bucket_counts.len(), point.explicit_bounds.len() + 1);
+        assert_eq!(point.bucket_counts.iter().sum::<u64>(), point.count);
+    }
+}

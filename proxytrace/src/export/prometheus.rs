@@ -1,0 +1,122 @@
+//! The text that Prometheus reads: exposition format 0.0.4.
+//!
+//! Scaled sums are no integers, which the crates for it want in buckets and counters; the format
+//! takes any.
+
+use std::io::{self, Write};
+
+use super::metrics::{BUCKETS, Histogram, Kind, Point, Registry};
+
+/// What it is, in `Content-Type`.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Writes all metrics.
+pub fn write(registry: &Registry, output: &mut impl Write) -> io::Result<()> {
+    for (family, series) in registry.families() {
+        let kind = match family.kind {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Histogram => "histogram",
+        };
+        writeln!(output, "# HELP {} {}", family.name, family.help)?;
+        writeln!(output, "# TYPE {} {kind}", family.name)?;
+        let names = registry.labels(family);
+        for (values, point) in series {
+            let labels = || names.iter().copied().zip(values.iter().map(|value| &**value));
+            match point {
+                Point::Value(value) => line(output, (family.name, ""), labels(), *value)?,
+                Point::Histogram(durations) => {
+                    histogram(output, family.name, &labels().collect::<Vec<_>>(), durations)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn histogram(
+    output: &mut impl Write,
+    name: &str,
+    labels: &[(&str, &str)],
+    durations: &Histogram,
+) -> io::Result<()> {
+    let mut within = 0.0;
+    for (bound, count) in BUCKETS.iter().zip(durations.buckets) {
+        within += count;
+        let bound = bound.to_string();
+        let labels = labels.iter().copied().chain([("le", bound.as_str())]);
+        line(output, (name, "_bucket"), labels, within)?;
+    }
+    let all = within + durations.longer;
+    line(output, (name, "_bucket"), labels.iter().copied().chain([("le", "+Inf")]), all)?;
+    line(output, (name, "_sum"), labels.iter().copied(), durations.sum)?;
+    line(output, (name, "_count"), labels.iter().copied(), all)
+}
+
+fn line<'a>(
+    output: &mut impl Write,
+    (name, suffix): (&str, &str),
+    labels: impl Iterator<Item = (&'a str, &'a str)>,
+    value: f64,
+) -> io::Result<()> {
+    write!(output, "{name}{suffix}")?;
+    let mut before = '{';
+    for (name, value) in labels {
+        write!(output, "{before}{name}=\"")?;
+        escape(output, value)?;
+        output.write_all(b"\"")?;
+        before = ',';
+    }
+    let end = if before == ',' { "}" } else { "" };
+    writeln!(output, "{end} {value}")
+}
+
+fn escape(output: &mut impl Write, value: &str) -> io::Result<()> {
+    let mut rest = value;
+    while let Some(at) = rest.find(['\\', '"', '\n']) {
+        output.write_all(&rest.as_bytes()[..at])?;
+        output.write_all(match rest.as_bytes()[at] {
+            b'\n' => b"\\n",
+            b'"' => b"\\\"",
+            _ => b"\\\\",
+        })?;
+        rest = &rest[at + 1..];
+    }
+    output.write_all(rest.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::export::Build;
+    use crate::export::metrics::Limits;
+    use crate::report::samples::forbidden;
+
+    fn written(build: &Build) -> String {
+        let mut registry = Registry::new(Limits::default(), 0.0);
+        registry.observe(build);
+        let mut bytes = Vec::new();
+        write(&registry, &mut bytes).unwrap();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn a_line_for_each_series() {
+        let build = Build { share: 0.05, ..Build::new(forbidden()) };
+        let text = written(&build);
+        assert!(text.contains("# TYPE go_mod_fetch_duration_seconds histogram\n"), "{text}");
+        assert!(text.contains("\nproxytrace_builds_total{result=\"failure\"} 20\n"), "{text}");
+        assert!(text.contains("\nproxytrace_builds_observed_total 1\n"), "{text}");
+        assert!(text.contains(",le=\"+Inf\"} "), "{text}");
+    }
+
+    /// Nothing that a server or a user chooses ends a line or a value.
+    #[test]
+    fn values_stay_inside_of_their_quotes() {
+        let mut trace = forbidden();
+        trace.chains[0].attempts[0].proxy = "https://a\"} 1\nevil 1\n\\".to_owned();
+        let text = written(&Build::new(trace));
+        assert!(text.contains(r#"proxy="https://a\"} 1\nevil 1\n\\""#), "{text}");
+        assert!(text.lines().all(|line| !line.starts_with("evil")), "{text}");
+    }
+}
