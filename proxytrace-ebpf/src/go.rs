@@ -10,14 +10,12 @@ use proxytrace_common::plan::{
     FIELDS_MAX, HEADER_NAME_MAX, MapKind, NONE, OFFSETS_MAX, Operand, Read, Recipe, Role, TypeKey,
     TypeRule, bucket_map, ip_addr, net_fd, swiss_map, tcp_addr,
 };
-use proxytrace_common::record::{
-    ANSWERS_MAX, ConnectionAddresses, ERROR_STEPS_MAX, ErrorStep, HEADERS, Kind, SocketAddress, Tag,
-};
+use proxytrace_common::record::{ANSWERS_MAX, ERROR_STEPS_MAX, HEADERS, Kind, SocketAddress, Tag};
 
 use crate::maps::{HEADER_NAMES, LAYOUTS, NUMBER, SITES, TYPES, count_hit, tracked};
 use crate::process::{arguments, current_pid, environment};
 use crate::scratch::{FOUND_MAX, REGISTERS, Scratch, Urgency, record};
-use crate::verifier::{Step, Wide, bound, repeat};
+use crate::verifier::{Step, bound, repeat};
 
 /// What the context of a uprobe is.
 #[cfg(bpf_target_arch = "x86_64")]
@@ -145,7 +143,7 @@ fn fill<const HELPER: bool>(
         && let Some(connection) = interface(scratch, &recipe.connection)
     {
         scratch.interface = connection;
-        scratch.both = Wide(ConnectionAddresses::default());
+        scratch.both.clear();
         repeat::<ConnectionStep, HELPER>(scratch);
     }
     true
@@ -566,28 +564,31 @@ impl Step for ErrorWalk {
     fn turn(scratch: &mut Scratch, _: u64) -> bool {
         let error = scratch.interface;
         let Some((address, rule)) = type_of(scratch, error) else { return false };
-        let mut step = ErrorStep { type_address: address, ..ErrorStep::default() };
-        let Some(rule) = rule else {
-            scratch.put(Tag::Error, &step);
-            return false;
-        };
-        step.type_id = rule.id;
-        if rule.number != NONE
-            && let Some(number) = read_u64(error.data + u64::from(rule.number))
-        {
-            step.number = match rule.number_size {
-                1 => number & 0xff,
-                2 => number & 0xffff,
-                4 => number & 0xffff_ffff,
-                _ => number,
-            };
+        scratch.step.clear();
+        let step = &mut scratch.step.0;
+        step.type_address = address;
+        if let Some(rule) = rule {
+            step.type_id = rule.id;
+            if rule.number != NONE
+                && let Some(number) = read_u64(error.data + u64::from(rule.number))
+            {
+                step.number = match rule.number_size {
+                    1 => number & 0xff,
+                    2 => number & 0xffff,
+                    4 => number & 0xffff_ffff,
+                    _ => number,
+                };
+            }
+            if rule.address != NONE
+                && let Some([_, address]) = read_pair(error.data + u64::from(rule.address))
+            {
+                tcp_address(&mut step.address, address);
+            }
         }
-        if rule.address != NONE
-            && let Some([_, address]) = read_pair(error.data + u64::from(rule.address))
-        {
-            tcp_address(&mut step.address, address);
-        }
-        scratch.put(Tag::Error, &step);
+        let step = &raw const scratch.step.0;
+        // SAFETY: a part of the buffer, which the bytes of the record do not overlap.
+        scratch.put(Tag::Error, unsafe { &*step });
+        let Some(rule) = rule else { return false };
         if rule.string != NONE {
             string_at(scratch, Tag::ErrorText as u8, error.data + u64::from(rule.string));
         }
@@ -630,9 +631,11 @@ impl Step for AnswerStep {
         if turn >= count {
             return false;
         }
-        let mut answer = Wide(SocketAddress::default());
-        ip_address(&mut answer.0, first + turn * ip_addr::SIZE);
-        scratch.put(Tag::Answer, &answer.0);
+        scratch.both.clear();
+        ip_address(&mut scratch.both.0.remote, first + turn * ip_addr::SIZE);
+        let answer = &raw const scratch.both.0.remote;
+        // SAFETY: a part of the buffer, which the bytes of the record do not overlap.
+        scratch.put(Tag::Answer, unsafe { &*answer });
         true
     }
 }
@@ -664,8 +667,7 @@ impl Step for ConnectionStep {
             }
             return descend(scratch, below, rule);
         }
-        let both = scratch.both;
-        scratch.put(Tag::Connection, &both.0);
+        scratch.put_connection();
         false
     }
 }
