@@ -21,12 +21,17 @@ pub fn install(packages: &[&str]) -> Result<()> {
     if simulates(packages) && run(&mut apt_install(packages)).is_ok() {
         return Ok(());
     }
-    status("Updating", "the package lists (apt)");
-    run(apt_get().args(["update", "-qq"]))?;
+    update()?;
     if !simulates(packages) {
         bail!("apt does not offer {} here without removing others", packages.join(" "));
     }
     run(&mut apt_install(packages))
+}
+
+/// Reads the package lists anew.
+pub fn update() -> Result<()> {
+    status("Updating", "the package lists (apt)");
+    run(apt_get().args(["update", "-qq"]))
 }
 
 /// Installs what provides a program that is not there; `package` is Debian's name for it.

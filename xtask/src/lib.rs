@@ -4,6 +4,7 @@
 
 pub mod apt;
 pub mod bpf;
+pub mod engines;
 pub mod go;
 
 pub mod process;

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 use xtask::process::{in_ci, is_root, run, status, warning, which};
-use xtask::{apt, bpf, go, readers, workspace};
+use xtask::{apt, bpf, engines, go, readers, workspace};
 
 use crate::build::{self, cargo};
 use crate::{fuzz, layouts, vm};
@@ -58,6 +58,7 @@ pub(crate) fn test(arguments: &[OsString]) -> Result<()> {
         go::install_arm64(version)?;
     }
     let readers = readers::install()?;
+    let engines = engines::install()?;
     check()?;
     // The table of layouts is checked against the newest release: releases do not change, and each
     // takes a minute the first time, to build its go command.
@@ -68,7 +69,7 @@ pub(crate) fn test(arguments: &[OsString]) -> Result<()> {
     status("Testing", "the workspace");
     let mut test = cargo();
     test.env(BIN_VAR, &programs.proxytrace).env(go::ROOT_DIR_VAR, go::root_dir()?);
-    test.env(readers::DIR_VAR, readers);
+    test.env(readers::DIR_VAR, readers).env(engines::DIR_VAR, engines);
     if !is_root() {
         // Tests of the kernel's side need root; what is built stays the user's.
         test.arg("--config").arg(through_sudo()?);

@@ -16,6 +16,9 @@ use jiff::Timestamp;
 use super::ledger::Ledger;
 use crate::export::rows::{Lines, Record};
 
+/// Whoever else may write there must not lead us to other files.
+const NO_LINKS: i32 = libc::O_NOFOLLOW;
+
 /// When a file is changed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rotation {
@@ -95,7 +98,8 @@ impl Files {
     fn begin(&mut self, record: Record) -> io::Result<()> {
         let path = self.growing(record);
         let mut options = OpenOptions::new();
-        let mut file = options.read(true).append(true).create(true).mode(0o640).open(&path)?;
+        options.read(true).append(true).create(true).mode(0o640);
+        let mut file = options.custom_flags(NO_LINKS).open(&path)?;
         let bytes = whole_lines(&mut file)?;
         if bytes < file.metadata()?.len() {
             self.ledger.book().dropped.torn += 1;
@@ -169,11 +173,13 @@ fn whole_lines(file: &mut File) -> io::Result<u64> {
 fn compress(path: &Path) -> io::Result<PathBuf> {
     let compressed = path.with_extension("ndjson.gz");
     let partial = path.with_extension("ndjson.gz.partial");
+    let _ = fs::remove_file(&partial);
     let written = (|| {
         let mut options = OpenOptions::new();
-        let output = options.write(true).create(true).truncate(true).mode(0o640).open(&partial)?;
+        let output = options.write(true).create_new(true).mode(0o640).open(&partial)?;
         let mut encoder = GzEncoder::new(output, Compression::default());
-        io::copy(&mut File::open(path)?, &mut encoder)?;
+        let mut input = OpenOptions::new().read(true).custom_flags(NO_LINKS).open(path)?;
+        io::copy(&mut input, &mut encoder)?;
         encoder.finish()?.flush()?;
         fs::rename(&partial, &compressed)
     })();

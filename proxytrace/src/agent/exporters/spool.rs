@@ -7,7 +7,7 @@
 //! it; should the agent end in between, it is sent again.
 
 use std::collections::VecDeque;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -30,6 +30,8 @@ pub(super) struct Spool {
     complete: VecDeque<Segment>,
     open: Option<(Segment, Option<File>)>,
     next: u64,
+    /// Keeps others from the directory.
+    _lock: Option<File>,
     /// Is being sent, and stays until that is known.
     in_flight: Option<u64>,
     ledger: Ledger,
@@ -53,12 +55,13 @@ pub(super) struct Batch {
 impl Spool {
     /// The queue in a directory, with what is left in it from before; or one in memory.
     pub(super) fn open(place: Option<PathBuf>, limit: u64, ledger: Ledger) -> io::Result<Self> {
-        let complete = match &place {
-            Some(place) => left(place, &ledger)?,
-            None => VecDeque::new(),
+        let (lock, complete) = match &place {
+            Some(place) => (Some(take(place)?), left(place, &ledger)?),
+            None => (None, VecDeque::new()),
         };
         let next = complete.back().map_or(0, |last| last.number + 1);
-        let spool = Self { place, limit, complete, open: None, next, in_flight: None, ledger };
+        let (open, in_flight) = (None, None);
+        let spool = Self { place, limit, complete, open, next, _lock: lock, in_flight, ledger };
         spool.tell();
         Ok(spool)
     }
@@ -75,6 +78,8 @@ impl Spool {
         }
         if self.append(payload, records).is_err() {
             self.ledger.book().dropped.disk += records;
+            // Nothing is added to a file that may have half a frame at its end.
+            self.give_up_open();
         }
         if self.open.as_ref().is_some_and(|(open, _)| open.bytes >= SEGMENT) {
             self.complete();
@@ -187,6 +192,14 @@ impl Spool {
         Ok(())
     }
 
+    fn give_up_open(&mut self) {
+        match self.open.take() {
+            Some((segment, _)) if segment.bytes > 0 => self.complete.push_back(segment),
+            Some((segment, _)) => self.remove(segment.number),
+            None => {}
+        }
+    }
+
     fn remove(&mut self, number: u64) {
         self.complete.retain(|segment| segment.number != number);
         if self.in_flight == Some(number) {
@@ -213,9 +226,21 @@ fn create(path: &Path) -> io::Result<File> {
     OpenOptions::new().append(true).create_new(true).mode(0o600).open(path)
 }
 
+/// Makes a directory one's own. With two agents on it, everything would be sent twice.
+fn take(place: &Path) -> io::Result<File> {
+    DirBuilder::new().recursive(true).mode(0o700).create(place)?;
+    let mut options = OpenOptions::new();
+    let options = options.write(true).create(true).truncate(false).mode(0o600);
+    let lock = options.custom_flags(libc::O_NOFOLLOW).open(place.join("lock"))?;
+    lock.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => io::Error::other("another agent has it"),
+        TryLockError::Error(error) => error,
+    })?;
+    Ok(lock)
+}
+
 /// What is left in a directory from before, oldest first.
 fn left(place: &Path, ledger: &Ledger) -> io::Result<VecDeque<Segment>> {
-    DirBuilder::new().recursive(true).mode(0o700).create(place)?;
     let mut segments = Vec::new();
     for entry in fs::read_dir(place)? {
         let path = entry?.path();
@@ -334,7 +359,7 @@ mod tests {
             let expected = Delivery { sent: 4, queued_bytes: Some(0), ..Delivery::default() };
             assert_eq!(ledger.now(), expected);
         }
-        assert_eq!(fs::read_dir(dir.path().join("q")).unwrap().count(), 0);
+        assert_eq!(fs::read_dir(dir.path().join("q")).unwrap().count(), 1, "the lock alone");
     }
 
     #[test]
@@ -393,7 +418,7 @@ mod tests {
         before.push(b"whole", 2);
         before.push(b"cut off", 5);
         drop(before);
-        let path = fs::read_dir(dir.path().join("q")).unwrap().next().unwrap().unwrap().path();
+        let path = dir.path().join("q/0000000000000000.queue");
         let bytes = fs::read(&path).unwrap();
         for length in 0..bytes.len() {
             fs::write(&path, &bytes[..length]).unwrap();
@@ -412,6 +437,16 @@ mod tests {
             };
             assert_eq!(torn, expected, "{length}");
         }
+    }
+
+    #[test]
+    fn a_directory_has_one_agent() {
+        let dir = TempDir::new().unwrap();
+        let (first, _) = spool(Some(&dir), 1 << 20);
+        let second = || Spool::open(Some(dir.path().join("q")), 1 << 20, Ledger::default());
+        assert!(second().is_err());
+        drop(first);
+        assert!(second().is_ok());
     }
 
     #[test]

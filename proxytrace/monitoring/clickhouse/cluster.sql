@@ -1,0 +1,36 @@
+-- The same tables on a cluster, with the columns of schema.sql, which comes first (on every server).
+-- `{cluster}`, `{shard}` and `{replica}` are the servers' macros. Agents insert into the database
+-- proxytrace_cluster, and queries are asked of it; a build is on one shard.
+
+CREATE DATABASE IF NOT EXISTS proxytrace_local ON CLUSTER '{cluster}';
+CREATE DATABASE IF NOT EXISTS proxytrace_cluster ON CLUSTER '{cluster}';
+
+CREATE TABLE IF NOT EXISTS proxytrace_local.builds ON CLUSTER '{cluster}' AS proxytrace.builds
+ENGINE = ReplicatedMergeTree('/clickhouse/tables/{shard}/proxytrace/builds', '{replica}')
+PARTITION BY toDate(time)
+ORDER BY (host_group, host, time)
+TTL toDateTime(time) + INTERVAL 90 DAY
+SETTINGS ttl_only_drop_parts = 1;
+
+CREATE TABLE IF NOT EXISTS proxytrace_local.chains ON CLUSTER '{cluster}' AS proxytrace.chains
+ENGINE = ReplicatedMergeTree('/clickhouse/tables/{shard}/proxytrace/chains', '{replica}')
+PARTITION BY toDate(time)
+ORDER BY (host_group, module, version, time)
+TTL toDateTime(time) + INTERVAL 30 DAY
+SETTINGS ttl_only_drop_parts = 1;
+
+CREATE TABLE IF NOT EXISTS proxytrace_local.findings ON CLUSTER '{cluster}' AS proxytrace.findings
+ENGINE = ReplicatedMergeTree('/clickhouse/tables/{shard}/proxytrace/findings', '{replica}')
+PARTITION BY toDate(time)
+ORDER BY (code, host_group, time)
+TTL toDateTime(time) + INTERVAL 90 DAY
+SETTINGS ttl_only_drop_parts = 1;
+
+CREATE TABLE IF NOT EXISTS proxytrace_cluster.builds ON CLUSTER '{cluster}' AS proxytrace.builds
+ENGINE = Distributed('{cluster}', 'proxytrace_local', 'builds', cityHash64(build));
+
+CREATE TABLE IF NOT EXISTS proxytrace_cluster.chains ON CLUSTER '{cluster}' AS proxytrace.chains
+ENGINE = Distributed('{cluster}', 'proxytrace_local', 'chains', cityHash64(build));
+
+CREATE TABLE IF NOT EXISTS proxytrace_cluster.findings ON CLUSTER '{cluster}' AS proxytrace.findings
+ENGINE = Distributed('{cluster}', 'proxytrace_local', 'findings', cityHash64(build));

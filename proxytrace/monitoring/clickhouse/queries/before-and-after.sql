@@ -1,0 +1,27 @@
+-- What a change did, entry by entry: the hour before it against the hour after.
+-- clickhouse-client --param_change='2026-01-02 03:04:05' --queries-file before-and-after.sql
+SELECT
+    a.proxy AS proxy,
+    sumIf(weight, before) AS fetches_before,
+    sumIf(weight, NOT before) AS fetches_after,
+    sumIf(weight, before AND failed) / nullIf(fetches_before, 0) AS failed_before,
+    sumIf(weight, NOT before AND failed) / nullIf(fetches_after, 0) AS failed_after,
+    quantileIf(0.95)(a.duration_ns, before AND isNotNull(a.duration_ns)) / 1e9 AS p95_before,
+    quantileIf(0.95)(a.duration_ns, NOT before AND isNotNull(a.duration_ns)) / 1e9 AS p95_after,
+    failed_after - failed_before AS difference
+FROM
+(
+    SELECT
+        weight,
+        a,
+        time < {change:DateTime('UTC')} AS before,
+        a.outcome NOT IN ('ok', 'not-found', 'canceled', 'unfinished', 'unknown') AS failed
+    FROM chains
+    ARRAY JOIN attempts AS a
+    WHERE time >= {change:DateTime('UTC')} - INTERVAL 1 HOUR
+      AND time < {change:DateTime('UTC')} + INTERVAL 1 HOUR
+      AND NOT probe
+)
+GROUP BY proxy
+ORDER BY difference DESC, proxy
+LIMIT 100

@@ -1,0 +1,21 @@
+-- Findings by release of Go, within the last week, beside how many builds of that release there were.
+SELECT
+    f.go_version AS go_version,
+    f.code AS code,
+    any(f.slug) AS slug,
+    any(f.severity) AS severity,
+    sum(f.weight) AS found,
+    any(b.builds) AS builds,
+    found / builds AS per_build
+FROM findings AS f
+INNER JOIN
+(
+    SELECT go_version, sum(weight) AS builds
+    FROM builds
+    WHERE time >= now() - INTERVAL 7 DAY
+    GROUP BY go_version
+) AS b ON b.go_version = f.go_version
+WHERE f.time >= now() - INTERVAL 7 DAY
+GROUP BY go_version, code
+ORDER BY go_version, found DESC, code
+LIMIT 500

@@ -1,0 +1,21 @@
+-- Where proxies redirect to, by group of hosts, within the last day: what a firewall has to let out,
+-- and how often it fails there. What go sends again after a 4xx is not counted.
+SELECT
+    host_group,
+    a.proxy AS proxy,
+    r.target_host AS target_host,
+    sum(weight) AS redirects,
+    sumIf(weight, a.outcome NOT IN ('ok', 'not-found')) AS failed,
+    uniqExact(host) AS hosts
+FROM
+(
+    SELECT host_group, host, weight, a, r
+    FROM chains
+    ARRAY JOIN attempts AS a
+    ARRAY JOIN a.requests AS r
+    WHERE time >= now() - INTERVAL 1 DAY AND NOT probe
+)
+WHERE isNotNull(r.target_host) AND NOT r.resent
+GROUP BY host_group, proxy, target_host
+ORDER BY redirects DESC, host_group, proxy, target_host
+LIMIT 200

@@ -1,0 +1,81 @@
+//! Builds to hand over: of the golden recordings, as if they ran now.
+
+use std::fs::File;
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use proxytrace::agent::exporters::Pace;
+use proxytrace::correlate::Correlator;
+use proxytrace::diagnose::diagnose;
+use proxytrace::export::{Build, Origin};
+use proxytrace::model::{Attempt, Trace};
+use proxytrace::recording::Reader;
+
+/// Fast enough for a test.
+pub(crate) const FAST: Pace = Pace {
+    flush: Duration::from_millis(50),
+    look: Duration::from_millis(20),
+    textfile: Duration::from_millis(100),
+    metrics: Duration::from_millis(200),
+    post: Duration::from_secs(10),
+    backoff: Duration::from_millis(20),
+    backoff_most: Duration::from_millis(200),
+    file_age: Duration::from_hours(1),
+    file_bytes: 64 << 10,
+    end: Duration::from_secs(20),
+};
+
+/// A build of every golden recording.
+pub(crate) fn all() -> Vec<Build> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../proxytrace/tests/golden");
+    let files = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<_> = files
+        .filter(|file| file.extension().is_some_and(|extension| extension == "ndjson"))
+        .collect();
+    files.sort();
+    assert!(files.len() >= 15, "{files:?}");
+    let origin = Origin {
+        container: Some("c0ffee".to_owned()),
+        pod: Some("0e9b7d6e-0000-4000-8000-000000000000".to_owned()),
+        job: [("cicd.pipeline.name", "nightly".to_owned())].into(),
+    };
+    let build = |file: &PathBuf| Build { origin: origin.clone(), ..Build::new(replay(file)) };
+    files.iter().map(build).collect()
+}
+
+/// The same builds, begun at this time (RFC 3339), and so other ones.
+pub(crate) fn at(builds: &[Build], started_at: &str) -> Vec<Build> {
+    let mut builds = builds.to_vec();
+    for (number, build) in builds.iter_mut().enumerate() {
+        started_at.clone_into(&mut build.trace.started_at);
+        build.trace.processes[0].pid = 100_000 + u32::try_from(number).unwrap();
+    }
+    builds
+}
+
+/// Now, and some seconds ago.
+pub(crate) fn ago(seconds: u64) -> String {
+    let output = std::process::Command::new("date")
+        .args(["--utc", "--date", &format!("{seconds} seconds ago"), "+%Y-%m-%dT%H:%M:%S.%NZ"])
+        .output()
+        .unwrap();
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+/// All attempts of builds.
+pub(crate) fn attempts(builds: &[Build]) -> impl Iterator<Item = &Attempt> {
+    let chains = builds.iter().flat_map(|build| &build.trace.chains);
+    chains.flat_map(|chain| &chain.attempts)
+}
+
+fn replay(file: &Path) -> Trace {
+    let mut reader = Reader::new(BufReader::new(File::open(file).unwrap())).unwrap();
+    let mut correlator = Correlator::new(reader.start());
+    for event in reader.by_ref() {
+        correlator.push(&event.unwrap());
+    }
+    let mut trace = correlator.finish(&reader.end());
+    trace.findings = diagnose(&trace);
+    trace
+}

@@ -1,0 +1,325 @@
+//! `ClickHouse`'s engine: the schema, inserts over HTTP, the files, and every query against what the
+//! traces say.
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    reason = "counts of a test are small"
+)]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use proxytrace::agent::exporters::{Exporters, Options};
+use proxytrace::export::Build;
+use proxytrace::model::{Attempt, Cause, Next, Outcome, Request};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::builds::{self, FAST};
+use crate::engines::{Engine, curl, engines, monitoring};
+
+const TABLES: [&str; 3] = ["builds", "chains", "findings"];
+const SHARE: f64 = 0.5;
+
+pub(crate) struct ClickHouse {
+    pub(crate) url: String,
+    _engine: Engine,
+}
+
+impl ClickHouse {
+    pub(crate) fn start(engines: &Path, directory: &Path) -> Self {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/monitoring/clickhouse.py");
+        let mut command = Command::new("python3");
+        command.arg(script).arg(directory).env("PYTHONPATH", engines.join("python"));
+        let (engine, port) = Engine::start_on_port(&mut command);
+        let server = ClickHouse { url: format!("http://127.0.0.1:{port}/"), _engine: engine };
+        for statement in statements(&monitoring().join("clickhouse/schema.sql")) {
+            server.run(&statement);
+        }
+        server
+    }
+
+    fn post(&self, parameters: &str, body: &str) -> Option<String> {
+        let url = format!("{}?database=proxytrace{parameters}", self.url);
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), body).unwrap();
+        curl(&["--data-binary", &format!("@{}", file.path().display()), &url])
+    }
+
+    #[track_caller]
+    pub(crate) fn run(&self, statement: &str) -> String {
+        let url = &self.url;
+        let answer = curl(&["--data-binary", statement, url]);
+        answer.unwrap_or_else(|| panic!("refused: {statement}"))
+    }
+
+    pub(crate) fn rows(&self, parameters: &str, query: &str) -> Vec<Vec<Value>> {
+        let answer = self.post(parameters, query).unwrap_or_else(|| panic!("refused: {query}"));
+        let lines = answer.lines().filter(|line| !line.is_empty());
+        lines.map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    fn count(&self, table: &str) -> u64 {
+        let rows = self.rows("", &format!("SELECT count() FROM {table}"));
+        number(&rows[0][0]) as u64
+    }
+
+    /// Every query that is shipped, by name.
+    fn queries(&self, change: &str) -> BTreeMap<String, Vec<Vec<Value>>> {
+        let files = fs::read_dir(monitoring().join("clickhouse/queries")).unwrap();
+        let mut all = BTreeMap::new();
+        for path in files.map(|entry| entry.unwrap().path()) {
+            let query = fs::read_to_string(&path).unwrap();
+            let parameters = format!("&param_change={}", change.replace(' ', "%20"));
+            let parameters = if query.contains("{change:") { &*parameters } else { "" };
+            let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+            all.insert(name, self.rows(parameters, &query));
+        }
+        all
+    }
+}
+
+fn statements(path: &Path) -> Vec<String> {
+    let text = fs::read_to_string(path).unwrap();
+    let code: Vec<&str> = text.lines().filter(|line| !line.starts_with("--")).collect();
+    let code = code.join("\n");
+    code.split(";\n").map(str::trim).filter(|one| !one.is_empty()).map(str::to_owned).collect()
+}
+
+/// 64-bit integers may be texts.
+pub(crate) fn number(value: &Value) -> f64 {
+    value.as_f64().or_else(|| value.as_str()?.parse().ok()).unwrap_or(f64::NAN)
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_else(|| panic!("no text: {value}")).to_owned()
+}
+
+/// Sums by what is in the first columns.
+fn sums(rows: &[Vec<Value>], keys: usize, values: usize) -> BTreeMap<Vec<String>, Vec<f64>> {
+    let sums = rows.iter().map(|row| {
+        let key = row[..keys].iter().map(text).collect();
+        (key, row[keys..keys + values].iter().map(number).collect())
+    });
+    sums.collect()
+}
+
+#[derive(Default)]
+struct Expected(BTreeMap<Vec<String>, Vec<f64>>);
+
+impl Expected {
+    fn add(&mut self, key: &[&str], values: &[bool]) {
+        let key = key.iter().map(|part| (*part).to_owned()).collect();
+        let sums = self.0.entry(key).or_insert_with(|| vec![0.0; values.len()]);
+        for (sum, value) in sums.iter_mut().zip(values) {
+            *sum += if *value { 1.0 / SHARE } else { 0.0 };
+        }
+    }
+}
+
+fn failed(attempt: &Attempt) -> bool {
+    !matches!(
+        attempt.outcome,
+        Outcome::Ok
+            | Outcome::NotFound
+            | Outcome::Canceled
+            | Outcome::Unfinished
+            | Outcome::Unknown
+    )
+}
+
+fn redirects(attempt: &Attempt) -> impl Iterator<Item = (&Request, String)> {
+    let until = attempt.requests.iter().position(|request| request.cause == Cause::AuthResend);
+    let first = &attempt.requests[..until.unwrap_or(attempt.requests.len())];
+    first.iter().filter_map(|request| {
+        let location =
+            request.location.as_deref().filter(|_| request.status.unwrap() / 100 == 3)?;
+        let host = match location.split_once("://") {
+            Some((_, rest)) => rest.split('/').next().unwrap().to_owned(),
+            None => request.host.clone(),
+        };
+        Some((request, host))
+    })
+}
+
+#[test]
+fn queries_say_what_the_traces_say() {
+    let Some(engines) = engines() else { return };
+    let directory = TempDir::new().unwrap();
+    let server = ClickHouse::start(&engines, &directory.path().join("db"));
+    let files = directory.path().join("files");
+    let options = Options {
+        metrics: Some("off".parse().unwrap()),
+        clickhouse: Some(format!("{}?database=proxytrace", server.url)),
+        ndjson: Some(files.clone()),
+        host_group: Some("ci".to_owned()),
+        ..Options::default()
+    };
+    let exporters = Exporters::start_at(&options, FAST).unwrap();
+    let golden = builds::all();
+    let early = builds::at(&golden[..6], &builds::ago(50 * 60));
+    let late = builds::at(&golden, &builds::ago(60));
+    let change = builds::ago(30 * 60);
+    let change = change[..19].replace('T', " ");
+    let all: Vec<Build> = early.iter().chain(&late).cloned().collect();
+    for build in &all {
+        exporters.observe(Build { share: SHARE, ..build.clone() });
+    }
+    let deliveries: BTreeMap<_, _> = exporters.finish().into_iter().collect();
+    let counts = [
+        all.len(),
+        all.iter().map(|build| build.trace.chains.len()).sum(),
+        all.iter().map(|build| build.trace.findings.len()).sum(),
+    ];
+    for (table, count) in TABLES.iter().zip(counts) {
+        let delivery = deliveries[format!("clickhouse-{table}").as_str()];
+        assert_eq!((delivery.sent, delivery.dropped.all()), (count as u64, 0), "{deliveries:#?}");
+        assert_eq!(server.count(table), count as u64, "{table}");
+    }
+    let answers = server.queries(&change);
+    check(&answers, &early, &late);
+
+    // The same from the files.
+    for table in TABLES {
+        server.run(&format!("TRUNCATE TABLE proxytrace.{table}"));
+        assert_eq!(server.count(table), 0);
+        let mut lines = 0;
+        for path in of_table(&files, table) {
+            let text = read(&path);
+            lines += text.lines().count() as u64;
+            let settings = "&date_time_input_format=best_effort&input_format_skip_unknown_fields=1";
+            let insert = format!("{settings}&query=INSERT+INTO+{table}+FORMAT+JSONEachRow");
+            server.post(&insert, &text).unwrap();
+        }
+        assert_eq!(server.count(table), lines);
+    }
+    assert_eq!(server.queries(&change), answers);
+
+    // Sent once more, it is there once.
+    let path = of_table(&files, "builds").remove(0);
+    let again = "&insert_deduplication_token=abc&date_time_input_format=best_effort&input_format_skip_unknown_fields=1&query=INSERT+INTO+builds+FORMAT+JSONEachRow";
+    let before = server.count("builds");
+    let more = read(&path).lines().count() as u64;
+    server.post(again, &read(&path)).unwrap();
+    server.post(again, &read(&path)).unwrap();
+    assert_eq!(server.count("builds"), before + more);
+}
+
+fn check(answers: &BTreeMap<String, Vec<Vec<Value>>>, early: &[Build], late: &[Build]) {
+    let all: Vec<Build> = early.iter().chain(late).cloned().collect();
+    let (mut proxies, mut targets, mut direct) =
+        (Expected::default(), Expected::default(), Expected::default());
+    for build in &all {
+        for chain in &build.trace.chains {
+            for attempt in &chain.attempts {
+                let (served, absent) =
+                    (attempt.outcome == Outcome::Ok, attempt.outcome == Outcome::NotFound);
+                proxies.add(&[&attempt.proxy], &[true, served, absent, failed(attempt)]);
+                for (_, host) in redirects(attempt) {
+                    targets.add(&["ci", &attempt.proxy, &host], &[true, !(served || absent)]);
+                }
+                if let (Some(Next::Direct), Some(module)) = (attempt.next, &chain.module) {
+                    let status = attempt.requests.last().and_then(|last| last.status);
+                    let reason = match (status, attempt.outcome) {
+                        (Some(status), _) => status.to_string(),
+                        (None, Outcome::ConnectRefused) => "connect_refused".to_owned(),
+                        (None, other) => panic!("a reason that no recording had: {other:?}"),
+                    };
+                    direct.add(&[module, &attempt.proxy, &reason], &[true]);
+                }
+            }
+        }
+    }
+    assert_eq!(sums(&answers["worst-proxies-now"], 1, 4), proxies.0);
+    assert!(proxies.0.values().any(|sums| sums[3] > 0.0));
+    for row in &answers["worst-proxies-now"] {
+        let (served, failed) = (number(&row[2]), number(&row[4]));
+        match row[5].as_f64() {
+            // Its last digit is lost on the way through a text.
+            Some(ratio) => assert!((ratio - served / (served + failed)).abs() < 1e-12, "{row:?}"),
+            None => assert!(served + failed < 1.0, "{row:?}"),
+        }
+    }
+    assert_eq!(sums(&answers["redirect-targets"], 3, 2), targets.0);
+    assert!(targets.0.len() >= 3, "{:?}", targets.0);
+    assert_eq!(sums(&answers["falls-to-direct"], 3, 1), direct.0);
+    assert!(!direct.0.is_empty());
+
+    let mut findings = Expected::default();
+    for build in &all {
+        let version = build.trace.processes.iter().find_map(|one| one.go_version.as_deref());
+        for finding in &build.trace.findings {
+            findings.add(&[version.unwrap(), &finding.code], &[true]);
+        }
+    }
+    let rows: Vec<Vec<Value>> = answers["findings-by-release"]
+        .iter()
+        .map(|row| vec![row[0].clone(), row[1].clone(), row[4].clone()])
+        .collect();
+    assert_eq!(sums(&rows, 2, 1), findings.0);
+    for row in &answers["findings-by-release"] {
+        assert_eq!(Some(number(&row[5])), Some(all.len() as f64 / SHARE), "one release");
+    }
+
+    let mut sides = Expected::default();
+    for (builds, is_early) in [(early, true), (late, false)] {
+        for attempt in builds::attempts(builds) {
+            sides.add(&[&attempt.proxy], &[is_early, !is_early]);
+        }
+    }
+    assert_eq!(sums(&answers["before-and-after"], 1, 2), sides.0);
+}
+
+/// The variant for clusters needs a cluster; that it is what `ClickHouse` can parse, its parser says.
+#[test]
+fn the_schema_for_clusters_can_be_parsed() {
+    let Some(engines) = engines() else { return };
+    let directory = TempDir::new().unwrap();
+    let server = ClickHouse::start(&engines, &directory.path().join("db"));
+    let cluster = statements(&monitoring().join("clickhouse/cluster.sql"));
+    assert_eq!(cluster.len(), 2 + 2 * TABLES.len());
+    for statement in &cluster {
+        let tree = server.run(&format!("EXPLAIN AST {statement}"));
+        assert!(tree.contains("CreateQuery"), "{tree}");
+    }
+    // Keys and times to live are those of the tables of one server.
+    let single = statements(&monitoring().join("clickhouse/schema.sql"));
+    let clause = |statement: &str, begin: &str| {
+        statement.lines().find(|line| line.starts_with(begin)).map(str::to_owned)
+    };
+    for table in TABLES {
+        let of = |all: &[String], name: &str| {
+            all.iter().find(|one| one.contains(name)).cloned().unwrap()
+        };
+        let one = of(&single, &format!("proxytrace.{table}"));
+        let many = of(&cluster, &format!("proxytrace_local.{table}"));
+        for begin in ["PARTITION BY", "ORDER BY", "TTL"] {
+            assert_eq!(clause(&one, begin), clause(&many, begin), "{table}");
+            assert!(clause(&one, begin).is_some());
+        }
+    }
+}
+
+pub(crate) fn of_table(files: &Path, table: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(files).unwrap().map(|entry| entry.unwrap().path());
+    let mut paths: Vec<_> = entries
+        .filter(|path| path.file_name().unwrap().to_string_lossy().starts_with(table))
+        .collect();
+    paths.sort();
+    assert!(!paths.is_empty(), "no {table} in {}", files.display());
+    paths
+}
+
+pub(crate) fn read(path: &Path) -> String {
+    let bytes = fs::read(path).unwrap();
+    if path.extension().is_some_and(|extension| extension == "gz") {
+        let mut text = String::new();
+        let mut decoder = flate2::read::GzDecoder::new(&*bytes);
+        std::io::Read::read_to_string(&mut decoder, &mut text).unwrap();
+        return text;
+    }
+    String::from_utf8(bytes).unwrap()
+}

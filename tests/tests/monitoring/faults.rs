@@ -1,0 +1,286 @@
+//! The collector is gone, the disk is full, the queue too small, the agent killed: what is lost is
+//! counted, nothing else is, and nothing comes twice but what was under way.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::env;
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use proxytrace::agent::exporters::{Exporters, Options, Pace};
+use proxytrace::export::Delivery;
+use proxytrace_tests::cases::skip;
+use tempfile::TempDir;
+
+use crate::builds::{self, FAST};
+use crate::clickhouse::read;
+use crate::engines::{free_port, wait_for};
+use crate::otlp::{spans, to};
+use crate::sink::Sink;
+
+/// Names the queue of the agent that is to be killed, and the collector.
+const VICTIM: &str = "MONITORING_VICTIM";
+
+/// An agent that does not wait for the end of what it has.
+const HASTY: Pace = Pace { end: Duration::from_millis(100), ..FAST };
+
+fn of(exporters: &Exporters, name: &str) -> Delivery {
+    let deliveries: BTreeMap<_, _> = exporters.deliveries().into_iter().collect();
+    deliveries[name]
+}
+
+fn with_queue(url: String, queue: &Path) -> Options {
+    Options { queue: Some(queue.to_owned()), ..to(url) }
+}
+
+/// How many spans came, and how many different ones.
+fn came(sink: &Sink) -> (u64, u64) {
+    let all = spans(&sink.taken("/v1/traces"));
+    let ids: BTreeSet<_> =
+        all.iter().map(|(_, span)| (span.trace_id.clone(), span.span_id.clone())).collect();
+    (all.len() as u64, ids.len() as u64)
+}
+
+fn expected() -> u64 {
+    let builds = builds::all();
+    let requests: usize = builds::attempts(&builds).map(|attempt| attempt.requests.len()).sum();
+    let chains: usize = builds.iter().map(|build| build.trace.chains.len()).sum();
+    (builds.len() + chains + requests) as u64
+}
+
+#[test]
+fn a_collector_that_is_gone_for_long_gets_everything_when_it_is_back() {
+    let directory = TempDir::new().unwrap();
+    let port = free_port();
+    let options = with_queue(format!("http://127.0.0.1:{port}"), &directory.path().join("q"));
+    let exporters = Exporters::start_at(&options, FAST).unwrap();
+    for build in builds::all() {
+        exporters.observe(build);
+    }
+    // Ten minutes of a day, on this clock: as many tries as there are in an hour.
+    wait_for("failures", || (of(&exporters, "otlp-spans").failures > 25).then_some(()));
+    let waiting = of(&exporters, "otlp-spans");
+    assert!(waiting.queued_bytes.unwrap() > 0 && waiting.sent == 0, "{waiting:?}");
+    let sink = Sink::start_at(port, |_| 200);
+    wait_for("the rest", || (of(&exporters, "otlp-spans").queued_bytes == Some(0)).then_some(()));
+    let deliveries: BTreeMap<_, _> = exporters.finish().into_iter().collect();
+    assert_eq!(came(&sink), (expected(), expected()));
+    let delivery = deliveries["otlp-spans"];
+    assert_eq!((delivery.sent, delivery.dropped.all()), (expected(), 0));
+}
+
+#[test]
+fn what_is_in_the_queue_outlives_the_agent() {
+    let directory = TempDir::new().unwrap();
+    let queue = directory.path().join("q");
+    let nobody = format!("http://127.0.0.1:{}", free_port());
+    let before = Exporters::start_at(&with_queue(nobody, &queue), HASTY).unwrap();
+    for build in builds::all() {
+        before.observe(build);
+    }
+    let deliveries: BTreeMap<_, _> = before.finish().into_iter().collect();
+    assert_eq!((deliveries["otlp-spans"].sent, deliveries["otlp-spans"].dropped.all()), (0, 0));
+    assert!(deliveries["otlp-spans"].queued_bytes.unwrap() > 0);
+    let sink = Sink::start(|_| 200);
+    let after = Exporters::start_at(&with_queue(sink.url(), &queue), FAST).unwrap();
+    after.finish();
+    assert_eq!(came(&sink), (expected(), expected()));
+}
+
+/// In memory it does not, and that is counted.
+#[test]
+fn what_is_in_memory_is_lost_and_counted() {
+    let nobody = format!("http://127.0.0.1:{}", free_port());
+    let exporters = Exporters::start_at(&to(nobody), HASTY).unwrap();
+    for build in builds::all() {
+        exporters.observe(build);
+    }
+    let deliveries: BTreeMap<_, _> = exporters.finish().into_iter().collect();
+    assert_eq!(deliveries["otlp-spans"].dropped.ended, expected());
+    assert_eq!(deliveries["otlp-spans"].queued_bytes, Some(0));
+}
+
+#[test]
+fn a_queue_that_is_full_loses_the_oldest_and_counts_them() {
+    let directory = TempDir::new().unwrap();
+    let port = free_port();
+    let options = Options {
+        queue_size: Some("100KiB".parse().unwrap()),
+        ..with_queue(format!("http://127.0.0.1:{port}"), &directory.path().join("q"))
+    };
+    let exporters = Exporters::start_at(&options, FAST).unwrap();
+    let golden = builds::all();
+    for turn in 0..5 {
+        for build in builds::at(&golden, &builds::ago(100 * turn)) {
+            exporters.observe(build);
+        }
+        thread::sleep(FAST.flush * 2);
+    }
+    wait_for("an overflow", || (of(&exporters, "otlp-spans").dropped.full > 0).then_some(()));
+    wait_for("all builds", || {
+        (of(&exporters, "intake").sent == 5 * golden.len() as u64).then_some(())
+    });
+    assert!(of(&exporters, "otlp-spans").queued_bytes.unwrap() <= 100 << 10);
+    let size: u64 = fs::read_dir(directory.path().join("q/otlp-spans"))
+        .unwrap()
+        .map(|entry| entry.unwrap().metadata().unwrap().len())
+        .sum();
+    assert!(size <= 100 << 10, "{size}");
+    let sink = Sink::start_at(port, |_| 200);
+    let deliveries: BTreeMap<_, _> = exporters.finish().into_iter().collect();
+    let delivery = deliveries["otlp-spans"];
+    let (all, different) = came(&sink);
+    assert_eq!((all, different), (delivery.sent, delivery.sent));
+    assert_eq!(delivery.sent + delivery.dropped.full, 5 * expected());
+}
+
+/// Hands everything over and waits for its end: run by [`killed`] in a process of its own.
+#[test]
+fn victim() {
+    let Some(told) = env::var_os(VICTIM).and_then(|told| told.into_string().ok()) else { return };
+    let (queue, url) = told.split_once(' ').unwrap();
+    let exporters =
+        Exporters::start_at(&with_queue(url.to_owned(), Path::new(queue)), FAST).unwrap();
+    let builds = builds::all();
+    for build in &builds {
+        exporters.observe(build.clone());
+    }
+    wait_for("all builds", || (of(&exporters, "intake").sent == builds.len() as u64).then_some(()));
+    eprintln!("handed over");
+    thread::sleep(Duration::from_mins(1));
+}
+
+/// Kills an agent when it has everything and has had so long to send it.
+fn killed(queue: &Path, url: &str, time: Duration) {
+    let mut command = Command::new(env::current_exe().unwrap());
+    command.args(["--exact", "faults::victim", "--nocapture"]);
+    command.env(VICTIM, format!("{} {url}", queue.display()));
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let handed = lines.map_while(Result::ok).any(|line| line == "handed over");
+    thread::sleep(time);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(handed);
+}
+
+#[test]
+fn an_agent_that_is_killed_loses_nothing_that_it_had() {
+    let directory = TempDir::new().unwrap();
+    let queue = directory.path().join("q");
+    killed(&queue, &format!("http://127.0.0.1:{}", free_port()), Duration::ZERO);
+    let sink = Sink::start(|_| 200);
+    let after = Exporters::start_at(&with_queue(sink.url(), &queue), FAST).unwrap();
+    let deliveries: BTreeMap<_, _> = after.finish().into_iter().collect();
+    assert_eq!(came(&sink), (expected(), expected()));
+    assert_eq!(deliveries["otlp-spans"].dropped.all(), 0, "{deliveries:#?}");
+}
+
+/// What was sent and not yet known to be taken comes again: at least once, and by its ids it can be
+/// told.
+#[test]
+fn an_agent_that_is_killed_while_it_sends_may_send_twice() {
+    let directory = TempDir::new().unwrap();
+    let queue = directory.path().join("q");
+    let slow = Sink::start(|_| {
+        thread::sleep(Duration::from_secs(5));
+        200
+    });
+    killed(&queue, &slow.url(), Duration::from_secs(1));
+    let sink = Sink::start(|_| 200);
+    let after = Exporters::start_at(&with_queue(sink.url(), &queue), FAST).unwrap();
+    after.finish();
+    assert_eq!(came(&sink), (expected(), expected()), "what was under way stayed in the queue");
+}
+
+#[test]
+fn a_disk_that_is_full_costs_what_does_not_fit() {
+    let directory = TempDir::new().unwrap();
+    let place = directory.path().to_owned();
+    // Threads have namespaces of their own; the exporters' are children of this one.
+    let test =
+        thread::spawn(move || {
+            let small = unshare(CloneFlags::CLONE_NEWNS).and_then(|()| {
+                let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+                mount(None::<&str>, "/", None::<&str>, private, None::<&str>)?;
+                mount(Some("tmpfs"), &place, Some("tmpfs"), MsFlags::empty(), Some("size=512k"))
+            });
+            if let Err(error) = small {
+                return skip(&format!("no small disk: {error}"));
+            }
+            let filler = place.join("filler");
+            fs::write(&filler, vec![0; 300 << 10]).unwrap();
+            let port = free_port();
+            let options = Options {
+                ndjson: Some(place.join("files")),
+                textfile: Some(place.join("p.prom")),
+                ..with_queue(format!("http://127.0.0.1:{port}"), &place.join("q"))
+            };
+            let exporters = Exporters::start_at(&options, FAST).unwrap();
+            let golden = builds::all();
+            let hand_over = |turn: u64| {
+                for build in builds::at(&golden, &builds::ago(100 * turn)) {
+                    exporters.observe(build);
+                }
+                let all = (turn + 1) * golden.len() as u64;
+                wait_for("all builds", || (of(&exporters, "intake").sent == all).then_some(()));
+            };
+            hand_over(0);
+            hand_over(1);
+            let full = (of(&exporters, "otlp-spans"), of(&exporters, "ndjson"));
+            assert!(full.0.dropped.disk > 0 && full.1.dropped.disk > 0, "{full:?}");
+            // There is room again, and it goes on.
+            fs::remove_file(&filler).unwrap();
+            hand_over(2);
+            let sink = Sink::start_at(port, |_| 200);
+            let deliveries: BTreeMap<_, _> = exporters.finish().into_iter().collect();
+            let delivery = deliveries["otlp-spans"];
+            assert_eq!(came(&sink), (delivery.sent, delivery.sent));
+            assert_eq!(delivery.sent + delivery.dropped.all(), 3 * expected());
+            assert_eq!(delivery.dropped.all(), delivery.dropped.disk);
+
+            let mut lines = 0;
+            for entry in fs::read_dir(place.join("files")).unwrap() {
+                for line in read(&entry.unwrap().path()).lines() {
+                    serde_json::from_str::<serde_json::Value>(line).expect("a whole line");
+                    lines += 1;
+                }
+            }
+            let written = deliveries["ndjson"];
+            assert_eq!(lines, written.sent);
+            let of_one: usize = golden
+                .iter()
+                .map(|build| 1 + build.trace.chains.len() + build.trace.findings.len())
+                .sum();
+            assert_eq!(written.sent + written.dropped.disk, 3 * of_one as u64);
+            let text = fs::read_to_string(place.join("p.prom")).unwrap();
+            assert!(text.contains(
+                "proxytrace_export_dropped_total{exporter=\"otlp-spans\",reason=\"disk\"}"
+            ));
+        });
+    test.join().unwrap();
+}
+
+/// Whoever hands builds over never waits.
+#[test]
+fn a_burst_is_counted_whole() {
+    let exporters = Exporters::start_at(&to(format!("http://127.0.0.1:{}", free_port())), FAST);
+    let exporters = exporters.unwrap();
+    let builds = builds::all();
+    let all: Vec<_> = (0..5_000).map(|number| builds[number % builds.len()].clone()).collect();
+    let began = Instant::now();
+    for build in all {
+        exporters.observe(build);
+    }
+    let took = began.elapsed();
+    let deliveries: BTreeMap<_, _> = exporters.finish().into_iter().collect();
+    let intake = deliveries["intake"];
+    assert_eq!(intake.sent + intake.dropped.busy, 5_000, "{intake:?}");
+    assert!(intake.dropped.busy > 0, "no burst");
+    assert!(took < Duration::from_secs(5), "{took:?}");
+}

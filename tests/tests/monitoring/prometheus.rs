@@ -1,0 +1,311 @@
+//! Prometheus scrapes the port; every rule and every panel has data. `node_exporter` reads the file.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::process::{Command, Stdio};
+
+use proxytrace::agent::exporters::{Exporters, Options};
+use proxytrace::export::{Build, Health};
+use proxytrace::model::{Cause, Next, Outcome};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::builds::{self, FAST};
+use crate::engines::{Engine, curl, curl_json, engines, free_port, monitoring, wait_for};
+use crate::sink::Sink;
+
+fn port() -> Options {
+    Options { metrics: Some("127.0.0.1:0".parse().unwrap()), ..Options::default() }
+}
+
+/// How the agent is, with something to show for everything.
+fn health(turn: u64) -> Health {
+    Health {
+        share: 0.5,
+        chosen: 10 * turn,
+        passed_over: 10 * turn,
+        running: 3,
+        events: 1_000 * turn,
+        lost: 30 * turn,
+        executables: 2,
+        refused: turn,
+        late: turn,
+        abandoned: turn,
+        cpu_ns: 100_000_000 * turn,
+        resident: 80 << 20,
+    }
+}
+
+#[test]
+fn rules_are_right() {
+    let Some(engines) = engines() else { return };
+    let promtool = engines.join("usr/bin/promtool");
+    for arguments in [
+        ["check", "rules", "rules.yml"],
+        ["check", "config", "prometheus.yml"],
+        ["test", "rules", "rules.test.yml"],
+    ] {
+        let mut command = Command::new(&promtool);
+        let output =
+            command.args(arguments).current_dir(monitoring().join("prometheus")).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned()
+            + &String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && said.contains("SUCCESS"), "{arguments:?}: {said}");
+    }
+}
+
+/// `promtool check metrics` knows the format, and what metrics are to be like.
+#[test]
+fn the_text_is_as_promtool_wants_it() {
+    let Some(engines) = engines() else { return };
+    let exporters = Exporters::start_at(&port(), FAST).unwrap();
+    exporters.health(health(1));
+    for build in builds::all() {
+        exporters.observe(build);
+    }
+    let url = format!("http://{}/metrics", exporters.metrics_address().unwrap());
+    let text = wait_for("metrics", || {
+        curl(&[&url]).filter(|text| text.contains("proxytrace_builds_observed_total 18"))
+    });
+    let samples = text.lines().filter(|line| !line.starts_with('#')).count();
+    eprintln!("{samples} samples, {} bytes", text.len());
+    // As many as `planning.md` counts with: 3 proxies and `direct`.
+    assert!(samples < 400, "{samples}");
+    let mut promtool = Command::new(engines.join("usr/bin/promtool"));
+    let mut promtool = promtool
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::io::Write::write_all(&mut promtool.stdin.take().unwrap(), text.as_bytes()).unwrap();
+    let output = promtool.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.is_empty(), "{said}");
+    exporters.finish();
+}
+
+/// What is counted equals what the traces say, counted another way.
+#[test]
+fn sums_equal_the_traces() {
+    let Some(engines) = engines() else { return };
+    let exporters = Exporters::start_at(&port(), FAST).unwrap();
+    let server = Server::start(&engines, exporters.metrics_address().unwrap().port());
+    let builds = builds::all();
+    let share = 0.25;
+    for build in &builds {
+        exporters.observe(Build { share, ..build.clone() });
+    }
+    let is = |name: &str, expected: f64| {
+        wait_for(&format!("{name} = {expected}"), || {
+            (server.value(&format!("sum({name})")) == Some(expected)).then_some(())
+        });
+    };
+    let count = |count: usize| f64::from(u32::try_from(count).unwrap()) / share;
+    is("proxytrace_builds_total", count(builds.len()));
+    is("proxytrace_builds_observed_total", count(builds.len()) * share);
+    let attempts = || builds::attempts(&builds);
+    // No golden recording has a probe of another path.
+    is("go_mod_fetch_total", count(attempts().count()));
+    let ended = |outcome| attempts().filter(|attempt| attempt.outcome == outcome).count();
+    is("go_mod_fetch_success_total", count(ended(Outcome::Ok)));
+    is("go_mod_fetch_total{outcome='not-found'}", count(ended(Outcome::NotFound)));
+    let bad_gateways = attempts().filter(|attempt| {
+        attempt.outcome == Outcome::HttpError
+            && attempt.requests.last().is_some_and(|last| last.status == Some(502))
+    });
+    is("go_mod_fetch_errors_total{error_type='502'}", count(bad_gateways.count()));
+    let findings: usize = builds.iter().map(|build| build.trace.findings.len()).sum();
+    is("proxytrace_findings_total", count(findings));
+    let resends: usize = attempts()
+        .flat_map(|attempt| &attempt.requests)
+        .filter(|request| request.cause == Cause::AuthResend)
+        .count();
+    assert!(resends > 0);
+    is("go_mod_goauth_resends_total", count(resends));
+    let went_on =
+        attempts().filter(|attempt| matches!(attempt.next, Some(Next::NextEntry | Next::Direct)));
+    is("go_mod_fallbacks_total", count(went_on.count()));
+    let redirects: usize = attempts()
+        .map(|attempt| {
+            let sent_again = attempt
+                .requests
+                .iter()
+                .position(|one| one.cause == Cause::AuthResend)
+                .unwrap_or(attempt.requests.len());
+            let before = attempt.requests[..sent_again].iter();
+            before
+                .filter(|one| one.location.is_some() && one.status.is_some_and(|s| s / 100 == 3))
+                .count()
+        })
+        .sum();
+    is("go_mod_redirects_total", count(redirects));
+    exporters.finish();
+}
+
+#[test]
+fn every_panel_and_every_rule_has_data() {
+    let Some(engines) = engines() else { return };
+    let collector = Sink::start(|_| 503);
+    let options = Options {
+        otlp: Some(collector.url()),
+        queue_size: Some("100KiB".parse().unwrap()),
+        label_values: Some(4),
+        ..port()
+    };
+    let exporters = Exporters::start_at(&options, FAST).unwrap();
+    let server = Server::start(&engines, exporters.metrics_address().unwrap().port());
+    let builds = builds::all();
+    let mut turn = 0;
+    let mut grow = || {
+        turn += 1;
+        exporters.health(health(turn));
+        for build in &builds {
+            exporters.observe(build.clone());
+        }
+    };
+    let mut missing: BTreeMap<String, String> = server.expressions();
+    assert!(missing.len() > 40, "{missing:#?}");
+    let began = std::time::Instant::now();
+    while !missing.is_empty() && began.elapsed().as_secs() < 60 {
+        grow();
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        missing.retain(|_, expression| !server.has_data(expression));
+    }
+    assert!(missing.is_empty(), "no data: {missing:#?}");
+    // Prometheus itself has evaluated all rules, and none of them failed.
+    for rule in server.rules() {
+        assert_eq!(rule["health"], "ok", "{rule:#}");
+    }
+    exporters.finish();
+}
+
+#[test]
+fn node_exporter_reads_the_textfile() {
+    let Some(engines) = engines() else { return };
+    let directory = TempDir::new().unwrap();
+    let textfile = directory.path().join("proxytrace.prom");
+    let metrics = Some("off".parse().unwrap());
+    let options = Options { metrics, textfile: Some(textfile.clone()), ..Options::default() };
+    let exporters = Exporters::start_at(&options, FAST).unwrap();
+    let port = free_port();
+    let mut command = Command::new(engines.join("usr/bin/prometheus-node-exporter"));
+    command
+        .args(["--collector.disable-defaults", "--collector.textfile", "--log.level=error"])
+        .arg(format!("--collector.textfile.directory={}", directory.path().display()))
+        .arg(format!("--web.listen-address=127.0.0.1:{port}"));
+    let _node_exporter = Engine::start(&mut command);
+    let builds = builds::all();
+    for build in &builds {
+        exporters.observe(build.clone());
+    }
+    let expected = format!("\nproxytrace_builds_observed_total {}\n", builds.len());
+    let url = format!("http://127.0.0.1:{port}/metrics");
+    let text = wait_for("the textfile", || curl(&[&url]).filter(|text| text.contains(&expected)));
+    assert!(text.contains("\nnode_textfile_scrape_error 0\n"), "{text}");
+    assert!(text.contains("go_mod_fetch_duration_seconds_bucket{"), "{text}");
+    // It was replaced while it was read.
+    for _ in 0..20 {
+        let text = curl(&[&url]).unwrap();
+        assert!(text.contains(&expected) && text.contains("\nnode_textfile_scrape_error 0\n"));
+    }
+    exporters.finish();
+    assert!(fs::read_to_string(&textfile).unwrap().contains(&expected));
+}
+
+/// Prometheus with the rules that are shipped.
+struct Server {
+    url: String,
+    _directory: TempDir,
+    _engine: Engine,
+}
+
+impl Server {
+    fn start(engines: &std::path::Path, target: u16) -> Self {
+        let directory = TempDir::new().unwrap();
+        let config = directory.path().join("prometheus.yml");
+        let rules = monitoring().join("prometheus/rules.yml").canonicalize().unwrap();
+        let text = format!(
+            "global: {{scrape_interval: 200ms, scrape_timeout: 200ms, evaluation_interval: 300ms}}\n\
+             rule_files: ['{}']\n\
+             scrape_configs:\n  - job_name: proxytrace\n    static_configs:\n      - targets: ['127.0.0.1:{target}']\n",
+            rules.display()
+        );
+        fs::write(&config, text).unwrap();
+        let port = free_port();
+        let mut command = Command::new(engines.join("usr/bin/prometheus"));
+        command
+            .arg(format!("--config.file={}", config.display()))
+            .arg(format!("--storage.tsdb.path={}", directory.path().join("data").display()))
+            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+            .arg("--log.level=error");
+        let engine = Engine::start(&mut command);
+        let url = format!("http://127.0.0.1:{port}");
+        wait_for("Prometheus", || curl(&[&format!("{url}/-/ready")]));
+        Server { url, _directory: directory, _engine: engine }
+    }
+
+    fn query(&self, expression: &str) -> Option<Vec<Value>> {
+        let query = format!("query={expression}");
+        let url = format!("{}/api/v1/query", self.url);
+        let answer = curl_json(&["--get", "--data-urlencode", &query, &url]);
+        let answer = answer.unwrap_or_else(|| panic!("Prometheus refuses {expression}"));
+        assert_eq!(answer["status"], "success", "{expression}: {answer}");
+        answer["data"]["result"].as_array().cloned()
+    }
+
+    /// The only value; none if there is none yet.
+    fn value(&self, expression: &str) -> Option<f64> {
+        self.query(expression)?.first()?["value"][1].as_str()?.parse().ok()
+    }
+
+    /// Whether there is a value that is a number.
+    fn has_data(&self, expression: &str) -> bool {
+        let result = self.query(expression).unwrap_or_default();
+        result.iter().any(|one| one["value"][1].as_str().is_some_and(|value| value != "NaN"))
+    }
+
+    fn rules(&self) -> Vec<Value> {
+        let answer = curl_json(&[&format!("{}/api/v1/rules", self.url)]).unwrap();
+        let groups = answer["data"]["groups"].as_array().unwrap().clone();
+        groups.iter().flat_map(|group| group["rules"].as_array().unwrap().clone()).collect()
+    }
+
+    /// Every expression of rules and of the dashboard, by where it stands. An alert that does not
+    /// fire has no data: of those, what is compared with a limit.
+    fn expressions(&self) -> BTreeMap<String, String> {
+        let mut all = BTreeMap::new();
+        for rule in self.rules() {
+            let (name, query) = (rule["name"].as_str().unwrap(), rule["query"].as_str().unwrap());
+            if rule["type"] == "alerting" {
+                for (number, part) in query.split(" and ").enumerate() {
+                    let (left, limit) = part.trim().rsplit_once(['<', '>']).unwrap();
+                    assert!(limit.trim().parse::<f64>().is_ok(), "{query}");
+                    all.insert(format!("alert {name} {number}"), left.to_owned());
+                }
+            } else {
+                all.insert(format!("rule {name}"), query.to_owned());
+            }
+        }
+        let text = fs::read_to_string(monitoring().join("grafana/dashboard.json")).unwrap();
+        let dashboard: Value = serde_json::from_str(&text).unwrap();
+        for panel in dashboard["panels"].as_array().unwrap() {
+            for target in panel["targets"].as_array().into_iter().flatten() {
+                let expression = target["expr"].as_str().unwrap();
+                let expression = expression
+                    .replace("$__rate_interval", "1m")
+                    .replace("$proxy", ".*")
+                    .replace("$instance", ".*");
+                let title = format!("panel {} {}", panel["title"], target["refId"]);
+                assert!(all.insert(title, expression).is_none(), "{panel:#}");
+            }
+        }
+        for variable in dashboard["templating"]["list"].as_array().unwrap() {
+            let Some(query) = variable["definition"].as_str() else { continue };
+            let metric = query.strip_prefix("label_values(").unwrap().split(',').next().unwrap();
+            all.insert(format!("variable {}", variable["name"]), metric.to_owned());
+        }
+        all
+    }
+}

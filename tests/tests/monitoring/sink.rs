@@ -1,0 +1,113 @@
+//! A collector that says what it likes, and remembers what it was sent.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use flate2::read::GzDecoder;
+
+/// A POST that came.
+#[derive(Clone)]
+pub(crate) struct Post {
+    pub(crate) path: String,
+    /// `name: value`, names in lower case.
+    pub(crate) headers: Vec<String>,
+    /// Unpacked.
+    pub(crate) body: Vec<u8>,
+    /// What was answered.
+    pub(crate) status: u16,
+}
+
+/// The collector. Its threads end with the test's process.
+pub(crate) struct Sink {
+    port: u16,
+    posts: Arc<Mutex<Vec<Post>>>,
+}
+
+impl Sink {
+    /// Answers the POST of each number with this status.
+    pub(crate) fn start(answer: impl Fn(usize) -> u16 + Send + Sync + 'static) -> Self {
+        Self::start_at(0, answer)
+    }
+
+    /// The same at a port; 0 is any.
+    pub(crate) fn start_at(
+        port: u16,
+        answer: impl Fn(usize) -> u16 + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let posts = Arc::new(Mutex::new(Vec::new()));
+        let (all, answer) = (Arc::clone(&posts), Arc::new(answer));
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (all, answer) = (Arc::clone(&all), Arc::clone(&answer));
+                thread::spawn(move || serve(&stream.unwrap(), &all, &*answer));
+            }
+        });
+        Sink { port, posts }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// What came so far.
+    pub(crate) fn posts(&self) -> Vec<Post> {
+        self.posts.lock().unwrap().clone()
+    }
+
+    /// What came and was taken, for a path.
+    pub(crate) fn taken(&self, path: &str) -> Vec<Post> {
+        let taken = |post: &Post| post.status == 200 && post.path.starts_with(path);
+        self.posts().into_iter().filter(taken).collect()
+    }
+}
+
+fn serve(stream: &TcpStream, posts: &Mutex<Vec<Post>>, answer: &dyn Fn(usize) -> u16) {
+    let mut reader = BufReader::new(stream);
+    loop {
+        let mut lines = Vec::new();
+        loop {
+            let mut line = String::new();
+            if reader.read_line(&mut line).unwrap_or(0) == 0 {
+                return;
+            }
+            if line == "\r\n" {
+                break;
+            }
+            lines.push(line.trim_end().to_owned());
+        }
+        let path = lines[0].split(' ').nth(1).unwrap().to_owned();
+        let headers: Vec<String> = lines[1..]
+            .iter()
+            .map(|line| {
+                let (name, value) = line.split_once(':').unwrap();
+                format!("{}: {}", name.to_lowercase(), value.trim())
+            })
+            .collect();
+        let of = |name: &str| headers.iter().find_map(|header| header.strip_prefix(name));
+        let length: usize = of("content-length: ").unwrap().parse().unwrap();
+        let mut body = vec![0; length];
+        if reader.read_exact(&mut body).is_err() {
+            return;
+        }
+        if of("content-encoding: ") == Some("gzip") {
+            let mut plain = Vec::new();
+            GzDecoder::new(&*body).read_to_end(&mut plain).unwrap();
+            body = plain;
+        }
+        let status = {
+            let mut posts = posts.lock().unwrap();
+            let status = answer(posts.len());
+            posts.push(Post { path, headers, body, status });
+            status
+        };
+        let head = format!("HTTP/1.1 {status} said\r\nContent-Length: 0\r\nRetry-After: 0\r\n\r\n");
+        let mut stream = stream;
+        if stream.write_all(head.as_bytes()).is_err() {
+            return;
+        }
+    }
+}
