@@ -115,6 +115,10 @@ impl Operand {
     }
 }
 
+/// In place of a register: what was kept for the goroutine. No argument and no result of a hook is
+/// in the register with this number.
+pub const KEPT: u8 = 15;
+
 /// Values of one probe that are not in their registers any more, but on the stack.
 pub const SPILLS_MAX: usize = 4;
 
@@ -221,6 +225,8 @@ pub enum Role {
     TcpConn = 2,
     /// `*net.TCPAddr`: the other end of a connection to be.
     TcpAddr = 3,
+    /// `*bytes.Buffer`.
+    Buffer = 4,
 }
 
 /// What to read of a value behind an interface. The key is [`TypeKey`].

@@ -137,12 +137,18 @@ numbered! {
         VerifyEnter = 42,
         /// `modfetch.checkSumDB` returned: error.
         VerifyReturn = 43,
-        /// `codehost.run` returned, which runs version control tools: [`Tag::Text`] is what was
-        /// written to stderr, error.
+        /// `exec.(*Cmd).Wait` returned, in the goroutine that had started the command, whose stderr
+        /// went into a buffer of its own: [`Tag::Text`] is what is in it.
         CommandReturn = 46,
+        /// `modfetch.(*proxyRepo).versionError` entered: error. What an entry of GOPROXY gave is of
+        /// no use.
+        EntryError = 47,
 
         /// `os.(*File).Write` entered, on stderr: [`Tag::Text`].
         Stderr = 48,
+        /// `exec.(*Cmd).Start` entered. No record is made: where its stderr goes is kept for
+        /// [`Kind::CommandReturn`].
+        CommandStart = 50,
     }
 }
 
@@ -225,6 +231,8 @@ numbered! {
         Version = 41,
         /// What is written; [`CUT`] if the beginning is missing.
         Text = 48,
+        /// Where a command's stdout goes. Compared, never recorded.
+        Stdout = 49,
 
         /// Where bytes stand in what goes one way over a connection, modulo 2^32.
         Position = 56,

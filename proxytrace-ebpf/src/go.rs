@@ -7,12 +7,12 @@ use aya_ebpf::helpers::{bpf_get_attach_cookie, bpf_probe_read_user};
 use aya_ebpf::macros::uprobe;
 use aya_ebpf::programs::ProbeContext;
 use proxytrace_common::plan::{
-    FIELDS_MAX, HEADER_NAME_MAX, MapKind, NONE, OFFSETS_MAX, Operand, Read, Recipe, Role, TypeKey,
-    TypeRule, bucket_map, ip_addr, net_fd, swiss_map, tcp_addr,
+    self, FIELDS_MAX, HEADER_NAME_MAX, MapKind, NONE, OFFSETS_MAX, Operand, Read, Recipe, Role,
+    TypeKey, TypeRule, bucket_map, ip_addr, net_fd, swiss_map, tcp_addr,
 };
 use proxytrace_common::record::{ANSWERS_MAX, ERROR_STEPS_MAX, HEADERS, Kind, SocketAddress, Tag};
 
-use crate::maps::{HEADER_NAMES, LAYOUTS, NUMBER, SITES, TYPES, count_hit, tracked};
+use crate::maps::{HEADER_NAMES, KEPT, LAYOUTS, NUMBER, Owner, SITES, TYPES, count_hit, tracked};
 use crate::process::{arguments, current_pid, environment};
 use crate::scratch::{FOUND_MAX, REGISTERS, Scratch, Urgency, record};
 use crate::verifier::{Step, bound, repeat};
@@ -120,6 +120,11 @@ fn fill<const HELPER: bool>(
 
     if recipe.kind == Kind::Start as u16 {
         arguments(scratch);
+    } else if recipe.kind == Kind::CommandStart as u16 {
+        keep(scratch, recipe);
+        return false;
+    } else if recipe.kind == Kind::CommandReturn as u16 && !recall(scratch) {
+        return false;
     }
     if recipe.field_count != 0 {
         scratch.fields = recipe.fields;
@@ -147,6 +152,38 @@ fn fill<const HELPER: bool>(
         repeat::<ConnectionStep, HELPER>(scratch);
     }
     true
+}
+
+/// Keeps where the stderr of a command goes, if that is a buffer that nothing else is written to:
+/// Go moves no such thing, and whoever waits for the command reads it afterwards.
+#[inline(always)]
+fn keep(scratch: &mut Scratch, recipe: &Recipe) {
+    let owner = owner(scratch);
+    // What was kept before is of a command that another goroutine waits for.
+    let _ = KEPT.remove(owner);
+    let stdout = resolve(scratch, &recipe.fields[0]).and_then(read_u64);
+    let Some(stderr) = interface(scratch, &recipe.connection) else { return };
+    let Some((_, Some(rule))) = type_of(scratch, stderr) else { return };
+    if rule.role == Role::Buffer as u8 && stdout != Some(stderr.data) {
+        let _ = KEPT.insert(owner, stderr.data, 0);
+    }
+}
+
+/// Puts what was kept in the place of a register; says whether there was something.
+#[inline(always)]
+fn recall(scratch: &mut Scratch) -> bool {
+    let owner = owner(scratch);
+    // SAFETY: the value is copied at once.
+    let Some(&kept) = (unsafe { KEPT.get(owner) }) else { return false };
+    let _ = KEPT.remove(owner);
+    scratch.registers[plan::KEPT as usize] = kept;
+    true
+}
+
+#[inline(always)]
+fn owner(scratch: &mut Scratch) -> Owner {
+    let header = scratch.header();
+    Owner { goroutine: header.goroutine, process: u64::from(header.pid) }
 }
 
 /// Keeps the argument registers, in Go's order, and yields the goroutine (`*runtime.g`).

@@ -11,6 +11,14 @@ use crate::scratch::{SLOTS, Scratch};
 use crate::verifier::atomic_add_u64;
 use crate::wire::Stream;
 
+/// A goroutine of a process.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Owner {
+    pub goroutine: u64,
+    pub process: u64,
+}
+
 /// Records on their way to user space: room for two seconds of a busy go.
 #[map]
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
@@ -34,6 +42,9 @@ pub static PROGRAMS: ProgramArray = ProgramArray::with_max_entries(1, 0);
 #[map]
 pub static HEADER_NAMES: HashMap<[u64; HEADER_NAME_MAX / 8], u32> =
     HashMap::with_max_entries(64, 0);
+/// Where the stderr of a command goes that a goroutine has started and waits for.
+#[map]
+pub static KEPT: LruHashMap<Owner, u64> = LruHashMap::with_max_entries(1024, 0);
 /// Processes of the traced command's tree.
 #[map]
 pub static TRACKED: HashMap<u32, u32> = HashMap::with_max_entries(16384, 0);

@@ -282,10 +282,18 @@ pub enum What {
         /// Its pid.
         child: u32,
     },
-    /// A version control tool that the goroutine ran has failed (`codehost.run`).
-    CommandFailed {
+    /// A program that the goroutine ran, a version control tool most often, has ended, and had
+    /// something to say (`exec.(*Cmd).Wait`).
+    #[serde(alias = "command-failed")]
+    CommandEnded {
         /// What it wrote to its stderr, redacted; of much the end.
         stderr: String,
+    },
+    /// What an entry of GOPROXY gave in answer to the last fetch of the goroutine is of no use
+    /// (`modfetch.(*proxyRepo).versionError`).
+    EntryFailed {
+        /// Why.
+        error: Failure,
     },
     /// A `go` command wrote to its stderr.
     Stderr {
@@ -334,6 +342,9 @@ pub enum What {
     /// A line of a go.mod or go.work file that asked for a module which something is wrong with:
     /// looked up when the trace ended.
     Requirement(crate::model::Requirement),
+    /// A line of a netrc file that go passed over, for a host that wants credentials: looked up when
+    /// the trace ended.
+    Netrc(crate::model::NetrcLine),
     /// An executable got its probes, or did not.
     Attach(Attach),
     /// The watch ended before the command did: what came after was not seen.
@@ -377,6 +388,10 @@ pub struct Surroundings {
     /// Who called the sudo that it runs under.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sudo: Option<Sudo>,
+    /// The netrc file that go takes credentials from, redacted, be it there or not; none if it takes
+    /// none from there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub netrc: Option<String>,
 }
 
 impl Surroundings {

@@ -17,6 +17,7 @@ pub mod goenv;
 pub mod golog;
 pub mod gomod;
 pub mod model;
+pub mod netrc;
 pub mod preflight;
 pub mod recording;
 pub mod redact;

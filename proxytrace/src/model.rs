@@ -49,6 +49,9 @@ pub struct Trace {
     /// Where the modules of the findings were asked for.
     #[serde(default)]
     pub requirements: Vec<Requirement>,
+    /// Lines of netrc files that go passed over, for hosts that want credentials.
+    #[serde(default)]
+    pub netrc: Vec<NetrcLine>,
     /// What is wrong.
     pub findings: Vec<Finding>,
     /// How complete all this is.
@@ -503,6 +506,19 @@ pub struct Requirement {
     pub module: String,
     /// The version, as it stands there.
     pub version: String,
+}
+
+/// A line of a netrc file for a host without a port, which go does not take for the same host with
+/// one.
+#[derive(Clone, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct NetrcLine {
+    /// The file.
+    pub file: String,
+    /// 1-based.
+    pub line: u32,
+    /// The host. Nothing else of the line is kept.
+    pub host: String,
 }
 
 /// How bad it is.

@@ -11,6 +11,7 @@ use proxytrace::diagnose::diagnose;
 use proxytrace::event::{End, Event, Start, What};
 use proxytrace::gomod::sources;
 use proxytrace::model::{Chain, Trace};
+use proxytrace::netrc;
 use proxytrace::recording::{Reader, Writer};
 use proxytrace::report::ndjson;
 
@@ -60,9 +61,11 @@ impl<'a> Session<'a> {
         let correlator = self.correlator.take();
         let trace = correlator.map(|correlator| sourced(diagnosed(correlator.finish(&end))));
         if let Some((mut writer, path)) = self.recording.take() {
-            let requirements = trace.iter().flat_map(|trace| &trace.requirements);
-            let written = requirements
-                .map(|found| What::Requirement(found.clone()))
+            let mut found = trace.iter().flat_map(|trace| {
+                let requirements = trace.requirements.iter().cloned().map(What::Requirement);
+                requirements.chain(trace.netrc.iter().cloned().map(What::Netrc))
+            });
+            let written = found
                 .try_for_each(|what| {
                     writer.event(&Event { time: end.time, pid: 0, goroutine: None, what })
                 })
@@ -154,10 +157,13 @@ impl Stream {
     }
 }
 
-/// With the lines that asked for the modules of its findings, as the files are now.
+/// With the lines that asked for the modules of its findings, and those that have credentials in
+/// vain, as the files are now.
 fn sourced(mut trace: Trace) -> Trace {
     trace.requirements = sources::find(&trace, &capture::read_file);
-    if trace.requirements.is_empty() { trace } else { diagnosed(trace) }
+    trace.netrc = netrc::lines_without_port(&trace, &capture::read_file);
+    let nothing = trace.requirements.is_empty() && trace.netrc.is_empty();
+    if nothing { trace } else { diagnosed(trace) }
 }
 
 fn diagnosed(mut trace: Trace) -> Trace {

@@ -163,12 +163,6 @@ fn is_no_module(chain: &Chain, trace: &Trace) -> bool {
         && found.flat_map(|chain| &chain.module).any(|path| is_longer(path) || is_shorter(path))
 }
 
-/// Whether the goroutines of a chain's process do not say which one started them.
-fn has_no_parents(chain: &Chain, trace: &Trace) -> bool {
-    let process = trace.processes.iter().find(|process| process.id == chain.process);
-    process.and_then(|p| p.go_version.as_deref()).is_some_and(|v| v.starts_with("go1.19"))
-}
-
 /// Whether the connections of the trace are those that the servers accepted, with as many requests
 /// on each, and whether it says how long they took to make.
 pub fn connections(
@@ -353,8 +347,7 @@ pub fn walks(trace: &Trace, goproxy: &str) -> Result<()> {
             ensure!(same, "{entry:?} is the entry of {attempt:?}");
             let probe = is_no_module(chain, trace);
             let done = attempt.outcome == Outcome::Ok || probe;
-            // Before Go 1.21 nothing tells in which walk the goroutine of a probe is.
-            let ended = attempt.next.is_none() == done || (probe && has_no_parents(chain, trace));
+            let ended = attempt.next.is_none() == done;
             ensure!(ended, "it goes on after a success, or nowhere after a failure: {attempt:?}");
         }
     }

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use anyhow::{Result, bail};
 
+use crate::dist::Pace;
 use crate::fuzz::SECONDS;
 
 /// What to do.
@@ -32,7 +33,7 @@ pub(crate) enum Task {
     },
     /// These parts, or all.
     Bench(Vec<String>),
-    Dist,
+    Dist(Pace),
     /// The half of the benchmark that runs inside the lab; not for people.
     BenchInside(Vec<OsString>),
 }
@@ -60,7 +61,7 @@ const COMMANDS: [(&str, &str); 11] = [
         "bench [PART…]",
         "measure what tracing costs, beside others; PART is version, 200, 50, 1000, plain, crowd or rooms",
     ),
-    ("dist", "build what is released: static programs, packages, checksums"),
+    ("dist [--quick]", "build what is released: static programs, packages, checksums; use them"),
     ("help", "print this list"),
 ];
 
@@ -100,7 +101,8 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Tas
         ("layouts", ["--check", releases @ ..]) => layouts(true, releases)?,
         ("layouts", releases) => layouts(false, releases)?,
         ("bench", parts) => Task::Bench(parts.iter().map(ToString::to_string).collect()),
-        ("dist", []) => Task::Dist,
+        ("dist", []) => Task::Dist(Pace::Release),
+        ("dist", ["--quick"]) => Task::Dist(Pace::Quick),
         ("bench-inside", _) => Task::BenchInside(rest),
         (known @ ("setup" | "build" | "golden" | "dist"), [word, ..]) => {
             bail!("`{known}` takes no `{word}`\n\n{}", help())
@@ -143,7 +145,8 @@ mod tests {
         assert_eq!(parsed("vm"), Ok(vm(true, "")));
         assert_eq!(parsed("vm --quick"), Ok(vm(false, "")));
         assert_eq!(parsed("vm amd64 6.1"), Ok(vm(true, "amd64 6.1")));
-        assert_eq!(parsed("dist"), Ok(Task::Dist));
+        assert_eq!(parsed("dist"), Ok(Task::Dist(Pace::Release)));
+        assert_eq!(parsed("dist --quick"), Ok(Task::Dist(Pace::Quick)));
         assert_eq!(parsed("fuzz"), Ok(Task::Fuzz { seconds: SECONDS }));
         assert_eq!(parsed("fuzz 60"), Ok(Task::Fuzz { seconds: 60 }));
         let layouts = |check, releases: &[&str]| Task::Layouts {

@@ -15,7 +15,7 @@ use crate::build;
 const DIRECTORY: &str = "proxytrace/tests/golden";
 
 /// Scenarios of the lab that differ in what there is to say about them.
-const SCENARIOS: [&str; 18] = [
+const SCENARIOS: [&str; 20] = [
     "demo",
     "cross-host-redirect",
     "redirect-404-next",
@@ -34,6 +34,8 @@ const SCENARIOS: [&str; 18] = [
     "sumdb-refused",
     "sumdb-pipe-fallback",
     "cached-part",
+    "html-info-pipe",
+    "netrc-without-port",
 ];
 
 /// Records every scenario anew, with the newest Go.

@@ -11,7 +11,7 @@ use crate::build::{self, cargo};
 use crate::{fuzz, layouts, vm};
 
 /// Programs that tests run, and Debian's packages of them.
-const PROGRAMS: [(&str, &str); 8] = [
+const PROGRAMS: [(&str, &str); 10] = [
     ("/usr/bin/curl", "curl"),
     ("/usr/bin/python3", "python3"),
     ("sudo", "sudo"),
@@ -19,6 +19,8 @@ const PROGRAMS: [(&str, &str); 8] = [
     ("/usr/sbin/nginx", "nginx-light"),
     ("/usr/sbin/squid", "squid"),
     ("/usr/sbin/fcgiwrap", "fcgiwrap"),
+    ("/usr/bin/ssh", "openssh-client"),
+    ("/usr/sbin/sshd", "openssh-server"),
     ("chromium", "chromium"),
 ];
 

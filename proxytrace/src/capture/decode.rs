@@ -125,8 +125,8 @@ impl Decoder {
                 }
             }
             Kind::TcpState => return Ok(self.sockets.changed(record)),
-            // They say any number of things.
-            Kind::Sent | Kind::Received => return Err(Malformed),
+            // They say any number of things, or make no record.
+            Kind::Sent | Kind::Received | Kind::CommandStart => return Err(Malformed),
             Kind::Environment => {
                 if let Some(piece) = record.bytes(Tag::Environment) {
                     self.environments.entry(record.pid).or_default().extend_from_slice(piece);
@@ -217,12 +217,16 @@ impl Decoder {
                 let child = child.map(|own| self.pids.child(record.pid, own));
                 return Ok(child.map(|child| What::Spawn { child }));
             }
-            // go makes no other error there. It wraps what the tool itself ended with.
             Kind::CommandReturn => {
-                let failure = record.failure(names);
-                let first = failure.as_ref().and_then(|failure| failure.steps.first());
-                let failed = first.is_some_and(|step| step.type_name == "*codehost.RunError");
-                return Ok(failed.then(|| What::CommandFailed { stderr: record.stderr() }));
+                let stderr = record.stderr();
+                return Ok((!stderr.is_empty()).then_some(What::CommandEnded { stderr }));
+            }
+            // What the response or its lack says is known already.
+            Kind::EntryError => {
+                let answered = |step: &FailureStep| step.type_name == "*web.HTTPError";
+                let error = record.failure(names);
+                let error = error.filter(|error| !error.steps.iter().any(answered));
+                return Ok(error.map(|error| What::EntryFailed { error }));
             }
             Kind::Resolve
             | Kind::Resolved

@@ -49,7 +49,20 @@ pub(super) fn of(go: &Started<'_>) -> Surroundings {
         directory: directory(go.process),
         user_file: goenv::hidden(go.environment, go.exe, go.read),
         sudo: sudo(go),
+        netrc: netrc(go),
     }
+}
+
+/// The file of `cmd/go/internal/auth/netrc.go:netrcPath`. It is not opened.
+fn netrc(go: &Started<'_>) -> Option<String> {
+    let ways = go.config.get("GOAUTH").map_or("netrc", |setting| setting.value.as_str());
+    if !ways.split(';').any(|way| way.trim() == "netrc") {
+        return None;
+    }
+    let set = |name| variable(go.environment, name).filter(|value| !value.is_empty());
+    let of_home = || set("HOME").map(|home| Path::new(home).join(".netrc"));
+    let path = set("NETRC").map(PathBuf::from).or_else(of_home)?;
+    Some(redact::argument(&path.to_string_lossy()))
 }
 
 /// The working directory, if its path leads to the same directory from where we are: not in another

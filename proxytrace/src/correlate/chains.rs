@@ -110,12 +110,22 @@ struct Tracked {
     changed: bool,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 struct Note {
-    /// Whether a walk through the list made the attempt.
-    walked: bool,
-    /// Whether that walk said how it went on.
+    by: By,
+    /// Whether the walk said how it went on.
     settled: bool,
+}
+
+/// What made an attempt.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum By {
+    /// A walk through the list.
+    Walk,
+    /// A question that is asked at one place.
+    Itself,
+    /// A walk, but it is not known which.
+    SomeWalk,
 }
 
 impl Chains {
@@ -166,6 +176,14 @@ impl Chains {
             && let Some(at) = self.good(&key(Artifact::SumdbLookup))
         {
             self.spoil(at, why, Some(error));
+        }
+    }
+
+    /// What came well is of no use, whatever its walk makes of that.
+    pub(super) fn useless(&mut self, at: At, error: &Failure) {
+        let outcome = failure::outcome(error);
+        if outcome == Outcome::BadContent && self.attempt(at).outcome == Outcome::Ok {
+            self.spoil(at, outcome, Some(error));
         }
     }
 
@@ -271,7 +289,7 @@ impl Chains {
         proxy: &str,
         list: &List,
         index: Option<usize>,
-        walked: bool,
+        by: By,
     ) -> At {
         let tracked = &mut self.all[chain];
         tracked.chain.attempts.push(Attempt {
@@ -283,7 +301,7 @@ impl Chains {
             reason: String::new(),
             requests: Vec::new(),
         });
-        tracked.notes.push(Note { walked, settled: false });
+        tracked.notes.push(Note { by, settled: false });
         tracked.changed = true;
         At { chain, attempt: tracked.chain.attempts.len() - 1 }
     }
@@ -563,9 +581,13 @@ impl Tracked {
     fn finish(mut self, processes: &Processes) -> Chain {
         let list = &processes.get(self.chain.process).list;
         self.settle_rest(list);
-        let Tracked { mut chain, ended, .. } = self;
-        for attempt in &mut chain.attempts {
+        let Tracked { mut chain, notes, ended, .. } = self;
+        for (attempt, note) in chain.attempts.iter_mut().zip(notes) {
             story::tell(attempt, chain.artifact, list);
+            if note.by == By::SomeWalk && attempt.next.is_none() && story::failed(attempt.outcome) {
+                attempt.reason =
+                    format!("{}; what became of it is not known", story::answer(attempt));
+            }
         }
         if let Some(last) = chain.attempts.last() {
             chain.outcome = last.outcome;
@@ -589,7 +611,12 @@ impl Tracked {
                 (attempts[place].index? < index).then_some(next)
             });
             let attempt = &attempts[place];
-            let stopped = !self.notes[place].walked || story::must_stop(attempt, list);
+            let stopped = match self.notes[place].by {
+                By::Walk => story::must_stop(attempt, list),
+                By::Itself => true,
+                // It may be that of a probe, whose failure ends nothing.
+                By::SomeWalk => false,
+            };
             let stop = (stopped && story::failed(attempt.outcome)).then_some(Next::Stop);
             attempts[place].next = moved.or(stop);
         }

@@ -46,7 +46,9 @@ pub(crate) mod tests;
 use foldhash::HashMap;
 
 use crate::event::{End, Event, Start, What};
-use crate::model::{Capture, Chain, Command, Outcome, ProcessId, Requirement, SCHEMA, Trace};
+use crate::model::{
+    Capture, Chain, Command, NetrcLine, Outcome, ProcessId, Requirement, SCHEMA, Trace,
+};
 
 use self::chains::{At, Chains};
 use self::connection::Connections;
@@ -73,6 +75,8 @@ pub struct Correlator {
     wire: Wire,
     /// Where modules were asked for.
     requirements: Vec<Requirement>,
+    /// Lines of netrc files that were passed over.
+    netrc: Vec<NetrcLine>,
     capture: Capture,
 }
 
@@ -90,6 +94,7 @@ impl Correlator {
             spawned: HashMap::default(),
             dials: Dials::default(),
             requirements: Vec::new(),
+            netrc: Vec::new(),
             wire: Wire::default(),
             capture: Capture {
                 backend: start.backend.clone(),
@@ -101,9 +106,13 @@ impl Correlator {
 
     /// Takes the next event.
     pub fn push(&mut self, event: &Event) {
-        if let What::Requirement(requirement) = &event.what {
+        match &event.what {
             // Nothing that happened: found when all had.
-            return self.requirements.push(requirement.clone());
+            What::Requirement(requirement) => {
+                return self.requirements.push(requirement.clone());
+            }
+            What::Netrc(line) => return self.netrc.push(line.clone()),
+            _ => {}
         }
         self.capture.events += 1;
         match &event.what {
@@ -154,7 +163,7 @@ impl Correlator {
                     self.push_go(event);
                 }
             }
-            What::CommandFailed { stderr } => {
+            What::CommandEnded { stderr } => {
                 let process = self.processes.of(event);
                 let key = event.goroutine.map(|goroutine| (process, goroutine.id));
                 let pid = key.and_then(|key| self.ran.get(&key).copied());
@@ -288,6 +297,7 @@ impl Correlator {
             dials,
             wire,
             requirements,
+            netrc,
             mut capture,
             ..
         } = self;
@@ -316,6 +326,7 @@ impl Correlator {
             connections: connections.into_model(),
             lookups: dials.into_model(),
             requirements,
+            netrc,
             findings: Vec::new(),
             capture,
         }

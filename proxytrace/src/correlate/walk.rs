@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use crate::event::{Event, Failure, Headers, What};
 use crate::model::{Artifact, Cause, Contradiction, Next, Outcome, ProcessId};
 
-use super::chains::{At, BodyEnd, Chains, Ending, Opening, RequestAt, tunneled_host};
+use super::chains::{At, BodyEnd, By, Chains, Ending, Opening, RequestAt, tunneled_host};
 use super::connection::{Connections, canonical};
 use super::failure;
 use super::goproxy::List;
@@ -53,9 +53,12 @@ struct Goroutine {
 }
 
 impl Goroutine {
-    /// Whether it is in no walk of its own, and nobody knows who started it.
-    fn is_orphan(&self) -> bool {
-        self.parent == 0 && self.walks.is_empty()
+    /// Whether it is in a walk in which others may ask: it has asked nothing in it by itself, and
+    /// is none of those others. A child of `queryPrefixModules` looks its module up before it walks
+    /// for something.
+    fn lets_ask(&self, id: u64) -> bool {
+        let quiet = matches!(&*self.walks, [walk] if !walk.asks);
+        quiet && (id == MAIN || self.lookup.is_none())
     }
 }
 
@@ -63,6 +66,8 @@ impl Goroutine {
 #[derive(Debug, Default)]
 struct Walk {
     lookup: Option<Lookup>,
+    /// Whether its own goroutine has looked something up in it, or fetched something.
+    asks: bool,
     /// The entry it is at, and where that stands in the list.
     entry: Option<String>,
     index: Option<usize>,
@@ -148,7 +153,7 @@ impl Goroutines {
                 if !proxy.starts_with("http") && !passed_on {
                     context.chains.leave_http(context.process, module);
                 }
-                let own = !goroutine.walks.is_empty();
+                let own = goroutine.walks.last_mut().map(|walk| walk.asks = true).is_some();
                 let lookup = Lookup { proxy: proxy.clone(), module: module.clone() };
                 if !own {
                     goroutine.lookup = Some(lookup.clone());
@@ -158,7 +163,12 @@ impl Goroutines {
                     walk.lookup = Some(lookup);
                 }
             }
-            What::FetchEnter => goroutine.fetch = Some(Fetch::default()),
+            What::FetchEnter => {
+                goroutine.fetch = Some(Fetch::default());
+                if let Some(walk) = goroutine.walks.last_mut() {
+                    walk.asks = true;
+                }
+            }
             What::SendEnter => goroutine.fetch.get_or_insert_default().begin_send(),
             What::SendReturn { status, error } => {
                 if let Some(fetch) = &mut goroutine.fetch {
@@ -221,6 +231,12 @@ impl Goroutines {
             What::TunnelReturn { status, headers } => {
                 if let Some(tunnel) = goroutine.tunnel.take() {
                     context.chains.close_tunnel(tunnel, *status, headers, event.time);
+                }
+            }
+            What::EntryFailed { error } => {
+                let goal = goroutine.fetch.as_ref().and_then(|fetch| fetch.goal.as_ref());
+                if let Some((at, _)) = goal {
+                    context.chains.useless(*at, error);
                 }
             }
             What::ZipFailed { error } => {
@@ -323,7 +339,7 @@ fn open_tunnel(
 
 /// The innermost walk that a goroutine is in: its own, or that of an ancestor.
 fn walk_of(goroutines: &mut HashMap<u64, Goroutine>, id: u64) -> Option<&mut Walk> {
-    if id != MAIN && goroutines.get(&id)?.is_orphan() {
+    if is_orphan(goroutines, id) {
         return only_walk(goroutines);
     }
     let mut owner = id;
@@ -337,10 +353,17 @@ fn walk_of(goroutines: &mut HashMap<u64, Goroutine>, id: u64) -> Option<&mut Wal
     None
 }
 
-/// Before Go 1.21 nothing tells who started a goroutine. Where one walk runs, it can be no other.
+/// Whether a goroutine is in no walk of its own, and nobody knows who started it.
+fn is_orphan(goroutines: &HashMap<u64, Goroutine>, id: u64) -> bool {
+    let alone = |goroutine: &Goroutine| goroutine.parent == 0 && goroutine.walks.is_empty();
+    id != MAIN && goroutines.get(&id).is_some_and(alone)
+}
+
+/// Before Go 1.21 nothing tells who started a goroutine. Where one walk runs in which others ask,
+/// it can be no other.
 fn only_walk(goroutines: &mut HashMap<u64, Goroutine>) -> Option<&mut Walk> {
-    let mut walking = goroutines.values_mut().filter(|goroutine| !goroutine.walks.is_empty());
-    let only = walking.next()?;
+    let mut walking = goroutines.iter_mut().filter(|(id, goroutine)| goroutine.lets_ask(**id));
+    let (_, only) = walking.next()?;
     if walking.next().is_some() { None } else { only.walks.last_mut() }
 }
 
@@ -356,6 +379,7 @@ fn place(
         Some(walk) => walk.lookup.clone(),
         None => g.lookup.clone(),
     });
+    let orphan = is_orphan(goroutines, id);
     let walk = walk_of(goroutines, id);
     let lookup = own.or_else(|| walk.as_ref().and_then(|walk| walk.lookup.clone()));
     let target = target::read(url, lookup.as_ref(), context.list);
@@ -370,7 +394,8 @@ fn place(
     } else {
         let chain = context.chains.chain(context.process, target, time);
         let index = context.list.position(&proxy, 0);
-        context.chains.try_entry(chain, &proxy, context.list, index, false)
+        let by = if orphan && !beside { By::SomeWalk } else { By::Itself };
+        context.chains.try_entry(chain, &proxy, context.list, index, by)
     }
 }
 
@@ -401,13 +426,13 @@ impl Walk {
             return at;
         }
         for (proxy, index) in self.silent.drain(..) {
-            let at = context.chains.try_entry(chain, &proxy, context.list, index, true);
+            let at = context.chains.try_entry(chain, &proxy, context.list, index, By::Walk);
             let outcome = skipped(context, at);
             context.chains.set_outcome(at, outcome);
             context.chains.settle(at, Some(Next::NextEntry), 0);
         }
         let proxy = self.entry.as_deref().unwrap_or_default();
-        let at = context.chains.try_entry(chain, proxy, context.list, self.index, true);
+        let at = context.chains.try_entry(chain, proxy, context.list, self.index, By::Walk);
         self.here.push(at);
         at
     }
@@ -415,7 +440,13 @@ impl Walk {
     fn try_carried(&mut self, context: &mut Context<'_>) {
         let proxy = self.entry.as_deref().unwrap_or_default();
         for &chain in &self.carried {
-            self.here.push(context.chains.try_entry(chain, proxy, context.list, self.index, true));
+            self.here.push(context.chains.try_entry(
+                chain,
+                proxy,
+                context.list,
+                self.index,
+                By::Walk,
+            ));
         }
     }
 

@@ -13,7 +13,7 @@ use crate::model::{
     Artifact, Cause, ConnectionId, Outcome, ProcessId, RequestId, Witness, Witnesses,
 };
 
-use super::chains::{At, Chains, Ending, Opening, RequestAt};
+use super::chains::{At, By, Chains, Ending, Opening, RequestAt};
 use super::connection::Connections;
 use super::goproxy::List;
 use super::process::{Image, Processes};
@@ -324,7 +324,7 @@ fn own_chain(process: ProcessId, time: u64, chains: &mut Chains) -> At {
         place: None,
     };
     let chain = chains.chain(process, target, time);
-    chains.try_entry(chain, "direct", &List::default(), None, false)
+    chains.try_entry(chain, "direct", &List::default(), None, By::Itself)
 }
 
 fn outcome_of(image: &Image) -> Outcome {

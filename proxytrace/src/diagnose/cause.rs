@@ -11,7 +11,7 @@ use crate::model::{Artifact, Attempt, Cause, Chain, Contradiction, Next, Outcome
 
 use crate::redact::REDACTED;
 
-use super::rules::is_password_in_clear;
+use super::rules::{is_password_in_clear, strayed};
 use super::sign::Sign;
 use super::speaker::{self, is_page};
 use super::view::{self, Send, View, is_query, last_walk};
@@ -76,6 +76,7 @@ pub(super) fn root(view: &View<'_>, chain: &Chain) -> Option<Sign> {
         .or_else(|| looped(&send, culprit))
         .or_else(|| refused(&send, culprit))
         .or_else(|| authorization_dropped(&send))
+        .or_else(|| strayed(view, &send).map(|(_, message)| ("PT011", message)))
         .or_else(|| target(&send, culprit))
         .or_else(|| checksums(view, chain, culprit))
         .or_else(|| content::root(view, chain, &send, culprit))
@@ -217,7 +218,7 @@ fn contradicted(chain: &Chain, by: Contradiction) -> Sign {
 fn command(view: &View<'_>, chain: &Chain) -> Option<Sign> {
     let process = view.failed_command(chain)?;
     let (line, code) = (process.argv.join(" "), process.exit_code?);
-    let said = process.stderr_tail.as_deref().and_then(|tail| tail.lines().rev().find(is_told));
+    let said = process.stderr_tail.as_deref().and_then(telling);
     let said = said.map_or_else(String::new, |said| {
         format!(": {}", &said[..said.floor_char_boundary(STDERR_LINE_MAX)])
     });
@@ -227,9 +228,19 @@ fn command(view: &View<'_>, chain: &Chain) -> Option<Sign> {
 /// How much of a line of stderr is shown.
 const STDERR_LINE_MAX: usize = 200;
 
-/// Whether a line says something.
-fn is_told(line: &&str) -> bool {
-    !line.trim().is_empty()
+/// What git ends with whatever the reason (`connect.c:die_initial_contact`): what ssh or the server
+/// said comes before.
+const OF_NO_USE: &[&str] = &[
+    "fatal: Could not read from remote repository.",
+    "fatal: the remote end hung up unexpectedly",
+    "Please make sure you have the correct access rights",
+    "and the repository exists.",
+];
+
+/// The last line that says why, or if there is none, the last.
+fn telling(tail: &str) -> Option<&str> {
+    let lines = || tail.lines().rev().map(str::trim).filter(|line| !line.is_empty());
+    lines().find(|line| !OF_NO_USE.contains(line)).or_else(|| lines().next())
 }
 
 /// PT211: the forward proxy did not open the way.

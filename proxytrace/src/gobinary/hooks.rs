@@ -2,7 +2,7 @@
 //! results and fields, which [`offsets`](super::offsets) turns into registers and offsets.
 
 use proxytrace_common::{
-    plan::{OFFSETS_MAX, Operand, Read, Recipe},
+    plan::{self, OFFSETS_MAX, Operand, Read, Recipe},
     record::{Kind, Tag},
 };
 
@@ -47,7 +47,7 @@ enum Only {
 #[derive(Clone, Copy, Debug)]
 struct Reading {
     tag: Tag,
-    /// A parameter by its name, or a result: `->` and its number.
+    /// A parameter by its name, a result: `->` and its number, or [`KEPT`].
     from: &'static str,
     /// Fields, of which each but the last is a pointer that is followed, an interface that holds one,
     /// or a structure that holds the next. Without one, what is in the registers themselves; of a
@@ -55,6 +55,9 @@ struct Reading {
     /// holds.
     path: &'static [&'static str],
 }
+
+/// What was kept for the goroutine: a pointer.
+const KEPT: &str = "kept";
 
 const TRY_PROXIES: &str = "cmd/go/internal/modfetch.TryProxies";
 const LOOKUP: &str = "cmd/go/internal/modfetch.Lookup";
@@ -154,8 +157,18 @@ pub(super) const HOOKS: &[Hook] = &[
     on_return(Minors::ALL, "os.StartProcess", Kind::Spawn, &[
         field(Tag::Child, "->0", &["os.Process.Pid"]),
     ]),
-    on_return(Minors::to(23), "cmd/go/internal/modfetch/codehost.RunWithStdin", Kind::CommandReturn, COMMAND),
-    on_return(Minors::from(24), "cmd/go/internal/modfetch/codehost.run", Kind::CommandReturn, COMMAND),
+    // `codehost.run` has their stderr in a buffer, which lives until it returns.
+    on_entry(Minors::ALL, "os/exec.(*Cmd).Start", Kind::CommandStart, &[
+        field(Tag::Stdout, "c", &["os/exec.Cmd.Stdout"]),
+        field(Tag::Connection, "c", &["os/exec.Cmd.Stderr"]),
+    ]),
+    on_return(Minors::ALL, "os/exec.(*Cmd).Wait", Kind::CommandReturn, &[
+        field(Tag::Text, KEPT, &["bytes.Buffer.buf"]),
+    ]),
+    // Only where something is wrong with what an entry gave.
+    on_entry(Minors::ALL, "cmd/go/internal/modfetch.(*proxyRepo).versionError", Kind::EntryError, &[
+        value(Tag::Error, "err"),
+    ]),
     // The end of a body: what `http.Response.Body` holds is the receiver.
     on_entry(Minors::ALL, "net/http.(*bodyEOFSignal).Close", Kind::BodyHttp1, &[
         value(Tag::Body, "es"),
@@ -218,10 +231,6 @@ pub(super) const HOOKS: &[Hook] = &[
 ];
 
 const LOOKED_UP: &[Reading] = &[value(Tag::Proxy, "proxy"), value(Tag::Module, "path")];
-const COMMAND: &[Reading] = &[
-    field(Tag::Text, "->1", &["cmd/go/internal/modfetch/codehost.RunError.Stderr"]),
-    value(Tag::Error, "->1"),
-];
 const ZIP: &[Reading] = &[value(Tag::Error, "->0")];
 const INFO_FILE: &[Reading] = &[value(Tag::File, "->1"), value(Tag::Error, "->2")];
 const MODULE_VERSION: &[Reading] = &[
@@ -270,12 +279,14 @@ impl Hook {
 impl Reading {
     /// Where it is, and how to read it there: that follows from what it is.
     fn operand(&self, function: &str, version: Version) -> Operand {
-        let from = if self.from.starts_with("->") {
-            format!("{function}{}", self.from)
+        let place = if self.from == KEPT {
+            (plan::KEPT.into(), Shape::Pointer)
+        } else if self.from.starts_with("->") {
+            version.place(&format!("{function}{}", self.from))
         } else {
-            format!("{function}({})", self.from)
+            version.place(&format!("{function}({})", self.from))
         };
-        let ((mut register, mut shape), mut path) = (version.place(&from), self.path);
+        let ((mut register, mut shape), mut path) = (place, self.path);
         if let (Shape::Struct(_), [first, rest @ ..]) = (shape, path) {
             let (offset, of_field) = version.place(first);
             (register, shape, path) = (register + offset / WORD, of_field, rest);
@@ -473,7 +484,14 @@ mod tests {
         let written = recipe(Kind::Stderr, Point::Entry, 27);
         assert_eq!(written.fields[0], Operand::register(Tag::Text, Read::RegisterStringEnd, 1));
         let command = recipe(Kind::CommandReturn, Point::Return, 27);
-        assert_eq!(command.fields[0], Operand::memory(Tag::Text, Read::StringEnd, 4, &[32]));
+        assert_eq!(
+            command.fields[0],
+            Operand::memory(Tag::Text, Read::StringEnd, plan::KEPT, &[0])
+        );
+        let started = recipe(Kind::CommandStart, Point::Entry, 27);
+        assert_eq!(started.fields[0], Operand::memory(Tag::Stdout, Read::U64, 0, &[104]));
+        let stderr = Operand::memory(Tag::Connection, Read::Interface, 0, &[112]);
+        assert_eq!(started.connection, stderr);
         let resolved = recipe(Kind::Resolved, Point::Return, 27);
         assert_eq!(resolved.headers, Operand::register(Tag::Answer, Read::Addresses, 0));
         // Through `file` to the `Sysfd` of its `pfd`.

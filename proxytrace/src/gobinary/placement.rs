@@ -9,7 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use proxytrace_common::plan::{Operand, Read, Recipe, SPILLS_MAX, Spill};
+use proxytrace_common::plan::{KEPT, Operand, Read, Recipe, SPILLS_MAX, Spill};
 
 use super::{Code, Unproven, machine::Function, types::ITAB_HEADER};
 
@@ -181,6 +181,7 @@ pub(super) fn registers(recipe: &Recipe) -> Vec<u8> {
             [Some(operand.register), second]
         })
         .flatten()
+        .filter(|&register| register != KEPT)
         .collect();
     registers.sort_unstable();
     registers.dedup();

@@ -142,6 +142,8 @@ const RULES: &[Rule] = &[
     row("*tls.Conn", "crypto/tls.Conn", Reads { role: Role::TlsConn, next: "conn", ..NAMED }),
     row("*net.TCPConn", "net.TCPConn", Reads { role: Role::TcpConn, ..NAMED }),
     row("*net.TCPAddr", "net.TCPAddr", Reads { role: Role::TcpAddr, ..NAMED }),
+    // What the stderr of commands goes into.
+    row("*bytes.Buffer", "bytes.Buffer", Reads { role: Role::Buffer, ..NAMED }),
 ];
 
 const PLAIN_TEXT: Reads = Reads { text: ITSELF, ..NAMED };

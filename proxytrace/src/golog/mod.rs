@@ -242,6 +242,7 @@ impl Log {
             connections: Vec::new(),
             lookups: Vec::new(),
             requirements: Vec::new(),
+            netrc: Vec::new(),
             findings: Vec::new(),
             capture: Capture {
                 events: time,

@@ -51,6 +51,7 @@ fn trace(chains: Vec<Chain>, findings: Vec<Finding>, exit_code: i32) -> Trace {
         connections: vec![],
         lookups: vec![],
         requirements: vec![],
+        netrc: vec![],
         findings,
         capture: Capture { events: 900, complete: true, ..Capture::default() },
     }

@@ -7,11 +7,12 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Value, json};
 
 use super::json::SCHEMA;
+use crate::diagnose::CATALOGUE;
 use crate::model::{self, Trace};
 
 const PROMISE: &str = "What `proxytrace --json` writes. Within proxytrace.trace/v1 members are \
     added, and none is renamed, retyped or taken away; words may be added to `outcome`, `kind`, \
-    `cause`, `artifact` and `after_redirect`. Read what you know and pass over the rest. Unknown \
+    `cause`, `artifact` and `after_redirect`, and codes to findings. Read what you know and pass over the rest. Unknown \
     is null, never a guess or a zero. Times are nanoseconds since the trace began.";
 
 /// As the newest version writes it: every member is there. A reader must not count on members that
@@ -22,6 +23,9 @@ fn generated() -> Value {
     schema["title"] = model::SCHEMA.into();
     schema["description"] = PROMISE.into();
     schema["properties"]["schema"] = json!({"const": model::SCHEMA});
+    let finding = &mut schema["$defs"]["Finding"]["properties"];
+    finding["code"]["enum"] = CATALOGUE.iter().map(|kind| kind.code).collect();
+    finding["slug"]["enum"] = CATALOGUE.iter().map(|kind| kind.slug).collect();
     schema
 }
 

@@ -49,6 +49,16 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         ..BASE
     },
     Scenario {
+        name: "html-info-pipe",
+        about: "versions are pages for people; after it stands `|` so go goes on",
+        modules: modules(2),
+        goproxy: "https://proxy.lab|https://mirror.lab",
+        hosts: &[host("proxy.lab", H2, &[on("*.info", Html), on("*", Serve)]), MIRROR],
+        answers: &[got("proxy.lab", 200, 6), got("mirror.lab", 200, 2)],
+        findings: &[("PT103", Warning)],
+        ..BASE
+    },
+    Scenario {
         name: "wrong-version",
         about: "the file of a version tells of another",
         modules: modules(2),
@@ -118,6 +128,20 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         succeeds: false,
         answers: &[resent("proxy.lab", 401, 2)],
         findings: &[("PT101", Error), ("PT301", Error)],
+        ..BASE
+    },
+    Scenario {
+        name: "netrc-without-port",
+        about: "the same on another port, which the line in ~/.netrc lacks",
+        // Before, go looks for the name alone.
+        since: 21,
+        home: &[(".netrc", "machine proxy.lab login user password secret\n")],
+        modules: modules(2),
+        goproxy: "https://proxy.lab:8443",
+        hosts: &[host("proxy.lab", H2At8443, &[on("*", ServeUser)])],
+        succeeds: false,
+        answers: &[resent("proxy.lab", 401, 2)],
+        findings: &[("PT301", Error), ("PT303", Warning)],
         ..BASE
     },
     Scenario {

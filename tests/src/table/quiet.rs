@@ -2,6 +2,18 @@
 
 use super::prelude::*;
 
+const FORWARD_PROXY: Scenario = Scenario {
+    name: "forward-proxy",
+    about: "everything goes through a forward proxy",
+    environment: &[("HTTPS_PROXY", "http://forward.lab:3128")],
+    modules: modules(1),
+    goproxy: "https://proxy.lab",
+    hosts: &[PROXY, host("forward.lab", Protocol::Forward, &[on("*", Forward)])],
+    answers: &[got("proxy.lab", 200, 3), some("forward.lab", 200)],
+    findings: &[("PT212", Note)],
+    ..BASE
+};
+
 pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "healthy-40",
@@ -271,17 +283,12 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         answers: &[got("proxy.lab", 200, 6)],
         ..BASE
     },
+    FORWARD_PROXY,
     Scenario {
-        name: "forward-proxy",
-        about: "everything goes through a forward proxy",
-        environment: &[("HTTPS_PROXY", "http://forward.lab:3128")],
-        // Of several that wait for a tunnel, go before 1.21 does not say whose it is.
-        modules: modules(1),
-        goproxy: "https://proxy.lab",
-        hosts: &[PROXY, host("forward.lab", Protocol::Forward, &[on("*", Forward)])],
-        answers: &[got("proxy.lab", 200, 3), some("forward.lab", 200)],
-        findings: &[("PT212", Note)],
-        ..BASE
+        name: "forward-proxy-two",
+        about: "the same, for two modules at once",
+        answers: &[got("proxy.lab", 200, 6), some("forward.lab", 200)],
+        ..of_two(FORWARD_PROXY)
     },
     Scenario {
         name: "forward-proxy-plain",

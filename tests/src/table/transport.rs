@@ -2,6 +2,41 @@
 
 use super::prelude::*;
 
+const CLOSE: &[(&str, &str)] = &[("Connection", "close")];
+
+const FORWARD_PROXY_407: Scenario = Scenario {
+    name: "forward-proxy-407",
+    about: "the forward proxy wants credentials",
+    environment: &[("HTTPS_PROXY", "http://forward.lab:3128")],
+    modules: modules(1),
+    goproxy: "https://proxy.lab",
+    hosts: &[
+        PROXY,
+        host(
+            "forward.lab",
+            Protocol::Forward,
+            &[on("*", Status(407, &[("Proxy-Authenticate", "Basic")]))],
+        ),
+    ],
+    succeeds: false,
+    answers: &[some("forward.lab", 407)],
+    findings: &[("PT211", Error), ("PT212", Note)],
+    ..BASE
+};
+
+const FORWARD_PROXY_403: Scenario = Scenario {
+    name: "forward-proxy-403",
+    about: "the forward proxy forbids the proxy",
+    environment: &[("HTTPS_PROXY", "http://forward.lab:3128")],
+    modules: modules(1),
+    goproxy: "https://proxy.lab",
+    hosts: &[PROXY, host("forward.lab", Protocol::Forward, &[on("*", Status(403, &[]))])],
+    succeeds: false,
+    answers: &[some("forward.lab", 403)],
+    findings: &[("PT211", Error), ("PT212", Note)],
+    ..BASE
+};
+
 pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "retry-h1",
@@ -241,38 +276,17 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         findings: &[("PT103", Warning)],
         ..BASE
     },
+    FORWARD_PROXY_407,
     Scenario {
-        name: "forward-proxy-407",
-        about: "the forward proxy wants credentials",
-        environment: &[("HTTPS_PROXY", "http://forward.lab:3128")],
-        // Of several that wait for a tunnel, go before 1.21 does not say whose it is.
-        modules: modules(1),
-        goproxy: "https://proxy.lab",
-        hosts: &[
-            PROXY,
-            host(
-                "forward.lab",
-                Protocol::Forward,
-                &[on("*", Status(407, &[("Proxy-Authenticate", "Basic")]))],
-            ),
-        ],
-        succeeds: false,
-        answers: &[some("forward.lab", 407)],
-        findings: &[("PT211", Error), ("PT212", Note)],
-        ..BASE
+        name: "forward-proxy-407-two",
+        about: "the same, for two modules at once",
+        ..of_two(FORWARD_PROXY_407)
     },
+    FORWARD_PROXY_403,
     Scenario {
-        name: "forward-proxy-403",
-        about: "the forward proxy forbids the proxy",
-        environment: &[("HTTPS_PROXY", "http://forward.lab:3128")],
-        // Of several that wait for a tunnel, go before 1.21 does not say whose it is.
-        modules: modules(1),
-        goproxy: "https://proxy.lab",
-        hosts: &[PROXY, host("forward.lab", Protocol::Forward, &[on("*", Status(403, &[]))])],
-        succeeds: false,
-        answers: &[some("forward.lab", 403)],
-        findings: &[("PT211", Error), ("PT212", Note)],
-        ..BASE
+        name: "forward-proxy-403-two",
+        about: "the same, for two modules at once",
+        ..of_two(FORWARD_PROXY_403)
     },
     Scenario {
         name: "forward-proxy-plain-407",
@@ -349,6 +363,40 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         hosts: &[host("proxy.lab", Plain, &[])],
         succeeds: false,
         findings: &[("PT202", Error)],
+        ..BASE
+    },
+    Scenario {
+        name: "connection-each",
+        about: "nearly every answer closes its connection",
+        command: &[
+            "go",
+            "list",
+            "-m",
+            "-versions",
+            "mod.lab/m01",
+            "mod.lab/m02",
+            "mod.lab/m03",
+            "mod.lab/m04",
+            "mod.lab/m05",
+            "mod.lab/m06",
+            "mod.lab/m07",
+            "mod.lab/m08",
+            "mod.lab/m09",
+            "mod.lab/m10",
+        ],
+        modules: modules(10),
+        goproxy: "https://proxy.lab",
+        hosts: &[host(
+            "proxy.lab",
+            H1,
+            &[
+                on("*/list", Body(CLOSE, "v1.0.0\n")),
+                on("*.info", Body(CLOSE, r#"{"Version":"v1.0.0"}"#)),
+                on("*", Serve),
+            ],
+        )],
+        answers: &[some("proxy.lab", 200)],
+        findings: &[("PT802", Note)],
         ..BASE
     },
 ];

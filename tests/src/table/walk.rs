@@ -256,6 +256,22 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         ..BASE
     },
     Scenario {
+        name: "sudo-env",
+        about: "a program called sudo hides GOPROXY from go",
+        command: &[
+            "sh",
+            "-c",
+            "cp -L /bin/sh ./sudo && exec ./sudo -c \
+             'SUDO_UID=65534 GOPROXY=https://nowhere.lab go mod download; exit $?'",
+        ],
+        modules: modules(2),
+        goproxy: "https://proxy.lab",
+        hosts: &[PROXY],
+        succeeds: false,
+        findings: &[("PT201", Error), ("PT602", Warning)],
+        ..BASE
+    },
+    Scenario {
         name: "masked",
         about: "the proxy fails, `|` goes on to `direct`, and that fails as well",
         modules: named(&["vanity.lab/m"]),

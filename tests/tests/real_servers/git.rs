@@ -14,16 +14,17 @@ use crate::{Traced, nginx, scenario, trace, with_each_go};
 
 const FCGIWRAP: &str = "/usr/sbin/fcgiwrap";
 
-const fn vanity(rules: &'static [Rule]) -> Host {
+pub(crate) const fn vanity(rules: &'static [Rule]) -> Host {
     Host { name: "mod.lab", protocol: Protocol::H2, rules, trouble: None }
 }
 
-const fn found_at(repository: &'static str) -> Rule {
+pub(crate) const fn found_at(repository: &'static str) -> Rule {
     Rule { pattern: "*?go-get=1", action: GoImportGit(repository) }
 }
 
 /// A host where nothing listens, unless a test starts something there.
-const GIT: Host = Host { name: "git.lab", protocol: Protocol::Other, rules: &[], trouble: None };
+pub(crate) const GIT: Host =
+    Host { name: "git.lab", protocol: Protocol::Other, rules: &[], trouble: None };
 
 const PRESENT: Scenario =
     scenario("git", "direct", "mod.lab/m", &[vanity(&[found_at("https://git.lab/m01.git")]), GIT]);
@@ -36,7 +37,7 @@ const MISSING: Scenario = scenario(
 );
 
 /// Makes `git/m01.git` in the lab's directory, with the tag `v1.0.0`.
-const MAKE: &str = "set -e
+pub(crate) const MAKE: &str = "set -e
     mkdir -p git work && cd work
     git init --quiet
     printf 'module mod.lab/m01\\n\\ngo 1.21\\n' >go.mod
@@ -107,7 +108,7 @@ fn served(scenario: &Scenario, toolchain: &Toolchain) -> Result<(Lab, Traced)> {
     Ok((lab, traced))
 }
 
-fn vcs(traced: &Traced) -> Result<&Chain> {
+pub(crate) fn vcs(traced: &Traced) -> Result<&Chain> {
     let of = |chain: &&Chain| chain.artifact == Artifact::Vcs;
     let chain = traced
         .trace
@@ -120,7 +121,7 @@ fn vcs(traced: &Traced) -> Result<&Chain> {
     Ok(chain)
 }
 
-fn commands<'a>(traced: &'a Traced, chain: &Chain) -> Vec<&'a Process> {
+pub(crate) fn commands<'a>(traced: &'a Traced, chain: &Chain) -> Vec<&'a Process> {
     let of = |process: &&Process| chain.commands.contains(&process.id);
     traced.trace.processes.iter().filter(of).collect()
 }
@@ -160,7 +161,7 @@ fn connections_are_those_of(lab: &Lab, traced: &Traced) -> Result<()> {
 fn a_repository() {
     with_each_go(&[nginx::PROGRAM, FCGIWRAP], |toolchain| {
         let (lab, traced) = served(&PRESENT, toolchain)?;
-        traced.is_healthy()?;
+        traced.is_healthy(&["PT702"])?;
         let chain = vcs(&traced)?;
         ensure!(chain.outcome == Outcome::Ok, "{chain:?}");
         for command in commands(&traced, chain) {
@@ -189,7 +190,7 @@ fn a_repository_that_is_not_there() {
         let (outcome, code) =
             if asked { (Outcome::NotFound, "PT410") } else { (Outcome::Unknown, "PT704") };
         ensure!(chain.outcome == outcome, "{chain:?}");
-        ensure!(traced.root()?.code == code, "{:?}", traced.trace.findings);
+        ensure!(traced.root(&["PT702"])?.code == code, "{:?}", traced.trace.findings);
         connections_are_those_of(&lab, &traced)
     });
 }
@@ -209,6 +210,14 @@ fn without_tls() {
             wrap.stop()?;
             let chain = vcs(&traced)?;
             ensure!(chain.outcome == outcome, "{chain:#?}");
+            match outcome {
+                Outcome::Ok => traced.is_healthy(&["PT702"])?,
+                _ => ensure!(
+                    traced.root(&["PT702"])?.code == "PT410",
+                    "{:#?}",
+                    traced.trace.findings
+                ),
+            }
             let of_git = asked(&traced, |request| request.witness == Witness::Wire);
             ensure!(!of_git.is_empty(), "nothing of git: {chain:#?}");
             let at_git = asked(&traced, |request| request.host == "git.lab");
@@ -254,7 +263,7 @@ fn a_host_that_refuses_git() {
             let said = git.stderr_tail.as_deref().unwrap_or_default();
             ensure!(said.contains("fatal: unable to access 'https://git.lab/m01.git/'"), "{git:?}");
         }
-        ensure!(traced.root()?.code == "PT202", "{:?}", traced.trace.findings);
+        ensure!(traced.root(&["PT702"])?.code == "PT202", "{:?}", traced.trace.findings);
         Ok(())
     });
 }

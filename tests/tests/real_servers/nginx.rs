@@ -153,10 +153,10 @@ fn run(
     check::cached(&traced.trace, scenario)?;
     if traced.trace.command.exit_code == Some(0) {
         check::findings(&traced.trace, scenario, toolchain)?;
-        traced.is_healthy()?;
+        traced.is_healthy(&[])?;
         return Ok(None);
     }
-    let root = traced.root()?;
+    let root = traced.root(&[])?;
     Ok(Some((root.code.clone(), root.message.clone())))
 }
 

@@ -36,6 +36,8 @@ pub(super) const TYPES: &[(&str, &[&str])] = &[
     ("net.IPAddr", &[SELF, "IP"]),
     // Processes.
     ("os.Process", &["Pid"]),
+    ("os/exec.Cmd", &["Stdout", "Stderr"]),
+    ("bytes.Buffer", &["buf"]),
     // Files.
     ("os.File", &["file"]),
     ("os.file", &["pfd"]),
@@ -109,7 +111,7 @@ pub(super) const TYPES: &[(&str, &[&str])] = &[
     ("cmd/go/internal/modfetch.DownloadDirPartialError", &["Dir", "Err"]),
     ("cmd/go/internal/modfetch/codehost.notExistError", &["err"]),
     ("cmd/go/internal/modfetch/codehost.VCSError", &["Err"]),
-    ("cmd/go/internal/modfetch/codehost.RunError", &["Err", "Stderr"]),
+    ("cmd/go/internal/modfetch/codehost.RunError", &["Err"]),
     ("cmd/go/internal/modfetch/codehost.UnknownRevisionError", &["Rev"]),
     ("cmd/go/internal/modload.NoMatchingVersionError", &["query"]),
     ("cmd/go/internal/vcs.importError", &["importPath", "err"]),
@@ -134,8 +136,8 @@ pub(super) const FUNCTIONS: &[(&str, &[&str])] = &[
     ("cmd/go/internal/toolchain.execGoToolchain", &["exe"]),
     ("net/http.ReadResponse", &["r", "req", "->0"]),
     ("os.StartProcess", &["->0"]),
-    ("cmd/go/internal/modfetch/codehost.RunWithStdin", &["->1"]),
-    ("cmd/go/internal/modfetch/codehost.run", &["->1"]),
+    ("os/exec.(*Cmd).Start", &["c"]),
+    ("cmd/go/internal/modfetch.(*proxyRepo).versionError", &["err"]),
     ("net/http.(*bodyEOFSignal).Close", &["es"]),
     ("net/http.http2transportResponseBody.Close", &["b"]),
     ("net/http/internal/http2.transportResponseBody.Close", &["b"]),

@@ -323,7 +323,7 @@ fn what_a_tool_wrote_is_that_of_the_goroutine_that_ran_it() {
         let argv = vec!["git".to_owned(), "fetch".to_owned()];
         script.push(child, None, What::Exec { exe: "/usr/bin/git".into(), argv });
     }
-    let failed = |text: &str| What::CommandFailed { stderr: text.into() };
+    let failed = |text: &str| What::CommandEnded { stderr: text.into() };
     let trace = script
         .run(&[
             Task::new(7).step(What::Spawn { child: 200 }).step(failed("fatal: one\n")),

@@ -255,26 +255,33 @@ fn probes_of_prefixes_are_parts_of_their_parents_walk() {
 
 /// Before Go 1.21 nobody knows who started a goroutine.
 #[test]
-fn a_probe_of_an_unknown_parent_is_part_of_the_only_walk() {
+fn a_probe_of_an_unknown_parent_is_part_of_the_only_walk_that_lets_others_ask() {
     let probe = |id| {
         let asked = hop(&url(A, "x.lab", "v1.0.0.info"), 404);
         Task::of(GO, id, 0).lookup(A, "x.lab").fetch(&[asked])
     };
-    let walk = |id| Task::of(GO, id, 0).walk().lookup(A, "x.lab/a");
-    let next = |script: &mut Script| {
-        let trace = script.run(&[Task::of(GO, 7, 0).found()]).trace();
-        chain(&trace, "x.lab@v1.0.0 info").attempts[0].next
+    let query = |id| Task::of(GO, id, 0).walk();
+    let next = |before: &[&[Task]], id| {
+        let mut script = Script::new(A, 0);
+        for tasks in before {
+            script.run(tasks);
+        }
+        script.run(&[probe(id)]).run(&[Task::of(GO, 7, 0).found()]);
+        let trace = script.trace();
+        let attempt = chain(&trace, "x.lab@v1.0.0 info").attempts[0].clone();
+        (attempt.next, attempt.reason)
     };
-    let mut one = Script::new(A, 0);
-    one.run(&[walk(7)]).run(&[probe(9)]);
-    assert_eq!(next(&mut one), None);
-    // Of two walks it may be either; of the main goroutine it is known that nobody started it.
-    let mut two = Script::new(A, 0);
-    two.run(&[walk(7), walk(8)]).run(&[probe(9)]);
-    assert_eq!(next(&mut two), Some(Next::Stop));
-    let mut of_main = Script::new(A, 0);
-    of_main.run(&[walk(7)]).run(&[probe(1)]);
-    assert_eq!(next(&mut of_main), Some(Next::Stop));
+    let without = |rest: &str| format!("proxy.lab answered 404; {rest}");
+    assert_eq!(next(&[&[query(7)]], 9), (None, without("go did without it")));
+    // Who asks by himself needs nobody else; another probe may have come to walk for a file.
+    let fetch = Task::of(GO, 8, 0).walk().lookup(A, "x.lab/a");
+    assert_eq!(next(&[&[query(7), fetch]], 9), (None, without("go did without it")));
+    let sibling = Task::of(GO, 8, 0).lookup(A, "x.lab/a").walk();
+    assert_eq!(next(&[&[query(7)], &[sibling]], 9), (None, without("go did without it")));
+    // Of two queries it may be either; of the main goroutine it is known that nobody started it.
+    let unknown = without("what became of it is not known");
+    assert_eq!(next(&[&[query(7), query(8)]], 9), (None, unknown));
+    assert_eq!(next(&[&[query(7)]], 1).0, Some(Next::Stop));
 }
 
 #[test]

@@ -24,6 +24,15 @@ pub(super) const KINDS: &[Kind] = &[
         ["https://go.dev/issue/37367"],
     ),
     kind!(
+        "PT303",
+        "netrc-port",
+        Warning,
+        "a line of netrc lacks the port, and go passes it over",
+        "go looks for the host of the URL with the port that is written there. A line `machine HOST` is for the default port alone.",
+        "Write the port into the line: `machine HOST:PORT login USER password TOKEN`.",
+        ["https://go.dev/issue/81253"],
+    ),
+    kind!(
         "PT304",
         "creds-over-http",
         Error,

@@ -1,4 +1,4 @@
-//! PT304 where it is no root, PT305, PT701.
+//! PT303, PT304 where it is no root, PT305, PT701.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use crate::model::{Chain, Severity};
 use crate::redact::REDACTED;
 
 use super::super::sign::Sign;
-use super::super::view::View;
+use super::super::view::{Send, View};
 
 /// Servers that are open to all, and whose operators see what they are asked.
 const PUBLIC: &[&str] = &[
@@ -35,6 +35,27 @@ const INTERNAL: &[&str] = &[
     ".private",
     ".home.arpa",
 ];
+
+/// PT303. go looks for the host as the URL has it (`cmd/go/internal/auth`).
+pub(super) fn netrc_port(view: &View<'_>, chain: &Chain) -> Vec<Sign> {
+    let last = chain.attempts.last().filter(|_| view.failed(chain));
+    let refused = last.and_then(Send::last_of).map(|send| send.last());
+    let Some(request) = refused.filter(|request| request.status == Some(401)) else {
+        return Vec::new();
+    };
+    let authority = Url::parse(&request.url).map_or("", |url| url.host);
+    let host = authority.rsplit_once(':').map(|(host, _)| host);
+    let line = view.trace.netrc.iter().find(|line| Some(line.host.as_str()) == host);
+    let sign = line.map(|line| {
+        let (file, number, host) = (&line.file, line.line, &line.host);
+        let message = format!(
+            "{file}:{number} has credentials for {host}, and go looks for {authority}: it passes \
+             over a line without the port"
+        );
+        Sign::of("PT303", chain, message).with(vec![request.id])
+    });
+    sign.into_iter().collect()
+}
 
 /// PT305: one for each entry. What goes over http is PT304 where there is a password in it.
 pub(super) fn secret_in_url(view: &View<'_>) -> Vec<Sign> {

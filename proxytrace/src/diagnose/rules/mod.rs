@@ -12,6 +12,7 @@ mod walk;
 use crate::model::{Attempt, Chain, Next, RequestId};
 
 pub(super) use self::access::is_password_in_clear;
+pub(super) use self::redirects::strayed;
 use super::sign::Sign;
 use super::view::{Send, View};
 
@@ -33,6 +34,7 @@ pub(super) const RULES: &[Rule] = &[
     walk::error_from_off,
     transport::v6_path,
     access::private_leak,
+    access::netrc_port,
     answers::cache_poison_risk,
     answers::negative_cache,
     checksums::asked_directly,

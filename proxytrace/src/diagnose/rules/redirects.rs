@@ -4,7 +4,7 @@ use foldhash::HashMap;
 
 use crate::correlate::story::{answer, failed};
 use crate::correlate::url::{self, Url};
-use crate::model::{Attempt, Cause, Chain, Outcome, Request, Severity};
+use crate::model::{Attempt, Cause, Chain, Outcome, Request, RequestId, Severity};
 
 use super::super::sign::Sign;
 use super::super::view::{Send, View, sends};
@@ -38,27 +38,35 @@ pub(super) fn origin_retry(view: &View<'_>, chain: &Chain) -> Vec<Sign> {
     signs
 }
 
-/// PT011. A location that was cut, or is no URL, names no host.
+/// PT011, where it is no root.
 pub(super) fn host_mismatch(view: &View<'_>, chain: &Chain) -> Vec<Sign> {
-    if !view.trace.capture.complete {
+    if view.failed(chain) {
         return Vec::new();
     }
-    let most = if view.failed(chain) { Severity::Error } else { Severity::Warning };
-    let mut signs = Vec::new();
-    for pair in chain.attempts.iter().flat_map(|attempt| attempt.requests.windows(2)) {
-        let [before, after] = pair else { continue };
-        if after.cause != Cause::Redirect || after.follows.is_some() || !before.cut.is_empty() {
-            continue;
-        }
-        let Some(named) = target_host(before).filter(|named| *named != after.host) else {
-            continue;
-        };
+    let sends = chain.attempts.iter().flat_map(sends);
+    let strays = sends.filter_map(|send| strayed(view, &send));
+    let sign =
+        |(ids, message)| Sign::of("PT011", chain, message).with(ids).at_most(Severity::Warning);
+    strays.map(sign).collect()
+}
+
+/// The first redirect of a send after which another host was asked than it names, and how to say
+/// so. A location that was cut, or is no URL, names no host; what a lost event may explain is no
+/// sign.
+pub(in super::super) fn strayed(
+    view: &View<'_>,
+    send: &Send<'_>,
+) -> Option<(Vec<RequestId>, String)> {
+    let mut pairs = send.requests.windows(2).filter(|_| view.trace.capture.complete);
+    pairs.find_map(|pair| {
+        let [before, after] = pair else { return None };
+        let unexplained = after.cause == Cause::Redirect && after.follows.is_none();
+        let named = target_host(before)
+            .filter(|named| unexplained && before.cut.is_empty() && *named != after.host)?;
         let message =
             format!("{} redirected to {named}, and {} was asked instead", before.host, after.host);
-        let sign = Sign::of("PT011", chain, message).with(vec![before.id, after.id]);
-        signs.push(sign.at_most(most));
-    }
-    signs
+        Some((vec![before.id, after.id], message))
+    })
 }
 
 fn target_host(request: &Request) -> Option<String> {

@@ -1,0 +1,143 @@
+//! netrc: credentials for a host, and lines that go passes over.
+//!
+//! `cmd/go/internal/auth/netrc.go:parseNetrc` and, since Go 1.24, `auth.go:loadCredential`: a
+//! machine is the host as the URL has it, with the port if one is written there.
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use crate::correlate::url::Url;
+use crate::model::{NetrcLine, Trace};
+use crate::redact;
+
+/// What a netrc file has for a machine, and in which line it is complete, 1-based.
+struct Entry<'a> {
+    line: u32,
+    machine: &'a str,
+    login: &'a str,
+    password: &'a str,
+}
+
+/// Name and password for `host` in the text of a netrc file; the first of two counts.
+pub(crate) fn find(text: &str, host: &str) -> Option<(String, String)> {
+    let found = entries(text).into_iter().find(|entry| entry.machine == host)?;
+    Some((found.login.to_owned(), found.password.to_owned()))
+}
+
+/// Lines for hosts without a port that answered 401 where the URL has one, and got no credentials.
+///
+/// A file is read only for such an answer, and nothing but a name that is known anyway leaves it.
+pub fn lines_without_port(trace: &Trace, read: &dyn Fn(&Path) -> Option<String>) -> Vec<NetrcLine> {
+    let mut found = BTreeSet::new();
+    for chain in &trace.chains {
+        let requests = chain.attempts.iter().flat_map(|attempt| &attempt.requests);
+        let refused = requests.filter(|request| {
+            let bare = request.credentials.as_ref().is_some_and(Vec::is_empty);
+            bare && request.status == Some(401) && request.url.starts_with("https://")
+        });
+        for authority in refused.filter_map(|request| Some(Url::parse(&request.url)?.host)) {
+            let process = trace.processes.iter().find(|process| process.id == chain.process);
+            let file = process.and_then(|process| process.surroundings.netrc.as_deref());
+            let (Some(file), Some((host, _))) = (file, authority.rsplit_once(':')) else {
+                continue;
+            };
+            let Some(text) = read(Path::new(file)) else { continue };
+            let entries = entries(&text);
+            let line_of = |name| entries.iter().find(|entry| entry.machine == name);
+            if let (Some(entry), None) = (line_of(host), line_of(authority)) {
+                let (file, host) = (redact::argument(file), host.to_owned());
+                found.insert(NetrcLine { file, line: entry.line, host });
+            }
+        }
+    }
+    found.into_iter().collect()
+}
+
+/// Machines with a name and a password.
+fn entries(text: &str) -> Vec<Entry<'_>> {
+    let mut entries = Vec::new();
+    let (mut machine, mut login, mut password) = ("", "", "");
+    let mut in_macro = false;
+    for (line, number) in text.lines().zip(1..) {
+        if in_macro {
+            in_macro = !line.is_empty();
+            continue;
+        }
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let (pairs, odd) = words.as_chunks::<2>();
+        for [name, value] in pairs {
+            match *name {
+                "machine" => (machine, login, password) = (value, "", ""),
+                "login" => login = value,
+                "password" => password = value,
+                "macdef" => in_macro = true,
+                _ => {}
+            }
+            if ![machine, login, password].contains(&"") {
+                entries.push(Entry { line: number, machine, login, password });
+                (machine, login, password) = ("", "", "");
+            }
+        }
+        // Nothing after it counts.
+        if odd == ["default"] {
+            break;
+        }
+    }
+    entries
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::path::Path;
+
+    use super::{find, lines_without_port};
+    use crate::correlate::tests::scenarios::{A, got};
+    use crate::correlate::tests::script::{Script, hop};
+
+    #[test]
+    fn a_machine_is_the_host_as_written() {
+        let text = "machine a.example login u password p\nmacdef init\nmachine b login x password y\n\nmachine b:8443\n login v\n password q\nmachine a.example login late password late\ndefault\nmachine c login c password c";
+        let found = |host| find(text, host).map(|(name, password)| format!("{name}:{password}"));
+        assert_eq!(found("a.example").as_deref(), Some("u:p"));
+        assert_eq!(found("a.example:443"), None);
+        assert_eq!(found("b"), None);
+        assert_eq!(found("b:8443").as_deref(), Some("v:q"));
+        assert_eq!(found("c"), None);
+    }
+
+    /// The lines of this file that are passed over, and whether it was read, where `url` was answered
+    /// 401 after these credentials.
+    fn passed_over(text: &str, url: &str, credentials: &[&str]) -> (Vec<(u32, String)>, bool) {
+        let mut script = Script::new(A, 1);
+        let answer = credentials.iter().fold(hop(url, 401), |hop, name| hop.sending(name));
+        script.run(&[got(7, "x.lab/m", &[answer])]);
+        let mut trace = script.trace();
+        trace.processes[0].surroundings.netrc = Some("/home/me/.netrc".to_owned());
+        let was_read = Cell::new(false);
+        let read = |path: &Path| {
+            assert_eq!(path, Path::new("/home/me/.netrc"));
+            was_read.set(true);
+            Some(text.to_owned())
+        };
+        let found = lines_without_port(&trace, &read);
+        (found.into_iter().map(|line| (line.line, line.host)).collect(), was_read.get())
+    }
+
+    #[test]
+    fn a_line_without_the_port_is_passed_over() {
+        let url = "https://proxy.lab:8443/x.lab/m/@v/v1.0.0.zip";
+        let text = "machine other login u password p\nmachine proxy.lab\n login u\n password p\n";
+        assert_eq!(passed_over(text, url, &[]), (vec![(4, "proxy.lab".to_owned())], true));
+        let both = format!("{text}machine proxy.lab:8443 login u password p\n");
+        assert_eq!(passed_over(&both, url, &[]), (vec![], true));
+        // Without a password go would take nothing from it either way.
+        assert_eq!(passed_over("machine proxy.lab login u\n", url, &[]), (vec![], true));
+        // Nobody looks where it can explain nothing.
+        assert_eq!(passed_over(text, url, &["Authorization"]), (vec![], false));
+        let plain = "https://proxy.lab/x.lab/m/@v/v1.0.0.zip";
+        assert_eq!(passed_over(text, plain, &[]), (vec![], false));
+        assert_eq!(passed_over(text, &url.replace("https", "http"), &[]), (vec![], false));
+    }
+}
