@@ -116,7 +116,7 @@ impl Series {
 /// without.
 pub(crate) fn table(all: &[Series], start: impl Fn(&str) -> Option<[f64; 2]>) -> String {
     let mut text = format!(
-        "{:<22}{:>26}{:>10}{:>8}{:>9}{:>22}{:>10}{:>8}{:>9}\n",
+        "{:<22}{:>28}{:>10}{:>8}{:>9}{:>26}{:>10}{:>8}{:>9}\n",
         "way",
         "wall ms (range)",
         "added",
@@ -137,7 +137,7 @@ pub(crate) fn table(all: &[Series], start: impl Fn(&str) -> Option<[f64; 2]>) ->
         };
         writeln!(
             text,
-            "{:<22}{:>26}{wall:>10.1}{walls:>8.2}{inner_wall:>9}{:>22}{cpu:>10.1}{cpus:>8.2}\
+            "{:<22}{:>28}{wall:>10.1}{walls:>8.2}{inner_wall:>9}{:>26}{cpu:>10.1}{cpus:>8.2}\
              {inner_cpu:>9}",
             series.way,
             spread(&series.wall_ms),
