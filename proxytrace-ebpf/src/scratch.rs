@@ -138,7 +138,7 @@ impl Scratch {
         let time = unsafe { bpf_ktime_get_ns() };
         // By words, as a `Header` has it: no goroutine, the process and the thread, no size and no
         // executable, the kind.
-        let words = [time, 0, 0, id >> 32 | id << 32, u64::from(u32::MAX) << 32, kind as u64];
+        let words = [time, 0, 0, id.rotate_left(32), u64::from(u32::MAX) << 32, kind as u64];
         const { assert!(size_of::<[u64; 6]>() == size_of::<Header>()) };
         for (place, word) in words.into_iter().enumerate() {
             // SAFETY: a word of the header. Volatile, or the compiler calls `memset` for zeroes.

@@ -73,7 +73,7 @@ impl<T> Wide<T> {
 /// There is room for it at the place.
 #[inline(always)]
 pub unsafe fn copy_words<T>(from: *const T, to: *mut u8) {
-    const { assert!(size_of::<T>() % size_of::<u64>() == 0) };
+    const { assert!(size_of::<T>().is_multiple_of(size_of::<u64>())) };
     for word in 0..size_of::<T>() / size_of::<u64>() {
         // SAFETY: by the caller; on these machines words are written at any address.
         unsafe {
@@ -96,7 +96,7 @@ pub fn on_the_tasks_stack<const MULTI: bool>(ctx: &ProbeContext) {
     // Programs with different types of attachment cannot share such a map (Linux 6.18).
     let nowhere = if MULTI { &NOWHERE_MULTI } else { &NOWHERE };
     // SAFETY: the context is the one that the kernel gave. An empty entry leads nowhere.
-    let _ = unsafe { nowhere.tail_call(ctx, 0) };
+    unsafe { nowhere.tail_call(ctx, 0) };
 }
 
 /// `value & MASK`, as an instruction that the compiler can neither drop nor move.
