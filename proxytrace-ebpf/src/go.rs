@@ -138,16 +138,10 @@ fn fill<const HELPER: bool>(
     } else if recipe.headers.read != Read::Absent as u8 {
         headers::<HELPER>(scratch, &recipe.headers, layout.map);
     }
-    if recipe.error.read != Read::Absent as u8
-        && let Some(error) = interface(scratch, &recipe.error)
-    {
-        scratch.interface = error;
+    if recipe.error.read != Read::Absent as u8 && interface(scratch, &recipe.error) {
         repeat::<ErrorWalk, HELPER>(scratch);
     }
-    if recipe.connection.read != Read::Absent as u8
-        && let Some(connection) = interface(scratch, &recipe.connection)
-    {
-        scratch.interface = connection;
+    if recipe.connection.read != Read::Absent as u8 && interface(scratch, &recipe.connection) {
         scratch.both.clear();
         repeat::<ConnectionStep, HELPER>(scratch);
     }
@@ -161,10 +155,13 @@ fn keep(scratch: &mut Scratch, recipe: &Recipe) {
     let owner = owner(scratch);
     // What was kept before is of a command that another goroutine waits for.
     let _ = KEPT.remove(owner);
-    let stdout = resolve(scratch, &recipe.fields[0]).and_then(read_u64);
-    let Some(stderr) = interface(scratch, &recipe.connection) else { return };
+    let stdout = resolve(scratch, &recipe.fields[0]).and_then(read_u64).unwrap_or(0);
+    if !interface(scratch, &recipe.connection) {
+        return;
+    }
+    let stderr = scratch.interface;
     let Some((_, Some(rule))) = type_of(scratch, stderr) else { return };
-    if rule.role == Role::Buffer as u8 && stdout != Some(stderr.data) {
+    if rule.role == Role::Buffer as u8 && stdout != stderr.data {
         let _ = KEPT.insert(owner, stderr.data, 0);
     }
 }
@@ -294,15 +291,22 @@ fn resolve(scratch: &Scratch, operand: &Operand) -> Option<u64> {
     Some(address)
 }
 
-/// The interface that an operand names.
+/// Reads the interface that an operand names; says whether there is one, and that is not nil. To a
+/// place in memory: of values that are there on some ways alone, the compiler loads what it has not
+/// stored, and the verifier says "`R5 !read_ok`".
 #[inline(always)]
-fn interface(scratch: &Scratch, operand: &Operand) -> Option<Interface> {
-    let [table, data] = if operand.read == Read::RegisterInterface as u8 {
-        [register(scratch, operand.register), register(scratch, operand.length_register)]
+fn interface(scratch: &mut Scratch, operand: &Operand) -> bool {
+    if operand.read == Read::RegisterInterface as u8 {
+        let (table, data) =
+            (register(scratch, operand.register), register(scratch, operand.length_register));
+        scratch.interface = Interface { table, data };
     } else {
-        read_pair(resolve(scratch, operand)?)?
-    };
-    (table != 0).then_some(Interface { table, data })
+        let Some([table, data]) = resolve(scratch, operand).and_then(read_pair) else {
+            return false;
+        };
+        scratch.interface = Interface { table, data };
+    }
+    scratch.interface.table != 0
 }
 
 /// Adds a string whose header (pointer, length) is at `address`.
