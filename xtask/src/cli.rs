@@ -33,13 +33,17 @@ pub(crate) enum Task {
     },
     /// These parts, or all.
     Bench(Vec<String>),
+    /// The benchmark of the agent.
+    BenchAgent,
+    /// Its half that runs inside the lab; not for people.
+    BenchAgentInside(Vec<OsString>),
     Dist(Pace),
     /// The half of the benchmark that runs inside the lab; not for people.
     BenchInside(Vec<OsString>),
 }
 
 /// Usage and purpose, in the order in which one meets them.
-const COMMANDS: [(&str, &str); 11] = [
+const COMMANDS: [(&str, &str); 12] = [
     ("setup", "install what the eBPF build needs and this machine lacks"),
     ("build [--release]", "set up, then build `proxytrace` and the lab"),
     ("run [-- COMMAND…]", "set up, build, and trace COMMAND; without one, a demonstration"),
@@ -61,6 +65,7 @@ const COMMANDS: [(&str, &str); 11] = [
         "bench [PART…]",
         "measure what tracing costs, beside others; PART is version, 200, 50, 1000, plain, crowd or rooms",
     ),
+    ("bench agent", "measure what the fleet agent costs, at rest and under load"),
     ("dist [--quick]", "build what is released: static programs, packages, checksums; use them"),
     ("help", "print this list"),
 ];
@@ -100,6 +105,8 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Tas
         },
         ("layouts", ["--check", releases @ ..]) => layouts(true, releases)?,
         ("layouts", releases) => layouts(false, releases)?,
+        ("bench", ["agent"]) => Task::BenchAgent,
+        ("bench-agent", _) => Task::BenchAgentInside(rest),
         ("bench", parts) => Task::Bench(parts.iter().map(ToString::to_string).collect()),
         ("dist", []) => Task::Dist(Pace::Release),
         ("dist", ["--quick"]) => Task::Dist(Pace::Quick),

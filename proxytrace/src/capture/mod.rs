@@ -12,6 +12,7 @@ mod cost;
 mod decode;
 mod executables;
 mod gate;
+pub mod host;
 mod leave;
 mod limit;
 #[cfg(feature = "ebpf-log")]
@@ -22,6 +23,7 @@ mod perf;
 mod pids;
 mod program;
 mod signals;
+mod slots;
 mod sockets;
 mod surroundings;
 mod trial;

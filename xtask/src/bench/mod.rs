@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: what tracing costs, beside doing without and beside what else there is.
 
+pub(crate) mod agent;
 mod budgets;
 mod counts;
 pub(crate) mod inside;
