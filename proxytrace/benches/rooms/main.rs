@@ -17,6 +17,8 @@ use proxytrace::report::{self, FORMATS, terminal};
 
 /// Events of the synthetic trace.
 const EVENTS: usize = 1_000_000;
+/// Requests of the trace that formats are timed on, or a few more.
+const REQUESTS: usize = 5000;
 
 fn correlated(events: &[Event]) -> Trace {
     let mut correlator = Correlator::new(&synthetic::start());
@@ -66,6 +68,28 @@ fn rooms(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// What a long build asks for; each format is to be written in less than a second.
+fn formats(criterion: &mut Criterion) {
+    let traces = (1..).map(|turn| diagnosed(correlated(&synthetic::events(turn * 5000))));
+    let requests = |trace: &Trace| {
+        let attempts = trace.chains.iter().flat_map(|chain| &chain.attempts);
+        attempts.map(|attempt| attempt.requests.len()).sum::<usize>()
+    };
+    let trace = traces.into_iter().find(|trace| requests(trace) >= REQUESTS).expect("it grows");
+    let mut group = criterion.benchmark_group(format!("formats of {} requests", requests(&trace)));
+    group.sample_size(20).throughput(Throughput::Elements(requests(&trace) as u64));
+    for format in &FORMATS {
+        group.bench_function(format.name, |bencher| {
+            bencher.iter(|| report::write(format, &trace, io::sink()));
+        });
+    }
+    for (name, verbose) in [("text", false), ("text -v", true)] {
+        let options = terminal::Options { verbose, ..terminal::Options::default() };
+        group.bench_function(name, |bencher| bencher.iter(|| terminal::render(&trace, &options)));
+    }
+    group.finish();
+}
+
 fn recording(events: &[Event]) -> Vec<u8> {
     let mut writer = Writer::new(Vec::new(), &synthetic::start()).expect("memory takes all");
     for event in events {
@@ -98,5 +122,5 @@ fn newest_go() -> Option<PathBuf> {
     all.pop()
 }
 
-criterion_group!(benches, rooms, plan);
+criterion_group!(benches, formats, rooms, plan);
 criterion_main!(benches);

@@ -428,7 +428,7 @@ fn cannot_trace(error: &anyhow::Error) -> Error {
         return Error::CannotTrace(
             "cannot trace on this machine: the kernel is locked down (confidentiality), which \
              forbids eBPF programs that read memory\n  \
-             help: boot with lockdown=integrity or without lockdown"
+             help: boot with lockdown=integrity or without lockdown; `proxytrace doctor` says more"
                 .to_owned(),
         );
     }
@@ -437,7 +437,7 @@ fn cannot_trace(error: &anyhow::Error) -> Error {
          way; in a container, start it with --privileged"
     } else {
         "this kernel does not show its types; it needs CONFIG_DEBUG_INFO_BTF=y, as the kernels of \
-         all larger distributions have"
+         all larger distributions have; `proxytrace doctor` says more"
     };
     Error::CannotTrace(format!("cannot trace on this machine: {error:#}\n  help: {advice}"))
 }

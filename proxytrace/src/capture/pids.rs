@@ -22,7 +22,7 @@ pub(super) fn our_namespace() -> Result<Option<u32>, Error> {
         return Err(Error::CannotTrace(
             "/proc shows the processes of another pid namespace than the one that proxytrace runs \
              in\n  help: mount it anew for this one (unshare --mount-proc, or mount -t proc proc \
-             /proc)"
+             /proc); `proxytrace doctor` says more"
                 .to_owned(),
         ));
     }

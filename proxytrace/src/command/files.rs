@@ -126,8 +126,7 @@ impl Written {
             .context("cannot write the report");
         if let Some((file, path)) = self.json {
             let mut file = BufWriter::new(file);
-            let json = serde_json::to_writer(&mut file, value)
-                .map_err(io::Error::from)
+            let json = json::value(value, &mut file)
                 .and_then(|()| file.write_all(b"\n"))
                 .and_then(|()| file.flush());
             written = written.and(json.with_context(|| format!("cannot write {}", path.display())));

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow, bail};
 use clap::Args;
 use proxytrace::preflight::{self, Allowed, Fare, Options};
-use proxytrace::report::terminal;
+use proxytrace::report::{json, terminal};
 
 use crate::audience::Audience;
 use crate::cli::Report;
@@ -101,11 +101,10 @@ fn open(report: &Report) -> anyhow::Result<(People, Opened, Option<Output>)> {
     Ok((people, Opened::open(&others, false)?, json))
 }
 
-fn write_json(mut json: Output, found: &preflight::Report) -> anyhow::Result<()> {
-    let mut text = serde_json::to_vec_pretty(found)?;
-    text.push(b'\n');
-    json.write_all(&text)?;
-    Ok(json.flush()?)
+fn write_json(mut output: Output, found: &preflight::Report) -> anyhow::Result<()> {
+    json::value(found, &mut output)?;
+    output.write_all(b"\n")?;
+    Ok(output.flush()?)
 }
 
 /// Gives the GOPROXY to use to whoever asked for it.

@@ -63,7 +63,8 @@ impl Host {
             return Check::new(what, State::Missing, detail).advise(
                 "run it as `sudo proxytrace -- …`: the command still runs as you. Or give the \
                  program what it needs, which lets everybody who may run it trace: \
-                 `sudo setcap cap_bpf,cap_perfmon,cap_sys_admin,cap_sys_ptrace+ep $(which proxytrace)`",
+                 `sudo setcap cap_bpf,cap_perfmon,cap_sys_admin,cap_sys_ptrace+ep $(which proxytrace)`. \
+                 From Linux 6.6 on the first two are enough, for a go that is on PATH",
             );
         }
         if lacks.is_empty() {

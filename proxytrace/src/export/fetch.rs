@@ -101,6 +101,11 @@ impl<'a> Fetch<'a> {
         redirects.map(|request| (request, target(request, requests)))
     }
 
+    /// All that was asked for it.
+    pub(crate) fn requests(&self) -> impl Iterator<Item = &'a Request> + use<'a> {
+        requests(self.attempt).filter(|request| request.cause != Cause::ConnectTunnel)
+    }
+
     /// How often go sent the fetch again because of a 4xx.
     pub(crate) fn resends(&self) -> usize {
         let requests = self.attempt.requests.iter();

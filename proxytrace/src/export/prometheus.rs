@@ -6,6 +6,7 @@
 use std::io::{self, Write};
 
 use super::metrics::{BUCKETS, Histogram, Kind, Point, Registry};
+use crate::report::escape::is_deceptive;
 
 /// What it is, in `Content-Type`.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -71,16 +72,20 @@ fn line<'a>(
     writeln!(output, "{end} {value}")
 }
 
+/// The value of a label, in which nothing stands that a terminal obeys: what is counted may be asked
+/// for by hand.
 fn escape(output: &mut impl Write, value: &str) -> io::Result<()> {
+    let special = |c: char| matches!(c, '\\' | '"') || c.is_control() || is_deceptive(c);
     let mut rest = value;
-    while let Some(at) = rest.find(['\\', '"', '\n']) {
+    while let Some((at, c)) = rest.char_indices().find(|(_, c)| special(*c)) {
         output.write_all(&rest.as_bytes()[..at])?;
-        output.write_all(match rest.as_bytes()[at] {
-            b'\n' => b"\\n",
-            b'"' => b"\\\"",
-            _ => b"\\\\",
-        })?;
-        rest = &rest[at + 1..];
+        match c {
+            '\n' => output.write_all(b"\\n")?,
+            '"' | '\\' => write!(output, "\\{c}")?,
+            // As in the reports, so that two values stay two.
+            c => write!(output, "\\\\u{{{:x}}}", u32::from(c))?,
+        }
+        rest = &rest[at + c.len_utf8()..];
     }
     output.write_all(rest.as_bytes())
 }

@@ -36,8 +36,10 @@ use crate::redact;
 const REDIRECTS: usize = 10;
 /// So many sends at a time: about as many as go makes.
 const AT_A_TIME: usize = 8;
-/// No more of a body is kept; more is read and counted.
-const KEPT: usize = 1 << 20;
+/// No more of a body is kept, unless it is a zip; more is read and counted.
+pub(super) const KEPT: usize = 1 << 20;
+/// No more of a zip is kept, and the sum of a larger one is not known.
+pub(super) const KEPT_ZIP: usize = 64 << 20;
 /// No more of a body is read.
 const READ: u64 = 512 << 20;
 
@@ -141,8 +143,8 @@ impl Client {
         self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// GETs a URL.
-    pub(super) async fn get(&self, url: &Address) -> Send {
+    /// GETs a URL, and keeps so many bytes of the body.
+    pub(super) async fn get(&self, url: &Address, kept: usize) -> Send {
         let mut send = Send { requests: Vec::new(), outcome: Outcome::Unknown, body: Bytes::new() };
         // It is never closed.
         let _room = self.room.acquire().await;
@@ -150,7 +152,8 @@ impl Client {
         let mut authorization = self.authorization(&url);
         let mut before: Option<(RequestId, Address)> = None;
         loop {
-            let exchange = self.exchange(&url, before.as_ref(), authorization.as_deref()).await;
+            let exchange =
+                self.exchange(&url, before.as_ref(), authorization.as_deref(), kept).await;
             let Exchange { request, tunnel, location, body } = exchange;
             send.requests.extend(tunnel);
             send.outcome = request.outcome;
@@ -193,6 +196,7 @@ impl Client {
         url: &Address,
         before: Option<&(RequestId, Address)>,
         authorization: Option<&str>,
+        kept: usize,
     ) -> Exchange {
         let mut request = self.begin("GET", url.redacted(), url.authority(), Cause::Initial);
         if let Some((before, _)) = before {
@@ -200,7 +204,7 @@ impl Client {
         }
         let referer = before.map(|(_, address)| address.plain());
         let mut exchange = Exchange { request, tunnel: None, location: None, body: Bytes::new() };
-        let asking = self.ask(url, &mut exchange, authorization, referer.as_deref());
+        let asking = self.ask(url, &mut exchange, authorization, (referer.as_deref(), kept));
         if let Err(failure) = asking.await {
             let request = &mut exchange.request;
             (request.outcome, request.error) = (failure.outcome, Some(failure.error()));
@@ -247,7 +251,7 @@ impl Client {
         url: &Address,
         exchange: &mut Exchange,
         authorization: Option<&str>,
-        referer: Option<&str>,
+        (referer, kept): (Option<&str>, usize),
     ) -> Result<(), Failure> {
         let line = self.line(url, exchange).await?;
         exchange.tunnel = line.tunnel;
@@ -292,7 +296,7 @@ impl Client {
             }
             Err(_) => return Err(self.silent()),
         };
-        self.read(exchange, response, sent).await.map_err(explain)
+        self.read(exchange, response, sent, kept).await.map_err(explain)
     }
 
     /// The head and the body of a response.
@@ -301,6 +305,7 @@ impl Client {
         exchange: &mut Exchange,
         response: Response<Incoming>,
         sent: u64,
+        most: usize,
     ) -> Result<(), Failure> {
         let request = &mut exchange.request;
         let came = self.now();
@@ -327,7 +332,7 @@ impl Client {
             };
             if let Ok(data) = frame.into_data() {
                 read += data.len() as u64;
-                let room = KEPT.saturating_sub(kept.len()).min(data.len());
+                let room = most.saturating_sub(kept.len()).min(data.len());
                 kept.extend_from_slice(&data[..room]);
             }
         }

@@ -94,7 +94,7 @@ pub(super) fn newest(list: &[u8], query: &str) -> Option<String> {
 }
 
 /// Whether the answer to a lookup says the sum of this `go.mod` (`sumdb.Client.Lookup`,
-/// `modfetch.checkSumDB`). The signature, and the sum of the zip, are not looked at.
+/// `modfetch.checkSumDB`). The signature is not looked at.
 pub(super) fn verify(record: &[u8], module: &str, version: &str, go_mod: Option<&[u8]>) -> Outcome {
     let text = String::from_utf8_lossy(record);
     let mut lines = text.split('\n');
@@ -112,8 +112,15 @@ pub(super) fn verify(record: &[u8], module: &str, version: &str, go_mod: Option<
 
 /// Whether `go.sum` has another sum for this `go.mod`.
 pub(super) fn contradicts(go_sum: &str, module: &str, version: &str, go_mod: &[u8]) -> bool {
-    let of = format!("{module} {version}/go.mod ");
-    go_sum.lines().find_map(|line| line.strip_prefix(&of)).is_some_and(|sum| sum != hash(go_mod))
+    has_other(go_sum, module, &format!("{version}/go.mod"), &hash(go_mod))
+}
+
+/// Whether lines of sums, in `go.sum` or of the checksum database, have another one for a version,
+/// which ends in `/go.mod` if it is that file alone.
+pub(super) fn has_other(sums: &str, module: &str, version: &str, sum: &str) -> bool {
+    let of = format!("{module} {version} ");
+    let mut lines = sums.lines().filter_map(|line| line.strip_prefix(&of)).peekable();
+    lines.peek().is_some() && !lines.any(|line| line == sum)
 }
 
 /// `h1:` of a `go.mod` (`dirhash.Hash1`).

@@ -5,11 +5,13 @@
 //! other, in which diagnosis finds what is wrong. Which GOPROXY to use is [`choose`]'s business.
 //!
 //! Some things differ from go on purpose: each request has a connection of its own, and where go
-//! waits without limit, preflight does not. It does not look into the module cache, and neither
-//! computes the sums of zips nor checks the tree of the checksum database.
+//! waits without limit, preflight does not. It does not look into the module cache, and does not check
+//! the tree of the checksum database: whether that is still the one of before, only who kept it can
+//! tell.
 #![forbid(unsafe_code)]
 
 mod address;
+mod archive;
 mod choose;
 mod client;
 mod connect;
@@ -29,10 +31,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use self::client::Client;
+use self::client::{Client, KEPT};
 use self::connect::Tls;
 use self::forward::Forward;
-use self::probe::{Answers, Base, Subject, fails};
+use self::probe::{Answer, Answers, Base, Subject, fails};
 use self::settings::{Module, Settings};
 use self::walk::{Asked, End, Frame, Sums};
 use crate::correlate::goproxy::Entry;
@@ -262,13 +264,14 @@ async fn ask(
         subjects.is_empty() || subjects.iter().any(|subject| subject.summed && !subject.private)
     });
     let entries = probe::ask(client, &list, wanted.as_ref(), &mut subjects, options.failures).await;
+    let zips = zips(&entries, &subjects, |_| Some(go_sum.as_str()));
     let mut sums =
-        Sums { base: None, lookups: HashMap::new(), silent: false, mismatches: Vec::new() };
+        Sums { base: None, lookups: HashMap::new(), silent: false, mismatches: Vec::new(), zips };
     for (entry, answers) in entries.iter().enumerate() {
         let contradicted = subjects.iter().enumerate().filter(|(module, subject)| {
             let answer = answers.by_question.get(&(Some(*module), Artifact::Mod));
-            let good = answer.filter(|answer| answer.outcome == Outcome::Ok);
-            good.zip(subject.version.as_deref()).is_some_and(|(answer, version)| {
+            let came = answer.filter(|answer| came(answer));
+            came.zip(subject.version.as_deref()).is_some_and(|(answer, version)| {
                 content::contradicts(&go_sum, &subject.path, version, &answer.body)
             })
         });
@@ -280,6 +283,35 @@ async fn ask(
         sums.base = Some(base);
     }
     Asked { list, entries, subjects, sums }
+}
+
+/// Entries and modules whose zip has another sum than `sums` says, where it says one.
+fn zips<'a>(
+    entries: &[Answers],
+    subjects: &[Subject],
+    sums: impl Fn(usize) -> Option<&'a str>,
+) -> Vec<(usize, usize)> {
+    let mut differing = Vec::new();
+    for (entry, answers) in entries.iter().enumerate() {
+        for (module, subject) in subjects.iter().enumerate() {
+            let answer = answers.by_question.get(&(Some(module), Artifact::Zip));
+            let sum = answer.filter(|answer| answer.outcome == Outcome::Ok);
+            let sum = sum.and_then(|answer| str::from_utf8(&answer.body).ok());
+            let known = sum.filter(|sum| sum.starts_with("h1:"));
+            if let (Some(sum), Some(version), Some(sums)) =
+                (known, subject.version.as_deref(), sums(module))
+                && content::has_other(sums, &subject.path, version, sum)
+            {
+                differing.push((entry, module));
+            }
+        }
+    }
+    differing
+}
+
+/// Whether something came for a `go.mod`, whatever it is: go compares its sum before it reads it.
+fn came(answer: &Answer) -> bool {
+    matches!(answer.outcome, Outcome::Ok | Outcome::BadContent)
 }
 
 /// Asks the checksum database about every module that somebody has.
@@ -299,7 +331,7 @@ async fn look_up(
             .iter()
             .enumerate()
             .filter_map(|(entry, answers)| Some((entry, answers.by_question.get(&question)?)))
-            .filter(|(_, answer)| answer.outcome == Outcome::Ok)
+            .filter(|(_, answer)| came(answer))
             .map(|(entry, answer)| (entry, &answer.body[..]))
             .collect();
         if having.is_empty() {
@@ -307,13 +339,16 @@ async fn look_up(
         }
         let url = url.below(&content::lookup(&subject.path, version));
         let check = |record: &[u8]| content::verify(record, &subject.path, version, None);
-        let answer = probe::repeat(client, &url, tries, check).await;
+        let answer = probe::repeat(client, &url, (tries, KEPT), check).await;
         if answer.outcome == Outcome::Ok {
             let differs = |go_mod: &[u8]| {
                 content::verify(&answer.body, &subject.path, version, Some(go_mod)) != Outcome::Ok
             };
             let differing = having.iter().filter(|(_, go_mod)| differs(go_mod));
             sums.mismatches.extend(differing.map(|(entry, _)| (*entry, place)));
+            let record = String::from_utf8_lossy(&answer.body);
+            sums.zips
+                .extend(zips(entries, subjects, |module| (module == place).then_some(&*record)));
         }
         sums.silent = fails(answer.outcome) && answer.requests.iter().all(|r| r.status.is_none());
         sums.lookups.insert(place, answer);
@@ -458,9 +493,7 @@ fn entry_report(asked: &Asked, trace: &Trace, place: usize) -> EntryReport {
         };
         let last = entry.by_question[&question].requests.last();
         let outcome = match outcome {
-            Outcome::Checksum
-                if !asked.sums.mismatches.iter().any(|(entry, _)| *entry == place) =>
-            {
+            Outcome::Checksum if !asked.sums.differing().any(|(entry, _)| entry == place) => {
                 Outcome::Ok
             }
             outcome => outcome,
@@ -562,9 +595,9 @@ fn verdict(asked: &Asked, trace: &Trace, place: usize) -> (Verdict, String) {
 
 /// What the checksum database makes of an entry: it forwards it badly, or serves something else.
 fn sums_verdict(asked: &Asked, place: usize) -> Option<(Verdict, String)> {
-    let differs = asked.sums.mismatches.iter().find(|(entry, _)| *entry == place);
+    let differs = asked.sums.differing().find(|(entry, _)| *entry == place);
     if let Some((_, module)) = differs {
-        let path = &asked.subjects[*module].path;
+        let path = &asked.subjects[module].path;
         return Some((Verdict::Fails, format!("{path} has another checksum than it should")));
     }
     if !matches!(&asked.sums.base, Some(Base::Entry(base, _)) if *base == place) {

@@ -10,13 +10,15 @@ use bytes::Bytes;
 use tokio::task::JoinSet;
 
 use super::address::Address;
-use super::client::Client;
+use super::archive;
+use super::client::{Client, KEPT, KEPT_ZIP};
 use super::content::{self, file};
 use super::settings::{Database, Target, target};
 use super::{connect, settings};
 use crate::correlate::goproxy::List;
 use crate::correlate::story::failed;
-use crate::model::{Artifact, Outcome, Request};
+use crate::model::{Artifact, Outcome, Request, RequestError};
+use crate::redact;
 
 /// What a question came to, the last time it was asked.
 #[derive(Clone)]
@@ -25,6 +27,7 @@ pub(super) struct Answer {
     pub(super) outcome: Outcome,
     /// How often it failed, this time included.
     pub(super) failures: u32,
+    /// The beginning of what came; of a zip its sum, or nothing where that is not known.
     pub(super) body: Bytes,
 }
 
@@ -179,7 +182,7 @@ async fn entry_round(
         Target::Url(base) => Arc::new(base),
     };
     if let Some(supported) = supported {
-        let answer = repeat(client, &base.below(&supported), tries, |_| Outcome::Ok).await;
+        let answer = repeat(client, &base.below(&supported), (tries, KEPT), |_| Outcome::Ok).await;
         if at_once(&answer) {
             found.unreached = Some(answer.outcome);
         }
@@ -241,19 +244,51 @@ async fn about(
     };
     let version = subject.version.as_deref();
     let url = base.below(&file(&subject.path, query, version.unwrap_or(&subject.query)));
-    repeat(client, &url, tries, |body| content::check(artifact, version, body)).await
+    let kept = if artifact == Artifact::Zip { KEPT_ZIP } else { KEPT };
+    let check = |body: &[u8]| content::check(artifact, version, body);
+    let mut answer = repeat(client, &url, (tries, kept), check).await;
+    if artifact == Artifact::Zip {
+        // All that is wanted of it.
+        answer.body = sum(&answer).map(Bytes::from).unwrap_or_default();
+    }
+    if let (Artifact::Info, Outcome::BadContent, Some(version), Some(last)) =
+        (artifact, answer.outcome, version, answer.requests.last_mut())
+    {
+        let other = content::version_of(&answer.body);
+        last.error = other.map(|other| wrong_version(&subject.path, version, &other));
+    }
+    answer
 }
 
-/// Asks until there is an answer, or `tries` times.
+/// The sum of a zip that came whole.
+fn sum(answer: &Answer) -> Option<String> {
+    let whole = answer.requests.last()?.body_bytes == u64::try_from(answer.body.len()).ok();
+    (whole && answer.outcome == Outcome::Ok).then(|| archive::sum(&answer.body)).flatten()
+}
+
+/// As go says it (`modfetch/proxy.go:(*proxyRepo).Stat`), so that it is found as with go.
+fn wrong_version(path: &str, asked: &str, told: &str) -> RequestError {
+    let detail = format!(
+        "{path}@{asked}: proxy returned info for version {told} instead of requested version"
+    );
+    RequestError {
+        kind: Outcome::BadContent,
+        types: Vec::new(),
+        detail: Some(redact::text(&detail).into_owned()),
+        reason: None,
+    }
+}
+
+/// Asks until there is an answer, or `tries` times; so many bytes of a body are kept.
 pub(super) async fn repeat(
     client: &Client,
     url: &Address,
-    tries: u32,
+    (tries, kept): (u32, usize),
     check: impl Fn(&[u8]) -> Outcome,
 ) -> Answer {
     let mut failures = 0;
     loop {
-        let send = client.get(url).await;
+        let send = client.get(url, kept).await;
         let outcome = match send.outcome {
             Outcome::Ok => check(&send.body),
             outcome => outcome,
@@ -271,7 +306,12 @@ pub(super) async fn repeat(
 fn from_file(base: &Path, subject: &Subject, artifact: Artifact, version: Option<&str>) -> Answer {
     let name = file(&subject.path, artifact, version.unwrap_or_default()).replace("%21", "!");
     let (outcome, body) = match fs::read(base.join(name)) {
-        Ok(body) => (content::check(artifact, version, &body), body.into()),
+        Ok(body) => {
+            let outcome = content::check(artifact, version, &body);
+            let sum = if artifact == Artifact::Zip { archive::sum(&body) } else { None };
+            let kept = sum.map_or_else(|| Bytes::from(body), Bytes::from);
+            (outcome, kept)
+        }
         Err(error) if error.kind() == ErrorKind::NotFound => (Outcome::NotFound, Bytes::new()),
         Err(_) => (Outcome::HttpError, Bytes::new()),
     };

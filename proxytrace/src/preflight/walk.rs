@@ -34,6 +34,25 @@ pub(super) struct Sums {
     pub(super) silent: bool,
     /// Entries whose `go.mod` of a module has another sum.
     pub(super) mismatches: Vec<(usize, usize)>,
+    /// The same of their zips.
+    pub(super) zips: Vec<(usize, usize)>,
+}
+
+impl Sums {
+    /// Entries and modules of which something has another sum.
+    pub(super) fn differing(&self) -> impl Iterator<Item = (usize, usize)> {
+        self.mismatches.iter().chain(&self.zips).copied()
+    }
+
+    /// Whether what an entry answered to a question has another sum.
+    fn differs(&self, place: usize, question: Question) -> bool {
+        let list = match question.1 {
+            Artifact::Mod => &self.mismatches,
+            Artifact::Zip => &self.zips,
+            _ => return false,
+        };
+        question.0.is_some_and(|module| list.contains(&(place, module)))
+    }
 }
 
 /// How a walk ends.
@@ -78,12 +97,18 @@ impl Asked {
         }
         let answered = entry.by_question.get(&question).map(|answer| answer.outcome);
         let outcome = answered.or(entry.unreached)?;
-        let (Some(module), Artifact::Mod, Outcome::Ok) = (question.0, question.1, outcome) else {
+        if question.1 == Artifact::Zip && self.sums.differs(place, question) {
+            return Some(Outcome::Checksum);
+        }
+        // go compares the sum first, and would look into the file later.
+        let (Some(module), Artifact::Mod, Outcome::Ok | Outcome::BadContent) =
+            (question.0, question.1, outcome)
+        else {
             return Some(outcome);
         };
-        let differs = self.sums.mismatches.contains(&(place, module));
+        let differs = self.sums.differs(place, question);
         let unverified = self.subjects[module].summed && !self.is_verified(module);
-        Some(if !differs && !unverified { Outcome::Ok } else { Outcome::Checksum })
+        Some(if !differs && !unverified { outcome } else { Outcome::Checksum })
     }
 
     fn is_verified(&self, module: usize) -> bool {
@@ -119,11 +144,16 @@ impl Asked {
                 steps.push(Step { place, outcome, next: None });
                 return (steps, End::Served);
             }
-            // A zip is looked at after the walk (`fetch.go:downloadZip`), and so is a `go.mod` that
-            // has no checksum to be compared with.
+            // A zip is looked at, and its sum compared, after the walk (`fetch.go:downloadZip`), and
+            // a `go.mod` that has no checksum to be compared with is looked at then.
             let unsummed = question.0.is_some_and(|module| !self.subjects[module].summed);
-            let settled = outcome == Outcome::BadContent
-                && (question.1 == Artifact::Zip || question.1 == Artifact::Mod && unsummed);
+            let settled = match outcome {
+                Outcome::BadContent => {
+                    question.1 == Artifact::Zip || question.1 == Artifact::Mod && unsummed
+                }
+                Outcome::Checksum => question.1 == Artifact::Zip,
+                _ => false,
+            };
             let on = outcome == Outcome::NotFound || entry.separator == Some(Separator::Pipe);
             let next =
                 match following.peek() {
@@ -283,10 +313,7 @@ impl Walks<'_> {
         let entry = &self.asked.list.entries[step.place];
         let answer = self.answer(step.place, question);
         let mut requests = answer.map_or_else(Vec::new, |answer| answer.requests.clone());
-        let differs = question.0.is_some_and(|module| {
-            question.1 == Artifact::Mod
-                && self.asked.sums.mismatches.contains(&(step.place, module))
-        });
+        let differs = self.asked.sums.differs(step.place, question);
         if differs && let Some(last) = requests.last_mut() {
             last.outcome = Outcome::Checksum;
         }

@@ -4,10 +4,13 @@ use super::escape::{LONG, NAME, escape, shorten};
 use super::paint::{FAILED, FAINT, FINE, FRAME, Paint, STRONG};
 use super::summary::milliseconds;
 use super::terminal::Options;
+use super::wrap::wrap;
 use crate::model::{AfterRedirect, Attempt, Chain, Outcome, ProcessId, Request, RequestId, Trace};
 
-/// The least room a path gets on a line, in characters.
+/// A path that would get less room than this has the line for itself, in characters.
 const URL_ROOM: usize = 32;
+/// The least room for a path, however narrow the terminal.
+const LEAST: usize = 12;
 /// Room for the name of a host.
 const HOST: usize = 48;
 /// What stands left of a row, and between its columns.
@@ -58,6 +61,8 @@ struct Columns {
     host: usize,
     request: usize,
     time: usize,
+    /// Whether what else there is to say of a request has a line of its own, for want of room.
+    below: bool,
 }
 
 /// A request as a row, not painted yet.
@@ -104,6 +109,10 @@ impl Drawing<'_> {
             let pointed = self.evidence.contains(&request.id);
             let row = self.row(attempt, request);
             lines.push(self.line(pointed, &self.painted(&row, columns)));
+            if columns.below && !row.facts.is_empty() {
+                let (facts, column) = (self.paint.on(FAINT, &row.facts), columns.result);
+                lines.push(self.line(false, &format!("  {:column$}  {facts}", "")));
+            }
             if let Some(error) = &request.error {
                 let types =
                     if self.options.verbose { error.types.join(" → ") } else { String::new() };
@@ -121,9 +130,14 @@ impl Drawing<'_> {
                 "" => outcome,
                 reason => format!("{outcome}: {}", escape(reason, LONG)),
             };
-            lines.push(
-                self.line(false, &format!("  {}", self.paint.on(FAINT, &format!("= {why}")))),
-            );
+            let why = match self.options.width.filter(|_| !self.options.verbose) {
+                Some(width) => wrap(&why, width.saturating_sub(MARGIN + GAP), 0, ""),
+                None => why,
+            };
+            for (place, text) in why.lines().enumerate() {
+                let text = format!("{} {text}", if place == 0 { "=" } else { " " });
+                lines.push(self.line(false, &format!("  {}", self.paint.on(FAINT, &text))));
+            }
         }
         lines
     }
@@ -141,12 +155,17 @@ impl Drawing<'_> {
         let (result, host, time) =
             (widest(|row| &row.result), widest(|row| &row.host), widest(|row| &row.time));
         let (asked, facts) = (widest(|row| &row.asked), widest(|row| &row.facts));
-        let rest = MARGIN + result + host + time + facts + 4 * GAP;
-        let room = match self.options.width {
-            Some(width) if !self.options.verbose => width.saturating_sub(rest).max(URL_ROOM),
-            _ => LONG,
+        let rest = MARGIN + result + host + time + 3 * GAP;
+        let (room, below) = match self.options.width {
+            Some(width) if !self.options.verbose => {
+                let beside = width.saturating_sub(rest + facts + GAP);
+                let below = facts > 0 && beside < asked.min(URL_ROOM);
+                let room = if below { width.saturating_sub(rest) } else { beside };
+                (room.max(LEAST), below)
+            }
+            _ => (LONG, false),
         };
-        Columns { result, host, request: asked.min(room), time }
+        Columns { result, host, request: asked.min(room), time, below }
     }
 
     fn row<'r>(&self, attempt: &Attempt, request: &'r Request) -> Row<'r> {
@@ -181,7 +200,7 @@ impl Drawing<'_> {
             pad(&row.time, columns.time),
             row.time,
         );
-        if row.facts.is_empty() {
+        if row.facts.is_empty() || columns.below {
             return line;
         }
         format!("{line}  {}", self.paint.on(FAINT, &row.facts))

@@ -52,7 +52,7 @@ pub(super) fn shorten(text: &str, room: usize) -> String {
 
 /// C1 controls, and what Unicode has to reorder, hide or break text: bidirectional controls,
 /// zero-width and invisible characters, line separators, tags (UTS #39, UAX #9).
-pub(super) fn is_deceptive(c: char) -> bool {
+pub(crate) fn is_deceptive(c: char) -> bool {
     matches!(c,
         '\u{80}'..='\u{9f}'
         | '\u{ad}'

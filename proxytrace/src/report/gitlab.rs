@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use super::escape::{LONG, NAME, escape};
-use super::summary::{fingerprint, is_shown, place};
+use super::summary::{fingerprint, is_shown, place, sentences};
 use super::{Format, json};
 use crate::model::{Finding, Severity, Trace};
 
@@ -43,9 +43,9 @@ fn write(trace: &Trace, output: &mut dyn Write) -> io::Result<()> {
 
 fn issue(finding: &Finding) -> Issue {
     let (path, line) = place(finding);
-    let text = format!("{}: {} {}", finding.code, finding.message, finding.advice);
+    let text = format!("{}: {}", finding.code, sentences(finding));
     Issue {
-        description: escape(text.trim_end(), 2 * LONG),
+        description: escape(&text, 2 * LONG),
         check_name: escape(&finding.slug, NAME),
         fingerprint: fingerprint(finding),
         severity: match finding.severity {

@@ -22,7 +22,7 @@ fn write(trace: &Trace, output: &mut dyn Write) -> io::Result<()> {
 
 /// Writes a value so that no terminal obeys it, nor any HTML parser ends a script at it: what they
 /// would obey is escaped as JSON has it, and means the same.
-pub(crate) fn value(value: &(impl Serialize + ?Sized), output: impl Write) -> io::Result<()> {
+pub fn value(value: &(impl Serialize + ?Sized), output: impl Write) -> io::Result<()> {
     value.serialize(&mut Serializer::with_formatter(output, Inert)).map_err(io::Error::from)
 }
 

@@ -29,6 +29,7 @@ pub(crate) mod samples;
 #[cfg(test)]
 mod schema;
 mod summary;
+mod wrap;
 
 pub(crate) use summary::milliseconds;
 

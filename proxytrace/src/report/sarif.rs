@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use serde_json::{Value, json};
 
 use super::escape::{LONG, NAME, escape};
-use super::summary::{fingerprint, is_shown, place};
+use super::summary::{fingerprint, is_shown, place, sentences};
 use super::{Format, json as writer};
 use crate::diagnose::{CATALOGUE, Kind};
 use crate::model::{Confidence, Finding, Role, Severity, Trace};
@@ -50,7 +50,7 @@ fn write(trace: &Trace, output: &mut dyn Write) -> io::Result<()> {
 fn rule(kind: &Kind) -> Value {
     json!({
         "id": kind.code,
-        "name": kind.slug,
+        "name": identifier(kind.slug),
         "shortDescription": {"text": kind.title},
         "fullDescription": {"text": kind.explanation},
         "help": {"text": kind.advice},
@@ -58,14 +58,23 @@ fn rule(kind: &Kind) -> Value {
     })
 }
 
+/// A slug as tools that make SARIF write the names of rules: `RedirectTargetStatus`.
+fn identifier(slug: &str) -> String {
+    let word = |word: &str| {
+        let (first, rest) = word.split_at(word.ceil_char_boundary(1));
+        first.to_uppercase() + rest
+    };
+    slug.split('-').map(word).collect()
+}
+
 fn result(finding: &Finding) -> Value {
     let (path, line) = place(finding);
-    let text = format!("{} {}", finding.message, finding.advice);
+    let text = sentences(finding);
     let modules = finding.modules.iter().take(MODULES).map(|module| escape(module, NAME));
     json!({
         "ruleId": finding.code,
         "level": level(finding.severity),
-        "message": {"text": message(text.trim_end())},
+        "message": {"text": message(&text)},
         "locations": [{"physicalLocation": {
             "artifactLocation": {"uri": uri(&escape(path, LONG)), "uriBaseId": "%SRCROOT%"},
             "region": {"startLine": line},
@@ -125,7 +134,12 @@ fn without_nulls(value: Value) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use super::{message, uri};
+    use super::{identifier, message, uri};
+
+    #[test]
+    fn rules_have_names_like_others() {
+        assert_eq!(identifier("redirect-target-status"), "RedirectTargetStatus");
+    }
 
     #[test]
     fn text_makes_no_links() {

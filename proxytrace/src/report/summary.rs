@@ -88,11 +88,21 @@ pub(super) fn place(finding: &Finding) -> (&str, u32) {
     first.map_or(("go.mod", 1), |source| (&source.file, source.line))
 }
 
+/// What is wrong and what to do, for readers that have one text of a finding.
+pub(super) fn sentences(finding: &Finding) -> String {
+    match finding.advice.as_str() {
+        "" => finding.message.clone(),
+        advice => format!("{}. {advice}", finding.message.trim_end_matches('.')),
+    }
+}
+
 /// The same for the same problem in another run, so that a CI can tell new ones from old: its code
 /// and what it is about, hashed (FNV-1a).
 pub(super) fn fingerprint(finding: &Finding) -> String {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-    let parts = [&finding.code, &finding.message].into_iter().chain(&finding.modules);
+    // Which module was first is chance.
+    let modules: BTreeSet<&String> = finding.modules.iter().collect();
+    let parts = [&finding.code, &finding.message].into_iter().chain(modules);
     for byte in parts.flat_map(|part| part.bytes().chain([0])) {
         hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
     }

@@ -10,6 +10,7 @@ use super::escape::{LONG, NAME, escape};
 use super::network;
 use super::paint::{FAINT, FRAME, Paint, STRONG, severity};
 use super::summary::{INCOMPLETE, count, summary};
+use super::wrap::wrap;
 use crate::event::Origin;
 use crate::model::{ChainId, Confidence, Finding, RequestId, Role, Severity, Trace};
 
@@ -25,7 +26,7 @@ const MESSAGE: usize = 2 * LONG;
 pub struct Options {
     /// Whether to use colours.
     pub color: bool,
-    /// Columns of the terminal, to shorten URLs to; none writes them whole.
+    /// Columns of the terminal, to wrap texts and shorten URLs to; none writes them whole.
     pub width: Option<usize>,
     /// Notes as well, every chain, every detail.
     pub verbose: bool,
@@ -111,7 +112,9 @@ impl Report<'_> {
             Confidence::Certain => "",
             Confidence::Possible => " (possible)",
         };
-        let message = self.paint.on(STRONG, &format!(": {}", escape(message, MESSAGE)));
+        let taken = name.len() + code.chars().count() + possible.len() + "[]: ".len();
+        let message = self.wrapped(&escape(message, MESSAGE), taken, "  ");
+        let message = self.paint.on(STRONG, &format!(": {message}"));
         format!("{label}{possible}{message}\n")
     }
 
@@ -136,7 +139,15 @@ impl Report<'_> {
 
     fn remark(&self, label: &str, text: &str) -> String {
         let equals = self.paint.on(FRAME, "=");
+        let indent = " ".repeat("   = : ".len() + label.len());
+        let text = self.wrapped(text, indent.len(), &indent);
         format!("   {equals} {}: {text}\n", self.paint.on(STRONG, label))
+    }
+
+    /// A text that begins in column `taken`, on lines that fit the terminal.
+    fn wrapped(&self, text: &str, taken: usize, indent: &str) -> String {
+        let width = self.options.width.filter(|_| !self.options.verbose);
+        width.map_or_else(|| text.to_owned(), |width| wrap(text, width, taken, indent))
     }
 
     /// What each go command was told, as far as it is not the default.
@@ -244,7 +255,8 @@ mod tests {
          > |   403  storage.example  GET /o/0?X-Goog-Signature=REDACTED  12 ms  redirect
            |   = http-error: 403 is neither 404 nor 410, and `,` follows: go stops
            |
-           = note: and 39 more modules: example.com/m01@v1.0.0, example.com/m02@v1.0.0, example.com/m03@v1.0.0, …
+           = note: and 39 more modules: example.com/m01@v1.0.0, example.com/m02@v1.0.0,
+                   example.com/m03@v1.0.0, …
            = help: allow this machine to fetch from storage.example; go's own message names proxy.example
 
         proxytrace: 40 modules, 80 requests, 40 redirects, 0 fallbacks; 1 error; the command exited with 1 (0.8 s)
@@ -316,6 +328,30 @@ mod tests {
     }
 
     #[test]
+    fn a_narrow_terminal_is_not_overrun() {
+        assert_snapshot!(render(&samples::forbidden(), &Options { width: Some(60), ..plain() }), @r"
+        error[PT006]: storage.example answered 403 to what
+          proxy.example redirected there
+          --> example.com/m00@v1.0.0 (zip), go pid 4711
+           |
+           | https://proxy.example
+           |   302  proxy.example    GET /example…/v1.0.0.zip  12 ms
+           |        → storage.example
+         > |   403  storage.example  GET /o/0?X-G…re=REDACTED  12 ms
+           |        redirect
+           |   = http-error: 403 is neither 404 nor 410, and `,`
+           |     follows: go stops
+           |
+           = note: and 39 more modules: example.com/m01@v1.0.0,
+                   example.com/m02@v1.0.0, example.com/m03@v1.0.0, …
+           = help: allow this machine to fetch from storage.example;
+                   go's own message names proxy.example
+
+        proxytrace: 40 modules, 80 requests, 40 redirects, 0 fallbacks; 1 error; the command exited with 1 (0.8 s)
+        ");
+    }
+
+    #[test]
     fn hostile_text_stays_text() {
         let trace = samples::hostile(9000);
         for options in [plain(), Options { verbose: true, quiet: true, ..Options::default() }] {
@@ -332,8 +368,10 @@ mod tests {
           --> \x1b]0;owned\x07\r\nFAKE: all is well\u{202e}\u{2028}@\x1b]0;owned\x07\r\nFAKE: all is well\u{202e}\u{2028} (mod), go pid 4711
            |
            | \x1b]0;owned\x07\r\nFAKE: all is well\u{202e}\u{2028}
-           |   302    proxy.example  GET /                                 12 ms  → \x1b]0;owned\x07\r\nFAKE: all is well\u{202e}\u{2028} (refused)
-           |   reset                 GET \x1b]0;owned…u{202e}\u{2028}  no answer  cut: url\n
+           |   302    proxy.example  GET /                                                          12 ms
+           |          → \x1b]0;owned\x07\r\nFAKE: all is well\u{202e}\u{2028} (refused)
+           |   reset                 GET \x1b]0;owned\x07\r\nFAKE: all is well\u{202e}\u{2028}  no answer
+           |          cut: url\n
            |          \x1b]0;owned\x07\r\nFAKE: all is well\u{202e}\u{2028}
            |   = reset: \x1b]0;owned\x07\r\nFAKE: all is well\u{202e}\u{2028}
            |
@@ -341,8 +379,11 @@ mod tests {
            = help: \x1b]0;owned\x07\r\nFAKE: all is well\u{202e}\u{2028}
 
         note[PT900]: the capture is incomplete: what is missing may change the findings
-           = note: \x1b]0;owned\x07\r\nFAKE: all is well\u{202e}\u{2028} was running before it had its probes
-           = note: no probe on \x1b]0;owned\x07\r\nFAKE: all is well\u{202e}\u{2028} in \x1b]0;owned\x07\r\nFAKE: all is well\u{202e}\u{2028}: \x1b]0;owned\x07\r\nFAKE: all is well\u{202e}\u{2028}
+           = note: \x1b]0;owned\x07\r\nFAKE: all is well\u{202e}\u{2028} was running before it had its
+                   probes
+           = note: no probe on \x1b]0;owned\x07\r\nFAKE: all is well\u{202e}\u{2028} in
+                   \x1b]0;owned\x07\r\nFAKE: all is well\u{202e}\u{2028}: \x1b]0;owned\x07\r\nFAKE: all is
+                   well\u{202e}\u{2028}
 
         proxytrace: 1 module, 2 requests, 1 redirect, 0 fallbacks; 1 error; the command exited with 1 (0.8 s)
         ");
@@ -372,6 +413,10 @@ mod tests {
         let url = samples::LONG_URL.strip_prefix("https://proxy.example").unwrap();
         let narrow = render(&samples::comma(), &Options { width: Some(60), ..Options::default() });
         assert!(!narrow.contains(url) && narrow.contains('…'), "{narrow}");
+        // What is to be copied or searched for stays on its line.
+        let whole = |line: &&str| line.starts_with("  -->") || line.starts_with("proxytrace:");
+        let mut lines = narrow.lines().filter(|line| !whole(line));
+        assert!(lines.all(|line| line.chars().count() <= 60), "{narrow}");
         let wide = render(&samples::comma(), &Options { width: None, ..Options::default() });
         assert!(wide.contains(url), "{wide}");
     }

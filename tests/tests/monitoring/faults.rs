@@ -13,13 +13,13 @@ use std::time::{Duration, Instant};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use proxytrace::agent::exporters::{Exporters, Options, Pace};
-use proxytrace::export::Delivery;
+use proxytrace::export::{Build, Delivery};
 use proxytrace_tests::cases::skip;
 use tempfile::TempDir;
 
 use crate::builds::{self, FAST};
 use crate::clickhouse::read;
-use crate::engines::{free_port, wait_for};
+use crate::engines::{curl, free_port, wait_for};
 use crate::otlp::{spans, to};
 use crate::sink::Sink;
 
@@ -283,4 +283,53 @@ fn a_burst_is_counted_whole() {
     assert_eq!(intake.sent + intake.dropped.busy, 5_000, "{intake:?}");
     assert!(intake.dropped.busy > 0, "no burst");
     assert!(took < Duration::from_secs(5), "{took:?}");
+}
+
+/// Other options, while builds come: nothing is lost, sums go on, and what is wrong changes nothing.
+#[test]
+fn options_change_under_way() {
+    let directory = TempDir::new().unwrap();
+    let (first, second) = (Sink::start(|_| 200), Sink::start(|_| 200));
+    let queue = directory.path().join("q");
+    let metrics = |options: Options| Options {
+        metrics: Some("127.0.0.1:0".parse().unwrap()),
+        ndjson: Some(directory.path().join("files")),
+        ..options
+    };
+    let before = metrics(with_queue(first.url(), &queue));
+    let exporters = Exporters::start_at(&before, FAST).unwrap();
+    let reload = |options: Options| {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        exporters.reload(options, move |result| sender.send(result).unwrap());
+        receiver.recv_timeout(Duration::from_secs(30)).unwrap()
+    };
+    let golden = builds::all();
+    let hand_over = |builds: Vec<Build>| {
+        for build in builds {
+            exporters.observe(build);
+        }
+    };
+    hand_over(golden.clone());
+    reload(metrics(with_queue(second.url(), &queue))).unwrap();
+    hand_over(builds::at(&golden, &builds::ago(0)));
+    let broken = Options { otlp: Some("nonsense".to_owned()), ..before.clone() };
+    assert!(reload(broken).unwrap_err().to_string().contains("--otlp"));
+    hand_over(builds::at(&golden, &builds::ago(9)));
+    let url = format!("http://{}/metrics", exporters.metrics_address().unwrap());
+    let expected = format!("proxytrace_builds_observed_total {}", 3 * golden.len());
+    wait_for("all builds", || curl(&[&url]).filter(|text| text.contains(&expected)));
+    // As many as somebody in a hurry sends; some are too many, and say so.
+    let (sender, receiver) = std::sync::mpsc::channel();
+    for _ in 0..300 {
+        let sender = sender.clone();
+        exporters.reload(before.clone(), move |result| sender.send(result.is_ok()).unwrap());
+    }
+    let answers: Vec<bool> = receiver.iter().take(300).collect();
+    assert!(answers.contains(&true));
+    let deliveries: BTreeMap<_, _> = exporters.finish().into_iter().collect();
+    let ((one, _), (two, _)) = (came(&first), came(&second));
+    assert!(two > 0);
+    assert_eq!(one + two, 3 * self::expected());
+    assert_eq!(deliveries["otlp-spans"].dropped.all(), 0, "{deliveries:#?}");
+    assert_eq!(deliveries["intake"].sent, 3 * golden.len() as u64);
 }

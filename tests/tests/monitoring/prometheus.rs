@@ -69,8 +69,8 @@ fn the_text_is_as_promtool_wants_it() {
     });
     let samples = text.lines().filter(|line| !line.starts_with('#')).count();
     eprintln!("{samples} samples, {} bytes", text.len());
-    // As many as `planning.md` counts with: 3 proxies and `direct`.
-    assert!(samples < 400, "{samples}");
+    // As many as `planning.md` counts with.
+    assert!(samples < 700, "{samples}");
     let mut promtool = Command::new(engines.join("usr/bin/promtool"));
     let mut promtool = promtool
         .args(["check", "metrics"])

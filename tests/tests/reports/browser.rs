@@ -98,6 +98,13 @@ fn it_filters_and_obeys_keys() {
     page.browser.evaluate("document.querySelector('.finding button').click()");
     assert!(page.text("#shown").contains("of 24"), "{}", page.text("#shown"));
     page.browser.evaluate("document.getElementById('clear').click()");
+    // A group is shown alone, with the times to its scale, and Escape brings the others back.
+    page.browser.evaluate("document.getElementById('list').focus()");
+    page.browser.press("ArrowDown");
+    page.browser.press("Enter");
+    assert_eq!(page.text("#shown"), "6 of 24 requests");
+    page.browser.press("Escape");
+    assert_eq!(page.text("#shown"), "24 requests");
     page.set("group", "connection", "change");
     assert_eq!(page.text("#shown"), "24 requests");
     page.browser.evaluate("document.getElementById('list').focus()");
@@ -178,9 +185,16 @@ fn it_fits_and_can_be_read() {
     }
     let pictures = std::env::var_os(PICTURES_VAR).map(PathBuf::from);
     let mut page = Page::new();
-    for name in ["redirect-403", "all-direct", "demo"] {
-        let trace = golden(name);
-        for (width, height) in [(360, 2000), (1280, 1600)] {
+    let failing = golden("redirect-403");
+    let many = grown(&failing, 5000);
+    let traces = [
+        ("failing", failing),
+        ("direct", golden("all-direct")),
+        ("healthy", golden("retry-h1")),
+        ("many", many),
+    ];
+    for (name, trace) in traces {
+        for (width, height) in [(390, 1800), (1440, 1600)] {
             for colors in ["light", "dark"] {
                 page.browser.look(width, height, colors);
                 page.open(&trace);

@@ -2,13 +2,25 @@
 //! text of a trace at once: inert in every format.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::sync::LazyLock;
 
+use proxytrace::compare::compare;
+use proxytrace::export::metrics::{Limits, Registry};
+use proxytrace::export::{self, Build, prometheus, rows};
 use proxytrace::model::Trace;
+use proxytrace::report;
 use proxytrace::report::json::SCHEMA;
 use proxytrace::report::terminal::{Options, render};
+use proxytrace::rewalk::rewalk;
+use proxytrace_tests::cases;
+use proxytrace_tests::lab::Lab;
+use proxytrace_tests::modules::Modules;
+use proxytrace_tests::scenario::{Action, Host, Protocol, Rule, Scenario};
+use proxytrace_tests::toolchain::Toolchain;
 use pulldown_cmark::{Event, Options as Extensions, Parser, Tag};
 use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::traces::{golden, written};
 
@@ -87,20 +99,141 @@ fn assert_inert(format: &str, text: &str) {
     assert_eq!(text.chars().find(obeyed), None, "{format}");
 }
 
+/// Every report for people that has text of others in it, by name.
+fn reports(trace: &Trace) -> Vec<(&'static str, String)> {
+    let mut reports = Vec::new();
+    for (verbose, width) in [(false, None), (true, None), (false, Some(60))] {
+        let options = Options { verbose, width, ..Options::default() };
+        reports.push(("text", render(trace, &options)));
+        let comparison = compare(&golden("redirect-403"), trace);
+        reports.push(("diff", report::compare::render(&comparison, ("a", "b"), &options)));
+        let prediction = rewalk(trace, "https://mirror.lab,direct");
+        reports.extend(
+            prediction.ok().map(|one| ("replay --goproxy", report::rewalk::render(&one, &options))),
+        );
+    }
+    reports
+}
+
+/// What goes to monitoring as text.
+fn exports(trace: &Trace) -> Vec<(&'static str, String)> {
+    let build = Build::new(trace.clone());
+    let host = export::Host { name: "host.lab".into(), id: None, group: "a".into() };
+    let rows = rows::lines(&build, &host).map(|lines| String::from_utf8(lines.bytes).unwrap());
+    let mut registry = Registry::new(Limits::default(), 0.0);
+    registry.observe(&build);
+    let mut text = Vec::new();
+    prometheus::write(&registry, &mut text).unwrap();
+    vec![("rows", rows.concat()), ("prometheus", String::from_utf8(text).unwrap())]
+}
+
 #[test]
 fn no_terminal_obeys_any_format() {
     for hostile in TEXTS {
         let trace = spoiled(hostile);
-        for format in &proxytrace::report::FORMATS {
+        for format in &report::FORMATS {
             let text = String::from_utf8(written(format.name, &trace)).unwrap();
             // The page has its own script, in which controls are spelled out.
             assert_inert(format.name, &text);
         }
-        for verbose in [false, true] {
-            let options = Options { verbose, ..Options::default() };
-            assert_inert("text", &render(&trace, &options));
+        for (name, text) in reports(&trace).into_iter().chain(exports(&trace)) {
+            assert_inert(name, &text);
         }
     }
+    assert!(reports(&golden("redirect-403")).iter().any(|(name, _)| *name == "replay --goproxy"));
+}
+
+/// What servers really sent through a real go, up to what it lets pass.
+const SERVED: Scenario = Scenario {
+    name: "hostile",
+    about: "servers that choose their words to deceive who reads of them",
+    modules: Modules { prefix: "mod.lab/m", count: 2, others: &[] },
+    goproxy: "https://proxy.lab,https://mirror.lab",
+    hosts: &[
+        Host {
+            name: "proxy.lab",
+            protocol: Protocol::H1,
+            rules: &[
+                Rule {
+                    pattern: "*m01*.zip",
+                    action: Action::Status(
+                        302,
+                        &[
+                            (
+                                "Location",
+                                "https://storage.lab/\u{9b}2J\u{202e}#</script>##[error]`|",
+                            ),
+                            ("Server", "\u{9b}31m</script><img src=x onerror=window.hit=1>"),
+                            ("Via", "::error file=x::owned %0A##[group]x"),
+                            (
+                                "X-Cache",
+                                "[click](https://evil.lab/) ``` @everyone \u{2028}\u{feff}",
+                            ),
+                        ],
+                    ),
+                },
+                Rule { pattern: "*", action: Action::Serve },
+            ],
+            trouble: None,
+        },
+        Host {
+            name: "storage.lab",
+            protocol: Protocol::H1,
+            rules: &[Rule {
+                pattern: "*",
+                action: Action::Status(
+                    403,
+                    &[
+                        ("Content-Type", "text/plain; charset=\"\u{9b}0m\u{202e}\""),
+                        ("WWW-Authenticate", "Basic realm=\"::stop-commands::x\u{9b}\""),
+                        ("Retry-After", "<b>\u{2066}"),
+                    ],
+                ),
+            }],
+            trouble: None,
+        },
+        Host {
+            name: "mirror.lab",
+            protocol: Protocol::H2,
+            rules: &[Rule { pattern: "*", action: Action::Serve }],
+            trouble: None,
+        },
+    ],
+    succeeds: false,
+    ..Scenario::BASE
+};
+
+#[test]
+fn what_servers_say_is_inert_in_all_that_is_written() {
+    if !cases::can_start() {
+        return;
+    }
+    let lab = Lab::start(&SERVED, &Toolchain::newest().unwrap()).unwrap();
+    let directory = TempDir::new().unwrap();
+    let file = |name: &str| directory.path().join(name);
+    let mut command = lab.command(cases::proxytrace());
+    for format in &report::FORMATS {
+        command.arg(format!("--format={}={}", format.name, file(format.name).display()));
+    }
+    command.arg("--record").arg(file("record")).arg("-v");
+    command.arg("--format=github").env("GITHUB_STEP_SUMMARY", file("summary"));
+    command.args(["--", "go", "mod", "download"]);
+    let output = lab.output(command).unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    // What go prints is its own.
+    let report = &stderr[stderr.find("\ngo pid ").expect("a report")..];
+    assert!(report.contains("403  storage.lab"), "{report}");
+    assert_inert("text", report);
+    assert!(!report.contains("##["), "{report}");
+    for name in report::FORMATS.iter().map(|one| one.name).chain(["record", "summary"]) {
+        let text = fs::read_to_string(file(name)).unwrap();
+        assert!(!text.is_empty(), "{name}");
+        assert_inert(name, &text);
+    }
+    let trace: Trace = serde_json::from_slice(&fs::read(file("json")).unwrap()).unwrap();
+    let requests = trace.chains.iter().flat_map(|chain| &chain.attempts).flat_map(|a| &a.requests);
+    let locations = requests.filter_map(|request| request.location.as_deref());
+    assert!(locations.filter(|location| location.contains('\u{202e}')).count() > 0);
 }
 
 #[test]
@@ -131,11 +264,10 @@ fn a_runner_gets_our_commands_alone() {
             );
         }
         // The report stands in the same log: a command begins a line, or follows `##[` anywhere.
-        for verbose in [false, true] {
-            let report = render(&trace, &Options { verbose, ..Options::default() });
-            assert!(!report.contains("##["), "{report}");
+        for (name, report) in reports(&trace) {
+            assert!(!report.contains("##["), "{name}: {report}");
             let command = report.lines().find(|line| line.trim_start().starts_with("::"));
-            assert_eq!(command, None);
+            assert_eq!(command, None, "{name}");
         }
     }
 }
@@ -186,6 +318,7 @@ fn a_mebibyte_in_every_text_is_cut_for_people() {
     }
     let bytes = written("markdown", &trace).len();
     assert!(bytes < 1 << 20, "{bytes}");
-    let report = render(&trace, &Options { verbose: true, ..Options::default() });
-    assert!(report.len() < 4 << 20, "{}", report.len());
+    for (name, report) in reports(&trace) {
+        assert!(report.len() < 4 << 20, "{name}: {}", report.len());
+    }
 }

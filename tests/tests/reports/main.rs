@@ -1,5 +1,5 @@
-//! Reports as those read them who are not we: a browser, readers of HAR, JSON schema, `JUnit`; and
-//! what is chosen to deceive, and what must stay secret, through all of them.
+//! Reports as those read them who are not we: a browser, readers of HAR, JSON schema, `JUnit`, SARIF,
+//! and what CIs run; and what is chosen to deceive, and what must stay secret, through all of them.
 
 mod browser;
 mod devtools;
@@ -7,6 +7,7 @@ mod hostile;
 mod live;
 mod many;
 mod readers;
+mod readme;
 mod secrets;
 
 mod traces;

@@ -1,4 +1,5 @@
-//! HAR, the JSON schema and `JUnit` as independent readers have them (`readers.py`).
+//! HAR, the JSON schema, `JUnit`, SARIF and GitLab's report as independent readers have them
+//! (`readers.py`).
 
 use std::env;
 use std::fs;
@@ -12,15 +13,21 @@ use tempfile::TempDir;
 use crate::hostile;
 use crate::traces::{golden, grown, recordings, replay, written};
 
-#[test]
-fn others_can_read_it() {
+/// The directory of the readers; none, aloud, where they are not installed.
+pub(crate) fn packages() -> Option<PathBuf> {
     let packages = env::var_os("PROXYTRACE_READERS_DIR").map(PathBuf::from);
     let packages = packages
         .or_else(|| Some(env::home_dir()?.join(".cache/proxytrace/readers")))
         .filter(|directory| directory.is_dir());
-    let Some(packages) = packages else {
-        return skip("no readers: `cargo xtask test` installs them");
-    };
+    if packages.is_none() {
+        skip("no readers: `cargo xtask test` installs them");
+    }
+    packages
+}
+
+#[test]
+fn others_can_read_it() {
+    let Some(packages) = packages() else { return };
     let directory = TempDir::new().unwrap();
     let mut traces: Vec<_> = recordings().iter().map(|file| replay(file)).collect();
     traces.push(grown(&golden("redirect-403"), 1000));
@@ -30,8 +37,8 @@ fn others_can_read_it() {
         traces.push(trace);
     }
     for (number, trace) in traces.iter().enumerate() {
-        for (format, extension) in [("json", "json"), ("har", "har"), ("junit", "junit")] {
-            let file = directory.path().join(number.to_string()).with_extension(extension);
+        for format in ["json", "har", "junit", "gitlab", "sarif"] {
+            let file = directory.path().join(number.to_string()).with_extension(format);
             fs::write(file, written(format, trace)).unwrap();
         }
     }

@@ -4,6 +4,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
+use proxytrace::report::FORMATS;
 use proxytrace_tests::cases;
 use proxytrace_tests::lab::Lab;
 use proxytrace_tests::modules::Modules;
@@ -68,19 +69,6 @@ const LEAKY: Scenario = Scenario {
     ..Scenario::BASE
 };
 
-/// Outputs of a run, by option.
-const FILES: [&str; 9] = [
-    "--json",
-    "--ndjson",
-    "--html",
-    "--har",
-    "--record",
-    "--format=gitlab",
-    "--format=junit",
-    "--format=sarif",
-    "--format=markdown",
-];
-
 #[test]
 fn no_secret_leaves() {
     if !cases::can_start() {
@@ -104,15 +92,11 @@ fn no_secret_leaves() {
     let summary = outputs.path().join("summary");
     for (turn, goproxy) in [LEAKY.goproxy, "https://proxy.lab?key=cAnArYquery"].iter().enumerate() {
         let mut command = lab.command(cases::proxytrace());
-        for option in FILES {
-            let name = option.trim_start_matches("--format=").trim_start_matches("--");
-            let file = outputs.path().join(format!("{name}{turn}"));
-            if option.starts_with("--format") {
-                command.arg(format!("{option}={}", file.display()));
-            } else {
-                command.arg(option).arg(file);
-            }
+        let file = |name: &str| outputs.path().join(format!("{name}{turn}"));
+        for format in &FORMATS {
+            command.arg(format!("--format={}={}", format.name, file(format.name).display()));
         }
+        command.arg("--record").arg(file("record"));
         command.args(["-v", "--format", "github", "--", "go", "mod", "download", "-x"]);
         command
             .env("GOPROXY", goproxy)
@@ -138,7 +122,8 @@ fn no_secret_leaves() {
 
     let files: Vec<_> =
         fs::read_dir(outputs.path()).unwrap().map(|one| one.unwrap().path()).collect();
-    assert_eq!(files.len(), 2 * FILES.len() + 1, "{files:?}");
+    // Two runs with every format and a recording each, and the summary of both.
+    assert_eq!(files.len(), 2 * (FORMATS.len() + 1) + 1, "{files:?}");
     for file in files {
         let bytes = fs::read(&file).unwrap();
         assert!(!bytes.is_empty(), "{}", file.display());

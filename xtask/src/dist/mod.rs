@@ -1,20 +1,26 @@
-//! `cargo xtask dist`: what is released. Static programs with the eBPF object in them, as archives
-//! and as packages for Debian, and their checksums; each package is installed into a root of its own
-//! and used.
+//! `cargo xtask dist`: what is released. Static programs with the eBPF object in them for x86-64 and
+//! arm64, as archives and as packages for Debian, and their checksums; each package is installed
+//! into a root of its own and used.
 
 mod deb;
 mod prove;
 
+use std::env::consts::ARCH;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
-use xtask::process::{read, run, status};
+use xtask::process::{read, run, status, warning};
 use xtask::{apt, bpf, workspace};
 
 use crate::build::{self, cargo};
+use crate::vm::cross;
+use crate::vm::mirror::Mirror;
+
+/// The file of checksums.
+const SUMS: &str = "SHA256SUMS";
 
 /// The version of the workspace, which is that of this program as well.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -44,50 +50,105 @@ struct Machine {
     name: &'static str,
     /// As Debian calls it.
     debian: &'static str,
+    /// What strips its programs.
+    strip: &'static str,
 }
 
-const X86_64: Machine = Machine { name: "x86_64", debian: "amd64" };
+const X86_64: Machine = Machine { name: "x86_64", debian: "amd64", strip: "strip" };
+const AARCH64: Machine = Machine { name: "aarch64", debian: "arm64", strip: cross::STRIP };
+
+impl Machine {
+    /// Whether it is this one.
+    fn is_here(&self) -> bool {
+        self.name == ARCH
+    }
+}
+
+/// This machine first, whose program also makes what is the same for all.
+fn machines() -> Vec<Machine> {
+    match ARCH {
+        "aarch64" => {
+            warning("no programs for x86-64: they are built on x86-64 alone");
+            vec![Machine { strip: "strip", ..AARCH64 }]
+        }
+        _ => vec![X86_64, AARCH64],
+    }
+}
+
+/// How programs are built.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Pace {
+    /// As they are released.
+    Release,
+    /// Without optimization: what is packed is not for anybody, but packed and tried all the same.
+    Quick,
+}
 
 /// Builds, packs, checks.
-pub(crate) fn dist() -> Result<()> {
+pub(crate) fn dist(pace: Pace) -> Result<()> {
     bpf::setup()?;
     for (program, package) in PROGRAMS {
         apt::provide(program, package)?;
     }
-    let out = workspace().join("target/dist/out");
+    let out = workspace().join(match pace {
+        Pace::Release => "target/dist/out",
+        Pace::Quick => "target/dist/quick",
+    });
     if out.exists() {
         fs::remove_dir_all(&out)?;
     }
     fs::create_dir_all(&out)?;
-    let program = static_program(&X86_64)?;
+    let machines = machines();
+    let programs =
+        machines.iter().map(|one| static_program(one, pace)).collect::<Result<Vec<_>>>()?;
     // What is made from the definition of the command line is the same for every machine.
-    let extras = Extras::make(&program)?;
-    let archive = archive(&X86_64, &program, &extras, &out)?;
-    let package = deb::build(&X86_64, &program, &extras, &out)?;
-    prove::package(&package)?;
-    let names = [archive, package].map(|path| path.file_name().map(ToOwned::to_owned));
+    let extras = Extras::make(&programs[0])?;
+    let mut made = Vec::new();
+    for (machine, program) in machines.iter().zip(&programs) {
+        let packed = prove::Packed {
+            archive: archive(machine, program, &extras, &out)?,
+            package: deb::build(machine, program, &extras, &out)?,
+        };
+        prove::packed(machine, &packed)?;
+        made.extend([packed.archive, packed.package]);
+    }
+    prove::alike(&machines, &programs)?;
+    let names = made.iter().filter_map(|path| path.file_name());
     let mut sums = Command::new("sha256sum");
-    let sums = read(sums.current_dir(&out).arg("--").args(names.iter().flatten()))?;
-    fs::write(out.join("SHA256SUMS"), sums + "\n")?;
+    let sums = read(sums.current_dir(&out).arg("--").args(names))?;
+    fs::write(out.join(SUMS), sums + "\n")?;
+    run(Command::new("sha256sum")
+        .current_dir(&out)
+        .args(["--quiet", "--strict", "--check", SUMS]))?;
     status("Finished", out.display());
     Ok(())
 }
 
 /// proxytrace without a library that it would need at run time.
-fn static_program(machine: &Machine) -> Result<PathBuf> {
-    let target = format!("{}-unknown-linux-gnu", machine.name);
-    status("Building", format_args!("a static proxytrace for {target}"));
-    let mut cargo = cargo();
-    cargo
-        .args(["build", "--release", "--locked", "--package", "proxytrace", "--target", &target])
-        .arg("--target-dir")
-        .arg(workspace().join("target/dist"))
-        .env("RUSTFLAGS", "-Ctarget-feature=+crt-static")
-        .env_remove("CARGO_ENCODED_RUSTFLAGS");
+fn static_program(machine: &Machine, pace: Pace) -> Result<PathBuf> {
+    let mut cargo = if machine.is_here() {
+        let target = format!("{}-unknown-linux-gnu", machine.name);
+        status("Building", format_args!("a static proxytrace for {target}"));
+        let mut cargo = cargo();
+        cargo
+            .args(["build", "--target", &target])
+            .env("RUSTFLAGS", "-Ctarget-feature=+crt-static")
+            .env_remove("CARGO_ENCODED_RUSTFLAGS");
+        cargo
+    } else {
+        cross::build(&Mirror::open()?)?
+    };
+    cargo.args(["--locked", "--package", "proxytrace", "--target-dir"]);
+    match pace {
+        Pace::Release => cargo.arg(workspace().join("target/dist")).arg("--release"),
+        // What was built for virtual machines serves here too.
+        Pace::Quick if !machine.is_here() => cargo.arg(cross::target_dir()),
+        Pace::Quick => cargo.arg(workspace().join("target/dist")),
+    };
     let [program] = build::executables(&mut cargo, ["proxytrace"])?;
     let stripped = workspace().join("target/dist/stripped").join(machine.name).join("proxytrace");
     install(&program, &stripped, 0o755)?;
-    run(Command::new("strip").arg("--strip-all").arg(&stripped))?;
+    run(Command::new(machine.strip).arg("--strip-all").arg(&stripped))?;
     Ok(stripped)
 }
 

@@ -1,61 +1,215 @@
-//! The package, installed and used: in a root of its own, so that this machine stays as it is.
+//! What was made, unpacked, installed and used: in a root of its own, so that this machine stays as
+//! it is. Programs for another machine are emulated, as far as no kernel is needed.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
+use object::read::elf::{FileHeader as _, ProgramHeader as _};
+use object::{Endianness, elf};
 use xtask::process::{as_root, is_root, read, run, status, warning, which};
+use xtask::{apt, workspace};
 
-use super::{COMPLETIONS, VERSION};
+use super::{COMPLETIONS, Machine, VERSION};
 use crate::build;
 
 /// What dpkg keeps of a system.
 const DPKG: [&str; 3] = ["var/lib/dpkg/info", "var/lib/dpkg/updates", "var/lib/dpkg/triggers"];
 
-/// Installs a package of this machine's, and uses what is in it.
-pub(super) fn package(package: &Path) -> Result<()> {
-    status("Installing", format_args!("{} into a root of its own", package.display()));
-    let root = tempfile::tempdir()?;
-    for directory in DPKG {
-        fs::create_dir_all(root.path().join(directory))?;
+/// What tries completions and man pages, and Debian's packages of it.
+const READERS: [(&str, &str); 4] =
+    [("bash", "bash"), ("zsh", "zsh"), ("fish", "fish"), ("mandoc", "mandoc")];
+
+/// Runs programs for arm64 elsewhere: its names, and Debian's package of the first.
+const EMULATORS: [&str; 2] = ["qemu-aarch64-static", "qemu-aarch64"];
+const EMULATOR: &str = "qemu-user-static";
+
+/// What programs for different machines report alike, and in what.
+const RECORDING: &str = "proxytrace/tests/golden/redirect-403.ndjson";
+const FORMATS: [&str; 9] =
+    ["json", "ndjson", "html", "har", "github", "gitlab", "junit", "sarif", "markdown"];
+
+/// `e_machine` of what is loaded into the kernel (`include/uapi/linux/elf-em.h`).
+const BPF: elf::Machine = elf::EM_BPF;
+
+/// What is handed out for a machine.
+pub(super) struct Packed {
+    pub(super) archive: PathBuf,
+    pub(super) package: PathBuf,
+}
+
+/// Unpacks and installs what was made for a machine, and uses what is in it.
+pub(super) fn packed(machine: &Machine, packed: &Packed) -> Result<()> {
+    let Packed { archive, package } = packed;
+    for (program, debian) in READERS {
+        apt::provide(program, debian)?;
     }
-    fs::write(root.path().join("var/lib/dpkg/status"), "")?;
+    let root = tempfile::tempdir()?;
+    status("Installing", format_args!("{} into a root of its own", package.display()));
+    install(package, root.path())?;
+    let program = root.path().join("usr/bin/proxytrace");
+    is_whole(machine, &program)?;
+    completions(root.path(), &program)?;
+    manual(&root.path().join("usr/share/man/man1"))?;
+    lint(package)?;
+    unpack(archive, &program)?;
+    speaks(machine, &program)?;
+    if machine.is_here() { use_it(&program) } else { Ok(()) }
+}
+
+fn install(package: &Path, root: &Path) -> Result<()> {
+    for directory in DPKG {
+        fs::create_dir_all(root.join(directory))?;
+    }
+    fs::write(root.join("var/lib/dpkg/status"), "")?;
     run(Command::new("dpkg")
-        .arg(format!("--root={}", root.path().display()))
+        .arg(format!("--root={}", root.display()))
         // Without scripts there is nothing to be root for, and no need for what they would call.
-        .args(["--force-not-root", "--force-bad-path", "--force-depends", "--install"])
+        .args(["--force-not-root", "--force-bad-path", "--force-depends"])
+        // What it is for is looked at below.
+        .args(["--force-architecture", "--install"])
         .arg(package)
         .stdout(std::io::stderr()))?;
     let listed = read(
         Command::new("dpkg-query")
-            .arg(format!("--admindir={}/var/lib/dpkg", root.path().display()))
+            .arg(format!("--admindir={}/var/lib/dpkg", root.display()))
             .args(["--show", "--showformat", "${Version} ${Status}", "proxytrace"]),
     )?;
     ensure!(listed == format!("{VERSION}-1 install ok installed"), "dpkg says {listed:?}");
+    Ok(())
+}
 
-    let program = root.path().join("usr/bin/proxytrace");
-    let version = read(Command::new(&program).arg("--version"))?;
-    ensure!(version == format!("proxytrace {VERSION}"), "it says {version:?}");
-    let needs = Command::new("ldd").arg(&program).output().context("cannot run `ldd`")?;
-    let needs = [needs.stdout, needs.stderr].concat();
-    let needs = String::from_utf8_lossy(&needs);
-    ensure!(
-        needs.contains("not a dynamic executable") || needs.contains("statically linked"),
-        "it needs libraries: {needs}"
-    );
+/// A program for that machine which needs no library, with the programs for the kernel in it.
+fn is_whole(machine: &Machine, program: &Path) -> Result<()> {
+    let bytes = fs::read(program)?;
+    let header = elf::FileHeader64::<Endianness>::parse(&*bytes)?;
+    let endian = header.endian()?;
+    let wanted = if machine.name == "aarch64" { elf::EM_AARCH64 } else { elf::EM_X86_64 };
+    ensure!(header.e_machine(endian) == wanted, "it is for another machine");
+    let segments = header.program_headers(endian, &*bytes)?;
+    let loader = segments.iter().any(|segment| segment.p_type(endian) == elf::PT_INTERP);
+    ensure!(!loader, "it wants a loader, and so libraries");
+    // The object within begins as every ELF file does, and names its machine 18 bytes on.
+    let kernels = bytes.windows(20).skip(1).filter(|window| {
+        window.starts_with(b"\x7fELF\x02\x01\x01") && window[18..] == BPF.0.to_le_bytes()
+    });
+    ensure!(kernels.count() > 0, "there is no eBPF object in it");
+    Ok(())
+}
+
+/// Each shell can read its own, and bash gets words of them.
+fn completions(root: &Path, program: &Path) -> Result<()> {
     for (shell, path) in COMPLETIONS {
-        let file = root.path().join(path);
+        let file = root.join(path);
         ensure!(fs::metadata(&file)?.len() > 0, "{} is empty", file.display());
-        if let Some(shell) = which(shell) {
-            run(Command::new(shell).arg("-n").arg(&file))?;
-        }
+        run(Command::new(shell).arg("-n").arg(&file))?;
     }
-    let page = root.path().join("usr/share/man/man1/proxytrace.1.gz");
-    let text = read(Command::new("gzip").args(["-dc", "--"]).arg(&page))?;
-    ensure!(text.contains(".SH NAME"), "{} is no man page", page.display());
-    lint(package)?;
-    use_it(&program)
+    let script = r#"source "$1"; COMP_WORDS=(proxytrace --fail-on ""); COMP_CWORD=2
+_proxytrace proxytrace "" --fail-on; echo "${COMPREPLY[@]}"
+COMP_WORDS=(proxytrace pre); COMP_CWORD=1; _proxytrace proxytrace pre proxytrace; echo "${COMPREPLY[@]}""#;
+    let (_, bash) = COMPLETIONS[0];
+    let mut ask = Command::new("bash");
+    let words = read(ask.args(["-c", script, "bash"]).arg(root.join(bash)))?;
+    ensure!(
+        words == "error warning\npreflight",
+        "bash completes to {words:?}, of {}",
+        program.display()
+    );
+    Ok(())
+}
+
+/// Every page is one that mandoc can show.
+fn manual(directory: &Path) -> Result<()> {
+    let mut pages = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        pages.push(entry?.path());
+    }
+    ensure!(pages.len() > 5, "only {} man pages", pages.len());
+    let plain = tempfile::tempdir()?;
+    for page in &pages {
+        let name = page.file_stem().context("a name")?;
+        let text = read(Command::new("gzip").args(["-dc", "--"]).arg(page))?;
+        ensure!(text.contains(".SH NAME"), "{} is no man page", page.display());
+        fs::write(plain.path().join(name), text + "\n")?;
+    }
+    let mut mandoc = Command::new("mandoc");
+    mandoc.current_dir(plain.path()).args(["-T", "lint", "-W", "error", "--"]);
+    mandoc.args(pages.iter().filter_map(|page| page.file_stem()));
+    run(mandoc.stdout(std::io::stderr()))
+}
+
+/// The archive has the same program as the package, and the licences.
+fn unpack(archive: &Path, program: &Path) -> Result<()> {
+    let tree = tempfile::tempdir()?;
+    let mut tar = Command::new("tar");
+    run(tar
+        .arg("--directory")
+        .arg(tree.path())
+        .args(["--strip-components=1", "-xzf"])
+        .arg(archive))?;
+    ensure!(
+        fs::read(tree.path().join("proxytrace"))? == fs::read(program)?,
+        "{} has another program than the package",
+        archive.display()
+    );
+    for file in super::LICENCES.iter().chain(&["README.md", "completions", "man"]) {
+        ensure!(tree.path().join(file).exists(), "{} has no {file}", archive.display());
+    }
+    Ok(())
+}
+
+/// What it says without a kernel that it can trace.
+fn speaks(machine: &Machine, program: &Path) -> Result<()> {
+    let version = read(runner(machine, program)?.arg("--version"))?;
+    ensure!(version == format!("proxytrace {VERSION}"), "it says {version:?}");
+    let page = read(runner(machine, program)?.args(["explain", "PT006"]))?;
+    ensure!(page.starts_with("PT006"), "it explains {page:?}");
+    // 125 where nothing can be traced, as under an emulator.
+    let doctor = runner(machine, program)?.args(["doctor", "--json", "-"]).output()?;
+    let said: serde_json::Value = serde_json::from_slice(&doctor.stdout)
+        .with_context(|| format!("doctor: {}", String::from_utf8_lossy(&doctor.stderr)))?;
+    ensure!(said["machine"] == machine.name, "doctor says {}", said["machine"]);
+    Ok(())
+}
+
+/// The program, or what emulates the machine that it is for.
+fn runner(machine: &Machine, program: &Path) -> Result<Command> {
+    if machine.is_here() {
+        return Ok(Command::new(program));
+    }
+    if !EMULATORS.iter().any(|name| which(name).is_some()) {
+        apt::install(&[EMULATOR])?;
+    }
+    let emulator = EMULATORS.iter().find(|name| which(name).is_some());
+    let mut command = Command::new(emulator.context("no emulator")?);
+    command.arg(program);
+    Ok(command)
+}
+
+/// What programs make of a recording, in every format that is a file: byte by byte the same.
+pub(super) fn alike(machines: &[Machine], programs: &[PathBuf]) -> Result<()> {
+    let mut made = machines.iter().zip(programs).map(|(one, program)| replayed(one, program));
+    let first = made.next().context("a program")??;
+    ensure!(first.iter().all(|bytes| bytes.len() > 100), "an output has next to nothing in it");
+    for (bytes, machine) in made.zip(&machines[1..]) {
+        ensure!(bytes? == first, "{} reports otherwise than {}", machine.name, machines[0].name);
+    }
+    Ok(())
+}
+
+fn replayed(machine: &Machine, program: &Path) -> Result<Vec<Vec<u8>>> {
+    let directory = tempfile::tempdir()?;
+    let file = |name: &str| directory.path().join(name);
+    let mut replay = runner(machine, program)?;
+    replay.arg("replay").arg("-v").arg(workspace().join(RECORDING));
+    for name in FORMATS {
+        replay.arg(format!("--format={name}={}", file(name).display()));
+    }
+    let report = read(&mut replay)?;
+    let files = FORMATS.iter().map(|name| fs::read(file(name)));
+    let files = files.collect::<std::io::Result<Vec<_>>>()?;
+    Ok([vec![report.into_bytes()], files].concat())
 }
 
 /// Traces the demonstration, and asks its proxies.

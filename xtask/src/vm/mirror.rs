@@ -7,13 +7,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use xtask::go;
 use xtask::process::{read, run, status};
 
 use super::image::Arch;
 use super::kernels::{KERNELS, Kernel};
 
 /// Packages, kept in the user's cache.
-pub(super) struct Mirror {
+pub(crate) struct Mirror {
     cache: PathBuf,
 }
 
@@ -24,7 +25,8 @@ const BUSYBOX: &str = "busybox-static";
 const BUSYBOX_SUITE: &str = "bookworm";
 
 impl Mirror {
-    pub(super) fn new(cache: PathBuf) -> Result<Self> {
+    pub(crate) fn open() -> Result<Self> {
+        let cache = go::root_dir()?.with_file_name("vm");
         fs::create_dir_all(&cache)?;
         Ok(Self { cache })
     }

@@ -1,10 +1,10 @@
 //! `cargo xtask vm`: the lab on the kernels of distributions, in virtual machines.
 
-mod cross;
+pub(crate) mod cross;
 mod image;
 mod kernels;
 mod machine;
-mod mirror;
+pub(crate) mod mirror;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -48,8 +48,7 @@ pub(crate) fn vm(all: bool, beginning: &str) -> Result<()> {
     if runs.is_empty() {
         bail!("no machine's name begins with `{beginning}`");
     }
-    let cache = go::root_dir()?.with_file_name("vm");
-    let mirror = Mirror::new(cache)?;
+    let mirror = Mirror::open()?;
     let dir = workspace().join("target/vm");
     fs::create_dir_all(&dir)?;
 

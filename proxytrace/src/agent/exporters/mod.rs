@@ -4,8 +4,11 @@
 //! serve, answers Prometheus and sends what is in the queues. What there is no room for is counted.
 
 mod files;
+mod frame;
 mod ledger;
+mod network;
 mod options;
+mod outlets;
 mod port;
 mod post;
 mod remote;
@@ -19,22 +22,16 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use anyhow::Context as _;
-use ring::digest::{SHA256, digest};
-
-use self::files::{Files, Rotation};
 use self::ledger::Ledger;
 pub use self::options::{Listen, Options, Size};
-use self::port::Port;
-use self::remote::Remotes;
-use self::shared::{Shared, now_ns};
+use self::outlets::Outlets;
+use self::shared::Shared;
 use self::worker::{Message, Worker};
-use crate::export::metrics::Registry;
-use crate::export::{Build, Delivery, Health, Host, hex};
+use crate::export::{Build, Delivery, Health};
 
 /// So many builds may wait, and so many chains of them: what is in memory is bounded.
 const BUILDS: usize = 256;
@@ -91,7 +88,6 @@ pub struct Exporters {
     intake: Ledger,
     shared: Arc<Shared>,
     worker: JoinHandle<()>,
-    metrics: Option<SocketAddr>,
 }
 
 impl Exporters {
@@ -102,39 +98,9 @@ impl Exporters {
 
     /// The same, at another pace.
     pub fn start_at(options: &Options, pace: Pace) -> anyhow::Result<Self> {
-        let host = host(options);
-        let port = Port::open(options)?;
-        let remotes = Remotes::open(options, pace)?;
-        let (intake, files_ledger, textfile_ledger) =
-            (Ledger::default(), Ledger::default(), Ledger::default());
-        let lines = match &options.ndjson {
-            Some(dir) if dir.as_os_str() == "-" => Some(worker::Lines::Stdout),
-            Some(dir) => {
-                let (bytes, age, keep) = (pace.file_bytes, pace.file_age, options.keep());
-                let rotation = Rotation { bytes, age, keep };
-                let files = Files::open(dir.clone(), rotation, files_ledger.clone())
-                    .with_context(|| format!("cannot write files in {}", dir.display()))?;
-                Some(worker::Lines::Files(Box::new(files)))
-            }
-            None => None,
-        };
-        let mut ledgers = vec![("intake", intake.clone())];
-        if lines.is_some() {
-            ledgers.push(("ndjson", files_ledger.clone()));
-        }
-        if options.textfile.is_some() {
-            ledgers.push(("textfile", textfile_ledger.clone()));
-        }
-        let queues = remotes.queues.iter();
-        ledgers.extend(queues.map(|remote| (remote.signal.name(), remote.ledger.clone())));
-        if let Some((.., ledger)) = &remotes.metrics {
-            ledgers.push(("otlp-metrics", ledger.clone()));
-        }
-        let started_ns = now_ns();
-        #[expect(clippy::cast_precision_loss, reason = "a time to the microsecond")]
-        let registry = Registry::new(options.limits(), started_ns as f64 / 1e9);
-        let shared = Arc::new(Shared::new(registry, ledgers, host.clone(), started_ns));
-        let metrics = port.as_ref().map(Port::address);
+        let shared = Arc::new(Shared::new(options.limits()));
+        let outlets = Outlets::open(options, pace, &shared)?;
+        let intake = shared.ledger("intake");
         let (sender, receiver) = sync_channel(BUILDS);
         let waiting = Arc::new(AtomicUsize::new(0));
         let worker = Worker {
@@ -142,21 +108,30 @@ impl Exporters {
             waiting: Arc::clone(&waiting),
             shared: Arc::clone(&shared),
             intake: intake.clone(),
-            host,
-            queues: remotes.queues.iter().map(|one| (one.signal, Arc::clone(&one.spool))).collect(),
-            lines,
-            lines_ledger: files_ledger,
-            textfile: options.textfile.clone().map(|path| (path, textfile_ledger)),
-            network: worker::network(port, remotes, &shared, pace)?,
+            options: options.clone(),
+            outlets: Some(outlets),
             pace,
         };
         let worker = spawn("exporters", move || worker.run())?;
-        Ok(Exporters { sender, waiting, intake, shared, worker, metrics })
+        Ok(Exporters { sender, waiting, intake, shared, worker })
+    }
+
+    /// Goes on with other options, and says when that is done, or what is wrong with them: then the
+    /// ones before stay. Never waits. Sums go on, unless the bounds of labels change; what waits in
+    /// memory is sent within a second or given up.
+    pub fn reload(&self, options: Options, done: impl FnOnce(anyhow::Result<()>) + Send + 'static) {
+        let message = Message::Options(Box::new(options), Box::new(done));
+        if let Err(TrySendError::Full(message) | TrySendError::Disconnected(message)) =
+            self.sender.try_send(message)
+            && let Message::Options(_, done) = message
+        {
+            done(Err(anyhow::anyhow!("the exporters are busy; try again later")));
+        }
     }
 
     /// Where metrics are served: of use where the port was left to the system.
     pub fn metrics_address(&self) -> Option<SocketAddr> {
-        self.metrics
+        self.shared.address()
     }
 
     /// Hands a build over. Never waits: where there is no room, the build is dropped and counted.
@@ -193,16 +168,4 @@ impl Exporters {
 
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
     std::thread::Builder::new().name(name.to_owned()).stack_size(1 << 20).spawn(run)
-}
-
-/// This machine.
-fn host(options: &Options) -> Host {
-    let read = |path: &str| std::fs::read_to_string(path).ok().map(|text| text.trim().to_owned());
-    let name = read("/proc/sys/kernel/hostname").unwrap_or_default();
-    // The id itself is not for others (machine-id(5)).
-    let id = read("/etc/machine-id").filter(|id| !id.is_empty()).map(|id| {
-        let sum = digest(&SHA256, format!("proxytrace\0{id}").as_bytes());
-        hex(&sum.as_ref()[..16])
-    });
-    Host { name, id, group: options.host_group.clone().unwrap_or_default() }
 }

@@ -16,11 +16,10 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::ledger::{Ledger, lock};
 use super::options::Options;
 use super::post::{self, Answer, Receiver};
-use super::shared::Shared;
 use super::spool::{Batch, Spool};
 use super::{Pace, stop::Stop};
-use crate::export::hex;
 use crate::export::rows::Record;
+use crate::export::{hex, otlp};
 
 const PROTOBUF: &str = "application/x-protobuf";
 const LINES: &str = "application/x-ndjson";
@@ -43,6 +42,10 @@ impl Signal {
             Signal::Rows(Record::Chain) => "clickhouse-chains",
             Signal::Rows(Record::Finding) => "clickhouse-findings",
         }
+    }
+
+    pub(super) fn is_rows(self) -> bool {
+        matches!(self, Signal::Rows(_))
     }
 
     /// Whether it may go better another time. OTLP says which statuses (specification, "Failures");
@@ -73,7 +76,7 @@ impl Signal {
 pub(super) struct Remote {
     pub(super) signal: Signal,
     pub(super) spool: Arc<Mutex<Spool>>,
-    pub(super) ledger: Ledger,
+    ledger: Ledger,
     receiver: Receiver,
     to: Uri,
 }
@@ -87,21 +90,29 @@ pub(super) struct Remotes {
 
 impl Remotes {
     /// As the options have it.
-    pub(super) fn open(options: &Options, pace: Pace) -> anyhow::Result<Self> {
+    pub(super) fn open(
+        options: &Options,
+        pace: Pace,
+        ledger: impl Fn(&'static str) -> Ledger,
+    ) -> anyhow::Result<Self> {
         let mut remotes = Remotes::default();
         if let Some(text) = &options.otlp {
             let base = post::url("otlp", text)?;
             let receiver = Receiver::new(options.otlp_headers.as_deref(), pace.post)?;
             for (signal, path) in [(Signal::Spans, "/v1/traces"), (Signal::Logs, "/v1/logs")] {
-                remotes.add(options, signal, &receiver, below(&base, path)?)?;
+                let account = ledger(signal.name());
+                remotes.add(options, signal, &receiver, below(&base, path)?, account)?;
             }
-            remotes.metrics = Some((receiver, below(&base, "/v1/metrics")?, Ledger::default()));
+            remotes.metrics =
+                Some((receiver, below(&base, "/v1/metrics")?, ledger("otlp-metrics")));
         }
         if let Some(text) = &options.clickhouse {
             let base = post::url("clickhouse", text)?;
             let receiver = Receiver::new(options.clickhouse_headers.as_deref(), pace.post)?;
             for record in Record::ALL {
-                remotes.add(options, Signal::Rows(record), &receiver, insert(&base, record)?)?;
+                let signal = Signal::Rows(record);
+                let account = ledger(signal.name());
+                remotes.add(options, signal, &receiver, insert(&base, record)?, account)?;
             }
         }
         Ok(remotes)
@@ -113,9 +124,9 @@ impl Remotes {
         signal: Signal,
         receiver: &Receiver,
         to: Uri,
+        ledger: Ledger,
     ) -> anyhow::Result<()> {
-        let (place, ledger) =
-            (options.queue.as_ref().map(|place| place.join(signal.name())), Ledger::default());
+        let place = options.queue.as_ref().map(|place| place.join(signal.name()));
         let spool =
             Spool::open(place, options.queue_size(), ledger.clone()).with_context(|| {
                 format!("cannot keep a queue for {}; name another --queue", signal.name())
@@ -193,13 +204,13 @@ impl Remote {
 /// Hands the sums over, again and again. They are sums: one that fails is made good by the next.
 pub(super) async fn metrics(
     (receiver, to, ledger): (Receiver, Uri, Ledger),
-    shared: Arc<Shared>,
+    sums: impl Fn() -> otlp::Message,
     pace: Pace,
     mut stop: Stop,
 ) {
     loop {
         stop.wait(pace.metrics).await;
-        let message = shared.metrics();
+        let message = sums();
         let sent = receiver.post(&to, PROTOBUF, &message.bytes);
         match timeout_at(stop.deadline(), sent).await {
             Ok(Answer::Taken(_)) => ledger.book().sent += message.count,

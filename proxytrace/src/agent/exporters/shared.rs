@@ -1,28 +1,30 @@
-//! What the threads of the exporters have in common.
+//! What the threads of the exporters have in common, and what outlives new options.
 
+use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::ledger::{Ledger, lock};
-use crate::export::metrics::Registry;
+use crate::export::metrics::{Limits, Registry};
 use crate::export::{Delivery, Host, otlp, prometheus};
 
 /// The sums, and the account of each exporter.
 pub(super) struct Shared {
     registry: Mutex<Registry>,
-    ledgers: Vec<(&'static str, Ledger)>,
-    host: Host,
+    ledgers: Mutex<Vec<(&'static str, Ledger)>>,
+    address: Mutex<Option<SocketAddr>>,
     started_ns: u64,
 }
 
 impl Shared {
-    pub(super) fn new(
-        registry: Registry,
-        ledgers: Vec<(&'static str, Ledger)>,
-        host: Host,
-        started_ns: u64,
-    ) -> Self {
-        Shared { registry: Mutex::new(registry), ledgers, host, started_ns }
+    pub(super) fn new(limits: Limits) -> Self {
+        let started_ns = now_ns();
+        Shared {
+            registry: Mutex::new(registry(limits, started_ns)),
+            ledgers: Mutex::default(),
+            address: Mutex::default(),
+            started_ns,
+        }
     }
 
     /// The sums, to be changed.
@@ -30,9 +32,38 @@ impl Shared {
         change(&mut lock(&self.registry));
     }
 
+    /// Other bounds. Sums begin anew then, as what was put together cannot be taken apart.
+    pub(super) fn limit(&self, limits: Limits) {
+        self.change(|sums| {
+            if sums.limits() != limits {
+                *sums = registry(limits, self.started_ns);
+            }
+        });
+    }
+
+    /// The account of an exporter: the same each time.
+    pub(super) fn ledger(&self, exporter: &'static str) -> Ledger {
+        let mut ledgers = lock(&self.ledgers);
+        if let Some((_, ledger)) = ledgers.iter().find(|(name, _)| *name == exporter) {
+            return ledger.clone();
+        }
+        let ledger = Ledger::default();
+        ledgers.push((exporter, ledger.clone()));
+        ledger
+    }
+
     /// What became of everything, by exporter.
     pub(super) fn deliveries(&self) -> Vec<(&'static str, Delivery)> {
-        self.ledgers.iter().map(|(name, ledger)| (*name, ledger.now())).collect()
+        lock(&self.ledgers).iter().map(|(name, ledger)| (*name, ledger.now())).collect()
+    }
+
+    /// Where the port is.
+    pub(super) fn address(&self) -> Option<SocketAddr> {
+        *lock(&self.address)
+    }
+
+    pub(super) fn serve_at(&self, address: Option<SocketAddr>) {
+        *lock(&self.address) = address;
     }
 
     /// All metrics as Prometheus reads them.
@@ -45,9 +76,9 @@ impl Shared {
     }
 
     /// All metrics as OTLP has them.
-    pub(super) fn metrics(&self) -> otlp::Message {
+    pub(super) fn metrics(&self, host: &Host) -> otlp::Message {
         let now = now_ns();
-        self.with_deliveries(|registry| otlp::metrics(registry, &self.host, self.started_ns, now))
+        self.with_deliveries(|registry| otlp::metrics(registry, host, self.started_ns, now))
     }
 
     fn with_deliveries<T>(&self, read: impl FnOnce(&Registry) -> T) -> T {
@@ -58,6 +89,11 @@ impl Shared {
         }
         read(&registry)
     }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a time to the microsecond")]
+fn registry(limits: Limits, started_ns: u64) -> Registry {
+    Registry::new(limits, started_ns as f64 / 1e9)
 }
 
 /// Nanoseconds since 1970.

@@ -1,8 +1,6 @@
 //! A queue of what is to be sent, bounded, in memory or on disk.
 //!
-//! On disk it is a directory of files. A file is a sequence of frames: length, number of records and
-//! CRC-32 of the payload, each 32 bits in little endian, then the payload. The payloads of a file
-//! one after the other are one message. What is on disk outlives the agent, however it ends, though
+//! On disk it is a directory of files of frames (see `frame`). What is on disk outlives the agent, however it ends, though
 //! not a loss of power: nothing waits for the disk. A file is removed when the receiver has taken
 //! it; should the agent end in between, it is sent again.
 
@@ -12,15 +10,11 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use flate2::Crc;
-
+use super::frame::{HEADER, frame, frames};
 use super::ledger::Ledger;
 
 /// A file that has grown so large is complete: no message is much longer.
 const SEGMENT: u64 = 512 << 10;
-const HEADER: usize = 12;
-/// A frame is no longer, or it is none.
-const FRAME: u32 = 64 << 20;
 const EXTENSION: &str = "queue";
 
 /// The queue.
@@ -262,65 +256,6 @@ fn left(place: &Path, ledger: &Ledger) -> io::Result<VecDeque<Segment>> {
     }
     segments.sort_by_key(|segment| segment.number);
     Ok(segments.into())
-}
-
-fn frame(payload: &[u8], records: u64) -> io::Result<Vec<u8>> {
-    let too_much = |_| io::Error::from(io::ErrorKind::InvalidInput);
-    let length = u32::try_from(payload.len()).map_err(too_much)?;
-    if length > FRAME {
-        return Err(io::ErrorKind::InvalidInput.into());
-    }
-    let records = u32::try_from(records).map_err(too_much)?;
-    let mut frame = Vec::with_capacity(HEADER + payload.len());
-    for word in [length, records, checksum(payload)] {
-        frame.extend(word.to_le_bytes());
-    }
-    frame.extend(payload);
-    Ok(frame)
-}
-
-fn checksum(payload: &[u8]) -> u32 {
-    let mut crc = Crc::new();
-    crc.update(payload);
-    crc.sum()
-}
-
-/// What the frames of a file say.
-#[derive(Default)]
-struct Frames {
-    payload: Vec<u8>,
-    records: u64,
-    /// Up to where they are whole.
-    length: usize,
-    /// Records of what is not whole, as far as that is known; one if it is not.
-    torn: u64,
-}
-
-fn frames(bytes: &[u8]) -> Frames {
-    let mut all = Frames::default();
-    let mut rest = bytes;
-    while !rest.is_empty() {
-        let Some((header, after)) = rest.split_at_checked(HEADER) else {
-            all.torn = 1;
-            return all;
-        };
-        let word = |at: usize| {
-            u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
-        };
-        let (length, records, sum) = (word(0), word(4), word(8));
-        let payload = usize::try_from(length).ok().and_then(|length| after.get(..length));
-        let Some(payload) = payload.filter(|it| length <= FRAME && checksum(it) == sum) else {
-            // A count out of nothing would be worse than one.
-            all.torn =
-                if length <= FRAME && records < 1 << 20 { u64::from(records.max(1)) } else { 1 };
-            return all;
-        };
-        all.payload.extend(payload);
-        all.records += u64::from(records);
-        rest = &after[payload.len()..];
-        all.length = bytes.len() - rest.len();
-    }
-    all
 }
 
 #[cfg(test)]

@@ -1,38 +1,29 @@
-//! The thread that counts and writes, and the one with the network.
+//! The thread that counts and writes.
 
-use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use tokio::runtime::{Builder, Runtime};
-use tokio::sync::watch;
-use tokio::task::JoinSet;
-
-use super::files::Files;
-use super::ledger::{Ledger, lock};
-use super::port::Port;
-use super::remote::{self, Remotes, Signal};
-use super::shared::{Shared, now_ns};
-use super::spool::Spool;
-use super::{Pace, spawn, textfile};
-use crate::export::rows::{self, Record};
-use crate::export::{Build, Health, Host, otlp};
+use super::Pace;
+use super::ledger::Ledger;
+use super::options::Options;
+use super::outlets::Outlets;
+use super::shared::Shared;
+use crate::export::{Build, Health};
 
 /// What the worker is told.
 pub(super) enum Message {
     Build(Box<Build>),
     Health(Box<Health>),
+    Options(Box<Options>, Done),
 }
 
-/// Where lines go.
-pub(super) enum Lines {
-    Stdout,
-    Files(Box<Files>),
-}
+/// Is told what came of new options.
+pub(super) type Done = Box<dyn FnOnce(anyhow::Result<()>) + Send>;
+
+/// Between two sets of options nobody waits longer for a receiver.
+const CHANGE: Duration = Duration::from_secs(1);
 
 /// The thread that counts and writes.
 pub(super) struct Worker {
@@ -40,12 +31,9 @@ pub(super) struct Worker {
     pub(super) waiting: Arc<AtomicUsize>,
     pub(super) shared: Arc<Shared>,
     pub(super) intake: Ledger,
-    pub(super) host: Host,
-    pub(super) queues: Vec<(Signal, Arc<Mutex<Spool>>)>,
-    pub(super) lines: Option<Lines>,
-    pub(super) lines_ledger: Ledger,
-    pub(super) textfile: Option<(PathBuf, Ledger)>,
-    pub(super) network: Option<Network>,
+    pub(super) options: Options,
+    /// None where neither new options nor those before could be opened.
+    pub(super) outlets: Option<Outlets>,
     pub(super) pace: Pace,
 }
 
@@ -60,146 +48,59 @@ impl Worker {
                 Ok(Message::Health(health)) => {
                     self.shared.change(|registry| registry.health(&health));
                 }
+                Ok(Message::Options(options, done)) => done(self.change(*options)),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
             if flushed.elapsed() >= self.pace.flush {
                 flushed = Instant::now();
-                self.flush();
+                if let Some(outlets) = &mut self.outlets {
+                    outlets.flush();
+                }
             }
             if written.elapsed() >= self.pace.textfile {
                 written = Instant::now();
                 self.write_textfile();
             }
         }
-        self.flush();
-        if let Some(network) = self.network.take() {
-            network.end(self.pace.end);
+        if let Some(outlets) = self.outlets.take() {
+            outlets.end(self.pace.end, &self.shared);
         }
-        for (_, spool) in &self.queues {
-            lock(spool).end();
-        }
-        self.write_textfile();
     }
 
     fn build(&mut self, build: &Build) {
         self.shared.change(|registry| registry.observe(build));
-        let needs_rows =
-            self.lines.is_some() || self.queues.iter().any(|(signal, _)| is_rows(*signal));
-        let all = if needs_rows { rows::lines(build, &self.host) } else { Default::default() };
-        for (record, lines) in Record::ALL.into_iter().zip(&all) {
-            self.write(record, lines);
-        }
-        for (signal, spool) in &self.queues {
-            let push = |payload: &[u8], count| lock(spool).push(payload, count);
-            match signal {
-                Signal::Spans => {
-                    for message in otlp::spans(build, &self.host) {
-                        push(&message.bytes, message.count);
-                    }
-                }
-                Signal::Logs => {
-                    if let Some(message) = otlp::logs(build, &self.host, now_ns()) {
-                        push(&message.bytes, message.count);
-                    }
-                }
-                Signal::Rows(record) => {
-                    let lines = &all[*record as usize];
-                    push(&lines.bytes, lines.count);
-                }
-            }
+        if let Some(outlets) = &mut self.outlets {
+            outlets.build(build);
         }
         self.waiting.fetch_sub(build.trace.chains.len().max(1), Ordering::Relaxed);
         self.intake.book().sent += 1;
     }
 
-    fn write(&mut self, record: Record, lines: &rows::Lines) {
-        match &mut self.lines {
-            Some(Lines::Files(files)) => files.write(record, lines),
-            Some(Lines::Stdout) => {
-                let mut stdout = io::stdout().lock();
-                match stdout.write_all(&lines.bytes).and_then(|()| stdout.flush()) {
-                    Ok(()) => self.lines_ledger.book().sent += lines.count,
-                    Err(_) => self.lines_ledger.book().dropped.disk += lines.count,
-                }
+    /// What is open has to be closed first: it may be the same port, the same queue.
+    fn change(&mut self, options: Options) -> anyhow::Result<()> {
+        if let Some(outlets) = self.outlets.take() {
+            outlets.end(self.pace.end.min(CHANGE), &self.shared);
+        }
+        let opened = Outlets::open(&options, self.pace, &self.shared);
+        match opened {
+            Ok(outlets) => {
+                self.outlets = Some(outlets);
+                self.shared.limit(options.limits());
+                self.options = options;
+                self.write_textfile();
+                Ok(())
             }
-            None => {}
-        }
-    }
-
-    fn flush(&mut self) {
-        for (_, spool) in &self.queues {
-            lock(spool).complete();
-        }
-        if let Some(Lines::Files(files)) = &mut self.lines {
-            files.tick();
+            Err(error) => {
+                self.outlets = Outlets::open(&self.options, self.pace, &self.shared).ok();
+                Err(error)
+            }
         }
     }
 
     fn write_textfile(&self) {
-        let Some((path, ledger)) = &self.textfile else { return };
-        match textfile::replace(path, &self.shared.text()) {
-            Ok(()) => ledger.book().sent += 1,
-            Err(_) => ledger.book().failures += 1,
+        if let Some(outlets) = &self.outlets {
+            outlets.write_textfile(&self.shared);
         }
-    }
-}
-
-fn is_rows(signal: Signal) -> bool {
-    matches!(signal, Signal::Rows(_))
-}
-
-/// The thread with the network.
-pub(super) struct Network {
-    thread: JoinHandle<()>,
-    stop: watch::Sender<Option<Instant>>,
-}
-
-/// Starts it, if there is anything for it to do.
-pub(super) fn network(
-    port: Option<Port>,
-    remotes: Remotes,
-    shared: &Arc<Shared>,
-    pace: Pace,
-) -> io::Result<Option<Network>> {
-    if port.is_none() && remotes.queues.is_empty() {
-        return Ok(None);
-    }
-    let (sender, stop) = remote::stop();
-    let shared = Arc::clone(shared);
-    let runtime = Builder::new_current_thread().enable_all().build()?;
-    let thread = spawn("network", move || {
-        run(&runtime, async move {
-            let mut senders = JoinSet::new();
-            if let Some(port) = port {
-                tokio::spawn(port.serve(Arc::clone(&shared)));
-            }
-            for queue in remotes.queues {
-                senders.spawn(queue.run(pace, stop.clone()));
-            }
-            if let Some(metrics) = remotes.metrics {
-                senders.spawn(remote::metrics(metrics, Arc::clone(&shared), pace, stop.clone()));
-            }
-            let mut stop = stop;
-            while !stop.is_set() {
-                stop.wait(Duration::from_hours(1)).await;
-            }
-            while senders.join_next().await.is_some() {}
-        });
-        // A name that is being looked up keeps nobody.
-        runtime.shutdown_background();
-    })?;
-    Ok(Some(Network { thread, stop: sender }))
-}
-
-fn run(runtime: &Runtime, all: impl Future<Output = ()>) {
-    runtime.block_on(all);
-}
-
-impl Network {
-    /// Ends it; what is in the queues has so long.
-    fn end(self, time: Duration) {
-        let _ = self.stop.send(Some(Instant::now() + time));
-        let _ = self.thread.join();
     }
 }

@@ -41,8 +41,8 @@ impl Open {
     pub(super) fn of(label: &str) -> Option<Self> {
         Some(match label {
             "proxy" | "from" | "to" => Open::Proxy,
-            "target_host" => Open::Host,
-            "error_type" | "reason" => Open::Error,
+            "target_host" | "server_address" => Open::Host,
+            "error_type" | "reason" | "http_response_status_code" => Open::Error,
             "module" => Open::Module,
             _ => return None,
         })

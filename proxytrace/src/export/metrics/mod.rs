@@ -15,6 +15,7 @@ use self::labels::{Admitted, Open};
 pub use self::labels::{Limits, OTHER};
 use super::fetch::{entry, fetches, operations};
 use super::{Build, Delivery, Health, names};
+use crate::model::Request;
 
 /// All metrics.
 #[derive(Debug)]
@@ -80,6 +81,11 @@ impl Registry {
         registry
     }
 
+    /// Its bounds.
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
     /// Counts a build.
     pub fn observe(&mut self, build: &Build) {
         let trace = &build.trace;
@@ -108,6 +114,9 @@ impl Registry {
             }
             if let Some((to, reason)) = fetch.fallback() {
                 self.add(Id::Fallbacks, &[&proxy, &entry(to), &reason], None, weight);
+            }
+            for request in fetch.requests() {
+                self.request(request, weight);
             }
             self.add(Id::Resends, &[], None, weight * fetch.resends() as f64);
         }
@@ -186,6 +195,18 @@ impl Registry {
         if let Point::Value(value) = self.point(id, labels, module, empty) {
             *value += amount;
         }
+    }
+
+    /// A request that was answered, or was not: by the host that really was asked.
+    fn request(&mut self, request: &Request, weight: f64) {
+        let Some(duration) = request.duration_ns else { return };
+        let status = request.status.map(|status| status.to_string()).unwrap_or_default();
+        let error = names::error_type(request.outcome, Some(request)).filter(|_| status.is_empty());
+        if status.is_empty() && error.is_none() {
+            return;
+        }
+        let labels = [request.host.as_str(), &status, error.as_deref().unwrap_or("")];
+        self.time(Id::Requests, &labels, seconds(duration), weight);
     }
 
     fn time(&mut self, id: Id, labels: &[&str], seconds: f64, weight: f64) {

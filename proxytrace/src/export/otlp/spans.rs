@@ -1,5 +1,6 @@
 //! Builds, chains and requests as spans.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 
 use foldhash::HashMap;
@@ -11,7 +12,7 @@ use super::{Of, span_id};
 use crate::correlate::story;
 use crate::export::fetch::{self, Fetch};
 use crate::export::{Build, BuildId, names};
-use crate::model::{Artifact, Attempt, Cause, Chain, Outcome, Request, RequestId};
+use crate::model::{AfterRedirect, Artifact, Attempt, Cause, Chain, Outcome, Request, RequestId};
 
 /// All of them; of requests those that go itself sent.
 pub(super) fn of(build: &Build, id: BuildId) -> Vec<Span> {
@@ -73,7 +74,10 @@ fn operation(argv: &[String]) -> String {
 fn of_chain(build: &Build, id: BuildId, chain: &Chain) -> Span {
     let last = chain.attempts.last();
     let requests = last.map_or(&[][..], |attempt| &attempt.requests);
+    // Absence is an answer: what becomes of it, the build's status says.
+    let is_failure = !matches!(chain.outcome, Outcome::NotFound | Outcome::Canceled);
     let reason = names::error_type(chain.outcome, story::last_asked(requests));
+    let reason = reason.filter(|_| is_failure);
     let found: Vec<&str> = build
         .trace
         .findings
@@ -105,15 +109,14 @@ fn of_chain(build: &Build, id: BuildId, chain: &Chain) -> Span {
             dropped_attributes_count: 0,
         })
     });
-    // Absence is an answer: what becomes of it, the build's status says.
-    let failed =
-        reason.is_some() && !matches!(chain.outcome, Outcome::NotFound | Outcome::Canceled);
     let events = events.collect();
     Span {
         name: format!("fetch {}", names::kind(chain.artifact)),
         attributes: attributes.list(),
         events,
-        status: failed.then(|| error(last.map_or_else(String::new, |last| last.reason.clone()))),
+        status: reason
+            .is_some()
+            .then(|| error(last.map_or_else(String::new, |last| last.reason.clone()))),
         ..span(build, id, Of::Chain(chain.id), chain.started_ns, chain.duration_ns)
     }
 }
@@ -126,7 +129,8 @@ fn of_request(
 ) -> Span {
     let (address, port) = server(request);
     let peer: Option<SocketAddr> = request.remote_addr.as_deref().and_then(|it| it.parse().ok());
-    let reason = names::error_type(request.outcome, Some(request));
+    let reason = failure(attempt, request);
+    let location = request.location.as_deref().map(redacted);
     let is_url = request.url.contains("://");
     let attributes = Attributes::default()
         .text("http.request.method", &request.method)
@@ -140,7 +144,7 @@ fn of_request(
         .integer("network.peer.port", peer.map(|peer| peer.port()))
         .maybe("network.protocol.version", request.protocol.as_deref().and_then(version))
         .integer("http.request.resend_count", (resend_count > 0).then_some(resend_count))
-        .maybe("http.response.header.location", request.location.as_deref().map(redacted))
+        .texts("http.response.header.location", location.as_deref())
         .integer("http.response.body.size", request.body_bytes)
         .maybe("go.module.path", chain.module.as_deref())
         .maybe("go.module.version", chain.version.as_deref())
@@ -151,21 +155,25 @@ fn of_request(
         _ => "HTTP",
     };
     let detail = || request.error.as_ref().and_then(|error| error.detail.clone());
-    let failed = is_failure(request, reason.is_some());
     Span {
         kind: SpanKind::Client as i32,
         parent_span_id: span_id(id, Of::Chain(chain.id)),
         name: name.to_owned(),
         attributes: attributes.list(),
         links: request.follows.map(|before| link(id, before)).into_iter().collect(),
-        status: failed.then(|| error(detail().unwrap_or_default())),
+        status: reason.is_some().then(|| error(detail().unwrap_or_default())),
         ..span(build, id, Of::Request(request.id), request.started_ns, whole_ns(request))
     }
 }
 
-/// A 404 to go is what a walk is made of; the other 4xx and 5xx are errors, as is no answer.
-fn is_failure(request: &Request, has_reason: bool) -> bool {
-    has_reason && !matches!(request.outcome, Outcome::NotFound | Outcome::Canceled)
+/// Why a request failed. A 404 is what a walk is made of; the other 4xx and 5xx are errors, as is no
+/// answer, and a redirect that go refused to follow.
+fn failure(attempt: &Attempt, request: &Request) -> Option<Cow<'static, str>> {
+    match (request.outcome, request.after_redirect) {
+        (Outcome::NotFound | Outcome::Canceled, _) => None,
+        (_, Some(AfterRedirect::Refused)) => names::error_type(attempt.outcome, None),
+        (outcome, _) => names::error_type(outcome, Some(request)),
+    }
 }
 
 /// How many requests of the same send came before each: redirects and resends count.

@@ -27,9 +27,29 @@ pub(super) fn of(registry: &Registry, started_ns: u64, now_ns: u64) -> (Vec<Metr
     (metrics, count)
 }
 
+/// Empty ones are left out; those that the conventions have are called as there.
 fn attributes(names: &[&str], labels: &Labels) -> Vec<KeyValue> {
-    let pairs = names.iter().zip(labels);
-    pairs.fold(Attributes::default(), |all, (name, value)| all.text(name, &**value)).list()
+    let pairs = names.iter().zip(labels).filter(|(_, value)| !value.is_empty());
+    let all = pairs.fold(Attributes::default(), |all, (name, value)| match *name {
+        "server_address" => all.text("server.address", &**value),
+        "http_response_status_code" => match value.parse::<u16>() {
+            Ok(status) => all.integer("http.response.status_code", Some(status)),
+            Err(_) => all.text("error.type", &**value),
+        },
+        "error_type" => all.text("error.type", &**value),
+        name => all.text(name, &**value),
+    });
+    let is_http = names.contains(&"server_address");
+    let all = if is_http { all.text("http.request.method", "GET") } else { all };
+    all.list()
+}
+
+/// The name that the conventions have for it, else ours.
+fn name(family: &Family) -> &'static str {
+    match family.name {
+        "http_client_request_duration_seconds" => "http.client.request.duration",
+        name => name,
+    }
 }
 
 fn metric<'a>(
@@ -77,7 +97,7 @@ fn metric<'a>(
         _ => "1",
     };
     Metric {
-        name: family.name.to_owned(),
+        name: name(family).to_owned(),
         description: family.help.to_owned(),
         unit: unit.to_owned(),
         data: Some(data),

@@ -30,6 +30,10 @@ fn text(attributes: &[KeyValue], key: &str) -> Option<String> {
     match found.value.as_ref()?.value.as_ref()? {
         Value::StringValue(text) => Some(text.clone()),
         Value::IntValue(number) => Some(number.to_string()),
+        Value::ArrayValue(list) => match list.values.first()?.value.as_ref()? {
+            Value::StringValue(text) => Some(text.clone()),
+            _ => None,
+        },
         _ => None,
     }
 }
@@ -77,6 +81,7 @@ fn requests_have_what_the_conventions_want() {
     assert_eq!(of(0, "network.protocol.version").as_deref(), Some("2"));
     assert_eq!(of(0, "http.response.status_code").as_deref(), Some("302"));
     assert_eq!((of(0, "http.request.resend_count"), of(0, "error.type")), (None, None));
+    assert!(of(0, "http.response.header.location").unwrap().starts_with("https://"));
     assert!(clients[0].status.is_none());
     assert_eq!(of(1, "http.request.resend_count").as_deref(), Some("1"));
     assert_eq!(of(1, "error.type").as_deref(), Some("403"));
@@ -137,6 +142,16 @@ fn sums_are_metrics() {
     let request = ExportMetricsServiceRequest::decode(&*message.bytes).unwrap();
     let metrics = &request.resource_metrics[0].scope_metrics[0].metrics;
     assert_eq!(metrics.len(), registry.families().count());
+    let requests =
+        metrics.iter().find(|metric| metric.name == "http.client.request.duration").unwrap();
+    let Some(Data::Histogram(requests)) = &requests.data else { panic!("{requests:?}") };
+    let asked: u64 = requests.data_points.iter().map(|point| point.count).sum();
+    assert!(asked > 0);
+    for point in &requests.data_points {
+        assert!(text(&point.attributes, "server.address").is_some());
+        let status = text(&point.attributes, "http.response.status_code");
+        assert!(status.is_some() != text(&point.attributes, "error.type").is_some());
+    }
     let durations =
         metrics.iter().find(|metric| metric.name == "go_mod_fetch_duration_seconds").unwrap();
     let Some(Data::Histogram(durations)) = &durations.data else { panic!("{durations:?}") };

@@ -117,6 +117,11 @@
         card.append(modules.length < 4 ? make('p', {}, names(modules))
           : make('details', {}, make('summary', {}, count(modules.length, 'module')), names(modules)));
       }
+      const [source, ...others] = finding.sources;
+      if (source) {
+        card.append(make('p', { class: 'faint' }, make('code', {}, show(`${source.module}@${source.version}`, 300)), ' is asked for at ',
+          make('code', {}, show(`${source.file}:${source.line}`, 300)), others.length ? `, and ${count(others.length, 'more line')}` : ''));
+      }
       const ids = new Set(finding.requests);
       for (const row of finding.severity === 'note' ? [] : rows) if (row.chain.id === finding.chain) ids.add(row.request.id);
       if (ids.size) card.append(make('p', {}, make('button', { type: 'button', onclick: () => only(ids, `${show(finding.code, 40)} alone`) }, `show ${count(ids.size, 'request')}`)));
@@ -179,9 +184,9 @@
     const line = document.createElementNS(SVG, 'path');
     line.setAttribute('d', entry.onward ? 'M2 6H57M50 1l7 5-7 5' : 'M2 6H40M46 1V11');
     arrow.append(line);
-    const rule = entry.separator === '|' ? 'after any error' : entry.separator === ',' ? 'after 404, 410' : '';
-    return make('div', { class: `between ${entry.onward ? 'used' : ''}`, title: rule },
-      make('span', {}, entry.separator === ',' || entry.separator === '|' ? `“${entry.separator}”` : ''), arrow,
+    const rule = { '|': 'after any error', ',': 'after 404, 410' }[entry.separator];
+    return make('div', { class: `between ${entry.onward ? 'used' : ''}` },
+      make('span', {}, rule ? make('code', {}, entry.separator) : '', rule ? ` ${rule}` : ''), arrow,
       make('span', {}, entry.onward ? `${entry.onward.toLocaleString('en')} × went on` : 'never went on'));
   }
   function kind(outcome) {
@@ -261,6 +266,7 @@
     const parts = [];
     for (let index = first; index < last; index += 1) parts.push(state.items[index].row ? line(index) : head(index));
     canvas.replaceChildren(...parts);
+    grid(first, last);
     arrows(first, last);
     const chosen = state.chosen >= first && state.chosen < last ? `item${state.chosen}` : null;
     if (chosen) list.setAttribute('aria-activedescendant', chosen); else list.removeAttribute('aria-activedescendant');
@@ -306,6 +312,19 @@
       make('span', { class: 'mono', title: show(request.url, 600) }, asked),
       track, make('span', { class: 'time' }, time(request.duration_ns) || 'no answer'));
   }
+  // The times of the ruler, behind the bars in view.
+  function grid(first, last) {
+    const sample = canvas.querySelector('.track');
+    if (!sample) return;
+    const box = sample.getBoundingClientRect(), left = box.left - canvas.getBoundingClientRect().left;
+    const picture = document.createElementNS(SVG, 'svg');
+    picture.setAttribute('aria-hidden', 'true');
+    for (const ns of times(box.width)) {
+      const x = left + place(ns) / 100 * box.width;
+      stroke(picture, 'grid', `M${x} ${first * height}V${last * height}`);
+    }
+    canvas.prepend(picture);
+  }
   // From the end of a 3xx to the beginning of what obeys it; across hosts in another colour.
   function arrows(first, last) {
     const sample = canvas.querySelector('.track');
@@ -341,13 +360,22 @@
     const box = sample.getBoundingClientRect(), left = box.left - list.getBoundingClientRect().left;
     at('ticks').style.left = `${left}px`;
     at('ticks').style.width = `${box.width}px`;
-    const span = state.to - state.from, wanted = span / Math.max(2, box.width / 90);
-    const step = [1, 2, 5, 10].map((n) => n * 10 ** Math.floor(Math.log10(wanted))).find((n) => n >= wanted);
-    for (let ns = Math.ceil(state.from / step) * step; ns < state.to; ns += step) {
-      const tick = make('span', {}, step < 1e8 ? `${Math.round(ns / 1e5) / 10} ms` : `${Math.round(ns / 1e7) / 100} s`);
+    const all = times(box.width);
+    for (const ns of all) {
+      // One that would be cut at the edge says nothing.
+      if ((100 - place(ns)) / 100 * box.width < 48) continue;
+      const tick = make('span', {}, all.step < 1e8 ? `${Math.round(ns / 1e5) / 10} ms` : `${Math.round(ns / 1e7) / 100} s`);
       tick.style.left = `${place(ns)}%`;
       at('ticks').append(tick);
     }
+  }
+  // Round times in what is shown, so many that each has room.
+  function times(width) {
+    const wanted = (state.to - state.from) / Math.max(2, width / 90);
+    const step = [1, 2, 5, 10].map((n) => n * 10 ** Math.floor(Math.log10(wanted))).find((n) => n >= wanted);
+    const all = Object.assign([], { step });
+    for (let ns = Math.ceil(state.from / step) * step; ns < state.to; ns += step) all.push(ns);
+    return all;
   }
   function choose(index) {
     if (!state.items.length) return;
@@ -357,16 +385,18 @@
     if (top + height > list.scrollTop + list.clientHeight) list.scrollTop = top + height - list.clientHeight;
     draw();
   }
-  function only(ids, label) {
+  // A finding's requests, whatever was filtered before; or a group's, of those that are shown.
+  function only(ids, label, anew = true) {
     state.only = ids;
     at('clear').textContent = `✕ ${label}`;
-    at('search').value = ''; at('kind').value = 'all'; at('host').value = '';
+    if (anew) { at('search').value = ''; at('kind').value = 'all'; at('host').value = ''; }
     filter();
-    at('requests').scrollIntoView();
+    if (anew) at('requests').scrollIntoView();
     list.focus({ preventScroll: true });
   }
   function details(index) {
     const item = state.items[index];
+    if (item?.members) only(new Set(item.members.map((row) => row.request.id)), `${show(item.head, 80)} alone`, false);
     if (!item?.row) return;
     const { request, attempt, chain, segments } = item.row, made = connections.get(request.connection), process = processes.get(chain.process);
     const facts = [
@@ -397,8 +427,8 @@
     const steps = { ArrowDown: 1, ArrowUp: -1, PageDown: page, PageUp: -page, Home: -Infinity, End: Infinity };
     if (event.key in steps) choose(state.chosen + steps[event.key]);
     else if (event.key === 'Enter' || event.key === ' ') details(state.chosen);
-    else if (event.key === 'Escape') at('details').hidden = true;
-    else return;
+    else if (event.key === 'Escape' && !at('details').hidden) at('details').hidden = true;
+    else if (event.key === 'Escape' && state.only) { state.only = null; filter(); } else return;
     event.preventDefault();
   });
   at('details').addEventListener('keydown', (event) => { if (event.key === 'Escape') { at('details').hidden = true; list.focus(); } });
@@ -445,7 +475,9 @@
     for (const process of trace.processes.filter((process) => process.go_version != null).slice(0, 200)) {
       const settings = Object.entries(process.config).filter(([, setting]) => setting.origin !== 'default');
       about.append(make('details', {}, make('summary', {}, `${show(process.go_version, 40)} pid ${process.pid}: ${show(process.argv.join(' '), 200)}`),
-        ...settings.map(([name, setting]) => make('p', {}, make('code', {}, `${show(name, 80)}=${show(setting.value)}`), make('span', { class: 'faint' }, ` ${setting.origin}`)))));
+        ...settings.map(([name, setting]) => make('p', {}, make('code', {}, `${show(name, 80)}=${show(setting.value)}`), make('span', { class: 'faint' }, ` ${setting.origin}`))),
+        process.stderr_tail ? make('p', {}, 'The last that it wrote to stderr:') : null,
+        ...(process.stderr_tail ?? '').split('\n').filter(Boolean).slice(-40).map((line) => make('p', { class: 'said' }, make('code', {}, show(line))))));
     }
   }
   document.documentElement.dataset.ready = Math.round(performance.now());
