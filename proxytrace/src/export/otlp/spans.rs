@@ -41,7 +41,6 @@ fn root(build: &Build, id: BuildId) -> Span {
         .texts("process.command_args", command.argv.iter().map(String::as_str))
         .integer("process.exit.code", command.exit_code)
         .maybe("go.version", Some(build.go_version(None)).filter(|version| !version.is_empty()))
-        .number("proxytrace.sample.share", build.share)
         .truth("proxytrace.capture.complete", build.trace.capture.complete);
     Span {
         parent_span_id: Vec::new(),
