@@ -22,7 +22,7 @@ pub(super) fn of(build: &Build, id: BuildId) -> Vec<Span> {
         spans.push(of_chain(build, id, chain));
         for attempt in &chain.attempts {
             let counts = resend_counts(&attempt.requests);
-            for request in fetch::requests(attempt) {
+            for request in fetch::sent_by_go(attempt) {
                 let count = counts.get(&request.id).copied().unwrap_or(0);
                 spans.push(of_request(build, id, (chain, attempt, request), count));
             }
