@@ -40,7 +40,10 @@ fn every_build_equals_the_log_of_its_servers() {
     let toolchain = Toolchain::newest().unwrap();
     let runs = std::env::var(RUNS_VAR).ok().and_then(|runs| runs.parse().ok()).unwrap_or(RUNS);
     let is_fit = |scenario: &&Scenario| {
-        scenario.is_plain() && !scenario.waits() && toolchain.minor() >= scenario.since
+        // One with nothing to fetch is over before its files, in mounts of its own, can be read.
+        let lasts = scenario.cached != ["all"];
+        let is_known = toolchain.minor() >= scenario.since;
+        scenario.is_plain() && !scenario.waits() && is_known && lasts
     };
     let scenarios: Vec<&Scenario> = Scenario::all().iter().filter(is_fit).collect();
     let directory = tempfile::tempdir().unwrap();
