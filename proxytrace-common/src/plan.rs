@@ -378,6 +378,14 @@ pub struct KernelOffsets {
     pub task_exit_code: u32,
     /// `task_struct.thread_pid`.
     pub task_thread_pid: u32,
+    /// `task_struct.start_time`, in nanoseconds.
+    pub task_start: u32,
+    /// `task_struct.self_exec_id`: how many images it and its forebears have had; its lower half.
+    pub task_exec_id: u32,
+    /// `task_struct.stack`.
+    pub task_stack: u32,
+    /// From there to the registers of the program in a system call.
+    pub stack_registers: u32,
     /// `pid.level`: how deep its own namespace is below the initial one.
     pub pid_level: u32,
     /// `pid.numbers`: a [`upid`] for each namespace, the initial one first.
@@ -432,7 +440,7 @@ pub struct KernelOffsets {
     pub socket_sk: u32,
 }
 
-const _: () = assert!(size_of::<KernelOffsets>() == 124);
+const _: () = assert!(size_of::<KernelOffsets>() == 140);
 const _: () = assert!(size_of::<Root>() == 16);
 const _: () = assert!(size_of::<Operand>() == 16);
 const _: () = assert!(size_of::<Recipe>() == 32 + 16 * (FIELDS_MAX + 4) + 4 * SPILLS_MAX);

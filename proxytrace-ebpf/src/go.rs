@@ -17,7 +17,7 @@ use proxytrace_common::record::{
 use crate::maps::{HEADER_NAMES, KEPT, LAYOUTS, NUMBER, Owner, SITES, TYPES, count_hit, tracked};
 use crate::process::{arguments, current_pid, environment};
 use crate::scratch::{FOUND_MAX, REGISTERS, Scratch, Urgency, record};
-use crate::verifier::{Step, bound, repeat};
+use crate::verifier::{Step, bound, on_the_tasks_stack, repeat};
 
 /// What the context of a uprobe is.
 #[cfg(bpf_target_arch = "x86_64")]
@@ -78,7 +78,7 @@ fn probe<const HELPER: bool>(ctx: &ProbeContext, site: impl FnOnce(&ProbeContext
         return;
     }
     let site = site(ctx);
-    let Some(recipe) = SITES.get(site) else { return };
+    let Some(recipe) = SITES.get(site) else { return on_the_tasks_stack::<HELPER>(ctx) };
     count_hit(site);
     #[cfg(feature = "log")]
     aya_log_ebpf::debug!(ctx, "site {}: kind {}", site, recipe.kind);

@@ -8,6 +8,7 @@ use proxytrace_common::plan::{
 };
 
 use crate::scratch::{SLOTS, Scratch};
+use crate::tcp::SocketOwner;
 use crate::verifier::atomic_add_u64;
 use crate::wire::Stream;
 
@@ -38,6 +39,12 @@ pub static NUMBER: PerCpuArray<u32> = PerCpuArray::with_max_entries(1, 0);
 /// Where that program jumps to.
 #[map]
 pub static PROGRAMS: ProgramArray = ProgramArray::with_max_entries(1, 0);
+/// Empty, for ever: see [`on_the_tasks_stack`](crate::verifier::on_the_tasks_stack).
+#[map]
+pub static NOWHERE: ProgramArray = ProgramArray::with_max_entries(1, 0);
+/// The same for programs of `uprobe_multi`.
+#[map]
+pub static NOWHERE_MULTI: ProgramArray = ProgramArray::with_max_entries(1, 0);
 /// Tags of the allow-listed headers by canonical name, padded with zeros.
 #[map]
 pub static HEADER_NAMES: HashMap<[u64; HEADER_NAME_MAX / 8], u32> =
@@ -53,10 +60,13 @@ pub static TRACKED: HashMap<u32, u32> = HashMap::with_max_entries(16384, 0);
 pub static ROOT: Array<Root> = Array::with_max_entries(1, 0);
 /// Sockets that traced processes connected, and who did.
 #[map]
-pub static SOCKETS: LruHashMap<u64, u32> = LruHashMap::with_max_entries(16384, 0);
+pub static SOCKETS: LruHashMap<u64, SocketOwner> = LruHashMap::with_max_entries(16384, 0);
 /// What those sockets carry.
 #[map]
 pub static STREAMS: LruHashMap<u64, Stream> = LruHashMap::with_max_entries(16384, 0);
+/// The last fork and the last exec that was told of a process: see [`once`](crate::once).
+#[map]
+pub static TOLD: LruHashMap<u64, u64> = LruHashMap::with_max_entries(4096, 0);
 /// Places where records are put together.
 #[map]
 pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(SLOTS, 0);

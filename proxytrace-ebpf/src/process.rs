@@ -8,6 +8,7 @@ use proxytrace_common::record::{ENVIRONMENT_CHUNK, ENVIRONMENT_MAX, Kind, Tag};
 
 use crate::kernel::{offsets, read};
 use crate::maps::{ROOT, TRACKED, lose_one, tracked};
+use crate::once;
 use crate::scratch::{Scratch, Urgency, record, with};
 use crate::verifier::{Step, repeat};
 
@@ -29,7 +30,7 @@ pub fn fork(ctx: RawTracePointContext) -> i32 {
         return 0;
     };
     // A new thread is not a new process.
-    if child == parent {
+    if child == parent || !once::fork(child, ctx.arg::<u64>(1)) {
         return 0;
     }
     if TRACKED.insert(child, parent, 0).is_err() {
@@ -52,6 +53,9 @@ pub fn fork(ctx: RawTracePointContext) -> i32 {
 #[raw_tracepoint(tracepoint = "sched_process_exec")]
 pub fn exec(ctx: RawTracePointContext) -> i32 {
     if !tracked(current_pid()) && !meet_root() {
+        return 0;
+    }
+    if !once::exec(current_pid()) {
         return 0;
     }
     let binprm = ctx.arg::<u64>(2);

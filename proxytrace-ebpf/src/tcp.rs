@@ -17,12 +17,23 @@ const CLOSE: i32 = 7;
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
 
+/// Who connected a socket, and its last state: what comes twice is told once (see
+/// [`once`](crate::once)).
+#[repr(C)]
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub struct SocketOwner {
+    pid: u32,
+    state: i32,
+}
+
 /// `inet_sock_set_state(const struct sock *, int oldstate, int newstate)`
 #[raw_tracepoint(tracepoint = "inet_sock_set_state")]
 pub fn tcp_state(ctx: RawTracePointContext) -> i32 {
     let socket = ctx.arg::<u64>(0);
     let old = ctx.arg::<i32>(1);
     let new = ctx.arg::<i32>(2);
+    // SAFETY: a map's value; changes of one socket's state come one after the other.
+    let known = SOCKETS.get_ptr_mut(socket).map(|known| unsafe { &mut *known });
     let pid = if old == CLOSE && new == SYN_SENT {
         // Only here is the running task the one that connects; what follows may come from an
         // interrupt.
@@ -30,13 +41,20 @@ pub fn tcp_state(ctx: RawTracePointContext) -> i32 {
         if !tracked(pid) {
             return 0;
         }
-        let _ = SOCKETS.insert(socket, pid, 0);
+        let owner = SocketOwner { pid, state: new };
+        if known.is_some_and(|known| *known == owner) {
+            return 0;
+        }
+        let _ = SOCKETS.insert(socket, owner, 0);
         let _ = STREAMS.insert(socket, Stream::CONNECTING, 0);
         pid
     } else {
-        // SAFETY: the value is copied at once.
-        let Some(pid) = (unsafe { SOCKETS.get(socket) }) else { return 0 };
-        *pid
+        let Some(known) = known else { return 0 };
+        if known.state == new {
+            return 0;
+        }
+        known.state = new;
+        known.pid
     };
     if new == CLOSE {
         let _ = SOCKETS.remove(socket);

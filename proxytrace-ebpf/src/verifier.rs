@@ -4,7 +4,9 @@ use core::arch::asm;
 use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::bpf_loop;
+use aya_ebpf::programs::ProbeContext;
 
+use crate::maps::{NOWHERE, NOWHERE_MULTI};
 use crate::scratch::Scratch;
 
 /// Numbers of turns are below this, plus one.
@@ -45,6 +47,22 @@ extern "C" fn callback<S: Step>(turn: u64, context: *mut c_void) -> i64 {
     // SAFETY: the context that `repeat` passes.
     let scratch = unsafe { &mut **context.cast::<*mut Scratch>() };
     i64::from(!S::turn(scratch, bound::<TURN_MASK>(turn)))
+}
+
+/// Goes nowhere. That a program of uprobes has a tail call keeps its variables on the stack of the
+/// task that runs it.
+///
+/// Linux 6.13 (x86-64) and 6.17 (arm64) put those of larger programs into memory of the CPU, for
+/// kprobes and uprobes alike, unless there is a tail call (`bpf_enable_priv_stack` and
+/// `check_max_stack_depth` in `kernel/bpf/verifier.c`). But nothing keeps a program of uprobes from
+/// being preempted by itself in another task: since Linux 7.0, whose kernels all are preemptible,
+/// the two overwrite one another, and the kernel follows pointers that are none.
+#[inline(always)]
+pub fn on_the_tasks_stack<const MULTI: bool>(ctx: &ProbeContext) {
+    // Programs with different types of attachment cannot share such a map (Linux 6.18).
+    let nowhere = if MULTI { &NOWHERE_MULTI } else { &NOWHERE };
+    // SAFETY: the context is the one that the kernel gave. An empty entry leads nowhere.
+    let _ = unsafe { nowhere.tail_call(ctx, 0) };
 }
 
 /// `value & MASK`, as an instruction that the compiler can neither drop nor move.

@@ -1,17 +1,18 @@
 //! Plain HTTP on the sockets of traced processes: what may be a head, as it was written or read.
 //!
 //! Linux tells of each send and receive on a socket (`sock_send_length`, since 6.3), which costs
-//! another process's socket one look-up and its other system calls nothing. Older kernels are
-//! asked at the end of each system call (`sys_exit`), which costs a look-up for each of them. Both
-//! come when the bytes are in the caller's memory, and its registers still say where.
+//! another process's socket one look-up and its other system calls nothing. Older kernels tell where
+//! they can be probed (kprobes on functions of TCP), at the like cost; where not, they are asked at
+//! the end of each system call (`sys_exit`), which costs a look-up for each of them. All come when
+//! the bytes are in the caller's memory, and its registers still say where.
 //!
 //! What stands where in a connection is told by TCP's own sequence numbers: whatever passes
 //! unseen (`sendfile`, `io_uring`, 32-bit programs) is a gap that user space sees.
 
 use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_task_pt_regs};
 use aya_ebpf::helpers::{bpf_get_current_task, bpf_probe_read_user};
-use aya_ebpf::macros::raw_tracepoint;
-use aya_ebpf::programs::RawTracePointContext;
+use aya_ebpf::macros::{kprobe, raw_tracepoint};
+use aya_ebpf::programs::{ProbeContext, RawTracePointContext};
 use proxytrace_common::record::{HEAD_MAX, Kind, Tag};
 
 use crate::kernel::{offsets, read};
@@ -28,6 +29,11 @@ pub struct Stream {
     first: [u32; 2],
     /// Where the last head began, each way, from there.
     head: [u32; 2],
+    /// Where the last call ended, each way: what comes twice is told once (see
+    /// [`once`](crate::once)).
+    end: [u32; 2],
+    /// Sequence number of the first byte that the present call writes; where kprobes tell.
+    begun: u32,
     /// [`STANDS`], [`SPOKE`], [`AWAITS`], [`OPAQUE`].
     flags: u32,
 }
@@ -47,7 +53,8 @@ const RECEIVED: usize = 1;
 
 impl Stream {
     /// Of a socket that connects.
-    pub const CONNECTING: Self = Self { first: [0; 2], head: [0; 2], flags: 0 };
+    pub const CONNECTING: Self =
+        Self { first: [0; 2], head: [0; 2], end: [0; 2], begun: 0, flags: 0 };
 }
 
 /// The beginnings of requests (RFC 9110, 5789, 3253, 4918).
@@ -105,6 +112,10 @@ mod call {
     pub const NUMBER_MASK: u64 = u64::MAX;
     /// `di`, `si`, `dx`, `r10`.
     pub const ARGUMENTS: [u32; 4] = [112, 104, 96, 56];
+    /// Says whether they are those of a program of 64 bits: `cs` (`__USER_CS`).
+    pub const MODE: u32 = 136;
+    pub const MODE_MASK: u64 = 0xffff;
+    pub const USER_MODE: u64 = 0x33;
 }
 
 /// The same for arm64 (`arch/arm64/include/asm/ptrace.h`): the first argument is where the result
@@ -124,6 +135,10 @@ mod call {
     pub const NUMBER_MASK: u64 = 0xffff_ffff;
     /// `orig_x0`, `x1`, `x2`, `x3`.
     pub const ARGUMENTS: [u32; 4] = [272, 8, 16, 24];
+    /// Says whether they are those of a program of 64 bits: `pstate` (`PSR_MODE_EL0t`).
+    pub const MODE: u32 = 264;
+    pub const MODE_MASK: u64 = 0x1f;
+    pub const USER_MODE: u64 = 0;
 }
 
 /// `sock_send_length(struct sock *sk, int ret, int flags)`
@@ -138,6 +153,67 @@ pub fn socket_sent(ctx: RawTracePointContext) -> i32 {
 pub fn socket_received(ctx: RawTracePointContext) -> i32 {
     passed::<RECEIVED>(ctx.arg::<u64>(0), ctx.arg::<i32>(1));
     0
+}
+
+/// `int tcp_sendmsg(struct sock *sk, struct msghdr *msg, size_t size)`
+#[kprobe]
+pub fn send_begins(ctx: ProbeContext) -> u32 {
+    let Some(socket) = ctx.arg::<u64>(0) else { return 0 };
+    let Some(stream) = followed(socket) else { return 0 };
+    if let Some(sent) = sequence(socket, SENT) {
+        stream.begun = sent;
+    }
+    0
+}
+
+/// `void tcp_push(struct sock *sk, int flags, int mss_now, int nonagle, int size_goal)`, called when
+/// a call has written something; of one that must wait for room in between, more than once.
+#[kprobe]
+pub fn send_ends(ctx: ProbeContext) -> u32 {
+    let Some(socket) = ctx.arg::<u64>(0) else { return 0 };
+    let Some(stream) = followed(socket) else { return 0 };
+    if let Some(sent) = sequence(socket, SENT) {
+        passed_on::<SENT>(socket, sent.wrapping_sub(stream.begun));
+    }
+    0
+}
+
+/// `void tcp_cleanup_rbuf(struct sock *sk, int copied)`, called when a call has read something.
+#[kprobe]
+pub fn receive_ends(ctx: ProbeContext) -> u32 {
+    let Some(socket) = ctx.arg::<u64>(0) else { return 0 };
+    let copied = ctx.arg::<i32>(1).unwrap_or(0);
+    if copied > 0 && followed(socket).is_some() {
+        passed_on::<RECEIVED>(socket, copied as u32);
+    }
+    0
+}
+
+/// What a socket of the running process carries, if it is in the command's tree and may be HTTP.
+#[inline(always)]
+fn followed(socket: u64) -> Option<&'static mut Stream> {
+    // SAFETY: a map's value; see `look`.
+    let stream = unsafe { &mut *STREAMS.get_ptr_mut(socket)? };
+    (stream.flags & OPAQUE == 0 && tracked(current_pid())).then_some(stream)
+}
+
+/// Bytes have passed on a socket, by a call whose registers are at the end of its task's stack
+/// (`task_pt_regs` in `arch/*/include/asm/processor.h`).
+#[inline(always)]
+fn passed_on<const WAY: usize>(socket: u64, length: u32) {
+    // SAFETY: a helper without arguments.
+    let task = unsafe { bpf_get_current_task() };
+    let Some(stack) = read::<u64>(task, offsets().task_stack) else { return };
+    let registers = stack + u64::from(offsets().stack_registers);
+    if read::<u64>(registers, call::MODE).map(|mode| mode & call::MODE_MASK)
+        != Some(call::USER_MODE)
+    {
+        return;
+    }
+    let Some(call) = Call::of(registers) else { return };
+    if call.way == WAY {
+        look::<WAY, false>(socket, u64::from(length), &call);
+    }
 }
 
 /// `sys_exit(struct pt_regs *regs, long ret)`
@@ -186,6 +262,7 @@ pub fn begin(socket: u64) {
         // SAFETY: a map's value; nobody writes or reads on the socket yet.
         unsafe {
             (*stream).first = [sent, received];
+            (*stream).end = [sent, received];
             (*stream).flags |= STANDS;
         }
     }
@@ -224,6 +301,10 @@ fn look<const WAY: usize, const HELPER: bool>(socket: u64, length: u64, call: &C
     let (Some(end), Some(opposite)) = (sequence(socket, WAY), sequence(socket, 1 - WAY)) else {
         return;
     };
+    if stream.end[WAY] == end {
+        return;
+    }
+    stream.end[WAY] = end;
     let start = end.wrapping_sub(length as u32).wrapping_sub(stream.first[WAY]);
     let opposite = opposite.wrapping_sub(stream.first[1 - WAY]);
     let beginning = call.beginning().unwrap_or(0);
@@ -386,4 +467,4 @@ fn read_pair(address: u64) -> Option<[u64; 2]> {
     unsafe { bpf_probe_read_user(address as *const [u64; 2]) }.ok()
 }
 
-const _: () = assert!(size_of::<Stream>() == 20);
+const _: () = assert!(size_of::<Stream>() == 32);

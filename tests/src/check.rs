@@ -14,7 +14,7 @@ use proxytrace::model::{
 };
 
 use crate::confusion;
-use crate::lab::{self, Lab};
+use crate::lab::Lab;
 use crate::log::{Accepted, Entry, Query};
 use crate::scenario::{self, Action, SLOW_NAME, Scenario, Trouble};
 use crate::toolchain::Toolchain;
@@ -172,20 +172,11 @@ pub fn connections(
     scenario: &Scenario,
 ) -> Result<()> {
     let made = || trace.connections.iter().filter(|connection| connection.connect_ns.is_some());
-    // go can end while it still connects for a request that another has overtaken: often where the
-    // machine is slow, and never seen elsewhere in a run that succeeds.
-    let may_be_left = !scenario.succeeds || lab::is_slow();
-    let is_idle = |peer: &String| {
-        let used = log.iter().any(|entry| entry.peer.to_string() == *peer);
-        !used && !made().any(|connection| connection.local_addr.as_ref() == Some(peer))
-    };
-    let left_alone = |accepted: &&Accepted| may_be_left && is_idle(&accepted.peer.to_string());
     same(
         "connections",
         made().map(|connection| (connection.host.clone(), connection.local_addr.clone())),
         accepted
             .iter()
-            .filter(|accepted| !left_alone(accepted))
             .map(|accepted| (Some(accepted.host.to_owned()), Some(accepted.peer.to_string()))),
     )?;
 

@@ -34,6 +34,8 @@ use crate::toolchain::Toolchain;
 const LIMIT: Duration = Duration::from_mins(1);
 /// Says otherwise, in seconds: for machines that are emulated.
 const LIMIT_VAR: &str = "LAB_LIMIT";
+/// Tell proxytrace to do something in another way than the best.
+const WAYS: [&str; 2] = ["PROXYTRACE_WIRE", "PROXYTRACE_PERF"];
 /// How often, and at what intervals, [`Lab::spawn`] looks whether a server listens.
 const LISTEN_TRIES: u32 = 100;
 const LISTEN_INTERVAL: Duration = Duration::from_millis(50);
@@ -164,7 +166,8 @@ impl Lab {
 
     /// A command in the module's directory whose environment is the lab's alone: GOPROXY of the
     /// scenario, trust in the lab's authority, caches of its own, the scenario's checksum database,
-    /// the toolchain first in PATH. Of the caller's environment only the rest of PATH and TERM remain.
+    /// the toolchain first in PATH. Of the caller's environment only the rest of PATH, TERM and what
+    /// proxytrace is told remain.
     ///
     /// The caches are in memory, so that no time taken here is the disk's, and only commands of the
     /// lab see them.
@@ -177,6 +180,7 @@ impl Lab {
             .current_dir(self.module_dir())
             .env_clear()
             .envs(env::var_os("TERM").map(|term| ("TERM", term)))
+            .envs(WAYS.iter().filter_map(|name| Some((name, env::var_os(name)?))))
             .env("PATH", env::join_paths(path).expect("paths that came from PATH"))
             .env("HOME", dir("home"))
             .env("SSL_CERT_FILE", dir("ca.pem"))

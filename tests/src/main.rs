@@ -46,6 +46,9 @@ struct Check {
     /// How probes must have been attached: `uprobe-multi` or `perf`.
     #[arg(long, value_name = "NAME")]
     backend: Option<String>,
+    /// How what goes over sockets must have been seen: `socket`, `kprobe` or `syscall`.
+    #[arg(long, value_name = "NAME")]
+    wire: Option<String>,
 }
 
 #[derive(Args)]
@@ -132,14 +135,20 @@ fn check(options: &Check, name: &str) -> Result<()> {
     if let Some(expected) = &options.backend {
         ensure!(capture.backend == *expected, "{} and not {expected}", capture.backend);
     }
+    if options.wire.is_some() {
+        ensure!(capture.wire == options.wire, "{:?} and not {:?}", capture.wire, options.wire);
+    }
+    let witnesses = capture.witnesses.unwrap_or_default();
     let attempts = trace.chains.iter().flat_map(|chain| &chain.attempts);
     let requests: usize = attempts.map(|attempt| attempt.requests.len()).sum();
     println!(
-        "ok {name}: {} on {}, {}, {} events, {requests} requests, {:.1} s",
+        "ok {name}: {} on {}, {}, {} events, {requests} requests, {} seen by {}, {:.1} s",
         toolchain.version,
         trace.kernel,
         capture.backend,
         capture.events,
+        witnesses.agreed,
+        capture.wire.as_deref().unwrap_or("nothing"),
         begun.elapsed().as_secs_f64(),
     );
     Ok(())

@@ -10,6 +10,8 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use proxytrace::correlate::Correlator;
 use proxytrace::diagnose::diagnose;
 use proxytrace::event::Event;
+use proxytrace::export::metrics::{Limits, Registry};
+use proxytrace::export::{Build, Host, otlp, rows};
 use proxytrace::gobinary;
 use proxytrace::model::Trace;
 use proxytrace::recording::{Reader, Writer};
@@ -57,6 +59,18 @@ fn rooms(criterion: &mut Criterion) {
             bencher.iter(|| report::write(format, &trace, io::sink()));
         });
     }
+    group.finish();
+
+    let chains = Throughput::Elements(trace.chains.len() as u64);
+    let (build, host) = (Build::new(trace), Host::default());
+    let mut group = criterion.benchmark_group("chains of 1 M events, for monitoring");
+    group.sample_size(10).throughput(chains);
+    group.bench_function("count", |bencher| {
+        let mut registry = Registry::new(Limits::default(), 0.0);
+        bencher.iter(|| registry.observe(&build));
+    });
+    group.bench_function("spans", |bencher| bencher.iter(|| otlp::spans(&build, &host)));
+    group.bench_function("lines", |bencher| bencher.iter(|| rows::lines(&build, &host)));
     group.finish();
 
     let recording = recording(&events);

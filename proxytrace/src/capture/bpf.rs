@@ -110,17 +110,18 @@ pub(super) fn link_event(program: &OwnedFd, event: &OwnedFd, cookie: u64) -> io:
     bpf(bpf_cmd::BPF_LINK_CREATE, &attr)
 }
 
-/// Puts a probe at an offset of a file, for all processes (`perf_event_open(2)`, PMU `uprobe`).
-pub(super) fn uprobe_event(kind: u32, path: &CString, offset: u64) -> io::Result<OwnedFd> {
+/// Puts a probe at an offset of a file, or of a function of the kernel, for all processes
+/// (`perf_event_open(2)`, PMUs `uprobe` and `kprobe`).
+pub(super) fn probe_event(kind: u32, name: &CStr, offset: u64) -> io::Result<OwnedFd> {
     use aya_obj::generated::{PERF_FLAG_FD_CLOEXEC, perf_event_attr};
     // SAFETY: an all-zero attribute is valid.
     let mut attr: perf_event_attr = unsafe { mem::zeroed() };
     attr.size = u32::try_from(size_of::<perf_event_attr>()).map_err(io::Error::other)?;
     attr.type_ = kind;
-    attr.__bindgen_anon_3.config1 = path.as_ptr() as u64;
+    attr.__bindgen_anon_3.config1 = name.as_ptr() as u64;
     attr.__bindgen_anon_4.config2 = offset;
     let (every_process, some_cpu, no_group): (i32, i32, i32) = (-1, 0, -1);
-    // SAFETY: the attribute and the path outlive the call.
+    // SAFETY: the attribute and the name outlive the call.
     descriptor(unsafe {
         libc::syscall(
             libc::SYS_perf_event_open,

@@ -67,6 +67,11 @@ pub(crate) fn kernel_offsets() -> Result<KernelOffsets, Error> {
         task_signal: find("task_struct", "signal")?,
         task_exit_code: find("task_struct", "exit_code")?,
         task_thread_pid: find("task_struct", "thread_pid")?,
+        task_start: find("task_struct", "start_time")?,
+        task_exec_id: find("task_struct", "self_exec_id")?,
+        task_stack: find("task_struct", "stack")?,
+        stack_registers: stack_size()
+            - types.size("pt_regs").ok_or(Error::Missing("pt_regs", "*"))?,
         pid_level: find("pid", "level")?,
         pid_numbers: find("pid", "numbers")?,
         pid_namespace_inum: find("pid_namespace", "ns")? + find("ns_common", "inum")?,
@@ -94,6 +99,14 @@ pub(crate) fn kernel_offsets() -> Result<KernelOffsets, Error> {
         file_private_data: find("file", "private_data")?,
         socket_sk: find("socket", "sk")?,
     })
+}
+
+/// Bytes of a task's stack in the kernel (`THREAD_SIZE`; `arch/x86/include/asm/page_64_types.h`,
+/// `arch/arm64/include/asm/memory.h`). Programs check what they find by it.
+fn stack_size() -> u32 {
+    // SAFETY: it reads a number.
+    let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    u32::try_from(page).unwrap_or(0).max(16 << 10)
 }
 
 const STRUCT: u32 = 4;
@@ -140,11 +153,18 @@ impl<'a> Types<'a> {
 
     /// Offset in bytes of a member of a structure, anonymous members looked into.
     fn offset(&self, structure: &str, member: &str) -> Option<u32> {
-        let at = self.index.iter().copied().find(|&at| {
-            self.composite(at).is_some_and(|(kind, _)| kind == STRUCT)
-                && self.is_named(at, structure)
-        })?;
-        self.member(at, member, 0)
+        self.member(self.structure(structure)?, member, 0)
+    }
+
+    /// Bytes of a structure.
+    fn size(&self, structure: &str) -> Option<u32> {
+        word(self.records, self.structure(structure)? as usize + 8)
+    }
+
+    fn structure(&self, name: &str) -> Option<u32> {
+        self.index.iter().copied().find(|&at| {
+            self.composite(at).is_some_and(|(kind, _)| kind == STRUCT) && self.is_named(at, name)
+        })
     }
 
     fn member(&self, at: u32, name: &str, depth: u32) -> Option<u32> {
@@ -240,6 +260,7 @@ mod tests {
         assert_eq!(types.offset("outer", "c"), Some(8));
         assert_eq!(types.offset("outer", "d"), None);
         assert_eq!(types.offset("inner", "a"), None);
+        assert_eq!(types.size("outer"), Some(12));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use std::{fs, io};
 use anyhow::Context as _;
 use aya_obj::generated::bpf_prog_type;
 
-use super::bpf::{link_event, load_uprobe, map_fd, set_program, update, uprobe_event};
+use super::bpf::{link_event, load_uprobe, map_fd, probe_event, set_program, update};
 use super::object::Loaded;
 
 /// The program that takes cookies, and the one that finds a number.
@@ -21,8 +21,8 @@ const COOKIES: &str = "go";
 const NUMBERS: &str = "go_numbered";
 /// As the object says it of the common program.
 const LICENSE: &CStr = c"Dual MIT/GPL";
-/// The kernel's number for events on uprobes.
-const PMU: &str = "/sys/bus/event_source/devices/uprobe/type";
+/// Where the kernel says its number for events of a kind.
+const PMUS: &str = "/sys/bus/event_source/devices";
 
 /// Probes, and how more are attached.
 pub(super) struct Events {
@@ -44,8 +44,7 @@ enum Way {
 impl Events {
     /// Loads the common program, in the way that this kernel knows.
     pub(super) fn load(object: &Loaded) -> anyhow::Result<Self> {
-        let pmu = fs::read_to_string(PMU).with_context(|| format!("cannot read {PMU}"))?;
-        let pmu = pmu.trim().parse().with_context(|| format!("{PMU} has no number"))?;
+        let pmu = pmu("uprobe")?;
         let (program, way) = match load(object, COOKIES) {
             Ok(program) => (program, Way::Cookie),
             Err(refused) => {
@@ -63,7 +62,7 @@ impl Events {
     pub(super) fn attach(&mut self, path: &Path, sites: &[(u64, u64)]) -> io::Result<()> {
         let path = CString::new(path.as_os_str().as_bytes())?;
         for &(offset, number) in sites {
-            let event = uprobe_event(self.pmu, &path, offset)?;
+            let event = probe_event(self.pmu, &path, offset)?;
             match &self.way {
                 Way::Cookie => self.held.push(link_event(&self.program, &event, number)?),
                 Way::Number { place, jump } => {
@@ -77,6 +76,20 @@ impl Events {
         }
         Ok(())
     }
+}
+
+/// The kernel's number for events on `uprobe` or `kprobe`.
+fn pmu(name: &str) -> anyhow::Result<u32> {
+    let file = format!("{PMUS}/{name}/type");
+    let number = fs::read_to_string(&file).with_context(|| format!("cannot read {file}"))?;
+    number.trim().parse().with_context(|| format!("{file} has no number"))
+}
+
+/// Has a program run where a function of the kernel begins, as long as what is returned is open.
+pub(super) fn on_function(program: &OwnedFd, function: &str) -> anyhow::Result<OwnedFd> {
+    let event = probe_event(pmu("kprobe")?, &CString::new(function)?, 0)?;
+    set_program(&event, program)?;
+    Ok(event)
 }
 
 fn load(object: &Loaded, name: &str) -> anyhow::Result<OwnedFd> {

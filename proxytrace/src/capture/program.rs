@@ -25,20 +25,85 @@ static OBJECT: &[u8] = include_bytes_aligned!(env!("PROXYTRACE_BPF_OBJECT"));
 /// The uprobe program for `uprobe_multi`.
 const GO_MULTI: &str = "go_multi";
 /// Program and raw tracepoint of what the kernel tells.
-const TRACEPOINTS: [(&str, &str); 4] = [
-    ("fork", "sched_process_fork"),
-    ("exec", "sched_process_exec"),
-    ("exit", "sched_process_exit"),
-    ("tcp_state", "inet_sock_set_state"),
+const TRACEPOINTS: [(&str, Place); 4] = [
+    ("fork", Place::Tracepoint("sched_process_fork")),
+    ("exec", Place::Tracepoint("sched_process_exec")),
+    ("exit", Place::Tracepoint("sched_process_exit")),
+    ("tcp_state", Place::Tracepoint("inet_sock_set_state")),
 ];
 
-/// The ways to what goes over sockets, the cheapest first: name in the JSON contract, programs and
-/// raw tracepoints.
-const WIRE: [(&str, &[(&str, &str)]); 2] = [
+/// Where in the kernel a program runs.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    /// At a raw tracepoint.
+    Tracepoint(&'static str),
+    /// Where a function begins: a kprobe.
+    Function(&'static str),
+}
+
+impl Place {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Tracepoint(name) | Self::Function(name) => name,
+        }
+    }
+
+    fn kind(self) -> bpf_prog_type {
+        match self {
+            Self::Tracepoint(_) => bpf_prog_type::BPF_PROG_TYPE_RAW_TRACEPOINT,
+            Self::Function(_) => bpf_prog_type::BPF_PROG_TYPE_KPROBE,
+        }
+    }
+
+    /// How many copies of a program are attached here.
+    fn copies(self) -> usize {
+        match self {
+            Self::Tracepoint(_) => copies(),
+            Self::Function(_) => 1,
+        }
+    }
+}
+
+/// Programs, and where they run.
+type Attachments = &'static [(&'static str, Place)];
+
+/// The ways to what goes over sockets, the cheapest first: name in the JSON contract, and programs.
+const WIRE: [(&str, Attachments); 3] = [
     // Linux 6.3.
-    ("socket", &[("socket_sent", "sock_send_length"), ("socket_received", "sock_recv_length")]),
-    ("syscall", &[("system_call", "sys_exit")]),
+    (
+        "socket",
+        &[
+            ("socket_sent", Place::Tracepoint("sock_send_length")),
+            ("socket_received", Place::Tracepoint("sock_recv_length")),
+        ],
+    ),
+    (
+        "kprobe",
+        &[
+            ("send_begins", Place::Function("tcp_sendmsg")),
+            ("send_ends", Place::Function("tcp_push")),
+            ("receive_ends", Place::Function("tcp_cleanup_rbuf")),
+        ],
+    ),
+    ("syscall", &[("system_call", Place::Tracepoint("sys_exit"))]),
 ];
+
+/// For tests: leaves this one of the ways in [`WIRE`] alone.
+const WIRE_VAR: &str = "PROXYTRACE_WIRE";
+/// For tests: has probes attached one by one.
+const PERF_VAR: &str = "PROXYTRACE_PERF";
+
+/// The first Linux that may preempt a program on a tracepoint, in favour of another task.
+const PREEMPTIBLE: (u32, u32) = (6, 19);
+
+/// How often each program is attached to its tracepoint. What a program does not see, since it is
+/// running already, another copy of it does; the programs tell once what both see (`once.rs` there).
+fn copies() -> usize {
+    let release = super::kernel_release();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map_while(|n| n.parse().ok());
+    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    if version >= PREEMPTIBLE { 2 } else { 1 }
+}
 
 /// How probes are put into executables.
 enum Backend {
@@ -52,6 +117,9 @@ impl Backend {
     /// The best that this kernel knows.
     fn load(object: &Loaded) -> anyhow::Result<Self> {
         match multi::Program::load(object, GO_MULTI) {
+            Ok(_) if std::env::var_os(PERF_VAR).is_some() => {
+                Ok(Self::Perf(perf::Events::load(object)?))
+            }
             Ok(program) => Ok(Self::Multi { program, links: Vec::new() }),
             // Kernels before 6.6 do not know the attach type.
             Err(refused) => {
@@ -76,8 +144,8 @@ pub(super) struct Programs {
     object: Loaded,
     /// Programs for tracepoints, loaded ahead.
     ready: Vec<(&'static str, OwnedFd)>,
-    /// What keeps programs on tracepoints.
-    tracepoints: Vec<OwnedFd>,
+    /// What keeps programs on tracepoints, and on functions of the kernel.
+    attached: Vec<OwnedFd>,
     backend: Backend,
     events: RingBuf<MapData>,
     sites: u32,
@@ -108,9 +176,11 @@ impl Programs {
         let (backend, ready) = thread::scope(|scope| {
             let backend = scope.spawn(|| Backend::load(&object));
             let [(_, wire), ..] = WIRE;
-            let names = TRACEPOINTS.iter().chain(wire).map(|(name, _)| *name);
-            let ready = names.filter_map(|name| Some((name, tracing(&object, name).ok()?)));
-            let ready = ready.collect();
+            let places = TRACEPOINTS.iter().chain(wire);
+            let places = places.flat_map(|it| std::iter::repeat_n(it, it.1.copies()));
+            let ready = places
+                .filter_map(|&(name, place)| Some((name, load(&object, name, place).ok()?)))
+                .collect();
             (backend.join(), ready)
         });
         let backend = backend.map_err(|_| anyhow!("loading the eBPF programs failed"))??;
@@ -127,7 +197,7 @@ impl Programs {
         Ok(Self {
             object,
             ready,
-            tracepoints: Vec::new(),
+            attached: Vec::new(),
             backend,
             events,
             sites: 0,
@@ -158,26 +228,39 @@ impl Programs {
             let tracked = self.object.map_mut("TRACKED")?;
             HashMap::<_, u32, u32>::try_from(tracked)?.insert(root, 0, 0)?;
         }
-        for (name, tracepoint) in TRACEPOINTS {
-            self.attach(name, tracepoint)?;
+        for (name, place) in TRACEPOINTS {
+            self.attach(name, place)?;
         }
+        let wanted = std::env::var(WIRE_VAR).ok();
         // Without it there is one witness instead of two.
         self.wire = WIRE.into_iter().find_map(|(way, programs)| {
-            let attached =
-                programs.iter().try_for_each(|(name, tracepoint)| self.attach(name, tracepoint));
+            if wanted.as_ref().is_some_and(|wanted| wanted != way) {
+                return None;
+            }
+            let before = self.attached.len();
+            let attached = programs.iter().try_for_each(|(name, place)| self.attach(name, *place));
+            if attached.is_err() {
+                self.attached.truncate(before);
+            }
             attached.is_ok().then_some(way)
         });
         Ok(())
     }
 
-    fn attach(&mut self, name: &str, tracepoint: &str) -> anyhow::Result<()> {
-        let program = match self.ready.iter().position(|(ready, _)| *ready == name) {
-            Some(ready) => self.ready.swap_remove(ready).1,
-            None => tracing(&self.object, name)?,
-        };
-        let link = raw_tracepoint(&program, tracepoint);
-        let link = link.with_context(|| format!("cannot attach to {tracepoint}"))?;
-        self.tracepoints.push(link);
+    fn attach(&mut self, name: &str, place: Place) -> anyhow::Result<()> {
+        for _ in 0..place.copies() {
+            let program = match self.ready.iter().position(|(ready, _)| *ready == name) {
+                Some(ready) => self.ready.swap_remove(ready).1,
+                None => load(&self.object, name, place)?,
+            };
+            let attached = match place {
+                Place::Tracepoint(name) => raw_tracepoint(&program, name).map_err(Into::into),
+                Place::Function(name) => perf::on_function(&program, name),
+            };
+            let attached =
+                attached.with_context(|| format!("cannot attach to {}", place.name()))?;
+            self.attached.push(attached);
+        }
         Ok(())
     }
 
@@ -221,10 +304,12 @@ impl Programs {
 
     /// Takes the probes out, in the background where that takes long.
     pub(super) fn leave(self) {
-        match self.backend {
-            Backend::Multi { links, .. } => leave(&links),
-            Backend::Perf(events) => leave(&events.held),
-        }
+        let mut held = match self.backend {
+            Backend::Multi { links, .. } => links,
+            Backend::Perf(events) => events.held,
+        };
+        held.extend(self.attached);
+        leave(&held);
     }
 
     /// The records that have come in, oldest first, each given to `take`.
@@ -261,7 +346,7 @@ impl AsFd for Programs {
     }
 }
 
-/// Loads a program for raw tracepoints.
-fn tracing(object: &Loaded, name: &str) -> anyhow::Result<OwnedFd> {
-    object.program(name, bpf_prog_type::BPF_PROG_TYPE_RAW_TRACEPOINT, 0)
+/// Loads a program for a place in the kernel.
+fn load(object: &Loaded, name: &str, place: Place) -> anyhow::Result<OwnedFd> {
+    object.program(name, place.kind(), 0)
 }

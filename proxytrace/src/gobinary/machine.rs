@@ -83,7 +83,15 @@ impl Function {
     pub(super) fn entry_landing(&self, entry: u64, wanted: &[u8]) -> Landing {
         match self {
             Self::X86_64(function) => function.entry_landing(entry, wanted),
-            Self::Aarch64(_) => Landing::stepped(entry),
+            Self::Aarch64(function) => function.entry_landing(entry, wanted),
+        }
+    }
+
+    /// A return, as a place to read results at.
+    pub(super) fn return_landing(&self, address: u64) -> Landing {
+        match self {
+            Self::X86_64(_) => Landing::stepped(address),
+            Self::Aarch64(_) => aarch64::Function::return_landing(address),
         }
     }
 

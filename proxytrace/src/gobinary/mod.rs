@@ -254,8 +254,8 @@ impl Named<'_> {
                 Point::Return => {
                     let returns = function.returns()?;
                     let after_calls = self.after_calls(hook, callers, &recipe);
-                    after_calls
-                        .unwrap_or_else(|_| returns.into_iter().map(Landing::stepped).collect())
+                    let returns = returns.into_iter().map(|it| function.return_landing(it));
+                    after_calls.unwrap_or_else(|_| returns.collect())
                 }
             };
             for Landing { address, step, spills } in landings {

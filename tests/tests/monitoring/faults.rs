@@ -155,11 +155,17 @@ fn victim() {
     thread::sleep(Duration::from_mins(1));
 }
 
-/// Kills an agent when it has everything and has had so long to send it.
-fn killed(queue: &Path, url: &str, time: Duration) {
+/// An agent that is to be killed.
+fn agent(queue: &Path, url: &str) -> Command {
     let mut command = Command::new(env::current_exe().unwrap());
     command.args(["--exact", "faults::victim", "--nocapture"]);
     command.env(VICTIM, format!("{} {url}", queue.display()));
+    command
+}
+
+/// Kills an agent when it has everything and has had so long to send it.
+fn killed(queue: &Path, url: &str, time: Duration) {
+    let mut command = agent(queue, url);
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let lines = BufReader::new(child.stderr.take().unwrap()).lines();
     let handed = lines.map_while(Result::ok).any(|line| line == "handed over");
@@ -332,4 +338,25 @@ fn options_change_under_way() {
     assert_eq!(one + two, 3 * self::expected());
     assert_eq!(deliveries["otlp-spans"].dropped.all(), 0, "{deliveries:#?}");
     assert_eq!(deliveries["intake"].sent, 3 * golden.len() as u64);
+}
+
+/// The authorities are those of the system, or of `SSL_CERT_FILE`.
+#[test]
+fn a_collector_behind_tls_has_to_be_known() {
+    let directory = TempDir::new().unwrap();
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let sink = Sink::start_tls(made.cert.der().to_vec(), made.signing_key.serialize_der());
+    let url = sink.tls_url();
+    let stranger = Exporters::start_at(&to(url.clone()), HASTY).unwrap();
+    stranger.observe(builds::all().remove(0));
+    wait_for("a failure", || (of(&stranger, "otlp-spans").failures > 1).then_some(()));
+    stranger.finish();
+    assert!(sink.posts().is_empty());
+
+    let authorities = directory.path().join("authorities.pem");
+    fs::write(&authorities, made.cert.pem()).unwrap();
+    let mut command = agent(&directory.path().join("q"), &url);
+    command.env("SSL_CERT_FILE", authorities).stdout(Stdio::null()).stderr(Stdio::null());
+    let _agent = crate::engines::Engine::start(&mut command);
+    wait_for("all spans", || (came(&sink).0 == expected()).then_some(()));
 }

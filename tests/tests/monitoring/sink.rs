@@ -1,11 +1,13 @@
 //! A collector that says what it likes, and remembers what it was sent.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::io::{BufRead as _, BufReader, Read, Write};
+use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
 use flate2::read::GzDecoder;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 /// A POST that came.
 #[derive(Clone)]
@@ -36,17 +38,51 @@ impl Sink {
         port: u16,
         answer: impl Fn(usize) -> u16 + Send + Sync + 'static,
     ) -> Self {
+        Self::listen(port, None, answer)
+    }
+
+    /// Takes everything, behind TLS.
+    pub(crate) fn start_tls(certificate: Vec<u8>, key: Vec<u8>) -> Self {
+        let certificates = vec![CertificateDer::from(certificate)];
+        let key = PrivateKeyDer::try_from(key).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(certificates, key)
+            .unwrap();
+        Self::listen(0, Some(Arc::new(config)), |_| 200)
+    }
+
+    fn listen(
+        port: u16,
+        tls: Option<Arc<ServerConfig>>,
+        answer: impl Fn(usize) -> u16 + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
         let port = listener.local_addr().unwrap().port();
         let posts = Arc::new(Mutex::new(Vec::new()));
         let (all, answer) = (Arc::clone(&posts), Arc::new(answer));
         thread::spawn(move || {
             for stream in listener.incoming() {
-                let (all, answer) = (Arc::clone(&all), Arc::clone(&answer));
-                thread::spawn(move || serve(&stream.unwrap(), &all, &*answer));
+                let (all, answer, tls) = (Arc::clone(&all), Arc::clone(&answer), tls.clone());
+                let stream = stream.unwrap();
+                thread::spawn(move || match tls {
+                    Some(tls) => {
+                        let session = ServerConnection::new(tls).unwrap();
+                        serve(StreamOwned::new(session, stream), &all, &*answer);
+                    }
+                    None => serve(stream, &all, &*answer),
+                });
             }
         });
         Sink { port, posts }
+    }
+
+    /// Of the name that its certificate is for.
+    pub(crate) fn tls_url(&self) -> String {
+        format!("https://localhost:{}", self.port)
     }
 
     pub(crate) fn url(&self) -> String {
@@ -65,7 +101,7 @@ impl Sink {
     }
 }
 
-fn serve(stream: &TcpStream, posts: &Mutex<Vec<Post>>, answer: &dyn Fn(usize) -> u16) {
+fn serve(stream: impl Read + Write, posts: &Mutex<Vec<Post>>, answer: &dyn Fn(usize) -> u16) {
     let mut reader = BufReader::new(stream);
     loop {
         let mut lines = Vec::new();
@@ -105,8 +141,7 @@ fn serve(stream: &TcpStream, posts: &Mutex<Vec<Post>>, answer: &dyn Fn(usize) ->
             status
         };
         let head = format!("HTTP/1.1 {status} said\r\nContent-Length: 0\r\nRetry-After: 0\r\n\r\n");
-        let mut stream = stream;
-        if stream.write_all(head.as_bytes()).is_err() {
+        if reader.get_mut().write_all(head.as_bytes()).is_err() {
             return;
         }
     }

@@ -113,11 +113,12 @@ fn qemu(run: &Run, kernel: &Path, archive: &Path) -> Command {
     qemu.args(["-serial", "stdio", "-kernel"]).arg(kernel).arg("-initrd").arg(archive);
     qemu.arg("-append").arg(format!(
         "{console} quiet panic=-1 mitigations=off {} lab.variant={} lab.backend={} \
-         lab.kprobes={} lab.run={}",
+         lab.kprobes={} lab.wire={} lab.run={}",
         run.variant.parameters(),
         run.variant.name(),
         run.kernel.backend,
         run.kernel.kprobes,
+        run.kernel.wire,
         run.scenarios().join(",")
     ));
     qemu.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());

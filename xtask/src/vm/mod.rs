@@ -152,17 +152,16 @@ fn tell(run: &Run, outcome: Result<&Outcome, &anyhow::Error>) {
 
 /// A row of the table.
 fn row(run: &Run, release: &str, result: &str, took: &str) -> String {
-    let (kernel, backend) = (run.kernel.name(), run.kernel.backend);
-    let kprobes = if run.kernel.kprobes { "yes" } else { "no" };
+    let (kernel, backend, wire) = (run.kernel.name(), run.kernel.backend, run.kernel.wire);
     let (variant, scenarios) = (run.variant.name(), run.scenarios().join(", "));
     format!(
-        "| {kernel} | {release} | {variant} | {backend} | {kprobes} | {scenarios} | {result} | {took} |"
+        "| {kernel} | {release} | {variant} | {backend} | {wire} | {scenarios} | {result} | {took} |"
     )
 }
 
 fn table(rows: &[String]) -> String {
     let mut text = format!(
-        "| kernel | release | variant | attached by | kprobes | scenarios, go{GO} | result | time |\n\
+        "| kernel | release | variant | attached by | sockets by | scenarios, go{GO} | result | time |\n\
          |---|---|---|---|---|---|---|---|\n"
     );
     for row in rows {
