@@ -43,7 +43,9 @@ numbered! {
     Kind: u16 {
         /// A process was forked: [`Tag::Child`], [`Tag::OwnPid`].
         Fork = 1,
-        /// A program image was executed: [`Tag::Executable`], [`Tag::Arguments`], [`Tag::RootsPid`].
+        /// A program image was executed: [`Tag::Executable`], [`Tag::Arguments`], [`Tag::RootsPid`];
+        /// on a watched host [`Tag::Tree`], [`Tag::Threshold`], [`Tag::FileKey`],
+        /// [`Tag::Mounts`].
         Exec = 2,
         /// A process ended (its last thread): [`Tag::Status`] is the wait status.
         Exit = 3,
@@ -179,6 +181,13 @@ numbered! {
         OwnPid = 11,
         /// The pid of the process in the pid namespace of the command's first process.
         RootsPid = 12,
+        /// On a watched host: the tree that begins here ([`tree`](crate::host::tree)), zero if it is
+        /// passed over.
+        Tree = 13,
+        /// The threshold by which it was chosen ([`Sampling`](crate::host::Sampling)).
+        Threshold = 14,
+        /// A file that was never told of before: a [`FileKey`](crate::host::FileKey).
+        FileKey = 15,
 
         /// The GOPROXY entry: a URL, `direct`, `noproxy` or `off`.
         Proxy = 16,
@@ -229,6 +238,8 @@ numbered! {
         File = 40,
         /// A module version.
         Version = 41,
+        /// On a watched host: the inode of the mount namespace of a process.
+        Mounts = 42,
         /// What is written; [`CUT`] if the beginning is missing.
         Text = 48,
         /// Where a command's stdout goes. Compared, never recorded.

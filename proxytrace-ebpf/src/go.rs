@@ -6,6 +6,7 @@ use aya_ebpf::helpers::generated::bpf_probe_read_user as read_user_bytes;
 use aya_ebpf::helpers::{bpf_get_attach_cookie, bpf_probe_read_user};
 use aya_ebpf::macros::uprobe;
 use aya_ebpf::programs::ProbeContext;
+use proxytrace_common::host::ANY;
 use proxytrace_common::plan::{
     self, FIELDS_MAX, HEADER_NAME_MAX, MapKind, NONE, OFFSETS_MAX, Operand, Read, Recipe, Role,
     TypeKey, TypeRule, bucket_map, ip_addr, net_fd, swiss_map, tcp_addr,
@@ -14,7 +15,9 @@ use proxytrace_common::record::{
     ANSWERS_MAX, ConnectionAddresses, ERROR_STEPS_MAX, ErrorStep, HEADERS, Kind, SocketAddress, Tag,
 };
 
-use crate::maps::{HEADER_NAMES, KEPT, LAYOUTS, NUMBER, Owner, SITES, TYPES, count_hit, tracked};
+use crate::maps::{
+    HEADER_NAMES, KEPT, LAYOUTS, NUMBER, Owner, SITES, TYPES, count_hit, is_host, member,
+};
 use crate::process::{arguments, current_pid, environment};
 use crate::scratch::{FOUND_MAX, REGISTERS, Scratch, Urgency, record};
 use crate::verifier::{Step, bound, on_the_tasks_stack, repeat};
@@ -74,11 +77,16 @@ fn cookie(ctx: &ProbeContext) -> u32 {
 
 #[inline(always)]
 fn probe<const HELPER: bool>(ctx: &ProbeContext, site: impl FnOnce(&ProbeContext) -> u32) {
-    if !tracked(current_pid()) {
+    let Some(member) = member(current_pid()) else { return };
+    if is_host() && member.tree == 0 {
         return;
     }
+    let executable = member.executable;
     let site = site(ctx);
     let Some(recipe) = SITES.get(site) else { return on_the_tasks_stack::<HELPER>(ctx) };
+    if is_host() && executable != ANY && executable != recipe.executable {
+        return;
+    }
     count_hit(site);
     #[cfg(feature = "log")]
     aya_log_ebpf::debug!(ctx, "site {}: kind {}", site, recipe.kind);

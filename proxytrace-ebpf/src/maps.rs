@@ -3,6 +3,7 @@
 use aya_ebpf::Global;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf};
+use proxytrace_common::host::{FileKey, HostOffsets, Member, Sampling};
 use proxytrace_common::plan::{
     EXECUTABLES_MAX, HEADER_NAME_MAX, Layout, Recipe, Root, SITES_MAX, TYPES_MAX, TypeKey, TypeRule,
 };
@@ -52,9 +53,22 @@ pub static HEADER_NAMES: HashMap<[u64; HEADER_NAME_MAX / 8], u32> =
 /// Where the stderr of a command goes that a goroutine has started and waits for.
 #[map]
 pub static KEPT: LruHashMap<Owner, u64> = LruHashMap::with_max_entries(1024, 0);
-/// Processes of the traced command's tree.
+/// Processes of the traced command's tree; on a watched host, of all trees.
 #[map]
-pub static TRACKED: HashMap<u32, u32> = HashMap::with_max_entries(16384, 0);
+pub static TRACKED: HashMap<u32, Member> = HashMap::with_max_entries(16384, 0);
+/// On a watched host: executables with probes, and their indices. User space sets the size, here and
+/// below.
+#[map]
+pub static KNOWN: HashMap<FileKey, u32> = HashMap::with_max_entries(1, 0);
+/// Other files that were executed, and that user space was told of.
+#[map]
+pub static SEEN: LruHashMap<FileKey, u32> = LruHashMap::with_max_entries(64, 0);
+/// How trees are chosen.
+#[map]
+pub static SAMPLING: Array<Sampling> = Array::with_max_entries(1, 0);
+/// Two numbers: trees that were passed over, and chosen.
+#[map]
+pub static CHOICES: Array<u64> = Array::with_max_entries(2, 0);
 /// The first process of that tree.
 #[map]
 pub static ROOT: Array<Root> = Array::with_max_entries(1, 0);
@@ -101,9 +115,44 @@ pub fn count_hit(site: u32) {
     }
 }
 
-/// Whether a process belongs to the traced command.
+/// Where the fields are that only a watched host needs, and whether this is one. Set at load time:
+/// where it is none, the verifier drops what is about it.
+#[unsafe(no_mangle)]
+static HOST: Global<HostOffsets> = Global::new(HostOffsets {
+    binprm_file: 0,
+    file_inode: 0,
+    inode_number: 0,
+    inode_size: 0,
+    inode_super: 0,
+    super_device: 0,
+    task_start: 0,
+    task_namespaces: 0,
+    namespaces_mounts: 0,
+    mounts_number: 0,
+    is_on: 0,
+});
+
+/// See [`HOST`].
+#[inline(always)]
+pub fn host() -> HostOffsets {
+    HOST.load()
+}
+
+/// Whether all of the host is watched.
+#[inline(always)]
+pub fn is_host() -> bool {
+    host().is_on != 0
+}
+
+/// What a process belongs to, if it is followed.
+#[inline(always)]
+pub fn member(pid: u32) -> Option<&'static Member> {
+    // SAFETY: entries are replaced as a whole, by the process itself or for it.
+    unsafe { TRACKED.get(pid) }
+}
+
+/// Whether records of a process are wanted.
 #[inline(always)]
 pub fn tracked(pid: u32) -> bool {
-    // SAFETY: the value is not read.
-    unsafe { TRACKED.get(pid) }.is_some()
+    member(pid).is_some_and(|member| !is_host() || member.tree != 0)
 }

@@ -3,11 +3,13 @@
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_current_task};
 use aya_ebpf::macros::raw_tracepoint;
 use aya_ebpf::programs::RawTracePointContext;
+use proxytrace_common::host::Member;
 use proxytrace_common::plan::upid;
 use proxytrace_common::record::{ENVIRONMENT_CHUNK, ENVIRONMENT_MAX, Kind, Tag};
 
+use crate::host;
 use crate::kernel::{offsets, read};
-use crate::maps::{ROOT, TRACKED, lose_one, tracked};
+use crate::maps::{ROOT, TRACKED, is_host, lose_one, member, tracked};
 use crate::once;
 use crate::scratch::{Scratch, Urgency, record, with};
 use crate::verifier::{Step, repeat};
@@ -22,9 +24,7 @@ pub fn current_pid() -> u32 {
 #[raw_tracepoint(tracepoint = "sched_process_fork")]
 pub fn fork(ctx: RawTracePointContext) -> i32 {
     let parent = current_pid();
-    if !tracked(parent) {
-        return 0;
-    }
+    let Some(&member) = member(parent) else { return 0 };
     let Some(child) = read::<u32>(ctx.arg::<u64>(1), offsets().task_tgid) else {
         lose_one();
         return 0;
@@ -33,7 +33,11 @@ pub fn fork(ctx: RawTracePointContext) -> i32 {
     if child == parent || !once::fork(child, ctx.arg::<u64>(1)) {
         return 0;
     }
-    if TRACKED.insert(child, parent, 0).is_err() {
+    let inserted = TRACKED.insert(child, member, 0).is_ok();
+    if is_host() && member.tree == 0 {
+        return 0;
+    }
+    if !inserted {
         lose_one();
     }
     record(Kind::Fork, Urgency::Later, |scratch| {
@@ -52,6 +56,10 @@ pub fn fork(ctx: RawTracePointContext) -> i32 {
 /// `sched_process_exec(struct task_struct *, pid_t old_pid, struct linux_binprm *)`
 #[raw_tracepoint(tracepoint = "sched_process_exec")]
 pub fn exec(ctx: RawTracePointContext) -> i32 {
+    if is_host() {
+        host::exec(ctx.arg::<u64>(2));
+        return 0;
+    }
     if !tracked(current_pid()) && !meet_root() {
         return 0;
     }
@@ -60,9 +68,7 @@ pub fn exec(ctx: RawTracePointContext) -> i32 {
     }
     let binprm = ctx.arg::<u64>(2);
     record(Kind::Exec, Urgency::Now, |scratch| {
-        let filename = read::<u64>(binprm, offsets().binprm_filename).unwrap_or(0);
-        scratch.put_kernel_string(Tag::Executable, filename);
-        arguments(scratch);
+        image(scratch, binprm);
         // SAFETY: a helper without arguments.
         let task = unsafe { bpf_get_current_task() };
         if let Some(root) = ROOT.get(0)
@@ -74,6 +80,14 @@ pub fn exec(ctx: RawTracePointContext) -> i32 {
         true
     });
     0
+}
+
+/// Adds what a process has become.
+#[inline(always)]
+pub fn image(scratch: &mut Scratch, binprm: u64) {
+    let filename = read::<u64>(binprm, offsets().binprm_filename).unwrap_or(0);
+    scratch.put_kernel_string(Tag::Executable, filename);
+    arguments(scratch);
 }
 
 /// `struct pid` of a task.
@@ -115,7 +129,7 @@ fn meet_root() -> bool {
     }
     root.level = level;
     root.pid = 0;
-    if TRACKED.insert(current_pid(), 0, 0).is_err() {
+    if TRACKED.insert(current_pid(), Member::OF_COMMAND, 0).is_err() {
         lose_one();
     }
     true
@@ -125,9 +139,7 @@ fn meet_root() -> bool {
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
 pub fn exit(_: RawTracePointContext) -> i32 {
     let pid = current_pid();
-    if !tracked(pid) {
-        return 0;
-    }
+    let Some(&member) = member(pid) else { return 0 };
     // SAFETY: a helper without arguments.
     let task = unsafe { bpf_get_current_task() };
     let offsets = offsets();
@@ -135,6 +147,10 @@ pub fn exit(_: RawTracePointContext) -> i32 {
     let live = read::<u64>(task, offsets.task_signal)
         .and_then(|signal| read::<i32>(signal, offsets.signal_live));
     if live.is_some_and(|live| live > 0) {
+        return 0;
+    }
+    if is_host() && member.tree == 0 {
+        let _ = TRACKED.remove(pid);
         return 0;
     }
     let status = read::<i32>(task, offsets.task_exit_code).unwrap_or(0);

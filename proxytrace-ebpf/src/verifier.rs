@@ -62,7 +62,7 @@ pub fn on_the_tasks_stack<const MULTI: bool>(ctx: &ProbeContext) {
     // Programs with different types of attachment cannot share such a map (Linux 6.18).
     let nowhere = if MULTI { &NOWHERE_MULTI } else { &NOWHERE };
     // SAFETY: the context is the one that the kernel gave. An empty entry leads nowhere.
-    let _ = unsafe { nowhere.tail_call(ctx, 0) };
+    unsafe { nowhere.tail_call(ctx, 0) };
 }
 
 /// `value & MASK`, as an instruction that the compiler can neither drop nor move.

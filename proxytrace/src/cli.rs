@@ -8,10 +8,11 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use proxytrace::model::Severity;
 
+use crate::command::agent::Agent;
 use crate::command::preflight::Preflight;
 use crate::outputs::{GITHUB, Outputs, TEXT, Wanted};
 
-const USAGE: &str = "proxytrace [run] [OPTIONS] -- COMMAND...\n       proxytrace replay [OPTIONS] FILE\n       proxytrace preflight [OPTIONS] [MODULE@VERSION]...\n       proxytrace explain [CODE]\n       proxytrace doctor";
+const USAGE: &str = "proxytrace [run] [OPTIONS] -- COMMAND...\n       proxytrace replay [OPTIONS] FILE\n       proxytrace preflight [OPTIONS] [MODULE@VERSION]...\n       proxytrace agent [OPTIONS]\n       proxytrace explain [CODE]\n       proxytrace doctor";
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -68,6 +69,7 @@ enum Subcommands {
         /// A file that `--record` or `--json` has written.
         file: PathBuf,
     },
+    Agent(Box<Agent>),
     Preflight(Preflight),
     /// What is different between two recordings or traces, causes before effects.
     ///
@@ -183,6 +185,8 @@ pub(crate) enum Action {
     Run { command: Vec<OsString>, record: Option<PathBuf> },
     /// Report from a recording.
     Replay { file: PathBuf, goproxy: Option<String> },
+    /// Watch the host, or ask who does.
+    Agent(Box<Agent>),
     /// Ask the entries of GOPROXY.
     Preflight(Preflight),
     /// Compare two runs.
@@ -215,6 +219,7 @@ pub(crate) fn parse(
             return Err(conflict("--record is for `run` alone: it records the traced command"));
         }
         Some(Subcommands::Replay { file, goproxy }) => Action::Replay { file, goproxy },
+        Some(Subcommands::Agent(agent)) => Action::Agent(agent),
         Some(Subcommands::Preflight(preflight)) => Action::Preflight(preflight),
         Some(Subcommands::Diff { a, b }) => Action::Diff { a, b },
         Some(Subcommands::Log { file }) => Action::Log { file },

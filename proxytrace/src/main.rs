@@ -47,6 +47,7 @@ fn main() -> ExitCode {
         Ok((Action::Replay { file, goproxy: Some(list) }, report)) => {
             command::files::replay_under(&list, &file, &report)
         }
+        Ok((Action::Agent(agent), _)) => command::agent::run(&agent),
         Ok((Action::Preflight(preflight), report)) => command::preflight::run(&preflight, &report),
         Ok((Action::Diff { a, b }, report)) => command::files::diff(&a, &b, &report),
         Ok((Action::Log { file }, report)) => log(&file, &report),

@@ -63,6 +63,14 @@ pub fn download(proxytrace: &Path, scenario: &Scenario, toolchain: &Toolchain) -
 /// Whether the trace holds exactly the requests of the log, each in its place, and nothing less
 /// was captured.
 pub fn equals(trace: &Trace, log: &[Entry]) -> Result<()> {
+    equals_as_go_saw_it(trace, log)?;
+    let requests: Vec<&Request> = requests(trace).collect();
+    let answered: Vec<&Entry> = log.iter().filter(|entry| entry.status.is_some()).collect();
+    witnesses_agree(trace, &requests, &answered)
+}
+
+/// The same, for a trace that has nothing from sockets.
+pub fn equals_as_go_saw_it(trace: &Trace, log: &[Entry]) -> Result<()> {
     let requests: Vec<&Request> = requests(trace).collect();
     let (answered, cut_off): (Vec<&Entry>, Vec<&Entry>) =
         log.iter().partition(|entry| entry.status.is_some());
@@ -129,7 +137,6 @@ pub fn equals(trace: &Trace, log: &[Entry]) -> Result<()> {
         let bad = trace.chains.iter().find(|chain| !good(chain));
         ensure!(bad.is_none(), "the command succeeded, and yet: {bad:?}");
     }
-    witnesses_agree(trace, &requests, &answered)?;
     ensure!(trace.capture.lost == 0, "{} events lost", trace.capture.lost);
     ensure!(trace.capture.complete, "incomplete: {:?}", trace.capture);
     Ok(())

@@ -32,13 +32,17 @@ pub(crate) enum Task {
         releases: Vec<String>,
     },
     Bench,
+    /// The benchmark of the agent.
+    BenchAgent,
+    /// Its half that runs inside the lab; not for people.
+    BenchAgentInside(Vec<OsString>),
     Dist(Pace),
     /// The part of the benchmark that runs inside the lab; not for people.
     Downloads(Vec<OsString>),
 }
 
 /// Usage and purpose, in the order in which one meets them.
-const COMMANDS: [(&str, &str); 11] = [
+const COMMANDS: [(&str, &str); 12] = [
     ("setup", "install what the eBPF build needs and this machine lacks"),
     ("build [--release]", "set up, then build `proxytrace` and the lab"),
     ("run [-- COMMAND…]", "set up, build, and trace COMMAND; without one, a demonstration"),
@@ -57,6 +61,7 @@ const COMMANDS: [(&str, &str); 11] = [
     ),
     ("fuzz [SECONDS]", "fuzz what reads hostile bytes, each for SECONDS"),
     ("bench", "measure what tracing costs, beside bpftrace"),
+    ("bench agent", "measure what the fleet agent costs, at rest and under load"),
     ("dist [--quick]", "build what is released: static programs, packages, checksums; use them"),
     ("help", "print this list"),
 ];
@@ -96,6 +101,8 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Tas
         },
         ("layouts", ["--check", releases @ ..]) => layouts(true, releases)?,
         ("layouts", releases) => layouts(false, releases)?,
+        ("bench", ["agent"]) => Task::BenchAgent,
+        ("bench-agent", _) => Task::BenchAgentInside(rest),
         ("bench", []) => Task::Bench,
         ("dist", []) => Task::Dist(Pace::Release),
         ("dist", ["--quick"]) => Task::Dist(Pace::Quick),

@@ -48,6 +48,8 @@ fn perform(task: Task) -> Result<()> {
         Task::Fuzz { seconds } => fuzz::fuzz(seconds)?,
         Task::Layouts { check, releases } => layouts::layouts(check, &releases)?,
         Task::Bench => bench::bench()?,
+        Task::BenchAgent => bench::agent::bench()?,
+        Task::BenchAgentInside(arguments) => bench::agent::measure(&arguments)?,
         Task::Dist(pace) => dist::dist(pace)?,
         Task::Downloads(arguments) => bench::downloads::measure(&arguments)?,
     }

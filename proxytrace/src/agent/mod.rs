@@ -1,3 +1,470 @@
-//! The fleet agent's edges.
+//! The fleet agent: watches a share of the builds of a host, for months, and hands each on when it
+//! has ended. It keeps and queries nothing itself.
+//!
+//! One loop: what comes from the kernel ([`capture::host`](crate::capture::host)) goes into the
+//! builds that are running ([`builds`]); the share of them that is chosen follows the budgets
+//! ([`share`]).
+#![forbid(unsafe_code)]
 
+mod builds;
 pub mod exporters;
+mod log;
+pub mod options;
+mod origin;
+mod privileges;
+mod share;
+pub mod state;
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::os::fd::AsFd as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use jiff::Timestamp;
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use sd_notify::NotifyState;
+use serde_json::json;
+
+use crate::capture::host::{self, Counts, Host};
+use crate::export::{Build, Health};
+use builds::{Bounds, Builds};
+use exporters::Exporters;
+use log::Log;
+use options::{Options, Settings};
+use share::{Controller, Reason, Used};
+use state::State;
+
+/// How often the ring is looked at while builds are running, if it does not fill sooner.
+const DRAIN: Duration = Duration::from_millis(100);
+/// How often budgets and the kill switch are looked at.
+const TICK: Duration = Duration::from_secs(1);
+/// How often the state is written and health handed on, and how often what no event tells of is
+/// looked after: in ticks.
+const STATE_TICKS: u64 = 5;
+const SWEEP_TICKS: u64 = 60;
+
+/// What `--once` writes: a build a line, with its trace.
+const SCHEMA: &str = "proxytrace.build/v1";
+
+/// Watches until it is told to end.
+pub fn run(options: &Options) -> anyhow::Result<()> {
+    let settings = options.settings()?;
+    let signals = Signals::take()?;
+    let mut agent = Agent::new(options, settings)?;
+    let result = agent.live(&signals);
+    if let Err(error) = &result {
+        agent.log().error("the watch has failed", &[("error", &format!("{error:#}"))]);
+    }
+    agent.end();
+    result
+}
+
+/// Where builds go.
+struct Out {
+    once: bool,
+    handed_on: u64,
+    /// None where they could not be started again.
+    exporters: Option<Exporters>,
+}
+
+impl Out {
+    fn observe(&mut self, build: Build) -> io::Result<()> {
+        self.handed_on += 1;
+        if self.once {
+            let Build { trace, share, origin } = &build;
+            let build = json!({
+                "schema": SCHEMA,
+                "share": share,
+                "container": origin.container,
+                "pod": origin.pod,
+                "job": origin.job,
+                "trace": trace,
+            });
+            let mut line = serde_json::to_vec(&build)?;
+            line.push(b'\n');
+            io::stdout().write_all(&line)?;
+        }
+        if let Some(exporters) = &self.exporters {
+            exporters.observe(build);
+        }
+        Ok(())
+    }
+}
+
+struct Agent<'a> {
+    options: &'a Options,
+    settings: Settings,
+    /// None while the kill switch is on.
+    host: Option<Host>,
+    builds: Builds,
+    controller: Controller,
+    out: Out,
+    started: Instant,
+    started_at: Timestamp,
+    /// What hosts have counted that are not watched any more.
+    before: Counts,
+    /// Losses that the log tells of already.
+    told_lost: u64,
+}
+
+impl<'a> Agent<'a> {
+    fn new(options: &'a Options, settings: Settings) -> anyhow::Result<Self> {
+        let controller = Controller::new(settings.sample(), settings.budgets());
+        let mut agent = Self {
+            options,
+            settings,
+            host: None,
+            builds: Builds::within(Bounds::default()),
+            controller,
+            out: Out { once: options.once, handed_on: 0, exporters: None },
+            started: Instant::now(),
+            started_at: Timestamp::now(),
+            before: Counts::default(),
+            told_lost: 0,
+        };
+        if agent.is_switched_off() {
+            agent.log().warn("the kill switch is on: nothing is watched", &[]);
+        } else {
+            agent.watch()?;
+        }
+        // Before there are other threads.
+        privileges::drop().context("cannot give up privileges")?;
+        agent.out.exporters = Some(Exporters::start(&agent.settings.export)?);
+        Ok(agent)
+    }
+
+    fn log(&self) -> Log {
+        Log {
+            format: self.settings.log_format.unwrap_or_default(),
+            level: self.settings.log_level.unwrap_or_default(),
+        }
+    }
+
+    fn is_switched_off(&self) -> bool {
+        self.settings.kill_switch.as_deref().is_some_and(Path::exists)
+    }
+
+    fn watch(&mut self) -> anyhow::Result<()> {
+        let seed = self.settings.seed.unwrap_or_else(seed_of_host);
+        let host = Host::watch(seed, self.controller.share())?;
+        let executables = host.counts()?.executables;
+        let fields: log::Fields<'_> =
+            &[("share", &self.controller.share()), ("toolchains", &executables)];
+        self.log().info("watching", fields);
+        self.host = Some(host);
+        Ok(())
+    }
+
+    /// The loop.
+    fn live(&mut self, signals: &Signals) -> anyhow::Result<()> {
+        notify(&[NotifyState::Ready]);
+        let end = self.options.duration.map(|duration| self.started + duration);
+        let mut ticks = 0;
+        let mut next_tick = self.started;
+        loop {
+            let now = Instant::now();
+            if end.is_some_and(|end| now >= end) {
+                return Ok(());
+            }
+            if now >= next_tick {
+                self.tick(ticks)?;
+                ticks += 1;
+                next_tick = now + TICK;
+            }
+            let next = end.map_or(next_tick, |end| next_tick.min(end));
+            let idle = next.saturating_duration_since(Instant::now());
+            match &self.host {
+                Some(host) if host.running() > 0 => {
+                    host.wait(&[signals.0.as_fd()], idle.min(DRAIN));
+                }
+                Some(host) => host.wait(&[signals.0.as_fd()], idle),
+                None => signals.wait(idle),
+            }
+            while let Some(signal) = signals.next() {
+                match signal {
+                    Signal::SIGHUP => self.reload()?,
+                    _ => return Ok(()),
+                }
+            }
+            self.drain()?;
+        }
+    }
+
+    fn drain(&mut self) -> anyhow::Result<()> {
+        if let Some(host) = &mut self.host {
+            host.drain(&mut self.builds)?;
+            for tree in self.builds.excess(host::now()) {
+                host.give_up(tree)?;
+            }
+        }
+        self.hand_on()
+    }
+
+    fn hand_on(&mut self) -> anyhow::Result<()> {
+        for build in self.builds.take() {
+            self.log().debug(
+                "build",
+                &[
+                    ("command", &build.trace.command.argv.join(" ")),
+                    ("chains", &build.trace.chains.len()),
+                    ("findings", &build.trace.findings.len()),
+                    ("complete", &build.trace.capture.complete),
+                ],
+            );
+            self.out.observe(build).context("cannot write to stdout")?;
+        }
+        Ok(())
+    }
+
+    fn tick(&mut self, ticks: u64) -> anyhow::Result<()> {
+        self.obey_kill_switch()?;
+        let health = self.health()?;
+        self.keep_budgets(&health)?;
+        if health.lost > self.told_lost {
+            let count = health.lost - self.told_lost;
+            self.log().warn("events were lost", &[("count", &count), ("all", &health.lost)]);
+            self.told_lost = health.lost;
+        }
+        if ticks.is_multiple_of(STATE_TICKS) {
+            self.write_state(&health);
+            if let Some(exporters) = &self.out.exporters {
+                exporters.health(health);
+            }
+            notify(&[NotifyState::Watchdog]);
+        }
+        if ticks % SWEEP_TICKS == SWEEP_TICKS - 1
+            && let Some(host) = &mut self.host
+        {
+            host.sweep(&mut self.builds)?;
+        }
+        Ok(())
+    }
+
+    fn obey_kill_switch(&mut self) -> anyhow::Result<()> {
+        let off = self.is_switched_off();
+        if off && self.host.is_some() {
+            self.leave("the kill switch was turned on")?;
+            self.log().warn("the kill switch was turned on: nothing is watched", &[]);
+        } else if !off && self.host.is_none() {
+            self.watch()?;
+        }
+        Ok(())
+    }
+
+    /// Takes the probes out, and hands on what was seen.
+    fn leave(&mut self, reason: &str) -> anyhow::Result<()> {
+        let Some(mut host) = self.host.take() else { return Ok(()) };
+        host.drain(&mut self.builds)?;
+        self.builds.give_up_all(reason, host::now());
+        self.before = sum(self.before, host.counts()?);
+        self.hand_on()
+    }
+
+    fn keep_budgets(&mut self, health: &Health) -> anyhow::Result<()> {
+        let used = Used {
+            time: self.started.elapsed(),
+            cpu: Duration::from_nanos(health.cpu_ns),
+            events: health.events,
+        };
+        let Some(change) = self.controller.observe(used) else { return Ok(()) };
+        let cpu = format!("{:.2}%", change.cpu * 100.0);
+        let events = format!("{:.0}/s", change.events);
+        let fields: log::Fields<'_> =
+            &[("from", &change.from), ("to", &change.to), ("cpu", &cpu), ("events", &events)];
+        match change.reason {
+            Reason::Cpu => self.log().warn("share lowered: too much processor time", fields),
+            Reason::Events => self.log().warn("share lowered: too many events", fields),
+            Reason::Room => self.log().info("share raised: there is room again", fields),
+        }
+        self.host.as_mut().map_or(Ok(()), |host| host.choose(change.to))
+    }
+
+    /// Reads the settings again. A wrong file changes nothing.
+    fn reload(&mut self) -> anyhow::Result<()> {
+        notify_reloading();
+        match self.options.settings() {
+            Err(error) => {
+                let error = format!("{error:#}");
+                self.log().error("the settings stay as they were", &[("error", &error)]);
+            }
+            Ok(settings) => {
+                let is_new = (settings.sample(), settings.budgets())
+                    != (self.settings.sample(), self.settings.budgets());
+                let exports = settings.export != self.settings.export;
+                self.settings = settings;
+                if exports {
+                    self.export_anew();
+                }
+                if is_new {
+                    self.controller.wish(self.settings.sample(), self.settings.budgets());
+                    if let Some(host) = &mut self.host {
+                        host.choose(self.controller.share())?;
+                    }
+                }
+                let share = self.controller.share();
+                self.log().info("settings read again", &[("share", &share)]);
+            }
+        }
+        notify(&[NotifyState::Ready]);
+        Ok(())
+    }
+
+    /// Starts the exporters again, with other settings. Without them the watch goes on.
+    fn export_anew(&mut self) {
+        self.finish_exports();
+        match Exporters::start(&self.settings.export) {
+            Ok(exporters) => self.out.exporters = Some(exporters),
+            Err(error) => {
+                self.log().error("nothing is exported", &[("error", &format!("{error:#}"))]);
+            }
+        }
+    }
+
+    fn finish_exports(&mut self) {
+        let Some(exporters) = self.out.exporters.take() else { return };
+        for (name, delivery) in exporters.finish() {
+            let dropped = delivery.dropped.all();
+            if dropped > 0 {
+                self.log().warn("records were dropped", &[("by", &name), ("count", &dropped)]);
+            }
+        }
+    }
+
+    fn health(&self) -> anyhow::Result<Health> {
+        let now = self.host.as_ref().map_or(Ok(Counts::default()), Host::counts)?;
+        let executables = now.executables;
+        let counts = sum(self.before, now);
+        let usage = getrusage(UsageWho::RUSAGE_SELF)?;
+        let (user, system) = (usage.user_time(), usage.system_time());
+        let micros = |time: nix::sys::time::TimeVal| time.tv_sec() * 1_000_000 + time.tv_usec();
+        Ok(Health {
+            share: if self.host.is_some() { self.controller.share() } else { 0.0 },
+            chosen: counts.chosen,
+            passed_over: counts.passed_over,
+            running: self.host.as_ref().map_or(0, Host::running) as u64,
+            events: counts.events,
+            lost: counts.lost,
+            executables,
+            refused: counts.refused,
+            late: counts.late,
+            abandoned: self.builds.abandoned + counts.unseen,
+            cpu_ns: u64::try_from(micros(user) + micros(system)).unwrap_or(0) * 1_000,
+            resident: resident().unwrap_or(0),
+        })
+    }
+
+    fn write_state(&self, health: &Health) {
+        if self.options.once && self.settings.state.is_none() {
+            return;
+        }
+        let state = State {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            started_at: self.started_at,
+            written_at: Timestamp::now(),
+            is_off: self.host.is_none(),
+            sample: self.settings.sample().get(),
+            handed_on: self.out.handed_on,
+            health: health.clone(),
+        };
+        let path = self.settings.state();
+        if let Err(error) = state.write(path) {
+            let fields: log::Fields<'_> = &[("file", &path.display()), ("error", &error)];
+            self.log().warn("the state cannot be written", fields);
+        }
+    }
+
+    fn end(mut self) {
+        notify(&[NotifyState::Stopping]);
+        if let Err(error) = self.leave("the agent ended") {
+            self.log().error("what was running is lost", &[("error", &format!("{error:#}"))]);
+        }
+        let Ok(health) = self.health() else { return };
+        self.write_state(&health);
+        if let Some(exporters) = &self.out.exporters {
+            exporters.health(health.clone());
+        }
+        self.finish_exports();
+        let Health { chosen, passed_over, lost, late, abandoned, .. } = &health;
+        self.log().info(
+            "ended",
+            &[
+                ("chosen", chosen),
+                ("passed_over", passed_over),
+                ("handed_on", &self.out.handed_on),
+                ("lost", lost),
+                ("late", late),
+                ("abandoned", abandoned),
+            ],
+        );
+    }
+}
+
+/// The counts of two hosts.
+fn sum(a: Counts, b: Counts) -> Counts {
+    Counts {
+        chosen: a.chosen + b.chosen,
+        passed_over: a.passed_over + b.passed_over,
+        events: a.events + b.events,
+        lost: a.lost + b.lost,
+        executables: 0,
+        refused: a.refused + b.refused,
+        late: a.late + b.late,
+        unseen: a.unseen + b.unseen,
+    }
+}
+
+/// What makes the choice another one on each host: a hash of its machine id and its name.
+fn seed_of_host() -> u64 {
+    let read = |path| fs::read_to_string(path).unwrap_or_default();
+    let text = read("/etc/machine-id") + &read("/proc/sys/kernel/hostname");
+    let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
+    let bytes = digest.as_ref().first_chunk().expect("a digest has 32 bytes");
+    u64::from_le_bytes(*bytes)
+}
+
+/// Resident memory in bytes.
+fn resident() -> Option<u64> {
+    let statm = fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
+    let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok()??;
+    Some(pages * page.unsigned_abs())
+}
+
+fn notify(state: &[NotifyState<'_>]) {
+    // Without a service manager there is nobody to tell.
+    let _ = sd_notify::notify(state);
+}
+
+fn notify_reloading() {
+    if let Ok(now) = NotifyState::monotonic_usec_now() {
+        notify(&[NotifyState::Reloading, now]);
+    }
+}
+
+/// Signals, read instead of handled.
+struct Signals(SignalFd);
+
+impl Signals {
+    fn take() -> anyhow::Result<Self> {
+        let taken: SigSet = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM].into_iter().collect();
+        taken.thread_block()?;
+        let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+        Ok(Self(SignalFd::with_flags(&taken, flags)?))
+    }
+
+    fn next(&self) -> Option<Signal> {
+        let signal = self.0.read_signal().ok()??;
+        Signal::try_from(signal.ssi_signo.cast_signed()).ok()
+    }
+
+    fn wait(&self, limit: Duration) {
+        use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+        let mut fds = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
+        let _ = poll(&mut fds, PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX));
+    }
+}

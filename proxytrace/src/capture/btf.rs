@@ -9,6 +9,7 @@ use std::io::Read as _;
 use std::ops::Deref;
 
 use memmap2::{Mmap, MmapOptions};
+use proxytrace_common::host::HostOffsets;
 use proxytrace_common::plan::KernelOffsets;
 
 /// Where the kernel shows its own types.
@@ -98,6 +99,28 @@ pub(crate) fn kernel_offsets() -> Result<KernelOffsets, Error> {
         fdtable_fd: find("fdtable", "fd")?,
         file_private_data: find("file", "private_data")?,
         socket_sk: find("socket", "sk")?,
+    })
+}
+
+/// Reads those that a watched host needs besides.
+pub(crate) fn host_offsets() -> Result<HostOffsets, Error> {
+    let data = Data::of(&File::open(KERNEL_BTF)?)?;
+    let types = Types::parse(&data).ok_or(Error::Malformed)?;
+    let find = |structure, member| {
+        types.offset(structure, member).ok_or(Error::Missing(structure, member))
+    };
+    Ok(HostOffsets {
+        binprm_file: find("linux_binprm", "file")?,
+        file_inode: find("file", "f_inode")?,
+        inode_number: find("inode", "i_ino")?,
+        inode_size: find("inode", "i_size")?,
+        inode_super: find("inode", "i_sb")?,
+        super_device: find("super_block", "s_dev")?,
+        task_start: find("task_struct", "start_boottime")?,
+        task_namespaces: find("task_struct", "nsproxy")?,
+        namespaces_mounts: find("nsproxy", "mnt_ns")?,
+        mounts_number: find("mnt_namespace", "ns")? + find("ns_common", "inum")?,
+        is_on: 1,
     })
 }
 

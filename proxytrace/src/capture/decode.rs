@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::io::Read as _;
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bytes::{Buf as _, Bytes};
 use proxytrace_common::record::{CUT, FAULT, HEADERS, Kind, SocketAddress, Tag};
 
 use super::executables::{Executables, Probed};
+use super::host::{self, Job};
 use super::pids::Pids;
 use super::sockets::Sockets;
 use super::surroundings;
@@ -35,9 +36,17 @@ pub(super) struct Decoder {
     /// Bodies of responses, by process and address, by small numbers.
     bodies: HashMap<(u32, u64), u64>,
     body_count: u64,
+    /// The CI job of the first `go` command, where somebody looks for it.
+    pub(super) job: Option<Job>,
+    looks_for_job: bool,
+    /// On a watched host: where the files of processes are that are gone before they are looked at.
+    roots: Option<HashMap<u32, PathBuf>>,
+    /// Whether the configuration of one could not be read.
+    unread: bool,
 }
 
 /// One field of a record.
+#[derive(Clone)]
 pub(super) struct Field {
     tag: Tag,
     flags: u8,
@@ -45,12 +54,13 @@ pub(super) struct Field {
 }
 
 /// A record taken apart.
+#[derive(Clone)]
 pub(super) struct Record {
-    time: u64,
+    pub(super) time: u64,
     goroutine: u64,
     parent_goroutine: u64,
-    pid: u32,
-    executable: u32,
+    pub(super) pid: u32,
+    pub(super) executable: u32,
     pub(super) kind: Kind,
     flags: u8,
     fields: Vec<Field>,
@@ -66,6 +76,26 @@ impl Decoder {
             sockets: Sockets::default(),
             bodies: HashMap::new(),
             body_count: 0,
+            job: None,
+            looks_for_job: false,
+            roots: None,
+            unread: false,
+        }
+    }
+
+    /// The same for a tree of a watched host: with an eye on the CI job, and on processes that are
+    /// gone before their configuration is read.
+    pub(super) fn of_host(self) -> Self {
+        Self { looks_for_job: true, roots: Some(HashMap::new()), ..self }
+    }
+
+    /// Where a process has its files; none if that is known by itself alone.
+    pub(super) fn has_root(&mut self, pid: u32, root: Option<PathBuf>) {
+        if let Some(roots) = &mut self.roots {
+            match root {
+                Some(root) => _ = roots.insert(pid, root),
+                None => _ = roots.remove(&pid),
+            }
         }
     }
 
@@ -77,6 +107,16 @@ impl Decoder {
         events: &mut Vec<Event>,
     ) -> Result<(), Malformed> {
         let record = Record::parse(Bytes::copy_from_slice(record)).ok_or(Malformed)?;
+        self.read(&record, executables, events)
+    }
+
+    /// The same, for a record that was taken apart.
+    pub(super) fn read(
+        &mut self,
+        record: &Record,
+        executables: &Executables,
+        events: &mut Vec<Event>,
+    ) -> Result<(), Malformed> {
         let time = record.time.saturating_sub(self.origin);
         let event = |what| Event {
             time,
@@ -86,9 +126,12 @@ impl Decoder {
             what,
         };
         if matches!(record.kind, Kind::Sent | Kind::Received) {
-            events.extend(self.sockets.passed(&record).ok_or(Malformed)?.map(event));
+            events.extend(self.sockets.passed(record).ok_or(Malformed)?.map(event));
         } else {
-            events.extend(self.what(&record, executables)?.map(event));
+            events.extend(self.what(record, executables)?.map(&event));
+            if std::mem::take(&mut self.unread) {
+                events.push(event(What::Lost { count: 1 }));
+            }
         }
         Ok(())
     }
@@ -117,6 +160,7 @@ impl Decoder {
                 self.pids.ended(record.pid);
                 self.environments.remove(&record.pid);
                 self.bodies.retain(|(pid, _), _| *pid != record.pid);
+                self.has_root(record.pid, None);
                 let status = record.signed(Tag::Status).ok_or(Malformed)?;
                 let signal = status & 0x7f;
                 What::Exit {
@@ -141,7 +185,23 @@ impl Decoder {
             Kind::Start => {
                 let exe = executables.get(record.executable).ok_or(Malformed)?;
                 let environment = self.environments.remove(&record.pid).unwrap_or_default();
-                go_start(record, exe, &environment, &self.pids.directory(record.pid))
+                if std::mem::take(&mut self.looks_for_job) {
+                    self.job = Some(host::job_of(&environment));
+                }
+                let process = self.pids.directory(record.pid);
+                let root = process.join("root");
+                let start = go_start(record, exe, &environment, &process, &root);
+                match &self.roots {
+                    Some(roots) if !root.exists() => {
+                        // Its files may have been there no more.
+                        let Some(root) = roots.get(&record.pid) else {
+                            self.unread = true;
+                            return Ok(Some(start));
+                        };
+                        go_start(record, exe, &environment, &process, root)
+                    }
+                    _ => start,
+                }
             }
             Kind::WalkEnter => What::WalkEnter,
             Kind::WalkReturn => What::WalkReturn { error: record.failure(names) },
@@ -302,12 +362,17 @@ fn dialing(record: &Record, names: &[String]) -> Result<Option<What>, Malformed>
 }
 
 /// The start of a `go` command, with the configuration that is in force in it.
-fn go_start(record: &Record, exe: &Probed, environment: &[u8], process: &Path) -> What {
+fn go_start(
+    record: &Record,
+    exe: &Probed,
+    environment: &[u8],
+    process: &Path,
+    root: &Path,
+) -> What {
     let variables: Vec<(String, String)> = parse_environment(environment)
         .into_iter()
         .map(|(name, value)| (name.to_string_lossy().into(), value.to_string_lossy().into()))
         .collect();
-    let root = process.join("root");
     let read = |path: &Path| {
         let path = path.strip_prefix("/").ok().map(|path| root.join(path))?;
         read_small_file(&path)
@@ -349,7 +414,7 @@ pub(super) fn read_small_file(path: &Path) -> Option<String> {
 
 impl Record {
     /// Takes a record apart. Layout: `proxytrace_common::record`.
-    fn parse(mut bytes: Bytes) -> Option<Self> {
+    pub(super) fn parse(mut bytes: Bytes) -> Option<Self> {
         let time = bytes.try_get_u64_ne().ok()?;
         let goroutine = bytes.try_get_u64_ne().ok()?;
         let parent_goroutine = bytes.try_get_u64_ne().ok()?;
@@ -380,11 +445,11 @@ impl Record {
         self.fields.iter().find(|field| field.tag == tag)
     }
 
-    fn bytes(&self, tag: Tag) -> Option<&[u8]> {
+    pub(super) fn bytes(&self, tag: Tag) -> Option<&[u8]> {
         self.field(tag).map(|field| &field.bytes[..])
     }
 
-    fn text(&self, tag: Tag) -> Option<String> {
+    pub(super) fn text(&self, tag: Tag) -> Option<String> {
         self.field(tag).and_then(Field::text)
     }
 
@@ -392,7 +457,7 @@ impl Record {
         self.field(tag)?.bytes.clone().try_get_u64_ne().ok()
     }
 
-    fn pid_in(&self, tag: Tag) -> Option<u32> {
+    pub(super) fn pid_in(&self, tag: Tag) -> Option<u32> {
         u32::try_from(self.number(tag)?).ok()
     }
 

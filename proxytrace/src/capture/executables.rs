@@ -13,10 +13,10 @@ use crate::gobinary::{self, Machine, Plan};
 
 /// What makes an executable the same one: the file, and that nobody has written to it.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-struct Identity {
-    device: u64,
-    inode: u64,
-    size: u64,
+pub(super) struct Identity {
+    pub(super) device: u64,
+    pub(super) inode: u64,
+    pub(super) size: u64,
     changed: (i64, i64),
 }
 
@@ -33,7 +33,7 @@ pub(super) struct Probed {
 pub(super) struct Executables {
     met: HashSet<Identity>,
     /// By their index in records.
-    probed: Vec<Probed>,
+    probed: Vec<Option<Probed>>,
     /// What became of those that have probes and have not been executed yet.
     foreseen: HashMap<Identity, Attach>,
 }
@@ -59,7 +59,7 @@ impl Executables {
     pub(super) fn foresee(&mut self, prepared: Prepared, programs: &mut Programs) {
         let Prepared { file, identity, plan } = prepared;
         self.met.insert(identity);
-        let attach = self.attach(&file, plan, programs);
+        let (_, attach) = self.attach(&file, plan, programs);
         self.foreseen.insert(identity, attach);
     }
 
@@ -77,15 +77,23 @@ impl Executables {
             return None;
         }
         let plan = read(&file)?;
-        Some(self.attach(&file, plan, programs))
+        Some(self.attach(&file, plan, programs).1)
     }
 
-    fn attach(
+    /// Forgets an executable whose probes were taken out.
+    pub(super) fn forget(&mut self, index: u32) {
+        if let Some(probed) = self.probed.get_mut(index as usize) {
+            *probed = None;
+        }
+    }
+
+    /// Puts probes into a `go` command. Yields its index in records, if it has them.
+    pub(super) fn attach(
         &mut self,
         file: &File,
         plan: Result<Plan, gobinary::Error>,
         programs: &mut Programs,
-    ) -> Attach {
+    ) -> (Option<u32>, Attach) {
         // The name in the mount namespace of whoever executes it.
         let link = PathBuf::from(format!("/proc/self/fd/{}", file.as_fd().as_raw_fd()));
         let path = std::fs::read_link(&link).unwrap_or_else(|_| link.clone());
@@ -96,6 +104,7 @@ impl Executables {
             missing: Vec::new(),
             late: false,
         };
+        let mut found = None;
         let failed = |reason: String| MissingHook { hook: "*".to_owned(), reason };
         match plan {
             Err(error) => attach.missing.push(failed(error.to_string())),
@@ -108,29 +117,32 @@ impl Executables {
                 match programs.probe(&link, &plan) {
                     Err(error) => attach.missing.push(failed(format!("{error:#}"))),
                     Ok(index) => {
-                        debug_assert_eq!(index as usize, self.probed.len());
+                        found = Some(index);
                         attach.hooks = plan.hooks;
                         attach.missing = plan.missing;
-                        self.probed.push(Probed {
+                        let probed = Probed {
                             path,
                             go_version: plan.build.go_version,
                             type_names: plan.type_names,
-                        });
+                        };
+                        let place = index as usize;
+                        self.probed.resize_with(self.probed.len().max(place + 1), || None);
+                        self.probed[place] = Some(probed);
                     }
                 }
             }
         }
-        attach
+        (found, attach)
     }
 
     /// The executable that a record names.
     pub(super) fn get(&self, index: u32) -> Option<&Probed> {
-        self.probed.get(index as usize)
+        self.probed.get(index as usize)?.as_ref()
     }
 }
 
 impl Identity {
-    fn of(file: &File) -> io::Result<Self> {
+    pub(super) fn of(file: &File) -> io::Result<Self> {
         let metadata = file.metadata()?;
         Ok(Self {
             device: metadata.dev(),
@@ -142,7 +154,7 @@ impl Identity {
 }
 
 /// The plan for a `go` command; none for any other file.
-fn read(file: &File) -> Option<Result<Plan, gobinary::Error>> {
+pub(super) fn read(file: &File) -> Option<Result<Plan, gobinary::Error>> {
     let mut magic = [0; 4];
     file.read_exact_at(&mut magic, 0).ok()?;
     if magic != *b"\x7fELF" {

@@ -12,6 +12,7 @@ mod cost;
 mod decode;
 mod executables;
 mod gate;
+pub mod host;
 mod leave;
 #[cfg(feature = "ebpf-log")]
 mod log;
@@ -21,6 +22,7 @@ mod perf;
 mod pids;
 mod program;
 mod signals;
+mod slots;
 mod sockets;
 mod surroundings;
 mod trial;

@@ -29,8 +29,6 @@ pub(super) struct Events {
     pmu: u32,
     pub(super) program: OwnedFd,
     way: Way,
-    /// What holds the probes in place: links, or events; and programs beside them.
-    pub(super) held: Vec<OwnedFd>,
 }
 
 /// How a program learns which probe was hit.
@@ -55,26 +53,28 @@ impl Events {
                 (program, Way::Number { place, jump })
             }
         };
-        Ok(Self { pmu, program, way, held: Vec::new() })
+        Ok(Self { pmu, program, way })
     }
 
-    /// Puts probes at `sites` (offset in the file, number) of the executable at `path`.
-    pub(super) fn attach(&mut self, path: &Path, sites: &[(u64, u64)]) -> io::Result<()> {
+    /// Puts probes at `sites` (offset in the file, number) of the executable at `path`. What is
+    /// returned holds them in place: links, or events.
+    pub(super) fn attach(&self, path: &Path, sites: &[(u64, u64)]) -> io::Result<Vec<OwnedFd>> {
+        let mut held = Vec::with_capacity(sites.len());
         let path = CString::new(path.as_os_str().as_bytes())?;
         for &(offset, number) in sites {
             let event = probe_event(self.pmu, &path, offset)?;
             match &self.way {
-                Way::Cookie => self.held.push(link_event(&self.program, &event, number)?),
+                Way::Cookie => held.push(link_event(&self.program, &event, number)?),
                 Way::Number { place, jump } => {
                     let number = i32::try_from(number).map_err(io::Error::other)?;
                     let front = load_uprobe(&front(number, place, jump), LICENSE)?;
                     set_program(&event, &front)?;
                     // The event holds the program.
-                    self.held.push(event);
+                    held.push(event);
                 }
             }
         }
-        Ok(())
+        Ok(held)
     }
 }
 

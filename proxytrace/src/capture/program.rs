@@ -1,5 +1,6 @@
 //! The eBPF side, loaded: programs, maps, and the probes put into executables.
 
+use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::thread;
@@ -8,6 +9,7 @@ use anyhow::{Context as _, anyhow};
 use aya::include_bytes_aligned;
 use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf};
 use aya_obj::generated::bpf_prog_type;
+use proxytrace_common::host::{HostOffsets, Member, SEEN_MAX};
 use proxytrace_common::plan::{
     EXECUTABLES_MAX, HEADER_NAME_MAX, KernelOffsets, Layout, Recipe, Root, SITES_MAX, TypeKey,
     TypeRule,
@@ -17,6 +19,7 @@ use proxytrace_common::record::HEADERS;
 use super::bpf::raw_tracepoint;
 use super::leave::leave;
 use super::object::{Loaded, Settings, bytes};
+use super::slots::Slots;
 use super::{cost, multi, perf};
 use crate::gobinary::Plan;
 
@@ -88,6 +91,10 @@ const WIRE: [(&str, Attachments); 3] = [
     ("syscall", &[("system_call", Place::Tracepoint("sys_exit"))]),
 ];
 
+/// Bytes of the ring where all of a host is watched: what is mapped counts as our memory, twice, and
+/// what is chosen is little.
+const HOST_RING: u32 = 2 << 20;
+
 /// For tests: leaves this one of the ways in [`WIRE`] alone.
 const WIRE_VAR: &str = "PROXYTRACE_WIRE";
 /// For tests: has probes attached one by one.
@@ -108,9 +115,17 @@ fn copies() -> usize {
 /// How probes are put into executables.
 enum Backend {
     /// One link an executable.
-    Multi { program: multi::Program, links: Vec<OwnedFd> },
+    Multi(multi::Program),
     /// One perf event a probe.
     Perf(perf::Events),
+}
+
+/// Probes in an executable, and the numbers that they use.
+struct Probes {
+    /// What keeps them in place.
+    held: Vec<OwnedFd>,
+    sites: Vec<u32>,
+    types: Vec<u64>,
 }
 
 impl Backend {
@@ -120,7 +135,7 @@ impl Backend {
             Ok(_) if std::env::var_os(PERF_VAR).is_some() => {
                 Ok(Self::Perf(perf::Events::load(object)?))
             }
-            Ok(program) => Ok(Self::Multi { program, links: Vec::new() }),
+            Ok(program) => Ok(Self::Multi(program)),
             // Kernels before 6.6 do not know the attach type.
             Err(refused) => {
                 let events = perf::Events::load(object);
@@ -133,23 +148,35 @@ impl Backend {
     #[cfg(feature = "ebpf-log")]
     fn program(&self) -> &OwnedFd {
         match self {
-            Self::Multi { program, .. } => &program.0,
+            Self::Multi(program) => &program.0,
             Self::Perf(events) => &events.program,
+        }
+    }
+
+    /// Puts probes at `sites` (offset in the file, number), until what is returned is closed.
+    fn attach(&self, path: &Path, sites: &[(u64, u64)]) -> std::io::Result<Vec<OwnedFd>> {
+        match self {
+            Self::Multi(program) => Ok(vec![program.attach(path, sites)?]),
+            Self::Perf(events) => events.attach(path, sites),
         }
     }
 }
 
 /// The loaded eBPF side. Dropping it takes every probe out.
 pub(super) struct Programs {
-    object: Loaded,
+    pub(super) object: Loaded,
     /// Programs for tracepoints, loaded ahead.
     ready: Vec<(&'static str, OwnedFd)>,
     /// What keeps programs on tracepoints, and on functions of the kernel.
     attached: Vec<OwnedFd>,
     backend: Backend,
     events: RingBuf<MapData>,
-    sites: u32,
-    executables: u32,
+    sites: Slots,
+    executables: Slots,
+    /// By the index of the executable.
+    probed: BTreeMap<u32, Probes>,
+    /// Those that are being taken out: their numbers are free when that is done.
+    leaving: Vec<(u32, Vec<u32>, thread::JoinHandle<()>)>,
     /// Every probe, where their hits are counted.
     counted: Option<Vec<cost::Probe>>,
     /// How what goes over sockets is seen, by its name in [`WIRE`].
@@ -164,12 +191,31 @@ impl Programs {
         offsets: impl FnOnce() -> anyhow::Result<KernelOffsets>,
         counting: bool,
     ) -> anyhow::Result<Self> {
+        let entries = [("HITS", if counting { SITES_MAX } else { 1 })];
+        Self::load_with(|| Ok((offsets()?, HostOffsets::default())), counting, &entries)
+    }
+
+    /// The same, for all of a host.
+    pub(super) fn load_for_host(kernel: KernelOffsets, host: HostOffsets) -> anyhow::Result<Self> {
+        let entries = [("EVENTS", HOST_RING), ("KNOWN", EXECUTABLES_MAX), ("SEEN", SEEN_MAX)];
+        Self::load_with(|| Ok((kernel, host)), false, &entries)
+    }
+
+    fn load_with(
+        offsets: impl FnOnce() -> anyhow::Result<(KernelOffsets, HostOffsets)>,
+        counting: bool,
+        entries: &[(&str, u32)],
+    ) -> anyhow::Result<Self> {
         let mut object = Loaded::parse(OBJECT).context("cannot read the eBPF programs")?;
-        let offsets = offsets()?;
+        let (kernel, host) = offsets()?;
         let count_hits = u32::from(counting);
         let settings = Settings {
-            constants: &[("KERNEL", bytes(&offsets)), ("COUNT_HITS", bytes(&count_hits))],
-            entries: &[("HITS", if counting { SITES_MAX } else { 1 })],
+            constants: &[
+                ("KERNEL", bytes(&kernel)),
+                ("HOST", bytes(&host)),
+                ("COUNT_HITS", bytes(&count_hits)),
+            ],
+            entries,
         };
         object.make(&settings)?;
         // The one on Go functions takes longer to verify than all others.
@@ -200,8 +246,10 @@ impl Programs {
             attached: Vec::new(),
             backend,
             events,
-            sites: 0,
-            executables: 0,
+            sites: Slots::below(SITES_MAX),
+            executables: Slots::below(EXECUTABLES_MAX),
+            probed: BTreeMap::new(),
+            leaving: Vec::new(),
             counted: counting.then(Vec::new),
             wire: None,
             #[cfg(feature = "ebpf-log")]
@@ -212,7 +260,7 @@ impl Programs {
     /// Name of the way in which probes are attached, as in the JSON contract.
     pub(super) fn backend(&self) -> &'static str {
         match self.backend {
-            Backend::Multi { .. } => "uprobe-multi",
+            Backend::Multi(_) => "uprobe-multi",
             Backend::Perf(_) => "perf",
         }
     }
@@ -226,11 +274,9 @@ impl Programs {
             Array::<_, Root>::try_from(map)?.set(0, root, 0)?;
         } else {
             let tracked = self.object.map_mut("TRACKED")?;
-            HashMap::<_, u32, u32>::try_from(tracked)?.insert(root, 0, 0)?;
+            HashMap::<_, u32, Member>::try_from(tracked)?.insert(root, Member::OF_COMMAND, 0)?;
         }
-        for (name, place) in TRACEPOINTS {
-            self.attach(name, place)?;
-        }
+        self.follow_processes()?;
         let wanted = std::env::var(WIRE_VAR).ok();
         // Without it there is one witness instead of two.
         self.wire = WIRE.into_iter().find_map(|(way, programs)| {
@@ -245,6 +291,11 @@ impl Programs {
             attached.is_ok().then_some(way)
         });
         Ok(())
+    }
+
+    /// Starts to follow processes and their connections.
+    pub(super) fn follow_processes(&mut self) -> anyhow::Result<()> {
+        TRACEPOINTS.iter().try_for_each(|(name, place)| self.attach(name, *place))
     }
 
     fn attach(&mut self, name: &str, place: Place) -> anyhow::Result<()> {
@@ -269,46 +320,90 @@ impl Programs {
         self.wire
     }
 
+    /// The index that the next executable with probes gets, if there is room for one.
+    pub(super) fn next_index(&mut self) -> Option<u32> {
+        self.reclaim();
+        self.executables.next()
+    }
+
     /// Puts the probes of `plan` into the executable at `path`; yields its index in records.
     pub(super) fn probe(&mut self, path: &Path, plan: &Plan) -> anyhow::Result<u32> {
-        let executable = self.executables;
-        anyhow::ensure!(executable < EXECUTABLES_MAX, "more than {EXECUTABLES_MAX} Go toolchains");
-        let count = u32::try_from(plan.sites.len())?;
-        anyhow::ensure!(self.sites + count <= SITES_MAX, "more than {SITES_MAX} probes");
+        self.reclaim();
+        let executable = self.executables.take();
+        let executable =
+            executable.with_context(|| format!("more than {EXECUTABLES_MAX} Go toolchains"))?;
+        let mut probes = Probes { held: Vec::new(), sites: Vec::new(), types: Vec::new() };
+        let put = self.put(executable, path, plan, &mut probes);
+        self.probed.insert(executable, probes);
+        match put {
+            Ok(()) => Ok(executable),
+            Err(error) => {
+                self.release(executable);
+                Err(error)
+            }
+        }
+    }
 
+    fn put(
+        &mut self,
+        executable: u32,
+        path: &Path,
+        plan: &Plan,
+        probes: &mut Probes,
+    ) -> anyhow::Result<()> {
+        let sites = self.sites.take_many(plan.sites.len());
+        probes.sites = sites.with_context(|| format!("more than {SITES_MAX} probes"))?;
         let layouts = self.object.map_mut("LAYOUTS")?;
         Array::<_, Layout>::try_from(layouts)?.set(executable, plan.layout, 0)?;
         let types = self.object.map_mut("TYPES")?;
         let mut types = HashMap::<_, TypeKey, TypeRule>::try_from(types)?;
         for (address, rule) in &plan.types {
             types.insert(TypeKey { address: *address, executable, padding: 0 }, rule, 0)?;
+            probes.types.push(*address);
         }
         let recipes = self.object.map_mut("SITES")?;
         let mut recipes = Array::<_, Recipe>::try_from(recipes)?;
         let mut sites = Vec::with_capacity(plan.sites.len());
-        for (cookie, site) in (self.sites..).zip(&plan.sites) {
+        for (&cookie, site) in probes.sites.iter().zip(&plan.sites) {
             recipes.set(cookie, Recipe { executable, ..site.recipe }, 0)?;
             sites.push((site.offset, u64::from(cookie)));
         }
         if let Some(counted) = &mut self.counted {
             counted.extend(plan.sites.iter().map(cost::Probe::new));
         }
-        match &mut self.backend {
-            Backend::Multi { program, links } => links.push(program.attach(path, &sites)?),
-            Backend::Perf(events) => events.attach(path, &sites)?,
+        probes.held = self.backend.attach(path, &sites)?;
+        Ok(())
+    }
+
+    /// Takes the probes out of an executable, and lets another have its numbers.
+    pub(super) fn release(&mut self, executable: u32) {
+        let Some(Probes { held, sites, types }) = self.probed.remove(&executable) else { return };
+        // Waits for RCU, seconds long on kernels without `uprobe_multi`.
+        self.leaving.push((executable, sites, thread::spawn(move || drop(held))));
+        let map = self.object.map_mut("TYPES");
+        let map = map.and_then(|map| Ok(HashMap::<_, TypeKey, TypeRule>::try_from(map)?));
+        if let Ok(mut rules) = map {
+            for address in types {
+                let _ = rules.remove(&TypeKey { address, executable, padding: 0 });
+            }
         }
-        self.sites += count;
-        self.executables += 1;
-        Ok(executable)
+    }
+
+    /// Frees the numbers of what has been taken out.
+    fn reclaim(&mut self) {
+        let (done, leaving) =
+            std::mem::take(&mut self.leaving).into_iter().partition(|(.., out)| out.is_finished());
+        self.leaving = leaving;
+        for (executable, sites, _) in done {
+            self.sites.give_back(sites);
+            self.executables.give_back([executable]);
+        }
     }
 
     /// Takes the probes out, in the background where that takes long.
     pub(super) fn leave(self) {
-        let mut held = match self.backend {
-            Backend::Multi { links, .. } => links,
-            Backend::Perf(events) => events.held,
-        };
-        held.extend(self.attached);
+        let held = self.probed.into_values().flat_map(|probes| probes.held);
+        let held: Vec<OwnedFd> = held.chain(self.attached).collect();
         leave(&held);
     }
 

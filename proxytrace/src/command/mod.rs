@@ -1,5 +1,6 @@
 //! The commands beside `run` and `replay`, each with its arguments.
 
+pub(crate) mod agent;
 pub(crate) mod doctor;
 pub(crate) mod files;
 pub(crate) mod generate;

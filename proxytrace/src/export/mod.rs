@@ -18,6 +18,7 @@ use std::fmt::{self, Write as _};
 
 use jiff::{SignedDuration, Timestamp};
 use ring::digest::{Context, SHA256};
+use serde::{Deserialize, Serialize};
 
 use crate::model::Trace;
 
@@ -56,7 +57,8 @@ pub struct Host {
 }
 
 /// What the agent says of itself, in sums since it began unless said otherwise.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(default)]
 pub struct Health {
     /// The share of builds that are chosen now.
     pub share: f64,

@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: what tracing costs, beside doing without and beside bpftrace.
 
+pub(crate) mod agent;
 mod counts;
 pub(crate) mod downloads;
 mod series;

@@ -1,0 +1,134 @@
+//! All of a host: trees of processes that begin at a `go` command, chosen at its exec.
+
+use aya_ebpf::helpers::{bpf_get_current_task, bpf_ktime_get_ns};
+use proxytrace_common::host::{ANY, FileKey, GO_SIZE_MIN, Member, Sampling, TICK_NS, choice, tree};
+use proxytrace_common::record::{Kind, Tag};
+
+use crate::kernel::read;
+use crate::maps::{CHOICES, KNOWN, SAMPLING, SEEN, TRACKED, host, lose_one, member};
+use crate::once;
+use crate::process::{current_pid, image};
+use crate::scratch::{Urgency, record};
+use crate::verifier::atomic_add_u64;
+
+/// What is to be said of an exec.
+struct Said {
+    /// Of what nobody belonged to before: its tree, and how that was chosen.
+    begins: Option<(u64, u64)>,
+    /// A file to be looked at.
+    file: Option<FileKey>,
+    executable: u32,
+}
+
+/// The running process has become another program.
+///
+/// Of a file that has no probes user space is told once, as it may be a `go` command.
+#[inline(always)]
+pub fn exec(binprm: u64) {
+    let Some(key) = file_key(binprm) else { return };
+    let pid = current_pid();
+    // SAFETY: the value is copied at once.
+    let known = unsafe { KNOWN.get(&key) }.copied();
+    let executable = known.unwrap_or(ANY);
+    let file = (known.is_none() && is_news(&key)).then_some(key);
+    let before = member(pid).copied();
+    if before.is_none() && known.is_none() && file.is_none() || !once::exec(pid) {
+        return;
+    }
+    let begins = if let Some(before) = before {
+        let _ = TRACKED.insert(pid, Member { executable, ..before }, 0);
+        if before.tree == 0 && file.is_none() {
+            return;
+        }
+        None
+    } else {
+        let Some(begins) = choose(pid) else { return };
+        // What is not known to be a `go` command becomes a tree if user space says so.
+        if known.is_some() {
+            let member = Member { tree: begins.0, executable, padding: 0 };
+            if TRACKED.insert(pid, member, 0).is_err() {
+                lose_one();
+                return;
+            }
+            count(begins.0 != 0);
+            if begins.0 == 0 {
+                return;
+            }
+        }
+        Some(begins)
+    };
+    tell(binprm, &Said { begins, file, executable });
+}
+
+#[inline(always)]
+fn tell(binprm: u64, said: &Said) {
+    record(Kind::Exec, Urgency::Now, |scratch| {
+        scratch.header().executable = said.executable;
+        if let Some((tree, threshold)) = said.begins {
+            scratch.put(Tag::Tree, &tree);
+            scratch.put(Tag::Threshold, &threshold);
+        }
+        if let Some(file) = said.file {
+            scratch.put(Tag::FileKey, &file);
+        }
+        if let Some(mounts) = mounts() {
+            scratch.put(Tag::Mounts, &u64::from(mounts));
+        }
+        image(scratch, binprm);
+        true
+    });
+}
+
+/// The mount namespace of the running process.
+#[inline(always)]
+fn mounts() -> Option<u32> {
+    let offsets = host();
+    // SAFETY: a helper without arguments.
+    let task = unsafe { bpf_get_current_task() };
+    let namespaces = read::<u64>(task, offsets.task_namespaces)?;
+    read(read::<u64>(namespaces, offsets.namespaces_mounts)?, offsets.mounts_number)
+}
+
+/// The tree that this process begins, zero if it is passed over; and the threshold.
+#[inline(always)]
+fn choose(pid: u32) -> Option<(u64, u64)> {
+    let Sampling { seed, threshold } = *SAMPLING.get(0)?;
+    // SAFETY: helpers without arguments.
+    let (task, now) = unsafe { (bpf_get_current_task(), bpf_ktime_get_ns()) };
+    let start = read::<u64>(task, host().task_start)? / TICK_NS;
+    let chosen = u64::from(choice(seed, pid, start)) < threshold;
+    Some((if chosen { tree(now, pid) } else { 0 }, threshold))
+}
+
+#[inline(always)]
+fn count(chosen: bool) {
+    if let Some(count) = CHOICES.get_ptr_mut(u32::from(chosen)) {
+        // SAFETY: the pointer is to a map's value.
+        unsafe { atomic_add_u64(count, 1) };
+    }
+}
+
+/// Whether a file may be a `go` command, and nobody has been told of it.
+#[inline(always)]
+fn is_news(key: &FileKey) -> bool {
+    // SAFETY: the value is not read.
+    if key.size < GO_SIZE_MIN || unsafe { SEEN.get(key) }.is_some() {
+        return false;
+    }
+    SEEN.insert(key, 1, 0).is_ok()
+}
+
+/// The file that is executed.
+#[inline(always)]
+fn file_key(binprm: u64) -> Option<FileKey> {
+    let offsets = host();
+    let file = read::<u64>(binprm, offsets.binprm_file)?;
+    let inode = read::<u64>(file, offsets.file_inode)?;
+    let super_block = read::<u64>(inode, offsets.inode_super)?;
+    Some(FileKey {
+        inode: read(inode, offsets.inode_number)?,
+        size: read(inode, offsets.inode_size)?,
+        device: read(super_block, offsets.super_device)?,
+        padding: 0,
+    })
+}

@@ -1,0 +1,168 @@
+//! How the agent does, in a file for whoever asks.
+
+use std::fmt::Write as _;
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::export::Health;
+
+/// From this age on nobody seems to write it any more.
+const STALE: SignedDuration = SignedDuration::from_secs(30);
+
+/// What the file says.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct State {
+    /// Version of proxytrace.
+    pub version: String,
+    /// Pid of the agent.
+    pub pid: u32,
+    /// When it began, and when this was written: RFC 3339.
+    pub started_at: Timestamp,
+    /// See `started_at`.
+    pub written_at: Timestamp,
+    /// Whether the kill switch is on.
+    pub is_off: bool,
+    /// The share that is wished for.
+    pub sample: f64,
+    /// Builds that were handed on.
+    pub handed_on: u64,
+    /// What the agent says of itself.
+    pub health: Health,
+}
+
+impl State {
+    /// Writes it, as a whole.
+    pub(super) fn write(&self, path: &Path) -> io::Result<()> {
+        if let Some(directory) = path.parent() {
+            fs::create_dir_all(directory)?;
+        }
+        let new = path.with_extension("new");
+        // Nobody else's file, whatever is there under that name.
+        let _ = fs::remove_file(&new);
+        let mut file = fs::OpenOptions::new().write(true).create_new(true).open(&new)?;
+        serde_json::to_writer(&mut file, self)?;
+        file.set_permissions(Permissions::from_mode(0o644))?;
+        fs::rename(new, path)
+    }
+
+    /// Reads it.
+    pub fn read(path: &Path) -> io::Result<Self> {
+        Ok(serde_json::from_str(&fs::read_to_string(path)?)?)
+    }
+
+    /// Whether the agent seems to be running, at this time; `lives` says whether its process exists.
+    pub fn is_running(&self, now: Timestamp, lives: bool) -> bool {
+        lives && now.duration_since(self.written_at) < STALE
+    }
+
+    /// For a person.
+    pub fn render(&self, now: Timestamp, lives: bool) -> String {
+        let age = now.duration_since(self.started_at);
+        let mut text = String::new();
+        let running = if !self.is_running(now, lives) {
+            format!("not running: last heard of at {}", self.written_at)
+        } else if self.is_off {
+            "off: the kill switch is on, nothing is watched".to_owned()
+        } else {
+            format!("running for {:#}", SignedDuration::from_secs(age.as_secs()))
+        };
+        let percent = |share: f64| format!("{:.3}%", share * 100.0);
+        let lowered = if self.health.share < self.sample {
+            format!(" (lowered from {} to keep within the budgets)", percent(self.sample))
+        } else {
+            String::new()
+        };
+        let seconds = age.as_secs_f64().max(1.0);
+        #[expect(clippy::cast_precision_loss, reason = "shown with few digits")]
+        let (cpu, memory) = (
+            self.health.cpu_ns as f64 / 1e9 / seconds,
+            self.health.resident as f64 / f64::from(1 << 20),
+        );
+        for (name, value) in [
+            ("agent", format!("{running} (pid {}, version {})", self.pid, self.version)),
+            ("share", format!("{} of builds{lowered}", percent(self.health.share))),
+            (
+                "builds",
+                format!(
+                    "{} chosen, {} passed over; {} running, {} handed on",
+                    self.health.chosen,
+                    self.health.passed_over,
+                    self.health.running,
+                    self.handed_on
+                ),
+            ),
+            (
+                "missed",
+                format!(
+                    "{} events lost, {} builds met late, {} given up",
+                    self.health.lost, self.health.late, self.health.abandoned
+                ),
+            ),
+            (
+                "go commands",
+                format!("{} with probes, {} refused", self.health.executables, self.health.refused),
+            ),
+            (
+                "cost",
+                format!(
+                    "{} of a processor, {memory:.1} MiB, {} events",
+                    percent(cpu),
+                    self.health.events
+                ),
+            ),
+        ] {
+            let _ = writeln!(text, "{name:>11}  {value}");
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state() -> State {
+        let at: Timestamp = "2026-01-02T03:04:05Z".parse().unwrap();
+        State {
+            version: "0.1.0".into(),
+            pid: 7,
+            started_at: at,
+            written_at: at + SignedDuration::from_secs(100),
+            is_off: false,
+            sample: 0.05,
+            handed_on: 3,
+            health: Health { share: 0.025, cpu_ns: 1_000_000_000, ..Health::default() },
+        }
+    }
+
+    #[test]
+    fn a_person_sees_whether_it_runs() {
+        let state = state();
+        let now = state.written_at;
+        let text = state.render(now, true);
+        assert!(text.contains("running for 1m 40s (pid 7"), "{text}");
+        assert!(text.contains("2.500% of builds (lowered from 5.000%"), "{text}");
+        assert!(text.contains("1.000% of a processor"), "{text}");
+        assert!(State { is_off: true, ..state.clone() }.render(now, true).contains("kill switch"));
+        for (now, lives) in [(now, false), (now + SignedDuration::from_secs(31), true)] {
+            assert!(state.render(now, lives).contains("not running"));
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a/agent.json");
+        for pid in [1, 2] {
+            let state = State { pid, ..state() };
+            state.write(&path).unwrap();
+            assert_eq!(State::read(&path).unwrap(), state);
+        }
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    }
+}

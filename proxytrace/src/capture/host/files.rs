@@ -1,0 +1,366 @@
+//! The `go` commands of a host: which have probes, and when these must go.
+//!
+//! A file that is replaced keeps its probes as long as trees run that may use it. One that is
+//! written to loses them at once: they would stand at places of the new contents that nobody has
+//! proven. A probe also keeps the mount of its file busy, so that a container's go when it does.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs::{self, File};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
+use nix::sys::stat::{major, minor};
+use proxytrace_common::host::FileKey;
+
+use super::places;
+use crate::capture::executables::{Executables, Identity, read};
+use crate::capture::program::Programs;
+use crate::event::Attach;
+use crate::gobinary::{self, Plan};
+
+/// Toolchains that get probes before anyone executes them.
+const FORESEEN_MAX: usize = 32;
+/// How long one that was not among them keeps its probes without being seen in use, in nanoseconds.
+const IDLE_NS: u64 = 3_600_000_000_000;
+
+/// A `go` command that has probes.
+struct Known {
+    file: File,
+    identity: Identity,
+    /// What the kernel calls it: on some file systems that is not what a file's metadata say.
+    keys: Vec<FileKey>,
+    attach: Rc<Attach>,
+    watch: Option<WatchDescriptor>,
+    /// Whether it was found, rather than met.
+    is_foreseen: bool,
+    /// The mount namespace in which it was met, if that is not ours.
+    namespace: Option<u64>,
+    /// When it was seen in use, by `CLOCK_MONOTONIC`.
+    used: u64,
+    /// Since when it is not there any more.
+    gone: Option<u64>,
+}
+
+/// All that have probes, and how they are watched.
+pub(super) struct Files {
+    known: BTreeMap<u32, Known>,
+    inotify: Option<Inotify>,
+    /// Mount namespaces that do not go: ours, and that of the host's first process; and where what
+    /// is in them can be found.
+    lasting: Vec<(u64, &'static Path)>,
+    /// Paths that were looked at, and what was there.
+    places: HashMap<PathBuf, Option<Identity>>,
+    pub(super) refused: u64,
+}
+
+/// What a file turned out to be.
+pub(super) enum Look {
+    /// Cannot be said: its process has gone.
+    Unknown,
+    /// No `go` command, or one that gets no probes.
+    Other,
+    /// A `go` command that has probes already.
+    Known(u32),
+    /// A `go` command that should get some.
+    Go(Box<Candidate>),
+}
+
+/// A `go` command without probes.
+pub(super) struct Candidate {
+    file: File,
+    identity: Identity,
+    plan: Result<Plan, gobinary::Error>,
+    namespace: Option<u64>,
+}
+
+impl Files {
+    pub(super) fn new() -> Self {
+        Self {
+            known: BTreeMap::new(),
+            inotify: Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK).ok(),
+            lasting: lasting(),
+            places: HashMap::new(),
+            refused: 0,
+        }
+    }
+
+    /// How many have probes.
+    pub(super) fn count(&self) -> usize {
+        self.known.len()
+    }
+
+    /// Readable when a file was changed.
+    pub(super) fn as_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.inotify.as_ref().map(AsFd::as_fd)
+    }
+
+    /// What is known of the probes in an executable.
+    pub(super) fn attached(&self, index: u32) -> Option<Rc<Attach>> {
+        self.known.get(&index).map(|known| Rc::clone(&known.attach))
+    }
+
+    /// An executable was seen in use.
+    pub(super) fn touch(&mut self, index: u32, now: u64) {
+        if let Some(known) = self.known.get_mut(&index) {
+            known.used = now;
+        }
+    }
+
+    /// Puts probes into what is found in the usual places, where something has changed there.
+    pub(super) fn foresee(&mut self, programs: &mut Programs, executables: &mut Executables) {
+        let roots = self.lasting.iter().map(|(_, root)| *root);
+        for path in roots.flat_map(places::find).collect::<BTreeSet<_>>() {
+            let Ok(file) = File::open(&path) else { continue };
+            let identity = Identity::of(&file).ok();
+            let before = self.places.insert(path, identity);
+            if before == Some(identity) {
+                continue;
+            }
+            let Some(identity) = identity else { continue };
+            let foreseen = self.known.values().filter(|known| known.is_foreseen).count();
+            let has_probes = self.known.values().any(|known| known.identity == identity);
+            if has_probes || foreseen >= FORESEEN_MAX {
+                continue;
+            }
+            let Some(plan) = read(&file) else { continue };
+            let key = key_of(&identity);
+            let candidate = Candidate { file, identity, plan, namespace: None };
+            if let Some(index) = self.attach(candidate, key, 0, programs, executables)
+                && let Some(known) = self.known.get_mut(&index)
+            {
+                known.is_foreseen = true;
+            }
+        }
+    }
+
+    /// Looks at the file that a process has just executed.
+    pub(super) fn look(&mut self, pid: u32, key: FileKey) -> Look {
+        let Ok(file) = File::open(format!("/proc/{pid}/exe")) else { return Look::Unknown };
+        let Ok(identity) = Identity::of(&file) else { return Look::Unknown };
+        if identity.size != key.size {
+            // By now it is another one.
+            return Look::Unknown;
+        }
+        let namespace = mount_namespace(&pid.to_string());
+        let lasts = |number: u64| self.lasting.iter().any(|(lasting, _)| *lasting == number);
+        let namespace = namespace.filter(|number| !lasts(*number));
+        // What is in lasting mounts, too, is better met there: it stays when the other ones go.
+        let ours = namespace.and_then(|_| self.same_elsewhere(pid, &identity));
+        let (file, namespace) = ours.map_or((file, namespace), |ours| (ours, None));
+        // One file in two mounts has two keys, and is known by its metadata: not across overlays,
+        // where equal metadata may be of two files.
+        if let Some((&index, _)) = self
+            .known
+            .iter()
+            .find(|(_, known)| known.identity == identity && known.namespace == namespace)
+        {
+            return Look::Known(index);
+        }
+        match read(&file) {
+            None => Look::Other,
+            Some(plan) => Look::Go(Box::new(Candidate { file, identity, plan, namespace })),
+        }
+    }
+
+    /// The file that a process executes, by its path in lasting mounts, if it is the same.
+    fn same_elsewhere(&self, pid: u32, identity: &Identity) -> Option<File> {
+        let path = fs::read_link(format!("/proc/{pid}/exe")).ok()?;
+        let path = path.strip_prefix("/").ok()?;
+        self.lasting.iter().find_map(|(_, root)| {
+            let path = root.join(path);
+            // Before it is opened: there may be anything.
+            let there = fs::metadata(&path).ok().filter(fs::Metadata::is_file)?;
+            if (there.dev(), there.ino()) != (identity.device, identity.inode) {
+                return None;
+            }
+            let file = File::open(path).ok()?;
+            (Identity::of(&file).ok()? == *identity).then_some(file)
+        })
+    }
+
+    /// Where a process in this mount namespace has its files, if that will be there without it. It
+    /// executed the file under this name: in a root of its own that is another one.
+    pub(super) fn root(&self, executable: u32, mounts: u64, name: &Path) -> Option<&Path> {
+        let (_, root) = self.lasting.iter().find(|(number, _)| *number == mounts)?;
+        let there = fs::metadata(root.join(name.strip_prefix("/").ok()?)).ok()?;
+        let identity = &self.known.get(&executable)?.identity;
+        ((there.dev(), there.ino()) == (identity.device, identity.inode)).then_some(root)
+    }
+
+    /// Another name that the kernel has for a file with probes.
+    pub(super) fn also(&mut self, index: u32, key: FileKey, programs: &mut Programs) {
+        if let Some(known) = self.known.get_mut(&index)
+            && programs.know(key, index).is_ok()
+        {
+            known.keys.push(key);
+        }
+    }
+
+    /// Puts probes into a `go` command; yields its index, if it got any.
+    pub(super) fn attach(
+        &mut self,
+        candidate: Candidate,
+        key: FileKey,
+        now: u64,
+        programs: &mut Programs,
+        executables: &mut Executables,
+    ) -> Option<u32> {
+        if programs.next_index().is_none() {
+            self.make_room(programs, executables);
+        }
+        let Candidate { file, identity, plan, namespace } = candidate;
+        let (index, attach) = executables.attach(&file, plan, programs);
+        let Some(index) = index else {
+            self.refused += 1;
+            return None;
+        };
+        let watch = self.watch(&file);
+        let known = Known {
+            file,
+            identity,
+            keys: Vec::new(),
+            attach: Rc::new(attach),
+            watch,
+            is_foreseen: false,
+            namespace,
+            used: now,
+            gone: None,
+        };
+        self.known.insert(index, known);
+        self.also(index, key, programs);
+        Some(index)
+    }
+
+    fn watch(&self, file: &File) -> Option<WatchDescriptor> {
+        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+        let flags = AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_ATTRIB;
+        self.inotify.as_ref()?.add_watch(Path::new(&path), flags).ok()
+    }
+
+    /// Takes the probes out of what was changed.
+    pub(super) fn look_after(
+        &mut self,
+        now: u64,
+        programs: &mut Programs,
+        executables: &mut Executables,
+    ) {
+        let events = self.inotify.as_ref().and_then(|inotify| inotify.read_events().ok());
+        for event in events.into_iter().flatten() {
+            let watched = self.known.iter().filter(|(_, known)| known.watch == Some(event.wd));
+            let indices: Vec<u32> = watched.map(|(&index, _)| index).collect();
+            for index in indices {
+                if event.mask.contains(AddWatchFlags::IN_MODIFY) {
+                    // Nobody runs it: who executes a file keeps it from being written to.
+                    self.release(index, programs, executables);
+                } else if let Some(known) = self.known.get_mut(&index) {
+                    let metadata = known.file.metadata();
+                    if metadata.is_ok_and(|metadata| metadata.nlink() == 0) {
+                        known.gone.get_or_insert(now);
+                        known.keys.drain(..).for_each(|key| _ = programs.unknow(&key));
+                    } else if let Ok(identity) = Identity::of(&known.file) {
+                        known.identity = identity;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes the probes out of what nobody uses any more. `oldest`: when the oldest tree began.
+    pub(super) fn let_go(
+        &mut self,
+        now: u64,
+        oldest: Option<u64>,
+        programs: &mut Programs,
+        executables: &mut Executables,
+    ) {
+        let is_foreign = self.known.values().any(|known| known.namespace.is_some());
+        let namespaces = if is_foreign { mount_namespaces() } else { BTreeSet::new() };
+        let unused = |since: u64| oldest.is_none_or(|oldest| oldest > since);
+        let over = |known: &Known| {
+            known.namespace.is_some_and(|namespace| !namespaces.contains(&namespace))
+                || !known.is_foreseen
+                    && now.saturating_sub(known.used) > IDLE_NS
+                    && unused(known.used)
+        };
+        self.release_those(over, programs, executables);
+    }
+
+    /// Takes the probes out of what is not there any more, when no tree is left that may use it.
+    pub(super) fn let_gone_go(
+        &mut self,
+        oldest: Option<u64>,
+        programs: &mut Programs,
+        executables: &mut Executables,
+    ) {
+        let unused = |since: u64| oldest.is_none_or(|oldest| oldest > since);
+        self.release_those(|known| known.gone.is_some_and(unused), programs, executables);
+    }
+
+    fn release_those(
+        &mut self,
+        over: impl Fn(&Known) -> bool,
+        programs: &mut Programs,
+        executables: &mut Executables,
+    ) {
+        let over = self.known.iter().filter(|(_, known)| over(known));
+        let over: Vec<u32> = over.map(|(&index, _)| index).collect();
+        for index in over {
+            self.release(index, programs, executables);
+        }
+    }
+
+    /// Takes the probes out of the one that was not used for longest.
+    fn make_room(&mut self, programs: &mut Programs, executables: &mut Executables) {
+        let met = self.known.iter().filter(|(_, known)| !known.is_foreseen);
+        if let Some(index) = met.min_by_key(|(_, known)| known.used).map(|(&index, _)| index) {
+            self.release(index, programs, executables);
+        }
+    }
+
+    fn release(&mut self, index: u32, programs: &mut Programs, executables: &mut Executables) {
+        programs.release(index);
+        executables.forget(index);
+        let Some(known) = self.known.remove(&index) else { return };
+        for key in known.keys {
+            let _ = programs.unknow(&key);
+            let _ = programs.unsee(&key);
+        }
+        let others = self.known.values().any(|other| other.watch == known.watch);
+        if let (Some(inotify), Some(watch), false) = (&self.inotify, known.watch, others) {
+            let _ = inotify.rm_watch(watch);
+        }
+        self.places.retain(|_, identity| *identity != Some(known.identity));
+    }
+}
+
+/// What the kernel is likely to call a file: not on btrfs and overlays.
+fn key_of(identity: &Identity) -> FileKey {
+    let number = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+    let device = FileKey::device(number(major(identity.device)), number(minor(identity.device)));
+    FileKey { inode: identity.inode, size: identity.size, device, padding: 0 }
+}
+
+/// Mount namespaces that do not go, each once.
+fn lasting() -> Vec<(u64, &'static Path)> {
+    let ours = mount_namespace("self").map(|number| (number, Path::new("/")));
+    let first = mount_namespace("1").map(|number| (number, Path::new("/proc/1/root")));
+    let first = first.filter(|(number, _)| ours.is_none_or(|(ours, _)| ours != *number));
+    ours.into_iter().chain(first).collect()
+}
+
+/// 4026531841 of `mnt:[4026531841]`.
+fn mount_namespace(process: &str) -> Option<u64> {
+    let link = fs::read_link(format!("/proc/{process}/ns/mnt")).ok()?;
+    link.to_str()?.strip_prefix("mnt:[")?.strip_suffix(']')?.parse().ok()
+}
+
+/// Those in which somebody lives.
+fn mount_namespaces() -> BTreeSet<u64> {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let names = processes.filter_map(|process| process.file_name().into_string().ok());
+    let pids = names.filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()));
+    pids.filter_map(|pid| mount_namespace(&pid)).collect()
+}

@@ -1,0 +1,71 @@
+//! What the kernel side of a watched host is told, and tells, through its maps.
+
+use aya::maps::{Array, HashMap};
+use proxytrace_common::host::{FileKey, Member, Sampling};
+
+use crate::capture::program::Programs;
+
+/// `BPF_EXIST`: only if there is such an entry.
+const EXISTING: u64 = 2;
+
+impl Programs {
+    /// How trees are chosen from here on.
+    pub(super) fn sample(&mut self, sampling: Sampling) -> anyhow::Result<()> {
+        let map = self.object.map_mut("SAMPLING")?;
+        Ok(Array::<_, Sampling>::try_from(map)?.set(0, sampling, 0)?)
+    }
+
+    /// How many trees were chosen, and passed over, so far.
+    pub(super) fn choices(&self) -> anyhow::Result<(u64, u64)> {
+        let choices = Array::<_, u64>::try_from(self.object.map("CHOICES")?)?;
+        Ok((choices.get(&1, 0)?, choices.get(&0, 0)?))
+    }
+
+    /// A file has the probes of this executable.
+    pub(super) fn know(&mut self, file: FileKey, executable: u32) -> anyhow::Result<()> {
+        let map = self.object.map_mut("KNOWN")?;
+        Ok(HashMap::<_, FileKey, u32>::try_from(map)?.insert(file, executable, 0)?)
+    }
+
+    /// A file has none any more.
+    pub(super) fn unknow(&mut self, file: &FileKey) -> anyhow::Result<()> {
+        let map = self.object.map_mut("KNOWN")?;
+        // It may be gone.
+        let _ = HashMap::<_, FileKey, u32>::try_from(map)?.remove(file);
+        Ok(())
+    }
+
+    /// Let us be told of a file again.
+    pub(super) fn unsee(&mut self, file: &FileKey) -> anyhow::Result<()> {
+        let map = self.object.map_mut("SEEN")?;
+        let _ = HashMap::<_, FileKey, u32>::try_from(map)?.remove(file);
+        Ok(())
+    }
+
+    /// Follows a process that is followed by nobody yet.
+    pub(super) fn join(&mut self, pid: u32, member: Member) -> anyhow::Result<()> {
+        let map = self.object.map_mut("TRACKED")?;
+        Ok(HashMap::<_, u32, Member>::try_from(map)?.insert(pid, member, 0)?)
+    }
+
+    /// A process that is followed belongs to this from here on.
+    pub(super) fn reassign(&mut self, pid: u32, member: Member) -> anyhow::Result<()> {
+        let map = self.object.map_mut("TRACKED")?;
+        // One that has ended stays out.
+        let _ = HashMap::<_, u32, Member>::try_from(map)?.insert(pid, member, EXISTING);
+        Ok(())
+    }
+
+    /// Follows a process no more.
+    pub(super) fn part(&mut self, pid: u32) -> anyhow::Result<()> {
+        let map = self.object.map_mut("TRACKED")?;
+        let _ = HashMap::<_, u32, Member>::try_from(map)?.remove(&pid);
+        Ok(())
+    }
+
+    /// Everybody who is followed, as far as that can be said while it changes.
+    pub(super) fn members(&self) -> anyhow::Result<Vec<(u32, Member)>> {
+        let map = HashMap::<_, u32, Member>::try_from(self.object.map("TRACKED")?)?;
+        Ok(map.iter().filter_map(Result::ok).collect())
+    }
+}

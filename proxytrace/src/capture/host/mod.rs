@@ -1,0 +1,348 @@
+//! All of a host: `go` commands, wherever they run, and all that they start.
+//!
+//! Nobody is held, and nothing depends on us: a `go` whose executable was not known is met as it
+//! begins, and said to be late where something of it was missed. Which trees are followed the kernel
+//! decides ([`proxytrace_common::host`]).
+
+mod files;
+mod job;
+mod maps;
+mod places;
+mod tree;
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
+use proxytrace_common::host::{ANY, Member, Sampling};
+
+pub use job::Job;
+pub(in crate::capture) use job::of as job_of;
+
+use super::executables::Executables;
+use super::program::Programs;
+use super::{Error, btf, cannot_trace, check_privileges, kernel_release, monotonic_now, pids};
+use crate::event::{End, Event, Start};
+use files::{Candidate, Files, Look};
+use tree::{News, Trees};
+
+/// Names a tree of processes while it runs.
+pub type TreeId = u64;
+
+/// What a tree begins with.
+#[derive(Clone, Debug)]
+pub struct Begun {
+    /// When it began, by `CLOCK_MONOTONIC`, in nanoseconds.
+    pub time: u64,
+    /// As of a trace; `argv` is that of the first `go` command.
+    pub start: Start,
+    /// The share of trees that were chosen when this one was.
+    pub share: f64,
+    /// `/proc/PID/cgroup` of its first process; none if that had ended.
+    pub cgroup: Option<String>,
+}
+
+/// Takes what is seen.
+pub trait Watcher {
+    /// A tree begins.
+    fn began(&mut self, tree: TreeId, begun: Begun);
+    /// Its first `go` command runs for a CI job, or for none.
+    fn job(&mut self, tree: TreeId, job: Job);
+    /// Things happened in it, in time order; they came in so many bytes.
+    fn events(&mut self, tree: TreeId, events: &[Event], bytes: usize);
+    /// Nobody of it lives any more.
+    fn ended(&mut self, tree: TreeId, end: End);
+}
+
+/// Counts, since the start unless said otherwise.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Counts {
+    /// Trees that were chosen, and that were passed over.
+    pub chosen: u64,
+    /// See `chosen`.
+    pub passed_over: u64,
+    /// Events that arrived, and that were lost.
+    pub events: u64,
+    /// See `events`.
+    pub lost: u64,
+    /// Executables with probes, now.
+    pub executables: u64,
+    /// `go` commands that could not be given probes.
+    pub refused: u64,
+    /// Trees of which the beginning was missed.
+    pub late: u64,
+    /// Trees that were chosen, of which nothing was seen.
+    pub unseen: u64,
+}
+
+/// Everything that watches a host. Dropping it takes every probe out.
+pub struct Host {
+    programs: Programs,
+    executables: Executables,
+    files: Files,
+    trees: Trees,
+    seed: u64,
+    start: Start,
+    /// Records that the kernel could not send.
+    dropped: u64,
+    lost: u64,
+    unseen: u64,
+    /// Trees that were chosen by us, and passed over, as their executable was not known.
+    adopted: [u64; 2],
+}
+
+/// The threshold that chooses all trees.
+const ALL: f64 = 4_294_967_296.0;
+
+/// The share of trees that a threshold chooses.
+#[expect(clippy::cast_precision_loss, reason = "it has 33 bits at most")]
+fn share_of(threshold: u64) -> f64 {
+    threshold as f64 / ALL
+}
+
+/// The threshold that chooses a share of trees, from 0 to 1.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped")]
+fn threshold_of(share: f64) -> u64 {
+    (share.clamp(0.0, 1.0) * ALL).round() as u64
+}
+
+impl Host {
+    /// Puts probes into the toolchains that can be found, and follows all that begins from here on.
+    /// `seed` makes the choice that of this host.
+    pub fn watch(seed: u64, share: f64) -> anyhow::Result<Self> {
+        check_privileges()?;
+        if pids::our_namespace()?.is_some() {
+            return Err(Error::CannotTrace(
+                "the agent must see the processes of the host, and is in a pid namespace of its \
+                 own\n  help: start it outside of the container, or with the host's pids (docker \
+                 run --pid=host, hostPID: true)"
+                    .to_owned(),
+            )
+            .into());
+        }
+        let load = || {
+            let offsets = (btf::kernel_offsets()?, btf::host_offsets()?);
+            Programs::load_for_host(offsets.0, offsets.1)
+        };
+        let mut programs = load().map_err(|error| cannot_trace(&error))?;
+        programs.sample(Sampling { seed, threshold: threshold_of(share) })?;
+        let start = Start {
+            proxytrace: env!("CARGO_PKG_VERSION").to_owned(),
+            kernel: kernel_release(),
+            backend: programs.backend().to_owned(),
+            ..Start::default()
+        };
+        let mut host = Self {
+            programs,
+            executables: Executables::default(),
+            files: Files::new(),
+            trees: Trees::default(),
+            seed,
+            start,
+            dropped: 0,
+            lost: 0,
+            unseen: 0,
+            adopted: [0; 2],
+        };
+        host.files.foresee(&mut host.programs, &mut host.executables);
+        host.programs.follow_processes().map_err(|error| cannot_trace(&error))?;
+        Ok(host)
+    }
+
+    /// Chooses another share of the trees that begin from here on.
+    pub fn choose(&mut self, share: f64) -> anyhow::Result<()> {
+        self.programs.sample(Sampling { seed: self.seed, threshold: threshold_of(share) })
+    }
+
+    /// Waits until there is something to do, or one of `others` can be read, but no longer than
+    /// `limit`.
+    pub fn wait(&self, others: &[BorrowedFd<'_>], limit: Duration) {
+        let own = [Some(self.programs.as_fd()), self.files.as_fd()];
+        let all = own.into_iter().flatten().chain(others.iter().copied());
+        let mut fds: Vec<PollFd<'_>> = all.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+        // An interrupted wait is a short one.
+        let _ = poll(&mut fds, PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX));
+    }
+
+    /// How many trees are running.
+    pub fn running(&self) -> usize {
+        self.trees.running.len()
+    }
+
+    /// Counts.
+    pub fn counts(&self) -> anyhow::Result<Counts> {
+        let (chosen, passed_over) = self.programs.choices()?;
+        Ok(Counts {
+            chosen: chosen + self.adopted[1],
+            passed_over: passed_over + self.adopted[0],
+            events: self.trees.events,
+            lost: self.lost,
+            executables: self.files.count() as u64,
+            refused: self.files.refused,
+            late: self.trees.late,
+            unseen: self.unseen,
+        })
+    }
+
+    /// Reads what has come in and hands it on.
+    pub fn drain(&mut self, watcher: &mut dyn Watcher) -> anyhow::Result<()> {
+        let Self { programs, executables, files, trees, start, .. } = self;
+        let now = monotonic_now();
+        files.look_after(now, programs, executables);
+        let begin = || beginning(start);
+        programs.drain(|record| trees.take(record, (executables, files), &begin, watcher));
+        let dropped = self.programs.lost()?;
+        let malformed = std::mem::take(&mut self.trees.malformed);
+        let lost = dropped - self.dropped + malformed;
+        self.dropped = dropped;
+        self.lost += lost;
+        if lost > 0 {
+            self.trees.lose(lost, monotonic_now());
+        }
+        for news in std::mem::take(&mut self.trees.news) {
+            self.meet(&news, watcher)?;
+        }
+        self.trees.hand_on(watcher);
+        let oldest = self.trees.oldest();
+        self.files.let_gone_go(oldest, &mut self.programs, &mut self.executables);
+        Ok(())
+    }
+
+    /// Somebody has executed a file that was not known.
+    fn meet(&mut self, news: &News, watcher: &mut dyn Watcher) -> anyhow::Result<()> {
+        let Self { programs, files, .. } = self;
+        let index = match files.look(news.pid, news.file) {
+            Look::Unknown => return programs.unsee(&news.file),
+            Look::Other => return Ok(()),
+            Look::Known(index) => {
+                files.also(index, news.file, programs);
+                self.adopt(news, index, watcher)?;
+                index
+            }
+            Look::Go(candidate) => {
+                let Some(index) = self.attach(news, *candidate, watcher)? else { return Ok(()) };
+                index
+            }
+        };
+        self.files.touch(index, monotonic_now());
+        Ok(())
+    }
+
+    /// Puts probes into a `go` command that somebody has just begun to run.
+    fn attach(
+        &mut self,
+        news: &News,
+        candidate: Candidate,
+        watcher: &mut dyn Watcher,
+    ) -> anyhow::Result<Option<u32>> {
+        let Self { programs, executables, files, .. } = self;
+        let index = files.attach(candidate, news.file, monotonic_now(), programs, executables);
+        if let Some(index) = index {
+            self.adopt(news, index, watcher)?;
+        }
+        Ok(index)
+    }
+
+    /// Follows the process that runs a `go` command which was not known when it began.
+    fn adopt(&mut self, news: &News, index: u32, watcher: &mut dyn Watcher) -> anyhow::Result<()> {
+        let Self { programs, executables, files, trees, start, .. } = self;
+        let Some(tree) = news.begins else {
+            // It belongs to a tree already.
+            if let Some(tree) = trees.of(news.pid) {
+                programs.reassign(news.pid, Member { tree, executable: index, padding: 0 })?;
+                trees.is_go(&news.record, index, files);
+            }
+            return Ok(());
+        };
+        self.adopted[usize::from(tree != 0)] += 1;
+        programs.join(news.pid, Member { tree, executable: index, padding: 0 })?;
+        if !lives(news.pid) {
+            // Nobody would take it out again.
+            programs.part(news.pid)?;
+        }
+        if tree != 0 {
+            let begin = || beginning(start);
+            trees.begin(tree, &news.record, index, (executables, files), &begin, watcher);
+            if !lives(news.pid)
+                && let Some(tree) = trees.running.get_mut(&tree)
+            {
+                tree.live.remove(&news.pid);
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives up a tree: it is passed over from here on.
+    pub fn give_up(&mut self, tree: TreeId) -> anyhow::Result<()> {
+        let Some(tree) = self.trees.remove(tree) else { return Ok(()) };
+        for pid in tree.live {
+            self.programs.reassign(pid, PASSED_OVER)?;
+        }
+        Ok(())
+    }
+
+    /// Looks after what no event tells of: to be called every minute or so.
+    pub fn sweep(&mut self, watcher: &mut dyn Watcher) -> anyhow::Result<()> {
+        self.find_lost(watcher)?;
+        let (now, oldest) = (monotonic_now(), self.trees.oldest());
+        let Self { programs, executables, files, .. } = self;
+        files.let_go(now, oldest, programs, executables);
+        files.foresee(programs, executables);
+        Ok(())
+    }
+
+    /// Where records were lost, we and the kernel may not agree on who is followed.
+    fn find_lost(&mut self, watcher: &mut dyn Watcher) -> anyhow::Result<()> {
+        let members: HashMap<u32, Member> = self.programs.members()?.into_iter().collect();
+        let missing: Vec<(TreeId, u32)> = (self.trees.running.iter())
+            .flat_map(|(&id, tree)| tree.live.iter().map(move |&pid| (id, pid)))
+            .filter(|(id, pid)| members.get(pid).is_none_or(|member| member.tree != *id))
+            .collect();
+        let known: HashSet<TreeId> = self.trees.running.keys().copied().collect();
+        // What was on its way when we looked arrives here.
+        self.drain(watcher)?;
+        let mut unseen = BTreeSet::new();
+        for (&pid, member) in &members {
+            if !lives(pid) {
+                self.programs.part(pid)?;
+            } else if member.tree != 0
+                && !known.contains(&member.tree)
+                && !self.trees.running.contains_key(&member.tree)
+            {
+                self.programs.reassign(pid, PASSED_OVER)?;
+                unseen.insert(member.tree);
+            }
+        }
+        self.unseen += unseen.len() as u64;
+        for (id, pid) in missing {
+            if let Some(tree) = self.trees.running.get_mut(&id)
+                && !lives(pid)
+            {
+                tree.live.remove(&pid);
+            }
+        }
+        self.trees.hand_on(watcher);
+        Ok(())
+    }
+}
+
+const PASSED_OVER: Member = Member { tree: 0, executable: ANY, padding: 0 };
+
+/// What a trace begins with that begins now.
+fn beginning(start: &Start) -> Start {
+    Start { started_at: jiff::Timestamp::now().to_string(), ..start.clone() }
+}
+
+/// `CLOCK_MONOTONIC` in nanoseconds.
+pub fn now() -> u64 {
+    monotonic_now()
+}
+
+fn lives(pid: u32) -> bool {
+    let exists = kill(Pid::from_raw(pid.cast_signed()), None);
+    exists != Err(Errno::ESRCH)
+}

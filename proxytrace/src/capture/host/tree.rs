@@ -1,0 +1,296 @@
+//! Trees of processes, each of which is a trace of its own.
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::path::Path;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use proxytrace_common::host::{ANY, FileKey};
+use proxytrace_common::record::{Kind, Tag};
+
+use super::files::Files;
+use super::{Begun, TreeId, Watcher};
+use crate::capture::decode::{Decoder, Record};
+use crate::capture::executables::Executables;
+use crate::capture::pids::Pids;
+use crate::event::{Attach, End, Event, Start, What};
+
+/// What is known of executables.
+pub(super) type Known<'a> = (&'a Executables, &'a Files);
+
+/// One tree, as long as a process of it lives.
+pub(super) struct Tree {
+    /// When it began, by `CLOCK_MONOTONIC`.
+    pub(super) began: u64,
+    root: u32,
+    decoder: Decoder,
+    /// Processes that have not ended.
+    pub(super) live: HashSet<u32>,
+    /// All that ever were.
+    pids: Vec<u32>,
+    /// Processes that run a `go` command and have not entered its `main.main`.
+    awaited: HashMap<u32, (u32, Rc<Attach>)>,
+    /// Executables of which the trace knows.
+    attached: HashSet<u32>,
+    end: Option<End>,
+    /// Whether the CI job was looked for.
+    has_job: bool,
+    /// Events of this turn, and the bytes that they came in.
+    turn: Vec<Event>,
+    bytes: usize,
+}
+
+/// An executable that nobody has looked at.
+pub(super) struct News {
+    pub(super) pid: u32,
+    pub(super) file: FileKey,
+    /// The tree that begins if it is a `go` command, zero for one that is passed over.
+    pub(super) begins: Option<TreeId>,
+    pub(super) record: Record,
+}
+
+/// All trees that are running.
+#[derive(Default)]
+pub(super) struct Trees {
+    pub(super) running: HashMap<TreeId, Tree>,
+    by_pid: HashMap<u32, TreeId>,
+    pub(super) news: Vec<News>,
+    pub(super) malformed: u64,
+    pub(super) events: u64,
+    /// Trees of which the beginning was missed.
+    pub(super) late: u64,
+}
+
+impl Trees {
+    /// Gives a record to the tree that it belongs to.
+    pub(super) fn take(
+        &mut self,
+        record: &[u8],
+        known: Known<'_>,
+        begin: &dyn Fn() -> Start,
+        watcher: &mut dyn Watcher,
+    ) {
+        let length = record.len();
+        let Some(record) = Record::parse(Bytes::copy_from_slice(record)) else {
+            self.malformed += 1;
+            return;
+        };
+        if record.kind == Kind::Exec {
+            let begins = record.number(Tag::Tree);
+            if let Some(file) = record.bytes(Tag::FileKey).and_then(file_key) {
+                self.news.push(News { pid: record.pid, file, begins, record: record.clone() });
+                if begins.is_some() {
+                    return;
+                }
+            } else if let Some(tree) = begins {
+                return self.begin(tree, &record, record.executable, known, begin, watcher);
+            }
+        }
+        // Of a tree that was given up, or has ended, there may be some on their way.
+        let Some(id) = self.by_pid.get(&record.pid).copied() else { return };
+        let Some(tree) = self.running.get_mut(&id) else { return };
+        tree.bytes += length;
+        if tree.take(&record, known).is_err() {
+            self.malformed += 1;
+        }
+        if record.kind == Kind::Fork
+            && let Some(child) = record.pid_in(Tag::Child)
+        {
+            self.by_pid.insert(child, id);
+        }
+        if !tree.has_job
+            && let Some(job) = tree.decoder.job.take()
+        {
+            tree.has_job = true;
+            watcher.job(id, job);
+        }
+    }
+
+    /// A tree begins with the process of this record, in which it became `executable`.
+    pub(super) fn begin(
+        &mut self,
+        id: TreeId,
+        record: &Record,
+        executable: u32,
+        known: Known<'_>,
+        beginning: &dyn Fn() -> Start,
+        watcher: &mut dyn Watcher,
+    ) {
+        let threshold = record.number(Tag::Threshold).unwrap_or(0);
+        let mut tree = Tree {
+            began: record.time,
+            root: record.pid,
+            decoder: Decoder::new(record.time, Pids::new(true)).of_host(),
+            live: HashSet::from([record.pid]),
+            pids: vec![record.pid],
+            awaited: HashMap::new(),
+            attached: HashSet::new(),
+            end: None,
+            has_job: false,
+            turn: Vec::new(),
+            bytes: 0,
+        };
+        if tree.take(record, known).is_err() {
+            self.malformed += 1;
+        }
+        tree.await_start(record, executable, known.1);
+        let argv = tree.turn.iter().find_map(|event| match &event.what {
+            What::Exec { argv, .. } => Some(argv.clone()),
+            _ => None,
+        });
+        let begun = Begun {
+            time: record.time,
+            start: Start { argv: argv.unwrap_or_default(), ..beginning() },
+            share: super::share_of(threshold),
+            // One that has ended by now says nothing of it.
+            cgroup: fs::read_to_string(format!("/proc/{}/cgroup", record.pid)).ok(),
+        };
+        watcher.began(id, begun);
+        self.by_pid.insert(record.pid, id);
+        self.running.insert(id, tree);
+    }
+
+    /// The tree of a process.
+    pub(super) fn of(&self, pid: u32) -> Option<TreeId> {
+        self.by_pid.get(&pid).copied()
+    }
+
+    /// A process turns out to have become a `go` command.
+    pub(super) fn is_go(&mut self, record: &Record, executable: u32, files: &Files) {
+        let tree = self.of(record.pid).and_then(|id| self.running.get_mut(&id));
+        if let Some(tree) = tree {
+            tree.await_start(record, executable, files);
+        }
+    }
+
+    /// Says of every tree that something was lost.
+    pub(super) fn lose(&mut self, count: u64, now: u64) {
+        for tree in self.running.values_mut() {
+            let time = now.saturating_sub(tree.began);
+            let what = What::Lost { count };
+            tree.turn.push(Event { time, pid: 0, goroutine: None, what });
+        }
+    }
+
+    /// Hands on what has come in, in time order, and ends the trees of which nobody lives.
+    pub(super) fn hand_on(&mut self, watcher: &mut dyn Watcher) {
+        let mut ended = Vec::new();
+        for (&id, tree) in &mut self.running {
+            let over = tree.live.is_empty();
+            if over {
+                self.late += u64::from(tree.settle());
+                ended.push(id);
+            }
+            if !tree.turn.is_empty() {
+                tree.turn.sort_by_key(|event| event.time);
+                self.events += tree.turn.len() as u64;
+                watcher.events(id, &tree.turn, tree.bytes);
+                tree.turn.clear();
+                tree.bytes = 0;
+            }
+        }
+        for id in ended {
+            if let Some(tree) = self.remove(id) {
+                watcher.ended(id, tree.end.unwrap_or_default());
+            }
+        }
+    }
+
+    /// Forgets a tree.
+    pub(super) fn remove(&mut self, id: TreeId) -> Option<Tree> {
+        let tree = self.running.remove(&id)?;
+        for pid in &tree.pids {
+            if self.by_pid.get(pid) == Some(&id) {
+                self.by_pid.remove(pid);
+            }
+        }
+        Some(tree)
+    }
+
+    /// When the oldest of those that are running began.
+    pub(super) fn oldest(&self) -> Option<u64> {
+        self.running.values().map(|tree| tree.began).min()
+    }
+}
+
+impl Tree {
+    fn take(
+        &mut self,
+        record: &Record,
+        (executables, files): Known<'_>,
+    ) -> Result<(), crate::capture::decode::Malformed> {
+        self.decoder.read(record, executables, &mut self.turn)?;
+        let pid = record.pid;
+        match record.kind {
+            Kind::Fork => {
+                if let Some(child) = record.pid_in(Tag::Child) {
+                    self.live.insert(child);
+                    self.pids.push(child);
+                }
+            }
+            Kind::Exec => {
+                self.awaited.remove(&pid);
+                self.await_start(record, record.executable, files);
+            }
+            Kind::Start => {
+                let awaited = self.awaited.remove(&pid).map(|(_, attach)| attach);
+                if let Some(attach) = awaited.or_else(|| files.attached(record.executable)) {
+                    self.tell(record.executable, &attach, false);
+                }
+            }
+            Kind::Exit => {
+                self.live.remove(&pid);
+                if pid == self.root
+                    && let Some(Event { time, what: What::Exit { code, signal }, .. }) =
+                        self.turn.last()
+                {
+                    let exit_code = code.or(signal.map(|signal| 128 + signal));
+                    self.end = Some(End { time: *time, exit_code, signal: *signal });
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The process of this record has become a `go` command, if the executable is known.
+    fn await_start(&mut self, record: &Record, executable: u32, files: &Files) {
+        if executable != ANY
+            && let Some(attach) = files.attached(executable)
+        {
+            let mounts = record.number(Tag::Mounts);
+            let name = record.text(Tag::Executable);
+            let root = mounts.zip(name).and_then(|(mounts, name)| {
+                files.root(executable, mounts, Path::new(&name)).map(Path::to_owned)
+            });
+            self.decoder.has_root(record.pid, root);
+            self.awaited.insert(record.pid, (executable, attach));
+        }
+    }
+
+    /// Puts what is known of an executable into the trace, once.
+    fn tell(&mut self, executable: u32, attach: &Attach, late: bool) {
+        if self.attached.insert(executable) || late {
+            let time = self.turn.last().map_or(0, |event| event.time);
+            let what = What::Attach(Attach { late, ..attach.clone() });
+            self.turn.push(Event { time, pid: 0, goroutine: None, what });
+        }
+    }
+
+    /// A `go` command that never was seen to start was met late. Says whether there was one.
+    fn settle(&mut self) -> bool {
+        let missed: Vec<_> = self.awaited.drain().map(|(_, missed)| missed).collect();
+        for (executable, attach) in &missed {
+            self.tell(*executable, attach, true);
+        }
+        !missed.is_empty()
+    }
+}
+
+/// The key of a file in a record.
+fn file_key(bytes: &[u8]) -> Option<FileKey> {
+    let number = |at: usize| Some(u64::from_ne_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
+    let device = u32::from_ne_bytes(bytes.get(16..20)?.try_into().ok()?);
+    Some(FileKey { inode: number(0)?, size: number(8)?, device, padding: 0 })
+}

@@ -1,0 +1,227 @@
+//! What goes wrong: nobody's build is harmed, nothing wrong is said, and what is lost is counted.
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::FileExt as _;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use proxytrace::gobinary;
+use proxytrace_tests::lab::Lab;
+use proxytrace_tests::scenario::Scenario;
+use proxytrace_tests::toolchain::Toolchain;
+
+use crate::running::{Agent, alone, can_run, job};
+
+/// A `go` that waits for an answer until this is dropped.
+struct Waiting {
+    child: Child,
+    _silent: TcpListener,
+    _home: tempfile::TempDir,
+}
+
+impl Waiting {
+    fn start(toolchain: &Toolchain, name: &str) -> Self {
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        let home = tempfile::tempdir().unwrap();
+        let child = Command::new(toolchain.goroot.join("bin/go"))
+            .args(["list", "-m", "example.com/m@latest"])
+            .envs(job(name))
+            .env("HOME", home.path())
+            .env("GOPROXY", format!("http://{}", silent.local_addr().unwrap()))
+            .env("GOSUMDB", "off")
+            .current_dir(home.path())
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let (connection, _) = silent.accept().unwrap();
+        // It stays open as long as the process lives.
+        std::mem::forget(connection);
+        Self { child, _silent: silent, _home: home }
+    }
+
+    /// How many of the places where the agent would put probes have one in this process.
+    fn probes(&self, toolchain: &Toolchain) -> usize {
+        let file = fs::read(toolchain.goroot.join("bin/go")).unwrap();
+        let plan = gobinary::plan(&file).unwrap();
+        let memory = fs::File::open(format!("/proc/{}/mem", self.child.id())).unwrap();
+        let has_one = |site: &&gobinary::Site| {
+            let mut byte = [0];
+            memory.read_exact_at(&mut byte, site.recipe.address).unwrap();
+            byte[0] != file[usize::try_from(site.offset).unwrap()]
+        };
+        plan.sites.iter().filter(has_one).count()
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Downloads at once, each with a module cache of its own; each tells how it ended.
+const DOWNLOADS: &str = r#"
+for i in $(seq "$1"); do (GOMODCACHE=$(mktemp -d) go mod download; echo "ended $?") & done; wait
+"#;
+
+#[test]
+fn kill_9_and_a_new_one() {
+    if !can_run() {
+        return;
+    }
+    let _alone = alone();
+    let toolchain = Toolchain::newest().unwrap();
+    let scenario = Scenario::find("healthy-40").expect("it is in the table");
+    let lab = Lab::start(scenario, &toolchain).unwrap();
+    let agent = Agent::start(&toolchain, &["--sample", "1"]);
+    {
+        let waiting = Waiting::start(&toolchain, "waiting");
+        assert!(waiting.probes(&toolchain) > 20, "this shows whether there are probes");
+    }
+    let output = thread::scope(|scope| {
+        let downloads = scope.spawn(|| {
+            let mut command = lab.command("sh");
+            command.args(["-c", DOWNLOADS, "sh", "12"]).envs(job("killed"));
+            lab.output(command).unwrap()
+        });
+        thread::sleep(Duration::from_millis(300));
+        agent.signal(libc::SIGKILL);
+        downloads.join().unwrap()
+    });
+    drop(agent);
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "ended 0\n".repeat(12));
+    {
+        let waiting = Waiting::start(&toolchain, "waiting");
+        assert_eq!(waiting.probes(&toolchain), 0);
+    }
+    let agent = Agent::start(&toolchain, &["--sample", "1"]);
+    let mut command = lab.command("sh");
+    command.args(["-c", DOWNLOADS, "sh", "12"]).envs(job("again"));
+    lab.output(command).unwrap();
+    agent.until("seen them", || agent.builds_of("again").len() == 12);
+    assert!(agent.builds_of("again").iter().all(|build| build.trace.capture.complete));
+}
+
+#[test]
+fn the_kill_switch_takes_all_probes_out() {
+    if !can_run() {
+        return;
+    }
+    let _alone = alone();
+    let toolchain = Toolchain::newest().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let switch = dir.path().join("off");
+    let agent =
+        Agent::start(&toolchain, &["--sample", "1", "--kill-switch", switch.to_str().unwrap()]);
+    let version = |name: &str| {
+        let mut command = Command::new(toolchain.goroot.join("bin/go"));
+        command.arg("version").envs(job(name)).stdout(Stdio::null());
+        assert!(command.status().unwrap().success());
+    };
+    version("before");
+    agent.until("seen it", || agent.builds_of("before").len() == 1);
+    let waiting = Waiting::start(&toolchain, "cut");
+    assert!(waiting.probes(&toolchain) > 20);
+    fs::write(&switch, "").unwrap();
+    agent.until("off", || agent.log().iter().any(|line| line.contains("turned on")));
+    agent.until("without probes", || waiting.probes(&toolchain) == 0);
+    assert!(agent.state().is_off);
+    version("off");
+    // What was seen until then is handed on, and is not taken for all.
+    agent.until("handed on", || agent.builds_of("cut").len() == 1);
+    let cut = &agent.builds_of("cut")[0].trace;
+    assert!(!cut.capture.complete && cut.capture.watch_ended.is_some());
+    fs::remove_file(&switch).unwrap();
+    let watches = || agent.log().iter().filter(|line| line.contains("msg=watching")).count();
+    agent.until("on again", || watches() == 2);
+    version("after");
+    agent.until("seen it", || agent.builds_of("after").len() == 1);
+    assert!(agent.builds_of("off").is_empty());
+    assert!(!agent.state().is_off);
+}
+
+#[test]
+fn an_overflow_is_counted() {
+    if !can_run() {
+        return;
+    }
+    let _alone = alone();
+    let toolchain = Toolchain::newest().unwrap();
+    let agent = Agent::start(&toolchain, &["--sample", "1"]);
+    let waiting = Waiting::start(&toolchain, "held");
+    // Nobody reads, and each `go` sends its environment.
+    agent.signal(libc::SIGSTOP);
+    for _ in 0..40 {
+        let mut command = Command::new(toolchain.goroot.join("bin/go"));
+        command.arg("version").envs(job("flood")).env("FILLER", "x".repeat(120_000));
+        assert!(command.stdout(Stdio::null()).status().unwrap().success());
+    }
+    agent.signal(libc::SIGCONT);
+    agent.until("lost something", || agent.log().iter().any(|it| it.contains("events were lost")));
+    assert!(agent.state().health.lost > 0);
+    drop(waiting);
+    agent.until("seen it end", || agent.builds_of("held").len() == 1);
+    assert!(!agent.builds_of("held")[0].trace.capture.complete, "it ran while something was lost");
+    // And it goes on.
+    let lost = agent.state().health.lost;
+    let mut command = Command::new(toolchain.goroot.join("bin/go"));
+    command.arg("version").envs(job("later")).stdout(Stdio::null());
+    assert!(command.status().unwrap().success());
+    agent.until("seen another", || agent.builds_of("later").len() == 1);
+    assert!(agent.builds_of("later")[0].trace.capture.complete);
+    assert_eq!(agent.state().health.lost, lost);
+}
+
+/// A burst of short processes, some of them `go`s below a `go`-less parent.
+const BURST: &str = r#"
+for i in $(seq 1000); do /bin/true & /bin/true & /bin/true & /bin/true & "$GO" version & wait; done
+"#;
+
+#[test]
+fn a_burst_of_short_processes_and_a_storm_of_signals() {
+    if !can_run() {
+        return;
+    }
+    let _alone = alone();
+    let toolchain = Toolchain::newest().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("agent.toml");
+    fs::write(&config, "sample = 1.0\n").unwrap();
+    let agent = Agent::start(&toolchain, &["--config", config.to_str().unwrap()]);
+    let mut burst = Command::new("sh")
+        .args(["-c", BURST])
+        .env("GO", toolchain.goroot.join("bin/go"))
+        .envs(job("burst"))
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut storm = 0;
+    while burst.try_wait().unwrap().is_none() {
+        agent.signal(libc::SIGHUP);
+        storm += 1;
+        thread::sleep(Duration::from_millis(5));
+    }
+    assert!(burst.wait().unwrap().success());
+    assert!(storm > 200, "{storm} signals only");
+    agent.until("seen them", || agent.builds_of("burst").len() >= 1000);
+    let state = agent.state();
+    assert_eq!(state.health.lost, 0);
+    let builds = agent.builds_of("burst");
+    assert_eq!(builds.len(), 1000);
+    assert!(builds.iter().all(|build| build.trace.capture.complete));
+
+    // A wrong file changes nothing, a right one does.
+    fs::write(&config, "sample = 2\n").unwrap();
+    agent.signal(libc::SIGHUP);
+    agent.until("refused it", || agent.log().iter().any(|it| it.contains("stay as they were")));
+    assert!((agent.state().health.share - 1.0).abs() < 1e-9);
+    fs::write(&config, "sample = \"25%\"\n").unwrap();
+    agent.signal(libc::SIGHUP);
+    agent.until("taken it", || (agent.state().health.share - 0.25).abs() < 1e-9);
+    let (status, ..) = agent.end();
+    assert!(status.success());
+}

@@ -1,0 +1,7 @@
+//! The fleet agent, on the machine that we run on: real `go` commands under the real programs.
+
+mod faults;
+mod running;
+mod sampling;
+mod surroundings;
+mod truth;

@@ -1,0 +1,165 @@
+//! An agent that runs, and what it says.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use proxytrace::agent::state::State;
+use proxytrace::model::Trace;
+use proxytrace_tests::cases;
+use proxytrace_tests::toolchain::Toolchain;
+use serde::Deserialize;
+use tempfile::TempDir;
+
+/// How long something may take that is to happen at once.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// A build as `--once` writes it.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Build {
+    pub(crate) share: f64,
+    pub(crate) job: std::collections::BTreeMap<String, String>,
+    pub(crate) trace: Trace,
+}
+
+/// An agent that runs, until this is dropped.
+pub(crate) struct Agent {
+    child: Child,
+    builds: Arc<Mutex<Vec<Build>>>,
+    log: Arc<Mutex<Vec<String>>>,
+    readers: Vec<JoinHandle<()>>,
+    dir: TempDir,
+}
+
+/// One at a time: each has probes in the same files, and sees what the tests of others do.
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether there can be an agent; skips aloud if not.
+pub(crate) fn can_run() -> bool {
+    cases::can_start()
+}
+
+impl Agent {
+    /// Starts one that knows this toolchain, and waits until it watches.
+    pub(crate) fn start(toolchain: &Toolchain, options: &[&str]) -> Self {
+        let agent = Self::begin(toolchain, options);
+        agent.until("watching", || agent.log().iter().any(|line| line.contains("msg=watching")));
+        agent
+    }
+
+    /// The same, without the waiting.
+    pub(crate) fn begin(toolchain: &Toolchain, options: &[&str]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let inherited = std::env::var_os("PATH").unwrap_or_default();
+        let path = [toolchain.goroot.join("bin")].into_iter();
+        let path = path.chain(std::env::split_paths(&inherited));
+        let mut command = Command::new(cases::proxytrace());
+        command
+            .args(["agent", "--once", "--for", "1h", "--state"])
+            .arg(dir.path().join("state.json"))
+            .args(options)
+            .env("PATH", std::env::join_paths(path).unwrap())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let (builds, log) = (Arc::default(), Arc::default());
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let readers = vec![
+            thread::spawn({
+                let builds: Arc<Mutex<Vec<Build>>> = Arc::clone(&builds);
+                move || {
+                    for line in stdout.lines() {
+                        let build = serde_json::from_str(&line.unwrap()).unwrap();
+                        builds.lock().unwrap().push(build);
+                    }
+                }
+            }),
+            thread::spawn({
+                let log: Arc<Mutex<Vec<String>>> = Arc::clone(&log);
+                move || stderr.lines().for_each(|line| log.lock().unwrap().push(line.unwrap()))
+            }),
+        ];
+        Self { child, builds, log, readers, dir }
+    }
+
+    /// Waits, not for ever.
+    pub(crate) fn until(&self, what: &str, reached: impl Fn() -> bool) {
+        let start = Instant::now();
+        while !reached() {
+            let is_there = Path::new("/proc").join(self.pid().to_string()).join("exe").exists();
+            assert!(is_there, "it has ended, and never {what}: {:#?}", self.log());
+            assert!(start.elapsed() < PATIENCE, "never {what}: {:#?}", self.log());
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    pub(crate) fn builds(&self) -> Vec<Build> {
+        self.builds.lock().unwrap().clone()
+    }
+
+    /// The builds for which the CI job says this of itself.
+    pub(crate) fn builds_of(&self, run: &str) -> Vec<Build> {
+        let is_it = |build: &Build| build.job.get(RUN).is_some_and(|name| name == run);
+        self.builds().into_iter().filter(is_it).collect()
+    }
+
+    pub(crate) fn log(&self) -> Vec<String> {
+        self.log.lock().unwrap().clone()
+    }
+
+    pub(crate) fn pid(&self) -> i32 {
+        self.child.id().cast_signed()
+    }
+
+    pub(crate) fn signal(&self, signal: i32) {
+        // SAFETY: a system call on a process that this test started and has not reaped.
+        assert_eq!(unsafe { libc::kill(self.pid(), signal) }, 0);
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// How it does, from now on.
+    pub(crate) fn state(&self) -> State {
+        let path: PathBuf = self.dir().join("state.json");
+        let asked = jiff::Timestamp::now();
+        let fresh = || State::read(&path).ok().filter(|state| state.written_at > asked);
+        self.until("written its state", || fresh().is_some());
+        State::read(&path).unwrap()
+    }
+
+    /// Asks it to end, and waits until it has said everything.
+    pub(crate) fn end(mut self) -> (ExitStatus, Vec<Build>, Vec<String>) {
+        self.signal(libc::SIGTERM);
+        let status = self.child.wait().unwrap();
+        for reader in self.readers.drain(..) {
+            reader.join().unwrap();
+        }
+        (status, self.builds(), self.log())
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        // Neither fails but for a process that has ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The attribute that a test sets to know its builds.
+pub(crate) const RUN: &str = "cicd.pipeline.run.id";
+
+/// The environment of a job on GitHub's runners with this id.
+pub(crate) fn job(run: &str) -> [(&'static str, String); 2] {
+    [("GITHUB_ACTIONS", "true".to_owned()), ("GITHUB_RUN_ID", run.to_owned())]
+}

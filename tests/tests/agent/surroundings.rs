@@ -1,0 +1,147 @@
+//! Where builds run: other namespaces, other toolchains.
+
+use std::fs;
+use std::net::TcpListener;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use proxytrace::event::Origin;
+use proxytrace_tests::toolchain::Toolchain;
+
+use crate::running::{Agent, alone, can_run, job};
+
+/// A root of its own with a `go` in it, as a container has: the first run makes it known.
+const IN_A_CONTAINER: &str = r#"
+set -e
+mount -t tmpfs tmpfs /mnt
+cp "$GOROOT/bin/go" /mnt/go
+mkdir -p /mnt/home/.config/go
+echo GOPROXY=$INSIDE >/mnt/home/.config/go/env
+export HOME=/mnt/home
+cd /mnt/home
+for run in 1 2 3; do
+    GITHUB_RUN_ID=container-$run /mnt/go list -m example.com/m@latest || echo failed
+    sleep 2
+done
+"#;
+
+/// A server that lets each client wait for a moment, and then tells it nothing.
+fn patient() -> String {
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", server.local_addr().unwrap());
+    thread::spawn(move || {
+        for client in server.incoming() {
+            thread::sleep(Duration::from_millis(500));
+            drop(client);
+        }
+    });
+    url
+}
+
+#[test]
+fn a_go_in_other_namespaces_is_met() {
+    if !can_run() {
+        return;
+    }
+    let _alone = alone();
+    let toolchain = Toolchain::newest().unwrap();
+    let agent = Agent::start(&toolchain, &["--sample", "1"]);
+    let inside = patient();
+    let output = Command::new("unshare")
+        .args(["--mount", "--pid", "--fork", "--mount-proc", "sh", "-c", IN_A_CONTAINER])
+        .envs(job("container"))
+        .env("GOROOT", &toolchain.goroot)
+        .env_remove("GOPROXY")
+        .env("GOSUMDB", "off")
+        .env("INSIDE", &inside)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "failed\n".repeat(3));
+    agent.until("seen the last", || !agent.builds_of("container-3").is_empty());
+    let state = agent.state();
+    let builds = agent.builds();
+    let first = builds
+        .iter()
+        .find(|build| build.trace.processes.iter().any(|process| process.exe == "/mnt/go"));
+    // It was on its way before anybody knew of it: seen as a whole, or said to be late.
+    let first = &first.expect("the first run is there").trace.capture;
+    assert!(first.complete || first.attach.iter().any(|attach| attach.late), "{first:?}");
+    assert_eq!(u64::from(!first.complete), state.health.late);
+    for run in ["container-2", "container-3"] {
+        let builds = agent.builds_of(run);
+        assert_eq!(builds.len(), 1, "{run}");
+        let trace = &builds[0].trace;
+        assert!(trace.capture.complete, "{:?}", trace.capture);
+        let go = &trace.processes[0];
+        assert_eq!(go.exe, "/mnt/go");
+        let proxy = &go.config["GOPROXY"];
+        assert_eq!((&*proxy.value, proxy.origin), (&*inside, Origin::UserFile));
+    }
+}
+
+/// Runs until it is told to stop, each time with another toolchain under the same name.
+#[test]
+fn toolchains_are_replaced_under_load() {
+    if !can_run() {
+        return;
+    }
+    let _alone = alone();
+    let toolchain = Toolchain::newest().unwrap();
+    let other = toolchain.other().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let go = dir.path().join("bin/go");
+    fs::create_dir(dir.path().join("bin")).unwrap();
+    fs::copy(toolchain.goroot.join("bin/go"), &go).unwrap();
+    let as_found = Toolchain { goroot: dir.path().to_owned(), version: String::new() };
+    let agent = Agent::start(&as_found, &["--sample", "1"]);
+    let before = agent.state().health.executables;
+
+    // Its telemetry child would keep the file busy.
+    fs::create_dir_all(dir.path().join(".config/go/telemetry")).unwrap();
+    fs::write(dir.path().join(".config/go/telemetry/mode"), "off").unwrap();
+    let run = |turn: usize| {
+        let mut command = Command::new(&go);
+        command.env("GOROOT", &toolchain.goroot).env("HOME", dir.path());
+        let output = command.arg("version").envs(job(&format!("replaced-{turn}"))).output();
+        let output = output.unwrap();
+        assert!(output.status.success(), "{turn}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let mut turn = 0;
+    for round in 0..6 {
+        let (source, is_in_place) = ([&other, &toolchain][round % 2], round % 3 == 2);
+        let source_go = source.goroot.join("bin/go");
+        if is_in_place {
+            fs::copy(&source_go, &go).unwrap();
+        } else {
+            let new = dir.path().join("new");
+            fs::copy(&source_go, &new).unwrap();
+            fs::rename(&new, &go).unwrap();
+        }
+        // What was known of the contents before must not be believed of these.
+        for _ in 0..12 {
+            assert!(run(turn).contains(&source.version), "{turn}");
+            turn += 1;
+        }
+        let last = format!("replaced-{}", turn - 1);
+        let is_met = || !agent.builds_of(&last).is_empty();
+        if !is_met() {
+            // A large file takes its time to be read, without optimization.
+            thread::sleep(Duration::from_secs(2));
+            run(turn);
+            let last = format!("replaced-{turn}");
+            agent.until("met the new one", || !agent.builds_of(&last).is_empty());
+            turn += 1;
+        }
+    }
+    let state = agent.state();
+    // What is gone has none any more.
+    assert!(state.health.executables <= before + 1, "{} of {before}", state.health.executables);
+    let (status, builds, log) = agent.end();
+    assert!(status.success(), "{log:#?}");
+    let versions = |build: &crate::running::Build| build.trace.processes[0].go_version.clone();
+    let seen: Vec<_> = builds.iter().filter_map(versions).collect();
+    assert!(seen.contains(&toolchain.version) && seen.contains(&other.version), "{seen:?}");
+}

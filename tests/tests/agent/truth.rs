@@ -1,0 +1,98 @@
+//! What the agent hands on is what the servers saw.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use anyhow::{Context as _, Result, ensure};
+use proxytrace_tests::check;
+use proxytrace_tests::lab::Lab;
+use proxytrace_tests::scenario::Scenario;
+use proxytrace_tests::toolchain::Toolchain;
+
+use crate::running::{Agent, Build, alone, can_run, job};
+
+/// How many builds there are, one scenario after another.
+const RUNS: usize = 160;
+/// Says otherwise: 2,000 take a quarter of an hour.
+const RUNS_VAR: &str = "AGENT_RUNS";
+/// How many at a time.
+const PARALLEL: usize = 4;
+
+/// What became of one run: the lab, the exit code of its command.
+struct Run {
+    name: String,
+    scenario: &'static Scenario,
+    lab: Lab,
+    code: Option<i32>,
+}
+
+#[test]
+fn every_build_equals_the_log_of_its_servers() {
+    if !can_run() {
+        return;
+    }
+    let _alone = alone();
+    let toolchain = Toolchain::newest().unwrap();
+    let runs = std::env::var(RUNS_VAR).ok().and_then(|runs| runs.parse().ok()).unwrap_or(RUNS);
+    let is_fit = |scenario: &&Scenario| {
+        scenario.is_plain() && !scenario.waits() && toolchain.minor() >= scenario.since
+    };
+    let scenarios: Vec<&Scenario> = Scenario::all().iter().filter(is_fit).collect();
+    let agent = Agent::start(&toolchain, &["--sample", "1"]);
+    let (next, failures) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    thread::scope(|scope| {
+        for _ in 0..PARALLEL {
+            scope.spawn(|| {
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= runs {
+                        break;
+                    }
+                    let scenario = scenarios[number % scenarios.len()];
+                    let checked = run(number, scenario, &toolchain)
+                        .and_then(|run| compare(&run, &agent, &toolchain));
+                    if let Err(error) = checked {
+                        let failure = format!("{number}, {}: {error:#}", scenario.name);
+                        failures.lock().unwrap().push(failure);
+                    }
+                }
+            });
+        }
+    });
+    let failures = failures.into_inner().unwrap();
+    let state = agent.state();
+    let (status, _, log) = agent.end();
+    assert!(status.success(), "{log:#?}");
+    assert!(failures.is_empty(), "{} of {runs} failed:\n{}", failures.len(), failures.join("\n"));
+    assert_eq!((state.health.lost, state.health.abandoned), (0, 0));
+    assert!(state.health.resident < 64 << 20, "{} bytes resident", state.health.resident);
+    eprintln!("{runs} builds: {:?}", state.health);
+}
+
+fn run(number: usize, scenario: &'static Scenario, toolchain: &Toolchain) -> Result<Run> {
+    let name = format!("truth-{number}");
+    let lab = Lab::start(scenario, toolchain)?;
+    let mut command = lab.command_of(scenario, &[]);
+    command.envs(job(&name));
+    let output = lab.output(command)?;
+    ensure!(output.status.success() == scenario.succeeds, "{output:?}");
+    Ok(Run { name, scenario, lab, code: output.status.code() })
+}
+
+/// By everything that a trace of the command itself would be compared by.
+fn compare(run: &Run, agent: &Agent, toolchain: &Toolchain) -> Result<()> {
+    let Run { name, scenario, lab, code } = run;
+    agent.until("seen the build", || !agent.builds_of(name).is_empty());
+    let builds = agent.builds_of(name);
+    ensure!(builds.len() == 1, "{} builds", builds.len());
+    let Build { trace, share, .. } = &builds[0];
+    ensure!((share - 1.0).abs() < f64::EPSILON, "a share of {share}");
+    ensure!(trace.command.exit_code == *code, "{:?}", trace.command);
+    check::equals_as_go_saw_it(trace, &lab.log())?;
+    check::walks(trace, scenario.goproxy)?;
+    check::connections(trace, &lab.connections(), &lab.log(), scenario)?;
+    check::lookups(trace, &lab.queries())?;
+    check::cached(trace, scenario)?;
+    check::findings(trace, scenario, toolchain).context("findings")
+}
