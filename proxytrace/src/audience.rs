@@ -43,8 +43,8 @@ impl Audience {
     /// checked out, or the nearest above it that git has.
     pub(crate) fn in_repository(&self, file: &Path) -> Option<String> {
         let roots = ["GITHUB_WORKSPACE", "CI_PROJECT_DIR"].into_iter();
-        let root = roots.filter_map(|name| self.value(name)).map(Path::new);
-        let root = root.filter(|root| file.starts_with(root)).next();
+        let mut named = roots.filter_map(|name| self.value(name)).map(Path::new);
+        let root = named.find(|root| file.starts_with(root));
         let above = || file.ancestors().skip(1).find(|above| above.join(".git").exists());
         let path = file.strip_prefix(root.or_else(above)?).ok()?;
         Some(path.to_str()?.to_owned())
