@@ -506,6 +506,9 @@ pub struct Requirement {
     pub module: String,
     /// The version, as it stands there.
     pub version: String,
+    /// The file from the root of the repository, as CIs want it; none where there is none.
+    #[serde(default)]
+    pub path: Option<String>,
 }
 
 /// A line of a netrc file for a host without a port, which go does not take for the same host with
