@@ -11,9 +11,7 @@ use proxytrace_common::plan::{
     self, FIELDS_MAX, HEADER_NAME_MAX, MapKind, NONE, OFFSETS_MAX, Operand, Read, Recipe, Role,
     TypeKey, TypeRule, bucket_map, ip_addr, net_fd, swiss_map, tcp_addr,
 };
-use proxytrace_common::record::{
-    ANSWERS_MAX, ConnectionAddresses, ERROR_STEPS_MAX, ErrorStep, HEADERS, Kind, SocketAddress, Tag,
-};
+use proxytrace_common::record::{ANSWERS_MAX, ERROR_STEPS_MAX, HEADERS, Kind, SocketAddress, Tag};
 
 use crate::maps::{
     HEADER_NAMES, KEPT, LAYOUTS, NUMBER, Owner, SITES, TYPES, count_hit, is_host, member,
@@ -33,7 +31,7 @@ type Registers = bindings::user_pt_regs;
 /// more, `HeadersCut` is recorded.
 const ENTRIES_MAX: u32 = 64;
 /// Connections below connections: TLS in a tunnel in TLS to the tunnel's proxy, and the socket.
-const CONNECTIONS_MAX: usize = 4;
+const CONNECTIONS_MAX: u32 = 4;
 
 /// Sizes of the headers of a string (pointer, length) and a slice (pointer, length, capacity).
 const STRING_SIZE: u64 = 16;
@@ -148,17 +146,12 @@ fn fill<const HELPER: bool>(
     } else if recipe.headers.read != Read::Absent as u8 {
         headers::<HELPER>(scratch, &recipe.headers, layout.map);
     }
-    if recipe.error.read != Read::Absent as u8
-        && let Some(error) = interface(scratch, &recipe.error)
-    {
-        scratch.interface = error;
+    if recipe.error.read != Read::Absent as u8 && interface(scratch, &recipe.error) {
         repeat::<ErrorWalk, HELPER>(scratch);
     }
-    if recipe.connection.read != Read::Absent as u8
-        && let Some(connection) = interface(scratch, &recipe.connection)
-    {
-        scratch.interface = connection;
-        walk_connection(scratch);
+    if recipe.connection.read != Read::Absent as u8 && interface(scratch, &recipe.connection) {
+        scratch.both.clear();
+        repeat::<ConnectionStep, HELPER>(scratch);
     }
     true
 }
@@ -170,10 +163,13 @@ fn keep(scratch: &mut Scratch, recipe: &Recipe) {
     let owner = owner(scratch);
     // What was kept before is of a command that another goroutine waits for.
     let _ = KEPT.remove(owner);
-    let stdout = resolve(scratch, &recipe.fields[0]).and_then(read_u64);
-    let Some(stderr) = interface(scratch, &recipe.connection) else { return };
+    let stdout = resolve(scratch, &recipe.fields[0]).and_then(read_u64).unwrap_or(0);
+    if !interface(scratch, &recipe.connection) {
+        return;
+    }
+    let stderr = scratch.interface;
     let Some((_, Some(rule))) = type_of(scratch, stderr) else { return };
-    if rule.role == Role::Buffer as u8 && stdout != Some(stderr.data) {
+    if rule.role == Role::Buffer as u8 && stdout != stderr.data {
         let _ = KEPT.insert(owner, stderr.data, 0);
     }
 }
@@ -303,15 +299,22 @@ fn resolve(scratch: &Scratch, operand: &Operand) -> Option<u64> {
     Some(address)
 }
 
-/// The interface that an operand names.
+/// Reads the interface that an operand names; says whether there is one, and that is not nil. To a
+/// place in memory: of values that are there on some ways alone, the compiler loads what it has not
+/// stored, and the verifier says "`R5 !read_ok`".
 #[inline(always)]
-fn interface(scratch: &Scratch, operand: &Operand) -> Option<Interface> {
-    let [table, data] = if operand.read == Read::RegisterInterface as u8 {
-        [register(scratch, operand.register), register(scratch, operand.length_register)]
+fn interface(scratch: &mut Scratch, operand: &Operand) -> bool {
+    if operand.read == Read::RegisterInterface as u8 {
+        let (table, data) =
+            (register(scratch, operand.register), register(scratch, operand.length_register));
+        scratch.interface = Interface { table, data };
     } else {
-        read_pair(resolve(scratch, operand)?)?
-    };
-    (table != 0).then_some(Interface { table, data })
+        let Some([table, data]) = resolve(scratch, operand).and_then(read_pair) else {
+            return false;
+        };
+        scratch.interface = Interface { table, data };
+    }
+    scratch.interface.table != 0
 }
 
 /// Adds a string whose header (pointer, length) is at `address`.
@@ -610,28 +613,31 @@ impl Step for ErrorWalk {
     fn turn(scratch: &mut Scratch, _: u64) -> bool {
         let error = scratch.interface;
         let Some((address, rule)) = type_of(scratch, error) else { return false };
-        let mut step = ErrorStep { type_address: address, ..ErrorStep::default() };
-        let Some(rule) = rule else {
-            scratch.put(Tag::Error, &step);
-            return false;
-        };
-        step.type_id = rule.id;
-        if rule.number != NONE
-            && let Some(number) = read_u64(error.data + u64::from(rule.number))
-        {
-            step.number = match rule.number_size {
-                1 => number & 0xff,
-                2 => number & 0xffff,
-                4 => number & 0xffff_ffff,
-                _ => number,
-            };
+        scratch.step.clear();
+        let step = &mut scratch.step.0;
+        step.type_address = address;
+        if let Some(rule) = rule {
+            step.type_id = rule.id;
+            if rule.number != NONE
+                && let Some(number) = read_u64(error.data + u64::from(rule.number))
+            {
+                step.number = match rule.number_size {
+                    1 => number & 0xff,
+                    2 => number & 0xffff,
+                    4 => number & 0xffff_ffff,
+                    _ => number,
+                };
+            }
+            if rule.address != NONE
+                && let Some([_, address]) = read_pair(error.data + u64::from(rule.address))
+            {
+                tcp_address(&mut step.address, address);
+            }
         }
-        if rule.address != NONE
-            && let Some([_, address]) = read_pair(error.data + u64::from(rule.address))
-        {
-            tcp_address(&mut step.address, address);
-        }
-        scratch.put(Tag::Error, &step);
+        let step = &raw const scratch.step.0;
+        // SAFETY: a part of the buffer, which the bytes of the record do not overlap.
+        scratch.put(Tag::Error, unsafe { &*step });
+        let Some(rule) = rule else { return false };
         if rule.string != NONE {
             string_at(scratch, Tag::ErrorText as u8, error.data + u64::from(rule.string));
         }
@@ -674,42 +680,44 @@ impl Step for AnswerStep {
         if turn >= count {
             return false;
         }
-        let mut answer = SocketAddress::default();
-        ip_address(&mut answer, first + turn * ip_addr::SIZE);
-        scratch.put(Tag::Answer, &answer);
+        scratch.both.clear();
+        ip_address(&mut scratch.both.0.remote, first + turn * ip_addr::SIZE);
+        let answer = &raw const scratch.both.0.remote;
+        // SAFETY: a part of the buffer, which the bytes of the record do not overlap.
+        scratch.put(Tag::Answer, unsafe { &*answer });
         true
     }
 }
 
-/// Adds both ends of a connection, going down to the socket.
-#[inline(never)]
-fn walk_connection(scratch: &mut Scratch) {
-    let mut both = ConnectionAddresses::default();
-    for _ in 0..CONNECTIONS_MAX {
+/// Goes down from a connection to the one below it, and at the socket adds both ends.
+struct ConnectionStep;
+
+impl Step for ConnectionStep {
+    const TURNS: u32 = CONNECTIONS_MAX;
+
+    #[inline(always)]
+    fn turn(scratch: &mut Scratch, _: u64) -> bool {
         let below = scratch.interface;
-        let Some((_, Some(rule))) = type_of(scratch, below) else { return };
+        let Some((_, Some(rule))) = type_of(scratch, below) else { return false };
+        let both = &mut scratch.both.0;
         if rule.role == Role::TcpConn as u8 {
-            let Some(descriptor) = read_u64(below.data) else { return };
+            let Some(descriptor) = read_u64(below.data) else { return false };
             if let Some(local) = read_u64(descriptor + net_fd::LOCAL) {
                 tcp_address(&mut both.local, local);
             }
             if let Some(remote) = read_u64(descriptor + net_fd::REMOTE) {
                 tcp_address(&mut both.remote, remote);
             }
-            scratch.put(Tag::Connection, &both);
-            return;
-        }
-        if rule.role == Role::TcpAddr as u8 {
+        } else if rule.role == Role::TcpAddr as u8 {
             tcp_address(&mut both.remote, below.data);
-            scratch.put(Tag::Connection, &both);
-            return;
+        } else {
+            if rule.role == Role::TlsConn as u8 {
+                both.tls = 1;
+            }
+            return descend(scratch, below, rule);
         }
-        if rule.role == Role::TlsConn as u8 {
-            both.tls = 1;
-        }
-        if !descend(scratch, below, rule) {
-            return;
-        }
+        scratch.put_connection();
+        false
     }
 }
 

@@ -28,7 +28,7 @@ pub fn exec(binprm: u64) {
     let Some(key) = file_key(binprm) else { return };
     let pid = current_pid();
     // SAFETY: the value is copied at once.
-    let known = unsafe { KNOWN.get(&key) }.copied();
+    let known = unsafe { KNOWN.get(key) }.copied();
     let executable = known.unwrap_or(ANY);
     let file = (known.is_none() && is_news(&key)).then_some(key);
     let before = member(pid).copied();

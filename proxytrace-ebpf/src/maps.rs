@@ -21,9 +21,9 @@ pub struct Owner {
     pub process: u64,
 }
 
-/// Records on their way to user space. User space sets the size.
+/// Records on their way to user space: room for two seconds of a busy go.
 #[map]
-pub static EVENTS: RingBuf = RingBuf::with_byte_size(8 << 20, 0);
+pub static EVENTS: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
 /// What to read at each probed address; the attach cookie is the index.
 #[map]
 pub static SITES: Array<Recipe> = Array::with_max_entries(SITES_MAX, 0);

@@ -9,11 +9,13 @@ use aya_ebpf::helpers::{
     generated::bpf_probe_read_user,
 };
 use proxytrace_common::plan::{FIELDS_MAX, Operand};
-use proxytrace_common::record::{CUT, FAULT, FieldHeader, Header, Kind, STRING_MAX, Tag};
+use proxytrace_common::record::{
+    CUT, ConnectionAddresses, ErrorStep, FAULT, FieldHeader, Header, Kind, STRING_MAX, Tag,
+};
 
 use crate::go::{Groups, Interface};
 use crate::maps::{EVENTS, SCRATCH, lose_one};
-use crate::verifier::{atomic_add_u32, bound};
+use crate::verifier::{Wide, atomic_add_u32, bound, copy_words};
 
 /// Buffers a CPU: that many tasks may be preempted inside of a program at once.
 pub const SLOTS: u32 = 4;
@@ -55,6 +57,10 @@ pub struct Scratch {
     pub groups: Groups,
     /// The interface that is being walked.
     pub interface: Interface,
+    /// What is known of the connection that is being walked.
+    pub both: Wide<ConnectionAddresses>,
+    /// The step of an error chain that is being put together.
+    pub step: Wide<ErrorStep>,
     /// The recipe's executable, and where it was loaded, relative to where it was linked.
     pub executable: u32,
     pub bias: u64,
@@ -128,20 +134,16 @@ impl Scratch {
     #[inline(always)]
     pub fn begin(&mut self, kind: Kind) {
         let id = bpf_get_current_pid_tgid();
-        let header = Header {
-            // SAFETY: a helper without arguments.
-            time: unsafe { bpf_ktime_get_ns() },
-            goroutine: 0,
-            parent_goroutine: 0,
-            pid: (id >> 32) as u32,
-            tid: id as u32,
-            size: 0,
-            executable: u32::MAX,
-            kind: kind as u16,
-            flags: 0,
-            padding: [0; 5],
-        };
-        *self.header() = header;
+        // SAFETY: a helper without arguments.
+        let time = unsafe { bpf_ktime_get_ns() };
+        // By words, as a `Header` has it: no goroutine, the process and the thread, no size and no
+        // executable, the kind.
+        let words = [time, 0, 0, id.rotate_left(32), u64::from(u32::MAX) << 32, kind as u64];
+        const { assert!(size_of::<[u64; 6]>() == size_of::<Header>()) };
+        for (place, word) in words.into_iter().enumerate() {
+            // SAFETY: a word of the header. Volatile, or the compiler calls `memset` for zeroes.
+            unsafe { self.bytes.as_mut_ptr().cast::<u64>().add(place).write_volatile(word) };
+        }
         self.cursor = size_of::<Header>() as u32;
     }
 
@@ -189,9 +191,12 @@ impl Scratch {
     /// Writes the header of the field whose `length` bytes stand at `place`, and moves on.
     #[inline(always)]
     fn close(&mut self, place: *mut u8, tag: u8, flags: u8, length: u64) {
-        let header = FieldHeader { tag, flags, length: length as u16 };
-        // SAFETY: `place` came from `room`, which left space for the header before it.
-        unsafe { place.cast::<FieldHeader>().sub(1).write_unaligned(header) };
+        // A `FieldHeader` in one piece.
+        let header = u32::from(tag) | u32::from(flags) << 8 | (length as u32) << 16;
+        const { assert!(size_of::<u32>() == size_of::<FieldHeader>()) };
+        // SAFETY: `place` came from `room`, which left space for the header before it; on these
+        // machines it is written at any address.
+        unsafe { place.cast::<u32>().sub(1).write_volatile(header) };
         self.cursor += size_of::<FieldHeader>() as u32 + length as u32;
     }
 
@@ -200,9 +205,17 @@ impl Scratch {
     pub fn put<T: Copy>(&mut self, tag: Tag, value: &T) {
         if let Some(place) = self.room() {
             // SAFETY: no `T` used here is larger than the longest string, for which there is room.
-            unsafe { place.cast::<T>().write_unaligned(*value) };
+            unsafe { copy_words(value, place) };
             self.close(place, tag as u8, 0, size_of::<T>() as u64);
         }
+    }
+
+    /// Adds both ends of the connection that was walked.
+    #[inline(always)]
+    pub fn put_connection(&mut self) {
+        let both = &raw const self.both.0;
+        // SAFETY: a part of this buffer, which the bytes of the record do not overlap.
+        self.put(Tag::Connection, unsafe { &*both });
     }
 
     /// Adds a number under a tag from a recipe.
@@ -210,7 +223,7 @@ impl Scratch {
     pub fn put_number(&mut self, tag: u8, value: u64) {
         if let Some(place) = self.room() {
             // SAFETY: as for `put`.
-            unsafe { place.cast::<u64>().write_unaligned(value) };
+            unsafe { copy_words(&raw const value, place) };
             self.close(place, tag, 0, 8);
         }
     }

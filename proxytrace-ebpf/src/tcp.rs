@@ -71,48 +71,44 @@ pub fn tcp_state(ctx: RawTracePointContext) -> i32 {
         scratch.put(Tag::NewState, &(new as u64));
         let error = read::<i32>(socket, offsets().sock_err).unwrap_or(0);
         scratch.put(Tag::Errno, &(error as u64));
-        scratch.put(Tag::Connection, &addresses(socket));
+        scratch.both.clear();
+        addresses(&mut scratch.both.0, socket);
+        scratch.put_connection();
         true
     });
     0
 }
 
 #[inline(always)]
-fn addresses(socket: u64) -> ConnectionAddresses {
+fn addresses(both: &mut ConnectionAddresses, socket: u64) {
     let offsets = offsets();
-    let mut both = ConnectionAddresses::default();
     match read::<u16>(socket, offsets.sock_family) {
         Some(AF_INET) => {
-            both.local = v4(socket, offsets.sock_rcv_saddr);
-            both.remote = v4(socket, offsets.sock_daddr);
+            v4(&mut both.local, socket, offsets.sock_rcv_saddr);
+            v4(&mut both.remote, socket, offsets.sock_daddr);
         }
         Some(AF_INET6) => {
-            both.local = v6(socket, offsets.sock_v6_rcv_saddr);
-            both.remote = v6(socket, offsets.sock_v6_daddr);
+            v6(&mut both.local, socket, offsets.sock_v6_rcv_saddr);
+            v6(&mut both.remote, socket, offsets.sock_v6_daddr);
         }
-        _ => return both,
+        _ => return,
     }
     both.local.port = read::<u16>(socket, offsets.sock_num).unwrap_or(0);
     both.remote.port = u16::from_be(read::<u16>(socket, offsets.sock_dport).unwrap_or(0));
-    both
 }
 
 #[inline(always)]
-fn v4(socket: u64, offset: u32) -> SocketAddress {
-    let mut address = SocketAddress::default();
+fn v4(address: &mut SocketAddress, socket: u64, offset: u32) {
     if let Some(ip) = read::<[u8; 4]>(socket, offset) {
         [address.ip[0], address.ip[1], address.ip[2], address.ip[3]] = ip;
         address.length = 4;
     }
-    address
 }
 
 #[inline(always)]
-fn v6(socket: u64, offset: u32) -> SocketAddress {
-    let mut address = SocketAddress::default();
+fn v6(address: &mut SocketAddress, socket: u64, offset: u32) {
     if let Some(ip) = read::<[u8; 16]>(socket, offset) {
         address.ip = ip;
         address.length = 16;
     }
-    address
 }

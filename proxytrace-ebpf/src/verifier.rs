@@ -49,6 +49,40 @@ extern "C" fn callback<S: Step>(turn: u64, context: *mut c_void) -> i64 {
     i64::from(!S::turn(scratch, bound::<TURN_MASK>(turn)))
 }
 
+/// A value that is zeroed and copied by words.
+///
+/// Left to itself the compiler calls `memset` and `memmove` for that, loops over bytes that the
+/// verifier walks to their end wherever it comes to them; hence the volatile accesses here.
+#[repr(C, align(8))]
+pub struct Wide<T>(pub T);
+
+impl<T> Wide<T> {
+    /// Zeroes it.
+    #[inline(always)]
+    pub fn clear(&mut self) {
+        for word in 0..size_of::<Self>() / size_of::<u64>() {
+            // SAFETY: a word of this value, for which zeroes are valid: these are integers.
+            unsafe { (&raw mut *self).cast::<u64>().add(word).write_volatile(0) };
+        }
+    }
+}
+
+/// Copies a value of whole words to a place of any alignment.
+///
+/// # Safety
+/// There is room for it at the place.
+#[inline(always)]
+pub unsafe fn copy_words<T>(from: *const T, to: *mut u8) {
+    const { assert!(size_of::<T>().is_multiple_of(size_of::<u64>())) };
+    for word in 0..size_of::<T>() / size_of::<u64>() {
+        // SAFETY: by the caller; on these machines words are written at any address.
+        unsafe {
+            let value = from.cast::<u64>().add(word).read_volatile();
+            to.cast::<u64>().add(word).write_volatile(value);
+        }
+    }
+}
+
 /// Goes nowhere. That a program of uprobes has a tail call keeps its variables on the stack of the
 /// task that runs it.
 ///

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use proxytrace::capture;
 
@@ -39,6 +39,17 @@ impl Audience {
         self.value("GITHUB_ACTIONS").is_some_and(|value| value == "true")
     }
 
+    /// A file as a CI names it, from the root of the repository: of the one that the CI says it has
+    /// checked out, or the nearest above it that git has.
+    pub(crate) fn in_repository(&self, file: &Path) -> Option<String> {
+        let roots = ["GITHUB_WORKSPACE", "CI_PROJECT_DIR"].into_iter();
+        let mut named = roots.filter_map(|name| self.value(name)).map(Path::new);
+        let root = named.find(|root| file.starts_with(root));
+        let above = || file.ancestors().skip(1).find(|above| above.join(".git").exists());
+        let path = file.strip_prefix(root.or_else(above)?).ok()?;
+        Some(path.to_str()?.to_owned())
+    }
+
     /// The file that GitHub Actions shows beside the job.
     pub(crate) fn github_summary(&self) -> Option<PathBuf> {
         self.value("GITHUB_STEP_SUMMARY").map(PathBuf::from)
@@ -70,6 +81,20 @@ mod tests {
             let welcome = (around.welcome_colors(true), around.welcome_colors(false));
             assert_eq!(welcome, (terminal, file), "{variables:?}");
         }
+    }
+
+    #[test]
+    fn files_are_named_from_the_root_of_the_repository() {
+        let root = tempfile::tempdir().unwrap();
+        let file = root.path().join("sub/go.mod");
+        std::fs::create_dir_all(root.path().join("sub")).unwrap();
+        let within = |variables: &[(&str, &str)]| of(variables).in_repository(&file);
+        assert_eq!(within(&[]), None);
+        let path = root.path().to_str().unwrap();
+        assert_eq!(within(&[("CI_PROJECT_DIR", path)]).as_deref(), Some("sub/go.mod"));
+        assert_eq!(within(&[("GITHUB_WORKSPACE", "/elsewhere")]), None);
+        std::fs::create_dir(root.path().join(".git")).unwrap();
+        assert_eq!(within(&[]).as_deref(), Some("sub/go.mod"));
     }
 
     #[test]

@@ -96,6 +96,13 @@ enum Subcommands {
     /// Exits with 0 if it can, with 125 if not. --json is for bug reports.
     #[command(override_usage = "proxytrace doctor [--json FILE]")]
     Doctor,
+    /// Run COMMAND with probes that do nothing: for the benchmark.
+    #[command(hide = true)]
+    Limit {
+        /// The command, after `--`.
+        #[arg(last = true, required = true, value_name = "COMMAND")]
+        command: Vec<OsString>,
+    },
     /// Print the JSON schema of what --json writes.
     Schema,
     /// Print completions for a shell.
@@ -195,6 +202,8 @@ pub(crate) enum Action {
     Log { file: PathBuf },
     /// Examine this machine.
     Doctor,
+    /// Run a command with probes that do nothing.
+    Limit { command: Vec<OsString> },
     /// Print the JSON schema.
     Schema,
     /// Print completions.
@@ -224,6 +233,7 @@ pub(crate) fn parse(
         Some(Subcommands::Diff { a, b }) => Action::Diff { a, b },
         Some(Subcommands::Log { file }) => Action::Log { file },
         Some(Subcommands::Doctor) => Action::Doctor,
+        Some(Subcommands::Limit { command }) => Action::Limit { command },
         Some(Subcommands::Schema) => Action::Schema,
         Some(Subcommands::Completions { shell }) => Action::Completions { shell },
         Some(Subcommands::Man { directory }) => Action::Man { directory },

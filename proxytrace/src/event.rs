@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
+use litemap::LiteMap;
 use serde::{Deserialize, Serialize};
 
 /// One thing that happened.
@@ -358,8 +359,9 @@ pub enum What {
     },
 }
 
-/// Headers by their canonical names, such as `Location`.
-pub type Headers = BTreeMap<String, String>;
+/// Headers by their canonical names, such as `Location`: a few of many requests, for which a tree would
+/// be ten times too large.
+pub type Headers = LiteMap<String, String>;
 
 /// A configuration value that was in force, and where it came from.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]

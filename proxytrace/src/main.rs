@@ -52,6 +52,7 @@ fn main() -> ExitCode {
         Ok((Action::Diff { a, b }, report)) => command::files::diff(&a, &b, &report),
         Ok((Action::Log { file }, report)) => log(&file, &report),
         Ok((Action::Doctor, report)) => command::doctor::run(&report),
+        Ok((Action::Limit { command }, _)) => limit(&command),
         Ok((Action::Schema, _)) => schema(),
         Ok((Action::Completions { shell }, _)) => command::generate::completions(shell),
         Ok((Action::Man { directory }, _)) => command::generate::man(&directory),
@@ -88,14 +89,9 @@ fn run(command: &[OsString], record: Option<&Path>, report: &Report) -> u8 {
         Ok(end) => end,
         Err(error) => return complain(&error, exit_code_of(&error)),
     };
-    if let (Some((file, path)), Some(cost)) = (counts, &session.cost)
-        && let Err(error) = serde_json::to_writer(file, cost)
-    {
-        let error = anyhow!(error).context(format!("cannot write {}", path.display()));
-        return complain(&error, exit::FAILED);
-    }
+    let cost = session.cost.take();
     let code = end.exit_code.and_then(|code| u8::try_from(code).ok()).unwrap_or(exit::FAILED);
-    match session.finish(end) {
+    let code = match session.finish(end) {
         Ok((trace, unwritten)) => {
             let failed = unwritten.map(|error| complain(&error, exit::FAILED));
             let reported = write_reports(&trace, outputs, people, report, &mut io::stderr());
@@ -104,7 +100,14 @@ fn run(command: &[OsString], record: Option<&Path>, report: &Report) -> u8 {
             first_failure([code, reported, failed.unwrap_or(0)])
         }
         Err(error) => first_failure([code, complain(&error, exit::FAILED)]),
-    }
+    };
+    let counted = counts.zip(cost).map_or(0, |((file, path), cost)| {
+        // Last, so that the report's memory is counted too.
+        let written = serde_json::to_writer(file, &cost.at_the_end());
+        let told = |error| anyhow!("cannot write {}: {error}", path.display());
+        written.map_err(told).map_or_else(|error| complain(&error, exit::FAILED), |()| 0)
+    });
+    first_failure([code, counted])
 }
 
 fn replay(file: &Path, report: &Report) -> u8 {
@@ -134,6 +137,13 @@ fn report_on(file: &Path, load: command::files::Load, report: &Report) -> u8 {
     };
     let class = report.exit_class.then(|| class_code(&trace)).flatten();
     first_failure([class.unwrap_or(0), reported, broken])
+}
+
+fn limit(command: &[OsString]) -> u8 {
+    match capture::limit(command) {
+        Ok(code) => u8::try_from(code).unwrap_or(exit::FAILED),
+        Err(error) => complain(&error, exit::CANNOT_TRACE),
+    }
 }
 
 fn schema() -> u8 {

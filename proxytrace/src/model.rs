@@ -245,6 +245,7 @@ pub struct Request {
     pub protocol: Option<String>,
     /// Allow-listed headers of the response, by canonical name; `Referer` and `User-Agent` are the
     /// request's.
+    #[cfg_attr(test, schemars(with = "BTreeMap<String, String>"))]
     pub headers: Headers,
     /// Names of headers of the request that carry credentials, such as `Authorization`, as far as
     /// their names tell; never a value.
@@ -505,6 +506,9 @@ pub struct Requirement {
     pub module: String,
     /// The version, as it stands there.
     pub version: String,
+    /// The file from the root of the repository, as CIs want it; none where there is none.
+    #[serde(default)]
+    pub path: Option<String>,
 }
 
 /// A line of a netrc file for a host without a port, which go does not take for the same host with

@@ -15,6 +15,7 @@ use proxytrace::netrc;
 use proxytrace::recording::{Reader, Writer};
 use proxytrace::report::ndjson;
 
+use crate::audience::Audience;
 use crate::live::Live;
 use crate::outputs::Output;
 
@@ -161,6 +162,10 @@ impl Stream {
 /// vain, as the files are now.
 fn sourced(mut trace: Trace) -> Trace {
     trace.requirements = sources::find(&trace, &capture::read_file);
+    let around = Audience::find();
+    for requirement in &mut trace.requirements {
+        requirement.path = around.in_repository(Path::new(&requirement.file));
+    }
     trace.netrc = netrc::lines_without_port(&trace, &capture::read_file);
     let nothing = trace.requirements.is_empty() && trace.netrc.is_empty();
     if nothing { trace } else { diagnosed(trace) }

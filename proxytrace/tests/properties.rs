@@ -309,7 +309,7 @@ fn garbage_in_headers_makes_nothing_certain() {
 
 /// Overwrites some headers, and adds one that nobody has heard of.
 fn spoil(headers: &mut Headers, numbers: &mut Numbers) {
-    for value in headers.values_mut() {
+    for (_, value) in headers.iter_mut() {
         if numbers.below(3) == 0 {
             *value = garbage(numbers);
         }

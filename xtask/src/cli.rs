@@ -31,14 +31,15 @@ pub(crate) enum Task {
         check: bool,
         releases: Vec<String>,
     },
-    Bench,
+    /// These parts, or all.
+    Bench(Vec<String>),
     /// The benchmark of the agent.
     BenchAgent,
     /// Its half that runs inside the lab; not for people.
     BenchAgentInside(Vec<OsString>),
     Dist(Pace),
-    /// The part of the benchmark that runs inside the lab; not for people.
-    Downloads(Vec<OsString>),
+    /// The half of the benchmark that runs inside the lab; not for people.
+    BenchInside(Vec<OsString>),
 }
 
 /// Usage and purpose, in the order in which one meets them.
@@ -60,7 +61,10 @@ const COMMANDS: [(&str, &str); 12] = [
         "write, or check, the table of Go's layouts; RELEASE, such as 1.28.0, is added to it",
     ),
     ("fuzz [SECONDS]", "fuzz what reads hostile bytes, each for SECONDS"),
-    ("bench", "measure what tracing costs, beside bpftrace"),
+    (
+        "bench [PART…]",
+        "measure what tracing costs, beside others; PART is version, 200, 50, 1000, plain, crowd or rooms",
+    ),
     ("bench agent", "measure what the fleet agent costs, at rest and under load"),
     ("dist [--quick]", "build what is released: static programs, packages, checksums; use them"),
     ("help", "print this list"),
@@ -103,11 +107,11 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Tas
         ("layouts", releases) => layouts(false, releases)?,
         ("bench", ["agent"]) => Task::BenchAgent,
         ("bench-agent", _) => Task::BenchAgentInside(rest),
-        ("bench", []) => Task::Bench,
+        ("bench", parts) => Task::Bench(parts.iter().map(ToString::to_string).collect()),
         ("dist", []) => Task::Dist(Pace::Release),
         ("dist", ["--quick"]) => Task::Dist(Pace::Quick),
-        ("bench-downloads", _) => Task::Downloads(rest),
-        (known @ ("setup" | "build" | "golden" | "bench" | "dist"), [word, ..]) => {
+        ("bench-inside", _) => Task::BenchInside(rest),
+        (known @ ("setup" | "build" | "golden" | "dist"), [word, ..]) => {
             bail!("`{known}` takes no `{word}`\n\n{}", help())
         }
         _ => bail!("there is no `{}`\n\n{}", name.display(), help()),
@@ -142,7 +146,8 @@ mod tests {
         assert_eq!(parsed("build --release"), Ok(Task::Build { release: true }));
         assert_eq!(parsed("run"), Ok(Task::Run(vec![])));
         assert_eq!(parsed("golden"), Ok(Task::Golden));
-        assert_eq!(parsed("bench"), Ok(Task::Bench));
+        assert_eq!(parsed("bench"), Ok(Task::Bench(vec![])));
+        assert_eq!(parsed("bench 200 50"), Ok(Task::Bench(vec!["200".into(), "50".into()])));
         let vm = |all, beginning: &str| Task::Vm { all, beginning: beginning.to_owned() };
         assert_eq!(parsed("vm"), Ok(vm(true, "")));
         assert_eq!(parsed("vm --quick"), Ok(vm(false, "")));

@@ -184,7 +184,7 @@ fn is_go(goroot: &Path, version: &str) -> bool {
 }
 
 /// `pip install`, of whichever python3 has it.
-pub(crate) fn pip() -> Result<Command> {
+pub fn pip() -> Result<Command> {
     if with_pip().is_none() {
         apt::install(&["python3", "python3-pip"]).context("install python3 with pip")?;
     }
@@ -197,7 +197,8 @@ pub(crate) fn pip() -> Result<Command> {
     Ok(pip)
 }
 
-pub(crate) fn with_pip() -> Option<&'static str> {
+/// The name of a python3 that has pip.
+pub fn with_pip() -> Option<&'static str> {
     // The first of the path may be one without; Debian's is then still there.
     ["python3", "/usr/bin/python3"]
         .into_iter()

@@ -47,11 +47,11 @@ fn perform(task: Task) -> Result<()> {
         Task::Golden => golden::golden()?,
         Task::Fuzz { seconds } => fuzz::fuzz(seconds)?,
         Task::Layouts { check, releases } => layouts::layouts(check, &releases)?,
-        Task::Bench => bench::bench()?,
+        Task::Bench(parts) => bench::bench(&parts)?,
         Task::BenchAgent => bench::agent::bench()?,
         Task::BenchAgentInside(arguments) => bench::agent::measure(&arguments)?,
         Task::Dist(pace) => dist::dist(pace)?,
-        Task::Downloads(arguments) => bench::downloads::measure(&arguments)?,
+        Task::BenchInside(arguments) => bench::inside::measure(&arguments)?,
     }
     Ok(())
 }

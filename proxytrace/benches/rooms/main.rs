@@ -1,5 +1,6 @@
 //! How fast each room is, on one core. `cargo bench -p proxytrace`.
 
+mod records;
 mod synthetic;
 
 use std::hint::black_box;
@@ -7,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use proxytrace::capture;
 use proxytrace::correlate::Correlator;
 use proxytrace::diagnose::diagnose;
 use proxytrace::event::Event;
@@ -41,6 +43,12 @@ fn rooms(criterion: &mut Criterion) {
 
     let mut group = criterion.benchmark_group("trace of 1 M events");
     group.sample_size(10).throughput(elements);
+    let records = records::of(&events);
+    assert!(records.len() > EVENTS * 9 / 10, "most events come of a record each");
+    group.bench_function("decode", |bencher| {
+        bencher.iter(|| capture::decode_records(records.iter().map(Vec::as_slice)));
+    });
+    drop(records);
     group.bench_function("correlate", |bencher| bencher.iter(|| correlated(&events)));
     let trace = correlated(&events);
     group.bench_function("diagnose", |bencher| bencher.iter(|| diagnose(&trace)));

@@ -125,7 +125,7 @@ impl Maker {
             What::RequestEnter {
                 method: "GET".into(),
                 url: url.to_owned(),
-                headers: Headers::from([agent]),
+                headers: Headers::from_iter([agent]),
                 credentials: Some(Vec::new()),
                 cut: Vec::new(),
             },
@@ -141,7 +141,7 @@ impl Maker {
             },
         );
         self.body += 1;
-        let mut headers = Headers::from([header("Content-Type", "application/octet-stream")]);
+        let mut headers = Headers::from_iter([header("Content-Type", "application/octet-stream")]);
         headers.extend(location.map(|location| header("Location", location)));
         self.push(
             goroutine,

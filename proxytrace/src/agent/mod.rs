@@ -313,15 +313,17 @@ impl<'a> Agent<'a> {
         Ok(())
     }
 
-    /// Starts the exporters again, with other settings. Without them the watch goes on.
+    /// Has the exporters go on with other settings, on their own thread: the watch does not wait.
     fn export_anew(&mut self) {
-        self.finish_exports();
-        match Exporters::start(&self.settings.export) {
-            Ok(exporters) => self.out.exporters = Some(exporters),
+        let log = self.log();
+        let Some(exporters) = &self.out.exporters else { return };
+        exporters.reload(self.settings.export.clone(), move |changed| match changed {
+            Ok(()) => log.info("exporters have other settings", &[]),
             Err(error) => {
-                self.log().error("nothing is exported", &[("error", &format!("{error:#}"))]);
+                let error = format!("{error:#}");
+                log.error("exporters go on as before", &[("error", &error)]);
             }
-        }
+        });
     }
 
     fn finish_exports(&mut self) {

@@ -86,13 +86,19 @@ pub(super) fn raw_tracepoint(program: &OwnedFd, name: &str) -> io::Result<OwnedF
     bpf(bpf_cmd::BPF_RAW_TRACEPOINT_OPEN, &attr)
 }
 
-/// Loads a program for uprobes of so many instructions, without a log.
-pub(super) fn load_uprobe(instructions: &[u64], license: &CStr) -> io::Result<OwnedFd> {
+/// Loads a program for uprobes of so many instructions, without a log. `attach`: how it will be
+/// attached, where that must be said.
+pub(super) fn load_uprobe(
+    instructions: &[u64],
+    attach: u32,
+    license: &CStr,
+) -> io::Result<OwnedFd> {
     // SAFETY: an all-zero attribute is valid; unused parts must be zero.
     let mut attr: bpf_attr = unsafe { mem::zeroed() };
     // SAFETY: these are the parts of the union that BPF_PROG_LOAD reads.
     let part = unsafe { &mut attr.__bindgen_anon_3 };
     part.prog_type = bpf_prog_type::BPF_PROG_TYPE_KPROBE as u32;
+    part.expected_attach_type = attach;
     part.insns = instructions.as_ptr() as u64;
     part.insn_cnt = u32::try_from(instructions.len()).map_err(io::Error::other)?;
     part.license = license.as_ptr() as u64;

@@ -40,8 +40,7 @@ static BEFORE_MAIN: extern "C" fn() = {
 #[derive(Debug)]
 pub(super) struct Child {
     pid: Pid,
-    /// Whether it has a mount namespace of its own, so that its execs can be watched apart.
-    pub(super) has_own_mounts: bool,
+    ready: File,
     go: File,
     failure: File,
 }
@@ -79,11 +78,9 @@ impl Child {
                 // keep its exit code from us. The command, already forked, has it as it was.
                 // SAFETY: the default disposition, no handler.
                 unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) }?;
-                let mut ready = [0];
-                File::from(ready_read).read_exact(&mut ready)?;
                 Ok(Self {
                     pid: child,
-                    has_own_mounts: ready[0] == 1,
+                    ready: ready_read.into(),
                     go: go_write.into(),
                     failure: failure_read.into(),
                 })
@@ -104,6 +101,13 @@ impl Child {
 
     pub(super) fn pid(&self) -> Pid {
         self.pid
+    }
+
+    /// Whether it has got a mount namespace of its own, so that its execs can be watched apart. To
+    /// be asked once, and as late as can be: to make one takes a while.
+    pub(super) fn has_own_mounts(&self) -> bool {
+        let mut answer = [0];
+        (&self.ready).read_exact(&mut answer).is_ok() && answer[0] == 1
     }
 
     /// Lets the command run. An error is that of `execve`.

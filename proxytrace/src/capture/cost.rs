@@ -1,7 +1,10 @@
 //! What watching took, counted for the benchmark: counts repeat where times do not.
 
+use std::path::Path;
+
 use serde::Serialize;
 
+use super::user::status;
 use crate::gobinary::{Site, Step};
 
 /// Counts of one run.
@@ -15,6 +18,18 @@ pub struct Cost {
     pub bytes: u64,
     /// How often user space looked for them.
     pub turns: u64,
+    /// The most memory of this process that was resident, in bytes; none if that is not known.
+    pub peak_memory: Option<u64>,
+}
+
+impl Cost {
+    /// With what is known only when all is done.
+    #[must_use]
+    pub fn at_the_end(self) -> Self {
+        let peak = status(Path::new("/proc/self"), "VmHWM:");
+        let kilobytes = peak.and_then(|peak| peak.strip_suffix(" kB")?.trim().parse::<u64>().ok());
+        Self { peak_memory: kilobytes.map(|kilobytes| 1024 * kilobytes), ..self }
+    }
 }
 
 /// One probe.

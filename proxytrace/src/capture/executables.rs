@@ -45,6 +45,14 @@ pub(super) struct Prepared {
     plan: Result<Plan, gobinary::Error>,
 }
 
+impl Prepared {
+    /// Where probes go: offsets in the file, each with a number; none without a plan.
+    pub(super) fn sites(&self) -> Option<Vec<(u64, u64)>> {
+        let plan = self.plan.as_ref().ok()?;
+        Some(plan.sites.iter().zip(0..).map(|(site, number)| (site.offset, number)).collect())
+    }
+}
+
 impl Executables {
     /// Reads an executable ahead of its probes; none if it is no `go` command.
     pub(super) fn prepare(path: &Path) -> Option<Prepared> {

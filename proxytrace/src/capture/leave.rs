@@ -1,31 +1,40 @@
 //! Taking probes out when the command has ended.
 //!
 //! Closing what holds a probe waits until no CPU runs its program any more: twenty milliseconds for
-//! all probes of an executable, or some for each on kernels without `uprobe_multi`. Nobody should
-//! wait for that who only wants their command's exit code, so that a process of its own does.
+//! all probes of an executable, or some for each on kernels without `uprobe_multi`. Closing the gate
+//! waits in the same way, for nine. Nobody should wait for that who only wants their command's exit
+//! code, so that a process of its own does.
 
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd, OwnedFd};
 use std::thread;
 use std::time::Duration;
 
-use nix::unistd::{ForkResult, fork, getpid, getppid, setsid};
+use nix::fcntl::OFlag;
+use nix::unistd::{ForkResult, fork, getpid, getppid, pipe2, setsid};
+
+use super::gate::Gate;
 
 /// How often the process that closes looks whether we are gone.
 const GONE_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Leaves what holds probes to a process of their own, which takes them out when this one has ended.
+/// Leaves what holds probes to a process of their own, which takes them out when this one has ended,
+/// and the gate, which it takes down at once: nobody may be held there now.
 ///
 /// It holds nothing else of ours: neither a standard stream, for the end of which somebody may wait,
 /// nor a place in the terminal's group.
-pub(super) fn leave(held: &[OwnedFd]) {
-    if held.is_empty() {
+pub(super) fn leave(held: &[OwnedFd], gate: Option<Gate>) {
+    if held.is_empty() && gate.is_none() {
         return;
     }
+    // Whoever closes the gate last waits for it: the child, when there is nobody at the other end.
+    let Ok((read, write)) = pipe2(OFlag::O_CLOEXEC) else { return };
     let parent = getpid();
     // SAFETY: the child makes system calls alone, and ends without running anything of ours. Where
-    // it cannot be made, the probes are closed by this process.
+    // it cannot be made, all is closed by this process.
     if let Ok(ForkResult::Child) = unsafe { fork() } {
-        let mut kept: Vec<u32> = held.iter().map(|fd| fd.as_raw_fd().cast_unsigned()).collect();
+        let gate = gate.as_ref().map(|gate| gate.as_fd().as_raw_fd());
+        let ours = held.iter().map(AsRawFd::as_raw_fd).chain([read.as_raw_fd()]).chain(gate);
+        let mut kept: Vec<u32> = ours.map(i32::cast_unsigned).collect();
         kept.sort_unstable();
         let mut next = 0;
         for fd in kept {
@@ -34,12 +43,18 @@ pub(super) fn leave(held: &[OwnedFd]) {
         }
         close(next, u32::MAX);
         let _ = setsid();
+        let _ = nix::unistd::read(&read, &mut [0]);
+        if let Some(gate) = gate.map(i32::cast_unsigned) {
+            close(gate, gate + 1);
+        }
         while getppid() == parent {
             thread::sleep(GONE_INTERVAL);
         }
         // SAFETY: as above; the kernel closes what is left.
         unsafe { libc::_exit(0) }
     }
+    drop(gate);
+    drop(write);
 }
 
 /// Closes the descriptors from `first` on, up to `end`, which stays open.

@@ -14,6 +14,7 @@ mod executables;
 mod gate;
 pub mod host;
 mod leave;
+mod limit;
 #[cfg(feature = "ebpf-log")]
 mod log;
 mod multi;
@@ -40,6 +41,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::wait::WaitStatus;
 
 pub use cost::{Cost, Probe};
+pub use limit::limit;
 pub use trial::{Trial, trials};
 pub use user::{append_output, create_output, environment_of_caller};
 
@@ -84,15 +86,18 @@ pub enum Error {
     CannotTrace(String),
 }
 
-/// Decodes records as if the kernel had sent them, and says how many were events: for fuzzing.
+/// Decodes records as if the kernel had sent them, and says how many were events: for fuzzing, and for
+/// the benchmark.
 #[doc(hidden)]
 pub fn decode_records<'a>(records: impl IntoIterator<Item = &'a [u8]>) -> usize {
     let (mut decoder, executables) = (Decoder::new(0, Pids::new(true)), Executables::default());
-    let mut events = Vec::new();
+    let (mut events, mut count) = (Vec::new(), 0);
     for record in records {
         let _ = decoder.decode(record, &executables, &mut events);
+        count += events.len();
+        events.clear();
     }
-    events.len()
+    count
 }
 
 /// Runs a command and watches it to its end.
@@ -143,7 +148,8 @@ pub fn run(argv: &[OsString], sink: &mut dyn Sink) -> anyhow::Result<End> {
     if let Some(cost) = sink.cost() {
         *cost = Cost { probes: session.programs.hits()?, ..session.cost };
     }
-    session.programs.leave();
+    let Session { programs, gate, .. } = session;
+    programs.leave(gate);
     match child.failure() {
         Some(error) => Err(Error::NotExecutable(shown, error).into()),
         None => Ok(end),
@@ -193,7 +199,7 @@ impl Session {
         let mut programs = programs?;
         let origin = monotonic_now();
         programs.follow(child.pid().as_raw().cast_unsigned(), namespace)?;
-        let gate = child.has_own_mounts.then(|| Gate::new(child.pid().as_raw()));
+        let gate = child.has_own_mounts().then(|| Gate::new(child.pid().as_raw()));
         let mut session = Self {
             programs,
             executables: Executables::default(),

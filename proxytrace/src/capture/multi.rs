@@ -6,13 +6,37 @@
 use std::ffi::CString;
 use std::io;
 use std::mem;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::Path;
 
 use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_prog_type};
 
-use super::bpf::{bpf, fd_number};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::unistd::ftruncate;
+
+use super::bpf::{bpf, fd_number, load_uprobe};
 use super::object::Loaded;
+
+/// `r0 = 0; exit`
+const NOTHING: [u64; 2] = [0xb7, 0x95];
+
+/// A program that does nothing.
+pub(super) fn nothing() -> io::Result<Program> {
+    let attach = bpf_attach_type::BPF_TRACE_UPROBE_MULTI as u32;
+    Ok(Program(load_uprobe(&NOTHING, attach, c"GPL")?))
+}
+
+/// Has the kernel ready to put probes in, until what is returned is closed.
+///
+/// The first probe in a while waits until all CPUs have passed through the scheduler, eight
+/// milliseconds; those that follow soon do not (`percpu_down_write(&dup_mmap_sem)` in
+/// `kernel/events/uprobes.c`, and `kernel/rcu/sync.c`). So this puts one into a file of our own that
+/// nobody executes, while the real program is verified.
+pub(super) fn make_ready() -> io::Result<OwnedFd> {
+    let file = memfd_create(c"proxytrace", MFdFlags::MFD_CLOEXEC)?;
+    ftruncate(&file, 1)?;
+    nothing()?.attach(Path::new(&format!("/proc/self/fd/{}", file.as_raw_fd())), &[(0, 0)])
+}
 
 /// A probe program that takes many addresses at once.
 pub(crate) struct Program(pub(super) OwnedFd);

@@ -67,7 +67,7 @@ impl Events {
                 Way::Cookie => held.push(link_event(&self.program, &event, number)?),
                 Way::Number { place, jump } => {
                     let number = i32::try_from(number).map_err(io::Error::other)?;
-                    let front = load_uprobe(&front(number, place, jump), LICENSE)?;
+                    let front = load_uprobe(&front(number, place, jump), 0, LICENSE)?;
                     set_program(&event, &front)?;
                     // The event holds the program.
                     held.push(event);

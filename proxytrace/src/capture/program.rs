@@ -17,6 +17,7 @@ use proxytrace_common::plan::{
 use proxytrace_common::record::HEADERS;
 
 use super::bpf::raw_tracepoint;
+use super::gate::Gate;
 use super::leave::leave;
 use super::object::{Loaded, Settings, bytes};
 use super::slots::Slots;
@@ -219,15 +220,16 @@ impl Programs {
         };
         object.make(&settings)?;
         // The one on Go functions takes longer to verify than all others.
-        let (backend, ready) = thread::scope(|scope| {
+        let (backend, link, ready) = thread::scope(|scope| {
             let backend = scope.spawn(|| Backend::load(&object));
+            let link = scope.spawn(multi::make_ready);
             let [(_, wire), ..] = WIRE;
             let places = TRACEPOINTS.iter().chain(wire);
             let places = places.flat_map(|it| std::iter::repeat_n(it, it.1.copies()));
             let ready = places
                 .filter_map(|&(name, place)| Some((name, load(&object, name, place).ok()?)))
                 .collect();
-            (backend.join(), ready)
+            (backend.join(), link.join(), ready)
         });
         let backend = backend.map_err(|_| anyhow!("loading the eBPF programs failed"))??;
         #[cfg(feature = "ebpf-log")]
@@ -243,7 +245,7 @@ impl Programs {
         Ok(Self {
             object,
             ready,
-            attached: Vec::new(),
+            attached: link.ok().and_then(Result::ok).into_iter().collect(),
             backend,
             events,
             sites: Slots::below(SITES_MAX),
@@ -400,11 +402,11 @@ impl Programs {
         }
     }
 
-    /// Takes the probes out, in the background where that takes long.
-    pub(super) fn leave(self) {
+    /// Takes the probes out, and the gate down, in the background.
+    pub(super) fn leave(self, gate: Option<Gate>) {
         let held = self.probed.into_values().flat_map(|probes| probes.held);
         let held: Vec<OwnedFd> = held.chain(self.attached).collect();
-        leave(&held);
+        leave(&held, gate);
     }
 
     /// The records that have come in, oldest first, each given to `take`.

@@ -73,7 +73,7 @@ pub fn trials(go: Option<&Path>) -> Vec<Trial> {
             let probed = probed.map(|sites| format!("{sites} put into {}", go.display()));
             tried("probes in a go", true, probed);
         }
-        programs.leave();
+        programs.leave(None);
     }
     tried("holding execs (fanotify)", false, holding());
     trials

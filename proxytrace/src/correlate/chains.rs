@@ -378,9 +378,7 @@ impl Chains {
         self.requests = self.requests.saturating_add(1);
         let requests = &mut self.attempt_mut(at).requests;
         // Most attempts have one request or two, and a request is large.
-        if requests.is_empty() {
-            requests.reserve_exact(2);
-        }
+        requests.reserve_exact(1);
         requests.push(request);
         RequestAt { at, request: requests.len() - 1 }
     }
@@ -584,8 +582,19 @@ impl Tracked {
         let list = &processes.get(self.chain.process).list;
         self.settle_rest(list);
         let Tracked { mut chain, notes, ended, .. } = self;
+        let failed_tool = chain.commands.last().and_then(|&id| {
+            let process = &processes.get(id).process;
+            let code = process.exit_code.filter(|&code| code != 0)?;
+            let tool = process.argv.first()?.rsplit('/').next()?;
+            Some(format!("{tool} ended with exit code {code}"))
+        });
         for (attempt, note) in chain.attempts.iter_mut().zip(notes) {
             story::tell(attempt, chain.artifact, list);
+            if let Some(ended) =
+                failed_tool.as_ref().filter(|_| attempt.outcome == Outcome::Unknown)
+            {
+                attempt.reason = format!("{}: {ended}", attempt.proxy);
+            }
             if note.by == By::SomeWalk && attempt.next.is_none() && story::failed(attempt.outcome) {
                 attempt.reason =
                     format!("{}; what became of it is not known", story::answer(attempt));

@@ -231,19 +231,65 @@ pub(super) fn error(failure: &Failure) -> RequestError {
     }
 }
 
-/// Texts, names, addresses and numbers, outermost first.
+/// Texts, names, addresses and numbers, outermost first. What wraps an error often says what that
+/// says, and then it is said once.
 fn detail(failure: &Failure) -> Option<String> {
-    let words: Vec<String> = failure.steps.iter().flat_map(said).collect();
+    let mut words: Vec<String> = Vec::new();
+    for word in failure.steps.iter().flat_map(said) {
+        if !words.iter().any(|before| before.contains(&word)) {
+            words.push(word);
+        }
+    }
     (!words.is_empty()).then(|| words.join(": "))
 }
 
-fn said(step: &FailureStep) -> impl Iterator<Item = String> + '_ {
-    let number = step.number.and_then(|number| match step.type_name.as_str() {
-        "syscall.Errno" => Some(format!("errno {number}")),
-        // Four bytes of an answer.
-        "tls.RecordHeaderError" => None,
+/// `include/uapi/asm-generic/errno.h`, as Go has it (`syscall/zerrors_linux_amd64.go`).
+const ERRNOS: &[(u64, &str)] = &[
+    (32, "broken pipe"),
+    (99, "cannot assign requested address"),
+    (101, "network is unreachable"),
+    (103, "software caused connection abort"),
+    (104, "connection reset by peer"),
+    (110, "connection timed out"),
+    (111, "connection refused"),
+    (113, "no route to host"),
+];
+
+/// RFC 9113, 7.
+const HTTP2_CODES: &[(u64, &str)] = &[
+    (0, "NO_ERROR"),
+    (1, "PROTOCOL_ERROR"),
+    (2, "INTERNAL_ERROR"),
+    (3, "FLOW_CONTROL_ERROR"),
+    (7, "REFUSED_STREAM"),
+    (8, "CANCEL"),
+    (9, "COMPRESSION_ERROR"),
+    (11, "ENHANCE_YOUR_CALM"),
+    (13, "HTTP_1_1_REQUIRED"),
+];
+
+/// A number of an error in words; none where it tells nothing.
+fn numbered(type_name: &str, number: u64) -> Option<String> {
+    let name = |table: &[(u64, &'static str)]| {
+        table.iter().find(|(of, _)| *of == number).map(|(_, name)| *name)
+    };
+    match type_name {
+        "syscall.Errno" => Some(match name(ERRNOS) {
+            Some(name) => format!("{name} (errno {number})"),
+            None => format!("errno {number}"),
+        }),
+        // Four bytes of an answer; a reason that the text gives.
+        "tls.RecordHeaderError" | "x509.CertificateInvalidError" => None,
+        "tls.alert" | "tls.AlertError" => Some(format!("alert {number}")),
+        _ if type_name.starts_with("http.http2") || type_name.starts_with("http2.") => {
+            Some(name(HTTP2_CODES).map_or_else(|| format!("code {number}"), str::to_owned))
+        }
         _ => Some(number.to_string()),
-    });
+    }
+}
+
+fn said(step: &FailureStep) -> impl Iterator<Item = String> + '_ {
+    let number = step.number.and_then(|number| numbered(&step.type_name, number));
     let address = step.address.map(|address| address.to_string());
     let server = step.server.as_ref().map(|server| format!("asked {server}"));
     [step.text.clone(), step.name.clone(), server, address, number].into_iter().flatten()
@@ -382,6 +428,26 @@ mod tests {
         let failure = Failure { steps: vec![dial, step("syscall.Errno", None, Some(111))] };
         let error = error(&failure);
         assert_eq!(error.types, ["*net.OpError", "syscall.Errno"]);
-        assert_eq!(error.detail.as_deref(), Some("dial: 127.0.0.1:9: errno 111"));
+        assert_eq!(
+            error.detail.as_deref(),
+            Some("dial: 127.0.0.1:9: connection refused (errno 111)")
+        );
+    }
+
+    #[test]
+    fn says_everything_once() {
+        let outer = "invalid response from proxy: invalid character '<'";
+        let steps = vec![
+            step("*fmt.wrapError", Some(outer), None),
+            step("*json.SyntaxError", Some("invalid character '<'"), None),
+        ];
+        assert_eq!(error(&Failure { steps }).detail.as_deref(), Some(outer));
+        let stream = step("http2.StreamError", None, Some(2));
+        assert_eq!(
+            error(&Failure { steps: vec![stream] }).detail.as_deref(),
+            Some("INTERNAL_ERROR")
+        );
+        let stream = step("http.http2StreamError", None, Some(99));
+        assert_eq!(error(&Failure { steps: vec![stream] }).detail.as_deref(), Some("code 99"));
     }
 }

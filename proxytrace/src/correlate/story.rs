@@ -49,6 +49,11 @@ pub(crate) fn answer(attempt: &Attempt) -> String {
     let Some(last) = last_asked(&attempt.requests) else {
         return match (attempt.proxy.as_str(), attempt.outcome) {
             ("off", _) => "`off` ends the list".to_owned(),
+            (proxy @ ("direct" | "noproxy"), Outcome::NotFound) => format!("{proxy} found nothing"),
+            // It asks others, which are in a chain of their own.
+            (proxy @ ("direct" | "noproxy"), outcome) if failed(outcome) => {
+                format!("{proxy} asked a host that {}", words(outcome))
+            }
             (proxy, outcome) => format!("{proxy} {}", words(outcome)),
         };
     };
@@ -63,11 +68,20 @@ pub(crate) fn answer(attempt: &Attempt) -> String {
         (Some(status), outcome @ (Outcome::Reset | Outcome::Truncated)) => {
             format!("answered {status}, but then {}", why(last, outcome))
         }
-        (Some(status), outcome) => format!("answered {status}: {}", words(outcome)),
+        (Some(status), Outcome::BadContent) => {
+            format!("answered {status} with something else than what was asked for")
+        }
+        (Some(status), Outcome::Checksum) => {
+            format!("answered {status} with contents of another checksum")
+        }
+        (Some(status), Outcome::ProxyRefused) => {
+            format!("was not reached: the forward proxy answered {status}")
+        }
+        (Some(status), outcome) => format!("answered {status} and {}", words(outcome)),
         (None, outcome) => why(last, outcome).to_owned(),
     };
     if last.host != first.host {
-        format!("{} redirected to {}: {said}", first.host, last.host)
+        format!("{} redirected to {}, which {said}", first.host, last.host)
     } else if last.id != first.id && last.cause == Cause::Redirect {
         format!("after a redirect {} {said}", last.host)
     } else {

@@ -62,7 +62,7 @@ pub(super) fn root(view: &View<'_>, chain: &Chain) -> Option<Sign> {
     let Some(send) = Send::last_of(culprit) else {
         // `direct` without HTTP of go's own, a `file://` entry, `off`.
         return password_in_clear(chain, culprit)
-            .or_else(|| absent(chain))
+            .or_else(|| absent(view, chain))
             .or_else(|| {
                 let code = by_outcome(culprit.outcome)?;
                 Some(Sign::of(code, chain, format!("{} {}", culprit.proxy, words(culprit.outcome))))
@@ -85,13 +85,20 @@ pub(super) fn root(view: &View<'_>, chain: &Chain) -> Option<Sign> {
     let sign = sign.map(|sign| doubt(view, chain, culprit, sign));
     let sign = sign
         .or_else(|| probe(view, chain, culprit))
-        .or_else(|| if culprit.outcome == Outcome::NotFound { absent(chain) } else { None });
+        .or_else(|| if culprit.outcome == Outcome::NotFound { absent(view, chain) } else { None });
     let sign = sign.or_else(|| {
         let message = match chain.artifact {
             Artifact::SumdbLookup | Artifact::SumdbTile => {
                 format!("{} when go asked for checksums", answer(culprit))
             }
-            _ => answer(culprit) + &remark(&send, culprit) + offered(send.last()),
+            _ if culprit.outcome == Outcome::Checksum => format!(
+                "what came from {} has another checksum than the checksum database has for it",
+                send.last().host
+            ),
+            _ => {
+                let (last, said) = (send.last(), answer(culprit));
+                said + &remark(&send, culprit) + offered(last) + &pause(last)
+            }
         };
         Some(Sign::of(plain(&send, culprit)?, chain, message))
     });
@@ -112,6 +119,15 @@ fn offered(request: &Request) -> &'static str {
         Some([]) => "; go had no credentials for it",
         Some(_) => "; the credentials that go sent are not good",
     }
+}
+
+/// How long a host that is asked too much wants to be left alone, if it says so in seconds.
+fn pause(request: &Request) -> String {
+    let seconds =
+        request.headers.get("Retry-After").and_then(|text| text.trim().parse::<u64>().ok());
+    seconds.filter(|_| matches!(request.status, Some(429 | 503))).map_or_else(String::new, |n| {
+        format!("; it asks for a pause of {n} s (Retry-After), which go does not make")
+    })
 }
 
 /// The advice for what spoke, where that is known.
@@ -248,12 +264,20 @@ fn tunnel(send: &Send<'_>, attempt: &Attempt) -> Option<(&'static str, String)> 
     if attempt.outcome != Outcome::ProxyRefused {
         return None;
     }
+    let wants = |status| if status == 407 { ": it wants credentials" } else { "" };
+    // Without TLS it is asked with the whole URL, and answers itself.
+    let asked = send.last();
+    if let (Some(status), Some(proxy)) = (asked.status, asked.remote_addr.as_deref()) {
+        let message =
+            format!("the forward proxy {proxy} answered {status} in place of {}", asked.host);
+        return Some(("PT211", message + wants(status)));
+    }
     let refused = |request: &&Request| {
         request.cause == Cause::ConnectTunnel && request.outcome == Outcome::ProxyRefused
     };
     let tunnel = send.requests.iter().rev().find(refused)?;
     let (proxy, status) = (tunnel.remote_addr.as_deref()?, tunnel.status?);
-    let why = if status == 407 { ": it wants credentials" } else { "" };
+    let why = wants(status);
     Some((
         "PT211",
         format!("the forward proxy {proxy} answered {status} to CONNECT {}{why}", tunnel.url),
@@ -388,7 +412,7 @@ fn checksums(view: &View<'_>, chain: &Chain, attempt: &Attempt) -> Option<(&'sta
 }
 
 /// PT410, PT703: everybody who was asked had none of it.
-fn absent(chain: &Chain) -> Option<Sign> {
+fn absent(view: &View<'_>, chain: &Chain) -> Option<Sign> {
     let walk = last_walk(chain);
     let asked = |attempt: &&Attempt| !attempt.requests.is_empty();
     let none = walk.iter().all(|attempt| {
@@ -400,7 +424,15 @@ fn absent(chain: &Chain) -> Option<Sign> {
     if !none || !found_nothing || !known {
         return None;
     }
-    let answers: Vec<String> = walk.iter().map(answer).collect();
+    let of_search = |attempt: &Attempt| {
+        let search = view.search(chain).filter(|_| attempt.proxy == "direct" && !asked(&attempt));
+        let search = search.filter(|search| !search.requests.is_empty());
+        search.map_or_else(
+            || answer(attempt),
+            |search| format!("{}: {}", answer(attempt), answer(search)),
+        )
+    };
+    let answers: Vec<String> = walk.iter().map(of_search).collect();
     let ids = walk.iter().flat_map(|attempt| attempt.requests.iter().map(|request| request.id));
     let (code, message) = if chain.module.as_deref() == Some(TOOLCHAIN) {
         let version = chain.version.as_deref().unwrap_or_default();

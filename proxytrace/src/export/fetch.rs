@@ -101,11 +101,6 @@ impl<'a> Fetch<'a> {
         redirects.map(|request| (request, target(request, requests)))
     }
 
-    /// All that was asked for it.
-    pub(crate) fn requests(&self) -> impl Iterator<Item = &'a Request> + use<'a> {
-        requests(self.attempt).filter(|request| request.cause != Cause::ConnectTunnel)
-    }
-
     /// How often go sent the fetch again because of a 4xx.
     pub(crate) fn resends(&self) -> usize {
         let requests = self.attempt.requests.iter();
@@ -113,8 +108,15 @@ impl<'a> Fetch<'a> {
     }
 }
 
+/// All requests that go itself sent to servers.
+pub(crate) fn requests(trace: &Trace) -> impl Iterator<Item = &Request> {
+    let attempts = trace.chains.iter().flat_map(|chain| &chain.attempts);
+    let sent = attempts.flat_map(sent_by_go);
+    sent.filter(|request| request.cause != Cause::ConnectTunnel)
+}
+
 /// Requests that go itself sent.
-pub(crate) fn requests(attempt: &Attempt) -> impl Iterator<Item = &Request> {
+pub(crate) fn sent_by_go(attempt: &Attempt) -> impl Iterator<Item = &Request> {
     attempt.requests.iter().filter(|request| request.witness != Witness::Wire)
 }
 

@@ -266,7 +266,7 @@ fn attempt_row<'a>(fetch: &Fetch<'a>) -> AttemptRow<'a> {
         error_type: fetch.reason(),
         next: attempt.next.map(names::next),
         duration_ns: fetch.duration_ns(),
-        requests: fetch::requests(attempt).map(row).collect(),
+        requests: fetch::sent_by_go(attempt).map(row).collect(),
     }
 }
 

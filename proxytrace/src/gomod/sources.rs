@@ -65,7 +65,7 @@ fn look<'a>(
         let (line, module) = (asked.line, asked.path);
         let version = asked.version.unwrap_or_default();
         let file = redact::argument(&file.to_string_lossy());
-        let requirement = Requirement { file, line, module, version };
+        let requirement = Requirement { file, line, module, version, path: None };
         let mut fits = false;
         for (module, version) in wanted {
             if asks_for(&requirement, module, *version) {
@@ -287,6 +287,7 @@ mod tests {
             line: 1,
             module: TOOLCHAIN.to_owned(),
             version: version.to_owned(),
+            path: None,
         };
         let version = Some("v0.0.1-go1.22.3.linux-amd64");
         assert!(asks_for(&asked("go1.22.3"), TOOLCHAIN, version));

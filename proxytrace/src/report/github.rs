@@ -58,7 +58,11 @@ fn annotation(lines: &mut String, command: &str, finding: &Finding) {
         let _ = write!(message, "\n{}", escape(&finding.advice, LONG));
     }
     let place = finding.sources.first().map_or_else(String::new, |source| {
-        format!("file={},line={},", property(&source.file), source.line)
+        format!(
+            "file={},line={},",
+            property(source.path.as_ref().unwrap_or(&source.file)),
+            source.line
+        )
     });
     let _ = writeln!(lines, "::{command} {place}title={title}::{}", data(&message));
 }

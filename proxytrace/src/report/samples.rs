@@ -1,6 +1,6 @@
 //! Traces made by hand, for the tests of the reports.
 
-use crate::event::{Attach, MissingHook, Origin, Setting, Surroundings};
+use crate::event::{Attach, Headers, MissingHook, Origin, Setting, Surroundings};
 use crate::model::{
     AfterRedirect, Artifact, Attempt, Capture, Cause, Chain, Command, Confidence, Finding, Next,
     Outcome, Process, Request, RequestError, Role, SCHEMA, Separator, Severity, Trace, Witness,
@@ -96,7 +96,7 @@ fn request(id: u32, url: &str, status: u16) -> Request {
         status: Some(status),
         location: None,
         protocol: Some("HTTP/2.0".into()),
-        headers: [].into(),
+        headers: Headers::new(),
         credentials: None,
         connection: Some(1),
         remote_addr: Some("192.0.2.1:443".into()),

@@ -84,8 +84,10 @@ pub(super) fn is_shown(finding: &Finding) -> bool {
 /// Where a finding is in the sources: the first line that asked for one of its modules. Where that is
 /// not known, the beginning of a go.mod, as some CIs want a place for everything.
 pub(super) fn place(finding: &Finding) -> (&str, u32) {
-    let first = finding.sources.first();
-    first.map_or(("go.mod", 1), |source| (&source.file, source.line))
+    let Some(first) = finding.sources.first() else { return ("go.mod", 1) };
+    // Where the root is not known, a path of this machine's is of no use to them.
+    let name = || first.file.rsplit('/').next().unwrap_or(&first.file);
+    (first.path.as_deref().unwrap_or_else(name), first.line)
 }
 
 /// What is wrong and what to do, for readers that have one text of a finding.

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use proxytrace::correlate::Correlator;
-use proxytrace::event::{End, Event, Goroutine, Origin, Setting, Start, Surroundings, What};
+use proxytrace::event::{
+    End, Event, Goroutine, Headers, Origin, Setting, Start, Surroundings, What,
+};
 
 use crate::replay::report;
 
@@ -39,13 +41,13 @@ pub(crate) fn any(data: &[u8]) {
         push(What::Lookup { proxy, module: module.clone() });
         push(What::FetchEnter);
         push(What::SendEnter);
-        let (headers, cut) = (BTreeMap::new(), Vec::new());
+        let (headers, cut) = (Headers::new(), Vec::new());
         let method = "GET".to_owned();
         push(What::RequestEnter { method, url, headers, credentials: None, cut });
         push(What::RequestReturn {
             status: Some(404),
             protocol: None,
-            headers: BTreeMap::new(),
+            headers: Headers::new(),
             content_length: None,
             body: None,
             error: None,

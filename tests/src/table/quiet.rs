@@ -65,6 +65,22 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         ..BASE
     },
     Scenario {
+        name: "bench-plain",
+        about: "the same over HTTP/1.1 without TLS",
+        modules: modules(200),
+        goproxy: "http://proxy.lab",
+        hosts: &[
+            host("proxy.lab", Plain, &redirecting("http://storage.lab{path}")),
+            host("storage.lab", Plain, &[on("*", Serve)]),
+        ],
+        answers: &[
+            got("proxy.lab", 200, 400),
+            got("proxy.lab", 302, 200),
+            got("storage.lab", 200, 200),
+        ],
+        ..BASE
+    },
+    Scenario {
         name: "demo",
         about: "one zip is redirected, one module is only at the second proxy",
         modules: modules(3),

@@ -262,13 +262,18 @@ pub(super) const SCENARIOS: &[Scenario] = &[
             "sh",
             "-c",
             "cp -L /bin/sh ./sudo && exec ./sudo -c \
-             'SUDO_UID=65534 GOPROXY=https://nowhere.lab go mod download; exit $?'",
+             'SUDO_UID=65534 GOPROXY=https://mirror.lab go mod download; exit $?'",
         ],
         modules: modules(2),
         goproxy: "https://proxy.lab",
-        hosts: &[PROXY],
+        hosts: &[
+            PROXY,
+            // Who looks at a process once it has started has time for it.
+            host("mirror.lab", H2, &[on("*.mod", Slow(300)), on("*", Status(403, &[]))]),
+        ],
         succeeds: false,
-        findings: &[("PT201", Error), ("PT602", Warning)],
+        answers: &[some("mirror.lab", 200), some_resent("mirror.lab", 403)],
+        findings: &[("PT302", Error), ("PT602", Warning)],
         ..BASE
     },
     Scenario {

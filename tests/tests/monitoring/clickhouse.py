@@ -5,7 +5,9 @@ Prints its port. A query is in the parameter `query` and the body, as in ClickHo
 
 import gzip
 import http.server
+import os
 import sys
+import tempfile
 import threading
 import urllib.parse
 
@@ -13,6 +15,7 @@ from chdb import session
 
 engine = session.Session(sys.argv[1])
 one_at_a_time = threading.Lock()
+BINARY = " FORMAT RowBinary"
 
 
 def answered(query, body, parameters, values):
@@ -22,6 +25,14 @@ def answered(query, body, parameters, values):
         settings = [f"{k} = '{v}'" for k, v in parameters.items() if not k.startswith("param_")]
         if settings and " FORMAT " in query:
             query = query.replace(" FORMAT ", f" SETTINGS {', '.join(settings)} FORMAT ")
+        if query.endswith(BINARY):
+            with tempfile.NamedTemporaryFile(delete=False) as file:
+                file.write(body)
+            try:
+                engine.query(query.removesuffix(BINARY) + f" FROM INFILE '{file.name}'{BINARY}")
+            finally:
+                os.unlink(file.name)
+            return 200, b""
         text = "\n".join(part for part in (query, body.decode()) if part)
         return 200, str(engine.query(text, "JSONCompactEachRow", params=values)).encode()
     except Exception as error:
@@ -32,7 +43,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_POST(self):
-        body = self.rfile.read(int(self.headers["Content-Length"]))
+        body = b"".join(self.chunks())
         if self.headers.get("Content-Encoding") == "gzip":
             body = gzip.decompress(body)
         parameters = dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(self.path).query))
@@ -44,6 +55,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(answer)))
         self.end_headers()
         self.wfile.write(answer)
+
+    def chunks(self):
+        if self.headers.get("Transfer-Encoding") != "chunked":
+            yield self.rfile.read(int(self.headers["Content-Length"]))
+            return
+        while length := int(self.rfile.readline(), 16):
+            yield self.rfile.read(length)
+            self.rfile.readline()
+        self.rfile.readline()
 
     def log_message(self, *_):
         pass

@@ -19,7 +19,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::builds::{self, FAST};
-use crate::engines::{Engine, curl, engines, monitoring};
+use crate::engines::{Engine, curl, engines, monitoring, wait_for};
+use crate::otlp::{Rotel, to};
 
 const TABLES: [&str; 3] = ["builds", "chains", "findings"];
 const SHARE: f64 = 0.5;
@@ -271,6 +272,54 @@ fn check(answers: &BTreeMap<String, Vec<Vec<Value>>>, early: &[Build], late: &[B
         }
     }
     assert_eq!(sums(&answers["before-and-after"], 1, 2), sides.0);
+}
+
+/// The table that the exporter of the OpenTelemetry Collector makes, and that Rotel's writes to.
+const OTEL_TRACES: &str = "CREATE TABLE proxytrace.otel_traces (
+    Timestamp DateTime64(9), TraceId String, SpanId String, ParentSpanId String, TraceState String,
+    SpanName LowCardinality(String), SpanKind LowCardinality(String),
+    ServiceName LowCardinality(String), ResourceAttributes Map(LowCardinality(String), String),
+    ScopeName String, ScopeVersion String, SpanAttributes Map(LowCardinality(String), String),
+    Duration UInt64, StatusCode LowCardinality(String), StatusMessage String,
+    Events Nested (Timestamp DateTime64(9), Name LowCardinality(String),
+        Attributes Map(LowCardinality(String), String)),
+    Links Nested (TraceId String, SpanId String, TraceState String,
+        Attributes Map(LowCardinality(String), String))
+) ENGINE = MergeTree ORDER BY (ServiceName, SpanName, Timestamp)";
+
+/// From the agent to a collector, and from there to the tables that collectors have.
+#[test]
+fn spans_come_through_a_collector() {
+    let Some(engines) = engines() else { return };
+    let directory = TempDir::new().unwrap();
+    let server = ClickHouse::start(&engines, &directory.path().join("db"));
+    server.run(OTEL_TRACES);
+    let exporter = [
+        ["--exporter", "clickhouse"],
+        ["--clickhouse-exporter-endpoint", server.url.trim_end_matches('/')],
+        ["--clickhouse-exporter-database", "proxytrace"],
+        ["--clickhouse-exporter-compression", "none"],
+    ];
+    // The engine in a process gathers no inserts.
+    let gather = ["--clickhouse-exporter-async-insert", "false"];
+    let rotel = Rotel::start(&engines, &[&exporter.concat()[..], &gather].concat());
+    let exporters = Exporters::start_at(&to(rotel.url.clone()), FAST).unwrap();
+    let builds = builds::at(&builds::all(), &builds::ago(60));
+    for build in &builds {
+        exporters.observe(Build { share: SHARE, ..build.clone() });
+    }
+    let deliveries: BTreeMap<_, _> = exporters.finish().into_iter().collect();
+    let sent = deliveries["otlp-spans"].sent;
+    wait_for("all spans", || (server.count("otel_traces") == sent).then_some(()));
+    let mut hosts = Expected::default();
+    for request in builds::attempts(&builds).flat_map(|attempt| &attempt.requests) {
+        let host = request.host.split(':').next().unwrap();
+        hosts.add(&[host], &[true]);
+    }
+    let query = fs::read_to_string(monitoring().join("opentelemetry/hosts-now.sql")).unwrap();
+    let rows = server.rows("", &query);
+    assert_eq!(sums(&rows, 1, 1), hosts.0);
+    assert!(rows.iter().any(|row| number(&row[2]) > 0.0), "{rows:?}");
 }
 
 /// The variant for clusters needs a cluster; that it is what `ClickHouse` can parse, its parser says.

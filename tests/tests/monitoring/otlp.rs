@@ -1,6 +1,7 @@
 //! A real collector is given every span, and passes it on.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::Command;
 
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
@@ -46,31 +47,46 @@ pub(crate) fn attribute(attributes: &[KeyValue], key: &str) -> Option<String> {
     }
 }
 
+/// A collector that hands on what it is given.
+pub(crate) struct Rotel {
+    pub(crate) url: String,
+    _engine: Engine,
+    _directory: TempDir,
+}
+
+impl Rotel {
+    /// `exporter` says where to, as its options have it.
+    pub(crate) fn start(engines: &Path, exporter: &[&str]) -> Self {
+        let directory = TempDir::new().unwrap();
+        let (http, grpc) = (free_port(), free_port());
+        let mut command = Command::new(engines.join("python/rotel/rotel-agent"));
+        command
+            .arg("start")
+            .args(["--otlp-http-endpoint", &format!("127.0.0.1:{http}")])
+            .args(["--otlp-grpc-endpoint", &format!("127.0.0.1:{grpc}")])
+            .args(exporter)
+            .arg("--pid-file")
+            .arg(directory.path().join("pid"))
+            .arg("--log-file")
+            .arg(directory.path().join("log"));
+        let engine = Engine::start(&mut command);
+        let url = format!("http://127.0.0.1:{http}");
+        let kind = "Content-Type: application/x-protobuf";
+        wait_for("Rotel", || {
+            curl(&["--header", kind, "--data-binary", "", &format!("{url}/v1/traces")])
+        });
+        Rotel { url, _engine: engine, _directory: directory }
+    }
+}
+
 #[test]
 fn a_collector_receives_every_span() {
     let Some(engines) = engines() else { return };
     let behind = Sink::start(|_| 200);
-    let directory = TempDir::new().unwrap();
-    let (http, grpc) = (free_port(), free_port());
-    let mut command = Command::new(engines.join("python/rotel/rotel-agent"));
-    command
-        .arg("start")
-        .args(["--otlp-http-endpoint", &format!("127.0.0.1:{http}")])
-        .args(["--otlp-grpc-endpoint", &format!("127.0.0.1:{grpc}")])
-        .args(["--exporter", "otlp", "--otlp-exporter-protocol", "http"])
-        .args(["--otlp-exporter-endpoint", &behind.url()])
-        .arg("--pid-file")
-        .arg(directory.path().join("pid"))
-        .arg("--log-file")
-        .arg(directory.path().join("log"));
-    let _rotel = Engine::start(&mut command);
-    let url = format!("http://127.0.0.1:{http}");
-    let kind = "Content-Type: application/x-protobuf";
-    wait_for("Rotel", || {
-        curl(&["--header", kind, "--data-binary", "", &format!("{url}/v1/traces")])
-    });
-
-    let exporters = Exporters::start_at(&to(url), FAST).unwrap();
+    let otlp = ["--exporter", "otlp", "--otlp-exporter-protocol", "http"];
+    let endpoint = ["--otlp-exporter-endpoint", &behind.url()];
+    let rotel = Rotel::start(&engines, &[&otlp[..], &endpoint].concat());
+    let exporters = Exporters::start_at(&to(rotel.url.clone()), FAST).unwrap();
     let builds = builds::all();
     for build in &builds {
         exporters.observe(build.clone());
@@ -101,6 +117,10 @@ fn a_collector_receives_every_span() {
         assert_eq!(attribute(resource, "container.id").as_deref(), Some("c0ffee"));
         assert_eq!(attribute(resource, "cicd.pipeline.name").as_deref(), Some("nightly"));
         assert!(attribute(resource, "host.name").is_some(), "{span:?}");
+        assert_eq!(
+            attribute(resource, "proxytrace.sample.share").as_deref(),
+            Some("DoubleValue(1.0)")
+        );
     }
     let of = |key: &str| {
         let mut counts: BTreeMap<String, usize> = BTreeMap::new();

@@ -54,14 +54,14 @@ fn a_slow_head_is_not_waited_for() {
     // A byte now and then keeps it from being idle; that must not help.
     let mut trickle = slow.try_clone().unwrap();
     let drip = std::thread::spawn(move || {
-        while trickle.write_all(b"X").is_ok() && began.elapsed() < Duration::from_secs(30) {
+        while trickle.write_all(b"X").is_ok() && began.elapsed() < Duration::from_mins(1) {
             std::thread::sleep(Duration::from_millis(300));
         }
     });
     let said = rest(&mut slow);
     let took = began.elapsed();
     assert!(!said.contains("200 OK"), "{said}");
-    assert!(took > Duration::from_secs(3) && took < Duration::from_secs(15), "{took:?}");
+    assert!(took > Duration::from_secs(3) && took < Duration::from_secs(30), "{took:?}");
     is_well(address);
     drop(slow);
     drip.join().unwrap();
@@ -109,7 +109,7 @@ fn many_connections_end() {
     // The first ones have all the room there is; when their time is over, there is room again.
     let began = Instant::now();
     is_well(address);
-    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
     let ended = idle.into_iter().filter(|stream| {
         stream.set_nonblocking(true).unwrap();
         let mut stream = stream;

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::builds::{self, FAST};
 use crate::clickhouse::{ClickHouse, number, of_table, read};
-use crate::engines::engines;
+use crate::engines::{engines, wait_for};
 
 /// What `planning.md` counts with, measured; the same text says how.
 #[test]
@@ -52,13 +52,11 @@ fn storage_is_as_planned() {
                     noise.spoil(&mut request.body_bytes);
                 }
             }
-            loop {
-                let delivery = exporters.deliveries()[0].1;
-                if delivery.sent + 100 > copy * golden.len() as u64 {
-                    break;
-                }
-                std::thread::sleep(Duration::from_millis(10));
-            }
+            // No more at once than there is room for.
+            wait_for("room", || {
+                let sent = exporters.deliveries()[0].1.sent;
+                (sent + 100 > copy * golden.len() as u64).then_some(())
+            });
             exporters.observe(build.clone());
             spans += otlp::spans(build, &Host::default())
                 .iter()

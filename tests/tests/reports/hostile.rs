@@ -61,7 +61,7 @@ static OURS: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
         let any = member["anyOf"].as_array().into_iter().flatten();
         any.chain([*member]).any(|one| is_word(&one["$ref"]))
     });
-    let fixed = ["schema", "started_at", "code"].map(String::from);
+    let fixed = ["schema", "started_at", "code", "slug"].map(String::from);
     words.map(|(name, _)| name.clone()).chain(fixed).collect()
 });
 

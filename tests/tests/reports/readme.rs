@@ -85,7 +85,9 @@ fn the_steps_of_the_readme_do_what_it_says() {
     let (_, output) = runner.run("github", "healthy-h1", &github);
     assert!(output.status.success() && !said(&output).contains("\n::"), "{}", said(&output));
 
-    let (lab, output) = runner.run("gitlab", "redirect-403", &[("GITLAB_CI", "true")]);
+    let root = std::env::temp_dir();
+    let gitlab = [("GITLAB_CI", "true"), ("CI_PROJECT_DIR", root.to_str().unwrap())];
+    let (lab, output) = runner.run("gitlab", "redirect-403", &gitlab);
     assert_eq!(output.status.code(), Some(1), "{}", said(&output));
     for file in ["quality.json", "modules.xml", "proxytrace.html"] {
         assert!(
@@ -93,6 +95,12 @@ fn the_steps_of_the_readme_do_what_it_says() {
             "{file}"
         );
     }
+
+    // As GitLab finds it in the repository.
+    let go_mod = lab.module_dir().join("go.mod");
+    let path = go_mod.strip_prefix(&root).unwrap().to_str().unwrap();
+    let quality = fs::read_to_string(lab.module_dir().join("quality.json")).unwrap();
+    assert!(quality.contains(&format!("\"path\":\"{path}\"")), "{quality}");
 
     // What stays is not tried again, and what may pass is, after a while.
     let slept = || fs::read_to_string(runner.path("slept")).unwrap_or_default();

@@ -7,7 +7,8 @@ use serde_json::Value;
 
 /// A table of `proxytrace --cost`: hits by what they record, those of emulated instructions apart
 /// from those that are single-stepped, which cost twenty times as much.
-pub(crate) fn table(counts: &Value, requests: u32) -> String {
+pub(crate) fn table(traced: &Value, requests: u32) -> String {
+    let counts = &traced["counts"];
     let number = |value: &Value| value.as_f64().unwrap_or(f64::NAN) / f64::from(requests);
     let mut rows: BTreeMap<&str, [f64; 2]> = BTreeMap::new();
     let mut all = [0.0; 2];
@@ -25,6 +26,10 @@ pub(crate) fn table(counts: &Value, requests: u32) -> String {
     let (records, bytes) = (number(&counts["records"]), number(&counts["bytes"]));
     writeln!(text, "records per request {records:.2}, of {bytes:.0} bytes in all")
         .expect("a string takes all");
+    let peak = counts["peak_memory"].as_f64().unwrap_or(f64::NAN) / 1e6;
+    let (events, lost) = (&traced["capture"]["events"], &traced["capture"]["lost"]);
+    writeln!(text, "peak memory {peak:.1} MB; {events} events, {lost} lost")
+        .expect("a string takes all");
     text
 }
 
@@ -40,13 +45,16 @@ mod tests {
             |kind, emulated, hits| json!({"kind": kind, "emulated": emulated, "hits": hits});
         let counts = json!({
             "probes": [probe("A", true, 4), probe("A", false, 1), probe("A", true, 2), probe("B", true, 0)],
-            "records": 5, "bytes": 300, "turns": 1,
+            "records": 5, "bytes": 300, "turns": 1, "peak_memory": 20_500_000,
         });
+        let counts = json!({"counts": counts, "capture": {"events": 9, "lost": 0}});
         let table = table(&counts, 2);
         let rows: Vec<Vec<&str>> =
             table.lines().map(|line| line.split_whitespace().collect()).collect();
         assert_eq!(rows[1], ["A", "3.00", "0.50"]);
         assert_eq!(rows[2], ["all", "3.00", "0.50"]);
-        assert!(table.ends_with("records per request 2.50, of 150 bytes in all\n"), "{table}");
+        let end = "records per request 2.50, of 150 bytes in all\n\
+                   peak memory 20.5 MB; 9 events, 0 lost\n";
+        assert!(table.ends_with(end), "{table}");
     }
 }

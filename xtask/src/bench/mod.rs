@@ -1,64 +1,65 @@
-//! `cargo xtask bench`: what tracing costs, beside doing without and beside bpftrace.
+//! `cargo xtask bench`: what tracing costs, beside doing without and beside what else there is.
 
 pub(crate) mod agent;
+mod budgets;
 mod counts;
-pub(crate) mod downloads;
+pub(crate) mod inside;
+pub(crate) mod parts;
 mod series;
+mod tools;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::{fs, thread};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
-use xtask::process::{as_root, is_root, read, status, warning};
-use xtask::{apt, bpf, go, workspace};
+use xtask::process::{as_root, read, run, status};
+use xtask::{bpf, go, workspace};
 
-use crate::build::{self, Programs};
-use series::{Series, Way, interleaved, table};
+use crate::build::{self, Programs, cargo};
+use budgets::{Measured, figures};
+use parts::{PARTS, Part, ROOMS};
+use series::Series;
 
-/// Rounds of the start-up benchmark, and of the downloads, which take longer.
-const ROUNDS: usize = 10;
-const DOWNLOAD_ROUNDS: usize = 8;
-/// Modules of the work in the second benchmark: 800 requests, a quarter of them redirected.
-const MODULES: usize = 200;
-const REQUESTS: u32 = 800;
-
-/// Measures, prints the tables, and writes `target/bench.json`.
-pub(crate) fn bench() -> Result<()> {
+/// Measures the parts of these names, all of them if none is named; prints the tables, and writes
+/// `target/bench.json`.
+pub(crate) fn bench(names: &[String]) -> Result<()> {
+    let wants = |name: &str| names.is_empty() || names.iter().any(|wanted| wanted == name);
+    if let Some(name) = names.iter().find(|name| Part::find(name).is_none() && *name != ROOMS) {
+        let known: Vec<_> = PARTS.iter().map(|part| part.name).chain([ROOMS]).collect();
+        bail!("there is no part `{name}`; the parts are {}", known.join(", "));
+    }
     bpf::setup()?;
-    apt::provide("bpftrace", "bpftrace")?;
     let version = go::VERSIONS[go::VERSIONS.len() - 1];
     let goroot = go::install(version)?;
-    if !is_root() {
-        warning("sudo's own time is in every row: the differences hold, the ratios are too small");
-    }
+    let mitmproxy = tools::install()?;
     // What users have is a release build.
     let programs = build::programs(true)?;
 
-    status("Measuring", format_args!("`go version`, {ROUNDS} rounds"));
-    let go = goroot.join("bin/go");
-    let start = start_up(&programs, go.to_str().context("the cache's path is not text")?)?;
-    status("Measuring", format_args!("downloads of {MODULES} modules, {DOWNLOAD_ROUNDS} rounds"));
-    let (downloads, counts) = downloads(&programs, &goroot)?;
+    let rate = if wants(ROOMS) { Some(rooms()?) } else { None };
+    let mut all = BTreeMap::new();
+    for part in PARTS.iter().filter(|part| wants(part.name)) {
+        status("Measuring", part.about);
+        let measured = measure(part, &programs, &goroot, &mitmproxy)
+            .with_context(|| format!("the part `{}` failed", part.name))?;
+        all.insert(part.name, measured);
+    }
 
-    println!("`go version`, go {version}, {ROUNDS} rounds\n{}", table(&start));
-    println!(
-        "`go mod download` of {MODULES} modules from the lab, go {version}, {DOWNLOAD_ROUNDS} \
-         rounds\n{}",
-        table(&downloads)
-    );
-    println!("{}", counts::table(&counts, REQUESTS));
+    println!("go {version}; medians, and ranges; × inner: without what `go version` adds\n");
+    let start = all.get("version");
+    for measured in PARTS.iter().filter_map(|part| all.get(part.name)) {
+        println!("{}", shown(measured, start));
+    }
+    let figures = figures(&all, rate);
+    println!("{}", budgets::table(&figures));
     let file = workspace().join("target/bench.json");
     let result = json!({
         "kernel": fs::read_to_string("/proc/sys/kernel/osrelease")?.trim(),
         "cpus": thread::available_parallelism()?,
         "go": version,
-        "start_up": start.iter().map(Series::to_json).collect::<Vec<_>>(),
-        "downloads": {
-            "modules": MODULES,
-            "ways": downloads.iter().map(Series::to_json).collect::<Vec<_>>(),
-            "counts": counts,
-        },
+        "parts": all.iter().map(|(name, measured)| (*name, to_json(measured))).collect::<BTreeMap<_, _>>(),
+        "figures": figures.iter().map(budgets::Figure::to_json).collect::<Vec<_>>(),
     });
     fs::create_dir_all(workspace().join("target"))?;
     fs::write(&file, format!("{result:#}\n"))
@@ -67,35 +68,70 @@ pub(crate) fn bench() -> Result<()> {
     Ok(())
 }
 
-/// A command that does next to nothing: what remains is starting and stopping.
-fn start_up(programs: &Programs, go: &str) -> Result<Vec<Series>> {
-    let proxytrace = || {
-        let mut command = as_root(&programs.proxytrace);
-        command.args(["--", go, "version"]);
-        command
-    };
-    let bare = || {
-        let mut command = as_root(go);
-        command.arg("version");
-        command
-    };
-    let bpftrace = || {
-        let mut command = as_root("bpftrace");
-        command.args(["-e", &format!("uprobe:{go}:main.main {{}}")]);
-        command.args(["-c", &format!("{go} version")]);
-        command
-    };
-    let ways: [Way<'_>; 3] =
-        [("bare", &bare), ("proxytrace", &proxytrace), ("bpftrace, one uprobe", &bpftrace)];
-    interleaved(ROUNDS, &ways, || Ok(()))
-}
-
 /// The lab puts the proxies on the air once, and runs us in there to do the measuring: its own work
 /// is in nobody's account.
-fn downloads(programs: &Programs, goroot: &Path) -> Result<(Vec<Series>, Value)> {
+fn measure(
+    part: &'static Part,
+    programs: &Programs,
+    goroot: &Path,
+    mitmproxy: &Path,
+) -> Result<Measured> {
     let mut lab = as_root(&programs.lab);
-    lab.args(["run", "bench", "--modules", &MODULES.to_string(), "--go"]).arg(goroot);
-    lab.arg("--").arg(std::env::current_exe()?).arg("bench-downloads").arg(&programs.proxytrace);
-    let measured: Value = serde_json::from_str(&read(&mut lab)?)?;
-    Ok((Series::from_json(&measured["series"].to_string())?, measured["counts"].clone()))
+    lab.args(["run", part.scenario, "--modules", &part.modules.to_string(), "--go"]).arg(goroot);
+    lab.arg("--").arg(std::env::current_exe()?).args(["bench-inside", part.name]);
+    lab.arg(&programs.proxytrace).arg(mitmproxy);
+    let measured: Value =
+        serde_json::from_str(&read(&mut lab)?).context("no measurements came back")?;
+    let group =
+        |group: &Value| group.as_array().into_iter().flatten().map(Series::from_json).collect();
+    let groups = measured["groups"].as_array().into_iter().flatten().map(group);
+    Ok(Measured {
+        part,
+        groups: groups.collect::<Result<_>>()?,
+        traced: measured["traced"].clone(),
+    })
+}
+
+/// Tables of one part. `start` is the part that is starting and stopping alone.
+fn shown(measured: &Measured, start: Option<&Measured>) -> String {
+    let part = measured.part;
+    let start = start.filter(|start| start.part.name != part.name);
+    let added = |name: &str| start?.added(name);
+    let group = |group: &Vec<Series>| {
+        let rounds = group.first().map_or(0, |series| series.wall_ms.len());
+        format!("{rounds} rounds\n{}", series::table(group, added))
+    };
+    let counts =
+        (!measured.traced.is_null()).then(|| counts::table(&measured.traced, part.requests()));
+    let tables = measured.groups.iter().map(group).chain(counts);
+    std::iter::once(format!("{}\n", part.about)).chain(tables).collect()
+}
+
+fn to_json(measured: &Measured) -> Value {
+    let group = |group: &Vec<Series>| group.iter().map(Series::to_json).collect::<Value>();
+    json!({
+        "about": measured.part.about,
+        "modules": measured.part.modules,
+        "requests": measured.part.requests(),
+        "groups": measured.groups.iter().map(group).collect::<Vec<_>>(),
+        "traced": measured.traced,
+    })
+}
+
+/// Million events a second that correlate and diagnose take on one core, by Criterion.
+fn rooms() -> Result<f64> {
+    const GROUP: &str = "trace of 1 M events";
+    const NAME: &str = "correlate and diagnose";
+    status("Measuring", "the rooms that are pure");
+    run(cargo().args(["bench", "--package", "proxytrace", "--bench", "rooms", "--", NAME]))?;
+    let file = workspace().join("target/criterion").join(GROUP).join(NAME).join("new");
+    let read = |name: &str| -> Result<Value> {
+        let file = file.join(name);
+        let text = fs::read_to_string(&file).with_context(|| format!("no {}", file.display()))?;
+        Ok(serde_json::from_str(&text)?)
+    };
+    let median = read("estimates.json")?["median"]["point_estimate"].as_f64();
+    let events = read("benchmark.json")?["throughput"]["Elements"].as_f64();
+    let (nanoseconds, events) = median.zip(events).context("Criterion's files have changed")?;
+    Ok(1000.0 * events / nanoseconds)
 }

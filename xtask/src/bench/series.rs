@@ -1,64 +1,59 @@
 //! Measurements of several ways to do one thing.
 
 use std::fmt::Write as _;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeVal;
 use serde_json::{Value, json};
-use xtask::process::{cannot_run, shown};
+
+use super::parts::Way;
 
 /// The measurements of one way, one for each round, in milliseconds.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Series {
-    way: String,
-    wall_ms: Vec<f64>,
+    pub(crate) way: String,
+    pub(crate) wall_ms: Vec<f64>,
     /// User and system time of the whole process tree.
-    cpu_ms: Vec<f64>,
+    pub(crate) cpu_ms: Vec<f64>,
 }
 
-/// A way: its name, and how to make the command.
-pub(crate) type Way<'a> = (&'a str, &'a dyn Fn() -> Command);
+/// Does what is measured.
+pub(crate) trait Runner {
+    /// Makes everything as it was before; nobody measures that.
+    fn prepare(&mut self) -> Result<()>;
+    /// Does it once, in this way.
+    fn run(&mut self, way: Way) -> Result<()>;
+    /// Waits for whoever is left; that counts as CPU time, and not as wall time.
+    fn settle(&mut self) {}
+}
 
 /// Runs all ways once in each round, so that what changes on the machine meanwhile meets all of
 /// them. A first round warms the caches and does not count.
 pub(crate) fn interleaved(
     rounds: usize,
-    ways: &[Way<'_>],
-    mut before_each: impl FnMut() -> Result<()>,
+    ways: &[Way],
+    runner: &mut impl Runner,
 ) -> Result<Vec<Series>> {
-    let new = |(way, _): &Way<'_>| Series {
-        way: (*way).to_owned(),
-        wall_ms: Vec::new(),
-        cpu_ms: Vec::new(),
-    };
+    let new =
+        |way: &Way| Series { way: way.name().to_owned(), wall_ms: Vec::new(), cpu_ms: Vec::new() };
     let mut all: Vec<Series> = ways.iter().map(new).collect();
     for round in 0..=rounds {
-        for ((_, command), series) in ways.iter().zip(&mut all) {
-            before_each()?;
-            let (wall, cpu) = measure(&mut command())?;
+        for (way, series) in ways.iter().zip(&mut all) {
+            runner.prepare()?;
+            let cpu = cpu_of_children()?;
+            let start = Instant::now();
+            runner.run(*way).with_context(|| format!("{} failed", way.name()))?;
+            let wall = start.elapsed();
+            runner.settle();
             if round > 0 {
                 series.wall_ms.push(milliseconds(wall));
-                series.cpu_ms.push(milliseconds(cpu));
+                series.cpu_ms.push(milliseconds(cpu_of_children()?.saturating_sub(cpu)));
             }
         }
     }
     Ok(all)
-}
-
-/// Wall and CPU time of a command, to its end.
-fn measure(command: &mut Command) -> Result<(Duration, Duration)> {
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    let cpu = cpu_of_children()?;
-    let start = Instant::now();
-    let status = command.status().with_context(|| cannot_run(command.get_program()))?;
-    let wall = start.elapsed();
-    if !status.success() {
-        bail!("`{}` ended with {status}", shown(command));
-    }
-    Ok((wall, cpu_of_children()?.saturating_sub(cpu)))
 }
 
 /// CPU time of all children that have ended, and of theirs (getrusage(2)).
@@ -85,55 +80,89 @@ impl Series {
         })
     }
 
-    /// Reads an array of what [`Series::to_json`] wrote.
-    pub(crate) fn from_json(text: &str) -> Result<Vec<Self>> {
-        let value: Value = serde_json::from_str(text).context("no measurements came back")?;
+    /// Reads what [`Series::to_json`] wrote.
+    pub(crate) fn from_json(value: &Value) -> Result<Self> {
         let numbers = |value: &Value| -> Option<Vec<f64>> {
             value.as_array()?.iter().map(Value::as_f64).collect()
         };
-        let series = |value: &Value| {
+        let series = || {
             Some(Self {
                 way: value["way"].as_str()?.to_owned(),
                 wall_ms: numbers(&value["wall_ms"])?,
                 cpu_ms: numbers(&value["cpu_ms"])?,
             })
         };
-        let all = value.as_array().and_then(|all| all.iter().map(series).collect());
-        all.with_context(|| format!("these are no measurements: {text}"))
+        series().with_context(|| format!("these are no measurements: {value}"))
+    }
+
+    /// What it took more than `bare`, in the median of the rounds: wall and CPU, in milliseconds.
+    pub(crate) fn added(&self, bare: &Self) -> [f64; 2] {
+        let less = |it, bare| it - bare;
+        [paired(&self.wall_ms, &bare.wall_ms, less), paired(&self.cpu_ms, &bare.cpu_ms, less)]
+    }
+
+    /// How many times what `bare` took, `start` of each round left out: wall and CPU.
+    pub(crate) fn times(&self, bare: &Self, start: [f64; 2]) -> [f64; 2] {
+        let [wall, cpu] = start;
+        [
+            paired(&self.wall_ms, &bare.wall_ms, |it, bare| (it - wall) / bare),
+            paired(&self.cpu_ms, &bare.cpu_ms, |it, bare| (it - cpu) / bare),
+        ]
     }
 }
 
-/// A table of medians and ranges, and of the differences to the first way, round by round.
-pub(crate) fn table(all: &[Series]) -> String {
+/// A table of medians and ranges, and of the differences to the first way, round by round. `start`
+/// is what a way adds by starting and stopping, where that is known: the ratios are then also given
+/// without.
+pub(crate) fn table(all: &[Series], start: impl Fn(&str) -> Option<[f64; 2]>) -> String {
     let mut text = format!(
-        "{:<22}{:>24}{:>12}{:>9}{:>12}{:>9}\n",
-        "way", "wall ms (range)", "added ms", "× wall", "CPU ms", "× CPU"
+        "{:<22}{:>28}{:>10}{:>8}{:>9}{:>26}{:>10}{:>8}{:>9}\n",
+        "way",
+        "wall ms (range)",
+        "added",
+        "×",
+        "× inner",
+        "CPU ms (range)",
+        "added",
+        "×",
+        "× inner"
     );
     let Some(bare) = all.first() else { return text };
     for series in all {
-        let wall = &series.wall_ms;
-        let (low, high) = range(wall);
-        let spread = format!("{:.1} ({low:.1}–{high:.1})", median(wall));
+        let ([wall, cpu], [walls, cpus]) = (series.added(bare), series.times(bare, [0.0; 2]));
+        let inner = start(&series.way).map(|start| series.times(bare, start));
+        let [inner_wall, inner_cpu] = match inner {
+            Some(inner) => inner.map(|times| format!("{times:.2}")),
+            None => ["–".to_owned(), "–".to_owned()],
+        };
         writeln!(
             text,
-            "{:<22}{spread:>24}{:>12.1}{:>9.2}{:>12.1}{:>9.2}",
+            "{:<22}{:>28}{wall:>10.1}{walls:>8.2}{inner_wall:>9}{:>26}{cpu:>10.1}{cpus:>8.2}\
+             {inner_cpu:>9}",
             series.way,
-            median(&paired(wall, &bare.wall_ms, |it, bare| it - bare)),
-            median(&paired(wall, &bare.wall_ms, |it, bare| it / bare)),
-            median(&series.cpu_ms),
-            median(&paired(&series.cpu_ms, &bare.cpu_ms, |it, bare| it / bare)),
+            spread(&series.wall_ms),
+            spread(&series.cpu_ms),
         )
         .expect("a string takes all");
     }
     text
 }
 
-fn paired(values: &[f64], others: &[f64], with: impl Fn(f64, f64) -> f64) -> Vec<f64> {
-    values.iter().zip(others).map(|(value, other)| with(*value, *other)).collect()
+fn spread(values: &[f64]) -> String {
+    let (low, high) = values
+        .iter()
+        .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), it| (low.min(*it), high.max(*it)));
+    format!("{:.1} ({low:.1}–{high:.1})", median(values))
+}
+
+/// The median of what `with` makes of the pairs.
+fn paired(values: &[f64], others: &[f64], with: impl Fn(f64, f64) -> f64) -> f64 {
+    let pairs = values.iter().zip(others).map(|(value, other)| with(*value, *other));
+    median(&pairs.collect::<Vec<_>>())
 }
 
 /// The middle value, or the mean of the two; not a number where there is none.
-fn median(values: &[f64]) -> f64 {
+pub(crate) fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     let middle = sorted.len() / 2;
@@ -144,14 +173,12 @@ fn median(values: &[f64]) -> f64 {
     }
 }
 
-fn range(values: &[f64]) -> (f64, f64) {
-    values.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| {
-        (low.min(*value), high.max(*value))
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
+    use anyhow::bail;
+
     use super::*;
 
     fn series(way: &str, wall_ms: &[f64], cpu_ms: &[f64]) -> Series {
@@ -170,43 +197,60 @@ mod tests {
         // Each round adds 5 ms and doubles the CPU time, however the machine drifts.
         let bare = series("bare", &[10.0, 20.0, 30.0], &[1.0, 2.0, 3.0]);
         let traced = series("traced", &[15.0, 25.0, 35.0], &[2.0, 4.0, 6.0]);
-        let table = table(&[bare, traced]);
-        let row: Vec<&str> = table.lines().nth(2).unwrap().split_whitespace().collect();
-        assert_eq!(row, ["traced", "25.0", "(15.0–35.0)", "5.0", "1.25", "4.0", "2.00"]);
+        let all = [bare, traced];
+        let row = |start| -> Vec<String> {
+            let text = table(&all, |way| if way == "traced" { start } else { None });
+            text.lines().nth(2).unwrap().split_whitespace().map(str::to_owned).collect()
+        };
+        let before = ["traced", "25.0", "(15.0–35.0)", "5.0", "1.25"];
+        let after = ["4.0", "(2.0–6.0)", "2.0", "2.00"];
+        assert_eq!(row(None), [&before[..], &["–"], &after, &["–"]].concat());
+        assert_eq!(row(Some([5.0, 2.0])), [&before[..], &["1.00"], &after, &["1.00"]].concat());
+    }
+
+    /// What was called, in order. Bare takes no time, and the limit fails.
+    #[derive(Default)]
+    struct Calls(Vec<&'static str>);
+
+    impl Runner for Calls {
+        fn prepare(&mut self) -> Result<()> {
+            self.0.push("prepare");
+            Ok(())
+        }
+
+        fn run(&mut self, way: Way) -> Result<()> {
+            self.0.push(way.name());
+            match way {
+                Way::Bare => Ok(()),
+                Way::Limit => bail!("it ended with 1"),
+                _ => {
+                    Command::new("sleep").arg("0.02").status()?;
+                    Ok(())
+                }
+            }
+        }
     }
 
     #[test]
     fn each_way_runs_in_each_round_and_the_first_does_not_count() {
-        let mut before = 0;
-        let ways: [Way<'_>; 2] = [
-            ("a", &|| Command::new("true")),
-            ("b", &|| {
-                let mut sleep = Command::new("sleep");
-                sleep.arg("0.02");
-                sleep
-            }),
-        ];
-        let all = interleaved(3, &ways, || {
-            before += 1;
-            Ok(())
-        })
-        .unwrap();
-        assert_eq!(before, 8);
+        let mut calls = Calls::default();
+        let all = interleaved(3, &[Way::Bare, Way::Strace], &mut calls).unwrap();
+        let round = ["prepare", "bare", "prepare", "strace --seccomp-bpf"];
+        assert_eq!(calls.0, round.repeat(4));
         assert!(all.iter().all(|series| series.wall_ms.len() == 3 && series.cpu_ms.len() == 3));
         assert!(all[1].wall_ms.iter().all(|ms| *ms >= 20.0));
     }
 
     #[test]
     fn a_way_that_fails_is_not_measured() {
-        let error = interleaved(1, &[("a", &|| Command::new("false"))], || Ok(())).unwrap_err();
-        assert!(error.to_string().contains("`false` ended with"), "{error}");
+        let error = interleaved(1, &[Way::Limit], &mut Calls::default()).unwrap_err();
+        assert_eq!(format!("{error:#}"), "limit: empty program failed: it ended with 1");
     }
 
     #[test]
     fn measurements_come_back_as_they_were() {
-        let all = vec![series("a", &[1.5], &[0.25]), series("b", &[2.0], &[4.0])];
-        let text = all.iter().map(Series::to_json).collect::<Value>().to_string();
-        assert_eq!(Series::from_json(&text).unwrap(), all);
-        assert!(Series::from_json("[{}]").is_err());
+        let one = series("a", &[1.5], &[0.25]);
+        assert_eq!(Series::from_json(&one.to_json()).unwrap(), one);
+        assert!(Series::from_json(&json!({})).is_err());
     }
 }

@@ -136,17 +136,23 @@ impl Files {
         }
     }
 
-    /// Looks at the file that a process has just executed.
-    pub(super) fn look(&mut self, pid: u32, key: FileKey) -> Look {
-        let Ok(file) = File::open(format!("/proc/{pid}/exe")) else { return Look::Unknown };
-        let Ok(identity) = Identity::of(&file) else { return Look::Unknown };
-        if identity.size != key.size {
-            // By now it is another one.
-            return Look::Unknown;
-        }
-        let namespace = mount_namespace(&pid.to_string());
-        let lasts = |number: u64| self.lasting.iter().any(|(lasting, _)| *lasting == number);
-        let namespace = namespace.filter(|number| !lasts(*number));
+    /// Looks at the file that a process has just executed: in this mount namespace, under this name.
+    pub(super) fn look(&mut self, pid: u32, key: FileKey, mounts: u64, name: &Path) -> Look {
+        let open = |path: &Path| {
+            let file = File::open(path).ok()?;
+            let identity = Identity::of(&file).ok()?;
+            // By now it may be another one.
+            (identity.size == key.size).then_some((file, identity))
+        };
+        let root = self.lasting.iter().find(|(number, _)| *number == mounts).map(|(_, root)| *root);
+        let by_process = open(Path::new(&format!("/proc/{pid}/exe")));
+        // One that was short is gone, and its file may be there.
+        let by_name = || {
+            let path = root?.join(name.strip_prefix("/").ok()?);
+            open(&path).filter(|(_, identity)| identity.inode == key.inode)
+        };
+        let Some((file, identity)) = by_process.or_else(by_name) else { return Look::Unknown };
+        let namespace = root.is_none().then_some(mounts);
         // What is in lasting mounts, too, is better met there: it stays when the other ones go.
         let ours = namespace.and_then(|_| self.same_elsewhere(pid, &identity));
         let (file, namespace) = ours.map_or((file, namespace), |ours| (ours, None));

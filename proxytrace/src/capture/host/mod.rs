@@ -12,6 +12,7 @@ mod tree;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::os::fd::{AsFd as _, BorrowedFd};
+use std::path::Path;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -19,6 +20,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 use proxytrace_common::host::{ANY, Member, Sampling};
+use proxytrace_common::record::Tag;
 
 pub use job::Job;
 pub(in crate::capture) use job::of as job_of;
@@ -215,7 +217,9 @@ impl Host {
     /// Somebody has executed a file that was not known.
     fn meet(&mut self, news: &News, watcher: &mut dyn Watcher) -> anyhow::Result<()> {
         let Self { programs, files, .. } = self;
-        let index = match files.look(news.pid, news.file) {
+        let mounts = news.record.number(Tag::Mounts).unwrap_or(0);
+        let name = news.record.text(Tag::Executable).unwrap_or_default();
+        let index = match files.look(news.pid, news.file, mounts, Path::new(&name)) {
             Look::Unknown => return programs.unsee(&news.file),
             Look::Other => return Ok(()),
             Look::Known(index) => {

@@ -107,7 +107,7 @@ fn sockets_and_requests_make_one_connection() {
         What::RequestEnter {
             method: "GET".into(),
             url: zip(A, "x.lab/m"),
-            headers: [].into(),
+            headers: Headers::new(),
             credentials: None,
             cut: Vec::new(),
         },

@@ -295,7 +295,7 @@ impl Task {
     }
 
     fn hop(mut self, hop: &Hop) -> Self {
-        let agent = Headers::from([("User-Agent".to_owned(), "GoCommand/1".to_owned())]);
+        let agent = Headers::from_iter([("User-Agent".to_owned(), "GoCommand/1".to_owned())]);
         let (url, method) = (hop.url.clone(), "GET".to_owned());
         let credentials = Some(hop.credentials.clone());
         self = self.step(What::RequestEnter {

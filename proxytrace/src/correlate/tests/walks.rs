@@ -91,7 +91,7 @@ fn a_redirect_chain_is_one_attempt() {
     let follows: Vec<_> =
         chain.attempts[0].requests.iter().map(|request| request.follows).collect();
     assert_eq!(follows, [None, Some(0), Some(1), Some(2)]);
-    assert_eq!(chain.attempts[0].reason, "proxy.lab redirected to cdn.lab: answered 200");
+    assert_eq!(chain.attempts[0].reason, "proxy.lab redirected to cdn.lab, which answered 200");
 }
 
 #[test]
@@ -149,7 +149,7 @@ fn a_target_that_refuses_never_had_a_connection() {
     assert_eq!(request.connection, None);
     let error = request.error.as_ref().expect("an error");
     assert_eq!(error.types[1], "*net.OpError");
-    assert_eq!(error.detail.as_deref(), Some("Get: dial: connect: errno 111"));
+    assert_eq!(error.detail.as_deref(), Some("Get: dial: connect: connection refused (errno 111)"));
 }
 
 #[test]

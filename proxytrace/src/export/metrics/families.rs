@@ -73,9 +73,9 @@ families! {
          after a 4xx. Scaled by the share of builds that are watched.") },
     Requests: Family { kind: Kind::Histogram, ..counter("http_client_request_duration_seconds",
         &["server_address", "http_response_status_code", "error_type"],
-        "Until the head of the response, by the host that was asked, redirects and what go sends \
-         again included; error_type where there was no response. Scaled by the share of builds that \
-         are watched.") },
+        "Until the head of the response, by the host that was asked: all requests, probes, redirects \
+         and what go sends again included; error_type where there was no response. Scaled by the \
+         share of builds that are watched.") },
     Operations: counter("go_mod_operations_total", &["kind", "outcome"],
         "Artifacts that go wanted, by what came of all entries together; cached: nobody was asked. \
          Scaled by the share of builds that are watched."),

@@ -13,7 +13,7 @@ pub(crate) use self::families::Id;
 pub use self::families::{BUCKETS, FAMILIES, Family, Kind};
 use self::labels::{Admitted, Open};
 pub use self::labels::{Limits, OTHER};
-use super::fetch::{entry, fetches, operations};
+use super::fetch::{entry, fetches, operations, requests};
 use super::{Build, Delivery, Health, names};
 use crate::model::Request;
 
@@ -115,10 +115,10 @@ impl Registry {
             if let Some((to, reason)) = fetch.fallback() {
                 self.add(Id::Fallbacks, &[&proxy, &entry(to), &reason], None, weight);
             }
-            for request in fetch.requests() {
-                self.request(request, weight);
-            }
             self.add(Id::Resends, &[], None, weight * fetch.resends() as f64);
+        }
+        for request in requests(trace) {
+            self.request(request, weight);
         }
         for finding in &trace.findings {
             let labels = [finding.code.as_str(), names::severity(finding.severity)];

@@ -33,8 +33,7 @@ fn record(build: &Build, id: BuildId, finding: &Finding, now_ns: u64) -> LogReco
         .text("proxytrace.finding.advice", &finding.advice)
         .maybe("go.module.path", finding.module.as_deref())
         .maybe("go.module.version", finding.version.as_deref())
-        .integer("proxytrace.finding.chains", Some(finding.chains.len()))
-        .number("proxytrace.sample.share", build.share);
+        .integer("proxytrace.finding.chains", Some(finding.chains.len()));
     LogRecord {
         time_unix_nano: nanoseconds(build, chain.map_or(0, |chain| chain.started_ns)),
         observed_time_unix_nano: now_ns,

@@ -49,7 +49,9 @@ fn of_build(build: &Build, host: &Host) -> Resource {
     let origin = &build.origin;
     let mut attributes = of_host(host)
         .maybe("container.id", origin.container.as_deref())
-        .maybe("k8s.pod.uid", origin.pod.as_deref());
+        .maybe("k8s.pod.uid", origin.pod.as_deref())
+        // On every span and record, where counting them needs it.
+        .number("proxytrace.sample.share", build.share);
     for (key, value) in &origin.job {
         attributes = attributes.text(key, value);
     }

@@ -22,7 +22,7 @@ pub(super) fn of(build: &Build, id: BuildId) -> Vec<Span> {
         spans.push(of_chain(build, id, chain));
         for attempt in &chain.attempts {
             let counts = resend_counts(&attempt.requests);
-            for request in fetch::requests(attempt) {
+            for request in fetch::sent_by_go(attempt) {
                 let count = counts.get(&request.id).copied().unwrap_or(0);
                 spans.push(of_request(build, id, (chain, attempt, request), count));
             }
@@ -41,7 +41,6 @@ fn root(build: &Build, id: BuildId) -> Span {
         .texts("process.command_args", command.argv.iter().map(String::as_str))
         .integer("process.exit.code", command.exit_code)
         .maybe("go.version", Some(build.go_version(None)).filter(|version| !version.is_empty()))
-        .number("proxytrace.sample.share", build.share)
         .truth("proxytrace.capture.complete", build.trace.capture.complete);
     Span {
         parent_span_id: Vec::new(),

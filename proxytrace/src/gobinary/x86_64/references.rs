@@ -6,9 +6,10 @@ use super::Function;
 use crate::gobinary::placement::Reference;
 
 /// Bytes of a displacement.
-const SIZE: u64 = 4;
-/// How many of its values, by the remainder, are told apart at a glance.
-const MARKS: usize = 1 << 16;
+const SIZE: usize = 4;
+/// How many of its values, by the remainder, are told apart at a glance: few enough for the cache that
+/// is nearest.
+const MARKS: usize = 1 << 12;
 
 /// The places in `code`, which is at `start`, whose four bytes would be a displacement to one of the
 /// targets, with that: every reference by code is among them, and some are none.
@@ -20,20 +21,17 @@ pub(in crate::gobinary) fn displacements(
     // A displacement and where it ends, counted from the start, have the same sum wherever the one
     // leads to the same target from the other.
     let sum = |target: u64| low(target.wrapping_sub(start));
-    let mut marks = vec![false; MARKS];
+    let mut marks = [false; MARKS];
     for target in targets {
         marks[sum(*target) as usize % MARKS] = true;
     }
     let mut found = Vec::new();
-    let (mut displacement, mut end) = (0_u32, 0_u64);
     // Byte by byte: this loop goes over all code there is.
-    for byte in code {
-        displacement = displacement >> 8 | u32::from(*byte) << 24;
-        end += 1;
-        let here = displacement.wrapping_add(low(end));
+    for (place, bytes) in (0..).zip(code.windows(SIZE)) {
+        let Ok(bytes) = bytes.try_into() else { continue };
+        let here = u32::from_le_bytes(bytes).wrapping_add(low(place + SIZE as u64));
         if marks[here as usize % MARKS]
             && let Some(target) = targets.iter().find(|target| sum(**target) == here)
-            && let Some(place) = end.checked_sub(SIZE)
         {
             found.push((start + place, *target));
         }

@@ -1,0 +1,42 @@
+//! The least that tracing can cost: a program that does nothing at the addresses that a trace
+//! probes. For the benchmark, which holds it against the real one.
+
+use std::ffi::OsString;
+
+use anyhow::Context as _;
+use nix::sys::wait::{WaitStatus, waitpid};
+
+use super::child::Child;
+use super::executables::Executables;
+use super::leave::leave;
+use super::multi;
+use super::signals::Signals;
+use super::user::Invoker;
+
+/// Runs a command, of which `go` on the PATH is a part, with probes that do nothing; its exit code.
+pub fn limit(argv: &[OsString]) -> anyhow::Result<i32> {
+    let invoker = Invoker::find();
+    let command = invoker.resolve(argv.first().context("no command given")?)?;
+    let signals = Signals::take()?;
+    let mut child = Child::fork(&command, argv, &invoker, signals.original())?;
+    let link = || {
+        let go = invoker.resolve("go".as_ref()).context("no go on the PATH")?;
+        let sites = Executables::prepare(&go).and_then(|prepared| prepared.sites());
+        anyhow::Ok(multi::nothing()?.attach(&go, &sites.context("no plan for that go")?)?)
+    };
+    let link = match link() {
+        Ok(link) => link,
+        Err(error) => {
+            child.abandon();
+            return Err(error.context("no probes can be put in"));
+        }
+    };
+    child.start()?;
+    let ended = waitpid(child.pid(), None)?;
+    leave(&[link], None);
+    match ended {
+        WaitStatus::Exited(_, code) => Ok(code),
+        WaitStatus::Signaled(_, signal, _) => Ok(128 + signal as i32),
+        other => anyhow::bail!("the command has not ended, but {other:?}"),
+    }
+}
