@@ -253,14 +253,15 @@ fn check(answers: &BTreeMap<String, Vec<Vec<Value>>>, early: &[Build], late: &[B
     for build in &all {
         let version = build.trace.processes.iter().find_map(|one| one.go_version.as_deref());
         for finding in &build.trace.findings {
-            findings.add(&[version.unwrap(), &finding.code], &[true]);
+            let severity = format!("{:?}", finding.severity).to_lowercase();
+            findings.add(&[version.unwrap(), &finding.code, &severity], &[true]);
         }
     }
     let rows: Vec<Vec<Value>> = answers["findings-by-release"]
         .iter()
-        .map(|row| vec![row[0].clone(), row[1].clone(), row[4].clone()])
+        .map(|row| vec![row[0].clone(), row[1].clone(), row[3].clone(), row[4].clone()])
         .collect();
-    assert_eq!(sums(&rows, 2, 1), findings.0);
+    assert_eq!(sums(&rows, 3, 1), findings.0);
     for row in &answers["findings-by-release"] {
         assert_eq!(Some(number(&row[5])), Some(all.len() as f64 / SHARE), "one release");
     }

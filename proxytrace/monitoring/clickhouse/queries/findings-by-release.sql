@@ -1,9 +1,10 @@
--- Findings by release of Go, within the last week, beside how many builds of that release there were.
+-- Findings by release of Go, and by severity, as some have several, within the last week, beside how
+-- many builds of that release there were.
 SELECT
     f.go_version AS go_version,
     f.code AS code,
     any(f.slug) AS slug,
-    any(f.severity) AS severity,
+    f.severity AS severity,
     sum(f.weight) AS found,
     any(b.builds) AS builds,
     found / builds AS per_build
@@ -16,6 +17,6 @@ INNER JOIN
     GROUP BY go_version
 ) AS b ON b.go_version = f.go_version
 WHERE f.time >= now() - INTERVAL 7 DAY
-GROUP BY go_version, code
-ORDER BY go_version, found DESC, code
+GROUP BY go_version, code, severity
+ORDER BY go_version, found DESC, code, severity
 LIMIT 500

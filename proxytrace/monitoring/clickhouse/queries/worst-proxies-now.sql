@@ -8,7 +8,7 @@ SELECT
     sumIf(weight, a.outcome NOT IN ('ok', 'not-found', 'canceled', 'unfinished', 'unknown')) AS failed,
     served / nullIf(served + failed, 0) AS success_ratio,
     quantileExactWeightedIf(0.95)(a.duration_ns, toUInt64(round(weight)), a.duration_ns IS NOT NULL) / 1e9 AS p95_seconds,
-    topKIf(3)(a.error_type, a.outcome NOT IN ('ok', 'not-found', 'canceled', 'unfinished', 'unknown')) AS reasons
+    arraySort(groupUniqArrayIf(a.error_type, a.outcome NOT IN ('ok', 'not-found', 'canceled', 'unfinished', 'unknown'))) AS reasons
 FROM chains
 ARRAY JOIN attempts AS a
 WHERE time >= now() - INTERVAL 1 HOUR AND NOT probe
