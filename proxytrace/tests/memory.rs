@@ -25,7 +25,7 @@ const EVENTS: usize = 100_000;
 const KEPT: f64 = 1320.0;
 const DECODE: f64 = 8.1;
 const CORRELATE: f64 = 4.8;
-const DIAGNOSE: f64 = 0.46;
+const DIAGNOSE: f64 = 0.55;
 
 #[test]
 fn memory_is_that_of_the_chains() {
