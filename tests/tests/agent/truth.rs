@@ -69,7 +69,7 @@ fn every_build_equals_the_log_of_its_servers() {
                     });
                     match checked {
                         Ok(is_read) => {
-                            _ = unread.fetch_add(usize::from(!is_read), Ordering::Relaxed)
+                            unread.fetch_add(usize::from(!is_read), Ordering::Relaxed);
                         }
                         Err(error) => {
                             let failure = format!("{number}, {}: {error:#}", scenario.name);
