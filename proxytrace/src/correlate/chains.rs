@@ -27,7 +27,7 @@ pub(super) fn tunneled_host(target: &str) -> &str {
 }
 
 /// An attempt: chain and place in it.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(super) struct At {
     pub(super) chain: usize,
     attempt: usize,
@@ -59,8 +59,6 @@ pub(super) struct Ending<'a> {
     pub(super) error: Option<&'a Failure>,
     pub(super) cut: &'a [String],
     pub(super) content_length: Option<u64>,
-    /// When the request went onto its connection.
-    pub(super) tried: Option<u64>,
 }
 
 /// How the body of a response ended.
@@ -361,6 +359,7 @@ impl Chains {
             remote_addr: None,
             started_ns: time,
             duration_ns: None,
+            sent_ns: None,
             ttfb_ns: None,
             content_length: None,
             body_bytes: None,
@@ -402,7 +401,7 @@ impl Chains {
             cut: &[],
         };
         let tunnel = self.open(at, &opening, time);
-        self.connect(tunnel, connection, TUNNEL_PROTOCOL, remote);
+        self.connect(tunnel, connection, TUNNEL_PROTOCOL, remote, time);
         tunneled_host(target).clone_into(&mut self.request_mut(tunnel).host);
         tunnel
     }
@@ -459,6 +458,7 @@ impl Chains {
             remote_addr: None,
             started_ns: time,
             duration_ns: None,
+            sent_ns: None,
             outcome: Outcome::Unfinished,
             ..before.clone()
         };
@@ -473,8 +473,10 @@ impl Chains {
         connection: Option<ConnectionId>,
         protocol: &str,
         remote: Option<SocketAddr>,
+        time: u64,
     ) {
         let request = self.request_mut(at);
+        request.sent_ns = Some(time);
         request.connection = connection;
         request.remote_addr = remote.map(|addr| addr.to_string());
         request.protocol = (!protocol.is_empty()).then(|| protocol.to_owned());
@@ -500,8 +502,8 @@ impl Chains {
         request.headers.extend(ending.headers.iter().map(|(k, v)| (k.clone(), v.clone())));
         request.cut.extend_from_slice(ending.cut);
         request.duration_ns = Some(time.saturating_sub(request.started_ns));
-        request.ttfb_ns =
-            ending.tried.filter(|_| ending.status.is_some()).map(|at| time.saturating_sub(at));
+        let sent = request.sent_ns.filter(|_| ending.status.is_some());
+        request.ttfb_ns = sent.map(|sent| time.saturating_sub(sent));
         request.content_length = ending.content_length;
         request.error =
             ending.error.map(|error| RequestError { kind: outcome, ..failure::error(error) });

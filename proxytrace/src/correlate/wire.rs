@@ -6,7 +6,9 @@
 //! it; otherwise to a chain of the process. How such a program ended says what came of it: a
 //! program can live with a 404.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::BTreeMap;
+
+use foldhash::{HashMap, HashSet};
 
 use crate::event::{Headers, What};
 use crate::model::{
@@ -129,7 +131,7 @@ impl Wire {
             unread: u32::try_from(self.unread.len()).unwrap_or(u32::MAX),
             ..Witnesses::default()
         };
-        let mut of_go: HashMap<ConnectionId, Vec<&Exchange>> = HashMap::new();
+        let mut of_go: HashMap<ConnectionId, Vec<&Exchange>> = HashMap::default();
         let mut others = Others::new(&self.commands);
         for exchange in &self.exchanges {
             let image = processes.get(exchange.process);
@@ -219,21 +221,35 @@ fn same_url(by_go: &str, by_wire: &str) -> bool {
 struct Others<'a> {
     commands: &'a HashMap<ProcessId, At>,
     /// Where the requests of a process belong.
-    places: HashMap<ProcessId, Place>,
+    places: HashMap<ProcessId, At>,
     /// The last request of a process.
     last: HashMap<ProcessId, RequestAt>,
+    /// The attempts that they belong to: of several processes, one after the other or at once.
+    attempts: BTreeMap<At, Asked>,
 }
 
-#[derive(Clone, Copy)]
-struct Place {
-    at: At,
-    /// What had come of the attempt before; none of a chain of the process's own.
-    before: Option<Outcome>,
+/// What was asked in one attempt.
+struct Asked {
+    whose: Whose,
+    /// The last request, of whatever process.
+    last: RequestAt,
+}
+
+enum Whose {
+    /// go's, which ran a program for it: what had come of it before any of these requests.
+    Go(Outcome),
+    /// The process's own.
+    Process(ProcessId),
 }
 
 impl<'a> Others<'a> {
     fn new(commands: &'a HashMap<ProcessId, At>) -> Self {
-        Self { commands, places: HashMap::new(), last: HashMap::new() }
+        Self {
+            commands,
+            places: HashMap::default(),
+            last: HashMap::default(),
+            attempts: BTreeMap::new(),
+        }
     }
 
     fn add(
@@ -248,15 +264,18 @@ impl<'a> Others<'a> {
         let mut above =
             std::iter::successors(Some(process), |&id| processes.get(id).process.parent);
         let command = above.find_map(|id| self.commands.get(&id).copied());
-        let place = *self.places.entry(process).or_insert_with(|| match command {
-            Some(at) => Place { at, before: Some(chains.attempt(at).outcome) },
-            None => Place { at: own_chain(process, exchange.time, chains), before: None },
+        let at = *self.places.entry(process).or_insert_with(|| {
+            command.unwrap_or_else(|| own_chain(process, exchange.time, chains))
         });
+        let whose = match command {
+            Some(at) => Whose::Go(chains.attempt(at).outcome),
+            None => Whose::Process(process),
+        };
         let remote = connections.remote(exchange.connection);
         let connection = Some(exchange.connection);
         let request = if exchange.method == "CONNECT" {
             connections.carry_on(exchange.connection, &exchange.url, "");
-            chains.open_tunnel(place.at, &exchange.url, connection, remote, exchange.time)
+            chains.open_tunnel(at, &exchange.url, connection, remote, exchange.time)
         } else {
             let follows = self.last.get(&process).and_then(|&at| redirected(at, exchange, chains));
             let opening = Opening {
@@ -268,15 +287,17 @@ impl<'a> Others<'a> {
                 headers: &exchange.headers,
                 cut: &exchange.cut,
             };
-            let request = chains.open(place.at, &opening, exchange.time);
+            let request = chains.open(at, &opening, exchange.time);
             let protocol = exchange.answer.as_ref().map_or("HTTP/1.1", |answer| &answer.protocol);
             let host = chains.request(request).host.clone();
             connections.carry_on(exchange.connection, &host, protocol);
-            chains.connect(request, connection, protocol, remote);
+            chains.connect(request, connection, protocol, remote, exchange.time);
             request
         };
         chains.witness(request, Witness::Wire);
         self.last.insert(process, request);
+        let asked = self.attempts.entry(at).or_insert(Asked { whose, last: request });
+        asked.last = request;
         match &exchange.answer {
             Some(answer) if exchange.method == "CONNECT" => {
                 chains.close_tunnel(request, Some(answer.status), &answer.headers, answer.time);
@@ -289,7 +310,6 @@ impl<'a> Others<'a> {
                     error: None,
                     cut: &answer.cut,
                     content_length: answer.content_length,
-                    tried: Some(exchange.time),
                 };
                 chains.close(request, &ending, answer.time);
             }
@@ -301,15 +321,14 @@ impl<'a> Others<'a> {
     /// What the attempts came to. Where go ran a program that failed, and it is not known why, the
     /// last answer that it got tells.
     fn settle(self, processes: &Processes, chains: &mut Chains) {
-        for (process, place) in self.places {
-            let last = self.last.get(&process).map(|&at| chains.request(at).outcome);
-            let outcome = match place.before {
-                Some(Outcome::Unknown) => last.filter(|&outcome| failed(outcome)),
-                Some(_) => None,
-                None => Some(outcome_of(processes.get(process))),
+        for (at, Asked { whose, last }) in self.attempts {
+            let last = chains.request(last).outcome;
+            let outcome = match whose {
+                Whose::Go(Outcome::Unknown) if failed(last) => last,
+                Whose::Go(before) => before,
+                Whose::Process(process) => outcome_of(processes.get(process)),
             };
-            let outcome = outcome.or(place.before).unwrap_or(Outcome::Unknown);
-            chains.set_outcome(place.at, outcome);
+            chains.set_outcome(at, outcome);
         }
     }
 }

@@ -24,7 +24,7 @@ mod settings;
 mod table;
 mod walk;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
@@ -266,7 +266,7 @@ async fn ask(
     let entries = probe::ask(client, &list, wanted.as_ref(), &mut subjects, options.failures).await;
     let zips = zips(&entries, &subjects, |_| Some(go_sum.as_str()));
     let mut sums =
-        Sums { base: None, lookups: HashMap::new(), silent: false, mismatches: Vec::new(), zips };
+        Sums { base: None, lookups: BTreeMap::new(), silent: false, mismatches: Vec::new(), zips };
     for (entry, answers) in entries.iter().enumerate() {
         let contradicted = subjects.iter().enumerate().filter(|(module, subject)| {
             let answer = answers.by_question.get(&(Some(*module), Artifact::Mod));

@@ -1,6 +1,6 @@
 //! Asks the entries, all at a time, and repeats what fails.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
@@ -37,7 +37,7 @@ pub(super) type Question = (Option<usize>, Artifact);
 /// What one entry answered.
 #[derive(Default)]
 pub(super) struct Answers {
-    pub(super) by_question: HashMap<Question, Answer>,
+    pub(super) by_question: BTreeMap<Question, Answer>,
     /// Why it cannot be asked anything, if so.
     pub(super) unreached: Option<Outcome>,
     /// What go says of the entry itself.

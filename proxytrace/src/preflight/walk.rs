@@ -3,7 +3,7 @@
 //! Every entry was asked; the chains of the trace end where go would end. An entry beyond that which
 //! fails has a process of its own, whose list it is alone, so that it is judged by itself.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use super::client::Book;
 use super::probe::{Answer, Answers, Base, Question, Subject, fails};
@@ -29,7 +29,7 @@ pub(super) struct Sums {
     /// None if nobody has to be asked.
     pub(super) base: Option<Base>,
     /// What it said of each module.
-    pub(super) lookups: HashMap<usize, Answer>,
+    pub(super) lookups: BTreeMap<usize, Answer>,
     /// Whether it could not be reached, and so was not asked about the rest.
     pub(super) silent: bool,
     /// Entries whose `go.mod` of a module has another sum.

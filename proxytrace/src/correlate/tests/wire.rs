@@ -141,35 +141,44 @@ fn what_could_not_be_seen_is_not_compared() {
     assert_eq!(witnesses(&trace), Witnesses { unread: 1, ..Witnesses::default() });
 }
 
-/// go runs git, which runs its helper, which asks a server; git ends with `exit`.
-fn git(exit: i32, answer: u16) -> Trace {
-    let mut script = Script::new("direct", exit);
-    script.push(GO, TASK, What::WalkEnter);
-    script.push(GO, TASK, What::Lookup { proxy: "direct".into(), module: "x.lab/m".into() });
-    let exec = |line: &str| What::Exec {
+fn exec(line: &str) -> What {
+    What::Exec {
         exe: "/usr/bin/git".into(),
         argv: line.split(' ').map(str::to_owned).collect(),
-    };
-    script.push(GO, None, What::Fork { child: 200 });
-    script.push(200, None, exec("git ls-remote -q origin"));
-    script.push(200, None, What::Fork { child: 201 });
-    script.push(201, None, exec("git-remote-http origin http://git.lab/m"));
-    connect(&mut script, 201, 1);
-    let refs = "http://git.lab/m/info/refs?service=git-upload-pack";
-    seen(&mut script, 201, (1, 0), "GET", refs);
-    answered(&mut script, 201, (1, 0), 301, Some("/m.git/info/refs"));
-    seen(&mut script, 201, (1, 1), "GET", "http://git.lab/m.git/info/refs");
-    answered(&mut script, 201, (1, 1), answer, None);
-    // go tells of the child when it has long been at work.
-    script.push(GO, TASK, What::Spawn { child: 200 });
-    script.push(201, None, What::Exit { code: Some(exit), signal: None });
-    script.push(200, None, What::Exit { code: Some(exit), signal: None });
+    }
+}
+
+/// Each of these is a git that go runs, whose helper gets a redirect and this answer; git ends so.
+fn git(runs: &[(&str, u16, i32)]) -> Trace {
+    let mut script = Script::new("direct", runs.last().map_or(0, |run| run.2));
+    script.push(GO, TASK, What::WalkEnter);
+    script.push(GO, TASK, What::Lookup { proxy: "direct".into(), module: "x.lab/m".into() });
+    for (run, (line, answer, exit)) in (1..).zip(runs) {
+        let (child, helper, socket) = (200 + 2 * run, 201 + 2 * run, u64::from(run));
+        script.push(GO, None, What::Fork { child });
+        script.push(child, None, exec(line));
+        script.push(child, None, What::Fork { child: helper });
+        script.push(helper, None, exec("git-remote-http origin http://git.lab/m"));
+        connect(&mut script, helper, socket);
+        let refs = "http://git.lab/m/info/refs?service=git-upload-pack";
+        seen(&mut script, helper, (socket, 0), "GET", refs);
+        answered(&mut script, helper, (socket, 0), 301, Some("/m.git/info/refs"));
+        seen(&mut script, helper, (socket, 1), "GET", "http://git.lab/m.git/info/refs");
+        answered(&mut script, helper, (socket, 1), *answer, None);
+        // go tells of the child when it has long been at work.
+        script.push(GO, TASK, What::Spawn { child });
+        script.push(helper, None, What::Exit { code: Some(*exit), signal: None });
+        script.push(child, None, What::Exit { code: Some(*exit), signal: None });
+    }
     script.trace()
 }
 
+const LS_REMOTE: &str = "git ls-remote -q origin";
+const FETCH: &str = "git fetch -f --depth=1 origin";
+
 #[test]
 fn what_git_asks_belongs_to_the_attempt_that_ran_it() {
-    let trace = git(0, 200);
+    let trace = git(&[(LS_REMOTE, 200, 0)]);
     assert_eq!(
         draw(chain(&trace, "x.lab/m vcs")),
         ["direct[0] ok → -: initial git.lab 301 (followed), redirect git.lab 200"]
@@ -182,11 +191,27 @@ fn what_git_asks_belongs_to_the_attempt_that_ran_it() {
     assert_eq!((trace.connections[0].requests, trace.chains.len()), (2, 1));
     assert_eq!(witnesses(&trace), Witnesses::default());
 
-    let trace = git(128, 404);
+    let trace = git(&[(LS_REMOTE, 404, 128)]);
     assert_eq!(
         draw(chain(&trace, "x.lab/m vcs")),
         ["direct[0] not-found → stop: initial git.lab 301 (followed), redirect git.lab 404"]
     );
+}
+
+/// One attempt, of which the order of a map would tell something else every other time.
+#[test]
+fn the_last_of_several_programs_tells() {
+    for (runs, outcome) in [
+        ([(LS_REMOTE, 200, 0), (FETCH, 500, 128)], "http-error → stop"),
+        ([(LS_REMOTE, 404, 0), (FETCH, 200, 0)], "ok → -"),
+        ([(LS_REMOTE, 404, 128), (FETCH, 200, 128)], "unknown → -"),
+        ([(LS_REMOTE, 500, 128), (FETCH, 404, 128)], "not-found → stop"),
+    ] {
+        for _ in 0..16 {
+            let drawn = draw(chain(&git(&runs), "x.lab/m vcs")).remove(0);
+            assert!(drawn.starts_with(&format!("direct[0] {outcome}: ")), "{drawn}");
+        }
+    }
 }
 
 #[test]
