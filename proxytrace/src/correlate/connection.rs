@@ -25,8 +25,9 @@ pub(super) struct Connections {
 /// What a goroutine is about to connect to.
 #[derive(Debug)]
 pub(super) struct Aim {
-    /// As connections name it: without a port that is usual.
-    pub(super) host: String,
+    /// As connections name it: without a port that is usual. None once it may be that of a socket
+    /// that was made before.
+    pub(super) host: Option<String>,
     pub(super) remote: SocketAddr,
     pub(super) dns_ns: Option<u64>,
 }
@@ -80,16 +81,20 @@ impl Connections {
 
     /// What a new socket to `remote` is for. The kernel does not say which goroutine made it: of
     /// several that mean the same host, the one that came first; where they mean different hosts, it
-    /// is not known.
+    /// is not known, nor is it of the others, which make one socket each.
     fn hit(&mut self, process: ProcessId, remote: SocketAddr) -> Option<Aim> {
         let same =
             |((owner, _), aim): &((ProcessId, u64), Aim)| *owner == process && aim.remote == remote;
         let first = self.aims.iter().position(same)?;
-        let host = &self.aims[first].1.host;
-        if self.aims[first..].iter().filter(|it| same(it)).any(|(_, other)| other.host != *host) {
-            return None;
+        let (_, hit) = self.aims.remove(first);
+        let mut others = self.aims.iter().filter(|it| same(it));
+        if others.all(|(_, other)| other.host == hit.host) {
+            return Some(hit);
         }
-        Some(self.aims.remove(first).1)
+        for (_, aim) in self.aims.iter_mut().filter(|it| same(it)) {
+            (aim.host, aim.dns_ns) = (None, None);
+        }
+        None
     }
 
     /// A socket changed its state.
@@ -118,7 +123,7 @@ impl Connections {
             .and_then(|remote| self.hit(process, remote));
         let entry = &mut self.all[connection as usize];
         if let Some(Aim { host, dns_ns, .. }) = aim {
-            (entry.host, entry.dns_ns) = (Some(host), dns_ns);
+            (entry.host, entry.dns_ns) = (host, dns_ns);
         }
         entry.local_addr = local.map(|addr| addr.to_string()).or(entry.local_addr.take());
         entry.remote_addr = remote.map(|addr| addr.to_string()).or(entry.remote_addr.take());

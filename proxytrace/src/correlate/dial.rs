@@ -119,7 +119,7 @@ impl Dials {
                         let only = || *self.once.get(&(process, name_of(host).to_owned()))?;
                         (goroutine.parent == 0).then(only).flatten()
                     });
-                let aim = Aim { host: usual(host).to_owned(), remote: *remote, dns_ns };
+                let aim = Aim { host: Some(usual(host).to_owned()), remote: *remote, dns_ns };
                 connections.aim(process, goroutine.id, aim);
             }
             What::TlsEnter { server_name, local, remote } => {

@@ -171,8 +171,16 @@ fn what_two_hosts_share_is_not_guessed() {
         (0, 0, tcp(1, None, shared, TcpState::Connecting)),
         (7, 1, dial("c.lab:8443", "10.0.0.2:8443")),
         (0, 0, tcp(2, None, "10.0.0.2:8443", TcpState::Connecting)),
+        // The other of the two.
+        (0, 0, tcp(3, None, shared, TcpState::Connecting)),
+        // Nobody else wants to go there now.
+        (8, 1, resolve("b.lab")),
+        (8, 1, resolved(1)),
+        (8, 1, dial("b.lab:443", shared)),
+        (0, 0, tcp(4, None, shared, TcpState::Connecting)),
     ]);
-    assert_eq!(hosts(&trace.connections), [None, Some("c.lab:8443")]);
+    assert_eq!(hosts(&trace.connections), [None, Some("c.lab:8443"), None, Some("b.lab")]);
+    assert_eq!(trace.connections[3].dns_ns, Some(1000));
 }
 
 #[test]
