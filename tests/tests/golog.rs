@@ -8,7 +8,7 @@ use proxytrace::golog;
 use proxytrace::model::{Cause, Confidence, Severity};
 use proxytrace_tests::cases;
 use proxytrace_tests::lab::Lab;
-use proxytrace_tests::scenario::{Scenario, Trouble};
+use proxytrace_tests::scenario::{self as lab, Scenario, Trouble};
 use proxytrace_tests::toolchain::Toolchain;
 
 /// The oldest, those between which something changed, and the newest.
@@ -65,11 +65,37 @@ fn check(scenario: &Scenario, toolchain: &Toolchain) -> Result<()> {
         let missing: Vec<_> = seen.iter().filter(asked).collect();
         ensure!(missing.is_empty() || targets, "{missing:?} not in the log: {text}");
     }
+    let found = |(code, _): &&(&str, _)| trace.findings.iter().any(|f| f.code == *code);
+    let mut tellable = scenario.findings.iter().filter(|(code, severity)| {
+        *severity == lab::Severity::Error && golog::POSSIBLE.contains(code)
+    });
+    ensure!(
+        tellable.clone().next().is_none() || tellable.any(|it| found(&it)),
+        "none of {:?} in {:?}: {text}",
+        scenario.findings,
+        trace.findings
+    );
     for finding in trace.findings.iter().filter(|finding| finding.severity > Severity::Note) {
         ensure!(!scenario.succeeds || !scenario.is_quiet(), "false alarm: {finding:?}: {text}");
         ensure!(finding.confidence == Confidence::Possible, "{finding:?}");
     }
     Ok(())
+}
+
+/// What `go get` says of a module, rather than of one at a version.
+#[test]
+fn a_module_that_cannot_be_asked_about_has_a_root() {
+    let scenarios = ["forbidden", "overloaded"].map(|name| *Scenario::find(name).unwrap());
+    cases::for_each_of(&scenarios, RELEASES, |scenario, toolchain| {
+        let lab = Lab::start(scenario, toolchain)?;
+        let mut command = lab.command("go");
+        command.args(["get", "-x", "mod.lab/m01@latest"]);
+        let output = lab.output(command)?;
+        let (trace, _) = golog::read(&*output.stderr)?;
+        let said = trace.findings.iter().any(|finding| finding.severity == Severity::Error);
+        ensure!(said, "{:?}: {}", trace.findings, String::from_utf8_lossy(&output.stderr));
+        Ok(())
+    });
 }
 
 /// Host and path.

@@ -38,8 +38,16 @@ const PROGRESS: &[&str] = &[
     "go.mod file not found",
     "switching to ",
     "upgrading ",
-    "module ",
 ];
+
+/// What go says of modules that are there, in the middle of a line that begins with `module `. Others
+/// that begin so are errors (`x/mod/module.ModuleError` without a version).
+const OF_MODULES: &[&str] = &[" is deprecated: ", " found"];
+
+fn is_progress(said: &str) -> bool {
+    PROGRESS.iter().any(|progress| said.starts_with(progress))
+        || (said.starts_with("module ") && OF_MODULES.iter().any(|words| said.contains(words)))
+}
 
 pub(super) fn read(line: &str) -> Line<'_> {
     if let Some((_, get)) = line.split_once("# get ") {
@@ -59,7 +67,7 @@ pub(super) fn read(line: &str) -> Line<'_> {
         Some((before, said))
             if !before.contains(|c: char| c.is_alphabetic() && c != 'T' && c != 'Z')
                 && said.contains(": ")
-                && !PROGRESS.iter().any(|progress| said.starts_with(progress)) =>
+                && !is_progress(said) =>
         {
             Line::Error(said.trim_end())
         }

@@ -48,7 +48,7 @@ const MAX_STDERR: usize = 4096;
 
 /// Findings that hold on what a log has. The others need a header, a connection, the list, or to
 /// know that nothing else was asked.
-const POSSIBLE: &[&str] = &[
+pub const POSSIBLE: &[&str] = &[
     "PT003", "PT004", "PT007", "PT201", "PT202", "PT203", "PT204", "PT205", "PT208", "PT210",
     "PT211", "PT301", "PT302", "PT402", "PT408", "PT409", "PT410", "PT502", "PT503", "PT505",
     "PT900",
@@ -166,6 +166,7 @@ impl Log {
             remote_addr: None,
             started_ns: self.time,
             duration_ns: None,
+            sent_ns: None,
             ttfb_ns: None,
             content_length: None,
             body_bytes: None,
@@ -204,7 +205,8 @@ impl Log {
             target.follows = Some(request.id);
             target.outcome = result.outcome;
             target.error = Some(error());
-            attempt.requests.insert(place + 1, target);
+            // It is put in its place at the end: until then places name requests.
+            attempt.requests.push(target);
         } else {
             request.outcome = result.outcome;
             request.error = result.status.is_none().then(error);
@@ -296,6 +298,8 @@ impl Log {
             for place in 0..count {
                 let next = chain.attempts.get(place + 1).map(|next| next.proxy.clone());
                 let attempt = &mut chain.attempts[place];
+                // What a redirect led to stands after it.
+                attempt.requests.sort_by_key(|it| (it.follows.unwrap_or(it.id), it.id));
                 attempt.next = match next.as_deref() {
                     Some("direct") => Some(Next::Direct),
                     Some(_) => Some(Next::NextEntry),

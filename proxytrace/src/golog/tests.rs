@@ -51,6 +51,15 @@ fn lines_are_told_apart_whatever_stands_before_them() {
             "go: x.lab/m@v1: reading https://p: 403 Forbidden",
             Line::Error("x.lab/m@v1: reading https://p: 403 Forbidden"),
         ),
+        (
+            "go: module x.lab/m: reading https://p/x.lab/m/@v/list: 403 Forbidden",
+            Line::Error("module x.lab/m: reading https://p/x.lab/m/@v/list: 403 Forbidden"),
+        ),
+        ("go: module x.lab/m is deprecated: use x.lab/n", Line::Other),
+        (
+            "go: module x.lab/m@latest found (v1.0.0), but: does not contain package x.lab/m/p",
+            Line::Other,
+        ),
         ("cargo: x: y", Line::Other),
         ("", Line::Other),
     ] {
@@ -133,6 +142,34 @@ go: mod.lab/m@v1.0.0: Get \"https://storage.lab:4443/m\": dial tcp 127.0.0.3:444
     let finding = &trace.findings[0];
     assert!(finding.message.starts_with("proxy.lab redirected to storage.lab:4443"), "{finding:?}");
     assert_eq!(finding.confidence, Confidence::Possible);
+}
+
+#[test]
+fn requests_under_way_keep_their_answers() {
+    let url = "https://proxy.lab/x.lab/m/@v/list";
+    let trace = log(&format!(
+        "# get {url}\n# get {url}\n\
+         # get {url}: Get \"https://cdn.lab/m\": dial tcp 127.0.0.3:443: connect: connection refused\n\
+         # get {url}: 403 Forbidden (0.1s)\n"
+    ));
+    let requests = &trace.chains[0].attempts[0].requests;
+    let told: Vec<_> = requests.iter().map(|it| (&*it.host, it.status, it.outcome)).collect();
+    let expected = [
+        ("proxy.lab", None, Outcome::Unknown),
+        ("cdn.lab", None, Outcome::ConnectRefused),
+        ("proxy.lab", Some(403), Outcome::HttpError),
+    ];
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn what_go_get_says_of_a_module_is_an_error() {
+    let url = "https://proxy.lab/x.lab/m/@v/list";
+    let trace = log(&format!(
+        "# get {url}\n# get {url}: 403 Forbidden (0.1s)\n\
+         go: module x.lab/m: reading {url}: 403 Forbidden\n"
+    ));
+    assert_eq!(codes(&trace), ["PT302"]);
 }
 
 #[test]
