@@ -11,7 +11,7 @@ use proxytrace_common::plan::{
     self, FIELDS_MAX, HEADER_NAME_MAX, MapKind, NONE, OFFSETS_MAX, Operand, Read, Recipe, Role,
     TypeKey, TypeRule, bucket_map, ip_addr, net_fd, swiss_map, tcp_addr,
 };
-use proxytrace_common::record::{ANSWERS_MAX, ERROR_STEPS_MAX, HEADERS, Kind, SocketAddress, Tag};
+use proxytrace_common::record::{ANSWERS_MAX, ERROR_STEPS_MAX, Kind, SocketAddress, Tag};
 
 use crate::maps::{
     HEADER_NAMES, KEPT, LAYOUTS, NUMBER, Owner, SITES, TYPES, count_hit, is_host, member,
@@ -499,7 +499,7 @@ fn headers<const HELPER: bool>(scratch: &mut Scratch, operand: &Operand, map_kin
     // First find, then copy: the loop over all entries stays small.
     repeat::<FindHeader, HELPER>(scratch);
     repeat::<CopyHeader, HELPER>(scratch);
-    if scratch.groups.left != 0 {
+    if scratch.groups.left != 0 || scratch.found_count > FOUND_MAX as u64 {
         scratch.put(Tag::HeadersCut, &1u64);
     }
 }
@@ -540,19 +540,20 @@ fn note_header(scratch: &mut Scratch, key: u64, values: u64) {
             (tag, first, count)
         }
         // Of a request, that it is there: its name, which is a string like a value.
-        None if scratch.header().kind == Kind::RequestEnter as u16
-            && scratch.found_count < HEADERS.len() as u64 =>
-        {
+        None if scratch.header().kind == Kind::RequestEnter as u16 => {
             (Tag::OtherHeader as u64, key, 1)
         }
         None => return,
     };
-    let place = bound::<{ FOUND_MAX as i32 - 1 }>(scratch.found_count);
-    if count != 0
-        && let Some(place) = scratch.found.get_mut(place as usize)
+    if count == 0 {
+        return;
+    }
+    let number = scratch.found_count;
+    scratch.found_count = number + 1;
+    if number < FOUND_MAX as u64
+        && let Some(place) = scratch.found.get_mut(bound::<{ FOUND_MAX as i32 - 1 }>(number) as usize)
     {
         *place = (tag, first);
-        scratch.found_count += 1;
     }
 }
 
@@ -560,7 +561,7 @@ fn note_header(scratch: &mut Scratch, key: u64, values: u64) {
 struct CopyHeader;
 
 impl Step for CopyHeader {
-    const TURNS: u32 = HEADERS.len() as u32;
+    const TURNS: u32 = FOUND_MAX as u32;
 
     #[inline(always)]
     fn turn(scratch: &mut Scratch, turn: u64) -> bool {

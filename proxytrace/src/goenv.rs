@@ -1,9 +1,9 @@
 //! The effective configuration of a go command: from which of its four sources each setting came.
 //!
 //! Precedence, as `cmd/go/internal/cfg/cfg.go` has it from Go 1.21 on: a non-empty variable of the
-//! environment, the user's file (`go env -w`), `$GOROOT/go.env`, the default built into go. Since
-//! Go 1.21 the defaults of GOPROXY, GOSUMDB and GOTOOLCHAIN stand in `go.env` alone: without that
-//! file they are empty.
+//! environment, the user's file (`go env -w`), `$GOROOT/go.env`, the default built into go. From then
+//! on the defaults of GOPROXY, GOSUMDB and GOTOOLCHAIN stand in `go.env` alone: without that file
+//! they are empty. Up to Go 1.20 there is no such file, and the first two are built in.
 #![forbid(unsafe_code)]
 
 use std::collections::{BTreeMap, HashMap};
@@ -14,11 +14,11 @@ use crate::redact;
 
 /// Settings that go looks for in all four places, and their built-in defaults.
 const SETTINGS: &[(&str, BuiltIn)] = &[
-    ("GOPROXY", BuiltIn::Empty),
+    ("GOPROXY", BuiltIn::Before(GO_ENV_SINCE, "https://proxy.golang.org,direct")),
     ("GOPRIVATE", BuiltIn::Empty),
     ("GONOPROXY", BuiltIn::Same("GOPRIVATE")),
     ("GONOSUMDB", BuiltIn::Same("GOPRIVATE")),
-    ("GOSUMDB", BuiltIn::Empty),
+    ("GOSUMDB", BuiltIn::Before(GO_ENV_SINCE, "sum.golang.org")),
     ("GOINSECURE", BuiltIn::Empty),
     ("GOFLAGS", BuiltIn::Empty),
     ("GOAUTH", BuiltIn::Value("netrc")),
@@ -26,6 +26,9 @@ const SETTINGS: &[(&str, BuiltIn)] = &[
     ("GOMODCACHE", BuiltIn::InGopath("pkg/mod")),
     ("GOWORK", BuiltIn::Empty),
 ];
+
+/// The first minor release that reads `$GOROOT/go.env`.
+const GO_ENV_SINCE: u16 = 21;
 
 /// Settings that only the environment has, each with the names that are asked in turn
 /// (`golang.org/x/net/http/httpproxy.FromEnvironment`).
@@ -40,12 +43,23 @@ const ENVIRONMENT: &[(&str, &[&str])] = &[
 enum BuiltIn {
     Empty,
     Value(&'static str),
+    /// In minor releases before this one.
+    Before(u16, &'static str),
     Same(&'static str),
     InGopath(&'static str),
 }
 
-/// The effective configuration of the go command at `exe` with this environment, redacted.
-/// `environment` is in the order of `/proc/PID/environ`.
+/// A go command.
+#[derive(Clone, Copy, Debug)]
+pub struct Go<'a> {
+    /// Its executable, below GOROOT.
+    pub exe: &'a Path,
+    /// `go1.27.3`; anything else, such as nothing, is taken for a release of today.
+    pub version: &'a str,
+}
+
+/// The effective configuration of a go command with this environment, redacted. `environment` is in
+/// the order of `/proc/PID/environ`.
 ///
 /// `read` gives the text of a file as that process would read it (its root, its working directory
 /// for relative paths), or none. A setting that nothing sets is absent. The names: GOPROXY
@@ -53,31 +67,32 @@ enum BuiltIn {
 /// `HTTP_PROXY` `HTTPS_PROXY` `NO_PROXY`.
 pub fn effective(
     environment: &[(String, String)],
-    exe: &Path,
+    go: Go<'_>,
     read: &dyn Fn(&Path) -> Option<String>,
 ) -> BTreeMap<String, Setting> {
     let redacted = |(name, (value, origin)): (String, (String, Origin))| {
         let value = redact::setting(&name, &value);
         (name, Setting { value, origin })
     };
-    secret(environment, exe, read).into_iter().map(redacted).collect()
+    secret(environment, go, read).into_iter().map(redacted).collect()
 }
 
 /// The same with the secrets in it, for those who act on it and tell nobody.
 pub(crate) fn secret(
     environment: &[(String, String)],
-    exe: &Path,
+    go: Go<'_>,
     read: &dyn Fn(&Path) -> Option<String>,
 ) -> BTreeMap<String, (String, Origin)> {
-    let sources = Sources::read(environment, exe, read);
-    let go = SETTINGS.iter().filter_map(|(name, default)| {
+    let sources = Sources::read(environment, go, read);
+    let settings = SETTINGS.iter().filter_map(|(name, default)| {
         sources.get(name).or_else(|| sources.default(*default)).map(|found| (*name, found))
     });
     let proxies = ENVIRONMENT.iter().filter_map(|(name, asked)| {
         let value = asked.iter().find_map(|name| sources.environment(name))?;
         Some((*name, (value.to_owned(), Origin::Environment)))
     });
-    go.chain(proxies)
+    settings
+        .chain(proxies)
         .chain(sources.file.clone().map(|file| ("GOENV", file)))
         .map(|(name, found)| (name.to_owned(), found))
         .collect()
@@ -86,16 +101,23 @@ pub(crate) fn secret(
 /// What the user's file says of settings to which the environment gives another value, redacted.
 pub fn hidden(
     environment: &[(String, String)],
-    exe: &Path,
+    go: Go<'_>,
     read: &dyn Fn(&Path) -> Option<String>,
 ) -> BTreeMap<String, String> {
-    let sources = Sources::read(environment, exe, read);
+    let sources = Sources::read(environment, go, read);
     let hidden = |name: &str| {
         let (theirs, ours) = (sources.user.get(name)?, sources.environment(name)?);
         (theirs != ours && !theirs.is_empty())
             .then(|| (name.to_owned(), redact::setting(name, theirs)))
     };
     SETTINGS.iter().filter_map(|(name, _)| hidden(name)).collect()
+}
+
+/// 19 of `go1.19.8` and of `go1.19rc1`.
+fn minor(version: &str) -> Option<u16> {
+    let rest = version.strip_prefix("go1.")?;
+    let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+    rest[..end].parse().ok()
 }
 
 type Variables = HashMap<String, String>;
@@ -106,12 +128,14 @@ struct Sources {
     goroot: Variables,
     /// The name of the user's file, or `off`.
     file: Option<(String, Origin)>,
+    /// The minor release of go.
+    minor: Option<u16>,
 }
 
 impl Sources {
     fn read(
         environment: &[(String, String)],
-        exe: &Path,
+        go: Go<'_>,
         read: &dyn Fn(&Path) -> Option<String>,
     ) -> Self {
         let mut variables = Variables::new();
@@ -124,6 +148,7 @@ impl Sources {
             user: Variables::new(),
             goroot: Variables::new(),
             file: None,
+            minor: minor(go.version),
         };
         sources.file = sources.user_file();
         if let Some((file, _)) = &sources.file
@@ -132,7 +157,7 @@ impl Sources {
             sources.user = read(Path::new(file)).map_or_else(Variables::new, |text| parse(&text));
         }
         sources.goroot = sources
-            .goroots(exe)
+            .goroots(go.exe)
             .iter()
             .find_map(|root| read(&root.join("go.env")))
             .map_or_else(Variables::new, |text| parse(&text));
@@ -159,6 +184,10 @@ impl Sources {
         let value = match default {
             BuiltIn::Empty => return None,
             BuiltIn::Value(value) => value.to_owned(),
+            BuiltIn::Before(end, value) => {
+                self.minor.filter(|minor| *minor < end)?;
+                value.to_owned()
+            }
             BuiltIn::Same(name) => self.get(name)?.0,
             BuiltIn::InGopath(directory) => {
                 let gopath = match self.get("GOPATH") {
@@ -213,7 +242,7 @@ fn parse(text: &str) -> Variables {
 mod tests {
     use std::path::Path;
 
-    use super::effective;
+    use super::{Go, effective};
     use crate::event::Origin::{self, Default, Environment, GorootFile, UserFile};
 
     const GO_ENV: (&str, &str) = (
@@ -228,6 +257,16 @@ mod tests {
         files: &[(&str, &str)],
         expected: &[(&str, Option<(&str, Origin)>)],
     ) {
+        check_of("go1.27.3", environment, files, expected);
+    }
+
+    #[track_caller]
+    fn check_of(
+        version: &str,
+        environment: &[(&str, &str)],
+        files: &[(&str, &str)],
+        expected: &[(&str, Option<(&str, Origin)>)],
+    ) {
         let environment: Vec<_> =
             environment.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
         let read = |path: &Path| {
@@ -236,7 +275,7 @@ mod tests {
                 .find(|(name, _)| Path::new(name) == path)
                 .map(|(_, text)| (*text).to_owned())
         };
-        let config = effective(&environment, Path::new("/usr/lib/go/bin/go"), &read);
+        let config = effective(&environment, Go { exe: Path::new("/usr/lib/go/bin/go"), version }, &read);
         for (name, expected) in expected {
             let found = config.get(*name).map(|found| (found.value.as_str(), found.origin));
             assert_eq!(found, *expected, "{name}");
@@ -273,6 +312,23 @@ mod tests {
             &[("GOPROXY", Some(("https://proxy.golang.org,direct", GorootFile)))],
         );
         check(&[home], &[], &[("GOPROXY", None), ("GOSUMDB", None), ("GOTOOLCHAIN", None)]);
+    }
+
+    #[test]
+    fn older_releases_have_their_defaults_within() {
+        let expected = |goproxy, gosumdb| [("GOPROXY", goproxy), ("GOSUMDB", gosumdb)];
+        let built_in = expected(
+            Some(("https://proxy.golang.org,direct", Default)),
+            Some(("sum.golang.org", Default)),
+        );
+        check_of("go1.19.8", &[], &[], &built_in);
+        check_of("go1.20", &[], &[], &built_in);
+        check_of("go1.20rc1", &[], &[], &built_in);
+        check_of("go1.21.0", &[], &[], &expected(None, None));
+        check_of("devel", &[], &[], &expected(None, None));
+        let set = [("GOPROXY", "off"), ("GOENV", "/f")];
+        let off = expected(Some(("off", Environment)), Some(("off", UserFile)));
+        check_of("go1.19.8", &set, &[("/f", "GOSUMDB=off\n")], &off);
     }
 
     #[test]

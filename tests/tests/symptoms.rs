@@ -41,7 +41,8 @@ fn symptoms_are_explained_or_said_to_be_none() {
     cases::for_each_of(&[WELL], &["1.21.13", "1.27.3"], |_, toolchain| {
         off_works_where_all_is_cached(toolchain).context("off works, the proxy fails")?;
         devel_is_no_symptom(toolchain).context("(devel)")?;
-        the_first_failure_persists(toolchain).context("the second build fails as well")
+        the_first_failure_persists(toolchain).context("the second build fails as well")?;
+        what_is_not_recorded_is_not_known(toolchain).context("more headers than are recorded")
     });
 }
 
@@ -59,6 +60,35 @@ fn trace(lab: &Lab, words: &[&str], environment: &[(&str, &str)]) -> Result<Trac
 fn loud(trace: &Trace) -> Vec<&str> {
     let loud = trace.findings.iter().filter(|finding| finding.severity > Severity::Note);
     loud.map(|finding| finding.code.as_str()).collect()
+}
+
+/// Where a request has more headers than are recorded, it is not said that it had no credentials.
+fn what_is_not_recorded_is_not_known(toolchain: &Toolchain) -> Result<()> {
+    const FORBIDDEN: &[Rule] = &[Rule { pattern: "*", action: Action::Status(401, &[]) }];
+    const HEADERS: &str = "#!/bin/sh
+printf 'https://proxy.lab\\n\\n'
+for n in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do printf \"X-Lab-$n: $n\\n\"; done
+printf '\\n'
+";
+    if toolchain.minor() < 24 {
+        return Ok(());
+    }
+    let scenario = Scenario {
+        environment: &[("GOAUTH", "{home}/goauth")],
+        home: &[("goauth", HEADERS)],
+        hosts: &[Host { rules: FORBIDDEN, ..WELL.hosts[0] }],
+        succeeds: false,
+        ..WELL
+    };
+    let lab = Lab::start(&scenario, toolchain)?;
+    let trace = trace(&lab, &["go", "mod", "download"], &[])?;
+    let requests = trace.chains.iter().flat_map(|c| &c.attempts).flat_map(|a| &a.requests);
+    let mut cut = requests.filter(|request| request.cut.iter().any(|cut| cut == "headers"));
+    let known = cut.clone().find(|request| request.credentials.is_some());
+    ensure!(cut.next().is_some() && known.is_none(), "{:#?}", trace.chains);
+    let message = &trace.findings[0].message;
+    ensure!(!message.contains("no credentials"), "{message}");
+    Ok(())
 }
 
 /// `GOPROXY=off` works: everything is in the module cache, and nobody is asked.

@@ -11,6 +11,7 @@ use proxytrace_common::record::{CUT, FAULT, HEADERS, Kind, SocketAddress, Tag};
 use super::executables::{Executables, Probed};
 use super::host::{self, Job};
 use super::pids::Pids;
+use super::regular;
 use super::sockets::Sockets;
 use super::surroundings;
 use super::user::parse_environment;
@@ -175,7 +176,7 @@ impl Decoder {
                 if let Some(piece) = record.bytes(Tag::Environment) {
                     self.environments.entry(record.pid).or_default().extend_from_slice(piece);
                 }
-                if record.is_cut(Tag::Environment) {
+                if record.is_incomplete(Tag::Environment) {
                     // The configuration may have been in the rest.
                     What::Lost { count: 1 }
                 } else {
@@ -223,8 +224,8 @@ impl Decoder {
                         .unwrap_or_else(|| "GET".to_owned()),
                     url,
                     headers: record.headers(),
-                    credentials: Some(record.credentials()),
-                    cut: if cut { vec!["url".to_owned()] } else { Vec::new() },
+                    credentials: record.credentials(),
+                    cut: named([(cut, "url"), (record.has_more_headers(), "headers")]),
                 }
             }
             Kind::RequestReturn => What::RequestReturn {
@@ -377,10 +378,11 @@ fn go_start(
         let path = path.strip_prefix("/").ok().map(|path| root.join(path))?;
         read_small_file(&path)
     };
-    let config = goenv::effective(&variables, &exe.path, &read);
+    let go = goenv::Go { exe: &exe.path, version: &exe.go_version };
+    let config = goenv::effective(&variables, go, &read);
     let started = surroundings::Started {
         process,
-        exe: &exe.path,
+        go,
         environment: &variables,
         config: &config,
         read: &read,
@@ -395,18 +397,9 @@ fn go_start(
     }
 }
 
-/// The text of a regular file of reasonable size. Whoever made it may be hostile: no FIFO is waited
-/// for.
+/// The text of a regular file of reasonable size.
 pub(super) fn read_small_file(path: &Path) -> Option<String> {
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let file = std::fs::OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
-        .open(path)
-        .ok()?;
-    if !file.metadata().ok()?.is_file() {
-        return None;
-    }
+    let file = regular::open(path).ok()?;
     let mut text = Vec::new();
     file.take(CONFIG_FILE_MAX).read_to_end(&mut text).ok()?;
     Some(String::from_utf8_lossy(&text).into_owned())
@@ -491,6 +484,11 @@ impl Record {
         self.field(tag).is_some_and(|field| field.flags & CUT != 0)
     }
 
+    /// Whether a field was cut, or could not be read.
+    fn is_incomplete(&self, tag: Tag) -> bool {
+        self.field(tag).is_some_and(|field| field.flags & (CUT | FAULT) != 0)
+    }
+
     fn status(&self) -> Option<u16> {
         self.number(Tag::Status).and_then(|status| u16::try_from(status).ok())
     }
@@ -547,26 +545,26 @@ impl Record {
             .collect()
     }
 
-    /// Names of headers that carry credentials.
-    fn credentials(&self) -> Vec<String> {
+    /// Whether there were more headers than are recorded.
+    fn has_more_headers(&self) -> bool {
+        self.field(Tag::HeadersCut).is_some()
+    }
+
+    /// Names of headers that carry credentials. None where others may be among those that are not
+    /// recorded.
+    fn credentials(&self) -> Option<Vec<String>> {
         let others = self.fields.iter().filter(|field| field.tag == Tag::OtherHeader);
         let names = others.map(|field| String::from_utf8_lossy(&field.bytes).into_owned());
         let mut names: Vec<String> = names.filter(|name| redact::names_a_secret(name)).collect();
         names.sort_unstable();
-        names
+        (!names.is_empty() || !self.has_more_headers()).then_some(names)
     }
 
     /// What of a response was longer than its bound.
     fn cuts(&self) -> Vec<String> {
         let others = HEADERS.into_iter().any(|(_, tag)| tag != Tag::Location && self.is_cut(tag));
-        [
-            (self.is_cut(Tag::Location), "location"),
-            (others || self.field(Tag::HeadersCut).is_some(), "headers"),
-        ]
-        .into_iter()
-        .filter(|(cut, _)| *cut)
-        .map(|(_, name)| name.to_owned())
-        .collect()
+        let headers = others || self.has_more_headers();
+        named([(self.is_cut(Tag::Location), "location"), (headers, "headers")])
     }
 
     /// This end, the other end, and whether there is TLS on it.
@@ -616,6 +614,11 @@ impl Field {
     fn text(&self) -> Option<String> {
         (self.flags & FAULT == 0).then(|| String::from_utf8_lossy(&self.bytes).into_owned())
     }
+}
+
+/// The names of what is so.
+fn named<const N: usize>(parts: [(bool, &str); N]) -> Vec<String> {
+    parts.into_iter().filter(|(is_so, _)| *is_so).map(|(_, name)| name.to_owned()).collect()
 }
 
 /// What follows the first line.

@@ -3,18 +3,17 @@
 //! Read from /proc as it enters `main.main`. What has gone by then stays unknown.
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use nix::unistd::{Uid, User};
 
-use super::user::{environment, status};
+use super::user::{environment, status, sudo_above};
 use crate::event::{Origin, Setting, Sudo, Surroundings};
 use crate::{goenv, redact};
 
-/// How far above a process its sudo is looked for: make, a shell or two, a script.
+/// How many others may be between a process and its sudo: make, a shell or two, a script.
 const ANCESTORS: usize = 32;
 
 /// What decides over the way to modules, and what sudo takes away.
@@ -36,7 +35,7 @@ const OF_THE_WAY: &[&str] = &[
 pub(super) struct Started<'a> {
     /// Where /proc has it.
     pub(super) process: &'a Path,
-    pub(super) exe: &'a Path,
+    pub(super) go: goenv::Go<'a>,
     pub(super) environment: &'a [(String, String)],
     pub(super) config: &'a BTreeMap<String, Setting>,
     /// Gives the text of a file as the process would read it.
@@ -47,7 +46,7 @@ pub(super) struct Started<'a> {
 pub(super) fn of(go: &Started<'_>) -> Surroundings {
     Surroundings {
         directory: directory(go.process),
-        user_file: goenv::hidden(go.environment, go.exe, go.read),
+        user_file: goenv::hidden(go.environment, go.go, go.read),
         sudo: sudo(go),
         netrc: netrc(go),
     }
@@ -83,7 +82,7 @@ fn sudo(go: &Started<'_>) -> Option<Sudo> {
         return None;
     }
     let user = User::from_uid(Uid::from_raw(caller)).ok().flatten();
-    let theirs = match sudo_above(go.process) {
+    let theirs = match sudo_above(go.process, ANCESTORS) {
         Some(sudo) => environment(&sudo)?
             .into_iter()
             .map(|(name, value)| (name.to_string_lossy().into(), value.to_string_lossy().into()))
@@ -91,7 +90,7 @@ fn sudo(go: &Started<'_>) -> Option<Sudo> {
         // Without it only what is in the caller's file can be compared.
         None => with_home(go.environment, user.as_ref()?),
     };
-    let would_be = goenv::effective(&theirs, go.exe, go.read);
+    let would_be = goenv::effective(&theirs, go.go, go.read);
     let theirs =
         |setting: &Setting| matches!(setting.origin, Origin::Environment | Origin::UserFile);
     let lost = would_be
@@ -112,23 +111,4 @@ fn with_home(environment: &[(String, String)], user: &User) -> Vec<(String, Stri
     let kept = environment.iter().filter(|(name, _)| name != "HOME" && name != "XDG_CONFIG_HOME");
     let home = ("HOME".to_owned(), user.dir.to_string_lossy().into_owned());
     kept.cloned().chain([home]).collect()
-}
-
-/// The outermost of the sudo processes that follow each other nearest above a process: with a
-/// pseudo-terminal, sudo is two.
-fn sudo_above(process: &Path) -> Option<PathBuf> {
-    let mut found = None;
-    let mut process = process.to_owned();
-    for _ in 0..ANCESTORS {
-        let Some(parent) = status(&process, "PPid:").filter(|pid| pid != "0") else { break };
-        process = PathBuf::from(format!("/proc/{parent}"));
-        let is_sudo = fs::read_link(process.join("exe"))
-            .is_ok_and(|exe| exe.file_name() == Some(OsStr::new("sudo")));
-        if is_sudo {
-            found = Some(process.clone());
-        } else if found.is_some() {
-            break;
-        }
-    }
-    found
 }

@@ -56,7 +56,9 @@ impl Settings {
         exe: &Path,
         read: &dyn Fn(&Path) -> Option<String>,
     ) -> Self {
-        let mut values = goenv::secret(&environment, exe, read);
+        // Of an older one the defaults are the same.
+        let go = goenv::Go { exe, version: "" };
+        let mut values = goenv::secret(&environment, go, read);
         for (name, value) in DEFAULTS {
             values
                 .entry((*name).to_owned())

@@ -1,0 +1,50 @@
+//! Opening what others have a hand in: under a name where a file is expected there may be anything.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+/// Opens a regular file for reading. Nothing else is opened: a FIFO would be waited for, and to open
+/// a device can be an order to it.
+pub(super) fn open(path: &Path) -> io::Result<File> {
+    // It names the file, and opens nothing yet (open(2), O_PATH).
+    let named = OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(path)?;
+    if !named.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+    }
+    File::open(format!("/proc/self/fd/{}", named.as_raw_fd()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::io::Read as _;
+    use std::os::unix::fs::symlink;
+
+    use nix::sys::stat::Mode;
+    use nix::unistd::mkfifo;
+
+    use super::open;
+
+    #[test]
+    fn files_alone_are_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = |name: &str| dir.path().join(name);
+        fs::write(place("file"), "x").unwrap();
+        symlink("file", place("link")).unwrap();
+        mkfifo(&place("fifo"), Mode::S_IRWXU).unwrap();
+        symlink("fifo", place("link-to-fifo")).unwrap();
+        for name in ["file", "link"] {
+            let mut text = String::new();
+            open(&place(name)).unwrap().read_to_string(&mut text).unwrap();
+            assert_eq!(text, "x", "{name}");
+        }
+        // Whoever opens a FIFO waits until somebody writes to it.
+        for name in ["fifo", "link-to-fifo", "nothing", "."] {
+            assert!(open(&place(name)).is_err(), "{name}");
+        }
+        assert!(open("/dev/null".as_ref()).is_err());
+    }
+}
