@@ -7,7 +7,9 @@ use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
+use super::mapped::Mapped;
 use super::program::Programs;
+use super::regular;
 use crate::event::{Attach, MissingHook};
 use crate::gobinary::{self, Machine, Plan};
 
@@ -17,7 +19,7 @@ pub(super) struct Identity {
     pub(super) device: u64,
     pub(super) inode: u64,
     pub(super) size: u64,
-    changed: (i64, i64),
+    pub(super) changed: (i64, i64),
 }
 
 /// A `go` command that has probes.
@@ -38,6 +40,16 @@ pub(super) struct Executables {
     foreseen: HashMap<Identity, Attach>,
 }
 
+/// What an executable turned out to be.
+pub(super) enum Met {
+    /// A `go` command that had no probes yet, and what became of it.
+    New(Identity, Attach),
+    /// One that was met before, of whatever kind.
+    Before(Identity),
+    /// No `go` command, or nothing that can be read.
+    Other,
+}
+
 /// A plan made ahead, while other things were set up.
 pub(super) struct Prepared {
     file: File,
@@ -56,7 +68,7 @@ impl Prepared {
 impl Executables {
     /// Reads an executable ahead of its probes; none if it is no `go` command.
     pub(super) fn prepare(path: &Path) -> Option<Prepared> {
-        let file = File::open(path).ok()?;
+        let file = regular::open(path).ok()?;
         let identity = Identity::of(&file).ok()?;
         let plan = read(&file)?;
         Some(Prepared { file, identity, plan })
@@ -76,16 +88,17 @@ impl Executables {
         self.foreseen.remove(&Identity::of(file).ok()?)
     }
 
-    /// Puts probes into an executable, if it is a `go` command that has none yet. Tells what became
-    /// of it; none if there was nothing to do.
-    pub(super) fn see(&mut self, file: BorrowedFd<'_>, programs: &mut Programs) -> Option<Attach> {
-        let file = File::from(file.try_clone_to_owned().ok()?);
-        let identity = Identity::of(&file).ok()?;
+    /// Puts probes into an executable, if it is a `go` command that has none yet.
+    pub(super) fn see(&mut self, file: BorrowedFd<'_>, programs: &mut Programs) -> Met {
+        let Ok(file) = file.try_clone_to_owned().map(File::from) else { return Met::Other };
+        let Ok(identity) = Identity::of(&file) else { return Met::Other };
         if !self.met.insert(identity) {
-            return None;
+            return Met::Before(identity);
         }
-        let plan = read(&file)?;
-        Some(self.attach(&file, plan, programs).1)
+        match read(&file) {
+            Some(plan) => Met::New(identity, self.attach(&file, plan, programs).1),
+            None => Met::Other,
+        }
     }
 
     /// Forgets an executable whose probes were taken out.
@@ -111,6 +124,7 @@ impl Executables {
             hooks: Vec::new(),
             missing: Vec::new(),
             late: false,
+            nearest: None,
         };
         let mut found = None;
         let failed = |reason: String| MissingHook { hook: "*".to_owned(), reason };
@@ -128,6 +142,7 @@ impl Executables {
                         found = Some(index);
                         attach.hooks = plan.hooks;
                         attach.missing = plan.missing;
+                        attach.nearest = plan.nearest;
                         let probed = Probed {
                             path,
                             go_version: plan.build.go_version,
@@ -168,12 +183,12 @@ pub(super) fn read(file: &File) -> Option<Result<Plan, gobinary::Error>> {
     if magic != *b"\x7fELF" {
         return None;
     }
-    // SAFETY: the mapping is private and read-only; that nobody truncates an executable while it is
-    // being executed is what every reader of executables relies on.
-    let data = unsafe { memmap2::Mmap::map(file) }.ok()?;
-    match gobinary::identify(&data) {
-        Ok(Some(build)) if build.main_package == "cmd/go" => Some(gobinary::plan(&data)),
+    let data = Mapped::of(file).ok()?;
+    let plan = match gobinary::identify(&data) {
+        Ok(Some(build)) if build.main_package == "cmd/go" => gobinary::plan(&data),
         // Not Go, not the go command, or nothing that can be read: none of ours.
-        _ => None,
-    }
+        _ => return None,
+    };
+    // One that was cut off meanwhile is another file by now.
+    data.is_whole().then_some(plan)
 }

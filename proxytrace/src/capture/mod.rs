@@ -10,6 +10,7 @@ mod btf;
 mod child;
 mod cost;
 mod decode;
+mod doubts;
 mod executables;
 mod gate;
 pub mod host;
@@ -17,11 +18,13 @@ mod leave;
 mod limit;
 #[cfg(feature = "ebpf-log")]
 mod log;
+mod mapped;
 mod multi;
 mod object;
 mod perf;
 mod pids;
 mod program;
+mod regular;
 mod signals;
 mod slots;
 mod sockets;
@@ -32,8 +35,9 @@ mod user;
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs::File;
+use std::io;
 use std::os::fd::AsFd as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread;
 
 use anyhow::{Context as _, anyhow};
@@ -45,11 +49,12 @@ pub use limit::limit;
 pub use trial::{Trial, trials};
 pub use user::{append_output, create_output, environment_of_caller};
 
-use crate::event::{Attach, End, Event, Start, What};
+use crate::event::{End, Event, Start, What};
 use crate::redact;
 use child::Child;
 use decode::Decoder;
-use executables::Executables;
+use doubts::Doubts;
+use executables::{Executables, Met};
 use gate::Gate;
 use pids::Pids;
 use program::Programs;
@@ -164,8 +169,7 @@ struct Session {
     decoder: Decoder,
     /// `CLOCK_MONOTONIC` when the trace began.
     origin: u64,
-    /// Executables whose probes may have come too late for a process; its start decides.
-    doubtful: HashMap<u32, Attach>,
+    doubts: Doubts,
     lost: u64,
     /// Counts; the probes' own are with the programs.
     cost: Cost,
@@ -207,7 +211,7 @@ impl Session {
             gate: gate.and_then(Result::ok),
             decoder: Decoder::new(origin, Pids::new(namespace.is_none())),
             origin,
-            doubtful: HashMap::new(),
+            doubts: Doubts::default(),
             lost: 0,
             cost: Cost::default(),
             turn: Vec::new(),
@@ -301,21 +305,31 @@ impl Session {
         let Some(gate) = self.gate.take() else { return };
         gate.admit(|file| {
             if let Ok(file) = file.try_clone_to_owned() {
-                self.see(&file.into(), None);
+                self.admit(&file.into());
             }
         });
         self.gate = Some(gate);
     }
 
-    /// Puts probes into an executable that has none yet. `process`: who already runs in it.
-    fn see(&mut self, file: &File, process: Option<u32>) {
+    /// Puts probes into an executable that has none yet, before anyone runs in it.
+    fn admit(&mut self, file: &File) {
         if let Some(attach) = self.executables.recall(file) {
             return self.push(0, What::Attach(attach));
         }
-        let Some(attach) = self.executables.see(file.as_fd(), &mut self.programs) else { return };
-        match process {
-            Some(pid) => _ = self.doubtful.insert(pid, attach),
-            None => self.push(0, What::Attach(attach)),
+        if let Met::New(_, attach) = self.executables.see(file.as_fd(), &mut self.programs) {
+            self.push(0, What::Attach(attach));
+        }
+    }
+
+    /// The same where a process runs in it already, since this time.
+    fn meet(&mut self, file: &File, pid: u32, since: u64) {
+        if let Some(attach) = self.executables.recall(file) {
+            return self.push(0, What::Attach(attach));
+        }
+        match self.executables.see(file.as_fd(), &mut self.programs) {
+            Met::New(identity, attach) => self.doubts.met(pid, identity, attach, self.now()),
+            Met::Before(identity) => self.doubts.runs(pid, identity, since),
+            Met::Other => {}
         }
     }
 
@@ -344,6 +358,7 @@ impl Session {
         if count > 0 {
             self.push(0, What::Lost { count });
         }
+        self.turn.sort_by_key(|event| event.time);
         self.meet_executables();
         self.turn.sort_by_key(|event| event.time);
         for event in std::mem::take(&mut self.turn) {
@@ -352,35 +367,56 @@ impl Session {
         Ok(())
     }
 
-    /// Looks at what has been executed past the gate, and at what was in doubt.
+    /// Looks at what has been executed past the gate, and at what was in doubt, in the order in
+    /// which that happened.
     fn meet_executables(&mut self) {
-        let mut started = Vec::new();
-        let mut executed = Vec::new();
-        for event in &self.turn {
-            match event.what {
-                What::Exec { .. } => executed.push(event.pid),
-                What::GoStart { .. } => started.push(event.pid),
+        let mut last = HashMap::new();
+        let mut news = Vec::new();
+        for Event { pid, time, what, .. } in &self.turn {
+            match what {
+                What::Exec { exe, .. } => {
+                    last.insert(*pid, news.len());
+                    news.push((*pid, *time, exe.clone(), false));
+                }
+                What::GoStart { exe, .. } => news.push((*pid, *time, exe.clone(), true)),
                 _ => {}
             }
         }
-        for pid in executed {
-            // A process that has ended since is not found, and has not been missed for long.
-            if let Ok(file) = File::open(self.decoder.pids.directory(pid).join("exe")) {
-                self.see(&file, Some(pid));
-            }
-        }
-        // Its `main.main` has been seen, so nothing of it was missed.
-        for pid in started {
-            if let Some(attach) = self.doubtful.remove(&pid) {
+        for (place, (pid, time, exe, is_started)) in news.into_iter().enumerate() {
+            let attach = if is_started {
+                self.doubts.starts(pid, &exe)
+            } else {
+                self.doubts.executes(pid)
+            };
+            if let Some(attach) = attach {
                 self.push(pid, What::Attach(attach));
+            }
+            // A process that has ended since is not found, and has not been missed for long.
+            if !is_started
+                && let Ok(file) = self.executed(pid, &exe, last.get(&pid) == Some(&place))
+            {
+                self.meet(&file, pid, time);
             }
         }
     }
 
+    /// What a process runs in, or if it has become another program since, has run in.
+    fn executed(&self, pid: u32, exe: &str, still: bool) -> io::Result<File> {
+        let process = self.decoder.pids.directory(pid);
+        if still {
+            return regular::open(&process.join("exe"));
+        }
+        let exe = Path::new(exe);
+        let place: PathBuf = exe
+            .strip_prefix("/")
+            .map_or_else(|_| process.join("cwd").join(exe), |exe| process.join("root").join(exe));
+        regular::open(&place)
+    }
+
     /// What is still in doubt at the end was late.
     fn settle_doubts(&mut self, sink: &mut dyn Sink) -> anyhow::Result<()> {
-        for (pid, attach) in std::mem::take(&mut self.doubtful) {
-            self.push(pid, What::Attach(Attach { late: true, ..attach }));
+        for (pid, attach) in self.doubts.rest() {
+            self.push(pid, What::Attach(attach));
         }
         self.drain(sink)
     }

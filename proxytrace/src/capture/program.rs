@@ -96,6 +96,9 @@ const WIRE: [(&str, Attachments); 3] = [
 /// what is chosen is little.
 const HOST_RING: u32 = 2 << 20;
 
+/// Files with probes that the kernel knows: of one there may be several names, in several mounts.
+const KNOWN_MAX: u32 = 8 * EXECUTABLES_MAX;
+
 /// For tests: leaves this one of the ways in [`WIRE`] alone.
 const WIRE_VAR: &str = "PROXYTRACE_WIRE";
 /// For tests: has probes attached one by one.
@@ -198,7 +201,7 @@ impl Programs {
 
     /// The same, for all of a host.
     pub(super) fn load_for_host(kernel: KernelOffsets, host: HostOffsets) -> anyhow::Result<Self> {
-        let entries = [("EVENTS", HOST_RING), ("KNOWN", EXECUTABLES_MAX), ("SEEN", SEEN_MAX)];
+        let entries = [("EVENTS", HOST_RING), ("KNOWN", KNOWN_MAX), ("SEEN", SEEN_MAX)];
         Self::load_with(|| Ok((kernel, host)), false, &entries)
     }
 
@@ -322,10 +325,15 @@ impl Programs {
         self.wire
     }
 
-    /// The index that the next executable with probes gets, if there is room for one.
-    pub(super) fn next_index(&mut self) -> Option<u32> {
+    /// Whether there is room for one more executable with so many probes.
+    pub(super) fn has_room(&mut self, sites: usize) -> bool {
         self.reclaim();
-        self.executables.next()
+        self.executables.free() > 0 && self.sites.free() >= sites
+    }
+
+    /// Whether probes are being taken out, and their room is not free yet.
+    pub(super) fn is_leaving(&self) -> bool {
+        !self.leaving.is_empty()
     }
 
     /// Puts the probes of `plan` into the executable at `path`; yields its index in records.

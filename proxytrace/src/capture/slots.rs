@@ -14,8 +14,13 @@ impl Slots {
         Self { limit, fresh: 0, returned: Vec::new() }
     }
 
+    /// How many are not in use.
+    pub(super) fn free(&self) -> usize {
+        (self.limit - self.fresh) as usize + self.returned.len()
+    }
+
     /// The number that is taken next; none if all are in use.
-    pub(super) fn next(&self) -> Option<u32> {
+    fn next(&self) -> Option<u32> {
         let fresh = (self.fresh < self.limit).then_some(self.fresh);
         self.returned.last().copied().or(fresh)
     }
@@ -30,8 +35,7 @@ impl Slots {
 
     /// Takes so many; none of them if there are not enough.
     pub(super) fn take_many(&mut self, count: usize) -> Option<Vec<u32>> {
-        let free = (self.limit - self.fresh) as usize + self.returned.len();
-        (count <= free).then(|| (0..count).filter_map(|_| self.take()).collect())
+        (count <= self.free()).then(|| (0..count).filter_map(|_| self.take()).collect())
     }
 
     pub(super) fn give_back(&mut self, numbers: impl IntoIterator<Item = u32>) {
@@ -48,8 +52,9 @@ mod tests {
         let mut slots = Slots::below(4);
         assert_eq!(slots.take_many(3), Some(vec![0, 1, 2]));
         assert_eq!(slots.take_many(2), None);
-        assert_eq!(slots.next(), Some(3));
+        assert_eq!((slots.next(), slots.free()), (Some(3), 1));
         slots.give_back([1]);
+        assert_eq!(slots.free(), 2);
         assert_eq!((slots.next(), slots.take(), slots.take()), (Some(1), Some(1), Some(3)));
         assert_eq!((slots.next(), slots.take(), slots.take_many(0)), (None, None, Some(vec![])));
     }

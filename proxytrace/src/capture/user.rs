@@ -3,12 +3,13 @@
 //! sudo resets the environment and HOME, and with them GOPROXY, `go env -w`, netrc and the module
 //! cache. sudo's own process still has the environment of whoever called it, and its umask.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use nix::unistd::{Gid, Uid, User, getegid, geteuid, getgrouplist, setegid, seteuid};
 
@@ -35,10 +36,10 @@ impl Invoker {
     /// The user who called sudo; without sudo, ourselves.
     pub(super) fn find() -> Self {
         let ours: Vec<_> = std::env::vars_os().collect();
-        let Some(credentials) = Credentials::from_sudo() else {
+        let Some(credentials) = Credentials::of_caller() else {
             return Self { credentials: None, environment: ours, umask: None };
         };
-        if let Some(sudo) = sudo_process()
+        if let Some(sudo) = sudo_above(Path::new(OURSELVES), 0)
             && let Some(environment) = environment(&sudo)
         {
             return Self { credentials: Some(credentials), environment, umask: umask(&sudo) };
@@ -74,9 +75,19 @@ impl Invoker {
 }
 
 impl Credentials {
-    /// Who sudo says has called it. None if that is ourselves.
+    /// Who called sudo to run us. None if that is ourselves.
+    fn of_caller() -> Option<Self> {
+        // What is above us may be gone later.
+        static CALLER: OnceLock<Option<Credentials>> = OnceLock::new();
+        CALLER.get_or_init(Self::from_sudo).clone()
+    }
+
+    /// Who sudo says has called it. In a shell of root's (`sudo -s`, `sudo sh -c …`) the same is said,
+    /// and there the command would be root's without us, too. A sudo that was replaced by us leaves
+    /// the shell that called it as our parent: not root's.
     fn from_sudo() -> Option<Self> {
-        if !geteuid().is_root() {
+        let above = parent(Path::new(OURSELVES));
+        if !geteuid().is_root() || above.is_some_and(|above| is_of_root(&above)) {
             return None;
         }
         let number = |name| std::env::var(name).ok()?.parse::<u32>().ok();
@@ -112,7 +123,7 @@ pub fn append_output(path: &Path) -> io::Result<File> {
 
 fn open_output(path: &Path, options: &OpenOptions) -> io::Result<File> {
     let create = || options.open(path);
-    let Some(user) = Credentials::from_sudo() else { return create() };
+    let Some(user) = Credentials::of_caller() else { return create() };
     let ours = (geteuid(), getegid());
     setegid(user.gid)?;
     let file = seteuid(user.uid).map_err(io::Error::from).and_then(|()| {
@@ -134,19 +145,43 @@ fn executable(path: &Path) -> io::Result<PathBuf> {
     }
 }
 
-/// The outermost of the sudo processes right above us (with a pseudo-terminal, sudo is two).
-fn sudo_process() -> Option<PathBuf> {
-    let mut found = None;
-    let mut process = PathBuf::from("/proc/self");
-    while let Some(parent) = status(&process, "PPid:") {
-        process = PathBuf::from(format!("/proc/{parent}"));
-        let exe = fs::read_link(process.join("exe")).ok()?;
-        if exe.file_name() != Some(OsStr::new("sudo")) {
+const OURSELVES: &str = "/proc/self";
+
+/// The outermost of the sudo processes that follow each other nearest above a process (with a
+/// pseudo-terminal, sudo is two), with so many others in between at most.
+pub(super) fn sudo_above(process: &Path, others: usize) -> Option<PathBuf> {
+    let (mut found, mut between) = (None, 0);
+    let mut process = process.to_owned();
+    while between <= others
+        && let Some(above) = parent(&process)
+    {
+        if is_sudo(&above) {
+            found = Some(above.clone());
+        } else if found.is_some() {
             break;
+        } else {
+            between += 1;
         }
-        found = Some(process.clone());
+        process = above;
     }
     found
+}
+
+fn parent(process: &Path) -> Option<PathBuf> {
+    let parent = status(process, "PPid:").filter(|pid| pid != "0")?;
+    Some(PathBuf::from(format!("/proc/{parent}")))
+}
+
+fn is_sudo(process: &Path) -> bool {
+    let exe = fs::read_link(process.join("exe"));
+    exe.is_ok_and(|exe| exe.file_name() == Some(OsStr::new("sudo")))
+}
+
+/// Whether a process is root's own, and no sudo.
+fn is_of_root(process: &Path) -> bool {
+    let effective = status(process, "Uid:");
+    let effective = effective.as_deref().and_then(|uids| uids.split_whitespace().nth(1));
+    effective == Some("0") && !is_sudo(process)
 }
 
 /// A field of `/proc/PID/status`.
@@ -179,7 +214,7 @@ pub(super) fn parse_environment(bytes: &[u8]) -> Vec<(OsString, OsString)> {
 }
 
 fn login_environment(ours: Vec<(OsString, OsString)>, uid: Uid) -> Vec<(OsString, OsString)> {
-    let mut environment: HashMap<OsString, OsString> = ours.into_iter().collect();
+    let mut environment: BTreeMap<OsString, OsString> = ours.into_iter().collect();
     environment.retain(|name, _| !name.as_bytes().starts_with(b"SUDO_"));
     if let Ok(Some(user)) = User::from_uid(uid) {
         environment.insert("HOME".into(), user.dir.into_os_string());

@@ -18,6 +18,7 @@ use proxytrace_common::host::FileKey;
 use super::places;
 use crate::capture::executables::{Executables, Identity, read};
 use crate::capture::program::Programs;
+use crate::capture::regular;
 use crate::event::Attach;
 use crate::gobinary::{self, Plan};
 
@@ -76,6 +77,15 @@ pub(super) struct Candidate {
     namespace: Option<u64>,
 }
 
+/// Why a `go` command got no probes.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Refused {
+    /// Others have them all, for now.
+    NoRoom,
+    /// It cannot be probed.
+    ForGood,
+}
+
 impl Files {
     pub(super) fn new() -> Self {
         Self {
@@ -113,9 +123,9 @@ impl Files {
     pub(super) fn foresee(&mut self, programs: &mut Programs, executables: &mut Executables) {
         let roots = self.lasting.iter().map(|(_, root)| *root);
         for path in roots.flat_map(places::find).collect::<BTreeSet<_>>() {
-            let Ok(file) = File::open(&path) else { continue };
+            let Ok(file) = regular::open(&path) else { continue };
             let identity = Identity::of(&file).ok();
-            let before = self.places.insert(path, identity);
+            let before = self.places.insert(path.clone(), identity);
             if before == Some(identity) {
                 continue;
             }
@@ -128,10 +138,14 @@ impl Files {
             let Some(plan) = read(&file) else { continue };
             let key = key_of(&identity);
             let candidate = Candidate { file, identity, plan, namespace: None };
-            if let Some(index) = self.attach(candidate, key, 0, programs, executables)
-                && let Some(known) = self.known.get_mut(&index)
-            {
-                known.is_foreseen = true;
+            match self.attach(candidate, key, 0, programs, executables) {
+                Ok(index) => {
+                    if let Some(known) = self.known.get_mut(&index) {
+                        known.is_foreseen = true;
+                    }
+                }
+                Err(Refused::NoRoom) => _ = self.places.remove(&path),
+                Err(Refused::ForGood) => {}
             }
         }
     }
@@ -139,7 +153,7 @@ impl Files {
     /// Looks at the file that a process has just executed: in this mount namespace, under this name.
     pub(super) fn look(&mut self, pid: u32, key: FileKey, mounts: u64, name: &Path) -> Look {
         let open = |path: &Path| {
-            let file = File::open(path).ok()?;
+            let file = regular::open(path).ok()?;
             let identity = Identity::of(&file).ok()?;
             // By now it may be another one.
             (identity.size == key.size).then_some((file, identity))
@@ -176,13 +190,7 @@ impl Files {
         let path = fs::read_link(format!("/proc/{pid}/exe")).ok()?;
         let path = path.strip_prefix("/").ok()?;
         self.lasting.iter().find_map(|(_, root)| {
-            let path = root.join(path);
-            // Before it is opened: there may be anything.
-            let there = fs::metadata(&path).ok().filter(fs::Metadata::is_file)?;
-            if (there.dev(), there.ino()) != (identity.device, identity.inode) {
-                return None;
-            }
-            let file = File::open(path).ok()?;
+            let file = regular::open(&root.join(path)).ok()?;
             (Identity::of(&file).ok()? == *identity).then_some(file)
         })
     }
@@ -196,16 +204,20 @@ impl Files {
         ((there.dev(), there.ino()) == (identity.device, identity.inode)).then_some(root)
     }
 
-    /// Another name that the kernel has for a file with probes.
+    /// Another name that the kernel has for a file with probes. Where it cannot be kept, whoever
+    /// executes the file by it is not followed, and we are told each time.
     pub(super) fn also(&mut self, index: u32, key: FileKey, programs: &mut Programs) {
-        if let Some(known) = self.known.get_mut(&index)
-            && programs.know(key, index).is_ok()
-        {
+        let Some(known) = self.known.get_mut(&index) else { return };
+        if programs.know(key, index).is_ok() {
             known.keys.push(key);
+        } else {
+            self.refused += 1;
+            let _ = programs.unsee(&key);
         }
     }
 
-    /// Puts probes into a `go` command; yields its index, if it got any.
+    /// Puts probes into a `go` command; yields its index. Where there is no room, some is made, for
+    /// whoever executes the file next.
     pub(super) fn attach(
         &mut self,
         candidate: Candidate,
@@ -213,15 +225,22 @@ impl Files {
         now: u64,
         programs: &mut Programs,
         executables: &mut Executables,
-    ) -> Option<u32> {
-        if programs.next_index().is_none() {
-            self.make_room(programs, executables);
-        }
+    ) -> Result<u32, Refused> {
         let Candidate { file, identity, plan, namespace } = candidate;
+        let sites = plan.as_ref().map_or(0, |plan| plan.sites.len());
+        if !programs.has_room(sites) {
+            // What was taken out before may make room in a moment.
+            if !programs.is_leaving() {
+                self.make_room(programs, executables);
+            }
+            self.refused += 1;
+            let _ = programs.unsee(&key);
+            return Err(Refused::NoRoom);
+        }
         let (index, attach) = executables.attach(&file, plan, programs);
         let Some(index) = index else {
             self.refused += 1;
-            return None;
+            return Err(Refused::ForGood);
         };
         let watch = self.watch(&file);
         let known = Known {
@@ -237,7 +256,7 @@ impl Files {
         };
         self.known.insert(index, known);
         self.also(index, key, programs);
-        Some(index)
+        Ok(index)
     }
 
     fn watch(&self, file: &File) -> Option<WatchDescriptor> {

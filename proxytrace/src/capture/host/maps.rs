@@ -42,6 +42,15 @@ impl Programs {
         Ok(())
     }
 
+    /// Let us be told of every file again.
+    pub(super) fn unsee_all(&mut self) -> anyhow::Result<()> {
+        let mut seen = HashMap::<_, FileKey, u32>::try_from(self.object.map_mut("SEEN")?)?;
+        let keys: Vec<FileKey> = seen.keys().filter_map(Result::ok).collect();
+        // One may be gone.
+        keys.iter().for_each(|key| _ = seen.remove(key));
+        Ok(())
+    }
+
     /// Follows a process that is followed by nobody yet.
     pub(super) fn join(&mut self, pid: u32, member: Member) -> anyhow::Result<()> {
         let map = self.object.map_mut("TRACKED")?;

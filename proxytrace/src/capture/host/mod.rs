@@ -92,6 +92,8 @@ pub struct Host {
     /// Records that the kernel could not send.
     dropped: u64,
     lost: u64,
+    /// Whether some were lost since the last sweep.
+    is_lossy: bool,
     unseen: u64,
     /// Trees that were chosen by us, and passed over, as their executable was not known.
     adopted: [u64; 2],
@@ -147,6 +149,7 @@ impl Host {
             start,
             dropped: 0,
             lost: 0,
+            is_lossy: false,
             unseen: 0,
             adopted: [0; 2],
         };
@@ -203,6 +206,7 @@ impl Host {
         self.dropped = dropped;
         self.lost += lost;
         if lost > 0 {
+            self.is_lossy = true;
             self.trees.lose(lost, monotonic_now());
         }
         for news in std::mem::take(&mut self.trees.news) {
@@ -244,7 +248,7 @@ impl Host {
         watcher: &mut dyn Watcher,
     ) -> anyhow::Result<Option<u32>> {
         let Self { programs, executables, files, .. } = self;
-        let index = files.attach(candidate, news.file, monotonic_now(), programs, executables);
+        let index = files.attach(candidate, news.file, monotonic_now(), programs, executables).ok();
         if let Some(index) = index {
             self.adopt(news, index, watcher)?;
         }
@@ -296,6 +300,10 @@ impl Host {
         let Self { programs, executables, files, .. } = self;
         files.let_go(now, oldest, programs, executables);
         files.foresee(programs, executables);
+        if std::mem::take(&mut self.is_lossy) {
+            // What was lost may have told of a file that nobody tells of again.
+            programs.unsee_all()?;
+        }
         Ok(())
     }
 

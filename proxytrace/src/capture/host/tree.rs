@@ -1,6 +1,6 @@
 //! Trees of processes, each of which is a trace of its own.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::path::Path;
 use std::rc::Rc;
@@ -30,7 +30,9 @@ pub(super) struct Tree {
     /// All that ever were.
     pids: Vec<u32>,
     /// Processes that run a `go` command and have not entered its `main.main`.
-    awaited: HashMap<u32, (u32, Rc<Attach>)>,
+    awaited: BTreeMap<u32, (u32, Rc<Attach>)>,
+    /// Whether one of them was met late.
+    is_late: bool,
     /// Executables of which the trace knows.
     attached: HashSet<u32>,
     end: Option<End>,
@@ -124,7 +126,8 @@ impl Trees {
             decoder: Decoder::new(record.time, Pids::new(true)).of_host(),
             live: HashSet::from([record.pid]),
             pids: vec![record.pid],
-            awaited: HashMap::new(),
+            awaited: BTreeMap::new(),
+            is_late: false,
             attached: HashSet::new(),
             end: None,
             has_job: false,
@@ -230,13 +233,18 @@ impl Tree {
                 }
             }
             Kind::Exec => {
-                self.awaited.remove(&pid);
+                self.miss(pid);
                 self.await_start(record, record.executable, files);
             }
             Kind::Start => {
-                let awaited = self.awaited.remove(&pid).map(|(_, attach)| attach);
-                if let Some(attach) = awaited.or_else(|| files.attached(record.executable)) {
-                    self.tell(record.executable, &attach, false);
+                let started = record.executable;
+                let awaited = self.awaited.get(&pid).filter(|(awaited, _)| *awaited == started);
+                let awaited = awaited.map(|(_, attach)| Rc::clone(attach));
+                if awaited.is_some() {
+                    self.awaited.remove(&pid);
+                }
+                if let Some(attach) = awaited.or_else(|| files.attached(started)) {
+                    self.tell(started, &attach, false);
                 }
             }
             Kind::Exit => {
@@ -278,13 +286,20 @@ impl Tree {
         }
     }
 
-    /// A `go` command that never was seen to start was met late. Says whether there was one.
-    fn settle(&mut self) -> bool {
-        let missed: Vec<_> = self.awaited.drain().map(|(_, missed)| missed).collect();
-        for (executable, attach) in &missed {
-            self.tell(*executable, attach, true);
+    /// A `go` command that is not seen to start before its process becomes something else, or ends,
+    /// was met late.
+    fn miss(&mut self, pid: u32) {
+        if let Some((executable, attach)) = self.awaited.remove(&pid) {
+            self.tell(executable, &attach, true);
+            self.is_late = true;
         }
-        !missed.is_empty()
+    }
+
+    /// Nothing comes any more. Says whether there was a `go` command that was met late.
+    fn settle(&mut self) -> bool {
+        let awaited: Vec<u32> = self.awaited.keys().copied().collect();
+        awaited.into_iter().for_each(|pid| self.miss(pid));
+        self.is_late
     }
 }
 
