@@ -1,5 +1,6 @@
 //! The kernel side of proxytrace: one recipe-driven program for Go, and what the kernel tells of
-//! processes and sockets. Portable by raw tracepoints and uprobes alone; no kprobes, no fentry.
+//! processes and sockets. Portable by raw tracepoints and uprobes; before Linux 6.3, which has no
+//! tracepoints for what goes over sockets, by three kprobes. No fentry.
 #![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
 #![cfg_attr(
     target_arch = "bpf",

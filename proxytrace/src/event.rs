@@ -109,7 +109,7 @@ pub enum What {
         /// None in recordings of before.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         credentials: Option<Vec<String>>,
-        /// What was longer than its bound, by name (`url`).
+        /// What was longer than its bound, by name (`url`, `headers`).
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         cut: Vec<String>,
     },
@@ -474,7 +474,7 @@ pub struct FailureStep {
 }
 
 /// What became of the probes in one executable.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Attach {
     /// Path of the executable.
@@ -487,6 +487,10 @@ pub struct Attach {
     pub missing: Vec<MissingHook>,
     /// Whether a process was running in it before the probes were in place.
     pub late: bool,
+    /// The release whose layouts were used, where there are none of its own (`go1.27`): all that can
+    /// be proven was, and what it says is possible rather than certain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nearest: Option<String>,
 }
 
 /// A function without a probe.
@@ -512,8 +516,8 @@ pub struct Start {
     pub argv: Vec<String>,
     /// How the probes are attached: `uprobe-multi` or `perf`.
     pub backend: String,
-    /// How plain HTTP is read from sockets: `socket` (each send and receive) or `syscall` (each
-    /// system call); none if it is not.
+    /// How plain HTTP is read from sockets: `socket` (each send and receive), `kprobe` (the same,
+    /// before Linux 6.3) or `syscall` (each system call); none if it is not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wire: Option<String>,
 }

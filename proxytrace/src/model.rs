@@ -260,6 +260,10 @@ pub struct Request {
     /// Until the head of the response or the error; none if neither came. Where no connection was
     /// free, it includes waiting for one.
     pub duration_ns: Option<u64>,
+    /// When it went onto its connection: after the name, the connection and the wait for a place on
+    /// one. None if it did not.
+    #[serde(default)]
+    pub sent_ns: Option<u64>,
     /// Time to first byte: from going onto its connection to the head of the response.
     #[serde(default)]
     pub ttfb_ns: Option<u64>,
@@ -612,8 +616,8 @@ pub struct Capture {
     /// Nothing lost, nothing missing, nothing late, watched to the end, and the two witnesses do not
     /// disagree.
     pub complete: bool,
-    /// How plain HTTP was read from sockets: `socket` (each send and receive) or `syscall` (each
-    /// system call); none if it was not.
+    /// How plain HTTP was read from sockets: `socket` (each send and receive), `kprobe` (the same,
+    /// before Linux 6.3) or `syscall` (each system call); none if it was not.
     #[serde(default)]
     pub wire: Option<String>,
     /// How far go and its sockets say the same of plain HTTP; none if only one was asked.

@@ -133,6 +133,8 @@ pub enum Trouble {
     Expired,
     /// It wants a certificate from the client.
     WantsCertificate,
+    /// It asks for one, and serves whoever has none.
+    TakesCertificate,
     /// It ends connections by RST.
     Resets,
 }

@@ -80,12 +80,14 @@ impl Authority {
         };
         let builder = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_safe_default_protocol_versions()?;
-        let builder = if host.trouble == Some(Trouble::WantsCertificate) {
+        let wants = host.trouble == Some(Trouble::WantsCertificate);
+        let builder = if wants || host.trouble == Some(Trouble::TakesCertificate) {
             let mut roots = RootCertStore::empty();
             roots.add(self.issuer.der().clone())?;
             let (roots, provider) = (Arc::new(roots), Arc::clone(&self.provider));
-            let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider).build()?;
-            builder.with_client_cert_verifier(verifier)
+            let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider);
+            let verifier = if wants { verifier } else { verifier.allow_unauthenticated() };
+            builder.with_client_cert_verifier(verifier.build()?)
         } else {
             builder.with_no_client_auth()
         };

@@ -23,6 +23,16 @@ const WELL: Scenario = Scenario {
     ..Scenario::BASE
 };
 
+/// The same, below a path with a space.
+const IN_A_SPACE: Scenario = Scenario {
+    goproxy: "https://proxy.lab/go proxy,direct",
+    hosts: &[Host {
+        rules: &[Rule { pattern: "/go%20proxy/mod.lab/*", action: Action::Serve }],
+        ..WELL.hosts[0]
+    }],
+    ..WELL
+};
+
 /// The same, with a certificate that nobody knows.
 const UNKNOWN_AUTHORITY: Scenario = Scenario {
     hosts: &[Host { trouble: Some(Trouble::UnknownAuthority), ..WELL.hosts[0] }],
@@ -105,6 +115,8 @@ const CASES: &[Case] = &[
         says: "`proxy` in GOPROXY is neither",
         ..PLAIN
     },
+    // A path may have a space.
+    Case { scenario: IN_A_SPACE, ..PLAIN },
     // Spaces around entries, empty entries and a missing scheme are well.
     Case { environment: &[("GOPROXY", " proxy.lab , ,direct ")], ..PLAIN },
     Case {

@@ -312,14 +312,16 @@ impl Drop for Person {
 }
 
 /// What the user does, whose shell has a GOPROXY and a PATH of its own. `/mnt` is the toolchain.
-const BY_SUDO: &str = r"
+const BY_SUDO: &str = r#"
 umask 027
 cd ~/module
 export GOPROXY=https://proxy.lab GOSUMDB=off GOFLAGS=-mod=mod GOTOOLCHAIN=local
 export PATH=/mnt/bin:$PATH SSL_CERT_FILE=$HOME/ca.pem
 sudo -n ~/proxytrace --json ~/trace.json --record ~/recording -- \
     sh -c 'go mod download && umask >~/umask && id >~/id && env >~/env'
-";
+sudo -n env A=b ~/proxytrace -- id -u >~/of-env
+sudo -n sh -c '"$0" -- id -u; :' ~/proxytrace >~/of-shell
+"#;
 
 #[test]
 fn sudo_changes_nothing_for_the_command() {
@@ -360,6 +362,9 @@ fn sudo_changes_nothing_for_the_command() {
 
     let owner = fs::metadata(home).unwrap().uid();
     assert_ne!(owner, 0);
+    assert_eq!(read("of-env").trim(), owner.to_string());
+    // A shell of root's, which says who called sudo, too: there it would be root's without us.
+    assert_eq!(read("of-shell").trim(), "0");
     for file in ["trace.json", "recording", "umask", "go/pkg/mod/mod.lab/m01@v1.0.0/lab.go"] {
         assert_eq!(fs::metadata(home.join(file)).unwrap().uid(), owner, "{file}");
     }

@@ -93,8 +93,6 @@ struct Fetch {
     last: Option<RequestAt>,
     open: Option<RequestAt>,
     tries: usize,
-    /// When the open request went onto its last connection.
-    tried: Option<u64>,
 }
 
 /// How a walk leaves an entry.
@@ -200,7 +198,6 @@ impl Goroutines {
                     error: error.as_ref(),
                     cut,
                     content_length: *content_length,
-                    tried: goroutine.fetch.as_ref().and_then(|fetch| fetch.tried),
                 };
                 if let Some(request) = goroutine.fetch.as_mut().and_then(|f| f.open.take()) {
                     context.chains.close(request, &ending, event.time);
@@ -599,7 +596,6 @@ impl Fetch {
         (self.last, self.open) = (Some(request), Some(request));
         self.hops += 1;
         self.tries = 0;
-        self.tried = None;
     }
 
     fn try_connection(
@@ -614,7 +610,6 @@ impl Fetch {
             (self.last, self.open) = (Some(request), Some(request));
         }
         self.tries += 1;
-        self.tried = Some(time);
         let host = &context.chains.request(request).host;
         let connection = local
             .zip(remote)
@@ -622,7 +617,7 @@ impl Fetch {
         if let Some(connection) = connection.filter(|_| !tls) {
             context.wire.asked_by_go(connection, request);
         }
-        context.chains.connect(request, connection, protocol, remote.map(canonical));
+        context.chains.connect(request, connection, protocol, remote.map(canonical), time);
     }
 
     fn end_send(

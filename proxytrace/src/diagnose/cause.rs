@@ -80,8 +80,8 @@ pub(super) fn root(view: &View<'_>, chain: &Chain) -> Option<Sign> {
         .or_else(|| target(&send, culprit))
         .or_else(|| checksums(view, chain, culprit))
         .or_else(|| content::root(view, chain, &send, culprit))
-        .or_else(|| client_certificate(view, chain, &send, culprit))
-        .map(|(code, message)| Sign::of(code, chain, message));
+        .map(|(code, message)| Sign::of(code, chain, message))
+        .or_else(|| client_certificate(view, chain, &send, culprit));
     let sign = sign.map(|sign| doubt(view, chain, culprit, sign));
     let sign = sign
         .or_else(|| probe(view, chain, culprit))
@@ -158,21 +158,31 @@ fn password_in_clear(chain: &Chain, attempt: &Attempt) -> Option<Sign> {
 }
 
 /// PT206. Under TLS 1.3 the alert comes after the handshake and races with the request: what is told
-/// then is that the connection broke. A server that looks later answers 400.
+/// then is that the connection broke. A server that looks later answers 400. Neither is sure: one
+/// that would take a certificate asks for it in every handshake, and serves whoever has none.
 fn client_certificate(
     view: &View<'_>,
     chain: &Chain,
     send: &Send<'_>,
     attempt: &Attempt,
-) -> Option<(&'static str, String)> {
+) -> Option<Sign> {
     let last = send.last();
     let reason = last.error.as_ref().and_then(|error| error.reason.as_deref());
-    let told = attempt.outcome == Outcome::TlsOther && reason == Some(WANTS_CERTIFICATE);
+    let alert = attempt.outcome == Outcome::TlsOther && reason == Some(WANTS_CERTIFICATE);
+    let wanted = || view.wants_certificate(chain, last);
+    let told = alert || (last.status == Some(NO_CERTIFICATE) && wanted());
     let fits = matches!(attempt.outcome, Outcome::TlsOther | Outcome::Reset)
-        || matches!(last.status, Some(400 | 496));
-    let wanted = told || (fits && view.wants_certificate(chain, last));
-    wanted.then(|| ("PT206", format!("{} {WANTS_CERTIFICATE}, and go has none", last.host)))
+        || last.status == Some(400);
+    let likely = || fits && wanted() && !view.is_served(chain.process, &last.host);
+    (told || likely()).then(|| {
+        let message = format!("{} {WANTS_CERTIFICATE}, and go has none", last.host);
+        let sign = Sign::of("PT206", chain, message);
+        if told { sign } else { sign.possibly() }
+    })
 }
+
+/// What nginx calls "SSL certificate required" (`ngx_http_request.h`).
+const NO_CERTIFICATE: u16 = 496;
 
 /// PT010. A URL that is signed carries its own right.
 fn authorization_dropped(send: &Send<'_>) -> Option<(&'static str, String)> {

@@ -82,12 +82,18 @@ fn broken_list(process: &Process, failed: &[&Chain]) -> Vec<Sign> {
 fn lint(entry: &Entry) -> Option<String> {
     let text = entry.proxy.as_str();
     let meant = text.split(['?', '#']).next().unwrap_or_default();
+    let authority = meant.find("://").map_or(0, |at| at + 3);
+    let path = meant[authority..].find('/').map_or(meant.len(), |at| authority + at);
     let separates = |(at, char): &(usize, char)| {
         let after = meant[at + char.len_utf8()..].trim_start();
         match char {
             '，' | '；' | '、' | '｜' => true,
             ';' => begins_an_entry(after),
-            _ => char.is_whitespace(),
+            // Good in a path, and in no host; control characters nowhere (`net/url.parse`).
+            _ if char.is_whitespace() => {
+                char.is_control() || *at < path || begins_an_entry(after)
+            }
+            _ => false,
         }
     };
     if let Some((_, char)) = meant.char_indices().find(separates) {
@@ -101,14 +107,17 @@ fn lint(entry: &Entry) -> Option<String> {
             ),
         });
     }
-    let bare = !is_word(text) && text != "off" && !text.contains(['.', ':', '/']);
+    let bare = !is_word(text) && !text.contains(['.', ':', '/']);
     bare.then(|| format!("`{text}` in GOPROXY is neither a URL nor `direct` nor `off`"))
 }
 
 fn begins_an_entry(text: &str) -> bool {
-    let word = text.split([';', '/']).next().unwrap_or_default();
+    let ends = |c: char| matches!(c, ';' | '/') || c.is_whitespace();
+    let word = text.split(ends).next().unwrap_or_default();
     matches!(word, "direct" | "off" | "http:" | "https:" | "file:")
-        || (word.contains('.') && !word.contains('='))
+        || word.rsplit_once('.').is_some_and(|(_, last)| {
+            last.starts_with(|c: char| c.is_ascii_alphabetic()) && !word.contains('=')
+        })
 }
 
 /// PT601.
@@ -241,6 +250,12 @@ mod tests {
             ("https://a.lab;direct", true),
             ("https://a.lab direct", true),
             ("https://a.lab\thttps://b.lab", true),
+            ("https://a.lab/x b.lab/y", true),
+            ("https://nexus.corp/repository/go proxy,direct", false),
+            ("file:///srv/my modules", false),
+            ("https://nexus.corp/repository/go v1.2/y", false),
+            ("https://a.lab b", true),
+            ("https://a.lab/x\ty", true),
             ("foo", true),
             ("https://a.lab , direct", false),
             ("https://a.lab|direct", false),

@@ -107,7 +107,8 @@ impl Grouped {
 }
 
 fn finding(role: Role, sign: Sign, chains: &HashMap<u32, &Chain>, trace: &Trace) -> Finding {
-    let certain = (trace.capture.complete && !sign.possible) || sign.kind.code == "PT900";
+    let sound = trace.capture.complete && !rules::is_guessed(&trace.capture);
+    let certain = (sound && !sign.possible) || sign.kind.code == "PT900";
     let about: Vec<&Chain> =
         unique(sign.chains).iter().filter_map(|id| chains.get(id).copied()).collect();
     let first = about.first();

@@ -231,6 +231,17 @@ impl<'a> View<'a> {
         })
     }
 
+    /// Whether a host has answered a process with something else than an error.
+    pub(super) fn is_served(&self, process: ProcessId, host: &str) -> bool {
+        let mut requests = self.chains_of(process).iter().flat_map(|chain| &chain.attempts);
+        requests.any(|attempt| {
+            let well = |request: &Request| {
+                request.host == host && request.status.is_some_and(|status| status < 400)
+            };
+            attempt.requests.iter().any(well)
+        })
+    }
+
     /// The value of GOPROXY of every go command that asked for something.
     pub(super) fn goproxies(&self) -> impl Iterator<Item = &'a str> + use<'a> {
         let asked: HashSet<ProcessId> = self.trace.chains.iter().map(|c| c.process).collect();
@@ -240,10 +251,9 @@ impl<'a> View<'a> {
 
     /// Whether the process of a chain was told of a forward proxy for http.
     pub(super) fn has_forward_proxy(&self, chain: &Chain) -> bool {
-        let set = |name: &str, process: &Process| {
-            process.config.get(name).is_some_and(|setting| !setting.value.is_empty())
-        };
-        self.process(chain.process).is_some_and(|p| set("HTTP_PROXY", p) || set("http_proxy", p))
+        let process = self.process(chain.process);
+        let setting = process.and_then(|process| process.config.get("HTTP_PROXY"));
+        setting.is_some_and(|setting| !setting.value.is_empty())
     }
 
     /// Whether GOPRIVATE matches the module.

@@ -234,6 +234,7 @@ impl Client {
             remote_addr: None,
             started_ns: self.now(),
             duration_ns: None,
+            sent_ns: None,
             ttfb_ns: None,
             content_length: None,
             body_bytes: None,

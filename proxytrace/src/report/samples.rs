@@ -102,6 +102,7 @@ fn request(id: u32, url: &str, status: u16) -> Request {
         remote_addr: Some("192.0.2.1:443".into()),
         started_ns: 0,
         duration_ns: Some(12 * MS + 345_678),
+        sent_ns: None,
         ttfb_ns: None,
         content_length: None,
         body_bytes: None,
@@ -253,6 +254,7 @@ pub(crate) fn incomplete() -> Trace {
                 reason: "not found in the symbol table".into(),
             }],
             late: true,
+            nearest: None,
         }],
         backend: "perf".into(),
         wire: None,
@@ -305,6 +307,7 @@ pub(crate) fn hostile(padding: usize) -> Trace {
             hooks: vec![],
             missing: vec![MissingHook { hook: evil.clone(), reason: evil }],
             late: true,
+            nearest: None,
         }],
         ..Capture::default()
     };

@@ -187,6 +187,20 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         ..BASE
     },
     Scenario {
+        name: "tls-client-cert-optional",
+        about: "the proxy would take a certificate from the client, and breaks off at a zip",
+        modules: modules(1),
+        goproxy: "https://proxy.lab",
+        hosts: &[with(
+            Trouble::TakesCertificate,
+            host("proxy.lab", H1, &[on("*.zip", Close), on("*", Serve)]),
+        )],
+        succeeds: false,
+        answers: &[got("proxy.lab", 200, 2), closed("proxy.lab")],
+        findings: &[("PT208", Error)],
+        ..BASE
+    },
+    Scenario {
         name: "http-on-tls-port",
         about: "the proxy speaks HTTP without TLS on port 443",
         modules: modules(2),

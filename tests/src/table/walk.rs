@@ -58,6 +58,18 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         ..BASE
     },
     Scenario {
+        name: "default-list",
+        about: "GOPROXY is not set: the first entry of go's own list says 502, so go stops",
+        environment: &[("GOPROXY", "")],
+        modules: modules(2),
+        goproxy: "https://proxy.golang.org,direct",
+        hosts: &[host("proxy.golang.org", H2, &[on("*", Status(502, &[]))])],
+        succeeds: false,
+        answers: &[got("proxy.golang.org", 502, 2)],
+        findings: &[("PT101", Error), ("PT409", Error)],
+        ..BASE
+    },
+    Scenario {
         name: "bad-gateway-pipe",
         about: "the first proxy says 502; after it stands `|` so go goes on",
         modules: modules(4),

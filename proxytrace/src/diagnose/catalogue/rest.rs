@@ -118,7 +118,7 @@ pub(super) const KINDS: &[Kind] = &[
         "incomplete-capture",
         Note,
         "not everything was seen",
-        "Events were lost, a function has no probe, or a process was running before its probes were in place. What was not seen may contradict what was found.",
+        "Events were lost, a function has no probe, a process was running before its probes were in place, or a go was read by the layouts of another release. What was not seen may contradict what was found.",
         "Trace again, as root, which sees each go before it runs. Read every finding of this trace as a possibility.",
         [],
     ),

@@ -23,9 +23,10 @@ pub(super) fn silent_wait(view: &View<'_>, chain: &Chain) -> Vec<Sign> {
     let waited = |request: &Request| match (request.ttfb_ns, request.outcome) {
         (Some(ttfb), _) => Some(ttfb),
         (None, Outcome::Unfinished | Outcome::Canceled | Outcome::Reset) => {
-            request.connection?;
+            // What came before is the name, the connection, or a place on one.
+            let sent = request.sent_ns?;
             let until = request.duration_ns.map(|ns| request.started_ns.saturating_add(ns));
-            Some(until.or(ended)?.saturating_sub(request.started_ns))
+            Some(until.or(ended)?.saturating_sub(sent))
         }
         _ => None,
     };

@@ -13,6 +13,7 @@ use crate::model::{Attempt, Chain, Next, RequestId};
 
 pub(super) use self::access::is_password_in_clear;
 pub(super) use self::redirects::strayed;
+pub(super) use self::run::is_guessed;
 use super::sign::Sign;
 use super::view::{Send, View};
 

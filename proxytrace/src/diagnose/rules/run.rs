@@ -1,6 +1,6 @@
 //! PT603, PT606, PT702, PT900: about the run itself.
 
-use crate::model::{Outcome, Process};
+use crate::model::{Capture, Outcome, Process};
 
 use super::super::sign::Sign;
 use super::super::view::View;
@@ -64,6 +64,11 @@ pub(super) fn direct_vcs(view: &View<'_>) -> Vec<Sign> {
     vec![Sign { chains, ..Sign::general("PT702", message) }]
 }
 
+/// Whether a go was read by the layouts of another release.
+pub(in crate::diagnose) fn is_guessed(capture: &Capture) -> bool {
+    capture.attach.iter().any(|attach| attach.nearest.is_some())
+}
+
 /// PT900: one for the whole trace.
 pub(super) fn incomplete_capture(view: &View<'_>) -> Vec<Sign> {
     let capture = &view.trace.capture;
@@ -88,8 +93,12 @@ pub(super) fn incomplete_capture(view: &View<'_>) -> Vec<Sign> {
         if attach.late {
             why.push(format!("{} was running before it had its probes", attach.exe));
         }
+        if let Some(nearest) = &attach.nearest {
+            let version = attach.go_version.as_deref().unwrap_or("of no known version");
+            why.push(format!("{} is {version}, and was read as if it were {nearest}", attach.exe));
+        }
     }
-    if capture.complete {
+    if capture.complete && !is_guessed(capture) {
         return Vec::new();
     }
     why.sort_unstable();

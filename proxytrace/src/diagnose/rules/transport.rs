@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use crate::correlate::url::Url;
-use crate::model::{Cause, Chain, Connection, Outcome, Request};
+use crate::model::{Cause, Chain, Connection, Outcome, ProcessId, Request};
 
 use super::super::sign::Sign;
 use super::super::view::View;
@@ -106,26 +106,35 @@ fn goes_elsewhere(request: &Request) -> bool {
     remote.is_some_and(|remote: SocketAddr| remote.port() != port)
 }
 
-/// PT802: one for each host.
+/// PT802: one for each host, of the go command with the most connections to it. Every process needs
+/// some of its own, and others than go keep theirs as they like.
 pub(super) fn conn_churn(view: &View<'_>) -> Vec<Sign> {
-    let mut hosts: BTreeMap<&str, (usize, u32)> = BTreeMap::new();
+    let mut pairs: BTreeMap<(&str, ProcessId), (usize, u32)> = BTreeMap::new();
     for connection in &view.trace.connections {
-        let (Some(host), Some("HTTP/1.1")) =
-            (connection.host.as_deref(), connection.protocol.as_deref())
-        else {
+        let process = view.process(connection.process);
+        let (Some(host), Some("HTTP/1.1"), true) = (
+            connection.host.as_deref(),
+            connection.protocol.as_deref(),
+            process.is_some_and(|process| process.go_version.is_some()),
+        ) else {
             continue;
         };
-        let (connections, requests) = hosts.entry(host).or_default();
+        let (connections, requests) = pairs.entry((host, connection.process)).or_default();
         *connections += 1;
         *requests += connection.requests;
     }
-    let sign = |(host, (connections, requests)): (&str, (usize, u32))| {
-        let churns = connections >= CHURN && connections * 2 >= requests as usize;
-        churns.then(|| {
-            let connections = counted(connections, "connection", "connections");
-            let message = format!("{host} speaks HTTP/1.1: {connections} for {requests} requests");
-            Sign::general("PT802", message)
-        })
+    let churns = |(connections, requests): (usize, u32)| {
+        connections >= CHURN && connections * 2 >= requests as usize
     };
-    hosts.into_iter().filter_map(sign).collect()
+    let mut hosts: BTreeMap<&str, (usize, u32)> = BTreeMap::new();
+    for ((host, _), counts) in pairs.into_iter().filter(|(_, counts)| churns(*counts)) {
+        let most = hosts.entry(host).or_insert(counts);
+        *most = counts.max(*most);
+    }
+    let sign = |(host, (connections, requests)): (&str, (usize, u32))| {
+        let connections = counted(connections, "connection", "connections");
+        let message = format!("{host} speaks HTTP/1.1: {connections} for {requests} requests");
+        Sign::general("PT802", message)
+    };
+    hosts.into_iter().map(sign).collect()
 }

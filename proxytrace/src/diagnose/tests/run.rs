@@ -1,8 +1,9 @@
 //! About the run itself.
 
-use crate::correlate::tests::scenarios::{A, got, zip};
+use crate::correlate::tests::scenarios::{A, failing, got, redirect_to_forbidden, zip};
 use crate::correlate::tests::script::{GO, Script, config, hop};
 use crate::event::What;
+use crate::model::Confidence;
 
 use super::{of_script, only};
 
@@ -36,6 +37,25 @@ fn pt606_is_a_run_that_asked_nobody() {
     let mut script = Script::new(A, 0);
     script.push(GO, None, read()).lose();
     assert_eq!(of_script(&script), ["PT900 note contributing ×0"]);
+}
+
+/// It is complete as far as can be said, and nothing of it is certain.
+#[test]
+fn a_go_that_was_read_by_other_layouts_is_named() {
+    let mut script = failing(A, 1, redirect_to_forbidden);
+    let mut trace = script.attach(&[], false).trace();
+    let certain = |trace: &crate::model::Trace| {
+        let findings = crate::diagnose::diagnose(trace);
+        let others = findings.iter().filter(|finding| finding.code != "PT900");
+        others.map(|finding| finding.confidence == Confidence::Certain).collect::<Vec<_>>()
+    };
+    assert_eq!(certain(&trace), [true]);
+    trace.capture.attach[0].nearest = Some("go1.27".to_owned());
+    assert!(trace.capture.complete);
+    assert_eq!(certain(&trace), [false]);
+    let findings = crate::diagnose::diagnose(&trace);
+    let said = findings.iter().find(|finding| finding.code == "PT900").expect("it is said");
+    assert_eq!(said.message, "/go/bin/go is go1.27.3, and was read as if it were go1.27");
 }
 
 #[test]

@@ -3,10 +3,12 @@
 use std::net::SocketAddr;
 
 use crate::correlate::tests::scenarios::{A, got, url, zip};
-use crate::correlate::tests::script::{GO, Script, Task, broken, failure, hop};
+use crate::correlate::tests::script::{
+    GO, Hop, Script, Task, bad_status, broken, failure, hop,
+};
 use crate::diagnose::diagnose;
-use crate::event::What;
-use crate::model::{Confidence, Connection, Tls};
+use crate::event::{Failure, What};
+use crate::model::{Confidence, Connection, Tls, Trace};
 
 use super::{brief, found, of_script, one, only};
 
@@ -38,6 +40,40 @@ fn pt206_is_told_by_the_alert() {
     };
     assert_eq!(of(116), ["PT206 error root ×1"]);
     assert_eq!(of(40), ["PT205 error root ×1"]);
+}
+
+/// A host that would take a certificate asks for one in every handshake, and serves all the same.
+#[test]
+fn pt206_is_a_hypothesis_without_an_alert_and_none_of_who_was_served() {
+    let steps = [("*url.Error", "Get"), ("*net.OpError", "read"), ("syscall.Errno", "")];
+    let reset = || failure(&steps, Some(104));
+    let info = || got(7, "x.lab/m", &[hop(&url(A, "x.lab/m", "v1.0.0.info"), 200)]);
+    let asked = |before: &[Task], last: Hop, error: Failure| {
+        let task = Task::new(8).walk().lookup(A, "x.lab/m").fetch(&[last]).failed(error);
+        let mut script = Script::new(A, 1);
+        script.run(before);
+        script.run(&[task]);
+        let mut trace = script.trace();
+        for connection in &mut trace.connections {
+            connection.tls = Some(Tls {
+                server_name: "proxy.lab".into(),
+                version: None,
+                protocol: None,
+                certificate_wanted: true,
+                error: None,
+            });
+        }
+        let findings = diagnose(&trace);
+        (findings[0].code.clone(), findings[0].confidence)
+    };
+    let zip = zip(A, "x.lab/m");
+    let possible = |code: &str| (code.to_owned(), Confidence::Possible);
+    let certain = |code: &str| (code.to_owned(), Confidence::Certain);
+    assert_eq!(asked(&[], broken(&zip, reset(), true), reset()), possible("PT206"));
+    assert_eq!(asked(&[], hop(&zip, 400), bad_status(400)), possible("PT206"));
+    assert_eq!(asked(&[], hop(&zip, 496), bad_status(496)), certain("PT206"));
+    assert_eq!(asked(&[info()], broken(&zip, reset(), true), reset()), certain("PT208"));
+    assert_eq!(asked(&[info()], hop(&zip, 400), bad_status(400)), certain("PT402"));
 }
 
 #[test]
@@ -112,6 +148,66 @@ fn pt508_also_where_go_was_ended_waiting() {
     script.push(GO, None, What::Stderr { text: String::new() });
     script.events.last_mut().expect("just pushed").time += 12_000_000_000;
     assert_eq!(of_script(&script), ["PT508 warning contributing ×1"]);
+}
+
+/// To look a name up, and to connect, is no silence of the host.
+#[test]
+fn pt508_not_before_the_request_was_sent() {
+    let asked = url(A, "x.lab/m", "v1.0.0.info");
+    let task = Task::new(7).walk().lookup(A, "x.lab/m").fetch(&[hop(&asked, 200)]).found();
+    let mut script = Script::new(A, 1);
+    script.run(&[task]);
+    let sent = script.events.iter().position(|event| matches!(event.what, What::Try { .. }));
+    let sent = sent.expect("it is sent");
+    script.events.truncate(sent + 1);
+    script.events[sent].time += 12_000_000_000;
+    script.push(GO, None, What::Stderr { text: String::new() });
+    assert!(of_script(&script).is_empty());
+}
+
+/// So many connections of a process to one host, of a request each.
+fn connections(trace: &mut Trace, process: u32, count: u32) {
+    let new = |number| Connection {
+        id: number,
+        process,
+        local_addr: None,
+        remote_addr: None,
+        host: Some("proxy.lab".into()),
+        dns_ns: None,
+        connect_ns: None,
+        tls_ns: None,
+        tls: None,
+        protocol: Some("HTTP/1.1".into()),
+        requests: 1,
+        errno: None,
+        started_ns: None,
+        ended_ns: None,
+    };
+    trace.connections.extend((0..count).map(new));
+}
+
+#[test]
+fn pt802_is_about_one_go() {
+    let mut script = Script::new(A, 0);
+    script.push(GO, None, What::Fork { child: 200 });
+    script.push(200, None, What::Exec { exe: "/usr/bin/git".into(), argv: vec!["git".into()] });
+    script.push(GO, None, What::Fork { child: 300 });
+    let start = script.events.iter().find(|it| matches!(it.what, What::GoStart { .. }));
+    let start = start.expect("a go").what.clone();
+    script.push(300, None, start);
+    let trace = |counts: [u32; 3]| {
+        let mut trace = script.trace();
+        for (pid, count) in [GO, 200, 300].into_iter().zip(counts) {
+            let process = trace.processes.iter().rev().find(|process| process.pid == pid);
+            let id = process.expect("it is there").id;
+            connections(&mut trace, id, count);
+        }
+        found(&trace)
+    };
+    assert_eq!(trace([10, 0, 0]), ["PT802 note contributing ×0"]);
+    assert!(trace([6, 0, 6]).is_empty());
+    assert!(trace([0, 20, 0]).is_empty());
+    assert_eq!(trace([12, 20, 15]), ["PT802 note contributing ×0"]);
 }
 
 #[test]
