@@ -5,11 +5,11 @@ use std::net::SocketAddr;
 
 use crate::event::{Failure, Headers};
 use crate::model::{
-    Artifact, Attempt, Cause, Chain, ConnectionId, Contradiction, Next, Outcome, ProcessId,
-    Request, RequestError, RequestId, Witness,
+    Artifact, Attempt, Cause, Chain, ConnectionId, Next, Outcome, ProcessId, Request, RequestError,
+    RequestId, Witness,
 };
 
-use super::cache::{self, Had};
+use super::cache::Had;
 use super::failure;
 use super::goproxy::List;
 use super::process::{Processes, id};
@@ -30,7 +30,7 @@ pub(super) fn tunneled_host(target: &str) -> &str {
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(super) struct At {
     pub(super) chain: usize,
-    attempt: usize,
+    pub(super) attempt: usize,
 }
 
 /// A request: its attempt and place in it.
@@ -71,8 +71,8 @@ pub(super) struct BodyEnd<'a> {
 /// All chains of a trace, in the order of their first requests.
 #[derive(Debug, Default)]
 pub(super) struct Chains {
-    all: Vec<Tracked>,
-    keys: HashMap<Key, usize>,
+    pub(super) all: Vec<Tracked>,
+    pub(super) keys: HashMap<Key, usize>,
     /// The modules that go may have got something of without a request.
     unseen: HashMap<ProcessId, HashSet<String>>,
     requests: u32,
@@ -81,7 +81,7 @@ pub(super) struct Chains {
 }
 
 #[derive(Debug, Eq, Hash, PartialEq)]
-struct Key {
+pub(super) struct Key {
     process: ProcessId,
     artifact: Artifact,
     module: Option<String>,
@@ -90,7 +90,7 @@ struct Key {
 }
 
 impl Key {
-    fn of(process: ProcessId, artifact: Artifact, module: &str, version: &str) -> Self {
+    pub(super) fn of(process: ProcessId, artifact: Artifact, module: &str, version: &str) -> Self {
         let (module, version) = (Some(module.to_owned()), Some(version.to_owned()));
         Self { process, artifact, module, version, place: None }
     }
@@ -98,10 +98,10 @@ impl Key {
 
 /// A chain and what is known beside it.
 #[derive(Clone, Debug)]
-struct Tracked {
-    chain: Chain,
+pub(super) struct Tracked {
+    pub(super) chain: Chain,
     /// Beside each attempt.
-    notes: Vec<Note>,
+    pub(super) notes: Vec<Note>,
     /// The last time something of it ended.
     ended: u64,
     /// Whether it has changed since it was handed out.
@@ -109,10 +109,10 @@ struct Tracked {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Note {
+pub(super) struct Note {
     by: By,
     /// Whether the walk said how it went on.
-    settled: bool,
+    pub(super) settled: bool,
 }
 
 /// What made an attempt.
@@ -146,97 +146,6 @@ impl Chains {
         if !modules.contains(module) {
             modules.insert(module.to_owned());
         }
-    }
-
-    /// What came for `module` at `version` (which ends in `/go.mod` if it is that file alone) was
-    /// not verified.
-    pub(super) fn unverified(
-        &mut self,
-        process: ProcessId,
-        (module, version): (&str, &str),
-        error: &Failure,
-    ) {
-        let why = failure::outcome(error);
-        let (artifact, module, version) = cache::of_sum(module, version);
-        let key = |artifact| Key::of(process, artifact, &module, &version);
-        if let Some(at) = self.good(&key(artifact)) {
-            if why == Outcome::Checksum {
-                self.spoil(at, why, Some(error));
-            } else {
-                self.set_outcome(at, Outcome::Checksum);
-            }
-            // go verifies a zip after its walk, which had ended well.
-            if self.all[at.chain].notes[at.attempt].settled {
-                self.attempt_mut(at).next = Some(Next::Stop);
-            }
-        }
-        if why == Outcome::BadContent
-            && let Some(at) = self.good(&key(Artifact::SumdbLookup))
-        {
-            self.spoil(at, why, Some(error));
-        }
-    }
-
-    /// What came well is of no use, whatever its walk makes of that.
-    pub(super) fn useless(&mut self, at: At, error: &Failure) {
-        let outcome = failure::outcome(error);
-        if outcome == Outcome::BadContent && self.attempt(at).outcome == Outcome::Ok {
-            self.spoil(at, outcome, Some(error));
-        }
-    }
-
-    /// A zip that came well cannot be used: go stops there, whatever its walk would do.
-    pub(super) fn unusable(&mut self, at: At, error: &Failure) {
-        let outcome = failure::outcome(error);
-        let of_zip = self.artifact(at.chain) == Artifact::Zip;
-        if of_zip && outcome == Outcome::BadContent && self.attempt(at).outcome == Outcome::Ok {
-            self.spoil(at, outcome, Some(error));
-            self.end(at);
-        }
-    }
-
-    /// What go has for `module` at `version`, from wherever, is contradicted, for which go ends at
-    /// once. Where the checksum database contradicts itself, what came is merely not verified.
-    pub(super) fn contradict(
-        &mut self,
-        process: ProcessId,
-        (module, version): (&str, &str),
-        by: Contradiction,
-    ) {
-        let (artifact, module, version) = cache::of_sum(module, version);
-        let key = |artifact| Key::of(process, artifact, &module, &version);
-        let mut wrong = key(artifact);
-        if by == Contradiction::SumdbBefore {
-            if let Some(at) = self.good(&wrong) {
-                self.set_outcome(at, Outcome::Checksum);
-                self.end(at);
-            }
-            wrong = key(Artifact::SumdbLookup);
-        }
-        let Some(&chain) = self.keys.get(&wrong) else { return };
-        if let Some(at) = self.good(&wrong) {
-            self.spoil(at, Outcome::Checksum, None);
-            self.end(at);
-        } else if self.all[chain].chain.outcome == Outcome::Cached {
-            self.all[chain].chain.outcome = Outcome::Checksum;
-        } else {
-            return;
-        }
-        self.all[chain].chain.contradicted_by = Some(by);
-    }
-
-    /// The last attempt of a chain, if it succeeded.
-    fn good(&self, key: &Key) -> Option<At> {
-        let chain = *self.keys.get(key)?;
-        let attempt = self.all[chain].chain.attempts.len().checked_sub(1)?;
-        let at = At { chain, attempt };
-        (self.attempt(at).outcome == Outcome::Ok).then_some(at)
-    }
-
-    /// go ends at this attempt, whatever its walk would do.
-    fn end(&mut self, at: At) {
-        self.attempt_mut(at).next = Some(Next::Stop);
-        self.all[at.chain].notes[at.attempt].settled = true;
     }
 
     fn of(&mut self, key: Key, outcome: Outcome, time: u64) -> usize {
@@ -274,7 +183,7 @@ impl Chains {
         &self.all[at.chain].chain.attempts[at.attempt]
     }
 
-    fn attempt_mut(&mut self, at: At) -> &mut Attempt {
+    pub(super) fn attempt_mut(&mut self, at: At) -> &mut Attempt {
         let tracked = &mut self.all[at.chain];
         tracked.changed = true;
         &mut tracked.chain.attempts[at.attempt]
@@ -320,16 +229,6 @@ impl Chains {
         tracked.notes[at.attempt].settled = true;
         if empty {
             tracked.ended = tracked.ended.max(time);
-        }
-    }
-
-    /// A good answer turned out to be none when it was read.
-    pub(super) fn spoil(&mut self, at: At, outcome: Outcome, error: Option<&Failure>) {
-        let attempt = self.attempt_mut(at);
-        attempt.outcome = outcome;
-        if let Some(request) = attempt.requests.last_mut().filter(|r| r.outcome == Outcome::Ok) {
-            request.outcome = outcome;
-            request.error = error.map(|e| RequestError { kind: outcome, ..failure::error(e) });
         }
     }
 

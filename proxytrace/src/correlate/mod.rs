@@ -30,6 +30,7 @@ mod chains;
 mod connection;
 mod dial;
 pub(crate) mod failure;
+mod fetch;
 pub(crate) mod goproxy;
 mod process;
 pub(crate) mod status;
@@ -37,6 +38,7 @@ pub(crate) mod story;
 pub(crate) mod target;
 pub(crate) mod url;
 mod vcs;
+mod verify;
 mod walk;
 mod wire;
 

@@ -1,0 +1,157 @@
+//! One fetch of go's: its sends, and the requests of each.
+
+use std::net::SocketAddr;
+
+use crate::event::{Failure, Headers};
+use crate::model::{Cause, Outcome, Request};
+
+use super::chains::{At, Opening, RequestAt};
+use super::connection::canonical;
+use super::failure;
+use super::status;
+use super::url;
+use super::walk::Context;
+
+/// One run of `web.get`.
+#[derive(Debug, Default)]
+pub(super) struct Fetch {
+    /// What it is for, and the URL it began with; none before its first request.
+    pub(super) goal: Option<(At, String)>,
+    /// Whether a send is running, and how many requests it has made.
+    pub(super) sending: bool,
+    pub(super) hops: usize,
+    /// The final status of the send before.
+    ended: Option<u16>,
+    pub(super) last: Option<RequestAt>,
+    pub(super) open: Option<RequestAt>,
+    tries: usize,
+}
+
+/// The connection that a request goes onto.
+pub(super) struct On<'a> {
+    pub(super) protocol: &'a str,
+    pub(super) local: Option<SocketAddr>,
+    pub(super) remote: Option<SocketAddr>,
+    pub(super) tls: bool,
+}
+
+impl Fetch {
+    pub(super) fn begin_send(&mut self) {
+        self.sending = true;
+        self.hops = 0;
+        self.open = None;
+    }
+
+    /// A request begins; a fetch of something else has begun if it does not fit.
+    pub(super) fn begin_request(&mut self, url: &str) {
+        if !self.sending {
+            self.begin_send();
+        }
+        let begun = self.goal.as_ref().map(|(_, first)| first.as_str());
+        if self.hops == 0 && begun.is_some_and(|first| !same_fetch(first, url)) {
+            *self = Self { sending: true, ..Self::default() };
+        }
+    }
+
+    pub(super) fn open_request(
+        &mut self,
+        method: &str,
+        (url, headers, credentials, cut): (&str, &Headers, Option<&[String]>, &[String]),
+        time: u64,
+        context: &mut Context<'_>,
+    ) {
+        let Some((at, first)) = &self.goal else { return };
+        let last = self.last.map(|last| context.chains.request(last));
+        let resent = matches!(self.ended, Some(400..=499))
+            && url.starts_with("https:")
+            && url::same_place(first, url);
+        let (cause, follows) = match last {
+            Some(last) if self.hops > 0 => {
+                let led_here = last.status.is_some_and(status::redirects)
+                    && last.location.as_ref().is_some_and(|location| {
+                        last.cut.iter().any(|cut| cut == "location" || cut == "url")
+                            || url::resolve(&last.url, location)
+                                .is_some_and(|target| url::same_place(&target, url))
+                    });
+                (Cause::Redirect, led_here.then_some(last.id))
+            }
+            Some(last) if resent => (Cause::AuthResend, Some(last.id)),
+            _ => (Cause::Initial, None),
+        };
+        let opening = Opening { cause, follows, method, url, headers, credentials, cut };
+        let request = context.chains.open(*at, &opening, time);
+        (self.last, self.open) = (Some(request), Some(request));
+        self.hops += 1;
+        self.tries = 0;
+    }
+
+    pub(super) fn try_connection(
+        &mut self,
+        &On { protocol, local, remote, tls }: &On<'_>,
+        time: u64,
+        context: &mut Context<'_>,
+    ) {
+        let Some(mut request) = self.open else { return };
+        if self.tries > 0 {
+            request = context.chains.open_again(request, time);
+            (self.last, self.open) = (Some(request), Some(request));
+        }
+        self.tries += 1;
+        let host = &context.chains.request(request).host;
+        let connection = local
+            .zip(remote)
+            .map(|ends| context.connections.carry(context.process, ends, host, protocol));
+        if let Some(connection) = connection.filter(|_| !tls) {
+            context.wire.asked_by_go(connection, request);
+        }
+        context.chains.connect(request, connection, protocol, remote.map(canonical), time);
+    }
+
+    pub(super) fn end_send(
+        &mut self,
+        status: Option<u16>,
+        error: Option<&Failure>,
+        context: &mut Context<'_>,
+    ) {
+        self.sending = false;
+        self.open = None;
+        self.ended = status.filter(|_| error.is_none());
+        let (Some(last), Some((at, first))) = (self.last, &self.goal) else { return };
+        if self.hops == 0 {
+            return;
+        }
+        let last = context.chains.request(last);
+        let redirected = last.status.is_some_and(status::redirects);
+        let outcome = match (error, status) {
+            (Some(error), _) => match failure::outcome(error) {
+                Outcome::Unknown if last.outcome == Outcome::ProxyRefused => last.outcome,
+                Outcome::Unknown if redirected => refusal(first, self.hops, last),
+                outcome => outcome,
+            },
+            (None, Some(status)) => status::of_request(status, false),
+            (None, None) => return,
+        };
+        let at = *at;
+        context.chains.set_outcome(at, outcome);
+    }
+}
+
+/// Why go did not follow a redirect, where its error is not told: by what it checks, in its order
+/// (`cmd/go/internal/web/http.go:securityPreservingHTTPClient`, `checkRedirect`).
+fn refusal(first: &str, hops: usize, last: &Request) -> Outcome {
+    let target = last.location.as_deref().and_then(|l| url::resolve(&last.url, l));
+    if target.is_some_and(|t| first.starts_with("https:") && !t.starts_with("https:")) {
+        Outcome::RedirectRefused
+    } else if hops >= 10 {
+        Outcome::RedirectLimit
+    } else {
+        Outcome::RedirectInvalid
+    }
+}
+
+/// Whether a send of `url` can belong to the fetch that began with `first`: an auth-resend, or what
+/// GOINSECURE allows after https failed.
+fn same_fetch(first: &str, url: &str) -> bool {
+    let bare = |url| str::split_once(url, "://").map_or(url, |(_, rest)| rest);
+    bare(first) == bare(url)
+}

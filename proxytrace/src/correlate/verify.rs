@@ -1,0 +1,112 @@
+//! What came well, and then is of no use: it cannot be read, is not what the checksum database or
+//! `go.sum` has, or was not verified.
+
+use crate::event::Failure;
+use crate::model::{Artifact, Contradiction, Next, Outcome, ProcessId, RequestError};
+
+use super::cache;
+use super::chains::{At, Chains, Key};
+use super::failure;
+
+impl Chains {
+    /// What came for `module` at `version` (which ends in `/go.mod` if it is that file alone) was
+    /// not verified.
+    pub(super) fn unverified(
+        &mut self,
+        process: ProcessId,
+        (module, version): (&str, &str),
+        error: &Failure,
+    ) {
+        let why = failure::outcome(error);
+        let (artifact, module, version) = cache::of_sum(module, version);
+        let key = |artifact| Key::of(process, artifact, &module, &version);
+        if let Some(at) = self.good(&key(artifact)) {
+            if why == Outcome::Checksum {
+                self.spoil(at, why, Some(error));
+            } else {
+                self.set_outcome(at, Outcome::Checksum);
+            }
+            // go verifies a zip after its walk, which had ended well.
+            if self.all[at.chain].notes[at.attempt].settled {
+                self.attempt_mut(at).next = Some(Next::Stop);
+            }
+        }
+        if why == Outcome::BadContent
+            && let Some(at) = self.good(&key(Artifact::SumdbLookup))
+        {
+            self.spoil(at, why, Some(error));
+        }
+    }
+
+    /// What came well is of no use, whatever its walk makes of that.
+    pub(super) fn useless(&mut self, at: At, error: &Failure) {
+        let outcome = failure::outcome(error);
+        if outcome == Outcome::BadContent && self.attempt(at).outcome == Outcome::Ok {
+            self.spoil(at, outcome, Some(error));
+        }
+    }
+
+    /// A zip that came well cannot be used: go stops there, whatever its walk would do.
+    pub(super) fn unusable(&mut self, at: At, error: &Failure) {
+        let outcome = failure::outcome(error);
+        let of_zip = self.artifact(at.chain) == Artifact::Zip;
+        if of_zip && outcome == Outcome::BadContent && self.attempt(at).outcome == Outcome::Ok {
+            self.spoil(at, outcome, Some(error));
+            self.end(at);
+        }
+    }
+
+    /// What go has for `module` at `version`, from wherever, is contradicted, for which go ends at
+    /// once. Where the checksum database contradicts itself, what came is merely not verified.
+    pub(super) fn contradict(
+        &mut self,
+        process: ProcessId,
+        (module, version): (&str, &str),
+        by: Contradiction,
+    ) {
+        let (artifact, module, version) = cache::of_sum(module, version);
+        let key = |artifact| Key::of(process, artifact, &module, &version);
+        let mut wrong = key(artifact);
+        if by == Contradiction::SumdbBefore {
+            if let Some(at) = self.good(&wrong) {
+                self.set_outcome(at, Outcome::Checksum);
+                self.end(at);
+            }
+            wrong = key(Artifact::SumdbLookup);
+        }
+        let Some(&chain) = self.keys.get(&wrong) else { return };
+        if let Some(at) = self.good(&wrong) {
+            self.spoil(at, Outcome::Checksum, None);
+            self.end(at);
+        } else if self.all[chain].chain.outcome == Outcome::Cached {
+            self.all[chain].chain.outcome = Outcome::Checksum;
+        } else {
+            return;
+        }
+        self.all[chain].chain.contradicted_by = Some(by);
+    }
+
+    /// The last attempt of a chain, if it succeeded.
+    fn good(&self, key: &Key) -> Option<At> {
+        let chain = *self.keys.get(key)?;
+        let attempt = self.all[chain].chain.attempts.len().checked_sub(1)?;
+        let at = At { chain, attempt };
+        (self.attempt(at).outcome == Outcome::Ok).then_some(at)
+    }
+
+    /// go ends at this attempt, whatever its walk would do.
+    fn end(&mut self, at: At) {
+        self.attempt_mut(at).next = Some(Next::Stop);
+        self.all[at.chain].notes[at.attempt].settled = true;
+    }
+
+    /// A good answer turned out to be none when it was read.
+    pub(super) fn spoil(&mut self, at: At, outcome: Outcome, error: Option<&Failure>) {
+        let attempt = self.attempt_mut(at);
+        attempt.outcome = outcome;
+        if let Some(request) = attempt.requests.last_mut().filter(|r| r.outcome == Outcome::Ok) {
+            request.outcome = outcome;
+            request.error = error.map(|e| RequestError { kind: outcome, ..failure::error(e) });
+        }
+    }
+}
