@@ -154,11 +154,12 @@ pub struct Recipe {
     pub fields: [Operand; FIELDS_MAX],
     /// What is read one by one: a header map, of which the allow-listed headers are read, or a slice
     /// of addresses.
-    pub headers: Operand,
+    pub several: Operand,
     /// An interface holding an error, walked through what it wraps.
     pub error: Operand,
-    /// An interface holding a connection, walked down to the socket's addresses.
-    pub connection: Operand,
+    /// An interface holding a connection, walked down to the socket's addresses; where a command
+    /// starts, its stderr, beside which [`Recipe::STDOUT`] is among the fields.
+    pub interface: Operand,
     /// A number that decides whether there is a record at all; [`Operand::ABSENT`] if there always
     /// is one.
     pub filter: Operand,
@@ -171,6 +172,9 @@ pub struct Recipe {
 }
 
 impl Recipe {
+    /// Which of the fields is the stdout of a command that starts.
+    pub const STDOUT: usize = 0;
+
     /// A recipe that records nothing but that the address was reached.
     #[must_use]
     pub const fn marker(kind: Kind) -> Self {
@@ -180,9 +184,9 @@ impl Recipe {
             kind: kind as u16,
             field_count: 0,
             fields: [Operand::ABSENT; FIELDS_MAX],
-            headers: Operand::ABSENT,
+            several: Operand::ABSENT,
             error: Operand::ABSENT,
-            connection: Operand::ABSENT,
+            interface: Operand::ABSENT,
             filter: Operand::ABSENT,
             filter_mask: u64::MAX,
             filter_value: 0,

@@ -2,22 +2,19 @@
 
 use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings;
-use aya_ebpf::helpers::generated::bpf_probe_read_user as read_user_bytes;
-use aya_ebpf::helpers::{bpf_get_attach_cookie, bpf_probe_read_user};
+use aya_ebpf::helpers::bpf_get_attach_cookie;
 use aya_ebpf::macros::uprobe;
 use aya_ebpf::programs::ProbeContext;
 use proxytrace_common::host::ANY;
-use proxytrace_common::plan::{
-    self, FIELDS_MAX, HEADER_NAME_MAX, MapKind, NONE, OFFSETS_MAX, Operand, Read, Recipe, Role,
-    TypeKey, TypeRule, bucket_map, ip_addr, net_fd, swiss_map, tcp_addr,
-};
-use proxytrace_common::record::{ANSWERS_MAX, ERROR_STEPS_MAX, Kind, SocketAddress, Tag};
+use proxytrace_common::plan::{self, FIELDS_MAX, NONE, OFFSETS_MAX, Operand, Read, Recipe, Role};
+use proxytrace_common::record::{Kind, Tag};
 
-use crate::maps::{
-    HEADER_NAMES, KEPT, LAYOUTS, NUMBER, Owner, SITES, TYPES, count_hit, is_host, member,
-};
+use crate::headers::headers;
+use crate::interface::{AnswerStep, ConnectionStep, ErrorWalk, Interface, type_of};
+use crate::maps::{KEPT, LAYOUTS, NUMBER, Owner, SITES, count_hit, is_host, member};
 use crate::process::{arguments, current_pid, environment};
-use crate::scratch::{FOUND_MAX, REGISTERS, Scratch, Urgency, record};
+use crate::scratch::{REGISTERS, Scratch, Urgency, record};
+use crate::user::{read_pair, read_u64};
 use crate::verifier::{Step, bound, on_the_tasks_stack, repeat};
 
 /// What the context of a uprobe is.
@@ -26,24 +23,6 @@ type Registers = bindings::pt_regs;
 /// On arm64, the part of it that programs may see.
 #[cfg(bpf_target_arch = "aarch64")]
 type Registers = bindings::user_pt_regs;
-
-/// Places for entries of a header map that are looked at: enough for fifty headers. If there are
-/// more, `HeadersCut` is recorded.
-const ENTRIES_MAX: u32 = 64;
-/// Connections below connections: TLS in a tunnel in TLS to the tunnel's proxy, and the socket.
-const CONNECTIONS_MAX: u32 = 4;
-
-/// Sizes of the headers of a string (pointer, length) and a slice (pointer, length, capacity).
-const STRING_SIZE: u64 = 16;
-const SLICE_SIZE: u64 = 24;
-
-/// An interface value: the type word (an itab) and the data word.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct Interface {
-    table: u64,
-    data: u64,
-}
 
 /// On every probed address of every executable, through perf events, each with a cookie (Linux
 /// 5.15).
@@ -139,17 +118,18 @@ fn fill<const HELPER: bool>(
         scratch.field_count = u32::from(recipe.field_count);
         repeat::<FieldStep, HELPER>(scratch);
     }
-    if recipe.headers.read == Read::Addresses as u8 {
-        let count = register(scratch, recipe.headers.length_register);
-        scratch.rest = (register(scratch, recipe.headers.register), count);
+    if recipe.several.read == Read::Addresses as u8 {
+        let count = register(scratch, recipe.several.length_register);
+        scratch.rest = (register(scratch, recipe.several.register), count);
         repeat::<AnswerStep, HELPER>(scratch);
-    } else if recipe.headers.read != Read::Absent as u8 {
-        headers::<HELPER>(scratch, &recipe.headers, layout.map);
+    } else if recipe.several.read != Read::Absent as u8 {
+        let map = resolve(scratch, &recipe.several).and_then(read_u64).unwrap_or(0);
+        headers::<HELPER>(scratch, map, layout.map);
     }
     if recipe.error.read != Read::Absent as u8 && interface(scratch, &recipe.error) {
         repeat::<ErrorWalk, HELPER>(scratch);
     }
-    if recipe.connection.read != Read::Absent as u8 && interface(scratch, &recipe.connection) {
+    if recipe.interface.read != Read::Absent as u8 && interface(scratch, &recipe.interface) {
         scratch.both.clear();
         repeat::<ConnectionStep, HELPER>(scratch);
     }
@@ -163,8 +143,8 @@ fn keep(scratch: &mut Scratch, recipe: &Recipe) {
     let owner = owner(scratch);
     // What was kept before is of a command that another goroutine waits for.
     let _ = KEPT.remove(owner);
-    let stdout = resolve(scratch, &recipe.fields[0]).and_then(read_u64).unwrap_or(0);
-    if !interface(scratch, &recipe.connection) {
+    let stdout = resolve(scratch, &recipe.fields[Recipe::STDOUT]).and_then(read_u64).unwrap_or(0);
+    if !interface(scratch, &recipe.interface) {
         return;
     }
     let stderr = scratch.interface;
@@ -261,24 +241,6 @@ fn register(scratch: &Scratch, index: u8) -> u64 {
     unsafe { *scratch.registers.as_ptr().add(index as usize) }
 }
 
-#[inline(always)]
-fn read_u64(address: u64) -> Option<u64> {
-    // SAFETY: the helper checks the address.
-    unsafe { bpf_probe_read_user(address as *const u64) }.ok()
-}
-
-#[inline(always)]
-fn read_u8(address: u64) -> Option<u8> {
-    // SAFETY: the helper checks the address.
-    unsafe { bpf_probe_read_user(address as *const u8) }.ok()
-}
-
-#[inline(always)]
-fn read_pair(address: u64) -> Option<[u64; 2]> {
-    // SAFETY: the helper checks the address.
-    unsafe { bpf_probe_read_user(address as *const [u64; 2]) }.ok()
-}
-
 /// Where an operand in memory is; none if a pointer on the way is nil or bad.
 #[inline(always)]
 fn resolve(scratch: &Scratch, operand: &Operand) -> Option<u64> {
@@ -317,14 +279,6 @@ fn interface(scratch: &mut Scratch, operand: &Operand) -> bool {
     scratch.interface.table != 0
 }
 
-/// Adds a string whose header (pointer, length) is at `address`.
-#[inline(always)]
-fn string_at(scratch: &mut Scratch, tag: u8, address: u64) {
-    if let Some([pointer, length]) = read_pair(address) {
-        scratch.put_user_bytes(tag, pointer, length);
-    }
-}
-
 /// Adds the next field.
 struct FieldStep;
 
@@ -360,7 +314,7 @@ fn value(scratch: &mut Scratch, operand: &Operand) {
         scratch.put_user_bytes_end(operand.tag, pointer, length);
     } else if let Some(address) = resolve(scratch, operand) {
         if read == Read::String as u8 {
-            string_at(scratch, operand.tag, address);
+            scratch.put_string(operand.tag, address);
         } else if read == Read::StringEnd as u8 {
             if let Some([pointer, length]) = read_pair(address) {
                 scratch.put_user_bytes_end(operand.tag, pointer, length);
@@ -370,385 +324,4 @@ fn value(scratch: &mut Scratch, operand: &Operand) {
             scratch.put_number(operand.tag, number);
         }
     }
-}
-
-/// Where a `map[string][]string` keeps its entries, in groups of eight. Kept in the scratch buffer:
-/// the verifier would follow each of these numbers through every turn of the loop.
-#[repr(C)]
-pub struct Groups {
-    /// The group that is being looked at.
-    group: u64,
-    /// What the group says of its places: a byte each, those of places that are done shifted out.
-    control: u64,
-    /// Groups still to be looked at, this one included.
-    left: u64,
-    /// From a group to the key of its first entry, and to its value; from an entry to the next.
-    key: u64,
-    key_stride: u64,
-    value: u64,
-    value_stride: u64,
-    /// Bytes from a group to the next.
-    stride: u64,
-    /// One if these are buckets (Go ≤ 1.23), which chain to others.
-    buckets: u64,
-    /// The first group of those whose turn it is.
-    first: u64,
-    /// While a map of buckets grows, some entries are still in its old ones.
-    old: u64,
-    old_count: u64,
-}
-
-impl Groups {
-    #[inline(always)]
-    fn of(map: u64, kind: u32) -> Option<Self> {
-        if kind == MapKind::Swiss as u32 { Self::swiss(map) } else { Self::buckets(map) }
-    }
-
-    /// `internal/runtime/maps.Map` (Go ≥ 1.24): groups of a control word and eight slots. Of several
-    /// tables (more than 896 headers), the first.
-    #[inline(always)]
-    fn swiss(map: u64) -> Option<Self> {
-        let [directory, length] = read_pair(map + swiss_map::DIRECTORY)?;
-        let (group, left) = if length == 0 {
-            (directory, 1)
-        } else {
-            let [groups, mask] = read_pair(read_u64(directory)? + swiss_map::GROUPS)?;
-            (groups, mask + 1)
-        };
-        Some(Self {
-            group,
-            control: 0,
-            left,
-            key: swiss_map::SLOTS,
-            key_stride: swiss_map::SLOT_SIZE,
-            value: swiss_map::SLOTS + STRING_SIZE,
-            value_stride: swiss_map::SLOT_SIZE,
-            stride: swiss_map::GROUP_SIZE,
-            buckets: 0,
-            first: group,
-            old: 0,
-            old_count: 0,
-        })
-    }
-
-    /// `runtime.hmap` (Go ≤ 1.23): buckets of eight hashes, eight keys, eight values, a pointer to an
-    /// overflow bucket.
-    #[inline(always)]
-    fn buckets(map: u64) -> Option<Self> {
-        let bits = bound::<15>(u64::from(read_u8(map + bucket_map::B)?));
-        let group = read_u64(map + bucket_map::BUCKETS)?;
-        Some(Self {
-            group,
-            control: 0,
-            left: 1 << bits,
-            key: bucket_map::KEYS,
-            key_stride: STRING_SIZE,
-            value: bucket_map::VALUES,
-            value_stride: SLICE_SIZE,
-            stride: bucket_map::BUCKET_SIZE,
-            buckets: 1,
-            first: group,
-            old: read_u64(map + bucket_map::OLD_BUCKETS)?,
-            // A map that doubles had half as many.
-            old_count: (1 << bits) >> 1,
-        })
-    }
-
-    /// Whether the slot that this byte of the control word stands for is used.
-    #[inline(always)]
-    fn is_used(&self, control: u64) -> bool {
-        // The high bit: empty or deleted. Below five: empty or moved.
-        if self.buckets != 0 { control >= 5 } else { control & 0x80 == 0 }
-    }
-
-    /// Goes to the next group; says whether there is one.
-    #[inline(always)]
-    fn advance(&mut self) -> bool {
-        if self.buckets != 0 {
-            let Some(overflow) = read_u64(self.group + bucket_map::OVERFLOW) else { return false };
-            if overflow != 0 {
-                self.group = overflow;
-                return true;
-            }
-        }
-        self.left -= 1;
-        if self.left != 0 {
-            self.first += self.stride;
-        } else if self.old != 0 {
-            self.first = self.old;
-            self.left = if self.old_count == 0 { 1 } else { self.old_count };
-            self.old = 0;
-        } else {
-            return false;
-        }
-        self.group = self.first;
-        true
-    }
-}
-
-/// Adds the allow-listed headers of a map.
-#[inline(always)]
-fn headers<const HELPER: bool>(scratch: &mut Scratch, operand: &Operand, map_kind: u32) {
-    let Some(map) = resolve(scratch, operand).and_then(read_u64) else { return };
-    if map == 0 {
-        return;
-    }
-    let Some(groups) = Groups::of(map, map_kind) else { return };
-    scratch.groups = groups;
-    scratch.found_count = 0;
-    // First find, then copy: the loop over all entries stays small.
-    repeat::<FindHeader, HELPER>(scratch);
-    repeat::<CopyHeader, HELPER>(scratch);
-    if scratch.groups.left != 0 || scratch.found_count > FOUND_MAX as u64 {
-        scratch.put(Tag::HeadersCut, &1u64);
-    }
-}
-
-/// Looks at the next place of a header map and notes the header there, if it is on the allow-list.
-/// Of several values, the first.
-struct FindHeader;
-
-impl Step for FindHeader {
-    const TURNS: u32 = ENTRIES_MAX;
-
-    #[inline(always)]
-    fn turn(scratch: &mut Scratch, turn: u64) -> bool {
-        let slot = turn & 7;
-        if slot == 0 {
-            match read_u64(scratch.groups.group) {
-                Some(control) => scratch.groups.control = control,
-                None => return false,
-            }
-        }
-        let groups = &mut scratch.groups;
-        let used = groups.is_used(groups.control & 0xff);
-        groups.control >>= 8;
-        if used {
-            let key = groups.group + groups.key + slot * groups.key_stride;
-            let values = groups.group + groups.value + slot * groups.value_stride;
-            note_header(scratch, key, values);
-        }
-        slot != 7 || scratch.groups.advance()
-    }
-}
-
-#[inline(always)]
-fn note_header(scratch: &mut Scratch, key: u64, values: u64) {
-    let (tag, first, count) = match header_tag(key) {
-        Some(tag) => {
-            let Some([first, count]) = read_pair(values) else { return };
-            (tag, first, count)
-        }
-        // Of a request, that it is there: its name, which is a string like a value.
-        None if scratch.header().kind == Kind::RequestEnter as u16 => {
-            (Tag::OtherHeader as u64, key, 1)
-        }
-        None => return,
-    };
-    if count == 0 {
-        return;
-    }
-    let number = scratch.found_count;
-    scratch.found_count = number + 1;
-    if number < FOUND_MAX as u64
-        && let Some(place) = scratch.found.get_mut(bound::<{ FOUND_MAX as i32 - 1 }>(number) as usize)
-    {
-        *place = (tag, first);
-    }
-}
-
-/// Adds the next of the headers that were found.
-struct CopyHeader;
-
-impl Step for CopyHeader {
-    const TURNS: u32 = FOUND_MAX as u32;
-
-    #[inline(always)]
-    fn turn(scratch: &mut Scratch, turn: u64) -> bool {
-        if turn >= scratch.found_count {
-            return false;
-        }
-        let place = bound::<{ FOUND_MAX as i32 - 1 }>(turn);
-        let Some(&(tag, address)) = scratch.found.get(place as usize) else { return false };
-        string_at(scratch, tag as u8, address);
-        true
-    }
-}
-
-/// The tag of the header whose name (a string) is at `key`, if it is on the allow-list.
-#[inline(always)]
-fn header_tag(key: u64) -> Option<u64> {
-    let [name, length] = read_pair(key)?;
-    // The shortest is `Age`.
-    if length < 3 || length > HEADER_NAME_MAX as u64 {
-        return None;
-    }
-    let length = bound::<{ 2 * HEADER_NAME_MAX as i32 - 1 }>(length);
-    let mut padded = [0u64; 2 * HEADER_NAME_MAX / 8];
-    // SAFETY: the helper checks the source, and the masked length is within the array.
-    if unsafe { read_user_bytes(padded.as_mut_ptr().cast(), length as u32, name as *const _) } != 0
-    {
-        return None;
-    }
-    let name = [padded[0], padded[1]];
-    // SAFETY: the value is copied at once, and user space never changes it.
-    unsafe { HEADER_NAMES.get(name) }.map(|&tag| u64::from(tag))
-}
-
-/// The type behind an interface, and what to read of it.
-#[inline(always)]
-fn type_of(scratch: &Scratch, interface: Interface) -> Option<(u64, Option<TypeRule>)> {
-    let address = read_u64(interface.table + 8)?.wrapping_sub(scratch.bias);
-    let key = TypeKey { address, executable: scratch.executable, padding: 0 };
-    // SAFETY: the value is copied at once, and user space never changes it.
-    Some((address, unsafe { TYPES.get(key) }.copied()))
-}
-
-/// Adds the next step of a chain of wrapped errors.
-struct ErrorWalk;
-
-impl Step for ErrorWalk {
-    const TURNS: u32 = ERROR_STEPS_MAX as u32;
-
-    #[inline(always)]
-    fn turn(scratch: &mut Scratch, _: u64) -> bool {
-        let error = scratch.interface;
-        let Some((address, rule)) = type_of(scratch, error) else { return false };
-        scratch.step.clear();
-        let step = &mut scratch.step.0;
-        step.type_address = address;
-        if let Some(rule) = rule {
-            step.type_id = rule.id;
-            if rule.number != NONE
-                && let Some(number) = read_u64(error.data + u64::from(rule.number))
-            {
-                step.number = match rule.number_size {
-                    1 => number & 0xff,
-                    2 => number & 0xffff,
-                    4 => number & 0xffff_ffff,
-                    _ => number,
-                };
-            }
-            if rule.address != NONE
-                && let Some([_, address]) = read_pair(error.data + u64::from(rule.address))
-            {
-                tcp_address(&mut step.address, address);
-            }
-        }
-        let step = &raw const scratch.step.0;
-        // SAFETY: a part of the buffer, which the bytes of the record do not overlap.
-        scratch.put(Tag::Error, unsafe { &*step });
-        let Some(rule) = rule else { return false };
-        if rule.string != NONE {
-            string_at(scratch, Tag::ErrorText as u8, error.data + u64::from(rule.string));
-        }
-        if rule.second_string != NONE {
-            let address = error.data + u64::from(rule.second_string);
-            string_at(scratch, Tag::ErrorName as u8, address);
-        }
-        if rule.third_string != NONE {
-            let address = error.data + u64::from(rule.third_string);
-            string_at(scratch, Tag::ErrorServer as u8, address);
-        }
-        descend(scratch, error, rule)
-    }
-}
-
-/// Goes on to the interface that a value wraps; says whether there is one.
-#[inline(always)]
-fn descend(scratch: &mut Scratch, from: Interface, rule: TypeRule) -> bool {
-    if rule.next == NONE {
-        return false;
-    }
-    match read_pair(from.data + u64::from(rule.next)) {
-        Some([table, data]) if table != 0 => {
-            scratch.interface = Interface { table, data };
-            true
-        }
-        _ => false,
-    }
-}
-
-/// Adds the next address of a name.
-struct AnswerStep;
-
-impl Step for AnswerStep {
-    const TURNS: u32 = ANSWERS_MAX as u32;
-
-    #[inline(always)]
-    fn turn(scratch: &mut Scratch, turn: u64) -> bool {
-        let (first, count) = scratch.rest;
-        if turn >= count {
-            return false;
-        }
-        scratch.both.clear();
-        ip_address(&mut scratch.both.0.remote, first + turn * ip_addr::SIZE);
-        let answer = &raw const scratch.both.0.remote;
-        // SAFETY: a part of the buffer, which the bytes of the record do not overlap.
-        scratch.put(Tag::Answer, unsafe { &*answer });
-        true
-    }
-}
-
-/// Goes down from a connection to the one below it, and at the socket adds both ends.
-struct ConnectionStep;
-
-impl Step for ConnectionStep {
-    const TURNS: u32 = CONNECTIONS_MAX;
-
-    #[inline(always)]
-    fn turn(scratch: &mut Scratch, _: u64) -> bool {
-        let below = scratch.interface;
-        let Some((_, Some(rule))) = type_of(scratch, below) else { return false };
-        let both = &mut scratch.both.0;
-        if rule.role == Role::TcpConn as u8 {
-            let Some(descriptor) = read_u64(below.data) else { return false };
-            if let Some(local) = read_u64(descriptor + net_fd::LOCAL) {
-                tcp_address(&mut both.local, local);
-            }
-            if let Some(remote) = read_u64(descriptor + net_fd::REMOTE) {
-                tcp_address(&mut both.remote, remote);
-            }
-        } else if rule.role == Role::TcpAddr as u8 {
-            tcp_address(&mut both.remote, below.data);
-        } else {
-            if rule.role == Role::TlsConn as u8 {
-                both.tls = 1;
-            }
-            return descend(scratch, below, rule);
-        }
-        scratch.put_connection();
-        false
-    }
-}
-
-/// Reads a `net.TCPAddr`.
-#[inline(always)]
-fn tcp_address(into: &mut SocketAddress, address: u64) {
-    if address == 0 {
-        return;
-    }
-    // One after the other, and straight into place: of values that are there on some ways alone, the
-    // compiler loads what it has not stored, and Linux before 6.3 says "invalid read from stack".
-    let Some(port) = read_u64(address + tcp_addr::PORT) else { return };
-    into.port = port as u16;
-    ip_address(into, address);
-}
-
-/// Reads a `net.IP`.
-#[inline(always)]
-fn ip_address(into: &mut SocketAddress, address: u64) {
-    let Some([ip, length]) = read_pair(address) else { return };
-    if length == 4 && read_in(&raw mut into.ip, ip, 4) {
-        into.length = 4;
-    } else if length == 16 && read_in(&raw mut into.ip, ip, 16) {
-        into.length = 16;
-    }
-}
-
-/// Reads bytes of the process's memory to a place; says whether that went well.
-#[inline(always)]
-fn read_in(place: *mut [u8; 16], address: u64, length: u32) -> bool {
-    // SAFETY: the helper checks the source; the callers' lengths are within the array.
-    unsafe { read_user_bytes(place.cast(), length, address as *const _) == 0 }
 }

@@ -18,7 +18,11 @@
 #[cfg(target_arch = "bpf")]
 mod go;
 #[cfg(target_arch = "bpf")]
+mod headers;
+#[cfg(target_arch = "bpf")]
 mod host;
+#[cfg(target_arch = "bpf")]
+mod interface;
 #[cfg(target_arch = "bpf")]
 mod kernel;
 #[cfg(target_arch = "bpf")]
@@ -31,6 +35,8 @@ mod process;
 mod scratch;
 #[cfg(target_arch = "bpf")]
 mod tcp;
+#[cfg(target_arch = "bpf")]
+mod user;
 #[cfg(target_arch = "bpf")]
 mod verifier;
 #[cfg(target_arch = "bpf")]

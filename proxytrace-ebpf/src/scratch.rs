@@ -13,8 +13,10 @@ use proxytrace_common::record::{
     CUT, ConnectionAddresses, ErrorStep, FAULT, FieldHeader, Header, Kind, STRING_MAX, Tag,
 };
 
-use crate::go::{Groups, Interface};
+use crate::headers::Groups;
+use crate::interface::Interface;
 use crate::maps::{EVENTS, SCRATCH, lose_one};
+use crate::user::read_pair;
 use crate::verifier::{Wide, atomic_add_u32, bound, copy_words};
 
 /// Buffers a CPU: that many tasks may be preempted inside of a program at once.
@@ -244,6 +246,14 @@ impl Scratch {
             }
         }
         self.close(place, tag, flags, length);
+    }
+
+    /// Adds a string whose header (pointer, length) is at this address in the process.
+    #[inline(always)]
+    pub fn put_string(&mut self, tag: u8, address: u64) {
+        if let Some([pointer, length]) = read_pair(address) {
+            self.put_user_bytes(tag, pointer, length);
+        }
     }
 
     /// The same, but of more bytes the last.

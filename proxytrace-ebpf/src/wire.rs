@@ -19,6 +19,7 @@ use crate::kernel::{offsets, read};
 use crate::maps::{STREAMS, tracked};
 use crate::process::current_pid;
 use crate::scratch::{Scratch, Urgency, record};
+use crate::user::read_pair;
 use crate::verifier::{Step, repeat};
 
 /// What a connection has carried.
@@ -459,12 +460,6 @@ impl Step for Piece {
         scratch.put_user_bytes(Tag::Bytes as u8, address, taken);
         true
     }
-}
-
-#[inline(always)]
-fn read_pair(address: u64) -> Option<[u64; 2]> {
-    // SAFETY: the helper checks the address.
-    unsafe { bpf_probe_read_user(address as *const [u64; 2]) }.ok()
 }
 
 const _: () = assert!(size_of::<Stream>() == 32);

@@ -245,11 +245,11 @@ impl Hook {
         for reading in self.reads {
             let operand = reading.operand(self.function, version);
             if [Read::HeaderMap as u8, Read::Addresses as u8].contains(&operand.read) {
-                recipe.headers = operand;
+                recipe.several = operand;
             } else if reading.tag == Tag::Error {
                 recipe.error = operand;
             } else if reading.tag == Tag::Connection {
-                recipe.connection = operand;
+                recipe.interface = operand;
             } else {
                 recipe.fields[usize::from(recipe.field_count)] = operand;
                 recipe.field_count += 1;
@@ -473,13 +473,13 @@ mod tests {
         }
         let response = recipe(Kind::RequestReturn, Point::Return, 27);
         assert_eq!(response.error, Operand::register(Tag::Error, Read::RegisterInterface, 1));
-        assert_eq!(response.headers, Operand::memory(Tag::HeadersCut, Read::HeaderMap, 0, &[56]));
+        assert_eq!(response.several, Operand::memory(Tag::HeadersCut, Read::HeaderMap, 0, &[56]));
         let tunnel = recipe(Kind::TunnelReturn, Point::Return, 27);
         let method = Operand::memory(Tag::Method, Read::U64, 0, &[128, 0, 0]);
         assert_eq!((tunnel.filter, tunnel.field_count), (method, 1));
         assert_eq!(tunnel.filter_value.to_le_bytes(), *b"CONNECT\0");
         assert_eq!(tunnel.filter_mask, u64::MAX >> 8);
-        let connection = recipe(Kind::TryHttp2, Point::Entry, 27).connection;
+        let connection = recipe(Kind::TryHttp2, Point::Entry, 27).interface;
         assert_eq!(connection, Operand::memory(Tag::Connection, Read::Interface, 0, &[8]));
         let written = recipe(Kind::Stderr, Point::Entry, 27);
         assert_eq!(written.fields[0], Operand::register(Tag::Text, Read::RegisterStringEnd, 1));
@@ -491,9 +491,9 @@ mod tests {
         let started = recipe(Kind::CommandStart, Point::Entry, 27);
         assert_eq!(started.fields[0], Operand::memory(Tag::Stdout, Read::U64, 0, &[104]));
         let stderr = Operand::memory(Tag::Connection, Read::Interface, 0, &[112]);
-        assert_eq!(started.connection, stderr);
+        assert_eq!(started.interface, stderr);
         let resolved = recipe(Kind::Resolved, Point::Return, 27);
-        assert_eq!(resolved.headers, Operand::register(Tag::Answer, Read::Addresses, 0));
+        assert_eq!(resolved.several, Operand::register(Tag::Answer, Read::Addresses, 0));
         // Through `file` to the `Sysfd` of its `pfd`.
         assert_eq!(written.filter, Operand::memory(Tag::Text, Read::U64, 0, &[0, 16]));
     }

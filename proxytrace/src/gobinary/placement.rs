@@ -172,7 +172,7 @@ impl<'a> Callers<'a> {
 
 /// The registers that a recipe reads, by their number in Go's order.
 pub(super) fn registers(recipe: &Recipe) -> Vec<u8> {
-    let others = [recipe.headers, recipe.error, recipe.connection, recipe.filter];
+    let others = [recipe.several, recipe.error, recipe.interface, recipe.filter];
     let operands = recipe.fields[..usize::from(recipe.field_count)].iter().chain(&others);
     let mut registers: Vec<u8> = operands
         .filter(|operand| operand.read != Read::Absent as u8)

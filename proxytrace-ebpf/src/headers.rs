@@ -1,0 +1,239 @@
+//! Headers of requests and responses: Go's maps from names to values.
+
+use proxytrace_common::plan::{HEADER_NAME_MAX, MapKind, bucket_map, swiss_map};
+use proxytrace_common::record::{Kind, Tag};
+
+use crate::maps::HEADER_NAMES;
+use crate::scratch::{FOUND_MAX, Scratch};
+use crate::user::{read_pair, read_to, read_u8, read_u64};
+use crate::verifier::{Step, bound, repeat};
+
+/// Places for entries of a header map that are looked at: enough for fifty headers. If there are
+/// more, `HeadersCut` is recorded.
+const ENTRIES_MAX: u32 = 64;
+
+/// Sizes of the headers of a string (pointer, length) and a slice (pointer, length, capacity).
+const STRING_SIZE: u64 = 16;
+const SLICE_SIZE: u64 = 24;
+
+/// Where a `map[string][]string` keeps its entries, in groups of eight. Kept in the scratch buffer:
+/// the verifier would follow each of these numbers through every turn of the loop.
+#[repr(C)]
+pub struct Groups {
+    /// The group that is being looked at.
+    group: u64,
+    /// What the group says of its places: a byte each, those of places that are done shifted out.
+    control: u64,
+    /// Groups still to be looked at, this one included.
+    left: u64,
+    /// From a group to the key of its first entry, and to its value; from an entry to the next.
+    key: u64,
+    key_stride: u64,
+    value: u64,
+    value_stride: u64,
+    /// Bytes from a group to the next.
+    stride: u64,
+    /// One if these are buckets (Go ≤ 1.23), which chain to others.
+    buckets: u64,
+    /// The first group of those whose turn it is.
+    first: u64,
+    /// While a map of buckets grows, some entries are still in its old ones.
+    old: u64,
+    old_count: u64,
+}
+
+impl Groups {
+    #[inline(always)]
+    fn of(map: u64, kind: u32) -> Option<Self> {
+        if kind == MapKind::Swiss as u32 { Self::swiss(map) } else { Self::buckets(map) }
+    }
+
+    /// `internal/runtime/maps.Map` (Go ≥ 1.24): groups of a control word and eight slots. Of several
+    /// tables (more than 896 headers), the first.
+    #[inline(always)]
+    fn swiss(map: u64) -> Option<Self> {
+        let [directory, length] = read_pair(map + swiss_map::DIRECTORY)?;
+        let (group, left) = if length == 0 {
+            (directory, 1)
+        } else {
+            let [groups, mask] = read_pair(read_u64(directory)? + swiss_map::GROUPS)?;
+            (groups, mask + 1)
+        };
+        Some(Self {
+            group,
+            control: 0,
+            left,
+            key: swiss_map::SLOTS,
+            key_stride: swiss_map::SLOT_SIZE,
+            value: swiss_map::SLOTS + STRING_SIZE,
+            value_stride: swiss_map::SLOT_SIZE,
+            stride: swiss_map::GROUP_SIZE,
+            buckets: 0,
+            first: group,
+            old: 0,
+            old_count: 0,
+        })
+    }
+
+    /// `runtime.hmap` (Go ≤ 1.23): buckets of eight hashes, eight keys, eight values, a pointer to an
+    /// overflow bucket.
+    #[inline(always)]
+    fn buckets(map: u64) -> Option<Self> {
+        let bits = bound::<15>(u64::from(read_u8(map + bucket_map::B)?));
+        let group = read_u64(map + bucket_map::BUCKETS)?;
+        Some(Self {
+            group,
+            control: 0,
+            left: 1 << bits,
+            key: bucket_map::KEYS,
+            key_stride: STRING_SIZE,
+            value: bucket_map::VALUES,
+            value_stride: SLICE_SIZE,
+            stride: bucket_map::BUCKET_SIZE,
+            buckets: 1,
+            first: group,
+            old: read_u64(map + bucket_map::OLD_BUCKETS)?,
+            // A map that doubles had half as many.
+            old_count: (1 << bits) >> 1,
+        })
+    }
+
+    /// Whether the slot that this byte of the control word stands for is used.
+    #[inline(always)]
+    fn is_used(&self, control: u64) -> bool {
+        // The high bit: empty or deleted. Below five: empty or moved.
+        if self.buckets != 0 { control >= 5 } else { control & 0x80 == 0 }
+    }
+
+    /// Goes to the next group; says whether there is one.
+    #[inline(always)]
+    fn advance(&mut self) -> bool {
+        if self.buckets != 0 {
+            let Some(overflow) = read_u64(self.group + bucket_map::OVERFLOW) else { return false };
+            if overflow != 0 {
+                self.group = overflow;
+                return true;
+            }
+        }
+        self.left -= 1;
+        if self.left != 0 {
+            self.first += self.stride;
+        } else if self.old != 0 {
+            self.first = self.old;
+            self.left = if self.old_count == 0 { 1 } else { self.old_count };
+            self.old = 0;
+        } else {
+            return false;
+        }
+        self.group = self.first;
+        true
+    }
+}
+
+/// Adds the allow-listed headers of the map at an address.
+#[inline(always)]
+pub fn headers<const HELPER: bool>(scratch: &mut Scratch, map: u64, map_kind: u32) {
+    if map == 0 {
+        return;
+    }
+    let Some(groups) = Groups::of(map, map_kind) else { return };
+    scratch.groups = groups;
+    scratch.found_count = 0;
+    // First find, then copy: the loop over all entries stays small.
+    repeat::<FindHeader, HELPER>(scratch);
+    repeat::<CopyHeader, HELPER>(scratch);
+    if scratch.groups.left != 0 || scratch.found_count > FOUND_MAX as u64 {
+        scratch.put(Tag::HeadersCut, &1u64);
+    }
+}
+
+/// Looks at the next place of a header map and notes the header there, if it is on the allow-list.
+/// Of several values, the first.
+struct FindHeader;
+
+impl Step for FindHeader {
+    const TURNS: u32 = ENTRIES_MAX;
+
+    #[inline(always)]
+    fn turn(scratch: &mut Scratch, turn: u64) -> bool {
+        let slot = turn & 7;
+        if slot == 0 {
+            match read_u64(scratch.groups.group) {
+                Some(control) => scratch.groups.control = control,
+                None => return false,
+            }
+        }
+        let groups = &mut scratch.groups;
+        let used = groups.is_used(groups.control & 0xff);
+        groups.control >>= 8;
+        if used {
+            let key = groups.group + groups.key + slot * groups.key_stride;
+            let values = groups.group + groups.value + slot * groups.value_stride;
+            note_header(scratch, key, values);
+        }
+        slot != 7 || scratch.groups.advance()
+    }
+}
+
+#[inline(always)]
+fn note_header(scratch: &mut Scratch, key: u64, values: u64) {
+    let (tag, first, count) = match header_tag(key) {
+        Some(tag) => {
+            let Some([first, count]) = read_pair(values) else { return };
+            (tag, first, count)
+        }
+        // Of a request, that it is there: its name, which is a string like a value.
+        None if scratch.header().kind == Kind::RequestEnter as u16 => {
+            (Tag::OtherHeader as u64, key, 1)
+        }
+        None => return,
+    };
+    if count == 0 {
+        return;
+    }
+    let number = scratch.found_count;
+    scratch.found_count = number + 1;
+    if number < FOUND_MAX as u64
+        && let Some(place) =
+            scratch.found.get_mut(bound::<{ FOUND_MAX as i32 - 1 }>(number) as usize)
+    {
+        *place = (tag, first);
+    }
+}
+
+/// Adds the next of the headers that were found.
+struct CopyHeader;
+
+impl Step for CopyHeader {
+    const TURNS: u32 = FOUND_MAX as u32;
+
+    #[inline(always)]
+    fn turn(scratch: &mut Scratch, turn: u64) -> bool {
+        if turn >= scratch.found_count {
+            return false;
+        }
+        let place = bound::<{ FOUND_MAX as i32 - 1 }>(turn);
+        let Some(&(tag, address)) = scratch.found.get(place as usize) else { return false };
+        scratch.put_string(tag as u8, address);
+        true
+    }
+}
+
+/// The tag of the header whose name (a string) is at `key`, if it is on the allow-list.
+#[inline(always)]
+fn header_tag(key: u64) -> Option<u64> {
+    let [name, length] = read_pair(key)?;
+    // The shortest is `Age`.
+    if length < 3 || length > HEADER_NAME_MAX as u64 {
+        return None;
+    }
+    let length = bound::<{ 2 * HEADER_NAME_MAX as i32 - 1 }>(length);
+    let mut padded = [0u64; 2 * HEADER_NAME_MAX / 8];
+    // SAFETY: the masked length is within the array.
+    if !unsafe { read_to(padded.as_mut_ptr().cast(), name, length as u32) } {
+        return None;
+    }
+    let name = [padded[0], padded[1]];
+    // SAFETY: the value is copied at once, and user space never changes it.
+    unsafe { HEADER_NAMES.get(name) }.map(|&tag| u64::from(tag))
+}
