@@ -30,6 +30,10 @@ const SETTINGS: &[(&str, BuiltIn)] = &[
 /// The first minor release that reads `$GOROOT/go.env`.
 const GO_ENV_SINCE: u16 = 21;
 
+/// What decides whom go asks, and with what.
+pub(crate) const OF_THE_WAY: &[&str] =
+    &["GOPROXY", "GOPRIVATE", "GONOPROXY", "GOSUMDB", "GONOSUMDB", "GOAUTH", "GOINSECURE"];
+
 /// Settings that only the environment has, each with the names that are asked in turn
 /// (`golang.org/x/net/http/httpproxy.FromEnvironment`).
 const ENVIRONMENT: &[(&str, &[&str])] = &[
@@ -275,7 +279,8 @@ mod tests {
                 .find(|(name, _)| Path::new(name) == path)
                 .map(|(_, text)| (*text).to_owned())
         };
-        let config = effective(&environment, Go { exe: Path::new("/usr/lib/go/bin/go"), version }, &read);
+        let config =
+            effective(&environment, Go { exe: Path::new("/usr/lib/go/bin/go"), version }, &read);
         for (name, expected) in expected {
             let found = config.get(*name).map(|found| (found.value.as_str(), found.origin));
             assert_eq!(found, *expected, "{name}");

@@ -16,20 +16,8 @@ use crate::{goenv, redact};
 /// How many others may be between a process and its sudo: make, a shell or two, a script.
 const ANCESTORS: usize = 32;
 
-/// What decides over the way to modules, and what sudo takes away.
-const OF_THE_WAY: &[&str] = &[
-    "GOPROXY",
-    "GOPRIVATE",
-    "GONOPROXY",
-    "GONOSUMDB",
-    "GOSUMDB",
-    "GOINSECURE",
-    "GOAUTH",
-    "GOFLAGS",
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "NO_PROXY",
-];
+/// What sudo takes away, beside what decides over the way to modules, and is missed too.
+const ALSO_MISSED: &[&str] = &["GOFLAGS", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"];
 
 /// A `go` command that has just started.
 pub(super) struct Started<'a> {
@@ -97,7 +85,9 @@ fn sudo(go: &Started<'_>) -> Option<Sudo> {
         .into_iter()
         .filter(|(name, setting)| {
             let ours = go.config.get(name).map(|setting| &setting.value);
-            OF_THE_WAY.contains(&name.as_str()) && theirs(setting) && ours != Some(&setting.value)
+            let counts =
+                [goenv::OF_THE_WAY, ALSO_MISSED].iter().any(|it| it.contains(&name.as_str()));
+            counts && theirs(setting) && ours != Some(&setting.value)
         })
         .collect();
     Some(Sudo { user: user.map(|user| user.name), lost })

@@ -6,14 +6,11 @@
 use crate::correlate::goproxy::{Entry, List};
 use crate::correlate::target::is_word;
 use crate::event::Setting;
+use crate::goenv::OF_THE_WAY;
 use crate::model::{Chain, ChainId, Outcome, Process, Severity};
 
 use super::sign::Sign;
 use super::view::{View, culprit};
-
-/// What decides whom go asks, and with what. Of other settings a difference is nobody's trouble.
-const OF_THE_WAY: &[&str] =
-    &["GOPROXY", "GOPRIVATE", "GONOPROXY", "GOSUMDB", "GONOSUMDB", "GOAUTH", "GOINSECURE"];
 
 /// Looks at one process and its failed chains.
 type Rule = fn(&Process, &[&Chain]) -> Vec<Sign>;
@@ -90,9 +87,7 @@ fn lint(entry: &Entry) -> Option<String> {
             '，' | '；' | '、' | '｜' => true,
             ';' => begins_an_entry(after),
             // Good in a path, and in no host; control characters nowhere (`net/url.parse`).
-            _ if char.is_whitespace() => {
-                char.is_control() || *at < path || begins_an_entry(after)
-            }
+            _ if char.is_whitespace() => char.is_control() || *at < path || begins_an_entry(after),
             _ => false,
         }
     };
@@ -124,6 +119,7 @@ fn begins_an_entry(text: &str) -> bool {
 fn user_file_shadowed(process: &Process, failed: &[&Chain]) -> Vec<Sign> {
     let file = value(process, "GOENV").unwrap_or("the user's file");
     let hidden = process.surroundings.user_file.iter();
+    // Of other settings a difference is nobody's trouble.
     let of_the_way = hidden.filter(|(name, _)| OF_THE_WAY.contains(&name.as_str()));
     let sign = |(name, theirs): (&String, &String)| {
         let ours = value(process, name)?;
