@@ -64,7 +64,10 @@ fn loud(trace: &Trace) -> Vec<&str> {
 
 /// Where a request has more headers than are recorded, it is not said that it had no credentials.
 fn what_is_not_recorded_is_not_known(toolchain: &Toolchain) -> Result<()> {
-    const FORBIDDEN: &[Rule] = &[Rule { pattern: "*", action: Action::Status(401, &[]) }];
+    const UNKNOWN: &[Host] = &[Host {
+        rules: &[Rule { pattern: "*", action: Action::Status(401, &[]) }],
+        ..WELL.hosts[0]
+    }];
     const HEADERS: &str = "#!/bin/sh
 printf 'https://proxy.lab\\n\\n'
 for n in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do printf \"X-Lab-$n: $n\\n\"; done
@@ -76,7 +79,7 @@ printf '\\n'
     let scenario = Scenario {
         environment: &[("GOAUTH", "{home}/goauth")],
         home: &[("goauth", HEADERS)],
-        hosts: &[Host { rules: FORBIDDEN, ..WELL.hosts[0] }],
+        hosts: UNKNOWN,
         succeeds: false,
         ..WELL
     };

@@ -2,6 +2,7 @@
 
 mod check_rejects;
 mod processes;
+mod strangers;
 
 use std::path::{Path, PathBuf};
 

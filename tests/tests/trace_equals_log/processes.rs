@@ -312,7 +312,7 @@ fn traced(lab: &Lab, script: &str, with: impl FnOnce(&mut Command)) -> Result<(O
 }
 
 /// The same, proxytrace itself under another command.
-fn traced_within(
+pub(super) fn traced_within(
     around: &[&str],
     lab: &Lab,
     script: &str,
