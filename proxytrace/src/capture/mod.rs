@@ -383,11 +383,8 @@ impl Session {
             }
         }
         for (place, (pid, time, exe, is_started)) in news.into_iter().enumerate() {
-            let attach = if is_started {
-                self.doubts.starts(pid, &exe)
-            } else {
-                self.doubts.executes(pid)
-            };
+            let attach =
+                if is_started { self.doubts.starts(pid, &exe) } else { self.doubts.executes(pid) };
             if let Some(attach) = attach {
                 self.push(pid, What::Attach(attach));
             }

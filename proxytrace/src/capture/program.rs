@@ -104,6 +104,9 @@ const WIRE_VAR: &str = "PROXYTRACE_WIRE";
 /// For tests: has probes attached one by one.
 const PERF_VAR: &str = "PROXYTRACE_PERF";
 
+/// For tests: how many executables may have probes.
+const ROOM_VAR: &str = "PROXYTRACE_TOOLCHAINS";
+
 /// The first Linux that may preempt a program on a tracepoint, in favour of another task.
 const PREEMPTIBLE: (u32, u32) = (6, 19);
 
@@ -114,6 +117,11 @@ fn copies() -> usize {
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map_while(|n| n.parse().ok());
     let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
     if version >= PREEMPTIBLE { 2 } else { 1 }
+}
+
+fn room() -> Option<u32> {
+    let room: u32 = std::env::var(ROOM_VAR).ok()?.parse().ok()?;
+    Some(room.min(EXECUTABLES_MAX))
 }
 
 /// How probes are put into executables.
@@ -252,7 +260,7 @@ impl Programs {
             backend,
             events,
             sites: Slots::below(SITES_MAX),
-            executables: Slots::below(EXECUTABLES_MAX),
+            executables: Slots::below(room().unwrap_or(EXECUTABLES_MAX)),
             probed: BTreeMap::new(),
             leaving: Vec::new(),
             counted: counting.then(Vec::new),

@@ -171,8 +171,8 @@ fn client_certificate(
     let alert = attempt.outcome == Outcome::TlsOther && reason == Some(WANTS_CERTIFICATE);
     let wanted = || view.wants_certificate(chain, last);
     let told = alert || (last.status == Some(NO_CERTIFICATE) && wanted());
-    let fits = matches!(attempt.outcome, Outcome::TlsOther | Outcome::Reset)
-        || last.status == Some(400);
+    let fits =
+        matches!(attempt.outcome, Outcome::TlsOther | Outcome::Reset) || last.status == Some(400);
     let likely = || fits && wanted() && !view.is_served(chain.process, &last.host);
     (told || likely()).then(|| {
         let message = format!("{} {WANTS_CERTIFICATE}, and go has none", last.host);

@@ -46,8 +46,10 @@ impl Programs {
     pub(super) fn unsee_all(&mut self) -> anyhow::Result<()> {
         let mut seen = HashMap::<_, FileKey, u32>::try_from(self.object.map_mut("SEEN")?)?;
         let keys: Vec<FileKey> = seen.keys().filter_map(Result::ok).collect();
-        // One may be gone.
-        keys.iter().for_each(|key| _ = seen.remove(key));
+        for key in keys {
+            // It may be gone.
+            let _ = seen.remove(&key);
+        }
         Ok(())
     }
 

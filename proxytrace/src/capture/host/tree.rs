@@ -298,7 +298,9 @@ impl Tree {
     /// Nothing comes any more. Says whether there was a `go` command that was met late.
     fn settle(&mut self) -> bool {
         let awaited: Vec<u32> = self.awaited.keys().copied().collect();
-        awaited.into_iter().for_each(|pid| self.miss(pid));
+        for pid in awaited {
+            self.miss(pid);
+        }
         self.is_late
     }
 }

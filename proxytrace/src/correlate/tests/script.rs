@@ -211,14 +211,11 @@ impl Script {
             .collect();
         let (exe, go_version) = ("/go/bin/go".into(), Some("go1.27.3".into()));
         let hooks = vec!["net/http.(*Transport).roundTrip".to_owned()];
-        self.push(GO, None, What::Attach(Attach {
-            exe,
-            go_version,
-            hooks,
-            missing,
-            late,
-            nearest: None,
-        }))
+        self.push(
+            GO,
+            None,
+            What::Attach(Attach { exe, go_version, hooks, missing, late, nearest: None }),
+        )
     }
 
     /// The trace, after the command has ended.

@@ -142,10 +142,7 @@ fn what_could_not_be_seen_is_not_compared() {
 }
 
 fn exec(line: &str) -> What {
-    What::Exec {
-        exe: "/usr/bin/git".into(),
-        argv: line.split(' ').map(str::to_owned).collect(),
-    }
+    What::Exec { exe: "/usr/bin/git".into(), argv: line.split(' ').map(str::to_owned).collect() }
 }
 
 /// Each of these is a git that go runs, whose helper gets a redirect and this answer; git ends so.

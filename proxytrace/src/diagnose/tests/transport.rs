@@ -3,9 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::correlate::tests::scenarios::{A, got, url, zip};
-use crate::correlate::tests::script::{
-    GO, Hop, Script, Task, bad_status, broken, failure, hop,
-};
+use crate::correlate::tests::script::{GO, Hop, Script, Task, bad_status, broken, failure, hop};
 use crate::diagnose::diagnose;
 use crate::event::{Failure, What};
 use crate::model::{Confidence, Connection, Tls, Trace};
