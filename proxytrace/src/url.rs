@@ -66,23 +66,23 @@ fn stays(byte: u8) -> bool {
 
 /// Undoes percent-encoding; none if it is broken.
 pub fn unescape(text: &str) -> Option<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(text.len());
+    decoded(text).collect::<Result<_, _>>().ok()
+}
+
+/// The bytes that a percent-encoded text stands for; as an error, a `%` that begins no encoding.
+pub(crate) fn decoded(text: &str) -> impl Iterator<Item = Result<u8, u8>> {
     let mut rest = text.as_bytes();
-    while let Some((&first, after)) = rest.split_first() {
+    std::iter::from_fn(move || {
+        let (&first, after) = rest.split_first()?;
         rest = after;
         if first != b'%' {
-            bytes.push(first);
-            continue;
+            return Some(Ok(first));
         }
-        let digits = std::str::from_utf8(rest.get(..2)?).ok()?;
-        // `from_str_radix` takes a sign, which is no hexadecimal digit.
-        if !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-            return None;
-        }
-        bytes.push(u8::from_str_radix(digits, 16).ok()?);
-        rest = &rest[2..];
-    }
-    Some(bytes)
+        let digit = |at: usize| char::from(*after.get(at)?).to_digit(16);
+        let Some((high, low)) = digit(0).zip(digit(1)) else { return Some(Err(first)) };
+        rest = &after[2..];
+        Some(u8::try_from(high << 4 | low).map_err(|_| first))
+    })
 }
 
 #[cfg(test)]

@@ -5,6 +5,8 @@
 
 use std::borrow::Cow;
 
+use crate::url::decoded;
+
 /// An absolute URL in parts. Userinfo and fragment are dropped.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Url<'a> {
@@ -63,24 +65,8 @@ pub(crate) fn decode(text: &str) -> Cow<'_, str> {
     if !text.contains('%') {
         return Cow::Borrowed(text);
     }
-    let mut rest = text.as_bytes();
-    let mut decoded = Vec::with_capacity(rest.len());
-    while let Some((&byte, tail)) = rest.split_first() {
-        let pair =
-            (byte == b'%').then(|| Some((hex(*tail.first()?)?, hex(*tail.get(1)?)?))).flatten();
-        if let Some((high, low)) = pair {
-            decoded.push(high << 4 | low);
-            rest = &tail[2..];
-        } else {
-            decoded.push(byte);
-            rest = tail;
-        }
-    }
+    let decoded = decoded(text).map(|byte| byte.unwrap_or_else(|raw| raw)).collect();
     String::from_utf8(decoded).map_or(Cow::Borrowed(text), Cow::Owned)
-}
-
-fn hex(digit: u8) -> Option<u8> {
-    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
 }
 
 /// Where a `Location` leads from `base` (RFC 3986 §5.2), without its query.
