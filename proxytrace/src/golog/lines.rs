@@ -111,6 +111,7 @@ const ERRORS: &[(&str, Outcome)] = &[
     ("x509: ", Outcome::TlsOther),
     ("tls: ", Outcome::TlsOther),
     ("TLS handshake timeout", Outcome::TlsOther),
+    ("server gave HTTP response to HTTPS client", Outcome::TlsOther),
     ("Proxy Authentication Required", Outcome::ProxyRefused),
     ("proxyconnect ", Outcome::ProxyRefused),
     ("connection reset by peer", Outcome::Reset),

@@ -96,6 +96,7 @@ fn results_are_a_status_or_an_error() {
             Outcome::TlsUnknownAuthority,
         ),
         ("Get \"https://p\": x509: certificate has expired", Outcome::TlsOther),
+        ("Get \"https://p\": http: server gave HTTP response to HTTPS client", Outcome::TlsOther),
         ("Get \"https://p\": EOF", Outcome::Reset),
         ("Get \"https://p\": unexpected EOF", Outcome::Truncated),
         ("Get \"/\": stopped after 10 redirects", Outcome::RedirectLimit),
