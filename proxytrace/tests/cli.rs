@@ -280,7 +280,7 @@ fn a_log_is_read() {
 #[test]
 fn errors_show_nothing_that_a_terminal_or_a_runner_obeys() {
     let directory = TempDir::new().unwrap();
-    let evil = r#"\u001b]0;pwned\u0007\u009b2J\u202e\n::error::owned"#;
+    let evil = r"\u001b]0;pwned\u0007\u009b2J\u202e\n::error::owned";
     let file = directory.path().join("file");
     let good = fs::read_to_string(recording(&directory)).unwrap();
     let name = directory.path().join("\u{1b}]0;x\u{7}");
