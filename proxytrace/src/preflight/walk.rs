@@ -482,7 +482,7 @@ mod tests {
             subjects: vec![subject],
             sums: Sums {
                 base: None,
-                lookups: HashMap::new(),
+                lookups: BTreeMap::new(),
                 silent: false,
                 mismatches: Vec::new(),
                 zips: Vec::new(),
