@@ -1,5 +1,6 @@
 //! An agent that runs, and what it says.
 
+use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -49,12 +50,26 @@ impl Agent {
     /// Starts one that knows this toolchain, and waits until it watches.
     pub(crate) fn start(toolchain: &Toolchain, options: &[&str]) -> Self {
         let agent = Self::begin(toolchain, options);
-        agent.until("watching", || agent.log().iter().any(|line| line.contains("msg=watching")));
+        agent.watches();
         agent
+    }
+
+    /// Waits until it watches.
+    pub(crate) fn watches(&self) {
+        self.until("watching", || self.log().iter().any(|line| line.contains("msg=watching")));
     }
 
     /// The same, without the waiting.
     pub(crate) fn begin(toolchain: &Toolchain, options: &[&str]) -> Self {
+        Self::begin_with(toolchain, options, &[])
+    }
+
+    /// The same, with more in its environment.
+    pub(crate) fn begin_with(
+        toolchain: &Toolchain,
+        options: &[&str],
+        environment: &[(&str, &OsStr)],
+    ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let inherited = std::env::var_os("PATH").unwrap_or_default();
         let path = [toolchain.goroot.join("bin")].into_iter();
@@ -65,6 +80,7 @@ impl Agent {
             .arg(dir.path().join("state.json"))
             .args(options)
             .env("PATH", std::env::join_paths(path).unwrap())
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());

@@ -43,6 +43,16 @@ impl ClickHouse {
         server
     }
 
+    /// An agent that writes lines, and inserts them here.
+    pub(crate) fn options(&self, files: &Path) -> Options {
+        Options {
+            metrics: Some("off".parse().unwrap()),
+            clickhouse: Some(format!("{}?database=proxytrace", self.url)),
+            ndjson: Some(files.to_owned()),
+            ..Options::default()
+        }
+    }
+
     fn post(&self, parameters: &str, body: &str) -> Option<String> {
         let url = format!("{}?database=proxytrace{parameters}", self.url);
         let file = tempfile::NamedTempFile::new().unwrap();
@@ -132,10 +142,58 @@ fn failed(attempt: &Attempt) -> bool {
     )
 }
 
-fn redirects(attempt: &Attempt) -> impl Iterator<Item = (&Request, String)> {
+/// The requests of an attempt before anything is sent again.
+fn first(attempt: &Attempt) -> &[Request] {
     let until = attempt.requests.iter().position(|request| request.cause == Cause::AuthResend);
-    let first = &attempt.requests[..until.unwrap_or(attempt.requests.len())];
-    first.iter().filter_map(|request| {
+    &attempt.requests[..until.unwrap_or(attempt.requests.len())]
+}
+
+/// When a request was over, in nanoseconds.
+fn end(request: &Request) -> Option<u64> {
+    Some(request.started_ns + request.duration_ns? + request.body_ns.unwrap_or(0))
+}
+
+/// Durations by what the rows are grouped by.
+#[derive(Default)]
+struct Durations(BTreeMap<String, Vec<u64>>);
+
+impl Durations {
+    fn add(&mut self, key: &str, duration: Option<u64>) {
+        let durations = self.0.entry(key.to_owned()).or_default();
+        durations.extend(duration);
+    }
+
+    /// An attempt takes until the last of its requests is over, if all are.
+    fn add_attempt(&mut self, attempt: &Attempt) {
+        let ends: Option<Vec<u64>> = first(attempt).iter().map(end).collect();
+        let begin = first(attempt).first().map(|request| request.started_ns);
+        let end = ends.and_then(|ends| ends.into_iter().max());
+        self.add(&attempt.proxy, end.zip(begin).map(|(end, begin)| end - begin));
+    }
+
+    /// That a column has the smallest duration that 95 of 100 do not exceed, in seconds, for
+    /// each row, and nothing where there is none.
+    fn check(&self, rows: &[Vec<Value>], column: usize) {
+        let mut compared = 0;
+        for row in rows {
+            let mut durations = self.0.get(&text(&row[0])).cloned().unwrap_or_default();
+            durations.sort_unstable();
+            let rank = (durations.len() * 95).div_ceil(100);
+            let Some(expected) = rank.checked_sub(1).map(|at| durations[at] as f64 / 1e9) else {
+                assert!(row[column].as_f64().is_none_or(|said| said == 0.0), "{row:?}");
+                continue;
+            };
+            // As above, its last digit is lost.
+            let said = number(&row[column]);
+            assert!((said - expected).abs() <= expected * 1e-9, "{row:?}, and not {expected}");
+            compared += 1;
+        }
+        assert!(compared >= 2, "{rows:?}");
+    }
+}
+
+fn redirects(attempt: &Attempt) -> impl Iterator<Item = (&Request, String)> {
+    first(attempt).iter().filter_map(|request| {
         let location =
             request.location.as_deref().filter(|_| request.status.unwrap() / 100 == 3)?;
         let host = match location.split_once("://") {
@@ -152,13 +210,7 @@ fn queries_say_what_the_traces_say() {
     let directory = TempDir::new().unwrap();
     let server = ClickHouse::start(&engines, &directory.path().join("db"));
     let files = directory.path().join("files");
-    let options = Options {
-        metrics: Some("off".parse().unwrap()),
-        clickhouse: Some(format!("{}?database=proxytrace", server.url)),
-        ndjson: Some(files.clone()),
-        host_group: Some("ci".to_owned()),
-        ..Options::default()
-    };
+    let options = Options { host_group: Some("ci".to_owned()), ..server.options(&files) };
     let exporters = Exporters::start_at(&options, FAST).unwrap();
     let golden = builds::all();
     let early = builds::at(&golden[..6], &builds::ago(50 * 60));
@@ -236,6 +288,9 @@ fn check(answers: &BTreeMap<String, Vec<Vec<Value>>>, early: &[Build], late: &[B
     }
     assert_eq!(sums(&answers["worst-proxies-now"], 1, 4), proxies.0);
     assert!(proxies.0.values().any(|sums| sums[3] > 0.0));
+    let mut durations = Durations::default();
+    builds::attempts(&all).for_each(|attempt| durations.add_attempt(attempt));
+    durations.check(&answers["worst-proxies-now"], 6);
     for row in &answers["worst-proxies-now"] {
         let (served, failed) = (number(&row[2]), number(&row[4]));
         match row[5].as_f64() {
@@ -268,6 +323,9 @@ fn check(answers: &BTreeMap<String, Vec<Vec<Value>>>, early: &[Build], late: &[B
 
     let mut sides = Expected::default();
     for (builds, is_early) in [(early, true), (late, false)] {
+        let mut durations = Durations::default();
+        builds::attempts(builds).for_each(|attempt| durations.add_attempt(attempt));
+        durations.check(&answers["before-and-after"], if is_early { 5 } else { 6 });
         for attempt in builds::attempts(builds) {
             sides.add(&[&attempt.proxy], &[is_early, !is_early]);
         }
@@ -312,14 +370,16 @@ fn spans_come_through_a_collector() {
     let deliveries: BTreeMap<_, _> = exporters.finish().into_iter().collect();
     let sent = deliveries["otlp-spans"].sent;
     wait_for("all spans", || (server.count("otel_traces") == sent).then_some(()));
-    let mut hosts = Expected::default();
+    let (mut hosts, mut durations) = (Expected::default(), Durations::default());
     for request in builds::attempts(&builds).flat_map(|attempt| &attempt.requests) {
         let host = request.host.split(':').next().unwrap();
         hosts.add(&[host], &[true]);
+        durations.add(host, end(request).map(|end| end - request.started_ns));
     }
     let query = fs::read_to_string(monitoring().join("opentelemetry/hosts-now.sql")).unwrap();
     let rows = server.rows("", &query);
     assert_eq!(sums(&rows, 1, 1), hosts.0);
+    durations.check(&rows, 3);
     assert!(rows.iter().any(|row| number(&row[2]) > 0.0), "{rows:?}");
 }
 
