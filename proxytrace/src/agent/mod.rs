@@ -31,6 +31,7 @@ use serde_json::json;
 
 use crate::capture::host::{self, Counts, Host};
 use crate::export::{Build, Health};
+use crate::report;
 use builds::{Bounds, Builds};
 use exporters::Exporters;
 use log::Log;
@@ -84,7 +85,8 @@ impl Out {
                 "job": origin.job,
                 "trace": trace,
             });
-            let mut line = serde_json::to_vec(&build)?;
+            let mut line = Vec::new();
+            report::json::value(&build, &mut line)?;
             line.push(b'\n');
             io::stdout().write_all(&line)?;
         }

@@ -29,6 +29,8 @@ pub(crate) struct Build {
 /// An agent that runs, until this is dropped.
 pub(crate) struct Agent {
     child: Child,
+    /// What it writes, and what that is.
+    lines: Arc<Mutex<Vec<String>>>,
     builds: Arc<Mutex<Vec<Build>>>,
     log: Arc<Mutex<Vec<String>>>,
     readers: Vec<JoinHandle<()>>,
@@ -85,16 +87,17 @@ impl Agent {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
-        let (builds, log) = (Arc::default(), Arc::default());
+        let (lines, builds, log) = (Arc::default(), Arc::default(), Arc::default());
         let stdout = BufReader::new(child.stdout.take().unwrap());
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let readers = vec![
             thread::spawn({
+                let lines: Arc<Mutex<Vec<String>>> = Arc::clone(&lines);
                 let builds: Arc<Mutex<Vec<Build>>> = Arc::clone(&builds);
                 move || {
-                    for line in stdout.lines() {
-                        let build = serde_json::from_str(&line.unwrap()).unwrap();
-                        builds.lock().unwrap().push(build);
+                    for line in stdout.lines().map(Result::unwrap) {
+                        builds.lock().unwrap().push(serde_json::from_str(&line).unwrap());
+                        lines.lock().unwrap().push(line);
                     }
                 }
             }),
@@ -103,7 +106,7 @@ impl Agent {
                 move || stderr.lines().for_each(|line| log.lock().unwrap().push(line.unwrap()))
             }),
         ];
-        Self { child, builds, log, readers, dir }
+        Self { child, lines, builds, log, readers, dir }
     }
 
     /// Waits, not for ever.
@@ -115,6 +118,11 @@ impl Agent {
             assert!(start.elapsed() < PATIENCE, "never {what}: {:#?}", self.log());
             thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// What it has written to stdout.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        self.lines.lock().unwrap().clone()
     }
 
     pub(crate) fn builds(&self) -> Vec<Build> {

@@ -187,7 +187,7 @@ mod tests {
             ("Sun Nov  6 08:49:38 1994", Some(1)),
             // Over already, and further away than anybody waits: by a clock that jumps, too.
             ("Sun, 06 Nov 1994 08:49:36 GMT", Some(0)),
-            ("Sun, 06 Nov 2094 08:49:37 GMT", Some(600)),
+            ("Sat, 06 Nov 2094 08:49:37 GMT", Some(600)),
             ("-1", None),
             ("soon", None),
             ("", None),
