@@ -239,7 +239,7 @@ fn on_a_full_disk(small: &Path, textfile: &Path) {
     let lines = fs::read_dir(&files).unwrap().map(|file| {
         let text = fs::read_to_string(file.unwrap().path()).unwrap();
         let whole = |line| serde_json::from_str::<serde_json::Value>(line).expect("a whole line");
-        text.lines().map(whole).count()
+        text.lines().map(whole).collect::<Vec<_>>().len()
     });
     let lines: usize = lines.sum();
     assert_eq!(lines, counted(textfile, "ndjson", "sent"));

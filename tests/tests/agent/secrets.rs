@@ -75,6 +75,22 @@ fn all_of(dir: &Path, sink: &Sink, agent: &Agent, metrics: &str) -> Vec<(String,
     all
 }
 
+/// That there is no secret in something, nor anything that is obeyed.
+#[track_caller]
+fn assert_inert(name: &str, bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes).to_lowercase();
+    if let Some(at) = text.find(&CANARY.to_lowercase()) {
+        let from = text.floor_char_boundary(at.saturating_sub(200));
+        panic!("{name}: …{}", &text[from..text.ceil_char_boundary(at + 60)]);
+    }
+    // Messages of OTLP are no text, and neither are queues of them.
+    let is_text = !name.starts_with("/v1/") && !name.contains("/queue/");
+    let obeyed = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
+    let found = String::from_utf8_lossy(bytes).find(obeyed).filter(|_| is_text);
+    assert_eq!(found, None, "{name}: {:?}", String::from_utf8_lossy(bytes));
+    assert!(!is_text || !text.contains("\n# help a"), "{name}");
+}
+
 fn files_below(dir: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for path in fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()) {
@@ -169,17 +185,7 @@ fn no_secret_leaves_and_nothing_deceives() {
         assert!(named(part), "no {part}");
     }
     for (name, bytes) in &all {
-        let text = String::from_utf8_lossy(bytes).to_lowercase();
-        if let Some(at) = text.find(&CANARY.to_lowercase()) {
-            let from = text.floor_char_boundary(at.saturating_sub(200));
-            panic!("{name}: …{}", &text[from..text.ceil_char_boundary(at + 60)]);
-        }
-        // Messages of OTLP are no text, and neither are queues of them.
-        let is_text = !name.starts_with("/v1/") && !name.contains("/queue/");
-        let obeyed = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
-        let found = String::from_utf8_lossy(bytes).find(obeyed).filter(|_| is_text);
-        assert_eq!(found, None, "{name}: {:?}", String::from_utf8_lossy(bytes));
-        assert!(!is_text || !text.contains("\n# help a"), "{name}");
+        assert_inert(name, bytes);
     }
     // A line of the log is one: each begins with its time.
     for line in agent.log() {
