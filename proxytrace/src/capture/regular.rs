@@ -10,7 +10,11 @@ use std::path::Path;
 /// a device can be an order to it.
 pub(super) fn open(path: &Path) -> io::Result<File> {
     // It names the file, and opens nothing yet (open(2), O_PATH).
-    let named = OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(path)?;
+    reopen(&OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(path)?)
+}
+
+/// The same of what was named and not opened yet (`O_PATH`).
+pub(super) fn reopen(named: &File) -> io::Result<File> {
     if !named.metadata()?.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
     }

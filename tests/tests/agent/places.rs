@@ -1,0 +1,65 @@
+//! Where toolchains are looked for, and what if there are too many of them.
+
+use std::cell::Cell;
+use std::ffi::OsStr;
+use std::fs;
+use std::process::{Command, Stdio};
+
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
+use proxytrace_tests::toolchain::{Toolchain, VERSIONS};
+
+use crate::running::{Agent, alone, can_run, job};
+
+/// Whoever opens a FIFO waits until somebody writes to it.
+#[test]
+fn what_is_no_file_holds_nobody() {
+    if !can_run() {
+        return;
+    }
+    let _alone = alone();
+    let toolchain = Toolchain::newest().unwrap();
+    let cache = tempfile::tempdir().unwrap();
+    let place = cache.path().join("golang.org/toolchain@v0.0.1-go1.99/bin");
+    fs::create_dir_all(&place).unwrap();
+    mkfifo(&place.join("go"), Mode::S_IRWXU).unwrap();
+    let environment = [("GOMODCACHE", cache.path().as_os_str())];
+    Agent::begin_with(&toolchain, &["--sample", "1"], &environment).watches();
+}
+
+/// With room for one that was not foreseen, another takes its place; the next build of that is seen.
+#[test]
+fn another_toolchain_finds_room() {
+    if !can_run() {
+        return;
+    }
+    let _alone = alone();
+    let toolchains: Vec<Toolchain> =
+        VERSIONS.iter().rev().flat_map(|release| Toolchain::find(release)).take(3).collect();
+    let [foreseen, second, third] = &toolchains[..] else { panic!("three toolchains") };
+    let known = Agent::start(foreseen, &["--sample", "1"]).state().health.executables;
+    let room = (known + 1).to_string();
+    let room = [("PROXYTRACE_TOOLCHAINS", OsStr::new(&room))];
+    let agent = Agent::begin_with(foreseen, &["--sample", "1"], &room);
+    agent.watches();
+    let run = |toolchain: &Toolchain, name: &str| {
+        let home = tempfile::tempdir().unwrap();
+        let status = Command::new(toolchain.goroot.join("bin/go"))
+            .arg("version")
+            .env("HOME", home.path())
+            .envs(job(name))
+            .stdout(Stdio::null())
+            .status();
+        assert!(status.unwrap().success());
+    };
+    run(second, "second");
+    agent.until("met the second", || agent.builds_of("second").len() == 1);
+    assert_eq!(agent.state().health.refused, 0);
+    let runs = Cell::new(0);
+    agent.until("found room for the third", || {
+        runs.set(runs.get() + 1);
+        run(third, "third");
+        agent.builds_of("third").iter().any(|build| build.trace.capture.complete)
+    });
+    assert!(runs.get() > 1 && agent.state().health.refused > 0, "there was room for three");
+}
