@@ -10,6 +10,7 @@ pub mod check;
 pub mod confusion;
 pub mod crowd;
 mod forward;
+pub mod golden;
 pub mod lab;
 pub mod log;
 pub mod modules;

@@ -23,26 +23,24 @@ fn preflight_says_what_go_meets() {
         let path = proxytrace.display();
         return cases::skip(&format!("no {path}: build it, or set PROXYTRACE_BIN"));
     }
-    for name in UNSEEN {
-        ensure_there(name);
+    for (name, _) in ELSEWHERE {
+        assert!(Scenario::find(name).is_some(), "{name} is no scenario any more");
     }
     let newest = &VERSIONS[VERSIONS.len() - 1..];
     cases::for_each_of(Scenario::all(), newest, |scenario, toolchain| {
-        if UNSEEN.contains(&scenario.name) || !scenario.is_repeatable() {
+        if ELSEWHERE.iter().any(|(name, _)| *name == scenario.name) || !scenario.is_repeatable() {
             return Ok(());
         }
         compare(&proxytrace, scenario, toolchain)
     });
 }
 
-/// What preflight does not look into, as its documentation says: the tree of the checksum database.
-/// Whether that is still the tree of before, only a machine that was there before can tell, by what
-/// go keeps of it in GOPATH/pkg/sumdb.
-const UNSEEN: [&str; 1] = ["sumdb-forked"];
-
-fn ensure_there(name: &str) {
-    assert!(Scenario::find(name).is_some(), "{name} is no scenario any more");
-}
+/// The scenarios in which preflight cannot say what go says, and why; its documentation says so too.
+const ELSEWHERE: [(&str, &str); 1] = [(
+    "sumdb-forked",
+    "whether the checksum database still has the tree of before, only a machine that was there before \
+     can tell, by what go keeps of it in GOPATH/pkg/sumdb",
+)];
 
 fn compare(proxytrace: &Path, scenario: &Scenario, toolchain: &Toolchain) -> Result<()> {
     let lab = Lab::start(scenario, toolchain)?;
@@ -243,7 +241,9 @@ fn there_is_an_end_to_waiting() {
     let began = std::time::Instant::now();
     let (code, stdout, _) = lab.output_of(&mut command);
     let said = String::from_utf8_lossy(&stdout);
-    assert!(code == 1 && said.contains("did not answer the TLS handshake in 1 seconds"), "{said}");
-    // Twice what it may take, and what a busy machine adds; go would wait for ten.
-    assert!(began.elapsed().as_secs() < 8, "{:?}", began.elapsed());
+    // Of two tries the second is cut short by the end of all, however busy the machine is.
+    let silent = "did not answer the TLS handshake in the time that was left";
+    assert!(code == 1 && said.contains(silent), "{said}");
+    // Without the limit each of them would take go's ten seconds.
+    assert!(began.elapsed().as_secs() < 20, "{:?}", began.elapsed());
 }

@@ -66,7 +66,10 @@ const COMMANDS: [(&str, &str); 12] = [
         "measure what tracing costs, beside others; PART is version, 200, 50, 1000, plain, crowd or rooms",
     ),
     ("bench agent", "measure what the fleet agent costs, at rest and under load"),
-    ("dist [--quick]", "build what is released: static programs, packages, checksums; use them"),
+    (
+        "dist [--quick]",
+        "build what is released: static programs, packages, checksums; use them; --quick packs what the tests run",
+    ),
     ("help", "print this list"),
 ];
 

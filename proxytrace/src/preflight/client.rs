@@ -344,8 +344,12 @@ impl Client {
 
     /// go has no limit here, and would wait on.
     fn silent(&self) -> Failure {
-        let seconds = self.limit.as_secs_f64();
-        let reason = format!("said nothing for {seconds:.0} seconds, where go waits without limit");
+        let how_long = if self.is_over() {
+            "in the time that was left".to_owned()
+        } else {
+            format!("for {:.0} seconds", self.limit.as_secs_f64())
+        };
+        let reason = format!("said nothing {how_long}, where go waits without limit");
         Failure::because(Outcome::Unfinished, reason)
     }
 
