@@ -194,9 +194,29 @@ mod tests {
 
     #[test]
     fn what_has_no_room_goes_beneath() {
-        insta::assert_snapshot!(table(&rows(), None), @"");
-        insta::assert_snapshot!(table(&rows(), Some(90)), @"");
-        insta::assert_snapshot!(table(&rows(), Some(44)), @"");
+        insta::assert_snapshot!(table(&rows(), None), @r"
+        entry                   DNS     TCP     TLS     list  info  mod  zip  sumdb  verdict
+        https://proxy.example   17 ms   0.8 ms  14 ms   502   502   502  502  -      fails (3 times): proxy.example answered 502
+        https://mirror.example  0.9 ms  0.1 ms  2.5 ms  200   200   200  200  -      works
+        ");
+        insta::assert_snapshot!(table(&rows(), Some(90)), @r"
+        entry                   DNS     TCP     TLS     list  info  mod  zip  sumdb
+        https://proxy.example   17 ms   0.8 ms  14 ms   502   502   502  502  -
+          fails (3 times): proxy.example answered 502
+        https://mirror.example  0.9 ms  0.1 ms  2.5 ms  200   200   200  200  -
+          works
+        ");
+        insta::assert_snapshot!(table(&rows(), Some(44)), @r"
+        https://proxy.example
+          DNS 17 ms, TCP 0.8 ms, TLS 14 ms,
+          list 502, info 502, mod 502, zip 502
+          fails (3 times): proxy.example answered
+          502
+        https://mirror.example
+          DNS 0.9 ms, TCP 0.1 ms, TLS 2.5 ms,
+          list 200, info 200, mod 200, zip 200
+          works
+        ");
         for width in 44..160 {
             let table = table(&rows(), Some(width));
             assert!(table.lines().all(|line| line.chars().count() <= width), "{width}: {table}");

@@ -1,3 +1,4 @@
+use anstyle::Style;
 use serde::Serialize;
 
 use super::escape::{LONG, NAME, escape, shorten};
@@ -16,6 +17,8 @@ const HOST: usize = 48;
 /// What stands left of a row, and between its columns.
 const MARGIN: usize = "   |   ".len();
 const GAP: usize = 2;
+/// How many lines of an error are shown.
+const DETAIL: usize = 12;
 /// Bodies that took less are not worth a word, in nanoseconds.
 const WORTH_TELLING: u64 = 1_000_000;
 
@@ -66,8 +69,7 @@ struct Columns {
 }
 
 /// A request as a row, not painted yet.
-struct Row<'a> {
-    request: &'a Request,
+struct Row {
     result: String,
     host: String,
     asked: String,
@@ -108,7 +110,8 @@ impl Drawing<'_> {
         for request in &attempt.requests {
             let pointed = self.evidence.contains(&request.id);
             let row = self.row(attempt, request);
-            lines.push(self.line(pointed, &self.painted(&row, columns)));
+            let style = style(attempt, request, pointed);
+            lines.push(self.line(pointed, &self.painted(&row, columns, style)));
             if columns.below && !row.facts.is_empty() {
                 let (facts, column) = (self.paint.on(FAINT, &row.facts), columns.result);
                 lines.push(self.line(false, &format!("  {:column$}  {facts}", "")));
@@ -116,11 +119,10 @@ impl Drawing<'_> {
             if let Some(error) = &request.error {
                 let types =
                     if self.options.verbose { error.types.join(" → ") } else { String::new() };
-                for text in [error.detail.as_deref().unwrap_or_default(), &types] {
-                    if !text.is_empty() {
-                        let (text, column) = (escape(text, LONG), columns.result);
-                        lines.push(self.line(false, &format!("  {:column$}  {text}", "")));
-                    }
+                let detail = error.detail.as_deref().unwrap_or_default();
+                let column = columns.result;
+                for text in self.said(detail, column).into_iter().chain(self.said(&types, column)) {
+                    lines.push(self.line(false, &format!("  {:column$}  {text}", "")));
                 }
             }
         }
@@ -142,14 +144,37 @@ impl Drawing<'_> {
         lines
     }
 
+    /// What go said of an error, line by line, as far as there is room for so many characters.
+    fn said(&self, text: &str, column: usize) -> Vec<String> {
+        let lines = text.lines().map(str::trim_end).filter(|line| !line.is_empty());
+        let mut said = Vec::new();
+        for line in lines.take(DETAIL + 1) {
+            if said.len() >= DETAIL {
+                said.push("…".to_owned());
+                break;
+            }
+            let words = line.trim_start_matches('\t');
+            let indent = "  ".repeat((line.len() - words.len()).min(2));
+            let line = format!("{indent}{}", escape(words, LONG));
+            match self.options.width.filter(|_| !self.options.verbose) {
+                Some(width) => {
+                    let room = width.saturating_sub(MARGIN + 2 * GAP + column);
+                    said.extend(wrap(&line, room, 0, &indent).lines().map(str::to_owned));
+                }
+                None => said.push(line),
+            }
+        }
+        said
+    }
+
     /// As wide as the widest of each column, and the URLs as wide as there is room then.
     fn columns(&self, chain: &Chain) -> Columns {
-        let rows: Vec<Row<'_>> = chain
+        let rows: Vec<Row> = chain
             .attempts
             .iter()
             .flat_map(|attempt| attempt.requests.iter().map(|one| self.row(attempt, one)))
             .collect();
-        let widest = |part: for<'r> fn(&'r Row<'_>) -> &'r str| {
+        let widest = |part: fn(&Row) -> &str| {
             rows.iter().map(|row| part(row).chars().count()).max().unwrap_or(0)
         };
         let (result, host, time) =
@@ -168,11 +193,10 @@ impl Drawing<'_> {
         Columns { result, host, request: asked.min(room), time, below }
     }
 
-    fn row<'r>(&self, attempt: &Attempt, request: &'r Request) -> Row<'r> {
+    fn row(&self, attempt: &Attempt, request: &Request) -> Row {
         let (host, path) = split(&request.url);
         let method = escape(&request.method, NAME);
         Row {
-            request,
             result: result(request),
             host: escape(&host, HOST),
             asked: format!("{method} {}", escape(path, LONG)),
@@ -182,12 +206,7 @@ impl Drawing<'_> {
     }
 
     /// `302  proxy.lab  GET /path  12 ms  → storage.lab`
-    fn painted(&self, row: &Row<'_>, columns: &Columns) -> String {
-        let style = match row.request.outcome {
-            Outcome::Ok => FINE,
-            _ if row.request.after_redirect.is_some() => FAINT,
-            _ => FAILED,
-        };
+    fn painted(&self, row: &Row, columns: &Columns, style: Style) -> String {
         let pad = |text: &str, width: usize| " ".repeat(width.saturating_sub(text.chars().count()));
         let asked = shorten(&row.asked, columns.request);
         let line = format!(
@@ -248,6 +267,18 @@ impl Drawing<'_> {
 /// The entry that go puts before every list, where GONOPROXY does not match the module.
 fn is_implicit(attempt: &Attempt) -> bool {
     attempt.proxy == "noproxy" && attempt.requests.is_empty() && attempt.next.is_some()
+}
+
+/// That somebody does not have a module is an answer like another, unless it is what is wrong; and
+/// what go made good by asking again did not fail.
+fn style(attempt: &Attempt, request: &Request, pointed: bool) -> Style {
+    match request.outcome {
+        Outcome::Ok => FINE,
+        _ if request.after_redirect.is_some() => FAINT,
+        Outcome::NotFound if !pointed => FINE,
+        _ if attempt.outcome == Outcome::Ok => FAINT,
+        _ => FAILED,
+    }
 }
 
 /// The status, or the outcome where there is none.

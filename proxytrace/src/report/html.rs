@@ -18,8 +18,8 @@ const STYLE: &str = include_str!("page/page.css");
 const SCRIPT: &str = include_str!("page/page.js");
 
 /// What may run and what may dress the page: the two files, by their SHA-256.
-const SCRIPT_HASH: &str = "sha256-EjjK8C2oZhmRwJtBG0KtGKwsg+DaKN2aa51525dC2BA=";
-const STYLE_HASH: &str = "sha256-Pmh8X5REi+ubgZqW7k6scg94fpjLuqXt3Lv1365VITY=";
+const SCRIPT_HASH: &str = "sha256-gmUR5t3N0cDIGmnLhDE+18w4gpFxEZBwZNtkC7kM+3g=";
+const STYLE_HASH: &str = "sha256-ZAAGFJF7VjXstJA8HbFNU58PzjvBgz49YR1dbI+2g+U=";
 
 fn write(trace: &Trace, output: &mut dyn Write) -> io::Result<()> {
     let mut rest = PAGE;
