@@ -3,8 +3,9 @@
 //! `cargo xtask golden` records the scenarios anew.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::env;
 use std::fmt::Write as _;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::BufReader;
 use std::path::Path;
 
@@ -225,6 +226,29 @@ fn chains_are_streamed_as_they_end() {
         assert!(early > 0, "{}", path.display());
         assert!(text.lines().last().unwrap().starts_with("{\"end\""));
     });
+}
+
+/// The recording that the README shows, and where its report stands there.
+const SHOWN: &str = "tests/golden/redirect-403.ndjson";
+const COMMAND: &str = "$ sudo proxytrace -- go mod download\n";
+
+/// What the README shows is what is printed: after a change `INSTA_UPDATE=always` writes it anew.
+#[test]
+fn the_readme_shows_what_is_printed() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let trace = replay(&root.join(SHOWN));
+    let said = trace.processes.iter().find_map(|process| process.stderr_tail.as_deref()).unwrap();
+    let first = said.lines().find(|line| line.starts_with("go: mod.lab")).unwrap();
+    let shown = format!("{first}\n…\n{}", render(&trace, &Options::default()));
+    let file = root.join("../README.md");
+    let text = fs::read_to_string(&file).unwrap();
+    let (before, rest) = text.split_once(COMMAND).unwrap();
+    let (old, after) = rest.split_once("```\n").unwrap();
+    if old != shown && env::var_os("INSTA_UPDATE").is_some_and(|update| update == "always") {
+        fs::write(file, format!("{before}{COMMAND}{shown}```\n{after}")).unwrap();
+        return;
+    }
+    assert_eq!(old, shown, "the README shows what is not printed any more");
 }
 
 #[test]

@@ -6,6 +6,7 @@
 mod line;
 
 use std::collections::HashMap;
+use std::io::Read as _;
 use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,10 +14,14 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::{Bytes, BytesMut};
+use flate2::read::MultiGzDecoder;
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
-use hyper::header::{AUTHORIZATION, HOST, LOCATION, PROXY_AUTHORIZATION, REFERER, USER_AGENT};
+use hyper::header::{
+    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, HOST, LOCATION, PROXY_AUTHORIZATION, REFERER,
+    USER_AGENT,
+};
 use hyper::{Method, Request as Ask, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::sync::Semaphore;
@@ -41,6 +46,8 @@ const AT_A_TIME: usize = 8;
 pub(super) const KEPT: usize = 1 << 20;
 /// No more of a zip is kept, and the sum of a larger one is not known.
 pub(super) const KEPT_ZIP: usize = 64 << 20;
+/// The only coding of bodies that go asks for.
+const GZIP: &[u8] = b"gzip";
 /// No more of a body is read.
 const READ: u64 = 512 << 20;
 
@@ -249,7 +256,8 @@ impl Client {
         if !line.h2 {
             ask = ask.header(HOST, url.authority());
         }
-        ask = ask.header(USER_AGENT, user_agent(line.h2));
+        // As go's transport, which unpacks what comes so.
+        ask = ask.header(USER_AGENT, user_agent(line.h2)).header(ACCEPT_ENCODING, GZIP);
         let user = url.user.as_ref().map(|(name, password)| basic(name, password));
         for (name, value) in [
             (REFERER, referer),
@@ -260,6 +268,9 @@ impl Client {
                 ask = ask.header(name, value);
             }
         }
+        let carries = ask.headers_ref().is_some_and(|headers| headers.contains_key(AUTHORIZATION));
+        let names = carries.then(|| "Authorization".to_owned());
+        request.credentials = Some(names.into_iter().collect());
         let ask = ask.body(Empty::<Bytes>::new()).map_err(|error| {
             Failure::because(Outcome::BadContent, "has no valid URL").detailed(error)
         })?;
@@ -301,6 +312,8 @@ impl Client {
         let has_location = location.as_deref().is_some_and(|value| !value.is_empty());
         request.outcome = status::of_request(response.status().as_u16(), has_location);
         exchange.location = location.filter(|_| has_location);
+        let packed = response.headers().get(CONTENT_ENCODING);
+        let packed = packed.is_some_and(|coding| coding.as_bytes().eq_ignore_ascii_case(GZIP));
         let mut body = response.into_body();
         request.content_length = hyper::body::Body::size_hint(&body).exact();
         let (mut kept, mut read) = (BytesMut::new(), 0_u64);
@@ -319,7 +332,7 @@ impl Client {
         }
         exchange.request.body_bytes = Some(read);
         exchange.request.body_ns = Some(self.now().saturating_sub(came));
-        exchange.body = kept.freeze();
+        exchange.body = if packed { unpacked(&kept, most) } else { kept.freeze() };
         Ok(())
     }
 
@@ -350,6 +363,14 @@ async fn send(
     let (mut sender, connection) = http1::handshake(io).await?;
     tokio::spawn(connection.with_upgrades());
     sender.send_request(ask).await
+}
+
+/// So many bytes of what is packed, or as many as can be had.
+fn unpacked(packed: &[u8], most: usize) -> Bytes {
+    let mut body = Vec::new();
+    // What is broken is short, and so not what it should be.
+    let _ = MultiGzDecoder::new(packed).take(most as u64).read_to_end(&mut body);
+    body.into()
 }
 
 /// What go sends before 1.27, so that whoever looks at it treats us as it treats go.

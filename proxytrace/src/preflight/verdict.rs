@@ -16,6 +16,10 @@ pub(super) fn fare(asked: &Asked, entries: &[Entry]) -> Fare {
     if !ends.is_empty() {
         return worst(ends);
     }
+    if !asked.subjects.is_empty() {
+        // All of them are private: go asks their repositories, and preflight nobody.
+        return Fare::Unknown;
+    }
     // Nothing was asked for, so what counts is who would be asked first.
     let first = entries.iter().find(|entry| entry.proxy != "noproxy");
     let place = first.and_then(|first| asked.list.entries.iter().position(|e| e == first));

@@ -137,8 +137,8 @@ impl Drawing<'_> {
                 None => why,
             };
             for (place, text) in why.lines().enumerate() {
-                let text = format!("{} {text}", if place == 0 { "=" } else { " " });
-                lines.push(self.line(false, &format!("  {}", self.paint.on(FAINT, &text))));
+                let equals = if place == 0 { self.paint.on(FRAME, "=") } else { " ".to_owned() };
+                lines.push(self.line(false, &format!("  {equals} {text}")));
             }
         }
         lines

@@ -18,8 +18,8 @@ const STYLE: &str = include_str!("page/page.css");
 const SCRIPT: &str = include_str!("page/page.js");
 
 /// What may run and what may dress the page: the two files, by their SHA-256.
-const SCRIPT_HASH: &str = "sha256-gmUR5t3N0cDIGmnLhDE+18w4gpFxEZBwZNtkC7kM+3g=";
-const STYLE_HASH: &str = "sha256-ZAAGFJF7VjXstJA8HbFNU58PzjvBgz49YR1dbI+2g+U=";
+const SCRIPT_HASH: &str = "sha256-bBUkMbc2yqIpysuB4PV96zT1oetMe6iQGVf3ENDmsHQ=";
+const STYLE_HASH: &str = "sha256-1VMqYqvEHBGenrvXIGMtNritSrH99zBOXu5Gd3ON1ZY=";
 
 fn write(trace: &Trace, output: &mut dyn Write) -> io::Result<()> {
     let mut rest = PAGE;

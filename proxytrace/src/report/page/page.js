@@ -189,7 +189,8 @@
         else box.append(make('ul', {}, ...[...entry.outcomes].map(([outcome, number]) => make('li', { class: kind(outcome) }, `${number.toLocaleString('en')} × ${show(outcome, 40)}`))));
         for (const [host, answers] of [...entry.targets].slice(0, 20)) {
           const said = [...answers].map(([answer, number]) => `${number.toLocaleString('en')} × ${show(answer, 40)}`).join(', ');
-          box.append(make('ul', { class: 'hop' }, make('li', {}, make('span', { class: 'arrow' }, '↳ redirected to '), make('code', {}, show(host, 200))), make('li', {}, said)));
+          const bad = [...answers.keys()].some((answer) => typeof answer !== 'number' || (answer >= 400 && answer !== 404 && answer !== 410));
+          box.append(make('ul', { class: 'hop' }, make('li', {}, make('span', { class: 'arrow' }, '↳ redirected to '), make('code', {}, show(host, 200))), make('li', { class: bad && 'bad' }, said)));
         }
         const item = make('li', {}, box);
         if (place + 1 < asked.length) item.append(between(entry));
@@ -327,11 +328,12 @@
     // Where there is little room, the group says which module it is.
     const asked = (request.method === 'GET' ? '' : `${show(request.method, 20)} `) + (narrow && at('group').value === 'module'
       ? `${show(host, 60)} ${row.chain.artifact}` : (narrow ? show(host, 60) : '') + show(path || request.url, 400));
+    const again = KINDS.again(row) ? make('span', { class: 'again', title: request.cause }, ' ↻') : null;
     const label = `${answer} ${request.method} ${show(request.url, 300)}, ${request.cause}, ${time(request.duration_ns) || 'no answer'}, ${show(row.subject, 100)}`;
     return option(index, 'row', label,
       make('span', { class: `status ${tone}`, title: row.healed && 'asked again, and then it came' }, show(answer, 20)),
       make('span', { class: 'mono where', title: show(host, 300) }, show(host, 120)),
-      make('span', { class: 'mono', title: show(request.url, 600) }, asked),
+      make('span', { class: 'mono', title: show(request.url, 600) }, asked, again),
       track, make('span', { class: 'time' }, time(request.duration_ns) || 'no answer'));
   }
   // The times of the ruler, behind the bars in view.
