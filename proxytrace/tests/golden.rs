@@ -128,7 +128,7 @@ fn unfolded(value: &Value, depth: usize) -> String {
 /// How many there are of each kind of thing, and a digest of them.
 fn counted(format: &str, text: &str) -> String {
     let mut kinds: BTreeMap<String, Vec<Value>> = BTreeMap::new();
-    let values = text.lines().map(|line| serde_json::from_str::<Value>(line));
+    let values = text.lines().map(serde_json::from_str::<Value>);
     let objects: Vec<Value> = match format {
         "ndjson" => values.map(Result::unwrap).collect(),
         "har" => vec![serde_json::from_str::<Value>(text).unwrap()["log"].take()],
@@ -144,8 +144,11 @@ fn counted(format: &str, text: &str) -> String {
     let mut lines = String::new();
     for (name, items) in kinds {
         let hash = digest(&SHA256, &serde_json::to_vec(&items).unwrap());
-        let hash: String = hash.as_ref()[..6].iter().map(|byte| format!("{byte:02x}")).collect();
-        writeln!(lines, "{name:<12} {:>4}  SHA-256 {hash}…", items.len()).unwrap();
+        write!(lines, "{name:<12} {:>4}  SHA-256 ", items.len()).unwrap();
+        for byte in &hash.as_ref()[..6] {
+            write!(lines, "{byte:02x}").unwrap();
+        }
+        lines += "…\n";
     }
     lines
 }

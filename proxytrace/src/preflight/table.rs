@@ -50,7 +50,8 @@ fn table(rows: &[[String; 10]], width: Option<usize>) -> String {
     for row in rows {
         let cells = row.each_ref().map(String::as_str);
         let [entry, .., verdict] = cells;
-        text += &if in_columns { line(&cells) } else { format!("{entry}\n") };
+        let first = if in_columns { line(&cells) } else { format!("{entry}\n") };
+        text += &first;
         if !in_columns {
             text += &paragraph(&pairs(&cells), width, INDENT, INDENT).replace(JOINED, " ");
         }

@@ -309,8 +309,49 @@ fn host(location: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use super::{host, split, word};
+    use super::{DETAIL, Drawing, host, split, style, word};
     use crate::model::{Artifact, Cause, Outcome};
+    use crate::report::paint::{FAILED, FAINT, FINE, Paint};
+    use crate::report::samples;
+    use crate::report::terminal::Options;
+
+    #[test]
+    fn what_go_says_keeps_its_lines() {
+        let said = |text: &str, width| {
+            let options = &Options { width, ..Options::default() };
+            Drawing { options, paint: Paint(false), evidence: &[] }.said(text, 3)
+        };
+        let mismatch = "verifying m@v1: checksum mismatch\n\tdownloaded: h1:a\n\tgo.sum:     h1:b\n\n\
+                        SECURITY ERROR\r\n\u{1b}[2J";
+        assert_eq!(
+            said(mismatch, None),
+            [
+                "verifying m@v1: checksum mismatch",
+                "  downloaded: h1:a",
+                "  go.sum:     h1:b",
+                "SECURITY ERROR",
+                "\\x1b[2J"
+            ]
+        );
+        assert_eq!(said("\tone two three four", Some(32)), ["  one two three four"]);
+        assert_eq!(said("\tone two three four five", Some(32)), ["  one two three four", "  five"]);
+        assert_eq!(said(&"x\n".repeat(1 << 20), None).len(), DETAIL + 1);
+        assert!(said("", None).is_empty());
+    }
+
+    #[test]
+    fn red_is_what_failed() {
+        let trace = samples::comma();
+        let mut attempt = trace.chains[0].attempts[0].clone();
+        let mut request = attempt.requests[0].clone();
+        assert_eq!(style(&attempt, &request, false), FAILED);
+        request.outcome = Outcome::NotFound;
+        assert_eq!(style(&attempt, &request, false), FINE);
+        assert_eq!(style(&attempt, &request, true), FAILED);
+        // go asked again, and then it came.
+        (request.outcome, attempt.outcome) = (Outcome::Reset, Outcome::Ok);
+        assert_eq!(style(&attempt, &request, true), FAINT);
+    }
 
     #[test]
     fn hosts_of_locations() {
