@@ -155,14 +155,15 @@ impl Drawing<'_> {
             }
             let words = line.trim_start_matches('\t');
             let indent = "  ".repeat((line.len() - words.len()).min(2));
-            let line = format!("{indent}{}", escape(words, LONG));
-            match self.options.width.filter(|_| !self.options.verbose) {
+            let words = escape(words, LONG);
+            let words = match self.options.width.filter(|_| !self.options.verbose) {
                 Some(width) => {
                     let room = width.saturating_sub(MARGIN + 2 * GAP + column);
-                    said.extend(wrap(&line, room, 0, &indent).lines().map(str::to_owned));
+                    wrap(&words, room, indent.len(), &indent)
                 }
-                None => said.push(line),
-            }
+                None => words,
+            };
+            said.extend(format!("{indent}{words}").lines().map(str::to_owned));
         }
         said
     }

@@ -251,7 +251,7 @@ fn speaks(machine: &Machine, program: &Path) -> Result<()> {
     let version = read(runner(machine, program)?.arg("--version"))?;
     ensure!(version == format!("proxytrace {VERSION}"), "it says {version:?}");
     let page = read(runner(machine, program)?.args(["explain", "PT006"]))?;
-    ensure!(page.starts_with("PT006"), "it explains {page:?}");
+    ensure!(page.starts_with("# PT006 "), "it explains {page:?}");
     // 125 where nothing can be traced, as under an emulator.
     let doctor = runner(machine, program)?.args(["doctor", "--json", "-"]).output()?;
     let said: serde_json::Value = serde_json::from_slice(&doctor.stdout)
