@@ -1,6 +1,7 @@
 //! The program: runs a command or reads a recording, and reports.
 #![forbid(unsafe_code)]
 
+mod apart;
 mod audience;
 mod cli;
 mod command;
