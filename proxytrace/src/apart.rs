@@ -145,7 +145,7 @@ mod tests {
     fn who_does_not_read_is_not_waited_for() {
         let (reader, writer) = io::pipe().unwrap();
         let mut output = Apart::new(writer);
-        let piece = [0; 1 << 16];
+        let piece = vec![0; 1 << 16];
         let mut written = 0;
         let error = loop {
             match output.write(&piece) {

@@ -102,7 +102,7 @@ pub struct Report {
 pub enum Fare {
     /// It gets everything.
     Works,
-    /// It depends on `direct`, which is not asked.
+    /// It depends on who is not asked: `direct`, or a public proxy that is not in the list.
     Unknown,
     /// It does not get everything.
     Fails,
@@ -376,6 +376,13 @@ impl Report {
     pub fn secret_goproxy(&self) -> Option<&str> {
         let sound = !self.secret.is_empty() && !self.secret.contains(['\n', '\r', '\0']);
         sound.then_some(self.secret.as_str())
+    }
+
+    /// What of the list to use is secret: entries as they are written, and credentials in them.
+    pub fn secrets(&self) -> Vec<String> {
+        let entries = self.secret.split([',', '|']).map(str::trim);
+        let secret = entries.filter(|entry| redact::setting("GOPROXY", entry) != *entry);
+        secret.flat_map(choose::secrets).collect()
     }
 
     /// Whether the list to use has secrets in it.

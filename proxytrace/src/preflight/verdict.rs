@@ -22,15 +22,16 @@ pub(super) fn fare(asked: &Asked, entries: &[Entry]) -> Fare {
     }
     // Nothing was asked for, so what counts is who would be asked first.
     let first = entries.iter().find(|entry| entry.proxy != "noproxy");
-    let place = first.and_then(|first| asked.list.entries.iter().position(|e| e == first));
-    let Some(place) = place else { return Fare::Fails };
+    let Some(first) = first else { return Fare::Fails };
+    let place = asked.list.entries.iter().position(|entry| entry == first);
+    let Some(place) = place else { return Fare::Unknown };
     let entry = &asked.entries[place];
     match asked.list.entries[place].proxy.as_str() {
         "direct" => Fare::Unknown,
         "off" => Fare::Fails,
         _ if entry.unreached.is_some() || entry.invalid.is_some() => {
             let on = asked.list.entries[place].separator == Some(Separator::Pipe);
-            let rest = entries.iter().position(|e| Some(e) == first).map_or(0, |at| at + 1);
+            let rest = entries.iter().position(|entry| entry == first).map_or(0, |at| at + 1);
             if on { fare(asked, &entries[rest..]) } else { Fare::Fails }
         }
         _ => Fare::Works,
@@ -40,7 +41,7 @@ pub(super) fn fare(asked: &Asked, entries: &[Entry]) -> Fare {
 fn module_fare(asked: &Asked, entries: &[Entry], module: usize) -> Fare {
     match asked.end(entries, module) {
         End::Served => Fare::Works,
-        End::Direct => Fare::Unknown,
+        End::Unasked => Fare::Unknown,
         End::Failed(_) => Fare::Fails,
     }
 }

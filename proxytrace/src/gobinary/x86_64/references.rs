@@ -12,7 +12,7 @@ const SIZE: usize = 4;
 const MARKS: usize = 1 << 12;
 
 /// The bytes that come before a displacement from the next instruction: the opcodes of `call`, `jmp`
-/// and, after 0F, the conditional jumps; the ModRM byte of an operand in memory relative to RIP, and
+/// and, after 0F, the conditional jumps; the `ModRM` byte of an operand in memory relative to RIP, and
 /// that of `xbegin` (Intel's manual, volume 2, tables 2-2, 2-7 and A-2).
 const PRECEDES: [bool; 256] = {
     let mut all = [false; 256];
