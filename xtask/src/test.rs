@@ -12,7 +12,7 @@ use crate::dist::{self, Pace};
 use crate::{fuzz, layouts, vm};
 
 /// Programs that tests run, and Debian's packages of them.
-const PROGRAMS: [(&str, &str); 10] = [
+const PROGRAMS: [(&str, &str); 11] = [
     ("/usr/bin/curl", "curl"),
     ("/usr/bin/python3", "python3"),
     ("sudo", "sudo"),
@@ -23,6 +23,7 @@ const PROGRAMS: [(&str, &str); 10] = [
     ("/usr/bin/ssh", "openssh-client"),
     ("/usr/sbin/sshd", "openssh-server"),
     ("chromium", "chromium"),
+    ("systemd-analyze", "systemd"),
 ];
 
 /// Checks that ask nothing of the machine: what to do about a failure, and cargo's arguments.
