@@ -15,6 +15,7 @@ use aya_obj::generated::bpf_prog_type;
 
 use super::bpf::{link_event, load_uprobe, map_fd, probe_event, set_program, update};
 use super::object::Loaded;
+use super::turn::PuttingIn;
 
 /// The program that takes cookies, and the one that finds a number.
 const COOKIES: &str = "go";
@@ -59,6 +60,7 @@ impl Events {
     /// Puts probes at `sites` (offset in the file, number) of the executable at `path`. What is
     /// returned holds them in place: links, or events.
     pub(super) fn attach(&self, path: &Path, sites: &[(u64, u64)]) -> io::Result<Vec<OwnedFd>> {
+        let _turn = PuttingIn::say();
         let mut held = Vec::with_capacity(sites.len());
         let path = CString::new(path.as_os_str().as_bytes())?;
         for &(offset, number) in sites {
@@ -87,6 +89,7 @@ fn pmu(name: &str) -> anyhow::Result<u32> {
 
 /// Has a program run where a function of the kernel begins, as long as what is returned is open.
 pub(super) fn on_function(program: &OwnedFd, function: &str) -> anyhow::Result<OwnedFd> {
+    let _turn = PuttingIn::say();
     let event = probe_event(pmu("kprobe")?, &CString::new(function)?, 0)?;
     set_program(&event, program)?;
     Ok(event)
