@@ -19,4 +19,5 @@ pub mod scenario;
 mod server;
 mod sumdb;
 mod table;
+pub mod times;
 pub mod toolchain;

@@ -15,7 +15,7 @@ use proxytrace_tests::lab::Lab;
 use proxytrace_tests::log::Entry;
 use proxytrace_tests::scenario::Scenario;
 use proxytrace_tests::toolchain::Toolchain;
-use proxytrace_tests::{check, crowd};
+use proxytrace_tests::{check, crowd, times};
 
 /// Module proxies that misbehave on purpose, for `go` and for what watches it.
 #[derive(Parser)]
@@ -34,7 +34,7 @@ enum Cli {
 
 #[derive(Args)]
 struct Check {
-    /// Names of `lab list`; or `crowd=N`: N downloads at once.
+    /// Names of `lab list`; or `crowd=N`: N downloads at once; or `times`: what a user waits for.
     #[arg(required = true)]
     scenarios: Vec<String>,
     /// The program, if it is not the one beside this.
@@ -124,6 +124,10 @@ fn check(options: &Check, name: &str) -> Result<()> {
         Some(file) => file.canonicalize()?,
         None => env::current_exe()?.with_file_name("proxytrace"),
     };
+    if name == "times" {
+        println!("ok times: {}, {}", toolchain.version, times::measure(&proxytrace, &toolchain)?);
+        return Ok(());
+    }
     let begun = Instant::now();
     let trace = if let Some(count) = name.strip_prefix("crowd=") {
         crowd::download(&proxytrace, &toolchain, count.parse()?)?
