@@ -10,9 +10,12 @@ use proxytrace::model::Severity;
 
 use crate::command::agent::Agent;
 use crate::command::preflight::Preflight;
-use crate::outputs::{GITHUB, Outputs, TEXT, Wanted};
+use crate::outputs::{GITHUB, Outputs, STDOUT, TEXT, Wanted};
 
 const USAGE: &str = "proxytrace [run] [OPTIONS] -- COMMAND...\n       proxytrace replay [OPTIONS] FILE\n       proxytrace preflight [OPTIONS] [MODULE@VERSION]...\n       proxytrace agent [OPTIONS]\n       proxytrace explain [CODE]\n       proxytrace doctor";
+
+/// The subcommand that is the default.
+const RUN: &str = "run";
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -161,6 +164,26 @@ pub(crate) struct Report {
     pub(crate) color: Color,
 }
 
+impl Report {
+    /// The options that were given, by name.
+    fn given(&self) -> impl Iterator<Item = &'static str> {
+        let Outputs { json, ndjson, html, har, format } = &self.outputs;
+        let all = [
+            ("--json", json.is_some()),
+            ("--ndjson", ndjson.is_some()),
+            ("--html", html.is_some()),
+            ("--har", har.is_some()),
+            ("--format", !format.is_empty()),
+            ("--fail-on", self.fail_on.is_some()),
+            ("--exit-class", self.exit_class),
+            ("--quiet", self.quiet),
+            ("--verbose", self.verbose),
+            ("--cost", self.cost.is_some()),
+        ];
+        all.into_iter().filter_map(|(option, is_given)| is_given.then_some(option))
+    }
+}
+
 /// From which severity on findings are a failure.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub(crate) enum FailOn {
@@ -218,7 +241,9 @@ pub(crate) enum Action {
 pub(crate) fn parse(
     args: impl IntoIterator<Item = OsString>,
 ) -> Result<(Action, Report), clap::Error> {
-    let Cli { action, run, report } = Cli::try_parse_from(args).map_err(point_at_dashes)?;
+    let args: Vec<OsString> = args.into_iter().collect();
+    let Cli { action, run, report } =
+        Cli::try_parse_from(&args).map_err(|error| point_at_dashes(error, &args))?;
     let action = match action {
         None => Action::Run { command: run.command, record: run.record },
         Some(Subcommands::Run(inner)) => {
@@ -239,6 +264,9 @@ pub(crate) fn parse(
         Some(Subcommands::Man { directory }) => Action::Man { directory },
         Some(Subcommands::Explain { code }) => Action::Explain { code },
     };
+    if let Some(option) = report.given().find(|option| !has_use_for(&action, option)) {
+        return Err(conflict(&format!("{option} does nothing for this command")));
+    }
     check_outputs(&action, &report.outputs.all())?;
     Ok((action, report))
 }
@@ -248,19 +276,48 @@ pub(crate) fn definition() -> clap::Command {
     Cli::command()
 }
 
+/// Whether an option that can stand everywhere does something.
+fn has_use_for(action: &Action, option: &str) -> bool {
+    /// Where something else than a trace is told.
+    const TOLD: [&str; 4] = ["--json", "--format", "--quiet", "--verbose"];
+    match action {
+        Action::Run { .. } => true,
+        Action::Replay { goproxy: None, .. } | Action::Log { .. } | Action::Preflight(_) => {
+            option != "--cost"
+        }
+        Action::Replay { goproxy: Some(_), .. } | Action::Diff { .. } => {
+            // What they have no format for, they say themselves.
+            TOLD.contains(&option) || ["--ndjson", "--html", "--har"].contains(&option)
+        }
+        Action::Doctor => option == "--json",
+        // The agent's own.
+        Action::Agent(_) => option == "--ndjson",
+        Action::Limit { .. }
+        | Action::Schema
+        | Action::Completions { .. }
+        | Action::Man { .. }
+        | Action::Explain { .. } => false,
+    }
+}
+
 /// No file is written twice, and none of what is the command's.
 fn check_outputs(action: &Action, outputs: &[Wanted]) -> Result<(), clap::Error> {
     let record = match action {
         Action::Run { record, .. } => record.as_ref(),
         _ => None,
     };
-    let mut files = record.into_iter().chain(outputs.iter().filter_map(|one| one.file.as_ref()));
+    let own = |one: &&Wanted| one.file.is_none() && ![GITHUB, TEXT].contains(&&*one.format);
+    let stdout = PathBuf::from(STDOUT);
+    let named = outputs.iter().filter_map(|one| {
+        let on_stdout = own(&one).then_some(&stdout);
+        one.file.as_ref().or(on_stdout)
+    });
+    let mut files = record.into_iter().chain(named);
     while let Some(file) = files.next() {
         if files.clone().any(|other| other == file) {
             return Err(conflict(&format!("two outputs name the same file, {}", file.display())));
         }
     }
-    let own = |one: &&Wanted| one.file.is_none() && ![GITHUB, TEXT].contains(&&*one.format);
     match outputs.iter().find(own) {
         Some(Wanted { format, .. }) if matches!(action, Action::Run { .. }) => {
             Err(conflict(&format!(
@@ -272,10 +329,17 @@ fn check_outputs(action: &Action, outputs: &[Wanted]) -> Result<(), clap::Error>
 }
 
 /// Tells whoever wrote `proxytrace go mod download` where the command belongs.
-fn point_at_dashes(mut error: clap::Error) -> clap::Error {
+fn point_at_dashes(mut error: clap::Error, args: &[OsString]) -> clap::Error {
+    let definition = definition();
+    let of_another = |args: &[OsString]| {
+        let mut names = definition.get_subcommands().map(clap::Command::get_name);
+        names.any(|name| name != RUN && args.iter().any(|word| word == name))
+    };
     if let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidArg)
         && error.kind() == ErrorKind::UnknownArgument
         && !word.starts_with('-')
+        && let Some(at) = args.iter().position(|arg| arg == word.as_str())
+        && !of_another(&args[..at])
     {
         let tip = "the command comes after `--`, as in `proxytrace -- go mod download`";
         error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
@@ -288,152 +352,4 @@ fn conflict(message: &str) -> clap::Error {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::ffi::OsString;
-    use std::path::Path;
-
-    use clap::CommandFactory;
-    use clap::error::ErrorKind;
-
-    use super::{Action, Cli, Color, FailOn, Report};
-
-    fn parse(line: &str) -> Result<(Action, Report), clap::Error> {
-        let words = line.split_whitespace().map(OsString::from);
-        super::parse([OsString::from("proxytrace")].into_iter().chain(words))
-    }
-
-    #[track_caller]
-    fn command(line: &str) -> (Vec<OsString>, Option<String>, Report) {
-        match parse(line) {
-            Ok((Action::Run { command, record }, report)) => {
-                (command, record.map(|file| file.display().to_string()), report)
-            }
-            other => panic!("{line}: {other:?}"),
-        }
-    }
-
-    #[test]
-    fn the_definition_is_sound() {
-        Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn run_is_the_default() {
-        for line in ["-- go mod download", "run -- go mod download"] {
-            let (argv, record, report) = command(line);
-            assert_eq!(argv, ["go", "mod", "download"], "{line}");
-            assert_eq!((record, report.outputs.json, report.fail_on), (None, None, None));
-            assert_eq!((report.quiet, report.verbose, report.color), (false, false, Color::Auto));
-        }
-    }
-
-    #[test]
-    fn options_stand_before_or_after_run() {
-        for line in [
-            "--json j --record r --fail-on warning -v --color never -- go",
-            "run --json j --record r --fail-on warning -v --color never -- go",
-            "--json j --record r run --fail-on=warning --verbose --color=never -- go",
-        ] {
-            let (argv, record, report) = command(line);
-            assert_eq!(argv, ["go"], "{line}");
-            assert_eq!(record.as_deref(), Some("r"), "{line}");
-            assert_eq!(report.outputs.json.as_deref(), Some(Path::new("j")), "{line}");
-            assert_eq!(report.fail_on, Some(FailOn::Warning), "{line}");
-            assert_eq!((report.verbose, report.color), (true, Color::Never), "{line}");
-        }
-    }
-
-    #[test]
-    fn what_follows_the_dashes_is_the_commands_own() {
-        for line in [
-            "-- replay --json -v -- x",
-            "-q -- replay --json -v -- x",
-            "run -- replay --json -v -- x",
-        ] {
-            let (argv, _, report) = command(line);
-            assert_eq!(argv, ["replay", "--json", "-v", "--", "x"], "{line}");
-            assert_eq!((report.outputs.json, report.verbose), (None, false), "{line}");
-        }
-        assert_eq!(command("-- run").0, ["run"]);
-    }
-
-    #[test]
-    fn replay_takes_a_file_and_the_same_report() {
-        let (action, report) = parse("replay -q --json j --fail-on error f").unwrap();
-        assert!(matches!(action, Action::Replay { file, .. } if file == Path::new("f")));
-        assert_eq!((report.quiet, report.fail_on), (true, Some(FailOn::Error)));
-        assert_eq!(report.outputs.json.as_deref(), Some(Path::new("j")));
-    }
-
-    #[test]
-    fn formats_go_to_files() {
-        let (.., report) =
-            command("--format sarif=s --har h --html t --format github --ndjson - --json j -- go");
-        let all: Vec<_> = report
-            .outputs
-            .all()
-            .into_iter()
-            .map(|one| (one.format, one.file.map(|file| file.display().to_string())))
-            .collect();
-        let some = |format: &str, file: &str| (format.to_owned(), Some(file.to_owned()));
-        let github = ("github".to_owned(), None);
-        let files = [("json", "j"), ("ndjson", "-"), ("html", "t"), ("har", "h"), ("sarif", "s")];
-        let files: Vec<_> = files.into_iter().map(|(format, file)| some(format, file)).collect();
-        assert_eq!(all, [&files[..], &[github]].concat());
-        assert!(parse("replay --format sarif f").is_ok());
-        assert!(parse("--format text -- go").is_ok());
-    }
-
-    #[test]
-    fn wrong_usage_is_refused() {
-        use ErrorKind::{
-            ArgumentConflict, DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand,
-            DisplayVersion, InvalidValue, MissingRequiredArgument, UnknownArgument,
-            ValueValidation,
-        };
-        for (line, kind) in [
-            ("", DisplayHelpOnMissingArgumentOrSubcommand),
-            ("--", DisplayHelpOnMissingArgumentOrSubcommand),
-            ("run", MissingRequiredArgument),
-            ("--json j", MissingRequiredArgument),
-            ("go mod download", UnknownArgument),
-            ("--fail-on note -- go", InvalidValue),
-            ("--color sometimes -- go", InvalidValue),
-            ("-q -v -- go", ArgumentConflict),
-            ("--no-such -- go", UnknownArgument),
-            ("replay", MissingRequiredArgument),
-            ("replay f --record r", UnknownArgument),
-            ("explain PT006 PT007", UnknownArgument),
-            ("--record r replay f", ArgumentConflict),
-            ("--json x --record x -- go", ArgumentConflict),
-            ("--json x --har x -- go", ArgumentConflict),
-            ("--json - --format sarif=- -- go", ArgumentConflict),
-            ("--format sarif -- go", ArgumentConflict),
-            ("--format xml -- go", ValueValidation),
-            ("--format text=f -- go", ValueValidation),
-            ("--help", DisplayHelp),
-            ("--version", DisplayVersion),
-        ] {
-            let error = parse(line).unwrap_err();
-            assert_eq!(error.kind(), kind, "{line}: {error}");
-        }
-    }
-
-    #[test]
-    fn a_forgotten_pair_of_dashes_is_pointed_at() {
-        let told =
-            |line| parse(line).unwrap_err().to_string().contains("proxytrace -- go mod download");
-        assert!(told("go mod download") && told("-v make"));
-        assert!(!told("--jsn -- go"));
-    }
-
-    #[test]
-    fn help_names_every_exit_code() {
-        let help = parse("--help").unwrap_err().to_string();
-        for code in
-            ["    1  ", "    2  ", "   10  ", "   75  ", "   78  ", "  125  ", "  126  ", "  127  "]
-        {
-            assert!(help.contains(code), "{code}: {help}");
-        }
-    }
-}
+mod tests;

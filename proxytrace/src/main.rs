@@ -1,6 +1,7 @@
 //! The program: runs a command or reads a recording, and reports.
 #![forbid(unsafe_code)]
 
+mod apart;
 mod audience;
 mod cli;
 mod command;
@@ -19,12 +20,13 @@ use clap::error::ErrorKind;
 use proxytrace::capture::Cost;
 use proxytrace::diagnose::Class;
 use proxytrace::model::{Severity, Trace};
+use proxytrace::report::escape::escape;
 use proxytrace::report::{self, explain, github, json, markdown, terminal};
 use proxytrace::{capture, diagnose};
 
 use audience::Audience;
 use cli::{Action, Color, Report};
-use outputs::{GITHUB, Opened};
+use outputs::{GITHUB, Opened, Output};
 use session::Session;
 
 /// Exit codes of our own; the help explains them.
@@ -75,8 +77,10 @@ fn usage(error: &clap::Error) -> ExitCode {
 fn run(command: &[OsString], record: Option<&Path>, report: &Report) -> u8 {
     let around = Audience::find();
     let files = People::open(report, &around).and_then(|people| {
-        let outputs = Opened::open(&report.outputs, true)?;
-        Ok((people, outputs, open(record)?, open(report.cost.as_deref())?))
+        let (recording, counts) = (open(record)?, open(report.cost.as_deref())?);
+        let outputs =
+            Opened::open(&report.outputs, true, recording.as_ref().map(|(file, _)| file))?;
+        Ok((people, outputs, recording, counts))
     });
     let (people, mut outputs, recording, counts) = match files {
         Ok(files) => files,
@@ -123,7 +127,7 @@ fn report_on(file: &Path, load: command::files::Load, report: &Report) -> u8 {
     let around = Audience::find();
     let opened = load(file).and_then(|read| {
         let people = People::open(report, &around)?;
-        Ok((read, people, Opened::open(&report.outputs, false)?))
+        Ok((read, people, Opened::open(&report.outputs, false, None)?))
     });
     let ((trace, broken), people, outputs) = match opened {
         Ok(opened) => opened,
@@ -281,11 +285,7 @@ fn write_with(
 
 /// Creates an output file, before anything is run.
 fn open(path: Option<&Path>) -> anyhow::Result<Option<(File, &Path)>> {
-    let Some(path) = path else { return Ok(None) };
-    let file = capture::create_output(path).map_err(|error| {
-        anyhow!("cannot create {}: {error}; name a file that can be written", path.display())
-    })?;
-    Ok(Some((file, path)))
+    path.map(|path| Ok((Output::create(path)?.into_file(), path))).transpose()
 }
 
 fn exit_code_of(error: &anyhow::Error) -> u8 {
@@ -298,7 +298,12 @@ fn exit_code_of(error: &anyhow::Error) -> u8 {
 
 /// Says what went wrong, and gives the exit code back.
 fn complain(error: &anyhow::Error, code: u8) -> u8 {
-    say(&format!("error: {error:#}\n"));
+    /// Room for a message with two paths of the longest kind.
+    const ROOM: usize = 10_000;
+    // Advice has a line of its own. All else may be out of a file that somebody else has written.
+    let text = format!("{error:#}");
+    let lines: Vec<String> = text.split(capture::HELP).map(|line| escape(line, ROOM)).collect();
+    say(&format!("error: {}\n", lines.join(capture::HELP)));
     code
 }
 

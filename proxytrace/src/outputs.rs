@@ -1,11 +1,12 @@
 //! What is written beside the report for people, and where.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Write};
 use std::os::fd::AsFd as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, anyhow};
+use anyhow::{Context as _, anyhow, ensure};
 use clap::Args;
 use proxytrace::capture;
 use proxytrace::model::Trace;
@@ -77,7 +78,7 @@ impl Outputs {
 }
 
 /// What `-` is opened as.
-const STDOUT: &str = "-";
+pub(crate) const STDOUT: &str = "-";
 
 /// Outputs that are open, from before the command starts.
 #[derive(Default)]
@@ -96,9 +97,15 @@ pub(crate) struct Output {
 }
 
 impl Opened {
-    /// Creates the files. `stream`: whether the trace is still to be made.
-    pub(crate) fn open(outputs: &Outputs, stream: bool) -> anyhow::Result<Self> {
+    /// Creates the files. `stream`: whether the trace is still to be made. `other`: what is written
+    /// besides.
+    pub(crate) fn open(
+        outputs: &Outputs,
+        stream: bool,
+        other: Option<&File>,
+    ) -> anyhow::Result<Self> {
         let mut opened = Opened::default();
+        let mut known: Vec<_> = other.and_then(identity).into_iter().collect();
         for Wanted { format, file } in outputs.all() {
             if file.is_none() && [TEXT, GITHUB].contains(&&*format) {
                 continue;
@@ -106,6 +113,13 @@ impl Opened {
             let file = file.unwrap_or_else(|| STDOUT.into());
             opened.on_stdout |= file == Path::new(STDOUT);
             let output = Output::create(&file)?;
+            let is_it = identity(&output.file);
+            ensure!(
+                is_it.is_none_or(|one| !known.contains(&one)),
+                "two outputs name the same file; one of the names is {}",
+                file.display()
+            );
+            known.extend(is_it);
             match report::format(&format) {
                 Some(format) if stream && format.name == NDJSON => opened.stream = Some(output),
                 Some(format) => opened.files.push((output, format)),
@@ -131,6 +145,12 @@ impl Opened {
     }
 }
 
+/// Which file it is, by whatever name; none for what takes many writers, such as a terminal.
+fn identity(file: &File) -> Option<(u64, u64)> {
+    let metadata = file.metadata().ok().filter(Metadata::is_file)?;
+    Some((metadata.dev(), metadata.ino()))
+}
+
 impl Output {
     pub(crate) fn create(path: &Path) -> anyhow::Result<Self> {
         let file = if path == Path::new(STDOUT) {
@@ -142,6 +162,14 @@ impl Output {
             anyhow!("cannot create {}: {error}; name a file that can be written", path.display())
         })?;
         Ok(Output { file, path: path.to_owned() })
+    }
+
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
+    pub(crate) fn into_file(self) -> File {
+        self.file
     }
 
     /// What it is called in messages.

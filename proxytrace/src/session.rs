@@ -15,6 +15,7 @@ use proxytrace::netrc;
 use proxytrace::recording::{Reader, Writer};
 use proxytrace::report::ndjson;
 
+use crate::apart::Apart;
 use crate::audience::Audience;
 use crate::live::Live;
 use crate::outputs::Output;
@@ -26,7 +27,7 @@ pub(crate) struct Session<'a> {
     is_watched: bool,
     live: Option<Live>,
     output: Option<(File, &'a Path)>,
-    recording: Option<(Writer<File>, &'a Path)>,
+    recording: Option<(Writer<Apart<File>>, &'a Path)>,
     correlator: Option<Correlator>,
     /// Why the recording stopped. The trace goes on: it is no reason to disturb the command.
     unwritten: Option<anyhow::Error>,
@@ -82,7 +83,8 @@ impl<'a> Session<'a> {
 impl Sink for Session<'_> {
     fn start(&mut self, start: &Start) -> anyhow::Result<()> {
         if let Some((file, path)) = self.output.take() {
-            let writer = Writer::new(file, start).map_err(|error| failed(path, error))?;
+            let writer =
+                Writer::new(Apart::new(file), start).map_err(|error| failed(path, error))?;
             self.recording = Some((writer, path));
         }
         if let Some(stream) = &mut self.stream {
@@ -126,7 +128,7 @@ fn failed(path: &Path, error: std::io::Error) -> anyhow::Error {
 /// Chains are written as they end. What cannot be written is told at the end: it is no reason to
 /// disturb the command.
 struct Stream {
-    writer: ndjson::Writer<Output>,
+    writer: ndjson::Writer<Apart<Output>>,
     path: PathBuf,
     broken: Option<std::io::Error>,
 }
@@ -134,10 +136,13 @@ struct Stream {
 impl Stream {
     fn new(output: Output) -> Self {
         let path = output.path().to_owned();
-        Stream { writer: ndjson::Writer::new(output), path, broken: None }
+        Stream { writer: ndjson::Writer::new(Apart::new(output)), path, broken: None }
     }
 
-    fn keep(&mut self, write: impl FnOnce(&mut ndjson::Writer<Output>) -> std::io::Result<()>) {
+    fn keep(
+        &mut self,
+        write: impl FnOnce(&mut ndjson::Writer<Apart<Output>>) -> std::io::Result<()>,
+    ) {
         if self.broken.is_none() {
             self.broken = write(&mut self.writer).err();
         }
@@ -152,7 +157,7 @@ impl Stream {
     }
 
     fn finish(mut self, trace: &Trace) -> anyhow::Result<()> {
-        self.keep(|writer| writer.finish(trace));
+        self.keep(|writer| writer.output().wait().and_then(|()| writer.finish(trace)));
         let written = self.broken.map_or(Ok(()), Err);
         written.with_context(|| format!("cannot write {}", self.path.display()))
     }

@@ -47,14 +47,21 @@ impl fmt::Display for Parts {
 
 /// Go's default encoding of a path.
 fn escape(path: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    for &byte in path {
-        if byte.is_ascii_alphanumeric() || b"-_.~$&+,/:;=@".contains(&byte) {
-            f.write_char(char::from(byte))?;
-        } else {
+    for piece in path.split_inclusive(|byte| !stays(*byte)) {
+        let (kept, encoded) = match piece.split_last() {
+            Some((last, before)) if !stays(*last) => (before, Some(last)),
+            _ => (piece, None),
+        };
+        f.write_str(std::str::from_utf8(kept).expect("ASCII alone stays"))?;
+        if let Some(byte) = encoded {
             write!(f, "%{byte:02X}")?;
         }
     }
     Ok(())
+}
+
+fn stays(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-_.~$&+,/:;=@".contains(&byte)
 }
 
 /// Undoes percent-encoding; none if it is broken.

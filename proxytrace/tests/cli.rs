@@ -1,6 +1,7 @@
 //! The program as it is called: exit codes, streams, files.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -273,4 +274,150 @@ fn a_log_is_read() {
     assert_eq!(again.stdout, output.stdout);
     fs::write(&log, "make: nothing\n").unwrap();
     check(&proxytrace(&["log", path(&log)]), 2, "", "go mod download -x");
+}
+
+/// What a file of somebody else has in it must not reach the terminal by way of an error.
+#[test]
+fn errors_show_nothing_that_a_terminal_or_a_runner_obeys() {
+    let directory = TempDir::new().unwrap();
+    let evil = r"\u001b]0;pwned\u0007\u009b2J\u202e\n::error::owned";
+    let file = directory.path().join("file");
+    let good = fs::read_to_string(recording(&directory)).unwrap();
+    let name = directory.path().join("\u{1b}]0;x\u{7}");
+    for (contents, arguments) in [
+        (format!("{{\"schema\":\"{evil}\"}}\n"), vec!["replay", path(&file)]),
+        (
+            good.replace("{\"end\"", &format!("{{\"{evil}\":1}}\n{{\"end\"")),
+            vec!["replay", path(&file)],
+        ),
+        (good.replace("\"exec\"", &format!("\"{evil}\"")), vec!["replay", path(&file)]),
+        (
+            format!("{{\"schema\":\"proxytrace.trace/v1\",\"{evil}\":1,\"command\":\"{evil}\"}}"),
+            vec!["diff", path(&file), path(&file)],
+        ),
+        (String::new(), vec!["replay", path(&name)]),
+        (String::new(), vec!["log", path(&name)]),
+        (String::new(), vec!["explain", path(&name)]),
+    ] {
+        fs::write(&file, &contents).unwrap();
+        let output = proxytrace(&arguments);
+        let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert!(said.contains("proxytrace: error: "), "{contents}: {said}");
+        let obeyed = |c: char| c != '\n' && (c.is_control() || c == '\u{202e}');
+        assert!(!said.contains(obeyed), "{contents}: {said:?}");
+        assert!(!said.lines().any(|line| line.starts_with("::")), "{said}");
+    }
+}
+
+/// `-` is stdout everywhere, and never a file of that name.
+#[test]
+fn a_dash_is_stdout() {
+    let directory = TempDir::new().unwrap();
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_proxytrace"));
+        let output = command.args(arguments).current_dir(directory.path()).output().unwrap();
+        assert!(!directory.path().join("-").exists(), "{arguments:?}");
+        output
+    };
+    let list = "https://proxy.lab,https://mirror.lab";
+    for (arguments, schema, text) in [
+        (&["diff", "--json", "-", STOPPED, FAILED][..], "proxytrace.diff/v1", "changed first"),
+        (&["diff", "--format", "json", STOPPED, FAILED], "proxytrace.diff/v1", "changed first"),
+        (
+            &["replay", "--goproxy", list, "--json", "-", STOPPED],
+            "proxytrace.rewalk/v1",
+            "4 modules would fail now",
+        ),
+    ] {
+        let output = run(arguments);
+        check(&output, 0, schema, text);
+        let value: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(value["schema"], schema);
+    }
+    // Whether it can be traced here or not.
+    run(&["--record", "-", "--", "true"]);
+}
+
+#[test]
+fn a_comparison_goes_where_a_format_names_a_file() {
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("out.json");
+    let format = format!("json={}", path(&file));
+    let output = proxytrace(&["diff", "--format", &format, STOPPED, FAILED]);
+    check(&output, 0, "changed first", "");
+    let value: serde_json::Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    assert_eq!(value["schema"], "proxytrace.diff/v1");
+}
+
+/// By whatever names.
+#[test]
+fn two_outputs_are_never_one_file() {
+    let directory = TempDir::new().unwrap();
+    let replayed = recording(&directory);
+    let file = directory.path().join("a");
+    let link = directory.path().join("link");
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+    for other in [format!("{}/./a", path(directory.path())), path(&link).to_owned()] {
+        let output =
+            proxytrace(&["replay", "--json", path(&file), "--html", &other, path(&replayed)]);
+        check(&output, 2, "", "two outputs name the same file");
+    }
+    let witness = directory.path().join("witness");
+    let record = ["--record", path(&file), "--json", path(&link), "--", "touch", path(&witness)];
+    check(&proxytrace(&record), 2, "", "two outputs name the same file");
+    assert!(!witness.exists());
+    check(
+        &proxytrace(&["preflight", "--json", path(&file), "--html", path(&link)]),
+        2,
+        "",
+        "two outputs name the same file",
+    );
+    // What takes everything does.
+    let nowhere = ["replay", "--json", "/dev/null", "--html", "/dev/../dev/null", path(&replayed)];
+    check(&proxytrace(&nowhere), 0, "nothing wrong", "");
+}
+
+#[test]
+fn doctor_writes_nothing_that_a_terminal_obeys() {
+    let directory = TempDir::new().unwrap();
+    let bin = directory.path().join("b\u{9b}2J\u{202e}");
+    fs::create_dir(&bin).unwrap();
+    fs::write(bin.join("go"), "no executable").unwrap();
+    fs::set_permissions(bin.join("go"), fs::Permissions::from_mode(0o755)).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_proxytrace"));
+    let output = command.args(["doctor", "--json", "-"]).env("PATH", &bin).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("\\u009b2J"), "{text}");
+    assert!(!text.contains(['\u{9b}', '\u{202e}']), "{text:?}");
+    serde_json::from_str::<serde_json::Value>(&text).unwrap();
+}
+
+/// Later steps of the job show what they have in their environment.
+#[test]
+fn github_is_told_what_to_hide() {
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("env");
+    let run = |github: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_proxytrace"));
+        command
+            .args(["preflight", "--failures", "1", "--timeout", "5", "--github-env"])
+            .current_dir(directory.path())
+            .env("GOPROXY", "https://name:c%25AnArY@127.0.0.1:1,off")
+            .env("GOENV", "off")
+            .env("GITHUB_ENV", &file)
+            .env("GITHUB_ACTIONS", github)
+            .env_remove("GITHUB_STEP_SUMMARY");
+        let output = command.output().unwrap();
+        String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
+    };
+    let said = run("true");
+    let (hidden, shown): (Vec<&str>, Vec<&str>) =
+        said.lines().partition(|line| line.starts_with("::add-mask::"));
+    assert!(hidden.contains(&"::add-mask::c%2525AnArY"), "{said}");
+    assert!(hidden.contains(&"::add-mask::c%25AnArY"), "{said}");
+    assert!(hidden.contains(&"::add-mask::https://name:c%2525AnArY@127.0.0.1:1"), "{said}");
+    assert!(!shown.iter().any(|line| line.contains("AnArY")), "{said}");
+    let written = fs::read_to_string(&file).unwrap();
+    assert_eq!(written, "GOPROXY=https://name:c%25AnArY@127.0.0.1:1,off\n");
+    assert!(!run("false").contains("AnArY"));
 }

@@ -67,6 +67,29 @@ fn id(child: &Child) -> i32 {
     child.id().cast_signed()
 }
 
+/// The pipe holds 64 KiB, and the events of these processes are many times that.
+#[test]
+fn a_reader_that_does_not_read_holds_nobody_up() {
+    if !can_trace() {
+        return;
+    }
+    for option in ["--record", "--ndjson"] {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (pipe, done) = (directory.path().join("pipe"), directory.path().join("done"));
+        assert!(Command::new("mkfifo").arg(&pipe).status().expect("runs").success());
+        // For both, so that nobody waits for the other to open it.
+        let reader = fs::File::options().read(true).write(true).open(&pipe).expect("opens");
+        let script = r#"i=0; while [ $i -lt 600 ]; do /bin/true "$(printf %0200d $i)"; i=$((i+1)); done; : >"$1""#;
+        let mut command = Command::new(cases::proxytrace());
+        command.args(["--quiet", option]).arg(&pipe);
+        command.args(["--", "sh", "-c", script, "sh"]).arg(&done);
+        let mut traced = command.stderr(Stdio::null()).spawn().expect("starts");
+        until("done", || done.exists());
+        drop(reader);
+        traced.wait().expect("ends");
+    }
+}
+
 #[test]
 fn the_command_cannot_tell() {
     if !can_trace() {

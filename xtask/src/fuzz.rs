@@ -20,7 +20,11 @@ const RUSTFLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
     -Cllvm-args=-sanitizer-coverage-pc-table";
 /// Named, so that the flags are not those of build scripts.
-const TARGET: &str = "x86_64-unknown-linux-gnu";
+const TARGET: &str = if cfg!(target_arch = "aarch64") {
+    "aarch64-unknown-linux-gnu"
+} else {
+    "x86_64-unknown-linux-gnu"
+};
 /// `proxytrace_fuzz::TARGET_VAR`.
 const TARGET_VAR: &str = "PROXYTRACE_FUZZ_TARGET";
 

@@ -8,6 +8,7 @@
 
 mod builds;
 pub mod exporters;
+mod exports;
 mod log;
 pub mod options;
 mod origin;
@@ -31,8 +32,9 @@ use serde_json::json;
 
 use crate::capture::host::{self, Counts, Host};
 use crate::export::{Build, Health};
+use crate::report;
 use builds::{Bounds, Builds};
-use exporters::Exporters;
+use exports::Exports;
 use log::Log;
 use options::{Options, Settings};
 use share::{Controller, Reason, Used};
@@ -67,8 +69,8 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
 struct Out {
     once: bool,
     handed_on: u64,
-    /// None where they could not be started again.
-    exporters: Option<Exporters>,
+    /// None before the start and after the end.
+    exports: Option<Exports>,
 }
 
 impl Out {
@@ -84,12 +86,14 @@ impl Out {
                 "job": origin.job,
                 "trace": trace,
             });
-            let mut line = serde_json::to_vec(&build)?;
+            let mut line = Vec::new();
+            // Somebody may look at it in a terminal.
+            report::json::value(&build, &mut line)?;
             line.push(b'\n');
             io::stdout().write_all(&line)?;
         }
-        if let Some(exporters) = &self.exporters {
-            exporters.observe(build);
+        if let Some(exports) = &self.exports {
+            exports.observe(build);
         }
         Ok(())
     }
@@ -120,7 +124,7 @@ impl<'a> Agent<'a> {
             host: None,
             builds: Builds::within(Bounds::default()),
             controller,
-            out: Out { once: options.once, handed_on: 0, exporters: None },
+            out: Out { once: options.once, handed_on: 0, exports: None },
             started: Instant::now(),
             started_at: Timestamp::now(),
             before: Counts::default(),
@@ -133,7 +137,7 @@ impl<'a> Agent<'a> {
         }
         // Before there are other threads.
         privileges::drop().context("cannot give up privileges")?;
-        agent.out.exporters = Some(Exporters::start(&agent.settings.export)?);
+        agent.out.exports = Some(Exports::start(&agent.settings.export)?);
         Ok(agent)
     }
 
@@ -231,8 +235,9 @@ impl<'a> Agent<'a> {
         }
         if ticks.is_multiple_of(STATE_TICKS) {
             self.write_state(&health);
-            if let Some(exporters) = &self.out.exporters {
-                exporters.health(health);
+            let log = self.log();
+            if let Some(exports) = &mut self.out.exports {
+                exports.health(health, log);
             }
             notify(&[NotifyState::Watchdog]);
         }
@@ -294,10 +299,9 @@ impl<'a> Agent<'a> {
             Ok(settings) => {
                 let is_new = (settings.sample(), settings.budgets())
                     != (self.settings.sample(), self.settings.budgets());
-                let exports = settings.export != self.settings.export;
                 self.settings = settings;
-                if exports {
-                    self.export_anew();
+                if let Some(exports) = &self.out.exports {
+                    exports.reload(&self.settings.export, self.log());
                 }
                 if is_new {
                     self.controller.wish(self.settings.sample(), self.settings.budgets());
@@ -311,29 +315,6 @@ impl<'a> Agent<'a> {
         }
         notify(&[NotifyState::Ready]);
         Ok(())
-    }
-
-    /// Has the exporters go on with other settings, on their own thread: the watch does not wait.
-    fn export_anew(&mut self) {
-        let log = self.log();
-        let Some(exporters) = &self.out.exporters else { return };
-        exporters.reload(self.settings.export.clone(), move |changed| match changed {
-            Ok(()) => log.info("exporters have other settings", &[]),
-            Err(error) => {
-                let error = format!("{error:#}");
-                log.error("exporters go on as before", &[("error", &error)]);
-            }
-        });
-    }
-
-    fn finish_exports(&mut self) {
-        let Some(exporters) = self.out.exporters.take() else { return };
-        for (name, delivery) in exporters.finish() {
-            let dropped = delivery.dropped.all();
-            if dropped > 0 {
-                self.log().warn("records were dropped", &[("by", &name), ("count", &dropped)]);
-            }
-        }
     }
 
     fn health(&self) -> anyhow::Result<Health> {
@@ -387,10 +368,11 @@ impl<'a> Agent<'a> {
         }
         let Ok(health) = self.health() else { return };
         self.write_state(&health);
-        if let Some(exporters) = &self.out.exporters {
-            exporters.health(health.clone());
+        let log = self.log();
+        if let Some(mut exports) = self.out.exports.take() {
+            exports.health(health.clone(), log);
+            exports.finish(log);
         }
-        self.finish_exports();
         let Health { chosen, passed_over, lost, late, abandoned, .. } = &health;
         self.log().info(
             "ended",

@@ -295,6 +295,20 @@ mod tests {
         assert_eq!(both, Settings { sample: Share::new(1.0), ..file });
     }
 
+    /// systemd takes the directories of a unit below /run away when it ends.
+    #[test]
+    fn the_shipped_kill_switch_outlives_a_restart() {
+        let settings = parse(include_str!("../../agent/agent.toml")).unwrap();
+        let unit = include_str!("../../agent/proxytrace-agent.service");
+        let directories = unit.lines().filter_map(|line| line.strip_prefix("RuntimeDirectory="));
+        let mut directories = directories.flat_map(str::split_whitespace).peekable();
+        assert!(directories.peek().is_some());
+        let switch = settings.kill_switch.unwrap();
+        for directory in directories {
+            assert!(!switch.starts_with(PathBuf::from("/run").join(directory)), "{switch:?}");
+        }
+    }
+
     #[test]
     fn a_wrong_file_says_where() {
         for (text, place) in

@@ -1,5 +1,6 @@
 //! Records to events: decoded, named, redacted.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io::Read as _;
 use std::net::{IpAddr, SocketAddr};
@@ -176,6 +177,9 @@ impl Decoder {
                     self.environments.entry(record.pid).or_default().extend_from_slice(piece);
                 }
                 if record.is_cut(Tag::Environment) {
+                    // Half a value may hide its secret from redaction.
+                    let all = self.environments.entry(record.pid).or_default();
+                    all.truncate(all.iter().rposition(|&byte| byte == 0).map_or(0, |end| end + 1));
                     // The configuration may have been in the rest.
                     What::Lost { count: 1 }
                 } else {
@@ -502,13 +506,21 @@ impl Record {
     fn arguments(&self) -> Vec<String> {
         let Some(bytes) = self.bytes(Tag::Arguments) else { return Vec::new() };
         let whole = bytes.strip_suffix(b"\0").unwrap_or(bytes);
-        let arguments: Vec<String> = whole
+        let mut arguments: Vec<String> = whole
             .split(|&byte| byte == 0)
             .map(|argument| String::from_utf8_lossy(argument).into_owned())
             .collect();
+        if !self.is_cut(Tag::Arguments) {
+            return redact::arguments(&arguments);
+        }
+        // Of a word that is cut, nothing: half of it may hide from redaction.
+        if let Some(last) = arguments.last_mut() {
+            last.truncate(last.trim_end_matches(|c: char| !c.is_whitespace()).len());
+        }
         let mut arguments = redact::arguments(&arguments);
-        if self.is_cut(Tag::Arguments) {
-            arguments.push("…".to_owned());
+        match arguments.last_mut() {
+            Some(last) => last.push('…'),
+            None => arguments.push("…".to_owned()),
         }
         arguments
     }
@@ -534,7 +546,7 @@ impl Record {
         let cut = [Tag::Host, Tag::Path, Tag::RawPath, Tag::RawQuery]
             .into_iter()
             .any(|tag| self.is_cut(tag));
-        (redact::url(&parts.to_string()).into_owned(), cut)
+        (redacted(parts.to_string(), redact::url), cut)
     }
 
     fn headers(&self) -> Headers {
@@ -610,6 +622,14 @@ impl Record {
         }
         (!steps.is_empty()).then_some(Failure { steps })
     }
+}
+
+/// A text without its secrets; the same one, if it has none.
+fn redacted(text: String, redact: fn(&str) -> Cow<'_, str>) -> String {
+    if let Cow::Owned(clean) = redact(&text) {
+        return clean;
+    }
+    text
 }
 
 impl Field {

@@ -87,6 +87,9 @@ pub enum Error {
     CannotTrace(String),
 }
 
+/// What comes between the message of an error and its advice.
+pub const HELP: &str = "\n  help: ";
+
 /// Decodes records as if the kernel had sent them, and says how many were events: for fuzzing, and for
 /// the benchmark.
 #[doc(hidden)]
@@ -448,5 +451,5 @@ fn cannot_trace(error: &anyhow::Error) -> Error {
         "this kernel does not show its types; it needs CONFIG_DEBUG_INFO_BTF=y, as the kernels of \
          all larger distributions have; `proxytrace doctor` says more"
     };
-    Error::CannotTrace(format!("cannot trace on this machine: {error:#}\n  help: {advice}"))
+    Error::CannotTrace(format!("cannot trace on this machine: {error:#}{HELP}{advice}"))
 }

@@ -1,13 +1,14 @@
 //! `proxytrace doctor`.
 
-use std::io::{self, Write as _};
+use std::io::{self, BufWriter, Write as _};
 use std::path::Path;
 
 use anyhow::Context as _;
 use proxytrace::doctor;
+use proxytrace::report::json;
 
 use crate::cli::Report;
-use crate::outputs::Output;
+use crate::outputs::{Output, STDOUT};
 use crate::{complain, exit};
 
 /// Examines the machine; the exit code says whether it can trace.
@@ -17,7 +18,7 @@ pub(crate) fn run(report: &Report) -> u8 {
         Err(error) => return complain(&error, exit::USAGE),
     };
     let found = doctor::examine();
-    let on_stderr = json.as_ref().is_some_and(|json| json.path() == Path::new("-"));
+    let on_stderr = json.as_ref().is_some_and(|json| json.path() == Path::new(STDOUT));
     let text = doctor::render(&found);
     let written = if on_stderr {
         io::stderr().write_all(text.as_bytes())
@@ -25,10 +26,11 @@ pub(crate) fn run(report: &Report) -> u8 {
         io::stdout().write_all(text.as_bytes())
     };
     let mut written = written.context("cannot write");
-    if let Some(mut json) = json {
-        let document = serde_json::to_vec_pretty(&found).map_err(io::Error::from);
-        let document =
-            document.and_then(|text| json.write_all(&text).and_then(|()| writeln!(json)));
+    if let Some(output) = json {
+        let mut output = BufWriter::new(output);
+        let document = json::value(&found, &mut output)
+            .and_then(|()| output.write_all(b"\n"))
+            .and_then(|()| output.flush());
         written = written.and(document.context("cannot write the JSON"));
     }
     match written {

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, BufWriter, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context as _, bail, ensure};
 use proxytrace::compare::compare;
@@ -16,7 +16,8 @@ use serde::Serialize;
 
 use crate::audience::Audience;
 use crate::cli::Report;
-use crate::{People, complain, exit, first_failure, open, session};
+use crate::outputs::{Output, STDOUT, TEXT, Wanted};
+use crate::{People, complain, exit, first_failure, session};
 
 /// How much of a file is looked at to tell what it is.
 const HEAD: usize = 256;
@@ -103,29 +104,40 @@ pub(crate) fn diff(a: &Path, b: &Path, report: &Report) -> u8 {
 /// as JSON.
 struct Written {
     options: terminal::Options,
-    json: Option<(File, PathBuf)>,
+    json: Vec<Output>,
+    /// Whether stdout is taken by the JSON.
+    on_stdout: bool,
 }
 
 impl Written {
     fn open(report: &Report) -> anyhow::Result<Self> {
-        if let Some(other) =
-            report.outputs.all().into_iter().find(|one| one.format != json::FORMAT.name)
-        {
-            bail!("there is no {} of this: only a text, and --json", other.format);
+        let mut json = Vec::new();
+        for Wanted { format, file } in report.outputs.all() {
+            match &*format {
+                TEXT => {}
+                format if format == json::FORMAT.name => {
+                    json.push(Output::create(&file.unwrap_or_else(|| STDOUT.into()))?);
+                }
+                other => bail!("there is no {other} of this: only a text, and --json"),
+            }
         }
-        let json = open(report.outputs.json.as_deref())?;
-        let options = People::open(report, &Audience::find())?.options(&io::stdout());
-        Ok(Self { options, json: json.map(|(file, path)| (file, path.to_owned())) })
+        let on_stdout = json.iter().any(|output| output.path() == Path::new(STDOUT));
+        let people = People::open(report, &Audience::find())?;
+        let options =
+            if on_stdout { people.options(&io::stderr()) } else { people.options(&io::stdout()) };
+        Ok(Self { options, json, on_stdout })
     }
 
     fn write(self, text: &str, value: &impl Serialize) -> u8 {
-        let mut people = io::stdout();
-        let mut written = people
-            .write_all(text.as_bytes())
-            .and_then(|()| people.flush())
-            .context("cannot write the report");
-        if let Some((file, path)) = self.json {
-            let mut file = BufWriter::new(file);
+        let write = |people: &mut dyn io::Write| {
+            people.write_all(text.as_bytes()).and_then(|()| people.flush())
+        };
+        let people =
+            if self.on_stdout { write(&mut io::stderr()) } else { write(&mut io::stdout()) };
+        let mut written = people.context("cannot write the report");
+        for output in self.json {
+            let path = output.path().to_owned();
+            let mut file = BufWriter::new(output);
             let json = json::value(value, &mut file)
                 .and_then(|()| file.write_all(b"\n"))
                 .and_then(|()| file.flush());

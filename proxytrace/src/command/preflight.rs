@@ -8,11 +8,11 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow, bail};
 use clap::Args;
 use proxytrace::preflight::{self, Allowed, Fare, Options};
-use proxytrace::report::{json, terminal};
+use proxytrace::report::{github, json, terminal};
 
 use crate::audience::Audience;
 use crate::cli::Report;
-use crate::outputs::{Opened, Output, Outputs};
+use crate::outputs::{Opened, Output, Outputs, STDOUT};
 use crate::{People, class_code, complain, exit, first_failure, write_with};
 
 /// Ask each GOPROXY entry whether it works, as go would, without privileges.
@@ -57,7 +57,7 @@ pub(crate) fn run(preflight: &Preflight, report: &Report) -> u8 {
     };
     let on_stderr = preflight.shell
         || outputs.on_stdout
-        || json.as_ref().is_some_and(|json| json.path() == Path::new("-"));
+        || json.as_ref().is_some_and(|json| json.path() == Path::new(STDOUT));
     let render = |options: &terminal::Options| {
         let findings =
             terminal::render(&found.trace, &terminal::Options { quiet: true, ..*options });
@@ -98,7 +98,8 @@ fn open(report: &Report) -> anyhow::Result<(People, Opened, Option<Output>)> {
     let people = People::open(report, &Audience::find())?;
     let others = Outputs { json: None, ..report.outputs.clone() };
     let json = report.outputs.json.as_deref().map(Output::create).transpose()?;
-    Ok((people, Opened::open(&others, false)?, json))
+    let opened = Opened::open(&others, false, json.as_ref().map(Output::file))?;
+    Ok((people, opened, json))
 }
 
 fn write_json(mut output: Output, found: &preflight::Report) -> anyhow::Result<()> {
@@ -123,6 +124,12 @@ fn hand_on(preflight: &Preflight, found: &preflight::Report) -> anyhow::Result<(
     if preflight.github_env {
         let path = std::env::var_os("GITHUB_ENV")
             .context("$GITHUB_ENV names no file: this is no job of GitHub Actions")?;
+        if Audience::find().in_github() {
+            // What later steps have in their environment stands in their logs. The runner reads both
+            // streams, and stdout may be for a shell or a file.
+            let masks: String = found.secrets().iter().map(|one| github::mask(one)).collect();
+            io::stderr().write_all(masks.as_bytes())?;
+        }
         let file = OpenOptions::new().append(true).create(true).open(&path);
         let write = file.and_then(|mut file| writeln!(file, "GOPROXY={goproxy}"));
         write.with_context(|| format!("cannot write {}", path.display()))?;

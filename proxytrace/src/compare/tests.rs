@@ -56,6 +56,20 @@ fn a_trace_equals_itself_whatever_its_numbers_are() {
 }
 
 #[test]
+fn noproxy_is_part_of_the_way() {
+    let a = run(A, 1, well);
+    let mut b = a.clone();
+    let mut noproxy = b.chains[0].attempts[0].clone();
+    noproxy.proxy = "noproxy".to_owned();
+    noproxy.outcome = crate::model::Outcome::Dns;
+    noproxy.next = Some(crate::model::Next::NextEntry);
+    noproxy.requests.clear();
+    b.chains[0].attempts.insert(0, noproxy);
+    let told = brief(&compare(&a, &b));
+    assert!(told.iter().any(|line| line.contains("→ noproxy: (dns); https://")), "{told:?}");
+}
+
+#[test]
 fn the_configuration_comes_before_what_it_did() {
     let a = run(A, 4, well);
     let b = failing("https://proxy.lab,direct", 4, scenarios::redirect_to_forbidden);

@@ -59,8 +59,7 @@ fn story(chain: &Chain) -> String {
     if chain.attempts.is_empty() {
         return word(chain.outcome);
     }
-    let passed = |attempt: &&Attempt| attempt.proxy != "noproxy" || !attempt.requests.is_empty();
-    let attempts: Vec<String> = chain.attempts.iter().filter(passed).map(attempt).collect();
+    let attempts: Vec<String> = chain.attempts.iter().map(attempt).collect();
     attempts.join("; ")
 }
 

@@ -15,6 +15,10 @@ use crate::model::{
     Artifact, Attempt, Cause, Chain, ChainId, Next, Outcome, Request, RequestId, Trace, Witness,
 };
 
+/// What came was good, as far as is known, and go did not take it, as the checksum database did not
+/// answer for it: that is no doing of the entry.
+const UNVERIFIED: &str = "unverified";
+
 /// One entry of GOPROXY asked for one artifact.
 pub(crate) struct Fetch<'a> {
     /// The artifact.
@@ -52,16 +56,28 @@ impl<'a> Fetch<'a> {
         self.attempt.outcome == Outcome::Ok
     }
 
+    /// How it ended: a word of the JSON contract, or [`UNVERIFIED`].
+    pub(crate) fn outcome(&self) -> &'static str {
+        if story::unverified(self.attempt) {
+            return UNVERIFIED;
+        }
+        names::outcome(self.attempt.outcome)
+    }
+
     /// Why it did not come, where the entry is to blame: absence (404, 410) is an answer.
     pub(crate) fn error_type(&self) -> Option<Cow<'static, str>> {
         match self.attempt.outcome {
             Outcome::NotFound | Outcome::Canceled => None,
+            _ if story::unverified(self.attempt) => None,
             _ => self.reason(),
         }
     }
 
     /// Why go went on.
     pub(crate) fn reason(&self) -> Option<Cow<'static, str>> {
+        if story::unverified(self.attempt) {
+            return Some(UNVERIFIED.into());
+        }
         names::error_type(self.attempt.outcome, story::last_asked(&self.attempt.requests))
     }
 
@@ -187,6 +203,26 @@ mod tests {
         ] {
             assert_eq!(entry(proxy), label);
         }
+    }
+
+    /// The checksum database failed, and not who served well.
+    #[test]
+    fn what_could_not_be_verified_is_no_error_of_the_entry() {
+        let mut trace = forbidden();
+        let attempt = &mut trace.chains[0].attempts[0];
+        attempt.outcome = Outcome::Checksum;
+        attempt.next = Some(Next::NextEntry);
+        attempt.requests.last_mut().unwrap().outcome = Outcome::Ok;
+        let told = |trace: &Trace| {
+            let fetch = fetches(trace).next().unwrap();
+            let reason = fetch.fallback().map(|(_, reason)| reason.into_owned());
+            (fetch.outcome(), fetch.error_type().map(Cow::into_owned), reason)
+        };
+        assert_eq!(told(&trace), ("unverified", None, Some("unverified".to_owned())));
+        // Contents of another sum are.
+        trace.chains[0].attempts[0].requests.last_mut().unwrap().outcome = Outcome::Checksum;
+        let checksum = || Some("checksum".to_owned());
+        assert_eq!(told(&trace), ("checksum", checksum(), checksum()));
     }
 
     #[test]

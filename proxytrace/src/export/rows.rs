@@ -262,7 +262,7 @@ fn attempt_row<'a>(fetch: &Fetch<'a>) -> AttemptRow<'a> {
     AttemptRow {
         proxy: fetch::entry(&attempt.proxy),
         index: attempt.index,
-        outcome: names::outcome(attempt.outcome),
+        outcome: fetch.outcome(),
         error_type: fetch.reason(),
         next: attempt.next.map(names::next),
         duration_ns: fetch.duration_ns(),

@@ -73,7 +73,9 @@ impl Address {
             path => format!("{}/{path}", own.rsplit_once('/').map_or("", |(dir, _)| dir)),
         };
         let path = without_dots(&merged) + &query;
-        Self::parse(&format!("{}{path}", self.origin()))
+        // Go keeps the user where the host stays unnamed (`net/url.URL.ResolveReference`).
+        let user = self.user.clone();
+        Some(Self { user, ..Self::parse(&format!("{}{path}", self.origin()))? })
     }
 
     /// The same place with `suffix` after its path, before its query.
@@ -219,7 +221,12 @@ mod tests {
                 Some(target),
                 "{location}"
             );
+            let names_a_host = location.contains("//");
+            let user = base.join(location).and_then(|url| url.user);
+            assert_eq!(user.is_none(), names_a_host, "{location}");
         }
+        let other = base.join("https://x:y@cdn.lab/").and_then(|url| url.user);
+        assert_eq!(other, Some(("x".into(), "y".into())));
         for refused in ["https://[::1/", "ftp://h/", "mailto:x", "\u{1}"] {
             assert!(base.join(refused).is_none(), "{refused}");
         }

@@ -4,6 +4,7 @@
 //! with `,` go stops when it fails, so to leave it out is to ask the next one in its place.
 
 use crate::correlate::goproxy::Entry;
+use crate::correlate::url::decode;
 use crate::model::Separator;
 
 /// Proxies that everybody may ask, and who run them learn of every path that is asked for.
@@ -120,11 +121,35 @@ pub(super) fn text(entries: &[Entry]) -> String {
     text
 }
 
+/// What could be found in a log of an entry that has secrets: all of it, its user part, its password.
+pub(super) fn secrets(entry: &str) -> Vec<String> {
+    let rest = entry.split_once("://").map_or(entry, |(_, rest)| rest);
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
+    let user = authority.rsplit_once('@').map(|(user, _)| user).unwrap_or_default();
+    // A user without a password is a token; beside one it is a name, and may be any word.
+    let (token, password) = match user.split_once(':') {
+        Some((token, "")) => (token, ""),
+        Some((_, password)) => (user, password),
+        None => (user, ""),
+    };
+    let mut secrets = vec![entry.to_owned()];
+    for part in [token, password] {
+        secrets.extend([part.to_owned(), decode(part).into_owned()]);
+    }
+    let mut seen = Vec::new();
+    secrets.retain(|one| {
+        let new = !one.is_empty() && !seen.contains(one);
+        seen.push(one.clone());
+        new
+    });
+    secrets
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::{Allowed, choose, text};
+    use super::{Allowed, choose, secrets, text};
     use crate::correlate::goproxy::List;
     use crate::event::{Origin, Setting};
 
@@ -140,6 +165,21 @@ mod tests {
         let entries = List::of(&config).entries;
         let failing: Vec<bool> = entries.iter().map(|e| e.proxy.contains("bad")).collect();
         text(&choose(&entries, &failing, allowed).entries)
+    }
+
+    #[test]
+    fn every_part_of_an_entry_that_is_secret_is_named() {
+        for (entry, expected) in [
+            (
+                "https://u%40x:p%25w@h/x",
+                &["https://u%40x:p%25w@h/x", "u%40x:p%25w", "u@x:p%w", "p%25w", "p%w"][..],
+            ),
+            ("https://token@h", &["https://token@h", "token"]),
+            ("token:@h", &["token:@h", "token"]),
+            ("https://h/a@b?token=x", &["https://h/a@b?token=x"]),
+        ] {
+            assert_eq!(secrets(entry), expected, "{entry}");
+        }
     }
 
     #[test]

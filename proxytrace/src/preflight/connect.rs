@@ -12,7 +12,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, RootCertStore, SignatureScheme};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::TlsConnector;
 
 use super::address::Address;
@@ -25,6 +25,8 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long the addresses of one family are tried before the other's as well (RFC 6555;
 /// `net.Dialer.FallbackDelay`).
 const FALLBACK: Duration = Duration::from_millis(300);
+/// The least that an address is given, as long as there is that much (`net.partialDeadline`).
+const LEAST: Duration = Duration::from_secs(2);
 
 pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
@@ -102,17 +104,18 @@ pub(super) async fn connect(
     let first_family = addresses.first().is_some_and(SocketAddr::is_ipv4);
     let (primary, fallback): (Vec<SocketAddr>, Vec<SocketAddr>) =
         addresses.iter().partition(|address| address.is_ipv4() == first_family);
+    let end = Instant::now() + limit.min(DIAL);
     let dialled = async {
         if fallback.is_empty() {
-            return one_of(&primary).await;
+            return one_of(&primary, end).await;
         }
-        let mut first = std::pin::pin!(one_of(&primary));
+        let mut first = std::pin::pin!(one_of(&primary, end));
         // Whoever fails first starts the other at once.
         let early = timeout(FALLBACK, first.as_mut()).await;
         match early {
             Ok(Ok(stream)) => Ok(stream),
-            Ok(Err(error)) => one_of(&fallback).await.map_err(|_| error),
-            Err(_) => either(first, one_of(&fallback)).await,
+            Ok(Err(error)) => one_of(&fallback, end).await.map_err(|_| error),
+            Err(_) => either(first, one_of(&fallback, end)).await,
         }
     };
     match timeout(limit.min(DIAL), dialled).await {
@@ -121,10 +124,16 @@ pub(super) async fn connect(
     }
 }
 
-async fn one_of(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
+/// One address after the other, each with its part of the time that is left
+/// (`net.partialDeadline`).
+async fn one_of(addresses: &[SocketAddr], end: Instant) -> io::Result<TcpStream> {
     let mut failed = io::Error::from(io::ErrorKind::AddrNotAvailable);
-    for (place, address) in addresses.iter().enumerate() {
-        match TcpStream::connect(address).await {
+    let remaining = (1..=u32::try_from(addresses.len()).unwrap_or(u32::MAX)).rev();
+    for (place, (address, remaining)) in addresses.iter().zip(remaining).enumerate() {
+        let left = end.saturating_duration_since(Instant::now());
+        let part = (left / remaining).max(LEAST).min(left);
+        let tried = timeout(part, TcpStream::connect(address)).await;
+        match tried.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
             Ok(stream) => return Ok(stream),
             Err(error) if place == 0 => failed = error,
             Err(_) => {}
@@ -211,4 +220,42 @@ impl Tls {
 /// How long to wait between two tries.
 pub(super) async fn pause(failures: u32) {
     sleep(Duration::from_millis(300) * failures.min(10)).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+    use tokio::net::TcpSocket;
+
+    use super::*;
+
+    /// The first address of a host is behind something that drops every packet.
+    #[test]
+    fn an_address_that_does_not_answer_leaves_time_for_the_next() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let full = TcpSocket::new_v4().unwrap();
+            full.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+            let full = full.listen(1).unwrap();
+            let silent = full.local_addr().unwrap();
+            // Whoever comes when its queue is full gets no answer.
+            let mut queued = Vec::new();
+            while let Ok(Ok(stream)) =
+                timeout(Duration::from_millis(300), TcpStream::connect(silent)).await
+            {
+                queued.push(stream);
+            }
+            let well = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let answers = well.local_addr().unwrap();
+            let limit = Duration::from_secs(6);
+            let (began, peer) = (Instant::now(), connect(&[silent, answers], limit).await);
+            assert_eq!(peer.ok().and_then(|stream| stream.peer_addr().ok()), Some(answers));
+            assert!(began.elapsed() >= LEAST, "{:?}", began.elapsed());
+            // Alone it has all the time, and what is told of it stays the same.
+            let failure = connect(&[silent], Duration::from_millis(500)).await.err().unwrap();
+            assert_eq!(failure.outcome, Outcome::ConnectTimeout);
+            let failure = connect(&[silent, silent], LEAST * 2).await.err().unwrap();
+            assert_eq!(failure.outcome, Outcome::ConnectTimeout);
+        });
+    }
 }

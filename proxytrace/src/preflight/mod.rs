@@ -103,7 +103,7 @@ pub struct Report {
 pub enum Fare {
     /// It gets everything.
     Works,
-    /// It depends on `direct`, which is not asked.
+    /// It depends on who is not asked: `direct`, or a public proxy that is not in the list.
     Unknown,
     /// It does not get everything.
     Fails,
@@ -367,15 +367,16 @@ fn fare(asked: &Asked, entries: &[Entry]) -> Fare {
     }
     // Nothing was asked for, so what counts is who would be asked first.
     let first = entries.iter().find(|entry| entry.proxy != "noproxy");
-    let place = first.and_then(|first| asked.list.entries.iter().position(|e| e == first));
-    let Some(place) = place else { return Fare::Fails };
+    let Some(first) = first else { return Fare::Fails };
+    let place = asked.list.entries.iter().position(|entry| entry == first);
+    let Some(place) = place else { return Fare::Unknown };
     let entry = &asked.entries[place];
     match asked.list.entries[place].proxy.as_str() {
         "direct" => Fare::Unknown,
         "off" => Fare::Fails,
         _ if entry.unreached.is_some() || entry.invalid.is_some() => {
             let on = asked.list.entries[place].separator == Some(Separator::Pipe);
-            let rest = entries.iter().position(|e| Some(e) == first).map_or(0, |at| at + 1);
+            let rest = entries.iter().position(|entry| entry == first).map_or(0, |at| at + 1);
             if on { fare(asked, &entries[rest..]) } else { Fare::Fails }
         }
         _ => Fare::Works,
@@ -385,7 +386,7 @@ fn fare(asked: &Asked, entries: &[Entry]) -> Fare {
 fn module_fare(asked: &Asked, entries: &[Entry], module: usize) -> Fare {
     match asked.end(entries, module) {
         End::Served => Fare::Works,
-        End::Direct => Fare::Unknown,
+        End::Unasked => Fare::Unknown,
         End::Failed(_) => Fare::Fails,
     }
 }
@@ -658,6 +659,13 @@ impl Report {
     pub fn secret_goproxy(&self) -> Option<&str> {
         let sound = !self.secret.is_empty() && !self.secret.contains(['\n', '\r', '\0']);
         sound.then_some(self.secret.as_str())
+    }
+
+    /// What of the list to use is secret: entries as they are written, and credentials in them.
+    pub fn secrets(&self) -> Vec<String> {
+        let entries = self.secret.split([',', '|']).map(str::trim);
+        let secret = entries.filter(|entry| redact::setting("GOPROXY", entry) != *entry);
+        secret.flat_map(choose::secrets).collect()
     }
 
     /// Whether the list to use has secrets in it.

@@ -60,8 +60,8 @@ impl Sums {
 pub(super) enum End {
     Served,
     Failed(Outcome),
-    /// At `direct`, which is not asked here.
-    Direct,
+    /// At who is not asked here: `direct`, or a proxy that is not in the list.
+    Unasked,
 }
 
 struct Step {
@@ -78,10 +78,11 @@ impl Asked {
     pub(super) fn end(&self, entries: &[Entry], module: usize) -> End {
         let mut worst = End::Served;
         if self.subjects[module].version.is_none() {
-            return self
-                .walk(entries, (Some(module), Artifact::List))
-                .1
-                .max(End::Failed(Outcome::NotFound));
+            return match self.walk(entries, (Some(module), Artifact::List)).1 {
+                // Who is there may know one.
+                End::Unasked => End::Unasked,
+                end => end.max(End::Failed(Outcome::NotFound)),
+            };
         }
         for artifact in NEEDED {
             worst = worst.max(self.walk(entries, (Some(module), artifact)).1);
@@ -126,13 +127,13 @@ impl Asked {
         let mut following = entries.iter().peekable();
         while let Some(entry) = following.next() {
             let Some(place) = self.list.entries.iter().position(|other| other == entry) else {
-                continue;
+                return (steps, End::Unasked);
             };
             let outcome = match entry.proxy.as_str() {
                 "noproxy" => continue,
                 "direct" => {
                     steps.push(Step { place, outcome: Outcome::Unknown, next: None });
-                    return (steps, End::Direct);
+                    return (steps, End::Unasked);
                 }
                 "off" => Outcome::NotFound,
                 _ => match self.outcome(place, question) {
@@ -179,7 +180,7 @@ impl Ord for End {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         let rank = |end: &Self| match end {
             Self::Served => 0,
-            Self::Direct => 1,
+            Self::Unasked => 1,
             Self::Failed(_) => 2,
         };
         rank(self).cmp(&rank(other))
@@ -287,7 +288,7 @@ impl Walks<'_> {
                 let version = version.filter(|_| NEEDED.contains(&artifact));
                 let outcome = match end {
                     End::Served => Outcome::Ok,
-                    End::Direct => Outcome::Unknown,
+                    End::Unasked => Outcome::Unknown,
                     End::Failed(outcome) => outcome,
                 };
                 let attempts = steps.iter().map(|step| self.attempt(step, question)).collect();
@@ -452,5 +453,59 @@ impl Walks<'_> {
             }
         }
         processes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::preflight::choose::{Allowed, choose};
+    use crate::preflight::{Fare, fare};
+
+    /// A list of one entry that cannot be reached, and a module of this version.
+    fn unreached(version: Option<&str>) -> Asked {
+        let setting =
+            Setting { value: "https://bad.example".to_owned(), origin: Origin::Environment };
+        let subject = Subject {
+            path: "example.com/m".to_owned(),
+            query: version.unwrap_or("latest").to_owned(),
+            version: version.map(str::to_owned),
+            private: false,
+            summed: false,
+        };
+        Asked {
+            list: List::of(&BTreeMap::from([("GOPROXY".to_owned(), setting)])),
+            entries: vec![Answers {
+                unreached: Some(Outcome::ConnectRefused),
+                ..Answers::default()
+            }],
+            subjects: vec![subject],
+            sums: Sums {
+                base: None,
+                lookups: HashMap::new(),
+                silent: false,
+                mismatches: Vec::new(),
+                zips: Vec::new(),
+            },
+        }
+    }
+
+    /// Who was not asked neither works nor fails.
+    #[test]
+    fn what_depends_on_who_was_not_asked_is_not_known() {
+        for version in [Some("v1.0.0"), None] {
+            let mut asked = unreached(version);
+            for with_modules in [true, false] {
+                if !with_modules {
+                    asked.subjects.clear();
+                }
+                assert_eq!(fare(&asked, &asked.list.entries), Fare::Fails);
+                for (public, direct) in [(true, false), (false, true), (true, true)] {
+                    let choice = choose(&asked.list.entries, &[true], Allowed { direct, public });
+                    assert_eq!(choice.left_out, [0]);
+                    assert_eq!(fare(&asked, &choice.entries), Fare::Unknown, "{version:?}");
+                }
+            }
+        }
     }
 }

@@ -31,6 +31,8 @@ struct Walk {
     flags: &'static [&'static str],
     /// Whether the next word is a secret.
     secret_next: bool,
+    /// Whether the words may be those of a .netrc file.
+    is_netrc: bool,
 }
 
 impl Walk {
@@ -52,8 +54,8 @@ impl Walk {
         {
             return format!("{name}={REDACTED}");
         }
-        if let Some(name) = secret_header(text) {
-            return format!("{name}: {REDACTED}");
+        if let Some(value) = secret_header(text) {
+            return format!("{}{REDACTED}", &text[..value]);
         }
         if !text.contains(|c: char| c.is_whitespace() || is_quote(c)) {
             return self.word(text, depth);
@@ -107,7 +109,10 @@ impl Walk {
             return format!("{flag}{REDACTED}");
         }
         let flag = word.strip_prefix('-').map(|rest| rest.trim_start_matches('-'));
+        self.is_netrc |= matches!(word, "machine" | "login");
         self.secret_next = self.flags.contains(&word)
+            || bundled(word, self.flags) == Some(word.len())
+            || self.is_netrc && word == "password"
             // One letter says nothing: `-p 4` is no password.
             || flag.is_some_and(|name| name.len() > 1 && is_name(name) && is_secret(name));
         let program = word.rsplit('/').next().unwrap_or(word);
@@ -133,15 +138,39 @@ fn is_name(text: &str) -> bool {
     !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "_-.[]".contains(c))
 }
 
-/// The name, if the text is a header with a secret: `Authorization: Bearer x`.
-fn secret_header(text: &str) -> Option<&str> {
-    let (name, value) = text.split_once(": ")?;
-    (is_name(name) && is_secret(name) && !value.trim().is_empty()).then_some(name)
+/// Where the value begins, if the text is a header with a secret, or gives one to a flag or a setting:
+/// `Authorization: Bearer x`, `--header=Authorization:x`.
+fn secret_header(text: &str) -> Option<usize> {
+    let mut start = 0;
+    loop {
+        let (name, rest) = text[start..].split_once([':', '='])?;
+        let is_header = text[start + name.len()..].starts_with(':');
+        if is_header && is_name(name) && is_secret(name) && !rest.trim().is_empty() {
+            return Some(text.len() - rest.trim_start().len());
+        }
+        // What is behind the name of a flag, which may have an URL in it.
+        if name.contains(|c: char| c.is_whitespace() || is_quote(c)) {
+            return None;
+        }
+        start += name.len() + 1;
+    }
 }
 
-/// A one-letter flag with its value attached: `-uuser:password`.
-fn attached<'a>(word: &str, flags: &[&'a str]) -> Option<&'a str> {
-    flags.iter().find(|flag| flag.len() == 2 && word.len() > 2 && word.starts_with(**flag)).copied()
+/// A one-letter flag with its value attached: `-uuser:password`, `-sSuuser:password`.
+fn attached<'w>(word: &'w str, flags: &[&str]) -> Option<&'w str> {
+    if flags.iter().any(|flag| flag.len() == 2 && word.len() > 2 && word.starts_with(flag)) {
+        return Some(&word[..2]);
+    }
+    let end = bundled(word, flags)?;
+    word[end..].contains(':').then_some(&word[..end])
+}
+
+/// Where a flag with a secret ends that others come before, all of one letter: `-sSu`.
+fn bundled(word: &str, flags: &[&str]) -> Option<usize> {
+    let letters = word.strip_prefix('-')?;
+    let of_bundle = letters.bytes().take_while(u8::is_ascii_alphabetic).count();
+    let is_secret = |letter| flags.iter().any(|flag| flag.len() == 2 && flag.ends_with(letter));
+    letters[..of_bundle].find(is_secret).map(|at| at + 2)
 }
 
 fn is_quote(c: char) -> bool {
@@ -163,7 +192,9 @@ fn split_words(text: &str) -> impl Iterator<Item = &str> {
     std::iter::from_fn(move || {
         let space = rest.starts_with(char::is_whitespace);
         let mut quote = None;
+        let mut is_escaped = false;
         let end = rest.find(|c: char| match quote {
+            _ if std::mem::take(&mut is_escaped) => false,
             Some(open) => {
                 if c == open {
                     quote = None;
@@ -172,6 +203,7 @@ fn split_words(text: &str) -> impl Iterator<Item = &str> {
             }
             None if c.is_whitespace() != space => true,
             None => {
+                is_escaped = c == '\\';
                 quote = is_quote(c).then_some(c);
                 false
             }
@@ -213,6 +245,22 @@ mod tests {
                 &["curl", "-H", "Authorization: REDACTED"],
             ),
             (&["curl", "-H", "X-Api-Key:x"], &["curl", "-H", "X-Api-Key:REDACTED"]),
+            (&["curl", "-H", "Authorization:Bearer x"], &["curl", "-H", "Authorization:REDACTED"]),
+            (
+                &["wget", "--header=Authorization: Bearer x", "https://h"],
+                &["wget", "--header=Authorization: REDACTED", "https://h"],
+            ),
+            (
+                &["git", "-c", "http.extraheader=AUTHORIZATION: bearer x", "fetch"],
+                &["git", "-c", "http.extraheader=AUTHORIZATION: REDACTED", "fetch"],
+            ),
+            (
+                &["git", "-c", "http.https://h/.extraheader=AUTHORIZATION: basic x"],
+                &["git", "-c", "http.https://h/.extraheader=AUTHORIZATION: REDACTED"],
+            ),
+            (&["curl", "-sSu", "me:pw", "h"], &["curl", "-sSu", "REDACTED", "h"]),
+            (&["curl", "-sSume:pw", "-sSf"], &["curl", "-sSuREDACTED", "-sSf"]),
+            (&["go", "list", "-m", "a: b", "c=d: e"], &["go", "list", "-m", "a: b", "c=d: e"]),
             (
                 &["go", "build", "-ldflags=-X=main.token=x"],
                 &["go", "build", "-ldflags=-X=main.token=REDACTED"],
@@ -238,6 +286,22 @@ mod tests {
             ("login --password 'a b' c", "login --password 'REDACTED' c"),
             ("login --password a b", "login --password REDACTED b"),
             ("curl -H 'Authorization: Bearer x' h", "curl -H 'Authorization: REDACTED' h"),
+            (
+                "wget --header=\"Authorization: Bearer x\" h",
+                "wget --header=\"Authorization: REDACTED\" h",
+            ),
+            (
+                "wget --header=Authorization:\\ Bearer\\ x h",
+                "wget --header=Authorization:REDACTED h",
+            ),
+            (
+                "git -c http.extraheader='AUTHORIZATION: basic x' fetch",
+                "git -c http.extraheader='AUTHORIZATION: REDACTED' fetch",
+            ),
+            (
+                "echo \"machine h login me password x\" >~/.netrc",
+                "echo \"machine h login me password REDACTED\" >~/.netrc",
+            ),
             ("curl -u me:pw https://u:p@h; go x", "curl -u REDACTED https://REDACTED@h; go x"),
             ("echo \"don't\" 'not closed", "echo \"don't\" 'not closed"),
             ("sh -c 'curl -u \"a:b c\" d'", "sh -c 'curl -u \"REDACTED\" d'"),

@@ -1,4 +1,5 @@
 use std::borrow::Cow;
+use std::ops::Range;
 
 use super::REDACTED;
 use super::url::url;
@@ -61,6 +62,41 @@ pub fn names_a_secret(name: &str) -> bool {
     let small = name.to_ascii_lowercase();
     let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
     plain && name.len() <= NAME_MAX && SECRET.iter().any(|part| small.contains(part))
+}
+
+/// Where in a text the values of headers with credentials are, to the ends of their lines: as HTTP has
+/// them (`Authorization: Basic x`), and as `GODEBUG=http2debug=1` does (`"authorization" = "Basic x"`).
+pub(super) fn headers_with_secrets(text: &str) -> Vec<Range<usize>> {
+    let mut found = Vec::new();
+    let mut start = 0;
+    for line in text.split_inclusive('\n') {
+        let content = line.trim_end();
+        let value = content.match_indices([':', '=']).find_map(|(at, _)| {
+            let value = content[at + 1..].trim_start();
+            is_header_of_text(&content[..at]).then_some(content.len() - value.len())
+        });
+        found.extend(value.map(|value| start + value..start + content.len()));
+        start += line.len();
+    }
+    found
+}
+
+/// Whether a text ends with the name of a header that carries credentials. A name of one word says so
+/// alone in quotes: `token: x` may be anything.
+fn is_header_of_text(text: &str) -> bool {
+    let text = text.trim_end();
+    let inner = text.trim_end_matches(is_quote);
+    let of_name = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    let before = inner.trim_end_matches(of_name);
+    let name = &inner[before.len()..];
+    let quoted = inner.len() < text.len() && before.ends_with(is_quote);
+    let apart = before.is_empty() || before.ends_with(|c: char| c.is_whitespace() || is_quote(c));
+    let alone = ["authorization", "cookie"].iter().any(|known| name.eq_ignore_ascii_case(known));
+    apart && (quoted || alone || name.contains('-')) && names_a_secret(name)
+}
+
+fn is_quote(c: char) -> bool {
+    matches!(c, '\'' | '"' | '`')
 }
 
 /// A header's value without its secrets; none if it is not one of [`HEADERS`].
@@ -138,7 +174,7 @@ fn is_token(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{HEADERS, header, names_a_secret};
+    use super::{HEADERS, header, headers_with_secrets, names_a_secret};
 
     #[test]
     fn only_headers_of_the_list_leave() {
@@ -163,6 +199,37 @@ mod tests {
             assert!(!names_a_secret(name), "{name}");
         }
         assert!(!names_a_secret(&"token".repeat(20)));
+    }
+
+    #[test]
+    fn headers_within_text() {
+        for (text, values) in [
+            (
+                "http2: Transport encoding header \"authorization\" = \"Basic x\"\n",
+                &["\"Basic x\""][..],
+            ),
+            ("a\n\tAuthorization:Bearer x y \r\nProxy-Authorization: z", &["Bearer x y", "z"]),
+            ("decoded hpack field header field \"set-cookie\" = \"a=b\"", &["\"a=b\""]),
+            ("'X-Api-Key': 'x: y'", &["'x: y'"]),
+            ("Cookie: ", &[""]),
+        ] {
+            let found = headers_with_secrets(text);
+            let found: Vec<&str> = found.into_iter().map(|place| &text[place]).collect();
+            assert_eq!(found, values, "{text}");
+        }
+        for text in [
+            "unexpected token: x",
+            "example.com/my-auth: not found",
+            "https://h/x-token: y",
+            "auth: x",
+            "= :",
+            ":",
+            "",
+            "http2: Transport encoding header \":authority\" = \"h\"",
+            "\"accept-encoding\" = \"gzip\"",
+        ] {
+            assert!(headers_with_secrets(text).is_empty(), "{text}");
+        }
     }
 
     #[test]

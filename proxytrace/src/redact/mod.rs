@@ -11,6 +11,8 @@ mod header;
 mod setting;
 mod url;
 
+use std::borrow::Cow;
+
 pub use argument::{argument, arguments};
 pub use header::{HEADERS, header, names_a_secret};
 pub use setting::setting;
@@ -58,7 +60,10 @@ fn is_secret(name: &str) -> bool {
 }
 
 /// Decodes `%XX` once; what is no valid escape stays, what is no UTF-8 becomes U+FFFD.
-fn percent_decode(text: &str) -> String {
+fn percent_decode(text: &str) -> Cow<'_, str> {
+    if !text.contains('%') {
+        return Cow::Borrowed(text);
+    }
     let bytes = text.as_bytes();
     let digit = |at: usize| bytes.get(at).and_then(|b| char::from(*b).to_digit(16));
     let mut decoded = Vec::with_capacity(bytes.len());
@@ -75,7 +80,7 @@ fn percent_decode(text: &str) -> String {
             }
         }
     }
-    String::from_utf8_lossy(&decoded).into_owned()
+    Cow::Owned(String::from_utf8_lossy(&decoded).into_owned())
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use super::header::headers_with_secrets;
 use super::{MAX_DEPTH, REDACTED, is_secret, percent_decode};
 
 /// An URL (or what a server sent in the place of one) without its secrets.
@@ -16,9 +17,10 @@ pub(super) fn host_first_url(text: &str) -> Cow<'_, str> {
     replace(text, &secrets(text, Scheme::Implied, 0))
 }
 
-/// A text for people, such as an error message, without the secrets of the URLs in it.
+/// A text for people, such as an error message, without the secrets of the URLs and of the headers in
+/// it.
 pub fn text(text: &str) -> Cow<'_, str> {
-    let mut found = Vec::new();
+    let mut found = headers_with_secrets(text);
     let mut start = 0;
     let apart =
         |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '`' | '<' | '>' | '(' | ')');
@@ -28,6 +30,7 @@ pub fn text(text: &str) -> Cow<'_, str> {
         found.extend(within.into_iter().map(|secret| start + secret.start..start + secret.end));
         start += piece.len();
     }
+    found.sort_by_key(|secret| secret.start);
     replace(text, &found)
 }
 
@@ -59,6 +62,9 @@ fn replace<'a>(text: &'a str, secrets: &[Range<usize>]) -> Cow<'a, str> {
 /// Where the secrets are, in order. Two may overlap; the first one counts.
 fn secrets(text: &str, scheme: Scheme, depth: u8) -> Vec<Range<usize>> {
     let mut found = Vec::new();
+    if is_plain(text) {
+        return found;
+    }
     for start in authorities(text, scheme) {
         found.extend(userinfo(text, start));
     }
@@ -69,6 +75,20 @@ fn secrets(text: &str, scheme: Scheme, depth: u8) -> Vec<Range<usize>> {
     });
     found.sort_by_key(|secret| secret.start);
     found
+}
+
+/// Whether a glance tells that there is no secret: no parameter, nothing encoded, no userinfo. Of what
+/// go asks for nearly all is so, the `/@v/` in it included: userinfo does not follow a slash.
+fn is_plain(text: &str) -> bool {
+    let mut before = 0;
+    text.bytes().all(|byte| {
+        let follows = std::mem::replace(&mut before, byte);
+        match byte {
+            b'?' | b'#' | b';' | b'%' => false,
+            b'@' => follows == b'/',
+            _ => true,
+        }
+    })
 }
 
 /// Where authorities begin: after every `://` before the query (lists of URLs, URLs as paths),
@@ -186,7 +206,7 @@ fn for_each_piece(
 mod tests {
     use std::borrow::Cow;
 
-    use super::{host_first_url, text, url};
+    use super::{Scheme, authorities, host_first_url, is_plain, text, url, userinfo};
 
     /// Text, and what must be left of it.
     const SECRETS: &[(&str, &str)] = &[
@@ -302,6 +322,10 @@ mod tests {
             ),
             ("read tcp 127.0.0.1:1->[::1]:2: reset", "read tcp 127.0.0.1:1->[::1]:2: reset"),
             ("example.com/m@v1.0.0: auth: x", "example.com/m@v1.0.0: auth: x"),
+            (
+                "see https://u:p@h/\nhttp2: header \"authorization\" = \"Basic x\"\nhttps://v:q@i",
+                "see https://REDACTED@h/\nhttp2: header \"authorization\" = REDACTED\nhttps://REDACTED@i",
+            ),
             ("", ""),
         ] {
             assert_eq!(text(message), clean);
@@ -323,6 +347,29 @@ mod tests {
         assert_eq!(host_first_url("user:pw@host:80"), "REDACTED@host:80");
         assert_eq!(host_first_url("host:80/p@v"), "host:80/p@v");
         assert_eq!(url("token@host/p"), "token@host/p");
+    }
+
+    /// Over all texts of a few pieces that mean something here.
+    #[test]
+    fn where_a_glance_tells_it_there_is_nothing() {
+        const PIECES: &[&str] = &["a", ":", "/", "@", "//", "\\", "https", "]", ",", " "];
+        let mut texts = vec![String::new()];
+        let mut plain = 0;
+        for _ in 0..5 {
+            texts = texts
+                .iter()
+                .flat_map(|text| PIECES.iter().map(move |piece| format!("{text}{piece}")))
+                .collect();
+            for text in texts.iter().filter(|text| is_plain(text)) {
+                for scheme in [Scheme::Written, Scheme::Implied] {
+                    let mut userinfo =
+                        authorities(text, scheme).into_iter().filter_map(|at| userinfo(text, at));
+                    assert!(userinfo.all(|secret| secret.is_empty()), "{text}");
+                }
+                plain += 1;
+            }
+        }
+        assert!(plain > 10_000, "{plain}");
     }
 
     #[test]

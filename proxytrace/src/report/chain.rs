@@ -77,9 +77,9 @@ struct Row<'a> {
 
 impl Drawing<'_> {
     pub(super) fn draw(&self, chain: &Chain) -> String {
-        let attempts = chain.attempts.iter().filter(|attempt| !is_implicit(attempt));
         let columns = self.columns(chain);
-        let mut lines = attempts.flat_map(|attempt| self.attempt(attempt, &columns)).peekable();
+        let mut lines =
+            chain.attempts.iter().flat_map(|attempt| self.attempt(attempt, &columns)).peekable();
         // What came from the module cache has nothing to draw.
         let first = lines.peek().map(|_| self.line(false, "")).unwrap_or_default();
         lines.fold(first, |drawn, line| drawn + &line)
@@ -92,8 +92,7 @@ impl Drawing<'_> {
         let outcome = self.paint.on(STRONG, &word(&chain.outcome));
         let mut drawn = self.line(false, &format!("{}: {outcome}{time}", word(&chain.artifact)));
         let columns = self.columns(chain);
-        let attempts: Vec<_> =
-            chain.attempts.iter().filter(|attempt| !is_implicit(attempt)).collect();
+        let attempts = &chain.attempts;
         // Where the only entry answered, its requests say which it was.
         let plain = attempts.len() == 1 && attempts[0].outcome == Outcome::Ok;
         for attempt in attempts {
@@ -243,11 +242,6 @@ impl Drawing<'_> {
         let space = if text.is_empty() { "" } else { " " };
         format!("{margin}{bar}{space}{text}\n")
     }
-}
-
-/// The entry that go puts before every list, where GONOPROXY does not match the module.
-fn is_implicit(attempt: &Attempt) -> bool {
-    attempt.proxy == "noproxy" && attempt.requests.is_empty() && attempt.next.is_some()
 }
 
 /// The status, or the outcome where there is none.

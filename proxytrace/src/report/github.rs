@@ -67,6 +67,11 @@ fn annotation(lines: &mut String, command: &str, finding: &Finding) {
     let _ = writeln!(lines, "::{command} {place}title={title}::{}", data(&message));
 }
 
+/// Has the runner hide a text wherever it stands in the log from here on.
+pub fn mask(secret: &str) -> String {
+    format!("::add-mask::{}\n", data(secret))
+}
+
 /// The text of a command.
 fn data(text: &str) -> String {
     text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")

@@ -221,7 +221,7 @@ mod tests {
     #[test]
     fn times_add_up() {
         let trace = samples::healthy();
-        let mut request = trace.chains[0].attempts[1].requests[0].clone();
+        let mut request = trace.chains[0].attempts[0].requests[0].clone();
         request.duration_ns = Some(10_000_000);
         request.ttfb_ns = Some(4_000_000);
         request.body_ns = Some(2_000_000);

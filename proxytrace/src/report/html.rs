@@ -18,7 +18,7 @@ const STYLE: &str = include_str!("page/page.css");
 const SCRIPT: &str = include_str!("page/page.js");
 
 /// What may run and what may dress the page: the two files, by their SHA-256.
-const SCRIPT_HASH: &str = "sha256-EjjK8C2oZhmRwJtBG0KtGKwsg+DaKN2aa51525dC2BA=";
+const SCRIPT_HASH: &str = "sha256-FDciSlZaABq5Dxhar+/FRbhYv1D1kQt2fJi+ECulNDY=";
 const STYLE_HASH: &str = "sha256-Pmh8X5REi+ubgZqW7k6scg94fpjLuqXt3Lv1365VITY=";
 
 fn write(trace: &Trace, output: &mut dyn Write) -> io::Result<()> {

@@ -107,6 +107,11 @@ impl<W: Write> Writer<W> {
         self.output.flush()
     }
 
+    /// The output, as it is now.
+    pub fn output(&mut self) -> &mut W {
+        &mut self.output
+    }
+
     /// The output.
     pub fn into_inner(self) -> W {
         self.output

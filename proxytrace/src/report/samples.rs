@@ -158,12 +158,8 @@ pub(crate) fn healthy() -> Trace {
                 } else {
                     request(id, &url, 200)
                 };
-                let noproxy = Attempt {
-                    next: Some(Next::NextEntry),
-                    ..attempt("noproxy", Outcome::Unknown, vec![])
-                };
                 let proxy = attempt("https://proxy.example", Outcome::Ok, vec![first]);
-                chain(id, &name, artifact, vec![noproxy, proxy])
+                chain(id, &name, artifact, vec![proxy])
             },
         )
     });

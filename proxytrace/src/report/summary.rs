@@ -22,8 +22,6 @@ pub(super) fn summary(trace: &Trace) -> String {
     let redirects = requests().filter(|request| request.after_redirect.is_some()).count();
     let fallbacks = attempts()
         .filter(|attempt| matches!(attempt.next, Some(Next::NextEntry | Next::Direct)))
-        // go adds this entry to every list, and leaves it where GONOPROXY does not match.
-        .filter(|attempt| attempt.proxy != "noproxy")
         .count();
     let time =
         trace.command.duration_ns.map_or_else(String::new, |ns| format!(" ({})", seconds(ns)));
@@ -147,7 +145,29 @@ fn seconds(ns: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::milliseconds;
+    use super::{milliseconds, summary};
+    use crate::model::{Attempt, Next, Outcome};
+    use crate::report::samples::forbidden;
+    use crate::report::terminal::{Options, render};
+
+    /// go asks it of private modules alone: where it is in a trace, it was asked.
+    #[test]
+    fn an_attempt_of_noproxy_is_shown_as_any_other() {
+        let mut trace = forbidden();
+        let noproxy = Attempt {
+            proxy: "noproxy".to_owned(),
+            outcome: Outcome::Dns,
+            next: Some(Next::NextEntry),
+            reason: "noproxy asked a host that has no address".to_owned(),
+            requests: vec![],
+            ..trace.chains[0].attempts[0].clone()
+        };
+        assert!(summary(&trace).contains(" 0 fallbacks"), "{}", summary(&trace));
+        trace.chains[0].attempts.insert(0, noproxy);
+        assert!(summary(&trace).contains(" 1 fallback;"), "{}", summary(&trace));
+        let text = render(&trace, &Options { verbose: true, ..Options::default() });
+        assert!(text.contains("= dns: noproxy asked a host that has no address"), "{text}");
+    }
 
     #[test]
     fn durations() {

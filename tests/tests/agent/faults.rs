@@ -222,6 +222,26 @@ fn a_burst_of_short_processes_and_a_storm_of_signals() {
     fs::write(&config, "sample = \"25%\"\n").unwrap();
     agent.signal(libc::SIGHUP);
     agent.until("taken it", || (agent.state().health.share - 0.25).abs() < 1e-9);
+
+    // So does a file that it names, when it is renewed, and what did not work is tried again.
+    let times = |what: &str| agent.log().iter().filter(|line| line.contains(what)).count();
+    let changed = || times("exporters have other settings");
+    let read = || times("settings read again");
+    let token = dir.path().join("token");
+    let export = "[export]\nmetrics = \"127.0.0.1:0\"\nmetrics-token = ";
+    fs::write(&config, format!("{export}\"{}\"\n", token.display())).unwrap();
+    agent.signal(libc::SIGHUP);
+    agent.until("refused a token", || times("exporters go on as before") == 1);
+    fs::write(&token, "0123456789abcdef").unwrap();
+    agent.signal(libc::SIGHUP);
+    agent.until("taken a token", || changed() == 1);
+    fs::write(&token, "fedcba9876543210").unwrap();
+    agent.signal(libc::SIGHUP);
+    agent.until("taken another token", || changed() == 2);
+    let before = read();
+    agent.signal(libc::SIGHUP);
+    agent.until("read it again", || read() > before);
+    assert_eq!(changed(), 2, "nothing has changed");
     let (status, ..) = agent.end();
     assert!(status.success());
 }

@@ -18,6 +18,7 @@ pub(crate) const FAST: Pace = Pace {
     look: Duration::from_millis(20),
     textfile: Duration::from_millis(100),
     metrics: Duration::from_millis(200),
+    youth: Duration::from_millis(500),
     post: Duration::from_secs(10),
     backoff: Duration::from_millis(20),
     backoff_most: Duration::from_millis(200),

@@ -23,7 +23,8 @@ use crate::engines::{Engine, curl, engines, monitoring, wait_for};
 use crate::otlp::{Rotel, to};
 
 const TABLES: [&str; 3] = ["builds", "chains", "findings"];
-const SHARE: f64 = 0.5;
+/// Builds count differently.
+const SHARES: [f64; 3] = [0.5, 0.125, 0.25];
 
 pub(crate) struct ClickHouse {
     pub(crate) url: String,
@@ -112,24 +113,67 @@ fn sums(rows: &[Vec<Value>], keys: usize, values: usize) -> BTreeMap<Vec<String>
 struct Expected(BTreeMap<Vec<String>, Vec<f64>>);
 
 impl Expected {
-    fn add(&mut self, key: &[&str], values: &[bool]) {
+    fn add(&mut self, key: &[&str], build: &Build, values: &[bool]) {
         let key = key.iter().map(|part| (*part).to_owned()).collect();
         let sums = self.0.entry(key).or_insert_with(|| vec![0.0; values.len()]);
         for (sum, value) in sums.iter_mut().zip(values) {
-            *sum += if *value { 1.0 / SHARE } else { 0.0 };
+            *sum += if *value { 1.0 / build.share } else { 0.0 };
         }
     }
 }
 
+/// Builds whose attempts have redirects, and ended otherwise than by a failure of who was asked.
+fn ended_well_enough(builds: &[Build]) -> Vec<Build> {
+    let redirected = |build: &&Build| {
+        builds::attempts(&[(*build).clone()]).any(|one| redirects(one).count() > 0)
+    };
+    let build = builds.iter().find(redirected).expect("a recording with redirects");
+    let ended = |outcome: Outcome| {
+        let mut build = build.clone();
+        for attempt in build.trace.chains.iter_mut().flat_map(|chain| &mut chain.attempts) {
+            attempt.outcome = outcome;
+            if let Some(last) = attempt.requests.last_mut() {
+                // With a checksum that nobody vouched for.
+                last.outcome = Outcome::Ok;
+            }
+        }
+        build
+    };
+    [Outcome::Canceled, Outcome::Unfinished, Outcome::Unknown, Outcome::Checksum].map(ended).into()
+}
+
+/// Seconds within which 95 % of attempts ended, each as often as its build counts.
+fn p95<'a>(attempts: impl Iterator<Item = (&'a Build, &'a Attempt)>) -> Option<f64> {
+    let mut times = Vec::new();
+    for (build, attempt) in attempts {
+        // Without what go sends again.
+        let sent_again = attempt.requests.iter().position(|one| one.cause == Cause::AuthResend);
+        let requests = &attempt.requests[..sent_again.unwrap_or(attempt.requests.len())];
+        let ends = requests
+            .iter()
+            .map(|one| Some(one.started_ns + one.duration_ns? + one.body_ns.unwrap_or(0)));
+        if let (Some(first), Some(ends)) = (requests.first(), ends.collect::<Option<Vec<u64>>>()) {
+            let end = ends.into_iter().max().unwrap();
+            times.extend(vec![end - first.started_ns; (1.0 / build.share) as usize]);
+        }
+    }
+    times.sort_unstable();
+    let at = (0.95 * times.len() as f64).ceil() as usize;
+    Some(*times.get(at.checked_sub(1)?)? as f64 / 1e9)
+}
+
 fn failed(attempt: &Attempt) -> bool {
-    !matches!(
-        attempt.outcome,
-        Outcome::Ok
-            | Outcome::NotFound
-            | Outcome::Canceled
-            | Outcome::Unfinished
-            | Outcome::Unknown
-    )
+    let unverified = attempt.outcome == Outcome::Checksum
+        && attempt.requests.last().is_some_and(|last| last.outcome == Outcome::Ok);
+    !unverified
+        && !matches!(
+            attempt.outcome,
+            Outcome::Ok
+                | Outcome::NotFound
+                | Outcome::Canceled
+                | Outcome::Unfinished
+                | Outcome::Unknown
+        )
 }
 
 fn redirects(attempt: &Attempt) -> impl Iterator<Item = (&Request, String)> {
@@ -161,13 +205,17 @@ fn queries_say_what_the_traces_say() {
     };
     let exporters = Exporters::start_at(&options, FAST).unwrap();
     let golden = builds::all();
-    let early = builds::at(&golden[..6], &builds::ago(50 * 60));
-    let late = builds::at(&golden, &builds::ago(60));
+    let mut early = builds::at(&golden[..6], &builds::ago(50 * 60));
+    let mut late = builds::at(&golden, &builds::ago(60));
+    late.extend(builds::at(&ended_well_enough(&golden), &builds::ago(90)));
+    for (build, share) in early.iter_mut().chain(&mut late).zip(SHARES.into_iter().cycle()) {
+        build.share = share;
+    }
     let change = builds::ago(30 * 60);
     let change = change[..19].replace('T', " ");
     let all: Vec<Build> = early.iter().chain(&late).cloned().collect();
     for build in &all {
-        exporters.observe(Build { share: SHARE, ..build.clone() });
+        exporters.observe(build.clone());
     }
     let deliveries: BTreeMap<_, _> = exporters.finish().into_iter().collect();
     let counts = [
@@ -218,9 +266,9 @@ fn check(answers: &BTreeMap<String, Vec<Vec<Value>>>, early: &[Build], late: &[B
             for attempt in &chain.attempts {
                 let (served, absent) =
                     (attempt.outcome == Outcome::Ok, attempt.outcome == Outcome::NotFound);
-                proxies.add(&[&attempt.proxy], &[true, served, absent, failed(attempt)]);
+                proxies.add(&[&attempt.proxy], build, &[true, served, absent, failed(attempt)]);
                 for (_, host) in redirects(attempt) {
-                    targets.add(&["ci", &attempt.proxy, &host], &[true, !(served || absent)]);
+                    targets.add(&["ci", &attempt.proxy, &host], build, &[true, failed(attempt)]);
                 }
                 if let (Some(Next::Direct), Some(module)) = (attempt.next, &chain.module) {
                     let status = attempt.requests.last().and_then(|last| last.status);
@@ -229,7 +277,7 @@ fn check(answers: &BTreeMap<String, Vec<Vec<Value>>>, early: &[Build], late: &[B
                         (None, Outcome::ConnectRefused) => "connect_refused".to_owned(),
                         (None, other) => panic!("a reason that no recording had: {other:?}"),
                     };
-                    direct.add(&[module, &attempt.proxy, &reason], &[true]);
+                    direct.add(&[module, &attempt.proxy, &reason], build, &[true]);
                 }
             }
         }
@@ -254,7 +302,7 @@ fn check(answers: &BTreeMap<String, Vec<Vec<Value>>>, early: &[Build], late: &[B
         let version = build.trace.processes.iter().find_map(|one| one.go_version.as_deref());
         for finding in &build.trace.findings {
             let severity = format!("{:?}", finding.severity).to_lowercase();
-            findings.add(&[version.unwrap(), &finding.code, &severity], &[true]);
+            findings.add(&[version.unwrap(), &finding.code, &severity], build, &[true]);
         }
     }
     let rows: Vec<Vec<Value>> = answers["findings-by-release"]
@@ -263,16 +311,35 @@ fn check(answers: &BTreeMap<String, Vec<Vec<Value>>>, early: &[Build], late: &[B
         .collect();
     assert_eq!(sums(&rows, 3, 1), findings.0);
     for row in &answers["findings-by-release"] {
-        assert_eq!(Some(number(&row[5])), Some(all.len() as f64 / SHARE), "one release");
+        let builds: f64 = all.iter().map(|build| 1.0 / build.share).sum();
+        assert!((number(&row[5]) - builds).abs() < 1e-9, "one release: {row:?}");
     }
 
     let mut sides = Expected::default();
     for (builds, is_early) in [(early, true), (late, false)] {
-        for attempt in builds::attempts(builds) {
-            sides.add(&[&attempt.proxy], &[is_early, !is_early]);
+        for build in builds {
+            for attempt in builds::attempts(std::slice::from_ref(build)) {
+                sides.add(&[&attempt.proxy], build, &[is_early, !is_early]);
+            }
         }
     }
     assert_eq!(sums(&answers["before-and-after"], 1, 2), sides.0);
+    for row in &answers["before-and-after"] {
+        let proxy = text(&row[0]);
+        for (builds, column) in [(early, 5), (late, 6)] {
+            let attempts = builds.iter().flat_map(|build| {
+                let attempts = builds::attempts(std::slice::from_ref(build));
+                attempts.map(move |attempt| (build, attempt))
+            });
+            let expected = p95(attempts.filter(|(_, attempt)| attempt.proxy == proxy));
+            let told = Some(number(&row[column])).filter(|seconds| seconds.is_finite());
+            let same = match (told, expected) {
+                (Some(told), Some(expected)) => (told - expected).abs() < 1e-9,
+                (told, expected) => told.unwrap_or(0.0) == 0.0 && expected.is_none(),
+            };
+            assert!(same, "{row:?}: {expected:?}");
+        }
+    }
 }
 
 /// The table that the exporter of the OpenTelemetry Collector makes, and that Rotel's writes to.
@@ -305,17 +372,23 @@ fn spans_come_through_a_collector() {
     let gather = ["--clickhouse-exporter-async-insert", "false"];
     let rotel = Rotel::start(&engines, &[&exporter.concat()[..], &gather].concat());
     let exporters = Exporters::start_at(&to(rotel.url.clone()), FAST).unwrap();
-    let builds = builds::at(&builds::all(), &builds::ago(60));
+    let mut builds = builds::at(&builds::all(), &builds::ago(60));
+    for build in &mut builds {
+        build.share = SHARES[0];
+    }
     for build in &builds {
-        exporters.observe(Build { share: SHARE, ..build.clone() });
+        exporters.observe(build.clone());
     }
     let deliveries: BTreeMap<_, _> = exporters.finish().into_iter().collect();
     let sent = deliveries["otlp-spans"].sent;
     wait_for("all spans", || (server.count("otel_traces") == sent).then_some(()));
     let mut hosts = Expected::default();
-    for request in builds::attempts(&builds).flat_map(|attempt| &attempt.requests) {
-        let host = request.host.split(':').next().unwrap();
-        hosts.add(&[host], &[true]);
+    for build in &builds {
+        let attempts = builds::attempts(std::slice::from_ref(build));
+        for request in attempts.flat_map(|attempt| &attempt.requests) {
+            let host = request.host.split(':').next().unwrap();
+            hosts.add(&[host], build, &[true]);
+        }
     }
     let query = fs::read_to_string(monitoring().join("opentelemetry/hosts-now.sql")).unwrap();
     let rows = server.rows("", &query);

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
@@ -90,6 +91,53 @@ fn what_is_in_the_queue_outlives_the_agent() {
     let after = Exporters::start_at(&with_queue(sink.url(), &queue), FAST).unwrap();
     after.finish();
     assert_eq!(came(&sink), (expected(), expected()));
+}
+
+/// A collector that takes connections and says nothing keeps neither the end nor other options
+/// waiting: a POST may take far longer than they may.
+#[test]
+fn a_collector_that_says_nothing_is_not_waited_for() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", silent.local_addr().unwrap());
+    let pace = Pace { post: Duration::from_mins(1), end: Duration::from_secs(2), ..FAST };
+    let exporters = Exporters::start_at(&to(url.clone()), pace).unwrap();
+    exporters.observe(builds::all().remove(0));
+    // It is under way.
+    let taken = silent.accept().unwrap();
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let began = Instant::now();
+    exporters.reload(to(url), move |result| sender.send(result).unwrap());
+    receiver.recv_timeout(Duration::from_secs(20)).expect("an answer").unwrap();
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    exporters.observe(builds::all().remove(0));
+    let taken = (taken, silent.accept().unwrap());
+    let began = Instant::now();
+    let deliveries: BTreeMap<_, _> = exporters.finish().into_iter().collect();
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    assert!(deliveries["otlp-spans"].dropped.ended > 0, "{deliveries:#?}");
+    drop(taken);
+}
+
+/// Whether the file can be written is known at once, and that it cannot any more is told.
+#[test]
+fn a_textfile_that_cannot_be_written_is_told() {
+    let directory = TempDir::new().unwrap();
+    let dir = directory.path().join("collector");
+    let options = Options {
+        metrics: Some("off".parse().unwrap()),
+        textfile: Some(dir.join("p.prom")),
+        ..Options::default()
+    };
+    let error = Exporters::start_at(&options, FAST).err().expect("there is no directory");
+    assert!(format!("{error:#}").contains("p.prom"), "{error:#}");
+    fs::create_dir(&dir).unwrap();
+    let exporters = Exporters::start_at(&options, FAST).unwrap();
+    assert!(exporters.failures().is_empty());
+    fs::remove_dir_all(&dir).unwrap();
+    let failures = wait_for("a failure", || exporters.failures().pop());
+    assert_eq!(failures.0, "textfile");
+    assert!(failures.2.contains("No such file"), "{failures:?}");
+    exporters.finish();
 }
 
 /// In memory it does not, and that is counted.

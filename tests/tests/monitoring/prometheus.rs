@@ -144,6 +144,32 @@ fn sums_equal_the_traces() {
     exporters.finish();
 }
 
+/// Most failures are the first of their kind on their host: they have to be in rates.
+#[test]
+fn what_happens_once_is_in_increases() {
+    let Some(engines) = engines() else { return };
+    let exporters = Exporters::start_at(&port(), FAST).unwrap();
+    let server = Server::start(&engines, exporters.metrics_address().unwrap().port());
+    wait_for("a scrape", || server.value("proxytrace_builds_observed_total"));
+    let share = 0.05;
+    let builds = builds::all();
+    for build in &builds {
+        exporters.observe(Build { share, ..build.clone() });
+    }
+    let findings: usize = builds.iter().map(|build| build.trace.findings.len()).sum();
+    let count = f64::from(u32::try_from(findings).unwrap()) / share;
+    wait_for("all findings", || {
+        (server.value("sum(proxytrace_findings_total)") == Some(count)).then_some(())
+    });
+    // What Prometheus makes of the seconds before the first scrape is its own guess.
+    let increase = server.value("sum(increase(proxytrace_findings_total[1h]))").unwrap();
+    assert!((increase / count - 1.0).abs() < 0.2, "{increase} of {count}");
+    let failed = "sum(increase(go_mod_fetch_errors_total[1h])) / sum(go_mod_fetch_errors_total)";
+    let failed = server.value(failed).unwrap();
+    assert!((failed - 1.0).abs() < 0.2, "{failed}");
+    exporters.finish();
+}
+
 #[test]
 fn every_panel_and_every_rule_has_data() {
     let Some(engines) = engines() else { return };

@@ -53,6 +53,11 @@ impl Arch {
     pub(super) const HOST: Self =
         if cfg!(target_arch = "aarch64") { Self::Arm64 } else { Self::Amd64 };
 
+    /// Whether what runs on it can be built here: Debian's cross compilers are for arm64.
+    pub(super) fn can_be_built_for(self) -> bool {
+        self == Self::HOST || self == Self::Arm64
+    }
+
     /// Debian's name, and Go's.
     pub(super) fn debian(self) -> &'static str {
         match self {

@@ -48,11 +48,17 @@ pub(crate) fn vm(all: bool, beginning: &str) -> Result<()> {
     if runs.is_empty() {
         bail!("no machine's name begins with `{beginning}`");
     }
+    let (runs, elsewhere): (Vec<Run>, Vec<Run>) =
+        runs.into_iter().partition(|run| run.kernel.arch.can_be_built_for());
     let mirror = Mirror::open()?;
     let dir = workspace().join("target/vm");
     fs::create_dir_all(&dir)?;
 
     let (mut jobs, mut rows) = (Vec::new(), Vec::new());
+    for run in elsewhere {
+        warning(format_args!("skipped: {} is built for on x86-64 alone", name(&run)));
+        rows.push(row(&run, "-", "skipped: not built for here", ""));
+    }
     for run in runs {
         match mirror.kernel(run.kernel)? {
             Some((image, release)) => jobs.push((run, image, release)),
@@ -121,10 +127,9 @@ fn archives(
         }
         let (programs, goroot) = if arch == Arch::HOST {
             (build::programs(false)?, go::install(GO)?)
-        } else if arch == Arch::Arm64 {
-            (cross::programs(mirror)?, go::install_arm64(GO)?)
         } else {
-            bail!("there is no building for amd64 on this machine");
+            // See `Arch::can_be_built_for`.
+            (cross::programs(mirror)?, go::install_arm64(GO)?)
         };
         let path = dir.join(arch.debian()).with_extension("cpio");
         image::write(&path, arch, &programs, &goroot, mirror)

@@ -6,8 +6,8 @@ SELECT
     sumIf(weight, NOT before) AS fetches_after,
     sumIf(weight, before AND failed) / nullIf(fetches_before, 0) AS failed_before,
     sumIf(weight, NOT before AND failed) / nullIf(fetches_after, 0) AS failed_after,
-    quantileIf(0.95)(a.duration_ns, before AND isNotNull(a.duration_ns)) / 1e9 AS p95_before,
-    quantileIf(0.95)(a.duration_ns, NOT before AND isNotNull(a.duration_ns)) / 1e9 AS p95_after,
+    quantileExactWeightedIf(0.95)(a.duration_ns, toUInt64(round(weight)), before AND a.duration_ns IS NOT NULL) / 1e9 AS p95_before,
+    quantileExactWeightedIf(0.95)(a.duration_ns, toUInt64(round(weight)), NOT before AND a.duration_ns IS NOT NULL) / 1e9 AS p95_after,
     failed_after - failed_before AS difference
 FROM
 (
@@ -15,7 +15,7 @@ FROM
         weight,
         a,
         time < {change:DateTime('UTC')} AS before,
-        a.outcome NOT IN ('ok', 'not-found', 'canceled', 'unfinished', 'unknown') AS failed
+        a.outcome NOT IN ('ok', 'not-found', 'canceled', 'unfinished', 'unknown', 'unverified') AS failed
     FROM chains
     ARRAY JOIN attempts AS a
     WHERE time >= {change:DateTime('UTC')} - INTERVAL 1 HOUR

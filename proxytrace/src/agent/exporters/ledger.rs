@@ -6,11 +6,25 @@ use crate::export::Delivery;
 
 /// One exporter's account.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Ledger(Arc<Mutex<Delivery>>);
+pub(super) struct Ledger {
+    delivery: Arc<Mutex<Delivery>>,
+    /// Why it failed the last time.
+    why: Arc<Mutex<String>>,
+}
 
 impl Ledger {
     pub(super) fn book(&self) -> MutexGuard<'_, Delivery> {
-        lock(&self.0)
+        lock(&self.delivery)
+    }
+
+    /// Something was not handed over, and will be tried again.
+    pub(super) fn failed(&self, why: String) {
+        self.book().failures += 1;
+        *lock(&self.why) = why;
+    }
+
+    pub(super) fn why(&self) -> String {
+        lock(&self.why).clone()
     }
 
     pub(super) fn now(&self) -> Delivery {

@@ -48,6 +48,8 @@ pub struct Pace {
     pub textfile: Duration,
     /// How often metrics are sent by OTLP.
     pub metrics: Duration,
+    /// How long a new series is shown as none, for readers to see it begin.
+    pub youth: Duration,
     /// How long a POST may take.
     pub post: Duration,
     /// How long to wait after a failure; doubled with each.
@@ -69,6 +71,7 @@ impl Default for Pace {
             look: Duration::from_secs(2),
             textfile: Duration::from_secs(15),
             metrics: Duration::from_mins(1),
+            youth: Duration::from_mins(1),
             post: Duration::from_secs(30),
             backoff: Duration::from_secs(1),
             backoff_most: Duration::from_mins(1),
@@ -98,7 +101,8 @@ impl Exporters {
 
     /// The same, at another pace.
     pub fn start_at(options: &Options, pace: Pace) -> anyhow::Result<Self> {
-        let shared = Arc::new(Shared::new(options.limits()));
+        let shared = Arc::new(Shared::new(options.limits(), pace.youth));
+        outlets::try_textfile(options, &shared)?;
         let outlets = Outlets::open(options, pace, &shared)?;
         let intake = shared.ledger("intake");
         let (sender, receiver) = sync_channel(BUILDS);
@@ -154,6 +158,11 @@ impl Exporters {
     /// What became of everything so far, by exporter.
     pub fn deliveries(&self) -> Vec<(&'static str, Delivery)> {
         self.shared.deliveries()
+    }
+
+    /// How often each exporter has failed so far, and why the last time, of those that have.
+    pub fn failures(&self) -> Vec<(&'static str, u64, String)> {
+        self.shared.failures()
     }
 
     /// Counts, writes and sends what is left, as far as there is time for it ([`Pace::end`]), and

@@ -1,11 +1,13 @@
 //! Where what was seen goes: one definition for flags and the configuration file.
 
 use std::fmt;
+use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::Args;
+use ring::digest::{Context, SHA256};
 use serde::Deserialize;
 
 use crate::export::metrics::Limits;
@@ -97,6 +99,24 @@ impl Options {
             queue_size: self.queue_size.or(other.queue_size),
             host_group: self.host_group.or(other.host_group),
         }
+    }
+
+    /// What is in the files that are read when exporters start, as one sum: it changes with them.
+    pub(in crate::agent) fn contents(&self) -> Box<[u8]> {
+        let mut sum = Context::new(&SHA256);
+        for path in [
+            &self.metrics_certificate,
+            &self.metrics_key,
+            &self.metrics_token,
+            &self.otlp_headers,
+            &self.clickhouse_headers,
+        ] {
+            let bytes = path.as_ref().and_then(|path| fs::read(path).ok());
+            // Where one ends, and whether there is one, is part of it.
+            sum.update(&bytes.as_ref().map_or(u64::MAX, |bytes| bytes.len() as u64).to_le_bytes());
+            sum.update(&bytes.unwrap_or_default());
+        }
+        sum.finish().as_ref().into()
     }
 
     pub(super) fn listen(&self) -> Option<SocketAddr> {
@@ -200,6 +220,29 @@ mod tests {
         }
         assert_eq!(Size(64 << 20).to_string(), "64MiB");
         assert_eq!(Size(1000).to_string(), "1000B");
+    }
+
+    #[test]
+    fn renewed_files_are_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = |name: &str| Some(dir.path().join(name));
+        let options = Options {
+            metrics_certificate: file("certificate"),
+            metrics_key: file("key"),
+            metrics_token: file("token"),
+            otlp_headers: file("otlp"),
+            clickhouse_headers: file("clickhouse"),
+            ..Options::default()
+        };
+        let mut seen = vec![options.contents()];
+        for name in ["certificate", "key", "token", "otlp", "clickhouse"] {
+            for contents in ["", "a", "b"] {
+                std::fs::write(dir.path().join(name), contents).unwrap();
+                assert!(!seen.contains(&options.contents()), "{name} {contents:?}");
+                assert_eq!(options.contents(), options.contents());
+                seen.push(options.contents());
+            }
+        }
     }
 
     #[test]

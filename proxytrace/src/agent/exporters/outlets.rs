@@ -115,7 +115,7 @@ impl Outlets {
         let Some((path, ledger)) = &self.textfile else { return };
         match textfile::replace(path, &shared.text()) {
             Ok(()) => ledger.book().sent += 1,
-            Err(_) => ledger.book().failures += 1,
+            Err(error) => ledger.failed(error.to_string()),
         }
     }
 
@@ -130,6 +130,17 @@ impl Outlets {
         }
         self.write_textfile(shared);
     }
+}
+
+/// Writes the sums where they are to go: whether that can be done is to be known at once.
+pub(super) fn try_textfile(options: &Options, shared: &Shared) -> anyhow::Result<()> {
+    let Some(path) = &options.textfile else { return Ok(()) };
+    textfile::replace(path, &shared.text()).with_context(|| {
+        format!(
+            "cannot write {}; name a --textfile in a directory that the agent may write to",
+            path.display()
+        )
+    })
 }
 
 fn lines(

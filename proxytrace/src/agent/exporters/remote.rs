@@ -11,7 +11,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse
 use prost::Message as _;
 use ring::digest::{SHA256, digest};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep};
 
 use super::ledger::{Ledger, lock};
 use super::options::Options;
@@ -152,8 +152,7 @@ impl Remote {
                 stop.wait(pace.look).await;
                 continue;
             };
-            let deadline = stop.deadline();
-            let Ok(answer) = timeout_at(deadline, self.send(&batch)).await else { return };
+            let Some(answer) = stop.bound(self.send(&batch)).await else { return };
             match answer {
                 Answer::Taken(said) => {
                     pause = pace.backoff;
@@ -166,8 +165,8 @@ impl Remote {
                 Answer::Failed { status: Some(status), .. } if !self.signal.passes(status) => {
                     lock(&self.spool).refused(&batch);
                 }
-                Answer::Failed { retry_after, .. } => {
-                    self.ledger.book().failures += 1;
+                Answer::Failed { status, retry_after } => {
+                    self.ledger.failed(words(status));
                     if Instant::now() >= stop.deadline() {
                         return;
                     }
@@ -211,15 +210,20 @@ pub(super) async fn metrics(
     loop {
         stop.wait(pace.metrics).await;
         let message = sums();
-        let sent = receiver.post(&to, PROTOBUF, &message.bytes);
-        match timeout_at(stop.deadline(), sent).await {
-            Ok(Answer::Taken(_)) => ledger.book().sent += message.count,
-            _ => ledger.book().failures += 1,
+        match stop.bound(receiver.post(&to, PROTOBUF, &message.bytes)).await {
+            Some(Answer::Taken(_)) => ledger.book().sent += message.count,
+            Some(Answer::Failed { status, .. }) => ledger.failed(words(status)),
+            None => ledger.failed(words(None)),
         }
         if stop.is_set() {
             return;
         }
     }
+}
+
+/// Why something was not taken.
+fn words(status: Option<u16>) -> String {
+    status.map_or_else(|| "no answer".to_owned(), |status| format!("answered {status}"))
 }
 
 /// Up to a half of a time, by what is sent.

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Mutex;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::ledger::{Ledger, lock};
 use crate::export::metrics::{Limits, Registry};
@@ -14,16 +14,19 @@ pub(super) struct Shared {
     ledgers: Mutex<Vec<(&'static str, Ledger)>>,
     address: Mutex<Option<SocketAddr>>,
     started_ns: u64,
+    youth: Duration,
 }
 
 impl Shared {
-    pub(super) fn new(limits: Limits) -> Self {
+    /// `youth` is how long a new series is shown as none.
+    pub(super) fn new(limits: Limits, youth: Duration) -> Self {
         let started_ns = now_ns();
         Shared {
-            registry: Mutex::new(registry(limits, started_ns)),
+            registry: Mutex::new(registry(limits, started_ns, youth)),
             ledgers: Mutex::default(),
             address: Mutex::default(),
             started_ns,
+            youth,
         }
     }
 
@@ -36,7 +39,7 @@ impl Shared {
     pub(super) fn limit(&self, limits: Limits) {
         self.change(|sums| {
             if sums.limits() != limits {
-                *sums = registry(limits, self.started_ns);
+                *sums = registry(limits, self.started_ns, self.youth);
             }
         });
     }
@@ -55,6 +58,14 @@ impl Shared {
     /// What became of everything, by exporter.
     pub(super) fn deliveries(&self) -> Vec<(&'static str, Delivery)> {
         lock(&self.ledgers).iter().map(|(name, ledger)| (*name, ledger.now())).collect()
+    }
+
+    /// How often each exporter has failed, and why the last time, of those that have.
+    pub(super) fn failures(&self) -> Vec<(&'static str, u64, String)> {
+        let ledgers = lock(&self.ledgers);
+        let failed = ledgers.iter().map(|(name, ledger)| (*name, ledger.now().failures, ledger));
+        let failed = failed.filter(|(_, failures, _)| *failures > 0);
+        failed.map(|(name, failures, ledger)| (name, failures, ledger.why())).collect()
     }
 
     /// Where the port is.
@@ -87,13 +98,14 @@ impl Shared {
         for (name, delivery) in &deliveries {
             registry.delivery(name, delivery);
         }
+        registry.show(Instant::now());
         read(&registry)
     }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a time to the microsecond")]
-fn registry(limits: Limits, started_ns: u64) -> Registry {
-    Registry::new(limits, started_ns as f64 / 1e9)
+fn registry(limits: Limits, started_ns: u64, youth: Duration) -> Registry {
+    Registry::new(limits, started_ns as f64 / 1e9).beginning_at_none(youth)
 }
 
 /// Nanoseconds since 1970.

@@ -1,8 +1,8 @@
 //! Metrics in a file, for the textfile collector of `node_exporter`: whole at every moment.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, OpenOptions, Permissions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 /// Replaces the file. The collector runs as a user of its own and reads what ends in `.prom`.
@@ -12,7 +12,9 @@ pub(super) fn replace(path: &Path, contents: &[u8]) -> io::Result<()> {
     let _ = fs::remove_file(&partial);
     let written = (|| {
         let mut options = OpenOptions::new();
-        let mut file = options.write(true).create_new(true).mode(0o644).open(&partial)?;
+        let mut file = options.write(true).create_new(true).open(&partial)?;
+        // Whatever the umask is.
+        file.set_permissions(Permissions::from_mode(0o644))?;
         file.write_all(contents)?;
         fs::rename(&partial, path)
     })();
@@ -25,7 +27,25 @@ pub(super) fn replace(path: &Path, contents: &[u8]) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use nix::sched::{CloneFlags, unshare};
+    use nix::sys::stat::{Mode, umask};
     use tempfile::TempDir;
+
+    /// As the unit of the agent has it.
+    #[test]
+    fn everybody_may_read_it_whatever_the_umask() {
+        let dir = TempDir::new().unwrap();
+        let path = dir.path().join("proxytrace.prom");
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                // The umask is that of all threads otherwise.
+                unshare(CloneFlags::CLONE_FS).unwrap();
+                umask(Mode::from_bits_truncate(0o027));
+                replace(&path, b"a 1\n").unwrap();
+            });
+        });
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o644);
+    }
 
     #[test]
     fn nothing_else_is_left() {

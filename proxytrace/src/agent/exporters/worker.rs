@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use super::Pace;
 use super::ledger::Ledger;
 use super::options::Options;
-use super::outlets::Outlets;
+use super::outlets::{self, Outlets};
 use super::shared::Shared;
+use crate::export::metrics::Registry;
 use crate::export::{Build, Health};
 
 /// What the worker is told.
@@ -63,6 +64,8 @@ impl Worker {
                 self.write_textfile();
             }
         }
+        // Nobody comes to see more of them.
+        self.shared.change(Registry::settle);
         if let Some(outlets) = self.outlets.take() {
             outlets.end(self.pace.end, &self.shared);
         }
@@ -79,6 +82,7 @@ impl Worker {
 
     /// What is open has to be closed first: it may be the same port, the same queue.
     fn change(&mut self, options: Options) -> anyhow::Result<()> {
+        outlets::try_textfile(&options, &self.shared)?;
         if let Some(outlets) = self.outlets.take() {
             outlets.end(self.pace.end.min(CHANGE), &self.shared);
         }

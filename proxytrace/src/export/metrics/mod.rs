@@ -8,6 +8,8 @@ mod families;
 mod labels;
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::time::{Duration, Instant};
 
 pub(crate) use self::families::Id;
 pub use self::families::{BUCKETS, FAMILIES, Family, Kind};
@@ -25,6 +27,17 @@ pub struct Registry {
     limits: Limits,
     /// Series that come from builds.
     grown: usize,
+    /// What new series have come to, while they are shown as none.
+    young: BTreeMap<(usize, Labels), Young>,
+    youth: Duration,
+}
+
+/// A series that nobody can have seen before.
+#[derive(Debug)]
+struct Young {
+    /// When it was first shown.
+    since: Option<Instant>,
+    point: Point,
 }
 
 /// Values of labels, in the order of their names.
@@ -50,6 +63,28 @@ pub struct Histogram {
     pub sum: f64,
 }
 
+impl Point {
+    /// What it begins with.
+    fn none(&self) -> Self {
+        match self {
+            Point::Value(_) => Point::Value(0.0),
+            Point::Histogram(_) => Point::Histogram(Box::default()),
+        }
+    }
+
+    fn add(&mut self, more: &Self) {
+        match (self, more) {
+            (Point::Value(value), Point::Value(more)) => *value += more,
+            (Point::Histogram(all), Point::Histogram(more)) => {
+                all.buckets.iter_mut().zip(more.buckets).for_each(|(sum, more)| *sum += more);
+                all.longer += more.longer;
+                all.sum += more.sum;
+            }
+            _ => {}
+        }
+    }
+}
+
 impl Histogram {
     /// How many there are.
     pub fn count(&self) -> f64 {
@@ -69,7 +104,14 @@ impl Registry {
     /// Without a build yet. `started` is when the agent did, in seconds since 1970.
     pub fn new(limits: Limits, started: f64) -> Self {
         let series = FAMILIES.iter().map(|_| BTreeMap::new()).collect();
-        let mut registry = Registry { series, admitted: Admitted::new(limits), limits, grown: 0 };
+        let mut registry = Registry {
+            series,
+            admitted: Admitted::new(limits),
+            limits,
+            grown: 0,
+            young: BTreeMap::new(),
+            youth: Duration::ZERO,
+        };
         for (at, family) in FAMILIES.iter().enumerate() {
             // A rate needs a beginning. What has labels begins with their values.
             if family.labels.is_empty() && !family.by_module && family.kind == Kind::Counter {
@@ -79,6 +121,34 @@ impl Registry {
         registry.set(Id::Info, &[env!("CARGO_PKG_VERSION")], 1.0);
         registry.set(Id::Started, &[], started);
         registry
+    }
+
+    /// Has new series begin at none: as that they are shown at first, and for `time` from then on.
+    ///
+    /// A series that appears with a value has not grown, as Prometheus counts, and most failures are
+    /// the first of their kind on their host. Who reads at intervals up to `time` sees it begin.
+    #[must_use]
+    pub fn beginning_at_none(self, time: Duration) -> Self {
+        Registry { youth: time, ..self }
+    }
+
+    /// The sums are about to be shown: series that were new for long enough get their values.
+    pub fn show(&mut self, now: Instant) {
+        let Self { series, young, youth, .. } = self;
+        young.retain(|(at, labels), new| {
+            let since = *new.since.get_or_insert(now);
+            let still = now.saturating_duration_since(since) < *youth;
+            if !still && let Some(point) = series[*at].get_mut(labels) {
+                point.add(&new.point);
+            }
+            still
+        });
+    }
+
+    /// The sums are shown for the last time: all series get their values.
+    pub fn settle(&mut self) {
+        self.youth = Duration::ZERO;
+        self.show(Instant::now());
     }
 
     /// Its bounds.
@@ -97,7 +167,7 @@ impl Registry {
         for fetch in fetches(trace) {
             let (proxy, kind) = (entry(&fetch.attempt.proxy), names::kind(fetch.chain.artifact));
             let module = fetch.chain.module.as_deref();
-            let outcome = names::outcome(fetch.attempt.outcome);
+            let outcome = fetch.outcome();
             self.add(Id::Fetches, &[&proxy, kind, outcome], module, weight);
             if fetch.succeeded() {
                 self.add(Id::Successes, &[&proxy, kind], module, weight);
@@ -241,12 +311,29 @@ impl Registry {
             }
         }
         for label in overflows {
-            let count = self.series[Id::Overflows as usize].entry([label.into()].into());
-            if let Point::Value(count) = count.or_insert(Point::Value(0.0)) {
+            let count = self.grow(Id::Overflows, [label.into()].into(), Point::Value(0.0));
+            if let Point::Value(count) = count {
                 *count += 1.0;
             }
         }
-        self.series[id as usize].entry(key).or_insert(empty)
+        self.grow(id, key, empty)
+    }
+
+    /// Where what a series grows by is counted.
+    fn grow(&mut self, id: Id, key: Labels, empty: Point) -> &mut Point {
+        let at = id as usize;
+        if !self.youth.is_zero() && !self.series[at].contains_key(&key) {
+            self.series[at].insert(key.clone(), empty.none());
+            self.young.insert((at, key.clone()), Young { since: None, point: empty.none() });
+        }
+        // The key is needed again where it is not among the new ones.
+        match self.young.entry((at, key)) {
+            Entry::Occupied(new) => &mut new.into_mut().point,
+            Entry::Vacant(none) => {
+                let (_, key) = none.into_key();
+                self.series[at].entry(key).or_insert(empty)
+            }
+        }
     }
 }
 

@@ -1,3 +1,5 @@
+use std::time::{Duration, Instant};
+
 use super::*;
 use crate::model::Outcome;
 use crate::report::samples::{forbidden, healthy};
@@ -22,6 +24,52 @@ fn a_build_counts_for_those_that_were_passed_over() {
     let errors = registry.value("go_mod_fetch_errors_total", &["https://proxy.example", "403"]);
     let failed = build.trace.chains.iter().filter(|chain| chain.outcome == Outcome::HttpError);
     assert_eq!(errors, Some(60.0 * failed.count() as f64));
+}
+
+/// What appears with a value has not grown, as Prometheus counts.
+#[test]
+fn new_series_begin_at_none() {
+    const YOUTH: Duration = Duration::from_mins(1);
+    const FAILED: (&str, [&str; 2]) =
+        ("go_mod_fetch_errors_total", ["https://proxy.example", "403"]);
+    const DURATIONS: (&str, [&str; 2]) =
+        ("go_mod_fetch_duration_seconds", ["https://proxy.example", "zip"]);
+    let mut registry = registry(Limits::default()).beginning_at_none(YOUTH);
+    let both = |registry: &Registry| {
+        (registry.value(FAILED.0, &FAILED.1), registry.value(DURATIONS.0, &DURATIONS.1))
+    };
+    let began = Instant::now();
+    registry.show(began);
+    assert_eq!(both(&registry), (None, None));
+    let build = Build::new(forbidden());
+    registry.observe(&build);
+    registry.observe(&build);
+    // Nobody has come yet, however long that takes.
+    let first = began + 10 * YOUTH;
+    registry.show(first);
+    assert_eq!(both(&registry), (Some(0.0), Some(0.0)));
+    registry.observe(&build);
+    registry.show(first + YOUTH / 2);
+    assert_eq!(both(&registry), (Some(0.0), Some(0.0)));
+    let count = build.trace.chains.len() as f64;
+    registry.show(first + YOUTH);
+    assert_eq!(both(&registry), (Some(3.0 * count), Some(3.0 * count)));
+    // It is known now.
+    registry.observe(&build);
+    assert_eq!(both(&registry), (Some(4.0 * count), Some(4.0 * count)));
+
+    let mut trace = forbidden();
+    trace.findings.truncate(1);
+    let found = trace.findings[0].code.clone();
+    trace.findings[0].severity = crate::model::Severity::Note;
+    registry.observe(&Build::new(trace));
+    let of_code =
+        |registry: &Registry| registry.value("proxytrace_findings_total", &[&found, "note"]);
+    registry.show(first + 2 * YOUTH);
+    assert_eq!(of_code(&registry), Some(0.0));
+    // At the end nobody comes again.
+    registry.settle();
+    assert_eq!(of_code(&registry), Some(1.0));
 }
 
 /// A share that is none must not make everything endless.

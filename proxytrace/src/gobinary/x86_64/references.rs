@@ -11,6 +11,19 @@ const SIZE: usize = 4;
 /// is nearest.
 const MARKS: usize = 1 << 12;
 
+/// The bytes that come before a displacement from the next instruction: the opcodes of `call`, `jmp`
+/// and, after 0F, the conditional jumps; the `ModRM` byte of an operand in memory relative to RIP, and
+/// that of `xbegin` (Intel's manual, volume 2, tables 2-2, 2-7 and A-2).
+const PRECEDES: [bool; 256] = {
+    let mut all = [false; 256];
+    let mut byte = 0;
+    while byte < all.len() {
+        all[byte] = matches!(byte, 0xe8 | 0xe9 | 0x80..=0x8f | 0xf8) || byte & 0xc7 == 0x05;
+        byte += 1;
+    }
+    all
+};
+
 /// The places in `code`, which is at `start`, whose four bytes would be a displacement to one of the
 /// targets, with that: every reference by code is among them, and some are none.
 pub(in crate::gobinary) fn displacements(
@@ -27,7 +40,11 @@ pub(in crate::gobinary) fn displacements(
     }
     let mut found = Vec::new();
     // Byte by byte: this loop goes over all code there is.
-    for (place, bytes) in (0..).zip(code.windows(SIZE)) {
+    for (place, bytes) in (1..).zip(code.windows(1 + SIZE)) {
+        let &[before, ref bytes @ ..] = bytes else { continue };
+        if !PRECEDES[usize::from(before)] {
+            continue;
+        }
         let Ok(bytes) = bytes.try_into() else { continue };
         let here = u32::from_le_bytes(bytes).wrapping_add(low(place + SIZE as u64));
         if marks[here as usize % MARKS]
@@ -90,8 +107,8 @@ mod tests {
 
     #[test]
     fn a_reference_is_a_call_or_something_else() {
-        // call START; lea rax, [START]; mov eax, imm that looks like a displacement; jmp START
-        let code = b"\xe8\xfb\xff\xff\xff\x48\x8d\x05\xf4\xff\xff\xff\xb8\xef\xff\xff\xff\xe9\xea\xff\xff\xff";
+        // call START; lea rax, [START]; add eax, imm that looks like a displacement; jmp START
+        let code = b"\xe8\xfb\xff\xff\xff\x48\x8d\x05\xf4\xff\xff\xff\x05\xef\xff\xff\xff\xe9\xea\xff\xff\xff";
         let function = Function::decode(code, START).expect("decodes");
         let found = displacements(code, START, &[START]);
         let found: Vec<_> =

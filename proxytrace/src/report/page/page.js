@@ -93,7 +93,7 @@
     const numbers = [
       [modules.size, 'modules'], [rows.length, 'requests'],
       [rows.filter(({ request }) => request.after_redirect != null).length, 'redirects'],
-      [attempts.filter((attempt) => ['next-entry', 'direct'].includes(attempt.next) && attempt.proxy !== 'noproxy').length, 'fallbacks'],
+      [attempts.filter((attempt) => ['next-entry', 'direct'].includes(attempt.next)).length, 'fallbacks'],
       [trace.connections.length, 'connections'],
     ];
     for (const [number, noun] of numbers) {
@@ -138,7 +138,6 @@
       if (!walks.has(list)) walks.set(list, new Map());
       const entries = walks.get(list);
       for (const attempt of chain.attempts) {
-        if (attempt.proxy === 'noproxy' && !attempt.requests.length && attempt.next) continue;
         if (!entries.has(attempt.proxy)) entries.set(attempt.proxy, { proxy: attempt.proxy, index: attempt.index, separator: attempt.separator, outcomes: new Map(), onward: 0, targets: new Map() });
         const entry = entries.get(attempt.proxy);
         entry.index ??= attempt.index; entry.separator ??= attempt.separator;
