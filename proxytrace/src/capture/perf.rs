@@ -1,8 +1,9 @@
 //! Probes through perf events, one each, for kernels without `uprobe_multi` (before 6.6).
 //!
 //! A program learns which probe was hit from the cookie of the link that attached it. Kernels before
-//! 5.15 have no cookies: there each probe has a program of its own, of a dozen instructions, that
-//! leaves the number where the common program finds it, and jumps there.
+//! 5.15 have no cookies, and on arm64 those before 6.0 refuse the program that takes them: there each
+//! probe has a program of its own, of a dozen instructions, that leaves the number where the common
+//! program finds it, and jumps there.
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd as _, AsRawFd, OwnedFd};
