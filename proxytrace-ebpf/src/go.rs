@@ -115,10 +115,7 @@ fn fill<const HELPER: bool>(
     let goroutine = save(scratch, registers);
     unspill(scratch, recipe, stack_pointer(registers));
     scratch.executable = recipe.executable;
-    if recipe.filter.read != Read::Absent as u8
-        && resolve(scratch, &recipe.filter).and_then(read_u64).map(|it| it & recipe.filter_mask)
-            != Some(recipe.filter_value)
-    {
+    if recipe.filter.read != Read::Absent as u8 && !passes(scratch, recipe) {
         return false;
     }
 
@@ -160,6 +157,19 @@ fn fill<const HELPER: bool>(
         repeat::<ConnectionStep, HELPER>(scratch);
     }
     true
+}
+
+/// Whether the number that decides is what it must be.
+#[inline(always)]
+fn passes(scratch: &Scratch, recipe: &Recipe) -> bool {
+    let filter = &recipe.filter;
+    let number = if filter.read == Read::Register as u8 {
+        register(scratch, filter.register)
+    } else {
+        let Some(number) = resolve(scratch, filter).and_then(read_u64) else { return false };
+        number
+    };
+    number & recipe.filter_mask == recipe.filter_value
 }
 
 /// Keeps where the stderr of a command goes, if that is a buffer that nothing else is written to:

@@ -1,6 +1,7 @@
 //! The architectures whose code can be proven; each has a file with the same functions.
 
 use object::{Architecture, elf};
+use proxytrace_common::plan::Recipe;
 
 use super::{
     Error, Unproven, aarch64,
@@ -87,13 +88,14 @@ impl Function {
         }
     }
 
-    /// A return, as a place to read results at. Of arm64 the kernel simulates it, like all branches
+    /// Its returns, as places to read results at. Of arm64 the kernel simulates them, like all branches
     /// (`arm_probe_decode_insn` in `arch/arm64/kernel/probes/decode-insn.c`).
-    pub(super) fn return_landing(&self, address: u64) -> Landing {
-        match self {
-            Self::X86_64(_) => Landing::stepped(address),
+    pub(super) fn return_landings(&self, returns: &[u64], recipe: &Recipe) -> Vec<Landing> {
+        let landing = |&address: &u64| match self {
+            Self::X86_64(function) => function.return_landing(address, recipe),
             Self::Aarch64(_) => Landing { step: Step::Emulated, ..Landing::stepped(address) },
-        }
+        };
+        returns.iter().map(landing).collect()
     }
 
     /// What is at a place where a reference to `target` could be.

@@ -252,16 +252,19 @@ impl Named<'_> {
                     vec![function.entry_landing(entry, &registers(&recipe))]
                 }
                 Point::Return => {
-                    let returns = function.returns()?;
-                    let after_calls = self.after_calls(hook, callers, &recipe);
-                    let returns = returns.into_iter().map(|it| function.return_landing(it));
-                    after_calls.unwrap_or_else(|_| returns.collect())
+                    let returns = function.return_landings(&function.returns()?, &recipe);
+                    match self.after_calls(hook, callers, &recipe) {
+                        Ok(after_calls) if !are_better(&returns, &after_calls) => after_calls,
+                        _ => returns,
+                    }
                 }
             };
-            for Landing { address, step, spills } in landings {
-                let offset = self.code.image.code_offset(address).ok_or(Unproven::Extent)?;
-                let recipe = Recipe { address, spills, ..recipe };
-                sites.push(Site { hook: hook.function.to_owned(), offset, recipe, step });
+            for landing in landings {
+                let offset =
+                    self.code.image.code_offset(landing.address).ok_or(Unproven::Extent)?;
+                let recipe = landing.recipe(recipe);
+                let hook = hook.function.to_owned();
+                sites.push(Site { hook, offset, recipe, step: landing.step });
             }
         }
         Ok(sites)
@@ -281,6 +284,13 @@ impl Named<'_> {
         let wrapper = self.start(through.wrapper)?;
         callers.landings_through(function, wrapper, through.parameter, (&caller, entry), recipe)
     }
+}
+
+/// Whether returns cost less than what follows the calls: where a call is single-stepped, but the
+/// return without an error, which is that of nearly all, is not.
+fn are_better(returns: &[Landing], after_calls: &[Landing]) -> bool {
+    let is_emulated = |landing: &Landing| landing.step == Step::Emulated;
+    returns.iter().any(is_emulated) && !after_calls.iter().all(is_emulated)
 }
 
 /// Numbers the types and gives each its rule: rows of [`Plan::types`], and [`Plan::type_names`].

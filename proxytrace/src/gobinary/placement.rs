@@ -32,12 +32,27 @@ pub(super) struct Landing {
     pub(super) step: Step,
     /// What is on the stack there instead of in its register.
     pub(super) spills: [Spill; SPILLS_MAX],
+    /// The register, by its number in Go's order, that must be zero there: otherwise the way that is
+    /// meant is not the one that is taken.
+    pub(super) zero: Option<u8>,
 }
 
 impl Landing {
     /// A place where everything is in its register.
     pub(super) const fn stepped(address: u64) -> Self {
-        Self { address, step: Step::Stepped, spills: [Spill::NONE; SPILLS_MAX] }
+        Self { address, step: Step::Stepped, spills: [Spill::NONE; SPILLS_MAX], zero: None }
+    }
+
+    /// What the program does there, given what is read.
+    pub(super) fn recipe(&self, recipe: Recipe) -> Recipe {
+        let recipe = Recipe { address: self.address, spills: self.spills, ..recipe };
+        match self.zero {
+            Some(register) => {
+                let filter = Operand { read: Read::Register as u8, register, ..Operand::ABSENT };
+                Recipe { filter, filter_mask: u64::MAX, filter_value: 0, ..recipe }
+            }
+            None => recipe,
+        }
     }
 }
 

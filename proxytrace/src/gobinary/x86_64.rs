@@ -4,6 +4,7 @@
 
 mod dispatch;
 mod emulated;
+mod nil;
 mod references;
 mod settle;
 

@@ -36,7 +36,8 @@ impl Function {
             }
             if is_emulated(instruction) && instruction.flow_control() != FlowControl::Call {
                 let address = instruction.ip();
-                return Some(Landing { address, step: Step::Emulated, spills: values.spills()? });
+                let spills = values.spills()?;
+                return Some(Landing { step: Step::Emulated, spills, ..Landing::stepped(address) });
             }
             if instruction.flow_control() != FlowControl::Next || !values.survive(instruction) {
                 return None;
