@@ -98,7 +98,7 @@ pub const fn tree(time: u64, pid: u32) -> u64 {
 /// Byte offsets in structures of the running kernel, from its BTF, that only a host needs.
 ///
 /// Relied on, Linux 5.10 to 7.3: `include/linux/binfmts.h`, `fs.h`, `sched.h`, `nsproxy.h`,
-/// `fs/mount.h`.
+/// `fs_struct.h`, `fs/mount.h`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct HostOffsets {
@@ -122,6 +122,14 @@ pub struct HostOffsets {
     pub namespaces_mounts: u32,
     /// `mnt_namespace.ns.inum`.
     pub mounts_number: u32,
+    /// `task_struct.real_parent`.
+    pub task_parent: u32,
+    /// `task_struct.pid`.
+    pub task_pid: u32,
+    /// `task_struct.fs`.
+    pub task_fs: u32,
+    /// `fs_struct.root`, a `path`: the mount, and the directory in it.
+    pub fs_root: u32,
     /// Not zero if all of the host is watched.
     pub is_on: u32,
 }
@@ -129,7 +137,7 @@ pub struct HostOffsets {
 const _: () = assert!(size_of::<Member>() == 16);
 const _: () = assert!(size_of::<FileKey>() == 24);
 const _: () = assert!(size_of::<Sampling>() == 16);
-const _: () = assert!(size_of::<HostOffsets>() == 44);
+const _: () = assert!(size_of::<HostOffsets>() == 60);
 
 #[cfg(feature = "user")]
 mod pod {

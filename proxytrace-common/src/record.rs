@@ -45,7 +45,7 @@ numbered! {
         Fork = 1,
         /// A program image was executed: [`Tag::Executable`], [`Tag::Arguments`], [`Tag::RootsPid`];
         /// on a watched host [`Tag::Tree`], [`Tag::Threshold`], [`Tag::FileKey`],
-        /// [`Tag::Mounts`].
+        /// [`Tag::Mounts`], [`Tag::Ancestor`].
         Exec = 2,
         /// A process ended (its last thread): [`Tag::Status`] is the wait status.
         Exit = 3,
@@ -240,6 +240,9 @@ numbered! {
         Version = 41,
         /// On a watched host: the inode of the mount namespace of a process.
         Mounts = 42,
+        /// On a watched host: the thread id of an ancestor that has the same mounts and the same
+        /// root. There can be several, the nearest first.
+        Ancestor = 43,
         /// What is written; [`CUT`] if the beginning is missing.
         Text = 48,
         /// Where a command's stdout goes. Compared, never recorded.

@@ -8,7 +8,7 @@ use crate::kernel::read;
 use crate::maps::{CHOICES, KNOWN, SAMPLING, SEEN, TRACKED, host, lose_one, member};
 use crate::once;
 use crate::process::{current_pid, image};
-use crate::scratch::{Urgency, record};
+use crate::scratch::{Scratch, Urgency, record};
 use crate::verifier::atomic_add_u64;
 
 /// What is to be said of an exec.
@@ -73,6 +73,7 @@ fn tell(binprm: u64, said: &Said) {
         }
         if let Some(mounts) = mounts() {
             scratch.put(Tag::Mounts, &u64::from(mounts));
+            ancestors(scratch);
         }
         image(scratch, binprm);
         true
@@ -87,6 +88,37 @@ fn mounts() -> Option<u32> {
     let task = unsafe { bpf_get_current_task() };
     let namespaces = read::<u64>(task, offsets.task_namespaces)?;
     read(read::<u64>(namespaces, offsets.namespaces_mounts)?, offsets.mounts_number)
+}
+
+/// How far above a process those are looked for who see the same files.
+const ANCESTORS: usize = 4;
+
+/// Adds those who see the same files as the running process. Most live longer: they wait for it.
+#[inline(always)]
+fn ancestors(scratch: &mut Scratch) {
+    // SAFETY: a helper without arguments.
+    let mut task = unsafe { bpf_get_current_task() };
+    let ours = view(task);
+    for _ in 0..ANCESTORS {
+        let Some(parent) = read::<u64>(task, host().task_parent) else { return };
+        task = parent;
+        if ours.is_some()
+            && view(task) == ours
+            && let Some(thread) = read::<u32>(task, host().task_pid)
+        {
+            scratch.put(Tag::Ancestor, &u64::from(thread));
+        }
+    }
+}
+
+/// What a task sees of files: its mount namespace, and the mount and the directory that is its root.
+#[inline(always)]
+fn view(task: u64) -> Option<(u64, u64, u64)> {
+    let offsets = host();
+    let namespaces = read::<u64>(task, offsets.task_namespaces)?;
+    let fs = read::<u64>(task, offsets.task_fs)?;
+    let [mount, directory] = read::<[u64; 2]>(fs, offsets.fs_root)?;
+    Some((read(namespaces, offsets.namespaces_mounts)?, mount, directory))
 }
 
 /// The tree that this process begins, zero if it is passed over; and the threshold.

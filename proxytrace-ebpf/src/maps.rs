@@ -129,6 +129,10 @@ static HOST: Global<HostOffsets> = Global::new(HostOffsets {
     task_namespaces: 0,
     namespaces_mounts: 0,
     mounts_number: 0,
+    task_parent: 0,
+    task_pid: 0,
+    task_fs: 0,
+    fs_root: 0,
     is_on: 0,
 });
 

@@ -9,6 +9,7 @@ pub mod cases;
 pub mod check;
 pub mod confusion;
 pub mod crowd;
+pub mod fleet;
 mod forward;
 pub mod lab;
 pub mod log;

@@ -15,7 +15,7 @@ use proxytrace_tests::lab::Lab;
 use proxytrace_tests::log::Entry;
 use proxytrace_tests::scenario::Scenario;
 use proxytrace_tests::toolchain::Toolchain;
-use proxytrace_tests::{check, crowd, times};
+use proxytrace_tests::{check, crowd, fleet, times};
 
 /// Module proxies that misbehave on purpose, for `go` and for what watches it.
 #[derive(Parser)]
@@ -34,7 +34,8 @@ enum Cli {
 
 #[derive(Args)]
 struct Check {
-    /// Names of `lab list`; or `crowd=N`: N downloads at once; or `times`: what a user waits for.
+    /// Names of `lab list`; `crowd=N`: N downloads at once; `agent=N`: N builds beside the agent;
+    /// `times`: what a user waits for.
     #[arg(required = true)]
     scenarios: Vec<String>,
     /// The program, if it is not the one beside this.
@@ -129,8 +130,11 @@ fn check(options: &Check, name: &str) -> Result<()> {
         return Ok(());
     }
     let begun = Instant::now();
+    let agent = name.strip_prefix("agent=");
     let trace = if let Some(count) = name.strip_prefix("crowd=") {
         crowd::download(&proxytrace, &toolchain, count.parse()?)?
+    } else if let Some(count) = agent {
+        fleet::watch(&proxytrace, &toolchain, count.parse()?)?
     } else {
         let scenario = Scenario::find(name).context("no such scenario: see `lab list`")?;
         check::download(&proxytrace, scenario, &toolchain)?
@@ -139,7 +143,8 @@ fn check(options: &Check, name: &str) -> Result<()> {
     if let Some(expected) = &options.backend {
         ensure!(capture.backend == *expected, "{} and not {expected}", capture.backend);
     }
-    if options.wire.is_some() {
+    // The agent does not look at sockets.
+    if options.wire.is_some() && agent.is_none() {
         ensure!(capture.wire == options.wire, "{:?} and not {:?}", capture.wire, options.wire);
     }
     let witnesses = capture.witnesses.unwrap_or_default();

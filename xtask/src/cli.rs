@@ -33,8 +33,10 @@ pub(crate) enum Task {
     },
     /// These parts, or all.
     Bench(Vec<String>),
-    /// The benchmark of the agent.
-    BenchAgent,
+    /// The benchmark of the agent: costs, or its memory over an hour's builds.
+    BenchAgent {
+        hour: bool,
+    },
     /// Its half that runs inside the lab; not for people.
     BenchAgentInside(Vec<OsString>),
     Dist(Pace),
@@ -65,7 +67,10 @@ const COMMANDS: [(&str, &str); 12] = [
         "bench [PART…]",
         "measure what tracing costs, beside others; PART is version, 200, 50, 1000, plain, crowd or rooms",
     ),
-    ("bench agent", "measure what the fleet agent costs, at rest and under load"),
+    (
+        "bench agent [hour]",
+        "measure what the fleet agent costs, at rest and under load; or its memory over an hour's builds",
+    ),
     ("dist [--quick]", "build what is released: static programs, packages, checksums; use them"),
     ("help", "print this list"),
 ];
@@ -105,7 +110,8 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Tas
         },
         ("layouts", ["--check", releases @ ..]) => layouts(true, releases)?,
         ("layouts", releases) => layouts(false, releases)?,
-        ("bench", ["agent"]) => Task::BenchAgent,
+        ("bench", ["agent"]) => Task::BenchAgent { hour: false },
+        ("bench", ["agent", "hour"]) => Task::BenchAgent { hour: true },
         ("bench-agent", _) => Task::BenchAgentInside(rest),
         ("bench", parts) => Task::Bench(parts.iter().map(ToString::to_string).collect()),
         ("dist", []) => Task::Dist(Pace::Release),
@@ -147,6 +153,8 @@ mod tests {
         assert_eq!(parsed("run"), Ok(Task::Run(vec![])));
         assert_eq!(parsed("golden"), Ok(Task::Golden));
         assert_eq!(parsed("bench"), Ok(Task::Bench(vec![])));
+        assert_eq!(parsed("bench agent"), Ok(Task::BenchAgent { hour: false }));
+        assert_eq!(parsed("bench agent hour"), Ok(Task::BenchAgent { hour: true }));
         assert_eq!(parsed("bench 200 50"), Ok(Task::Bench(vec!["200".into(), "50".into()])));
         let vm = |all, beginning: &str| Task::Vm { all, beginning: beginning.to_owned() };
         assert_eq!(parsed("vm"), Ok(vm(true, "")));

@@ -13,12 +13,18 @@ use crate::{apt, go};
 /// imports.
 const PACKAGES: [&str; 3] = ["rotel==0.0.1a15", "chdb-core==26.9.0", "pyarrow==26.0.1"];
 
+/// What knows the schemas of Kubernetes, release by release, with all that it imports.
+const KUBERNETES: &str = "kubernetes-validate==1.37.0";
+
 /// Packages of Debian, and programs in them. They are taken out of the packages: installed, they
 /// would serve on this machine.
 const PROGRAMS: [(&str, &[&str]); 2] = [
     ("prometheus", &["usr/bin/prometheus", "usr/bin/promtool"]),
     ("prometheus-node-exporter", &["usr/bin/prometheus-node-exporter"]),
 ];
+
+/// The same for libraries, found by the last part of their path: sets the clock of one program.
+const LIBRARIES: [(&str, &str); 1] = [("libfaketime", "faketime/libfaketime.so.1")];
 
 /// Names the directory that they are in, to the tests.
 pub const DIR_VAR: &str = "PROXYTRACE_ENGINES_DIR";
@@ -28,7 +34,7 @@ pub fn install() -> Result<PathBuf> {
     let dir = go::root_dir()?.with_file_name("engines");
     fs::create_dir_all(&dir)?;
     let python = dir.join("python");
-    if !imports(&python) {
+    if !has_engines(&python) {
         status("Installing", format_args!("{} (pip)", PACKAGES.join(" ")));
         if python.exists() {
             fs::remove_dir_all(&python)?;
@@ -36,9 +42,15 @@ pub fn install() -> Result<PathBuf> {
         // What chdb names besides is for data frames.
         run(go::pip()?.arg("--no-deps").arg("--target").arg(&python).args(PACKAGES))
             .with_context(|| format!("cannot install engines in {}", python.display()))?;
-        if !imports(&python) {
+        if !has_engines(&python) {
             bail!("the engines in {} do not run", python.display());
         }
+    }
+    let kubernetes = dir.join("kubernetes");
+    if !imports(&kubernetes, "kubernetes_validate") {
+        status("Installing", format_args!("{KUBERNETES} (pip)"));
+        run(go::pip()?.arg("--upgrade").arg("--target").arg(&kubernetes).arg(KUBERNETES))
+            .with_context(|| format!("cannot install it in {}", kubernetes.display()))?;
     }
     for (package, programs) in PROGRAMS {
         if programs.iter().all(|program| runs(&dir.join(program))) {
@@ -49,15 +61,27 @@ pub fn install() -> Result<PathBuf> {
             bail!("{broken} of {package} does not run");
         }
     }
+    for (package, library) in LIBRARIES {
+        let path = format!("usr/lib/{}-linux-gnu/{library}", std::env::consts::ARCH);
+        if !dir.join(&path).is_file() {
+            extract(package, &dir)?;
+        }
+        if !dir.join(&path).is_file() {
+            bail!("{package} has no {path}");
+        }
+    }
     Ok(dir)
 }
 
 /// Whether what is in a directory runs here.
-fn imports(python: &Path) -> bool {
-    let with = go::with_pip().unwrap_or("python3");
-    let mut chdb = Command::new(with);
-    chdb.args(["-c", "import chdb"]).env("PYTHONPATH", python);
-    succeeds(&mut chdb) && runs(&python.join("rotel/rotel-agent"))
+fn has_engines(python: &Path) -> bool {
+    imports(python, "chdb") && runs(&python.join("rotel/rotel-agent"))
+}
+
+fn imports(directory: &Path, module: &str) -> bool {
+    let mut python = Command::new(go::with_pip().unwrap_or("python3"));
+    python.args(["-c", &format!("import {module}")]).env("PYTHONPATH", directory);
+    succeeds(&mut python)
 }
 
 fn runs(program: &Path) -> bool {

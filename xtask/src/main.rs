@@ -48,7 +48,7 @@ fn perform(task: Task) -> Result<()> {
         Task::Fuzz { seconds } => fuzz::fuzz(seconds)?,
         Task::Layouts { check, releases } => layouts::layouts(check, &releases)?,
         Task::Bench(parts) => bench::bench(&parts)?,
-        Task::BenchAgent => bench::agent::bench()?,
+        Task::BenchAgent { hour } => bench::agent::bench(hour)?,
         Task::BenchAgentInside(arguments) => bench::agent::measure(&arguments)?,
         Task::Dist(pace) => dist::dist(pace)?,
         Task::BenchInside(arguments) => bench::inside::measure(&arguments)?,

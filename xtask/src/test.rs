@@ -11,7 +11,7 @@ use crate::build::{self, cargo};
 use crate::{fuzz, layouts, vm};
 
 /// Programs that tests run, and Debian's packages of them.
-const PROGRAMS: [(&str, &str); 10] = [
+const PROGRAMS: [(&str, &str); 11] = [
     ("/usr/bin/curl", "curl"),
     ("/usr/bin/python3", "python3"),
     ("sudo", "sudo"),
@@ -22,6 +22,7 @@ const PROGRAMS: [(&str, &str); 10] = [
     ("/usr/bin/ssh", "openssh-client"),
     ("/usr/sbin/sshd", "openssh-server"),
     ("chromium", "chromium"),
+    ("systemd-analyze", "systemd"),
 ];
 
 /// Checks that ask nothing of the machine: what to do about a failure, and cargo's arguments.

@@ -4,7 +4,7 @@ SELECT
     SpanAttributes['server.address'] AS host,
     sum(1 / toFloat64(ResourceAttributes['proxytrace.sample.share'])) AS requests,
     sumIf(1 / toFloat64(ResourceAttributes['proxytrace.sample.share']), StatusCode = 'Error') AS failed,
-    quantile(0.95)(Duration) / 1e9 AS p95_seconds,
+    quantileExactWeighted(0.95)(Duration, toUInt64(round(1 / toFloat64(ResourceAttributes['proxytrace.sample.share'])))) / 1e9 AS p95_seconds,
     topKIf(3)(SpanAttributes['error.type'], StatusCode = 'Error') AS reasons
 FROM otel_traces
 WHERE Timestamp >= now() - INTERVAL 1 HOUR AND ServiceName = 'proxytrace' AND SpanKind = 'Client'

@@ -6,6 +6,7 @@ use std::io::{self, Write as _};
 use serde_json::{Map, Value};
 
 use super::options::{LogFormat, LogLevel};
+use crate::report;
 
 /// Writes log lines.
 #[derive(Clone, Copy, Debug)]
@@ -65,7 +66,7 @@ fn line(
         LogFormat::Json => {
             let object: Map<String, Value> =
                 all.map(|(name, value)| (name.to_owned(), Value::String(value))).collect();
-            format!("{}\n", Value::Object(object))
+            json(&Value::Object(object)) + "\n"
         }
         LogFormat::Logfmt => {
             let mut line = String::new();
@@ -76,12 +77,20 @@ fn line(
                         .chars()
                         .all(|c| c.is_ascii_graphic() && !['"', '=', '\\'].contains(&c));
                 // A string as JSON has it is one as logfmt has it.
-                let value = if is_plain { value } else { Value::String(value).to_string() };
+                let value = if is_plain { value } else { json(&Value::String(value)) };
                 let _ = write!(line, "{separator}{name}={value}");
             }
             line + "\n"
         }
     }
+}
+
+/// As all JSON here: nothing in it is obeyed by a terminal.
+fn json(value: &Value) -> String {
+    let mut bytes = Vec::new();
+    // Neither memory nor a value of strings refuses.
+    let _ = report::json::value(value, &mut bytes);
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 #[cfg(test)]
@@ -100,5 +109,18 @@ mod tests {
         );
         let json: Value = serde_json::from_str(&line(LogFormat::Json)).unwrap();
         assert_eq!((&json["level"], &json["why"]), (&"warn".into(), &"a \"b\"\n=c".into()));
+    }
+
+    #[test]
+    fn nothing_in_a_line_is_obeyed() {
+        let text = "\u{1b}[2J\u{9b}2J\r\nlevel=error\u{202e}\u{2028}\u{7f}\0ä";
+        for format in [LogFormat::Logfmt, LogFormat::Json] {
+            let fields: Fields<'_> = &[("command", &text)];
+            let line = line(format, "T", LogLevel::Debug, "build", fields);
+            assert_eq!(line.find('\n'), Some(line.len() - 1), "{line}");
+            let obeyed = |c: char| c.is_control() || ['\u{202e}', '\u{2028}'].contains(&c);
+            assert!(!line.trim_end().contains(obeyed), "{line:?}");
+            assert!(line.contains('ä'), "{line}");
+        }
     }
 }

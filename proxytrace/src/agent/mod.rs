@@ -155,9 +155,12 @@ impl<'a> Agent<'a> {
     fn watch(&mut self) -> anyhow::Result<()> {
         let seed = self.settings.seed.unwrap_or_else(seed_of_host);
         let host = Host::watch(seed, self.controller.share())?;
-        let executables = host.counts()?.executables;
-        let fields: log::Fields<'_> =
-            &[("share", &self.controller.share()), ("toolchains", &executables)];
+        let Counts { executables, missed, .. } = host.counts()?;
+        let fields: log::Fields<'_> = &[
+            ("share", &self.controller.share()),
+            ("toolchains", &executables),
+            ("running_already", &missed),
+        ];
         self.log().info("watching", fields);
         self.host = Some(host);
         Ok(())
@@ -334,6 +337,7 @@ impl<'a> Agent<'a> {
             executables,
             refused: counts.refused,
             late: counts.late,
+            missed: counts.missed,
             abandoned: self.builds.abandoned + counts.unseen,
             cpu_ns: u64::try_from(micros(user) + micros(system)).unwrap_or(0) * 1_000,
             resident: resident().unwrap_or(0),
@@ -349,6 +353,7 @@ impl<'a> Agent<'a> {
             pid: std::process::id(),
             started_at: self.started_at,
             written_at: Timestamp::now(),
+            uptime_ns: u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX),
             is_off: self.host.is_none(),
             sample: self.settings.sample().get(),
             handed_on: self.out.handed_on,
@@ -398,6 +403,7 @@ fn sum(a: Counts, b: Counts) -> Counts {
         executables: 0,
         refused: a.refused + b.refused,
         late: a.late + b.late,
+        missed: a.missed + b.missed,
         unseen: a.unseen + b.unseen,
     }
 }

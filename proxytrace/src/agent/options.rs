@@ -230,7 +230,7 @@ pub struct Options {
 
 impl Options {
     /// What is to be done: the command line's word, and the file's where that has none.
-    pub(super) fn settings(&self) -> anyhow::Result<Settings> {
+    pub fn settings(&self) -> anyhow::Result<Settings> {
         let path = self.config.as_deref().unwrap_or(Path::new(CONFIG));
         let text = match std::fs::read_to_string(path) {
             Ok(text) => text,

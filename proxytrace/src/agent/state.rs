@@ -5,6 +5,7 @@ use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -25,6 +26,9 @@ pub struct State {
     pub started_at: Timestamp,
     /// See `started_at`.
     pub written_at: Timestamp,
+    /// How long it had run when this was written, in nanoseconds: clocks may be set.
+    #[serde(default)]
+    pub uptime_ns: u64,
     /// Whether the kill switch is on.
     pub is_off: bool,
     /// The share that is wished for.
@@ -62,14 +66,17 @@ impl State {
 
     /// For a person.
     pub fn render(&self, now: Timestamp, lives: bool) -> String {
-        let age = now.duration_since(self.started_at);
+        let age = Duration::from_nanos(self.uptime_ns);
         let mut text = String::new();
         let running = if !self.is_running(now, lives) {
             format!("not running: last heard of at {}", self.written_at)
         } else if self.is_off {
             "off: the kill switch is on, nothing is watched".to_owned()
         } else {
-            format!("running for {:#}", SignedDuration::from_secs(age.as_secs()))
+            {
+                let age = SignedDuration::from_secs(age.as_secs().cast_signed());
+                format!("running for {age:#}")
+            }
         };
         let percent = |share: f64| format!("{:.3}%", share * 100.0);
         let lowered = if self.health.share < self.sample {
@@ -99,8 +106,8 @@ impl State {
             (
                 "missed",
                 format!(
-                    "{} events lost, {} builds met late, {} given up",
-                    self.health.lost, self.health.late, self.health.abandoned
+                    "{} events lost, {} builds met late, {} given up, {} that ran before",
+                    self.health.lost, self.health.late, self.health.abandoned, self.health.missed
                 ),
             ),
             (
@@ -133,6 +140,7 @@ mod tests {
             pid: 7,
             started_at: at,
             written_at: at + SignedDuration::from_secs(100),
+            uptime_ns: 100_000_000_000,
             is_off: false,
             sample: 0.05,
             handed_on: 3,

@@ -120,6 +120,10 @@ pub(crate) fn host_offsets() -> Result<HostOffsets, Error> {
         task_namespaces: find("task_struct", "nsproxy")?,
         namespaces_mounts: find("nsproxy", "mnt_ns")?,
         mounts_number: find("mnt_namespace", "ns")? + find("ns_common", "inum")?,
+        task_parent: find("task_struct", "real_parent")?,
+        task_pid: find("task_struct", "pid")?,
+        task_fs: find("task_struct", "fs")?,
+        fs_root: find("fs_struct", "root")?,
         is_on: 1,
     })
 }

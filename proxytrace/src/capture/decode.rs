@@ -2,15 +2,18 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::fs::File;
 use std::io::Read as _;
 use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use bytes::{Buf as _, Bytes};
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
+use nix::sys::stat::Mode;
 use proxytrace_common::record::{CUT, FAULT, HEADERS, Kind, SocketAddress, Tag};
 
 use super::executables::{Executables, Probed};
-use super::host::{self, Job};
+use super::host::{self, Job, Root};
 use super::pids::Pids;
 use super::sockets::Sockets;
 use super::surroundings;
@@ -41,7 +44,7 @@ pub(super) struct Decoder {
     pub(super) job: Option<Job>,
     looks_for_job: bool,
     /// On a watched host: where the files of processes are that are gone before they are looked at.
-    roots: Option<HashMap<u32, PathBuf>>,
+    roots: Option<HashMap<u32, Vec<Root>>>,
     /// Whether the configuration of one could not be read.
     unread: bool,
 }
@@ -90,13 +93,10 @@ impl Decoder {
         Self { looks_for_job: true, roots: Some(HashMap::new()), ..self }
     }
 
-    /// Where a process has its files; none if that is known by itself alone.
-    pub(super) fn has_root(&mut self, pid: u32, root: Option<PathBuf>) {
-        if let Some(roots) = &mut self.roots {
-            match root {
-                Some(root) => _ = roots.insert(pid, root),
-                None => _ = roots.remove(&pid),
-            }
+    /// Where else a process has its files, the likeliest first.
+    pub(super) fn has_roots(&mut self, pid: u32, roots: Vec<Root>) {
+        if let Some(all) = &mut self.roots {
+            all.insert(pid, roots);
         }
     }
 
@@ -161,7 +161,9 @@ impl Decoder {
                 self.pids.ended(record.pid);
                 self.environments.remove(&record.pid);
                 self.bodies.retain(|(pid, _), _| *pid != record.pid);
-                self.has_root(record.pid, None);
+                if let Some(roots) = &mut self.roots {
+                    roots.remove(&record.pid);
+                }
                 let status = record.signed(Tag::Status).ok_or(Malformed)?;
                 let signal = status & 0x7f;
                 What::Exit {
@@ -193,19 +195,21 @@ impl Decoder {
                     self.job = Some(host::job_of(&environment));
                 }
                 let process = self.pids.directory(record.pid);
+                let start = |root: &Path| go_start(record, exe, &environment, &process, root);
                 let root = process.join("root");
-                let start = go_start(record, exe, &environment, &process, &root);
-                match &self.roots {
-                    Some(roots) if !root.exists() => {
-                        // Its files may have been there no more.
-                        let Some(root) = roots.get(&record.pid) else {
-                            self.unread = true;
-                            return Ok(Some(start));
-                        };
-                        go_start(record, exe, &environment, &process, root)
-                    }
-                    _ => start,
+                let by_itself = start(&root);
+                let Some(roots) = &self.roots else { return Ok(Some(by_itself)) };
+                if root.exists() {
+                    return Ok(Some(by_itself));
                 }
+                // Its files may have been there no more.
+                let others = roots.get(&record.pid).into_iter().flatten();
+                let by_another = others.into_iter().find_map(|root| {
+                    let start = start(&root.path);
+                    root.is_there().then_some(start)
+                });
+                self.unread = by_another.is_none();
+                by_another.unwrap_or(by_itself)
             }
             Kind::WalkEnter => What::WalkEnter,
             Kind::WalkReturn => What::WalkReturn { error: record.failure(names) },
@@ -377,10 +381,7 @@ fn go_start(
         .into_iter()
         .map(|(name, value)| (name.to_string_lossy().into(), value.to_string_lossy().into()))
         .collect();
-    let read = |path: &Path| {
-        let path = path.strip_prefix("/").ok().map(|path| root.join(path))?;
-        read_small_file(&path)
-    };
+    let read = |path: &Path| small_file(open_below(root, path)?);
     let config = goenv::effective(&variables, &exe.path, &read);
     let started = surroundings::Started {
         process,
@@ -399,15 +400,28 @@ fn go_start(
     }
 }
 
-/// The text of a regular file of reasonable size. Whoever made it may be hostile: no FIFO is waited
-/// for.
+/// The text of a regular file of reasonable size.
 pub(super) fn read_small_file(path: &Path) -> Option<String> {
     use std::os::unix::fs::OpenOptionsExt as _;
-    let file = std::fs::OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
-        .open(path)
-        .ok()?;
+    let flags = CAREFULLY.bits();
+    small_file(std::fs::OpenOptions::new().read(true).custom_flags(flags).open(path).ok()?)
+}
+
+/// Whoever made a file may be hostile: no FIFO is waited for.
+const CAREFULLY: OFlag = OFlag::O_NONBLOCK.union(OFlag::O_NOCTTY).union(OFlag::O_CLOEXEC);
+
+/// Opens what whoever has this root finds under this path: links, too, lead to where they lead
+/// there.
+fn open_below(root: &Path, path: &Path) -> Option<File> {
+    if !path.is_absolute() {
+        return None;
+    }
+    let root = open(root, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty());
+    let how = OpenHow::new().flags(CAREFULLY).resolve(ResolveFlag::RESOLVE_IN_ROOT);
+    openat2(root.ok()?, path, how).ok().map(File::from)
+}
+
+fn small_file(file: File) -> Option<String> {
     if !file.metadata().ok()?.is_file() {
         return None;
     }
@@ -478,6 +492,12 @@ impl Record {
                 .flat_map(|piece| piece.bytes.iter().copied())
                 .collect(),
         }
+    }
+
+    /// Numbers that there can be several of.
+    pub(super) fn numbers(&self, tag: Tag) -> impl Iterator<Item = u64> {
+        let fields = self.fields.iter().filter(move |field| field.tag == tag);
+        fields.filter_map(|field| field.bytes.clone().try_get_u64_ne().ok())
     }
 
     /// A number that was a C `int`.

@@ -78,6 +78,8 @@ pub struct Health {
     pub refused: u64,
     /// Builds of which the beginning was missed.
     pub late: u64,
+    /// Builds that were running already when the watch began, and are not seen.
+    pub missed: u64,
     /// Builds that were given up, because they were too many or too large.
     pub abandoned: u64,
     /// Processor time of the agent in nanoseconds.

@@ -26,12 +26,30 @@ pub fn text(text: &str) -> Cow<'_, str> {
         |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '`' | '<' | '>' | '(' | ')');
     for piece in text.split_inclusive(apart) {
         let word = piece.trim_end_matches(apart);
-        let within = secrets(word, Scheme::Written, 0);
+        let mut within = secrets(word, Scheme::Written, 0);
+        if within.is_empty() {
+            within.extend(cut_off(word));
+        }
         found.extend(within.into_iter().map(|secret| start + secret.start..start + secret.end));
         start += piece.len();
     }
     found.sort_by_key(|secret| secret.start);
     replace(text, &found)
+}
+
+/// The password in what go leaves of `https://user:password@host` where it takes what follows the
+/// `@` for a version: a port that is no number, and nothing after it.
+fn cut_off(word: &str) -> Option<Range<usize>> {
+    let start = word.rfind("://")? + 3;
+    let authority = &word[start..];
+    if authority.contains(['/', '\\', '?', '#', '@', '[']) {
+        return None;
+    }
+    let colon = authority.find(':')?;
+    let port = authority[colon + 1..].trim_end_matches([':', ',', ';', '.']);
+    let first = port.split([',', '|', ';', ':']).next()?;
+    let is_number = first.bytes().all(|byte| byte.is_ascii_digit());
+    (!is_number).then(|| start + colon + 1..start + colon + 1 + port.len())
 }
 
 /// Whether a text without a scheme begins with a host.
@@ -322,6 +340,15 @@ mod tests {
             ),
             ("read tcp 127.0.0.1:1->[::1]:2: reset", "read tcp 127.0.0.1:1->[::1]:2: reset"),
             ("example.com/m@v1.0.0: auth: x", "example.com/m@v1.0.0: auth: x"),
+            // An argument that go cut at the `@`.
+            (
+                "malformed module path \"https://me:se:cret\": double slash",
+                "malformed module path \"https://me:REDACTED\": double slash",
+            ),
+            (
+                "of https://h:8080,direct, https://h:80: and https://h:",
+                "of https://h:8080,direct, https://h:80: and https://h:",
+            ),
             (
                 "see https://u:p@h/\nhttp2: header \"authorization\" = \"Basic x\"\nhttps://v:q@i",
                 "see https://REDACTED@h/\nhttp2: header \"authorization\" = REDACTED\nhttps://REDACTED@i",

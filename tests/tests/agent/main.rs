@@ -1,7 +1,17 @@
 //! The fleet agent, on the machine that we run on: real `go` commands under the real programs.
 
+mod clock;
+#[path = "../monitoring/engines.rs"]
+#[expect(dead_code, reason = "of the other tests' engines some are not used here")]
+mod engines;
 mod faults;
+mod operations;
+mod outages;
 mod running;
 mod sampling;
+mod secrets;
+#[path = "../monitoring/sink.rs"]
+#[expect(dead_code, reason = "as above")]
+mod sink;
 mod surroundings;
 mod truth;

@@ -1,5 +1,6 @@
 //! An agent that runs, and what it says.
 
+use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -28,6 +29,8 @@ pub(crate) struct Build {
 /// An agent that runs, until this is dropped.
 pub(crate) struct Agent {
     child: Child,
+    /// What it writes, and what that is.
+    lines: Arc<Mutex<Vec<String>>>,
     builds: Arc<Mutex<Vec<Build>>>,
     log: Arc<Mutex<Vec<String>>>,
     readers: Vec<JoinHandle<()>>,
@@ -49,12 +52,26 @@ impl Agent {
     /// Starts one that knows this toolchain, and waits until it watches.
     pub(crate) fn start(toolchain: &Toolchain, options: &[&str]) -> Self {
         let agent = Self::begin(toolchain, options);
-        agent.until("watching", || agent.log().iter().any(|line| line.contains("msg=watching")));
+        agent.watches();
         agent
+    }
+
+    /// Waits until it watches.
+    pub(crate) fn watches(&self) {
+        self.until("watching", || self.log().iter().any(|line| line.contains("msg=watching")));
     }
 
     /// The same, without the waiting.
     pub(crate) fn begin(toolchain: &Toolchain, options: &[&str]) -> Self {
+        Self::begin_with(toolchain, options, &[])
+    }
+
+    /// The same, with more in its environment.
+    pub(crate) fn begin_with(
+        toolchain: &Toolchain,
+        options: &[&str],
+        environment: &[(&str, &OsStr)],
+    ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let inherited = std::env::var_os("PATH").unwrap_or_default();
         let path = [toolchain.goroot.join("bin")].into_iter();
@@ -65,20 +82,22 @@ impl Agent {
             .arg(dir.path().join("state.json"))
             .args(options)
             .env("PATH", std::env::join_paths(path).unwrap())
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
-        let (builds, log) = (Arc::default(), Arc::default());
+        let (lines, builds, log) = (Arc::default(), Arc::default(), Arc::default());
         let stdout = BufReader::new(child.stdout.take().unwrap());
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let readers = vec![
             thread::spawn({
+                let lines: Arc<Mutex<Vec<String>>> = Arc::clone(&lines);
                 let builds: Arc<Mutex<Vec<Build>>> = Arc::clone(&builds);
                 move || {
-                    for line in stdout.lines() {
-                        let build = serde_json::from_str(&line.unwrap()).unwrap();
-                        builds.lock().unwrap().push(build);
+                    for line in stdout.lines().map(Result::unwrap) {
+                        builds.lock().unwrap().push(serde_json::from_str(&line).unwrap());
+                        lines.lock().unwrap().push(line);
                     }
                 }
             }),
@@ -87,7 +106,7 @@ impl Agent {
                 move || stderr.lines().for_each(|line| log.lock().unwrap().push(line.unwrap()))
             }),
         ];
-        Self { child, builds, log, readers, dir }
+        Self { child, lines, builds, log, readers, dir }
     }
 
     /// Waits, not for ever.
@@ -99,6 +118,11 @@ impl Agent {
             assert!(start.elapsed() < PATIENCE, "never {what}: {:#?}", self.log());
             thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// What it has written to stdout.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        self.lines.lock().unwrap().clone()
     }
 
     pub(crate) fn builds(&self) -> Vec<Build> {

@@ -1,6 +1,7 @@
 //! Where builds run: other namespaces, other toolchains.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
 use std::thread;
@@ -80,6 +81,114 @@ fn a_go_in_other_namespaces_is_met() {
         assert_eq!((&*proxy.value, proxy.origin), (&*inside, Origin::UserFile));
     }
 }
+
+/// Short `go`s that see a file of their user's which nobody else sees.
+const SHORT: &str = r#"
+set -e
+mount -t tmpfs tmpfs /mnt
+mkdir -p /mnt/home/.config/go
+echo GOPROXY=https://inside.lab >/mnt/home/.config/go/env
+export HOME=/mnt/home
+for run in 1 2 3 4 5; do GITHUB_RUN_ID=$1-$run "$GOROOT/bin/go" version; done
+echo done
+read -r _
+"#;
+
+/// Whoever started them lives on, or does not: then it is said that something is missing.
+#[test]
+fn what_is_gone_before_it_is_looked_at_is_seen_by_its_parent() {
+    if !can_run() {
+        return;
+    }
+    let _alone = alone();
+    let toolchain = Toolchain::newest().unwrap();
+    let agent = Agent::start(&toolchain, &["--sample", "1"]);
+    for (name, parent_lives) in [("kept", true), ("gone", false)] {
+        // Nobody looks until they are all over.
+        agent.signal(libc::SIGSTOP);
+        let mut shell = Command::new("unshare")
+            .args(["--mount", "sh", "-c", SHORT, "sh", name])
+            .envs(job(name))
+            .env("GOROOT", &toolchain.goroot)
+            .env_remove("GOPROXY")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(shell.stdout.take().unwrap()).lines();
+        assert!(lines.any(|line| line.unwrap() == "done"));
+        if !parent_lives {
+            drop(shell.stdin.take());
+            shell.wait().unwrap();
+        }
+        agent.signal(libc::SIGCONT);
+        for run in 1..=5 {
+            let run = format!("{name}-{run}");
+            agent.until("seen it", || !agent.builds_of(&run).is_empty());
+            let trace = &agent.builds_of(&run)[0].trace;
+            assert_eq!(trace.capture.complete, parent_lives, "{run}: {:?}", trace.capture);
+            let proxy = trace.processes[0].config.get("GOPROXY");
+            let proxy = proxy.map(|proxy| (&*proxy.value, proxy.origin));
+            let inside = ("https://inside.lab", Origin::UserFile);
+            assert_eq!(proxy == Some(inside), parent_lives, "{run}: {proxy:?}");
+        }
+        drop(shell.stdin.take());
+        shell.wait().unwrap();
+    }
+}
+
+/// What runs when the agent begins is not seen, and that is counted; what it runs is known.
+#[test]
+fn what_runs_already_is_counted() {
+    if !can_run() {
+        return;
+    }
+    let _alone = alone();
+    let toolchain = Toolchain::newest().unwrap();
+    // It takes connections, and says nothing.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let inside = format!("http://{}", silent.local_addr().unwrap());
+    let mut shell = Command::new("unshare")
+        .args(["--mount", "--pid", "--fork", "--mount-proc", "--kill-child", "sh", "-c"])
+        .arg(RUNS_ALREADY)
+        .env("GOROOT", &toolchain.goroot)
+        .env("GOSUMDB", "off")
+        .env("GOPROXY", &inside)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(shell.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), "begun");
+    let _waiting = silent.accept().unwrap();
+    let agent = Agent::start(&toolchain, &["--sample", "1"]);
+    let health = agent.state().health;
+    // Others may build on this machine, too.
+    assert!(health.missed >= 1, "{health:?}");
+    assert_eq!(health.late, 0);
+    // The second run is of a file that is known since, in mounts that only it has.
+    drop(shell.stdin.take());
+    agent.until("seen the second", || !agent.builds_of("second").is_empty());
+    let trace = &agent.builds_of("second")[0].trace;
+    assert!(trace.capture.complete, "{:?}", trace.capture);
+    assert!(agent.builds_of("first").is_empty());
+    shell.wait().unwrap();
+}
+
+/// The first waits for an answer, until the agent is there.
+const RUNS_ALREADY: &str = r#"
+set -e
+mount -t tmpfs tmpfs /mnt
+cp "$GOROOT/bin/go" /mnt/go
+export HOME=/mnt GITHUB_ACTIONS=true
+cd /mnt
+GITHUB_RUN_ID=first /mnt/go list -m example.com/m@latest 2>/dev/null &
+echo begun
+read -r _ || true
+kill $! 2>/dev/null || true
+GITHUB_RUN_ID=second /mnt/go version
+sleep 1
+"#;
 
 /// Runs until it is told to stop, each time with another toolchain under the same name.
 #[test]

@@ -44,6 +44,16 @@ impl ClickHouse {
         server
     }
 
+    /// An agent that writes lines, and inserts them here.
+    pub(crate) fn options(&self, files: &Path) -> Options {
+        Options {
+            metrics: Some("off".parse().unwrap()),
+            clickhouse: Some(format!("{}?database=proxytrace", self.url)),
+            ndjson: Some(files.to_owned()),
+            ..Options::default()
+        }
+    }
+
     fn post(&self, parameters: &str, body: &str) -> Option<String> {
         let url = format!("{}?database=proxytrace{parameters}", self.url);
         let file = tempfile::NamedTempFile::new().unwrap();
@@ -196,13 +206,7 @@ fn queries_say_what_the_traces_say() {
     let directory = TempDir::new().unwrap();
     let server = ClickHouse::start(&engines, &directory.path().join("db"));
     let files = directory.path().join("files");
-    let options = Options {
-        metrics: Some("off".parse().unwrap()),
-        clickhouse: Some(format!("{}?database=proxytrace", server.url)),
-        ndjson: Some(files.clone()),
-        host_group: Some("ci".to_owned()),
-        ..Options::default()
-    };
+    let options = Options { host_group: Some("ci".to_owned()), ..server.options(&files) };
     let exporters = Exporters::start_at(&options, FAST).unwrap();
     let golden = builds::all();
     let mut early = builds::at(&golden[..6], &builds::ago(50 * 60));
@@ -382,18 +386,29 @@ fn spans_come_through_a_collector() {
     let deliveries: BTreeMap<_, _> = exporters.finish().into_iter().collect();
     let sent = deliveries["otlp-spans"].sent;
     wait_for("all spans", || (server.count("otel_traces") == sent).then_some(()));
-    let mut hosts = Expected::default();
+    let (mut hosts, mut times) = (Expected::default(), BTreeMap::<String, Vec<u64>>::new());
     for build in &builds {
         let attempts = builds::attempts(std::slice::from_ref(build));
         for request in attempts.flat_map(|attempt| &attempt.requests) {
             let host = request.host.split(':').next().unwrap();
             hosts.add(&[host], build, &[true]);
+            let time = request.duration_ns.map(|head| head + request.body_ns.unwrap_or(0));
+            times.entry(host.to_owned()).or_default().push(time.unwrap_or(u64::MAX));
         }
     }
     let query = fs::read_to_string(monitoring().join("opentelemetry/hosts-now.sql")).unwrap();
     let rows = server.rows("", &query);
     assert_eq!(sums(&rows, 1, 1), hosts.0);
     assert!(rows.iter().any(|row| number(&row[2]) > 0.0), "{rows:?}");
+    for row in &rows {
+        let times = times.get_mut(&text(&row[0])).unwrap();
+        times.sort_unstable();
+        let p95 = times[(times.len() * 95).div_ceil(100) - 1];
+        // What did not end, ends with its build.
+        let same = (number(&row[3]) - p95 as f64 / 1e9).abs() < 1e-9;
+        assert!(same || p95 == u64::MAX, "{row:?}, and not {p95} ns");
+    }
+    assert!(times.values().filter(|times| *times.last().unwrap() < u64::MAX).count() >= 2);
 }
 
 /// The variant for clusters needs a cluster; that it is what `ClickHouse` can parse, its parser says.

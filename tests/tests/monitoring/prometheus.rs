@@ -30,6 +30,7 @@ fn health(turn: u64) -> Health {
         executables: 2,
         refused: turn,
         late: turn,
+        missed: turn,
         abandoned: turn,
         cpu_ns: 100_000_000 * turn,
         resident: 80 << 20,

@@ -19,13 +19,8 @@ fn storage_is_as_planned() {
     let directory = TempDir::new().unwrap();
     let server = ClickHouse::start(&engines, &directory.path().join("db"));
     let files = directory.path().join("files");
-    let options = Options {
-        metrics: Some("off".parse().unwrap()),
-        clickhouse: Some(format!("{}?database=proxytrace", server.url)),
-        ndjson: Some(files.clone()),
-        queue: Some(directory.path().join("queue")),
-        ..Options::default()
-    };
+    let queue = Some(directory.path().join("queue"));
+    let options = Options { queue, ..server.options(&files) };
     // Batches as large as they are in an hour of an agent.
     let (flush, end) = (Duration::from_secs(1), Duration::from_mins(1));
     let exporters = Exporters::start_at(&options, Pace { flush, end, ..FAST }).unwrap();

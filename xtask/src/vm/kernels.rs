@@ -98,10 +98,12 @@ impl Variant {
     }
 }
 
-/// What is run in each machine: scenarios of the lab, and many downloads at once, which shows that
-/// no function which begins again is taken for two calls.
-const QUICK: &[&str] = &["healthy-plain", "forward-proxy", "demo", "redirect-403", "crowd=2"];
+/// What is run in each machine: scenarios of the lab, builds beside the agent, and many downloads at
+/// once, which shows that no function which begins again is taken for two calls.
+const QUICK: &[&str] =
+    &["healthy-plain", "forward-proxy", "demo", "redirect-403", "agent=3", "crowd=2"];
 const ALL: &[&str] = &[
+    "agent=6",
     "healthy-h1",
     "healthy-plain",
     "demo",

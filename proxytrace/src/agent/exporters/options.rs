@@ -3,6 +3,7 @@
 use std::fmt;
 use std::fs;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -75,6 +76,9 @@ pub struct Options {
     /// What this host is to be compared with others by: a pool, a site, an image.
     #[arg(long, value_name = "NAME")]
     pub host_group: Option<String>,
+    /// Do what is done now and then so many times as often: for whoever has less time than an agent.
+    #[arg(long, value_name = "N", hide = true)]
+    pub haste: Option<NonZeroU32>,
 }
 
 impl Options {
@@ -98,6 +102,7 @@ impl Options {
             queue: self.queue.or(other.queue),
             queue_size: self.queue_size.or(other.queue_size),
             host_group: self.host_group.or(other.host_group),
+            haste: self.haste.or(other.haste),
         }
     }
 

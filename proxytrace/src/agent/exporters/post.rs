@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, anyhow, ensure};
 use bytes::Bytes;
@@ -104,7 +104,8 @@ impl Receiver {
         let answer = self.client.request(request).await.ok()?;
         let status = answer.status();
         if !status.is_success() {
-            let retry_after = answer.headers().get(RETRY_AFTER).and_then(seconds);
+            let retry_after = answer.headers().get(RETRY_AFTER);
+            let retry_after = retry_after.and_then(|when| patience(when, SystemTime::now()));
             return Some(Answer::Failed { status: Some(status.as_u16()), retry_after });
         }
         // The connection is good for another one when the answer has been read.
@@ -113,9 +114,15 @@ impl Receiver {
     }
 }
 
-fn seconds(value: &HeaderValue) -> Option<Duration> {
-    let seconds = value.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds).min(PATIENCE))
+/// How long `Retry-After` asks to wait (RFC 9110, 10.2.3): seconds, or a date. By a clock that has
+/// jumped it is no longer than by one that has not.
+fn patience(value: &HeaderValue, now: SystemTime) -> Option<Duration> {
+    let text = value.to_str().ok()?.trim();
+    let wait = match text.parse() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => httpdate::parse_http_date(text).ok()?.duration_since(now).unwrap_or_default(),
+    };
+    Some(wait.min(PATIENCE))
 }
 
 fn gzip(payload: &[u8]) -> std::io::Result<Vec<u8>> {
@@ -167,6 +174,28 @@ mod tests {
         }
         let error = url("otlp", "http://me:cAnArY@h").unwrap_err().to_string();
         assert!(error.contains("--otlp-headers") && !error.contains("cAnArY"), "{error}");
+    }
+
+    #[test]
+    fn a_time_to_wait_is_a_number_or_a_date() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
+        for (text, expected) in [
+            ("7", Some(7)),
+            ("100000", Some(600)),
+            ("Sun, 06 Nov 1994 08:49:47 GMT", Some(10)),
+            ("Sunday, 06-Nov-94 08:50:37 GMT", Some(60)),
+            ("Sun Nov  6 08:49:38 1994", Some(1)),
+            // Over already, and further away than anybody waits: by a clock that jumps, too.
+            ("Sun, 06 Nov 1994 08:49:36 GMT", Some(0)),
+            ("Sat, 06 Nov 2094 08:49:37 GMT", Some(600)),
+            ("-1", None),
+            ("soon", None),
+            ("", None),
+        ] {
+            let said = patience(&HeaderValue::from_static(text), now);
+            assert_eq!(said, expected.map(Duration::from_secs), "{text}");
+        }
+        assert_eq!(patience(&HeaderValue::from_bytes(&[0xff]).unwrap(), now), None);
     }
 
     #[test]

@@ -89,7 +89,9 @@ impl Shared {
     /// All metrics as OTLP has them.
     pub(super) fn metrics(&self, host: &Host) -> otlp::Message {
         let now = now_ns();
-        self.with_deliveries(|registry| otlp::metrics(registry, host, self.started_ns, now))
+        // By a clock that was set back, the agent has not begun yet.
+        let started = self.started_ns.min(now);
+        self.with_deliveries(|registry| otlp::metrics(registry, host, started, now))
     }
 
     fn with_deliveries<T>(&self, read: impl FnOnce(&Registry) -> T) -> T {

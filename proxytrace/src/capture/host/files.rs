@@ -14,9 +14,13 @@ use std::rc::Rc;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
 use nix::sys::stat::{major, minor};
 use proxytrace_common::host::FileKey;
+use proxytrace_common::record::Tag;
 
 use super::places;
+use super::root::{self, Root, mount_namespace};
+use crate::capture::decode::Record;
 use crate::capture::executables::{Executables, Identity, read};
+use crate::capture::monotonic_now;
 use crate::capture::program::Programs;
 use crate::event::Attach;
 use crate::gobinary::{self, Plan};
@@ -136,8 +140,37 @@ impl Files {
         }
     }
 
-    /// Looks at the file that a process has just executed: in this mount namespace, under this name.
-    pub(super) fn look(&mut self, pid: u32, key: FileKey, mounts: u64, name: &Path) -> Look {
+    /// Whether a process runs a `go` command, which gets probes if it has none.
+    pub(super) fn meet(
+        &mut self,
+        pid: u32,
+        programs: &mut Programs,
+        executables: &mut Executables,
+    ) -> bool {
+        let file = File::open(format!("/proc/{pid}/exe"));
+        let Some((file, identity)) = file.ok().and_then(|file| {
+            let identity = Identity::of(&file).ok()?;
+            Some((file, identity))
+        }) else {
+            return false;
+        };
+        let lasts = |mounts: &u64| self.lasting.iter().any(|(number, _)| number == mounts);
+        let namespace = mount_namespace(&pid.to_string()).filter(|mounts| !lasts(mounts));
+        let is_it = |known: &Known| known.identity == identity && known.namespace == namespace;
+        if self.known.values().any(is_it) {
+            return true;
+        }
+        let Some(plan) = read(&file) else { return false };
+        let candidate = Candidate { file, identity, plan, namespace };
+        self.attach(candidate, key_of(&identity), monotonic_now(), programs, executables);
+        true
+    }
+
+    /// Looks at the file that a process has just executed.
+    pub(super) fn look(&mut self, exec: &Record, key: FileKey) -> Look {
+        let pid = exec.pid;
+        let mounts = exec.number(Tag::Mounts).unwrap_or(0);
+        let name = exec.text(Tag::Executable).unwrap_or_default();
         let open = |path: &Path| {
             let file = File::open(path).ok()?;
             let identity = Identity::of(&file).ok()?;
@@ -148,8 +181,11 @@ impl Files {
         let by_process = open(Path::new(&format!("/proc/{pid}/exe")));
         // One that was short is gone, and its file may be there.
         let by_name = || {
-            let path = root?.join(name.strip_prefix("/").ok()?);
-            open(&path).filter(|(_, identity)| identity.inode == key.inode)
+            let name = Path::new(&name).strip_prefix("/").ok()?;
+            let ours = root.map(Path::to_owned);
+            let roots = ours.into_iter().chain(root::of_ancestors(exec, mounts).map(|it| it.path));
+            let mut files = roots.filter_map(|root| open(&root.join(name)));
+            files.find(|(_, identity)| identity.inode == key.inode)
         };
         let Some((file, identity)) = by_process.or_else(by_name) else { return Look::Unknown };
         let namespace = root.is_none().then_some(mounts);
@@ -189,11 +225,12 @@ impl Files {
 
     /// Where a process in this mount namespace has its files, if that will be there without it. It
     /// executed the file under this name: in a root of its own that is another one.
-    pub(super) fn root(&self, executable: u32, mounts: u64, name: &Path) -> Option<&Path> {
+    pub(super) fn root(&self, executable: u32, mounts: u64, name: &Path) -> Option<Root> {
         let (_, root) = self.lasting.iter().find(|(number, _)| *number == mounts)?;
         let there = fs::metadata(root.join(name.strip_prefix("/").ok()?)).ok()?;
         let identity = &self.known.get(&executable)?.identity;
-        ((there.dev(), there.ino()) == (identity.device, identity.inode)).then_some(root)
+        ((there.dev(), there.ino()) == (identity.device, identity.inode))
+            .then(|| Root::lasting(root))
     }
 
     /// Another name that the kernel has for a file with probes.
@@ -355,12 +392,6 @@ fn lasting() -> Vec<(u64, &'static Path)> {
     let first = mount_namespace("1").map(|number| (number, Path::new("/proc/1/root")));
     let first = first.filter(|(number, _)| ours.is_none_or(|(ours, _)| ours != *number));
     ours.into_iter().chain(first).collect()
-}
-
-/// 4026531841 of `mnt:[4026531841]`.
-fn mount_namespace(process: &str) -> Option<u64> {
-    let link = fs::read_link(format!("/proc/{process}/ns/mnt")).ok()?;
-    link.to_str()?.strip_prefix("mnt:[")?.strip_suffix(']')?.parse().ok()
 }
 
 /// Those in which somebody lives.

@@ -8,22 +8,22 @@ mod files;
 mod job;
 mod maps;
 mod places;
+mod root;
+mod running;
 mod tree;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::os::fd::{AsFd as _, BorrowedFd};
-use std::path::Path;
 use std::time::Duration;
 
+pub use job::Job;
+pub(in crate::capture) use job::of as job_of;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 use proxytrace_common::host::{ANY, Member, Sampling};
-use proxytrace_common::record::Tag;
-
-pub use job::Job;
-pub(in crate::capture) use job::of as job_of;
+pub(in crate::capture) use root::Root;
 
 use super::executables::Executables;
 use super::program::Programs;
@@ -77,6 +77,8 @@ pub struct Counts {
     pub refused: u64,
     /// Trees of which the beginning was missed.
     pub late: u64,
+    /// Trees that were running already when the watch began.
+    pub missed: u64,
     /// Trees that were chosen, of which nothing was seen.
     pub unseen: u64,
 }
@@ -93,6 +95,7 @@ pub struct Host {
     dropped: u64,
     lost: u64,
     unseen: u64,
+    missed: u64,
     /// Trees that were chosen by us, and passed over, as their executable was not known.
     adopted: [u64; 2],
 }
@@ -148,11 +151,22 @@ impl Host {
             dropped: 0,
             lost: 0,
             unseen: 0,
+            missed: 0,
             adopted: [0; 2],
         };
         host.files.foresee(&mut host.programs, &mut host.executables);
         host.programs.follow_processes().map_err(|error| cannot_trace(&error))?;
+        host.missed = host.find_running()?;
         Ok(host)
+    }
+
+    /// Puts probes into what runs already, wherever that is, and counts the trees: nothing is known
+    /// of how they began, so that they are left alone.
+    fn find_running(&mut self) -> anyhow::Result<u64> {
+        let Self { programs, executables, files, .. } = self;
+        let running = running::commands(|pid| files.meet(pid, programs, executables));
+        let members: HashSet<u32> = programs.members()?.into_iter().map(|(pid, _)| pid).collect();
+        Ok(running::trees(&running, &members))
     }
 
     /// Chooses another share of the trees that begin from here on.
@@ -186,6 +200,7 @@ impl Host {
             executables: self.files.count() as u64,
             refused: self.files.refused,
             late: self.trees.late,
+            missed: self.missed,
             unseen: self.unseen,
         })
     }
@@ -217,9 +232,7 @@ impl Host {
     /// Somebody has executed a file that was not known.
     fn meet(&mut self, news: &News, watcher: &mut dyn Watcher) -> anyhow::Result<()> {
         let Self { programs, files, .. } = self;
-        let mounts = news.record.number(Tag::Mounts).unwrap_or(0);
-        let name = news.record.text(Tag::Executable).unwrap_or_default();
-        let index = match files.look(news.pid, news.file, mounts, Path::new(&name)) {
+        let index = match files.look(&news.record, news.file) {
             Look::Unknown => return programs.unsee(&news.file),
             Look::Other => return Ok(()),
             Look::Known(index) => {

@@ -10,7 +10,7 @@ use proxytrace_common::host::{ANY, FileKey};
 use proxytrace_common::record::{Kind, Tag};
 
 use super::files::Files;
-use super::{Begun, TreeId, Watcher};
+use super::{Begun, TreeId, Watcher, root};
 use crate::capture::decode::{Decoder, Record};
 use crate::capture::executables::Executables;
 use crate::capture::pids::Pids;
@@ -259,12 +259,12 @@ impl Tree {
         if executable != ANY
             && let Some(attach) = files.attached(executable)
         {
-            let mounts = record.number(Tag::Mounts);
-            let name = record.text(Tag::Executable);
-            let root = mounts.zip(name).and_then(|(mounts, name)| {
-                files.root(executable, mounts, Path::new(&name)).map(Path::to_owned)
+            let roots = record.number(Tag::Mounts).map_or_else(Vec::new, |mounts| {
+                let name = record.text(Tag::Executable).unwrap_or_default();
+                let lasting = files.root(executable, mounts, Path::new(&name));
+                lasting.into_iter().chain(root::of_ancestors(record, mounts)).collect()
             });
-            self.decoder.has_root(record.pid, root);
+            self.decoder.has_roots(record.pid, roots);
             self.awaited.insert(record.pid, (executable, attach));
         }
     }

@@ -110,6 +110,8 @@ families! {
     Refused: counter("proxytrace_executables_refused_total", &[],
         "Go commands that could not be given probes."),
     Late: counter("proxytrace_builds_late_total", &[], "Builds of which the beginning was missed."),
+    Missed: counter("proxytrace_builds_missed_total", &[],
+        "Builds that were running already when the watch began, and are not seen."),
     Abandoned: counter("proxytrace_builds_abandoned_total", &[],
         "Builds that were given up, because they were too many or too large."),
     Cpu: counter("proxytrace_cpu_seconds_total", &[], "Processor time of the agent."),

@@ -216,6 +216,7 @@ impl Registry {
         self.set(Id::Executables, &[], count(health.executables));
         self.set(Id::Refused, &[], count(health.refused));
         self.set(Id::Late, &[], count(health.late));
+        self.set(Id::Missed, &[], count(health.missed));
         self.set(Id::Abandoned, &[], count(health.abandoned));
         self.set(Id::Cpu, &[], seconds(health.cpu_ns));
         self.set(Id::Resident, &[], count(health.resident));
