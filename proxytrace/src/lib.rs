@@ -21,6 +21,7 @@ pub mod netrc;
 pub mod preflight;
 pub mod recording;
 pub mod redact;
+pub mod replay;
 pub mod report;
 pub mod rewalk;
 pub mod url;

@@ -1,7 +1,6 @@
 //! One run: the events go into the recording and into the trace, as they come.
 
 use std::fs::File;
-use std::io::BufRead;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -12,7 +11,7 @@ use proxytrace::event::{End, Event, Start, What};
 use proxytrace::gomod::sources;
 use proxytrace::model::{Chain, Trace};
 use proxytrace::netrc;
-use proxytrace::recording::{Reader, Writer};
+use proxytrace::recording::Writer;
 use proxytrace::report::ndjson;
 
 use crate::apart::Apart;
@@ -181,20 +180,6 @@ fn diagnosed(mut trace: Trace) -> Trace {
     trace
 }
 
-/// The trace of a recording, and what is wrong with the recording, if anything. It is complete if
-/// nothing is, and if it was not cut.
-pub(crate) fn replay(mut reader: Reader<impl BufRead>) -> (Trace, Option<anyhow::Error>) {
-    let mut correlator = Correlator::new(reader.start());
-    let mut broken = None;
-    for event in &mut reader {
-        match event {
-            Ok(event) => correlator.push(&event),
-            Err(error) => broken = Some(error.into()),
-        }
-    }
-    (diagnosed(correlator.finish(&reader.end())), broken)
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs::File;
@@ -205,8 +190,9 @@ mod tests {
     use proxytrace::capture::Sink as _;
     use proxytrace::event::{End, Event, Start, What};
     use proxytrace::recording::Reader;
+    use proxytrace::replay::replay;
 
-    use super::{Session, replay};
+    use super::Session;
 
     const END: End = End { time: 9, exit_code: Some(3), signal: None };
 

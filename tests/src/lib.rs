@@ -11,6 +11,7 @@ pub mod confusion;
 pub mod crowd;
 pub mod fleet;
 mod forward;
+pub mod golden;
 pub mod lab;
 pub mod log;
 pub mod modules;

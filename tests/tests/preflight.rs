@@ -23,26 +23,40 @@ fn preflight_says_what_go_meets() {
         let path = proxytrace.display();
         return cases::skip(&format!("no {path}: build it, or set PROXYTRACE_BIN"));
     }
-    for name in UNSEEN {
-        ensure_there(name);
+    for name in ELSEWHERE.map(|(name, _)| name).into_iter().chain(AGAIN) {
+        assert!(Scenario::find(name).is_some(), "{name} is no scenario any more");
     }
     let newest = &VERSIONS[VERSIONS.len() - 1..];
     cases::for_each_of(Scenario::all(), newest, |scenario, toolchain| {
-        if UNSEEN.contains(&scenario.name) || !scenario.is_repeatable() {
+        if ELSEWHERE.iter().any(|(name, _)| *name == scenario.name)
+            || scenario.command != Scenario::BASE.command
+        {
             return Ok(());
         }
         compare(&proxytrace, scenario, toolchain)
     });
 }
 
-/// What preflight does not look into, as its documentation says: the tree of the checksum database.
-/// Whether that is still the tree of before, only a machine that was there before can tell, by what
-/// go keeps of it in GOPATH/pkg/sumdb.
-const UNSEEN: [&str; 1] = ["sumdb-forked"];
+/// The scenarios in which preflight cannot say what go says, and why.
+const ELSEWHERE: [(&str, &str); 3] = [
+    (
+        "sumdb-forked",
+        "whether the checksum database still has the tree of before, only a machine that was there \
+         before can tell, by what go keeps of it in GOPATH/pkg/sumdb",
+    ),
+    (
+        "toolchain-missing",
+        "go asks for a toolchain, and not for what preflight was told to ask about",
+    ),
+    (
+        "cached-404-until-later",
+        "go asks again after each 404, and here the second answer is another; preflight takes the \
+         first one, as it would stand for any go before 1.24",
+    ),
+];
 
-fn ensure_there(name: &str) {
-    assert!(Scenario::find(name).is_some(), "{name} is no scenario any more");
-}
+/// The scenarios in which go asks again by itself what fails once, and preflight as often as it is told.
+const AGAIN: [&str; 1] = ["refused-stream"];
 
 fn compare(proxytrace: &Path, scenario: &Scenario, toolchain: &Toolchain) -> Result<()> {
     let lab = Lab::start(scenario, toolchain)?;
@@ -56,7 +70,8 @@ fn compare(proxytrace: &Path, scenario: &Scenario, toolchain: &Toolchain) -> Res
     let lab = Lab::start(scenario, toolchain)?;
     let file = lab.dir().join("preflight.json");
     let mut preflight = lab.command(proxytrace);
-    preflight.args(["preflight", "--failures", "1", "--json"]).arg(&file);
+    let tries = if AGAIN.contains(&scenario.name) { "3" } else { "1" };
+    preflight.args(["preflight", "--failures", tries, "--json"]).arg(&file);
     preflight.args(scenario.modules.paths().map(|path| format!("{path}@{VERSION}")));
     let output = lab.output(preflight)?;
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -66,8 +81,10 @@ fn compare(proxytrace: &Path, scenario: &Scenario, toolchain: &Toolchain) -> Res
     let check = || {
         ensure!(output.status.success() == (document["works"] != "fails"), "{}", output.status);
         if document["works"] == "unknown" {
-            let direct = scenario.goproxy.contains("direct");
-            ensure!(direct, "only `direct` leaves anything open");
+            let modules = document["modules"].as_array().context("modules")?;
+            let private = modules.iter().all(|module| module["private"] == true);
+            let direct = private || scenario.goproxy.contains("direct");
+            ensure!(direct, "only `direct` and private modules leave anything open");
         } else {
             ensure!((document["works"] == "works") == went, "go went otherwise");
         }
@@ -118,7 +135,8 @@ fn outcomes(went: &Trace, trace: &Trace, document: &Value) -> Result<()> {
             compared += 1;
         }
     }
-    let asked = went.chains.iter().any(|chain| !chain.attempts.is_empty());
+    let attempts = || went.chains.iter().flat_map(|chain| &chain.attempts);
+    let asked = attempts().any(|attempt| attempt.proxy.contains("://"));
     ensure!(compared > 0 || !asked, "nothing was compared");
     Ok(())
 }
@@ -202,6 +220,39 @@ fn the_goproxy_to_use_is_handed_on() {
     assert_eq!((code, shell.as_str()), (0, "export GOPROXY='direct'\n"));
 }
 
+/// What the README shows is what is printed, up to the times; what it leaves out it says (`…`).
+#[test]
+fn the_readme_shows_what_is_printed() {
+    let Some((lab, proxytrace)) = alone("bad-gateway-comma") else { return };
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md"));
+    let readme = readme.unwrap();
+    let (_, shown) = readme.split_once("$ proxytrace preflight\n").expect("an example");
+    let (shown, _) = shown.split_once("```").expect("its end");
+    let mut command = lab.command(&proxytrace);
+    let (_, stdout, _) = lab.output_of(command.arg("preflight"));
+    let printed = timeless(&String::from_utf8(stdout).unwrap());
+    let mut rest = &*printed;
+    for part in timeless(shown).split("…\n") {
+        let at = rest.find(part).unwrap_or_else(|| panic!("{part} is not in {printed}"));
+        rest = &rest[at + part.len()..];
+    }
+    assert!(rest.is_empty(), "{rest}");
+}
+
+/// A text without what differs each time: numbers of milliseconds, and the width of columns.
+fn timeless(text: &str) -> String {
+    let line = |line: &str| {
+        let mut words: Vec<&str> = line.split_whitespace().collect();
+        for at in 1..words.len() {
+            if words[at] == "ms" {
+                words[at - 1] = "0";
+            }
+        }
+        words.join(" ") + "\n"
+    };
+    text.lines().map(line).collect()
+}
+
 /// Nothing secret is shown, and what is secret goes where it belongs.
 #[test]
 fn secrets_stay_inside_and_private_modules_at_home() {
@@ -243,7 +294,9 @@ fn there_is_an_end_to_waiting() {
     let began = std::time::Instant::now();
     let (code, stdout, _) = lab.output_of(&mut command);
     let said = String::from_utf8_lossy(&stdout);
-    assert!(code == 1 && said.contains("did not answer the TLS handshake in 1 seconds"), "{said}");
-    // Twice what it may take, and what a busy machine adds; go would wait for ten.
-    assert!(began.elapsed().as_secs() < 8, "{:?}", began.elapsed());
+    // Of two tries the second is cut short by the end of all, however busy the machine is.
+    let silent = "did not answer the TLS handshake in the time that was left";
+    assert!(code == 1 && said.contains(silent), "{said}");
+    // Without the limit each of them would take go's ten seconds.
+    assert!(began.elapsed().as_secs() < 20, "{:?}", began.elapsed());
 }

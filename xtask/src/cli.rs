@@ -71,7 +71,10 @@ const COMMANDS: [(&str, &str); 12] = [
         "bench agent [hour]",
         "measure what the fleet agent costs, at rest and under load; or its memory over an hour's builds",
     ),
-    ("dist [--quick]", "build what is released: static programs, packages, checksums; use them"),
+    (
+        "dist [--quick]",
+        "build what is released: static programs, packages, checksums; use them; --quick packs what the tests run",
+    ),
     ("help", "print this list"),
 ];
 

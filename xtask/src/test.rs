@@ -8,6 +8,7 @@ use xtask::process::{in_ci, is_root, run, status, warning, which};
 use xtask::{apt, bpf, engines, go, readers, workspace};
 
 use crate::build::{self, cargo};
+use crate::dist::{self, Pace};
 use crate::{fuzz, layouts, vm};
 
 /// Programs that tests run, and Debian's packages of them.
@@ -94,6 +95,7 @@ pub(crate) fn test(arguments: &[OsString]) -> Result<()> {
     }
     run(test.args(arguments))?;
     if arguments.is_empty() {
+        package()?;
         machines(all)?;
     }
     if in_ci() {
@@ -101,6 +103,15 @@ pub(crate) fn test(arguments: &[OsString]) -> Result<()> {
         fuzz::fuzz(fuzz::SECONDS)?;
     }
     Ok(())
+}
+
+/// The package of what was tested just now is made, installed and used.
+fn package() -> Result<()> {
+    if which("apt-get").is_none() && !in_ci() {
+        warning("skipped: without apt no package is installed");
+        return Ok(());
+    }
+    dist::dist(Pace::Quick)
 }
 
 /// The kernels come from Debian's mirror, through apt.

@@ -10,6 +10,7 @@ use proxytrace::diagnose::diagnose;
 use proxytrace::golog;
 use proxytrace::model::{SCHEMA, Trace};
 use proxytrace::recording::Reader;
+use proxytrace::replay::replay;
 use proxytrace::report::{compare as differences, json, rewalk as text, terminal};
 use proxytrace::rewalk::rewalk;
 use serde::Serialize;
@@ -17,7 +18,7 @@ use serde::Serialize;
 use crate::audience::Audience;
 use crate::cli::Report;
 use crate::outputs::{Output, STDOUT, TEXT, Wanted};
-use crate::{People, complain, exit, first_failure, session};
+use crate::{People, complain, exit, first_failure};
 
 /// How much of a file is looked at to tell what it is.
 const HEAD: usize = 256;
@@ -33,8 +34,8 @@ pub(crate) fn load(path: &Path) -> anyhow::Result<(Trace, Option<anyhow::Error>)
         let head = input.fill_buf()?;
         let head = String::from_utf8_lossy(&head[..head.len().min(HEAD)]);
         if !head.contains(SCHEMA) {
-            let (trace, broken) = session::replay(Reader::new(input)?);
-            return Ok((trace, broken));
+            let (trace, broken) = replay(Reader::new(input)?);
+            return Ok((trace, broken.map(Into::into)));
         }
         let trace: Trace = serde_json::from_reader(input)
             .with_context(|| format!("this is no trace as \"{SCHEMA}\" has it"))?;

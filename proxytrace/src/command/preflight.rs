@@ -61,7 +61,8 @@ pub(crate) fn run(preflight: &Preflight, report: &Report) -> u8 {
     let render = |options: &terminal::Options| {
         let findings =
             terminal::render(&found.trace, &terminal::Options { quiet: true, ..*options });
-        let table = if options.quiet { String::new() } else { preflight::render(&found) };
+        let width = options.width.filter(|_| !options.verbose);
+        let table = if options.quiet { String::new() } else { preflight::render(&found, width) };
         let blocks = [findings, table].into_iter().filter(|block| !block.is_empty());
         blocks.collect::<Vec<_>>().join("\n")
     };

@@ -245,13 +245,18 @@ fn detail(failure: &Failure) -> Option<String> {
 
 /// `include/uapi/asm-generic/errno.h`, as Go has it (`syscall/zerrors_linux_amd64.go`).
 const ERRNOS: &[(u64, &str)] = &[
+    (1, "operation not permitted"),
+    (13, "permission denied"),
+    (24, "too many open files"),
     (32, "broken pipe"),
     (99, "cannot assign requested address"),
     (101, "network is unreachable"),
     (103, "software caused connection abort"),
     (104, "connection reset by peer"),
+    (105, "no buffer space available"),
     (110, "connection timed out"),
     (111, "connection refused"),
+    (112, "host is down"),
     (113, "no route to host"),
 ];
 
@@ -267,6 +272,12 @@ const HTTP2_CODES: &[(u64, &str)] = &[
     (11, "ENHANCE_YOUR_CALM"),
     (13, "HTTP_1_1_REQUIRED"),
 ];
+
+/// An errno of a socket in words.
+pub(crate) fn errno_words(errno: i32) -> String {
+    let known = ERRNOS.iter().find(|(number, _)| i64::try_from(*number) == Ok(i64::from(errno)));
+    known.map_or_else(|| format!("errno {errno}"), |(_, words)| (*words).to_owned())
+}
 
 /// A number of an error in words; none where it tells nothing.
 fn numbered(type_name: &str, number: u64) -> Option<String> {

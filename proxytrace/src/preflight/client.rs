@@ -3,7 +3,10 @@
 //! Each request has a connection of its own: what is kept alive between them is of no interest
 //! here. What go would do once more (GOAUTH after a 4xx) is left out, as it changes no answer.
 
+mod line;
+
 use std::collections::HashMap;
+use std::io::Read as _;
 use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,24 +14,27 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::{Bytes, BytesMut};
+use flate2::read::MultiGzDecoder;
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
-use hyper::header::{AUTHORIZATION, HOST, LOCATION, PROXY_AUTHORIZATION, REFERER, USER_AGENT};
+use hyper::header::{
+    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, HOST, LOCATION, PROXY_AUTHORIZATION, REFERER,
+    USER_AGENT,
+};
 use hyper::{Method, Request as Ask, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+use self::line::To;
 use super::address::Address;
-use super::connect::{self, Stream, Tls};
+use super::connect::{Stream, Tls};
 use super::failure::Failure;
-use super::forward::{Forward, Proxy};
+use super::forward::Forward;
 use crate::correlate::status;
 use crate::event::Headers;
-use crate::model::{
-    self, Cause, Connection, ConnectionId, NameLookup, Outcome, Request, RequestId,
-};
+use crate::model::{Cause, Connection, NameLookup, Outcome, Request, RequestId};
 use crate::netrc;
 use crate::redact;
 
@@ -40,6 +46,8 @@ const AT_A_TIME: usize = 8;
 pub(super) const KEPT: usize = 1 << 20;
 /// No more of a zip is kept, and the sum of a larger one is not known.
 pub(super) const KEPT_ZIP: usize = 64 << 20;
+/// The only coding of bodies that go asks for.
+const GZIP: &[u8] = b"gzip";
 /// No more of a body is read.
 const READ: u64 = 512 << 20;
 
@@ -81,26 +89,6 @@ struct Exchange {
     tunnel: Option<Request>,
     location: Option<String>,
     body: Bytes,
-}
-
-/// Whom a request is put to.
-enum To {
-    Origin,
-    /// A forward proxy, which wants the whole URL, and perhaps credentials.
-    Forward {
-        credentials: Option<String>,
-    },
-}
-
-/// A connection that requests can be sent on.
-struct Line {
-    stream: Box<dyn Stream>,
-    id: ConnectionId,
-    h2: bool,
-    to: To,
-    asked: connect::Asked,
-    tunnel: Option<Request>,
-    remote: Option<String>,
 }
 
 impl Client {
@@ -242,7 +230,7 @@ impl Client {
             error: None,
             after_redirect: None,
             cut: Vec::new(),
-            witness: model::Witness::default(),
+            witness: crate::model::Witness::default(),
         }
     }
 
@@ -268,7 +256,8 @@ impl Client {
         if !line.h2 {
             ask = ask.header(HOST, url.authority());
         }
-        ask = ask.header(USER_AGENT, user_agent(line.h2));
+        // As go's transport, which unpacks what comes so.
+        ask = ask.header(USER_AGENT, user_agent(line.h2)).header(ACCEPT_ENCODING, GZIP);
         let user = url.user.as_ref().map(|(name, password)| basic(name, password));
         for (name, value) in [
             (REFERER, referer),
@@ -279,6 +268,9 @@ impl Client {
                 ask = ask.header(name, value);
             }
         }
+        let carries = ask.headers_ref().is_some_and(|headers| headers.contains_key(AUTHORIZATION));
+        let names = carries.then(|| "Authorization".to_owned());
+        request.credentials = Some(names.into_iter().collect());
         let ask = ask.body(Empty::<Bytes>::new()).map_err(|error| {
             Failure::because(Outcome::BadContent, "has no valid URL").detailed(error)
         })?;
@@ -320,6 +312,8 @@ impl Client {
         let has_location = location.as_deref().is_some_and(|value| !value.is_empty());
         request.outcome = status::of_request(response.status().as_u16(), has_location);
         exchange.location = location.filter(|_| has_location);
+        let packed = response.headers().get(CONTENT_ENCODING);
+        let packed = packed.is_some_and(|coding| coding.as_bytes().eq_ignore_ascii_case(GZIP));
         let mut body = response.into_body();
         request.content_length = hyper::body::Body::size_hint(&body).exact();
         let (mut kept, mut read) = (BytesMut::new(), 0_u64);
@@ -338,233 +332,19 @@ impl Client {
         }
         exchange.request.body_bytes = Some(read);
         exchange.request.body_ns = Some(self.now().saturating_sub(came));
-        exchange.body = kept.freeze();
+        exchange.body = if packed { unpacked(&kept, most) } else { kept.freeze() };
         Ok(())
     }
 
     /// go has no limit here, and would wait on.
     fn silent(&self) -> Failure {
-        let seconds = self.limit.as_secs_f64();
-        let reason = format!("said nothing for {seconds:.0} seconds, where go waits without limit");
+        let how_long = if self.is_over() {
+            "in the time that was left".to_owned()
+        } else {
+            format!("for {:.0} seconds", self.limit.as_secs_f64())
+        };
+        let reason = format!("said nothing {how_long}, where go waits without limit");
         Failure::because(Outcome::Unfinished, reason)
-    }
-
-    /// A connection to whoever is to be asked for `url`, with TLS if it is https.
-    async fn line(&self, url: &Address, exchange: &mut Exchange) -> Result<Line, Failure> {
-        let forward = match self.forward.of(url) {
-            None => None,
-            Some(Proxy::Http(proxy)) => Some(proxy.clone()),
-            Some(Proxy::Other(scheme)) => {
-                let reason =
-                    format!("was not asked: preflight does not speak {scheme} to a forward proxy");
-                return Err(Failure::because(Outcome::Unknown, reason));
-            }
-        };
-        let peer = forward.as_ref().unwrap_or(url);
-        let id = self.open(url);
-        exchange.request.connection = None;
-        let dialled = self.dial(peer, id).await;
-        let (mut stream, remote) = match (dialled, &forward) {
-            (Ok(dialled), _) => dialled,
-            // As go has it: an error of `proxyconnect`.
-            (Err(failure), Some(_)) => {
-                let reason = "was not reached: the forward proxy could not be";
-                return Err(Failure::because(Outcome::ProxyRefused, reason).detailed(
-                    failure.error().reason.unwrap_or_else(|| format!("{:?}", failure.outcome)),
-                ));
-            }
-            (Err(failure), None) => return Err(failure),
-        };
-        let mut line = Line {
-            stream: Box::new(tokio::io::empty()),
-            id,
-            h2: false,
-            to: To::Origin,
-            asked: connect::Asked::default(),
-            tunnel: None,
-            remote,
-        };
-        if let Some(proxy) = &forward {
-            let credentials = proxy.user.as_ref().map(|(name, password)| basic(name, password));
-            if proxy.secure {
-                stream = self.tls.secure(proxy, stream, &[b"http/1.1"], self.limit()).await?.stream;
-            }
-            if url.secure {
-                let (tunnel, opened) =
-                    self.tunnel(url, stream, (id, line.remote.clone()), credentials).await;
-                match opened {
-                    Ok(opened) => stream = opened,
-                    Err(failure) => {
-                        exchange.tunnel = Some(tunnel);
-                        return Err(failure);
-                    }
-                }
-                line.tunnel = Some(tunnel);
-            } else {
-                line.to = To::Forward { credentials };
-            }
-        }
-        if url.secure {
-            let began = Instant::now();
-            let secured = self.tls.secure(url, stream, &[b"h2", b"http/1.1"], self.limit()).await;
-            self.note(id, |connection| {
-                connection.tls_ns = Some(nanoseconds(began.elapsed()));
-                connection.tls = Some(model::Tls {
-                    server_name: url.host.clone(),
-                    version: secured.as_ref().ok().and_then(|tls| tls.version.clone()),
-                    protocol: secured.as_ref().ok().and_then(|tls| tls.protocol.clone()),
-                    certificate_wanted: false,
-                    error: secured.as_ref().err().map(Failure::error),
-                });
-            });
-            let secured = match secured {
-                Ok(secured) => secured,
-                Err(failure) => {
-                    exchange.tunnel = line.tunnel;
-                    return Err(failure);
-                }
-            };
-            line.h2 = secured.protocol.as_deref() == Some("h2");
-            line.asked = secured.asked;
-            stream = secured.stream;
-        }
-        line.stream = stream;
-        self.note(id, |connection| {
-            connection.requests = 1 + u32::from(line.tunnel.is_some());
-            let protocol = if line.h2 { "HTTP/2.0" } else { "HTTP/1.1" };
-            connection.protocol = Some(protocol.to_owned());
-        });
-        Ok(line)
-    }
-
-    fn open(&self, url: &Address) -> ConnectionId {
-        let started = self.now();
-        let mut book = self.book();
-        let id = u32::try_from(book.connections.len()).unwrap_or(u32::MAX);
-        book.connections.push(Connection {
-            id,
-            process: 0,
-            local_addr: None,
-            remote_addr: None,
-            host: Some(url.authority()),
-            dns_ns: None,
-            connect_ns: None,
-            tls_ns: None,
-            tls: None,
-            protocol: None,
-            requests: 0,
-            errno: None,
-            started_ns: Some(started),
-            ended_ns: None,
-        });
-        id
-    }
-
-    fn note(&self, id: ConnectionId, change: impl FnOnce(&mut Connection)) {
-        if let Some(connection) = self.book().connections.get_mut(id as usize) {
-            change(connection);
-        }
-    }
-
-    /// Name and TCP.
-    async fn dial(
-        &self,
-        peer: &Address,
-        id: ConnectionId,
-    ) -> Result<(Box<dyn Stream>, Option<String>), Failure> {
-        let (began, started) = (Instant::now(), self.now());
-        let known = self.names().get(&peer.host_and_port()).cloned();
-        let found = match known.clone() {
-            Some(addresses) => Ok(addresses),
-            None => connect::resolve(&peer.host, peer.port(), self.limit()).await,
-        };
-        if let (None, Ok(addresses)) = (&known, &found) {
-            self.names().insert(peer.host_and_port(), addresses.clone());
-        }
-        if known.is_none() && peer.host.parse::<std::net::IpAddr>().is_err() {
-            let took = nanoseconds(began.elapsed());
-            self.note(id, |connection| connection.dns_ns = Some(took));
-            let addresses = found.as_ref().ok().map(Vec::len);
-            self.book().lookups.push(NameLookup {
-                process: 0,
-                host: peer.host.clone(),
-                started_ns: started,
-                duration_ns: Some(took),
-                addresses: addresses.and_then(|number| u32::try_from(number).ok()),
-                answers: found.as_ref().ok().map(|all| all.iter().map(SocketAddr::ip).collect()),
-                // The C library does not tell.
-                servers: None,
-                cut: Vec::new(),
-                error: found.as_ref().err().map(Failure::error),
-            });
-        }
-        let addresses = found?;
-        let began = Instant::now();
-        let stream = connect::connect(&addresses, self.limit()).await?;
-        let took = nanoseconds(began.elapsed());
-        let local = stream.local_addr().ok().map(|address| address.to_string());
-        let remote = stream.peer_addr().ok().map(|address| address.to_string());
-        self.note(id, |connection| {
-            connection.connect_ns = Some(took);
-            connection.local_addr.clone_from(&local);
-            connection.remote_addr.clone_from(&remote);
-        });
-        let _ = stream.set_nodelay(true);
-        Ok((Box::new(stream), remote))
-    }
-
-    /// CONNECT: the request, and the way to the server if it was opened.
-    async fn tunnel(
-        &self,
-        url: &Address,
-        stream: Box<dyn Stream>,
-        (id, remote): (ConnectionId, Option<String>),
-        credentials: Option<String>,
-    ) -> (Request, Result<Box<dyn Stream>, Failure>) {
-        let target = url.host_and_port();
-        let mut request =
-            self.begin("CONNECT", target.clone(), url.authority(), Cause::ConnectTunnel);
-        request.connection = Some(id);
-        request.remote_addr = remote;
-        let mut ask = Ask::builder()
-            .method(Method::CONNECT)
-            .uri(target.as_str())
-            .header(HOST, target.as_str())
-            .header(USER_AGENT, user_agent(false));
-        if let Some(credentials) = credentials {
-            ask = ask.header(PROXY_AUTHORIZATION, credentials);
-        }
-        let ask = ask.body(Empty::<Bytes>::new()).expect("a valid request: host, port and base64");
-        let opened = match timeout(self.limit(), send(stream, false, ask)).await {
-            Ok(Ok(response)) => {
-                request.status = Some(response.status().as_u16());
-                request.headers = headers(&response);
-                if response.status().is_success() {
-                    request.outcome = Outcome::Ok;
-                    let upgraded = hyper::upgrade::on(response).await;
-                    upgraded
-                        .map(|stream| Box::new(TokioIo::new(stream)) as Box<dyn Stream>)
-                        .map_err(|error| Failure::of_http(&error, Outcome::Reset))
-                } else {
-                    request.outcome = Outcome::ProxyRefused;
-                    Err(Failure::new(Outcome::ProxyRefused))
-                }
-            }
-            Ok(Err(error)) => Err(Failure::because(
-                Outcome::ProxyRefused,
-                "was not reached: the forward proxy broke off",
-            )
-            .detailed(error)),
-            Err(_) => Err(Failure::because(
-                Outcome::ProxyRefused,
-                "was not reached: the forward proxy said nothing",
-            )),
-        };
-        request.duration_ns = Some(self.now().saturating_sub(request.started_ns));
-        if let Err(failure) = &opened {
-            (request.outcome, request.error) = (failure.outcome, Some(failure.error()));
-        }
-        (request, opened)
     }
 }
 
@@ -583,6 +363,14 @@ async fn send(
     let (mut sender, connection) = http1::handshake(io).await?;
     tokio::spawn(connection.with_upgrades());
     sender.send_request(ask).await
+}
+
+/// So many bytes of what is packed, or as many as can be had.
+fn unpacked(packed: &[u8], most: usize) -> Bytes {
+    let mut body = Vec::new();
+    // What is broken is short, and so not what it should be.
+    let _ = MultiGzDecoder::new(packed).take(most as u64).read_to_end(&mut body);
+    body.into()
 }
 
 /// What go sends before 1.27, so that whoever looks at it treats us as it treats go.

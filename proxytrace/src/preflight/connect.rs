@@ -200,8 +200,12 @@ impl Tls {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => return Err(Failure::of_handshake(&error)),
             Err(_) => {
-                let seconds = limit.min(HANDSHAKE).as_secs_f64();
-                let reason = format!("did not answer the TLS handshake in {seconds:.0} seconds");
+                // As of go where it had as long as there; how long it had else says nothing of it.
+                let reason = if limit >= HANDSHAKE {
+                    "did not answer the TLS handshake in 10 seconds"
+                } else {
+                    "did not answer the TLS handshake in the time that was left"
+                };
                 return Err(Failure::because(Outcome::TlsOther, reason));
             }
         };

@@ -1,38 +1,85 @@
 //! The table: an entry a line, what it answered, what it is worth.
 
-use std::fmt::Write as _;
-
 use super::{AnswerReport, EntryReport, Fare, Report, Verdict};
 use crate::model::{Artifact, Outcome};
 use crate::report::escape::{LONG, NAME, escape};
+use crate::report::wrap;
 
 const HEADS: [&str; 10] =
     ["entry", "DNS", "TCP", "TLS", "list", "info", "mod", "zip", "sumdb", "verdict"];
 
-/// The table and what follows from it: complete lines.
-pub fn render(report: &Report) -> String {
+/// What stands between columns.
+const GAP: &str = "  ";
+/// Where the lines begin that belong to the one before.
+const INDENT: &str = "  ";
+
+/// The table and what follows from it: complete lines, of so many characters where that is given.
+pub fn render(report: &Report, width: Option<usize>) -> String {
     let rows: Vec<[String; 10]> = report.entries.iter().chain(&report.database).map(row).collect();
-    let width = |column: usize| {
+    let mut text = table(&rows, width);
+    for module in report.modules.iter().filter(|module| module.private) {
+        let path = escape(&module.path, NAME);
+        let private = format!("{path}: private (GONOPROXY); go asks its repository itself");
+        text += &paragraph(&private, width, "", INDENT);
+    }
+    text.push('\n');
+    text += &conclusion(report, width);
+    text
+}
+
+/// In columns; what each entry is worth beneath it where that makes lines too long, and everything
+/// where even the columns do.
+fn table(rows: &[[String; 10]], width: Option<usize>) -> String {
+    let widest = |column: usize| {
         let cells = rows.iter().map(|row| row[column].chars().count());
         cells.chain([HEADS[column].len()]).max().unwrap_or_default()
     };
-    let widths: Vec<usize> = (0..HEADS.len()).map(width).collect();
-    let mut text = String::new();
-    let mut line = |cells: &[&str]| {
-        let cells = cells.iter().zip(&widths).map(|(cell, &width)| format!("{cell:width$}"));
-        let _ = writeln!(text, "{}", cells.collect::<Vec<_>>().join("  ").trim_end());
+    let widths: [usize; 10] = std::array::from_fn(widest);
+    let fits = |columns: usize| {
+        let all = widths[..columns].iter().sum::<usize>() + (columns - 1) * GAP.len();
+        width.is_none_or(|width| all <= width)
     };
-    line(&HEADS);
-    for row in &rows {
-        line(&row.each_ref().map(String::as_str));
+    let columns = if fits(HEADS.len()) { HEADS.len() } else { HEADS.len() - 1 };
+    let line = |cells: &[&str]| {
+        let cells = cells[..columns].iter().zip(&widths);
+        let cells: Vec<String> = cells.map(|(cell, &width)| format!("{cell:width$}")).collect();
+        format!("{}\n", cells.join(GAP).trim_end())
+    };
+    let in_columns = fits(columns);
+    let mut text = if in_columns { line(&HEADS) } else { String::new() };
+    for row in rows {
+        let cells = row.each_ref().map(String::as_str);
+        let [entry, .., verdict] = cells;
+        let first = if in_columns { line(&cells) } else { format!("{entry}\n") };
+        text += &first;
+        if !in_columns {
+            text += &paragraph(&pairs(&cells), width, INDENT, INDENT).replace(JOINED, " ");
+        }
+        if columns < HEADS.len() {
+            text += &paragraph(verdict, width, INDENT, INDENT);
+        }
     }
-    for module in report.modules.iter().filter(|module| module.private) {
-        let path = escape(&module.path, NAME);
-        let _ = writeln!(text, "{path}: private (GONOPROXY); go asks its repository itself");
-    }
-    text.push('\n');
-    text += &conclusion(report);
     text
+}
+
+/// A space at which no line ends.
+const JOINED: &str = "\u{a0}";
+
+/// What stands between the entry and its verdict, as text: `DNS 17 ms, TCP 0.8 ms`.
+fn pairs(cells: &[&str; 10]) -> String {
+    let all = HEADS.iter().zip(cells).skip(1).take(HEADS.len() - 2);
+    let pairs = all.filter(|(_, cell)| **cell != dash());
+    let pairs = pairs.map(|(head, cell)| format!("{head} {cell}").replace(' ', JOINED));
+    pairs.collect::<Vec<_>>().join(", ")
+}
+
+/// A text on lines that fit.
+fn paragraph(text: &str, width: Option<usize>, first: &str, others: &str) -> String {
+    let text = match width {
+        Some(width) => wrap(text, width, first.len(), others),
+        None => text.to_owned(),
+    };
+    format!("{first}{text}\n")
 }
 
 fn row(entry: &EntryReport) -> [String; 10] {
@@ -97,8 +144,7 @@ fn answer(answer: &AnswerReport) -> String {
 }
 
 /// What go makes of it, and what to set.
-fn conclusion(report: &Report) -> String {
-    let mut text = String::new();
+fn conclusion(report: &Report, width: Option<usize>) -> String {
     let names = |places: &[usize]| {
         let names = places.iter().filter_map(|place| report.entries.get(*place));
         names.map(|entry| escape(&entry.proxy, NAME)).collect::<Vec<_>>().join(", ")
@@ -110,14 +156,15 @@ fn conclusion(report: &Report) -> String {
         (Fare::Fails, true) => "go cannot get anything with this GOPROXY",
         (Fare::Fails, false) => "go does not get everything with this GOPROXY",
     };
-    let _ = writeln!(text, "proxytrace: {say}");
+    let mut text = paragraph(&format!("proxytrace: {say}"), width, "", INDENT);
+    let more = INDENT.repeat(2);
     if !report.kept.is_empty() {
-        let _ = writeln!(
-            text,
-            "  kept: {}, as without it go would ask whom it does not ask now, or nobody \
+        let kept = format!(
+            "kept: {}, as without it go would ask whom it does not ask now, or nobody \
              (--allow-direct, --allow-public)",
             names(&report.kept)
         );
+        text += &paragraph(&kept, width, INDENT, &more);
     }
     if report.goproxy_to_use != report.goproxy {
         let fares = match report.works_with {
@@ -126,7 +173,57 @@ fn conclusion(report: &Report) -> String {
             Fare::Fails => "go still does not get everything",
         };
         let list = escape(&report.goproxy_to_use, LONG);
-        let _ = writeln!(text, "  without {}: GOPROXY={list} ({fares})", names(&report.left_out));
+        let without = format!("without {}: GOPROXY={list} ({fares})", names(&report.left_out));
+        text += &paragraph(&without, width, INDENT, &more);
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::table;
+
+    fn rows() -> Vec<[String; 10]> {
+        let row = |cells: [&str; 10]| cells.map(str::to_owned);
+        let (entry, mirror) = ("https://proxy.example", "https://mirror.example");
+        let reason = "fails (3 times): proxy.example answered 502";
+        vec![
+            row([entry, "17 ms", "0.8 ms", "14 ms", "502", "502", "502", "502", "-", reason]),
+            row([mirror, "0.9 ms", "0.1 ms", "2.5 ms", "200", "200", "200", "200", "-", "works"]),
+        ]
+    }
+
+    #[test]
+    fn what_has_no_room_goes_beneath() {
+        insta::assert_snapshot!(table(&rows(), None), @r"
+        entry                   DNS     TCP     TLS     list  info  mod  zip  sumdb  verdict
+        https://proxy.example   17 ms   0.8 ms  14 ms   502   502   502  502  -      fails (3 times): proxy.example answered 502
+        https://mirror.example  0.9 ms  0.1 ms  2.5 ms  200   200   200  200  -      works
+        ");
+        insta::assert_snapshot!(table(&rows(), Some(90)), @r"
+        entry                   DNS     TCP     TLS     list  info  mod  zip  sumdb
+        https://proxy.example   17 ms   0.8 ms  14 ms   502   502   502  502  -
+          fails (3 times): proxy.example answered 502
+        https://mirror.example  0.9 ms  0.1 ms  2.5 ms  200   200   200  200  -
+          works
+        ");
+        insta::assert_snapshot!(table(&rows(), Some(44)), @r"
+        https://proxy.example
+          DNS 17 ms, TCP 0.8 ms, TLS 14 ms,
+          list 502, info 502, mod 502, zip 502
+          fails (3 times): proxy.example answered
+          502
+        https://mirror.example
+          DNS 0.9 ms, TCP 0.1 ms, TLS 2.5 ms,
+          list 200, info 200, mod 200, zip 200
+          works
+        ");
+        for width in 44..160 {
+            let table = table(&rows(), Some(width));
+            assert!(table.lines().all(|line| line.chars().count() <= width), "{width}: {table}");
+            for cell in rows().iter().flatten().flat_map(|cell| cell.split(' ')) {
+                assert!(cell == "-" || table.contains(cell), "{width}: {cell}");
+            }
+        }
+    }
 }

@@ -459,8 +459,9 @@ impl Walks<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::preflight::Fare;
     use crate::preflight::choose::{Allowed, choose};
-    use crate::preflight::{Fare, fare};
+    use crate::preflight::verdict::fare;
 
     /// A list of one entry that cannot be reached, and a module of this version.
     fn unreached(version: Option<&str>) -> Asked {

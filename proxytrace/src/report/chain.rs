@@ -1,3 +1,4 @@
+use anstyle::Style;
 use serde::Serialize;
 
 use super::escape::{LONG, NAME, escape, shorten};
@@ -16,6 +17,8 @@ const HOST: usize = 48;
 /// What stands left of a row, and between its columns.
 const MARGIN: usize = "   |   ".len();
 const GAP: usize = 2;
+/// How many lines of an error are shown.
+const DETAIL: usize = 12;
 /// Bodies that took less are not worth a word, in nanoseconds.
 const WORTH_TELLING: u64 = 1_000_000;
 
@@ -66,8 +69,7 @@ struct Columns {
 }
 
 /// A request as a row, not painted yet.
-struct Row<'a> {
-    request: &'a Request,
+struct Row {
     result: String,
     host: String,
     asked: String,
@@ -107,7 +109,8 @@ impl Drawing<'_> {
         for request in &attempt.requests {
             let pointed = self.evidence.contains(&request.id);
             let row = self.row(attempt, request);
-            lines.push(self.line(pointed, &self.painted(&row, columns)));
+            let style = style(attempt, request, pointed);
+            lines.push(self.line(pointed, &self.painted(&row, columns, style)));
             if columns.below && !row.facts.is_empty() {
                 let (facts, column) = (self.paint.on(FAINT, &row.facts), columns.result);
                 lines.push(self.line(false, &format!("  {:column$}  {facts}", "")));
@@ -115,11 +118,10 @@ impl Drawing<'_> {
             if let Some(error) = &request.error {
                 let types =
                     if self.options.verbose { error.types.join(" → ") } else { String::new() };
-                for text in [error.detail.as_deref().unwrap_or_default(), &types] {
-                    if !text.is_empty() {
-                        let (text, column) = (escape(text, LONG), columns.result);
-                        lines.push(self.line(false, &format!("  {:column$}  {text}", "")));
-                    }
+                let detail = error.detail.as_deref().unwrap_or_default();
+                let column = columns.result;
+                for text in self.said(detail, column).into_iter().chain(self.said(&types, column)) {
+                    lines.push(self.line(false, &format!("  {:column$}  {text}", "")));
                 }
             }
         }
@@ -134,21 +136,45 @@ impl Drawing<'_> {
                 None => why,
             };
             for (place, text) in why.lines().enumerate() {
-                let text = format!("{} {text}", if place == 0 { "=" } else { " " });
-                lines.push(self.line(false, &format!("  {}", self.paint.on(FAINT, &text))));
+                let equals = if place == 0 { self.paint.on(FRAME, "=") } else { " ".to_owned() };
+                lines.push(self.line(false, &format!("  {equals} {text}")));
             }
         }
         lines
     }
 
+    /// What go said of an error, line by line, as far as there is room for so many characters.
+    fn said(&self, text: &str, column: usize) -> Vec<String> {
+        let lines = text.lines().map(str::trim_end).filter(|line| !line.is_empty());
+        let mut said = Vec::new();
+        for line in lines.take(DETAIL + 1) {
+            if said.len() >= DETAIL {
+                said.push("…".to_owned());
+                break;
+            }
+            let words = line.trim_start_matches('\t');
+            let indent = "  ".repeat((line.len() - words.len()).min(2));
+            let words = escape(words, LONG);
+            let words = match self.options.width.filter(|_| !self.options.verbose) {
+                Some(width) => {
+                    let room = width.saturating_sub(MARGIN + 2 * GAP + column);
+                    wrap(&words, room, indent.len(), &indent)
+                }
+                None => words,
+            };
+            said.extend(format!("{indent}{words}").lines().map(str::to_owned));
+        }
+        said
+    }
+
     /// As wide as the widest of each column, and the URLs as wide as there is room then.
     fn columns(&self, chain: &Chain) -> Columns {
-        let rows: Vec<Row<'_>> = chain
+        let rows: Vec<Row> = chain
             .attempts
             .iter()
             .flat_map(|attempt| attempt.requests.iter().map(|one| self.row(attempt, one)))
             .collect();
-        let widest = |part: for<'r> fn(&'r Row<'_>) -> &'r str| {
+        let widest = |part: fn(&Row) -> &str| {
             rows.iter().map(|row| part(row).chars().count()).max().unwrap_or(0)
         };
         let (result, host, time) =
@@ -167,11 +193,10 @@ impl Drawing<'_> {
         Columns { result, host, request: asked.min(room), time, below }
     }
 
-    fn row<'r>(&self, attempt: &Attempt, request: &'r Request) -> Row<'r> {
+    fn row(&self, attempt: &Attempt, request: &Request) -> Row {
         let (host, path) = split(&request.url);
         let method = escape(&request.method, NAME);
         Row {
-            request,
             result: result(request),
             host: escape(&host, HOST),
             asked: format!("{method} {}", escape(path, LONG)),
@@ -181,12 +206,7 @@ impl Drawing<'_> {
     }
 
     /// `302  proxy.lab  GET /path  12 ms  → storage.lab`
-    fn painted(&self, row: &Row<'_>, columns: &Columns) -> String {
-        let style = match row.request.outcome {
-            Outcome::Ok => FINE,
-            _ if row.request.after_redirect.is_some() => FAINT,
-            _ => FAILED,
-        };
+    fn painted(&self, row: &Row, columns: &Columns, style: Style) -> String {
         let pad = |text: &str, width: usize| " ".repeat(width.saturating_sub(text.chars().count()));
         let asked = shorten(&row.asked, columns.request);
         let line = format!(
@@ -244,6 +264,18 @@ impl Drawing<'_> {
     }
 }
 
+/// That somebody does not have a module is an answer like another, unless it is what is wrong; and
+/// what go made good by asking again did not fail.
+fn style(attempt: &Attempt, request: &Request, pointed: bool) -> Style {
+    match request.outcome {
+        Outcome::Ok => FINE,
+        _ if request.after_redirect.is_some() => FAINT,
+        Outcome::NotFound if !pointed => FINE,
+        _ if attempt.outcome == Outcome::Ok => FAINT,
+        _ => FAILED,
+    }
+}
+
 /// The status, or the outcome where there is none.
 fn result(request: &Request) -> String {
     request.status.map_or_else(|| word(&request.outcome), |status| status.to_string())
@@ -272,8 +304,49 @@ fn host(location: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use super::{host, split, word};
+    use super::{DETAIL, Drawing, host, split, style, word};
     use crate::model::{Artifact, Cause, Outcome};
+    use crate::report::paint::{FAILED, FAINT, FINE, Paint};
+    use crate::report::samples;
+    use crate::report::terminal::Options;
+
+    #[test]
+    fn what_go_says_keeps_its_lines() {
+        let said = |text: &str, width| {
+            let options = &Options { width, ..Options::default() };
+            Drawing { options, paint: Paint(false), evidence: &[] }.said(text, 3)
+        };
+        let mismatch = "verifying m@v1: checksum mismatch\n\tdownloaded: h1:a\n\tgo.sum:     h1:b\n\n\
+                        SECURITY ERROR\r\n\u{1b}[2J";
+        assert_eq!(
+            said(mismatch, None),
+            [
+                "verifying m@v1: checksum mismatch",
+                "  downloaded: h1:a",
+                "  go.sum:     h1:b",
+                "SECURITY ERROR",
+                "\\x1b[2J"
+            ]
+        );
+        assert_eq!(said("\tone two three four", Some(32)), ["  one two three four"]);
+        assert_eq!(said("\tone two three four five", Some(32)), ["  one two three four", "  five"]);
+        assert_eq!(said(&"x\n".repeat(1 << 20), None).len(), DETAIL + 1);
+        assert!(said("", None).is_empty());
+    }
+
+    #[test]
+    fn red_is_what_failed() {
+        let trace = samples::comma();
+        let mut attempt = trace.chains[0].attempts[0].clone();
+        let mut request = attempt.requests[0].clone();
+        assert_eq!(style(&attempt, &request, false), FAILED);
+        request.outcome = Outcome::NotFound;
+        assert_eq!(style(&attempt, &request, false), FINE);
+        assert_eq!(style(&attempt, &request, true), FAILED);
+        // go asked again, and then it came.
+        (request.outcome, attempt.outcome) = (Outcome::Reset, Outcome::Ok);
+        assert_eq!(style(&attempt, &request, true), FAINT);
+    }
 
     #[test]
     fn hosts_of_locations() {

@@ -8,7 +8,7 @@ use std::io::{self, Write};
 
 use super::Format;
 use super::escape::{LONG, NAME, escape};
-use super::summary::{count, is_shown, modules};
+use super::summary::{Related, count, is_shown, modules, sentences};
 use crate::model::{Confidence, Finding, Severity, Trace};
 
 /// A line for each error and warning.
@@ -24,17 +24,18 @@ fn write(trace: &Trace, output: &mut dyn Write) -> io::Result<()> {
 /// The annotations, each a line of its own; none for a healthy run.
 pub fn annotations(trace: &Trace) -> String {
     let mut lines = String::new();
+    let related = Related::of(trace);
+    let told = related.told(trace);
     for (severity, command) in
         [(Severity::Error, "error"), (Severity::Warning, "warning"), (Severity::Note, "notice")]
     {
-        let found: Vec<&Finding> = trace
-            .findings
+        let found: Vec<_> = told
             .iter()
-            .filter(|finding| finding.severity == severity && is_shown(finding))
+            .filter(|(finding, _)| finding.severity == severity && is_shown(finding))
             .collect();
         let room = if found.len() > SHOWN { SHOWN - 1 } else { SHOWN };
-        for finding in found.iter().take(room) {
-            annotation(&mut lines, command, finding);
+        for (finding, related) in found.iter().take(room) {
+            annotation(&mut lines, command, finding, related);
         }
         if let Some(more) = found.len().checked_sub(room).filter(|more| *more > 0) {
             let more = count(more, &format!("more {command}"));
@@ -44,7 +45,7 @@ pub fn annotations(trace: &Trace) -> String {
     lines
 }
 
-fn annotation(lines: &mut String, command: &str, finding: &Finding) {
+fn annotation(lines: &mut String, command: &str, finding: &Finding, related: &[&Finding]) {
     let title = property(format!("{} {}", finding.code, finding.slug).trim_end());
     let possible = match finding.confidence {
         Confidence::Certain => "",
@@ -56,6 +57,10 @@ fn annotation(lines: &mut String, command: &str, finding: &Finding) {
     }
     if !finding.advice.is_empty() {
         let _ = write!(message, "\n{}", escape(&finding.advice, LONG));
+    }
+    for also in related {
+        let sentences = escape(&sentences(also), 2 * LONG);
+        let _ = write!(message, "\n{}: {sentences}", escape(&also.code, NAME));
     }
     let place = finding.sources.first().map_or_else(String::new, |source| {
         format!(

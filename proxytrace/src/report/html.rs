@@ -18,8 +18,8 @@ const STYLE: &str = include_str!("page/page.css");
 const SCRIPT: &str = include_str!("page/page.js");
 
 /// What may run and what may dress the page: the two files, by their SHA-256.
-const SCRIPT_HASH: &str = "sha256-FDciSlZaABq5Dxhar+/FRbhYv1D1kQt2fJi+ECulNDY=";
-const STYLE_HASH: &str = "sha256-Pmh8X5REi+ubgZqW7k6scg94fpjLuqXt3Lv1365VITY=";
+const SCRIPT_HASH: &str = "sha256-DkJEGo0RrgZenkIJiTmReyWglASuriB34ur7mNHM18k=";
+const STYLE_HASH: &str = "sha256-1VMqYqvEHBGenrvXIGMtNritSrH99zBOXu5Gd3ON1ZY=";
 
 fn write(trace: &Trace, output: &mut dyn Write) -> io::Result<()> {
     let mut rest = PAGE;

@@ -8,7 +8,7 @@ use std::io::{self, Write};
 
 use super::Format;
 use super::escape::{LONG, NAME, escape};
-use super::summary::{is_shown, summary};
+use super::summary::{Related, is_shown, summary};
 use super::terminal::{Options, render};
 use crate::model::{Finding, Severity, Trace};
 
@@ -27,11 +27,17 @@ pub fn is_worth_reading(trace: &Trace) -> bool {
 
 fn write(trace: &Trace, output: &mut dyn Write) -> io::Result<()> {
     let mut text = format!("### {}\n\n", summary(trace));
-    let shown: Vec<&Finding> = trace.findings.iter().filter(|found| is_shown(found)).collect();
+    let related = Related::of(trace);
+    let told = related.told(trace).into_iter().filter(|(found, _)| is_shown(found));
+    let shown: Vec<(&Finding, bool)> = told
+        .flat_map(|(found, with)| {
+            [(found, false)].into_iter().chain(with.iter().map(|also| (*also, true)))
+        })
+        .collect();
     if !shown.is_empty() {
         text += "| | | what | modules |\n|---|---|---|---|\n";
-        for finding in shown.iter().take(ROWS) {
-            text += &row(finding);
+        for (finding, is_related) in shown.iter().take(ROWS) {
+            text += &row(finding, *is_related);
         }
         if shown.len() > ROWS {
             let _ = writeln!(text, "\n… and {} more", shown.len() - ROWS);
@@ -51,8 +57,9 @@ fn write(trace: &Trace, output: &mut dyn Write) -> io::Result<()> {
     output.write_all(text.as_bytes())
 }
 
-fn row(finding: &Finding) -> String {
+fn row(finding: &Finding, is_related: bool) -> String {
     let severity = match finding.severity {
+        _ if is_related => "↳ also",
         Severity::Error => "❌ error",
         Severity::Warning => "⚠️ warning",
         Severity::Note => "note",

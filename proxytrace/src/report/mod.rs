@@ -32,6 +32,7 @@ mod summary;
 mod wrap;
 
 pub(crate) use summary::milliseconds;
+pub(crate) use wrap::wrap;
 
 use std::io::{self, BufWriter, Write};
 

@@ -4,6 +4,7 @@ use super::chain::word;
 use super::escape::{LONG, NAME, escape};
 use super::paint::{FAILED, FRAME, Paint, STRONG};
 use super::summary::{count, milliseconds};
+use crate::correlate::failure::errno_words;
 use crate::model::{Connection, NameLookup, RequestError, Trace};
 
 /// What failed, if anything, stands in the last column.
@@ -46,7 +47,7 @@ fn connection(connection: &Connection) -> Row {
     let version = tls.and_then(|tls| tls.version.as_deref()).unwrap_or("TLS");
     let failure = match (tls.and_then(|tls| tls.error.as_ref()), connection.errno) {
         (Some(error), _) => why(error),
-        (None, Some(errno)) => format!("errno {errno}"),
+        (None, Some(errno)) => errno_words(errno),
         (None, None) => String::new(),
     };
     Row {

@@ -219,10 +219,11 @@ pub(crate) fn comma() -> Trace {
     let findings = vec![
         Finding { chain: Some(1), ..finding("PT102", Severity::Note, "an ordinary fallback", "") },
         Finding {
-            role: Role::Contributing,
+            requests: vec![0],
             ..finding("PT409", Severity::Error, "proxy.example answered 502", "")
         },
         Finding {
+            role: Role::Contributing,
             requests: vec![0],
             ..finding(
                 "PT101",

@@ -1,7 +1,7 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
-use crate::model::{Chain, Finding, Next, Outcome, Severity, Trace};
+use crate::model::{Chain, ChainId, Finding, Next, Outcome, Role, Severity, Trace};
 
 /// The finding that says what capture missed.
 pub(super) const INCOMPLETE: &str = "PT900";
@@ -52,7 +52,9 @@ fn modules_all_cached(trace: &Trace) -> usize {
 }
 
 fn verdict(trace: &Trace) -> String {
-    let of = |severity| trace.findings.iter().filter(|found| found.severity == severity).count();
+    let related = Related::of(trace);
+    let told = related.told(trace);
+    let of = |severity| told.iter().filter(|(found, _)| found.severity == severity).count();
     let counts: Vec<String> = [(Severity::Error, "error"), (Severity::Warning, "warning")]
         .into_iter()
         .map(|(severity, name)| (of(severity), name))
@@ -71,6 +73,43 @@ fn verdict(trace: &Trace) -> String {
         (true, Some(command)) => format!("nothing wrong seen, but {command}"),
         (false, None) => counts.join(", "),
         (false, Some(command)) => format!("{}; {command}", counts.join(", ")),
+    }
+}
+
+/// What has a finding that follows from another one: an error that contributes to roots, and to nothing
+/// else, is told with the first of them, and is no second error.
+pub(super) struct Related<'a> {
+    /// By the place of the root among the findings.
+    beneath: HashMap<usize, Vec<&'a Finding>>,
+    /// By its own place.
+    places: HashSet<usize>,
+}
+
+impl<'a> Related<'a> {
+    pub(super) fn of(trace: &'a Trace) -> Self {
+        let mut roots: HashMap<ChainId, usize> = HashMap::new();
+        for (place, root) in trace.findings.iter().enumerate() {
+            if root.role == Role::Root && root.severity == Severity::Error {
+                root.chains.iter().for_each(|chain| _ = roots.entry(*chain).or_insert(place));
+            }
+        }
+        let mut related = Self { beneath: HashMap::new(), places: HashSet::new() };
+        for (place, finding) in trace.findings.iter().enumerate() {
+            let follows = finding.role == Role::Contributing
+                && finding.severity == Severity::Error
+                && finding.chains.iter().all(|chain| roots.contains_key(chain));
+            if let Some(root) = finding.chain.filter(|_| follows).and_then(|id| roots.get(&id)) {
+                related.beneath.entry(*root).or_default().push(finding);
+                related.places.insert(place);
+            }
+        }
+        related
+    }
+
+    /// The findings that are told for themselves, and what is told with each.
+    pub(super) fn told(&self, trace: &'a Trace) -> Vec<(&'a Finding, &[&'a Finding])> {
+        let own = trace.findings.iter().enumerate().filter(|(at, _)| !self.places.contains(at));
+        own.map(|(at, one)| (one, self.beneath.get(&at).map_or(&[][..], Vec::as_slice))).collect()
     }
 }
 

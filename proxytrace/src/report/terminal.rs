@@ -9,7 +9,7 @@ use super::chain::{Drawing, pid, subject, title, word};
 use super::escape::{LONG, NAME, escape};
 use super::network;
 use super::paint::{FAINT, FRAME, Paint, STRONG, severity};
-use super::summary::{INCOMPLETE, count, summary};
+use super::summary::{INCOMPLETE, Related, count, summary};
 use super::wrap::wrap;
 use crate::event::Origin;
 use crate::model::{ChainId, Confidence, Finding, RequestId, Role, Severity, Trace};
@@ -41,9 +41,11 @@ pub fn render(trace: &Trace, options: &Options) -> String {
     if options.verbose {
         blocks.extend(report.configuration());
     }
-    let mut findings: Vec<&Finding> = trace.findings.iter().filter(|f| report.shows(f)).collect();
-    findings.sort_by_key(|found| (Reverse(found.severity), found.role != Role::Root));
-    blocks.extend(findings.into_iter().map(|found| report.finding(found)));
+    let related = Related::of(trace);
+    let mut findings = related.told(trace);
+    findings.retain(|(found, _)| report.shows(found));
+    findings.sort_by_key(|(found, _)| (Reverse(found.severity), found.role != Role::Root));
+    blocks.extend(findings.into_iter().map(|(found, with)| report.finding(found, with)));
     if options.verbose {
         blocks.extend(report.other_chains());
         blocks.extend(network::blocks(trace, report.paint));
@@ -67,7 +69,7 @@ impl Report<'_> {
         finding.code != INCOMPLETE && (self.options.verbose || finding.severity > Severity::Note)
     }
 
-    fn finding(&mut self, finding: &Finding) -> String {
+    fn finding(&mut self, finding: &Finding, related: &[&Finding]) -> String {
         let mut text =
             self.head(finding.severity, &finding.code, finding.confidence, &finding.message);
         if let Some(chain) = finding.chain {
@@ -100,6 +102,13 @@ impl Report<'_> {
         }
         if !finding.advice.is_empty() {
             text += &self.remark("help", &escape(&finding.advice, MESSAGE));
+        }
+        for also in related {
+            let label = format!("also[{}]", escape(&also.code, NAME));
+            text += &self.remark(&label, &escape(&also.message, MESSAGE));
+            if !also.advice.is_empty() {
+                text += &self.remark("help", &escape(&also.advice, MESSAGE));
+            }
         }
         text
     }
@@ -266,19 +275,17 @@ mod tests {
     #[test]
     fn a_502_before_a_comma() {
         assert_snapshot!(render(&samples::comma(), &plain()), @r"
-        error[PT101]: `direct` was not asked: after a 502, `,` ends the list
+        error[PT409]: proxy.example answered 502
           --> golang.org/x/some/quite/long/module/path@v1.0.0 (info), go pid 4711
            |
            | https://proxy.example
          > |   502  proxy.example  GET /golang.org/x/some/quite/lon…0240102030405-abcdefabcdef.info  12 ms
            |   = http-error: 502 is neither 404 nor 410, and `,` follows: go stops
            |
+           = also[PT101]: `direct` was not asked: after a 502, `,` ends the list
            = help: write `|` after the entry, or repair the proxy
 
-        error[PT409]: proxy.example answered 502
-          --> golang.org/x/some/quite/long/module/path@v1.0.0 (info), go pid 4711, as above
-
-        proxytrace: 2 modules, 2 requests, 0 redirects, 0 fallbacks; 2 errors; the command exited with 1 (0.8 s)
+        proxytrace: 2 modules, 2 requests, 0 redirects, 0 fallbacks; 1 error; the command exited with 1 (0.8 s)
         ");
     }
 
@@ -304,17 +311,15 @@ mod tests {
            GOPROXY=https://proxy.example,direct (environment)
            GOSUMDB=sum.golang.org (goroot-file)
 
-        error[PT101]: `direct` was not asked: after a 502, `,` ends the list
+        error[PT409]: proxy.example answered 502
           --> golang.org/x/some/quite/long/module/path@v1.0.0 (info), go pid 4711
            |
            | https://proxy.example
          > |   502  proxy.example  GET /golang.org/x/some/quite/long/module/path/@v/v0.1.2-20240102030405-abcdefabcdef.info  12 ms  HTTP/2.0, 192.0.2.1:443
            |   = http-error: 502 is neither 404 nor 410, and `,` follows: go stops
            |
+           = also[PT101]: `direct` was not asked: after a 502, `,` ends the list
            = help: write `|` after the entry, or repair the proxy
-
-        error[PT409]: proxy.example answered 502
-          --> golang.org/x/some/quite/long/module/path@v1.0.0 (info), go pid 4711, as above
 
         note[PT102]: an ordinary fallback
           --> example.com/fine@v1.0.0 (info), go pid 4711
@@ -323,7 +328,7 @@ mod tests {
            |   200  proxy.example  GET /example.com/fine/@v/v1.0.0.info  12 ms  HTTP/2.0, 192.0.2.1:443
            |
 
-        proxytrace: 2 modules, 2 requests, 0 redirects, 0 fallbacks; 2 errors; the command exited with 1 (0.8 s)
+        proxytrace: 2 modules, 2 requests, 0 redirects, 0 fallbacks; 1 error; the command exited with 1 (0.8 s)
         ");
     }
 
@@ -372,7 +377,8 @@ mod tests {
            |          → \x1b]0;owned\x07\r\nFAKE: all is well\u{202e}\u{2028} (refused)
            |   reset                 GET \x1b]0;owned\x07\r\nFAKE: all is well\u{202e}\u{2028}  no answer
            |          cut: url\n
-           |          \x1b]0;owned\x07\r\nFAKE: all is well\u{202e}\u{2028}
+           |          \x1b]0;owned\x07
+           |          FAKE: all is well\u{202e}
            |   = reset: \x1b]0;owned\x07\r\nFAKE: all is well\u{202e}\u{2028}
            |
            = note: and 1 more module: \x1b]0;owned\x07\r\nFAKE: all is well\u{202e}\u{2028}
@@ -394,7 +400,7 @@ mod tests {
         let quiet = Options { quiet: true, ..plain() };
         assert_eq!(render(&samples::healthy(), &quiet), "");
         let failed = render(&samples::comma(), &quiet);
-        assert!(failed.starts_with("error[PT101]") && !failed.contains("proxytrace:"), "{failed}");
+        assert!(failed.starts_with("error[PT409]") && !failed.contains("proxytrace:"), "{failed}");
     }
 
     #[test]

@@ -6,7 +6,7 @@ const LEAST: usize = 20;
 /// `text` on lines of at most `width` characters, of which the first has `taken` already and each
 /// other begins with `indent`. A word that is longer than a line, such as a URL, stays whole, to be
 /// copied.
-pub(super) fn wrap(text: &str, width: usize, taken: usize, indent: &str) -> String {
+pub(crate) fn wrap(text: &str, width: usize, taken: usize, indent: &str) -> String {
     let mut wrapped = String::with_capacity(text.len());
     let mut left = width.saturating_sub(taken).max(LEAST);
     let room = width.saturating_sub(indent.chars().count()).max(LEAST);

@@ -1,16 +1,12 @@
 //! Builds to hand over: of the golden recordings, as if they ran now.
 
-use std::fs::File;
-use std::io::BufReader;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use proxytrace::agent::exporters::Pace;
-use proxytrace::correlate::Correlator;
-use proxytrace::diagnose::diagnose;
 use proxytrace::export::{Build, Origin};
-use proxytrace::model::{Attempt, Trace};
-use proxytrace::recording::Reader;
+use proxytrace::model::Attempt;
+use proxytrace_tests::golden;
 
 /// Fast enough for a test.
 pub(crate) const FAST: Pace = Pace {
@@ -29,20 +25,14 @@ pub(crate) const FAST: Pace = Pace {
 
 /// A build of every golden recording.
 pub(crate) fn all() -> Vec<Build> {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../proxytrace/tests/golden");
-    let files = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
-    let mut files: Vec<_> = files
-        .filter(|file| file.extension().is_some_and(|extension| extension == "ndjson"))
-        .collect();
-    files.sort();
-    assert!(files.len() >= 15, "{files:?}");
     let origin = Origin {
         container: Some("c0ffee".to_owned()),
         pod: Some("0e9b7d6e-0000-4000-8000-000000000000".to_owned()),
         job: [("cicd.pipeline.name", "nightly".to_owned())].into(),
     };
-    let build = |file: &PathBuf| Build { origin: origin.clone(), ..Build::new(replay(file)) };
-    files.iter().map(build).collect()
+    let build =
+        |file: &PathBuf| Build { origin: origin.clone(), ..Build::new(golden::replay(file)) };
+    golden::recordings().iter().map(build).collect()
 }
 
 /// The same builds, begun at this time (RFC 3339), and so other ones.
@@ -68,15 +58,4 @@ pub(crate) fn ago(seconds: u64) -> String {
 pub(crate) fn attempts(builds: &[Build]) -> impl Iterator<Item = &Attempt> {
     let chains = builds.iter().flat_map(|build| &build.trace.chains);
     chains.flat_map(|chain| &chain.attempts)
-}
-
-fn replay(file: &Path) -> Trace {
-    let mut reader = Reader::new(BufReader::new(File::open(file).unwrap())).unwrap();
-    let mut correlator = Correlator::new(reader.start());
-    for event in reader.by_ref() {
-        correlator.push(&event.unwrap());
-    }
-    let mut trace = correlator.finish(&reader.end());
-    trace.findings = diagnose(&trace);
-    trace
 }

@@ -5,11 +5,12 @@ use std::fs;
 use std::path::PathBuf;
 
 use proxytrace::model::Trace;
+use proxytrace_tests::golden;
 use tempfile::TempDir;
 
 use crate::devtools::{Browser, is_there};
 use crate::hostile;
-use crate::traces::{golden, grown, recordings, replay, written};
+use crate::traces::{grown, written};
 
 /// Pictures of the page are left in this directory, for who wants to look.
 const PICTURES_VAR: &str = "PROXYTRACE_PICTURES";
@@ -62,8 +63,8 @@ fn every_recording_is_shown() {
         return;
     }
     let mut page = Page::new();
-    for file in recordings() {
-        let trace = replay(&file);
+    for file in golden::recordings() {
+        let trace = golden::replay(&file);
         page.open(&trace);
         assert_eq!(page.browser.misdeeds(), Vec::<&serde_json::Value>::new(), "{}", file.display());
         let shown = page.number("document.querySelectorAll('.finding').length");
@@ -84,7 +85,7 @@ fn it_filters_and_obeys_keys() {
         return;
     }
     let mut page = Page::new();
-    page.open(&golden("redirect-403"));
+    page.open(&golden::named("redirect-403"));
     assert_eq!(page.text("#shown"), "24 requests");
     assert!(page.number("document.querySelectorAll('.rows svg path.across').length") >= 8);
     page.set("search", "m01 storage.lab", "input");
@@ -133,7 +134,7 @@ fn many_requests_are_few_elements() {
         return;
     }
     let mut page = Page::new();
-    page.open(&grown(&golden("redirect-403"), 5000));
+    page.open(&grown(&golden::named("redirect-403"), 5000));
     assert!(page.text("#shown").starts_with("5,0"), "{}", page.text("#shown"));
     let elements = page.number("document.getElementsByTagName('*').length");
     assert!(elements < 2000, "{elements} elements");
@@ -152,7 +153,7 @@ fn nothing_hostile_runs() {
         return;
     }
     let mut page = Page::new();
-    let mut trace = golden("redirect-403");
+    let mut trace = golden::named("redirect-403");
     hostile::spoil(&mut trace, &hostile::markup());
     page.open(&trace);
     for (id, value, event) in
@@ -185,12 +186,12 @@ fn it_fits_and_can_be_read() {
     }
     let pictures = std::env::var_os(PICTURES_VAR).map(PathBuf::from);
     let mut page = Page::new();
-    let failing = golden("redirect-403");
+    let failing = golden::named("redirect-403");
     let many = grown(&failing, 5000);
     let traces = [
         ("failing", failing),
-        ("direct", golden("all-direct")),
-        ("healthy", golden("retry-h1")),
+        ("direct", golden::named("all-direct")),
+        ("healthy", golden::named("retry-h1")),
         ("many", many),
     ];
     for (name, trace) in traces {

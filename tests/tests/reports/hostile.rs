@@ -2,7 +2,6 @@
 //! text of a trace at once: inert in every format.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::sync::LazyLock;
 
 use proxytrace::compare::compare;
@@ -13,16 +12,16 @@ use proxytrace::report;
 use proxytrace::report::json::SCHEMA;
 use proxytrace::report::terminal::{Options, render};
 use proxytrace::rewalk::rewalk;
-use proxytrace_tests::cases;
 use proxytrace_tests::lab::Lab;
 use proxytrace_tests::modules::Modules;
 use proxytrace_tests::scenario::{Action, Host, Protocol, Rule, Scenario};
 use proxytrace_tests::toolchain::Toolchain;
+use proxytrace_tests::{cases, golden};
 use pulldown_cmark::{Event, Options as Extensions, Parser, Tag};
 use serde_json::Value;
-use tempfile::TempDir;
 
-use crate::traces::{golden, written};
+use crate::outputs;
+use crate::traces::written;
 
 /// Each for another reader.
 pub(crate) const TEXTS: [&str; 7] = [
@@ -85,7 +84,7 @@ fn put(value: &mut Value, text: &str) {
 }
 
 fn spoiled(text: &str) -> Trace {
-    let mut trace = golden("redirect-403");
+    let mut trace = golden::named("redirect-403");
     spoil(&mut trace, text);
     trace
 }
@@ -105,7 +104,7 @@ fn reports(trace: &Trace) -> Vec<(&'static str, String)> {
     for (verbose, width) in [(false, None), (true, None), (false, Some(60))] {
         let options = Options { verbose, width, ..Options::default() };
         reports.push(("text", render(trace, &options)));
-        let comparison = compare(&golden("redirect-403"), trace);
+        let comparison = compare(&golden::named("redirect-403"), trace);
         reports.push(("diff", report::compare::render(&comparison, ("a", "b"), &options)));
         let prediction = rewalk(trace, "https://mirror.lab,direct");
         reports.extend(
@@ -140,7 +139,9 @@ fn no_terminal_obeys_any_format() {
             assert_inert(name, &text);
         }
     }
-    assert!(reports(&golden("redirect-403")).iter().any(|(name, _)| *name == "replay --goproxy"));
+    assert!(
+        reports(&golden::named("redirect-403")).iter().any(|(name, _)| *name == "replay --goproxy")
+    );
 }
 
 /// What servers really sent through a real go, up to what it lets pass.
@@ -209,28 +210,13 @@ fn what_servers_say_is_inert_in_all_that_is_written() {
         return;
     }
     let lab = Lab::start(&SERVED, &Toolchain::newest().unwrap()).unwrap();
-    let directory = TempDir::new().unwrap();
-    let file = |name: &str| directory.path().join(name);
-    let mut command = lab.command(cases::proxytrace());
-    for format in &report::FORMATS {
-        command.arg(format!("--format={}={}", format.name, file(format.name).display()));
+    let outputs = outputs::of_download(&lab, &[], &[]);
+    for (name, text) in &outputs {
+        assert_inert(name, text);
     }
-    command.arg("--record").arg(file("record")).arg("-v");
-    command.arg("--format=github").env("GITHUB_STEP_SUMMARY", file("summary"));
-    command.args(["--", "go", "mod", "download"]);
-    let output = lab.output(command).unwrap();
-    let stderr = String::from_utf8(output.stderr).unwrap();
-    // What go prints is its own.
-    let report = &stderr[stderr.find("\ngo pid ").expect("a report")..];
-    assert!(report.contains("403  storage.lab"), "{report}");
-    assert_inert("text", report);
-    assert!(!report.contains("##["), "{report}");
-    for name in report::FORMATS.iter().map(|one| one.name).chain(["record", "summary"]) {
-        let text = fs::read_to_string(file(name)).unwrap();
-        assert!(!text.is_empty(), "{name}");
-        assert_inert(name, &text);
-    }
-    let trace: Trace = serde_json::from_slice(&fs::read(file("json")).unwrap()).unwrap();
+    let report = outputs::named(&outputs, "report");
+    assert!(report.contains("403  storage.lab") && !report.contains("##["), "{report}");
+    let trace: Trace = serde_json::from_str(outputs::named(&outputs, "json")).unwrap();
     let requests = trace.chains.iter().flat_map(|chain| &chain.attempts).flat_map(|a| &a.requests);
     let locations = requests.filter_map(|request| request.location.as_deref());
     assert!(locations.filter(|location| location.contains('\u{202e}')).count() > 0);
@@ -252,7 +238,7 @@ fn json_says_exactly_what_the_trace_says() {
 
 #[test]
 fn a_runner_gets_our_commands_alone() {
-    let plain = String::from_utf8(written("github", &golden("redirect-403"))).unwrap();
+    let plain = String::from_utf8(written("github", &golden::named("redirect-403"))).unwrap();
     for hostile in TEXTS {
         let trace = spoiled(hostile);
         let text = String::from_utf8(written("github", &trace)).unwrap();
@@ -300,7 +286,7 @@ fn a_page_and_junit_have_no_more_tags_than_without() {
         };
         for hostile in TEXTS {
             for mark in marks {
-                let (plain, spoiled) = (golden("redirect-403"), spoiled(hostile));
+                let (plain, spoiled) = (golden::named("redirect-403"), spoiled(hostile));
                 // All modules have one name now: fewer tests.
                 assert!(count(&spoiled, mark) <= count(&plain, mark), "{format} {mark} {hostile}");
             }

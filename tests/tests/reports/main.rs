@@ -6,8 +6,8 @@ mod devtools;
 mod hostile;
 mod live;
 mod many;
+mod outputs;
 mod readers;
 mod readme;
 mod secrets;
-
 mod traces;

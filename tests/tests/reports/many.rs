@@ -8,8 +8,9 @@ use std::io;
 use proxytrace::model::Trace;
 use proxytrace::report::terminal::{Options, render};
 use proxytrace::report::{self, FORMATS};
+use proxytrace_tests::golden;
 
-use crate::traces::{golden, grown};
+use crate::traces::grown;
 
 thread_local! {
     static NOW: Cell<isize> = const { Cell::new(0) };
@@ -66,7 +67,7 @@ const TWICE: u64 = 230;
 
 #[test]
 fn every_format_is_linear() {
-    let golden = golden("redirect-403");
+    let golden = golden::named("redirect-403");
     let traces = [2500, 5000, 10_000].map(|requests| grown(&golden, requests));
     let write = |name: &'static str| {
         move |trace: &Trace| {

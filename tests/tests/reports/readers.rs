@@ -8,10 +8,11 @@ use std::process::Command;
 
 use proxytrace::report::json::SCHEMA;
 use proxytrace_tests::cases::skip;
+use proxytrace_tests::golden;
 use tempfile::TempDir;
 
 use crate::hostile;
-use crate::traces::{golden, grown, recordings, replay, written};
+use crate::traces::{grown, written};
 
 /// The directory of the readers; none, aloud, where they are not installed.
 pub(crate) fn packages() -> Option<PathBuf> {
@@ -29,10 +30,10 @@ pub(crate) fn packages() -> Option<PathBuf> {
 fn others_can_read_it() {
     let Some(packages) = packages() else { return };
     let directory = TempDir::new().unwrap();
-    let mut traces: Vec<_> = recordings().iter().map(|file| replay(file)).collect();
-    traces.push(grown(&golden("redirect-403"), 1000));
+    let mut traces: Vec<_> = golden::recordings().iter().map(|file| golden::replay(file)).collect();
+    traces.push(grown(&golden::named("redirect-403"), 1000));
     for text in hostile::TEXTS {
-        let mut trace = golden("redirect-403");
+        let mut trace = golden::named("redirect-403");
         hostile::spoil(&mut trace, text);
         traces.push(trace);
     }

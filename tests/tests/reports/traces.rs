@@ -1,45 +1,8 @@
-//! Traces to report: of golden recordings, and made larger or meaner from them.
+//! Traces made larger, and what a format makes of a trace.
 
-use std::fs::File;
-use std::io::BufReader;
-use std::path::{Path, PathBuf};
-
-use proxytrace::correlate::Correlator;
 use proxytrace::diagnose::diagnose;
 use proxytrace::model::Trace;
-use proxytrace::recording::Reader;
 use proxytrace::report;
-
-/// Every golden recording.
-pub(crate) fn recordings() -> Vec<PathBuf> {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../proxytrace/tests/golden");
-    let files = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
-    let mut files: Vec<_> = files
-        .filter(|file| file.extension().is_some_and(|extension| extension == "ndjson"))
-        .collect();
-    files.sort();
-    assert!(files.len() >= 15, "{files:?}");
-    files
-}
-
-/// The trace of the golden recording of that name.
-pub(crate) fn golden(name: &str) -> Trace {
-    let recordings = recordings();
-    let file = recordings.iter().find(|file| file.file_stem().is_some_and(|stem| stem == name));
-    replay(file.unwrap_or_else(|| panic!("no recording {name}")))
-}
-
-/// The trace of a recording.
-pub(crate) fn replay(file: &Path) -> Trace {
-    let mut reader = Reader::new(BufReader::new(File::open(file).unwrap())).unwrap();
-    let mut correlator = Correlator::new(reader.start());
-    for event in reader.by_ref() {
-        correlator.push(&event.unwrap());
-    }
-    let mut trace = correlator.finish(&reader.end());
-    trace.findings = diagnose(&trace);
-    trace
-}
 
 /// A trace with so many requests, or a few more: the same again and again, later each time.
 pub(crate) fn grown(trace: &Trace, requests: usize) -> Trace {

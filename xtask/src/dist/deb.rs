@@ -9,7 +9,9 @@ use anyhow::{Context as _, Result};
 use xtask::process::{read, run, status};
 use xtask::workspace;
 
-use super::{COMPLETIONS, Extras, Machine, VERSION, epoch, install, write};
+use super::{
+    COMPLETIONS, Extras, FILES, Machine, Pace, VERSION, epoch, install, install_all, write,
+};
 
 const MAINTAINER: &str = "The proxytrace contributors <proxytrace@localhost.localdomain>";
 
@@ -22,6 +24,9 @@ const DESCRIPTION: &str = "\
  Nothing about the traffic changes: there is no man in the middle, no
  certificate and no environment variable.
 ";
+
+/// What an administrator may change, and an upgrade keeps.
+const SETTINGS: &str = "/etc/proxytrace/agent.toml\n";
 
 const COPYRIGHT: &str = "\
 Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/
@@ -60,7 +65,7 @@ pub(super) fn build(
     machine: &Machine,
     program: &Path,
     extras: &Extras,
-    out: &Path,
+    (out, pace): (&Path, Pace),
 ) -> Result<PathBuf> {
     let root = workspace().join("target/dist/deb").join(machine.debian);
     if root.exists() {
@@ -74,6 +79,11 @@ pub(super) fn build(
     for ((_, path), (_, text)) in COMPLETIONS.iter().zip(&extras.completions) {
         write(&root.join(path), text)?;
     }
+    for (from, to) in FILES {
+        let from = workspace().join(from);
+        let name = from.file_name().context("a name")?;
+        install_all(&from, &root.join(to).join(name))?;
+    }
     let doc = root.join("usr/share/doc/proxytrace");
     install(&workspace().join("proxytrace/CHANGELOG.md"), &doc.join("changelog"), 0o644)?;
     write(&doc.join("changelog.Debian"), &changelog()?)?;
@@ -86,6 +96,7 @@ pub(super) fn build(
     let size = read(Command::new("du").args(["-k", "-s", "--apparent-size"]).arg(&root))?;
     let size = size.split_whitespace().next().unwrap_or("0").to_owned();
     write(&root.join("DEBIAN/control"), &control(machine, &size))?;
+    write(&root.join("DEBIAN/conffiles"), SETTINGS)?;
     let sums = "cd \"$1\" && find usr -type f -print0 | LC_ALL=C sort -z | xargs -0 md5sum";
     let sums = read(Command::new("sh").args(["-c", sums, "sh"]).arg(&root))?;
     write(&root.join("DEBIAN/md5sums"), &(sums + "\n"))?;
@@ -94,7 +105,8 @@ pub(super) fn build(
     let package = out.join(format!("proxytrace_{VERSION}-1_{}.deb", machine.debian));
     status("Packing", package.display());
     run(Command::new("dpkg-deb")
-        .args(["--root-owner-group", "-Zxz", "--build"])
+        .args(["--root-owner-group", "--build"])
+        .args(pace.compression().1)
         .arg(&root)
         .arg(&package)
         .stdout(std::io::stderr())

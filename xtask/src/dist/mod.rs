@@ -1,6 +1,6 @@
 //! `cargo xtask dist`: what is released. Static programs with the eBPF object in them for x86-64 and
 //! arm64, as archives and as packages for Debian, and their checksums; each package is installed
-//! into a root of its own and used.
+//! into a root of its own by apt, used, and removed.
 
 mod deb;
 mod prove;
@@ -26,9 +26,10 @@ const SUMS: &str = "SHA256SUMS";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// What is needed beside Rust: program and package.
-const PROGRAMS: [(&str, &str); 5] = [
+const PROGRAMS: [(&str, &str); 6] = [
     ("strip", "binutils"),
     ("dpkg-deb", "dpkg"),
+    ("apt-get", "apt"),
     ("gzip", "gzip"),
     ("tar", "tar"),
     ("sha256sum", "coreutils"),
@@ -39,6 +40,15 @@ const COMPLETIONS: [(&str, &str); 3] = [
     ("bash", "usr/share/bash-completion/completions/proxytrace"),
     ("zsh", "usr/share/zsh/vendor-completions/_proxytrace"),
     ("fish", "usr/share/fish/vendor_completions.d/proxytrace.fish"),
+];
+
+/// What the package has beside the program, as it lies in the workspace, and where it goes. The unit
+/// is there for who wants the agent, and starts nothing by itself.
+const FILES: [(&str, &str); 4] = [
+    ("proxytrace/agent/proxytrace-agent.service", "usr/lib/systemd/system"),
+    ("proxytrace/agent/agent.toml", "etc/proxytrace"),
+    ("proxytrace/agent/daemonset.yaml", "usr/share/proxytrace/agent"),
+    ("proxytrace/monitoring", "usr/share/proxytrace"),
 ];
 
 /// Licences, as they lie in the workspace.
@@ -75,13 +85,24 @@ fn machines() -> Vec<Machine> {
     }
 }
 
-/// How programs are built.
+/// What is packed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Pace {
-    /// As they are released.
+    /// What is released.
     Release,
-    /// Without optimization: what is packed is not for anybody, but packed and tried all the same.
+    /// The program that the tests run, for this machine alone and with its libraries: not for anybody,
+    /// but packed, installed and used all the same.
     Quick,
+}
+
+impl Pace {
+    /// How hard `gzip` and `dpkg-deb` try, for programs alone.
+    fn compression(self) -> (&'static str, &'static [&'static str]) {
+        match self {
+            Pace::Release => ("gzip -9n", &["-Zxz"]),
+            Pace::Quick => ("gzip -1n", &["-Zgzip", "-z1"]),
+        }
+    }
 }
 
 /// Builds, packs, checks.
@@ -98,18 +119,20 @@ pub(crate) fn dist(pace: Pace) -> Result<()> {
         fs::remove_dir_all(&out)?;
     }
     fs::create_dir_all(&out)?;
-    let machines = machines();
-    let programs =
-        machines.iter().map(|one| static_program(one, pace)).collect::<Result<Vec<_>>>()?;
+    let mut machines = machines();
+    if pace == Pace::Quick {
+        machines.truncate(1);
+    }
+    let programs = machines.iter().map(|one| program(one, pace)).collect::<Result<Vec<_>>>()?;
     // What is made from the definition of the command line is the same for every machine.
     let extras = Extras::make(&programs[0])?;
     let mut made = Vec::new();
     for (machine, program) in machines.iter().zip(&programs) {
         let packed = prove::Packed {
-            archive: archive(machine, program, &extras, &out)?,
-            package: deb::build(machine, program, &extras, &out)?,
+            archive: archive(machine, program, &extras, (&out, pace))?,
+            package: deb::build(machine, program, &extras, (&out, pace))?,
         };
-        prove::packed(machine, &packed)?;
+        prove::packed(machine, &packed, pace)?;
         made.extend([packed.archive, packed.package]);
     }
     prove::alike(&machines, &programs)?;
@@ -124,8 +147,20 @@ pub(crate) fn dist(pace: Pace) -> Result<()> {
     Ok(())
 }
 
+/// What is packed for a machine, without what only a debugger reads.
+fn program(machine: &Machine, pace: Pace) -> Result<PathBuf> {
+    let (program, directory) = match pace {
+        Pace::Release => (static_program(machine)?, "target/dist/stripped"),
+        Pace::Quick => (build::programs(false)?.proxytrace, "target/dist/quick-stripped"),
+    };
+    let stripped = workspace().join(directory).join(machine.name).join("proxytrace");
+    install(&program, &stripped, 0o755)?;
+    run(Command::new(machine.strip).arg("--strip-all").arg(&stripped))?;
+    Ok(stripped)
+}
+
 /// proxytrace without a library that it would need at run time.
-fn static_program(machine: &Machine, pace: Pace) -> Result<PathBuf> {
+fn static_program(machine: &Machine) -> Result<PathBuf> {
     let mut cargo = if machine.is_here() {
         let target = format!("{}-unknown-linux-gnu", machine.name);
         status("Building", format_args!("a static proxytrace for {target}"));
@@ -138,18 +173,9 @@ fn static_program(machine: &Machine, pace: Pace) -> Result<PathBuf> {
     } else {
         cross::build(&Mirror::open()?)?
     };
-    cargo.args(["--locked", "--package", "proxytrace", "--target-dir"]);
-    match pace {
-        Pace::Release => cargo.arg(workspace().join("target/dist")).arg("--release"),
-        // What was built for virtual machines serves here too.
-        Pace::Quick if !machine.is_here() => cargo.arg(cross::target_dir()),
-        Pace::Quick => cargo.arg(workspace().join("target/dist")),
-    };
-    let [program] = build::executables(&mut cargo, ["proxytrace"])?;
-    let stripped = workspace().join("target/dist/stripped").join(machine.name).join("proxytrace");
-    install(&program, &stripped, 0o755)?;
-    run(Command::new(machine.strip).arg("--strip-all").arg(&stripped))?;
-    Ok(stripped)
+    cargo.args(["--locked", "--release", "--package", "proxytrace", "--target-dir"]);
+    let [program] = build::executables(cargo.arg(workspace().join("target/dist")), ["proxytrace"])?;
+    Ok(program)
 }
 
 /// What lies beside the program.
@@ -182,7 +208,12 @@ impl Extras {
 }
 
 /// An archive with everything in a directory of its own.
-fn archive(machine: &Machine, program: &Path, extras: &Extras, out: &Path) -> Result<PathBuf> {
+fn archive(
+    machine: &Machine,
+    program: &Path,
+    extras: &Extras,
+    (out, pace): (&Path, Pace),
+) -> Result<PathBuf> {
     let name = format!("proxytrace-{VERSION}-{}-linux", machine.name);
     let tree = workspace().join("target/dist/tree").join(&name);
     if tree.exists() {
@@ -200,6 +231,10 @@ fn archive(machine: &Machine, program: &Path, extras: &Extras, out: &Path) -> Re
     for (shell, text) in &extras.completions {
         write(&tree.join("completions").join(format!("proxytrace.{shell}")), text)?;
     }
+    for (from, _) in FILES {
+        let from = Path::new(from);
+        install_all(&workspace().join(from), &tree.join(from.strip_prefix("proxytrace")?))?;
+    }
     let archive = out.join(format!("{name}.tar.gz"));
     status("Packing", archive.display());
     let mut tar = Command::new("tar");
@@ -210,7 +245,7 @@ fn archive(machine: &Machine, program: &Path, extras: &Extras, out: &Path) -> Re
         "--numeric-owner",
         "--use-compress-program",
     ])
-    .arg("gzip -9n")
+    .arg(pace.compression().0)
     .arg(format!("--mtime=@{}", epoch()))
     .arg("--directory")
     .arg(tree.parent().context("a directory above")?)
@@ -233,6 +268,18 @@ fn install(from: &Path, to: &Path, mode: u32) -> Result<()> {
     fs::create_dir_all(to.parent().context("a directory above")?)?;
     fs::copy(from, to).with_context(|| format!("cannot copy {}", from.display()))?;
     Ok(fs::set_permissions(to, fs::Permissions::from_mode(mode))?)
+}
+
+/// A file, or all files below a directory.
+fn install_all(from: &Path, to: &Path) -> Result<()> {
+    if !from.is_dir() {
+        return install(from, to, 0o644);
+    }
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        install_all(&entry.path(), &to.join(entry.file_name()))?;
+    }
+    Ok(())
 }
 
 fn write(to: &Path, text: &str) -> Result<()> {

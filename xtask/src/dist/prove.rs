@@ -8,14 +8,27 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 use object::read::elf::{FileHeader as _, ProgramHeader as _};
 use object::{Endianness, elf};
+use tempfile::TempDir;
 use xtask::process::{as_root, is_root, read, run, status, warning, which};
 use xtask::{apt, workspace};
 
-use super::{COMPLETIONS, Machine, VERSION};
+use super::{COMPLETIONS, FILES, Machine, Pace, VERSION};
 use crate::build;
 
-/// What dpkg keeps of a system.
-const DPKG: [&str; 3] = ["var/lib/dpkg/info", "var/lib/dpkg/updates", "var/lib/dpkg/triggers"];
+/// What apt and dpkg keep of a system, and where apt looks for its settings.
+const SYSTEM: [&str; 9] = [
+    "etc/apt/apt.conf.d",
+    "etc/apt/preferences.d",
+    "etc/apt/sources.list.d",
+    "var/cache/apt/archives/partial",
+    "var/lib/apt/lists/partial",
+    "var/lib/dpkg/info",
+    "var/lib/dpkg/triggers",
+    "var/lib/dpkg/updates",
+    "var/log/apt",
+];
+/// Where the package puts something that is there for itself alone.
+const OWN: [&str; 2] = ["usr", "etc/proxytrace"];
 
 /// What tries completions and man pages, and Debian's packages of it.
 const READERS: [(&str, &str); 4] =
@@ -39,49 +52,122 @@ pub(super) struct Packed {
     pub(super) package: PathBuf,
 }
 
-/// Unpacks and installs what was made for a machine, and uses what is in it.
-pub(super) fn packed(machine: &Machine, packed: &Packed) -> Result<()> {
+/// Unpacks and installs what was made for a machine, uses what is in it, and removes it.
+pub(super) fn packed(machine: &Machine, packed: &Packed, pace: Pace) -> Result<()> {
     let Packed { archive, package } = packed;
     for (program, debian) in READERS {
         apt::provide(program, debian)?;
     }
-    let root = tempfile::tempdir()?;
+    let root = Root::new(machine)?;
     status("Installing", format_args!("{} into a root of its own", package.display()));
-    install(package, root.path())?;
+    root.install(package)?;
     let program = root.path().join("usr/bin/proxytrace");
-    is_whole(machine, &program)?;
+    is_whole(machine, &program, pace)?;
     completions(root.path(), &program)?;
     manual(&root.path().join("usr/share/man/man1"))?;
-    lint(package)?;
+    unit(root.path())?;
+    if pace == Pace::Release {
+        lint(package)?;
+    }
     unpack(archive, &program)?;
     speaks(machine, &program)?;
-    if machine.is_here() { use_it(&program) } else { Ok(()) }
+    if machine.is_here() {
+        use_it(&program)?;
+    }
+    root.remove()
 }
 
-fn install(package: &Path, root: &Path) -> Result<()> {
-    for directory in DPKG {
-        fs::create_dir_all(root.join(directory))?;
+/// The root of a system in which nothing is installed, for the apt and the dpkg of this one.
+struct Root {
+    directory: TempDir,
+    /// Settings of apt.
+    settings: TempDir,
+}
+
+impl Root {
+    fn new(machine: &Machine) -> Result<Self> {
+        let (directory, settings) = (tempfile::tempdir()?, tempfile::tempdir()?);
+        let root = directory.path();
+        for directory in SYSTEM {
+            fs::create_dir_all(root.join(directory))?;
+        }
+        for file in ["etc/apt/sources.list", "var/lib/dpkg/status"] {
+            fs::write(root.join(file), "")?;
+        }
+        let path = root.to_str().context("a path that is no text")?;
+        let architecture = machine.debian;
+        // Without scripts there is nothing to be root for, and no need for what they would call. What
+        // machine a package is for is looked at elsewhere.
+        fs::write(
+            settings.path().join("apt.conf"),
+            format!(
+                r#"Dir "{path}";
+Dir::Bin::dpkg "/usr/bin/dpkg";
+Dir::State::status "{path}/var/lib/dpkg/status";
+APT::Architecture "{architecture}";
+APT::Architectures {{ "{architecture}"; }};
+APT::Sandbox::User "";
+Debug::NoLocking "true";
+DPkg::Options {{ "--root={path}"; "--log={path}/var/log/dpkg.log"; "--force-not-root";
+                 "--force-bad-path"; "--force-architecture"; }};
+"#
+            ),
+        )?;
+        Ok(Self { directory, settings })
     }
-    fs::write(root.join("var/lib/dpkg/status"), "")?;
-    run(Command::new("dpkg")
-        .arg(format!("--root={}", root.display()))
-        // Without scripts there is nothing to be root for, and no need for what they would call.
-        .args(["--force-not-root", "--force-bad-path", "--force-depends"])
-        // What it is for is looked at below.
-        .args(["--force-architecture", "--install"])
-        .arg(package)
-        .stdout(std::io::stderr()))?;
-    let listed = read(
-        Command::new("dpkg-query")
-            .arg(format!("--admindir={}/var/lib/dpkg", root.display()))
-            .args(["--show", "--showformat", "${Version} ${Status}", "proxytrace"]),
-    )?;
-    ensure!(listed == format!("{VERSION}-1 install ok installed"), "dpkg says {listed:?}");
+
+    fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    fn apt(&self, command: &str) -> Command {
+        let mut apt = Command::new("apt-get");
+        apt.env("APT_CONFIG", self.settings.path().join("apt.conf"));
+        apt.args(["-qq", "--yes", command]).stdout(std::io::stderr());
+        apt
+    }
+
+    fn install(&self, package: &Path) -> Result<()> {
+        run(self.apt("install").arg(package))?;
+        let listed = read(
+            Command::new("dpkg-query")
+                .arg(format!("--admindir={}", self.path().join("var/lib/dpkg").display()))
+                .args(["--show", "--showformat", "${Version} ${Status}", "proxytrace"]),
+        )?;
+        ensure!(listed == format!("{VERSION}-1 install ok installed"), "dpkg says {listed:?}");
+        Ok(())
+    }
+
+    /// What was installed, and what was made by using it, is gone.
+    fn remove(self) -> Result<()> {
+        run(self.apt("purge").arg("proxytrace"))?;
+        let left = OWN.iter().find(|path| self.path().join(path).exists());
+        ensure!(left.is_none(), "{left:?} is still there after the package was removed");
+        Ok(())
+    }
+}
+
+/// The unit starts what is there, and nothing starts the unit.
+fn unit(root: &Path) -> Result<()> {
+    for (from, to) in FILES {
+        let name = Path::new(from).file_name().context("a name")?;
+        ensure!(root.join(to).join(name).exists(), "{from} is not in {to}");
+    }
+    let text = fs::read_to_string(root.join("usr/lib/systemd/system/proxytrace-agent.service"))?;
+    let value = |key: &str| text.lines().find_map(|line| line.strip_prefix(key));
+    let (start, page) = (value("ExecStart="), value("Documentation=man:"));
+    ensure!(start == Some("/usr/bin/proxytrace agent"), "the unit starts {start:?}");
+    let page = page.and_then(|page| page.strip_suffix("(1)")).context("the unit names no page")?;
+    ensure!(
+        root.join(format!("usr/share/man/man1/{page}.1.gz")).is_file(),
+        "there is no {page}(1)"
+    );
+    ensure!(!root.join("etc/systemd").exists(), "installing it enables the unit");
     Ok(())
 }
 
 /// A program for that machine which needs no library, with the programs for the kernel in it.
-fn is_whole(machine: &Machine, program: &Path) -> Result<()> {
+fn is_whole(machine: &Machine, program: &Path, pace: Pace) -> Result<()> {
     let bytes = fs::read(program)?;
     let header = elf::FileHeader64::<Endianness>::parse(&*bytes)?;
     let endian = header.endian()?;
@@ -89,7 +175,7 @@ fn is_whole(machine: &Machine, program: &Path) -> Result<()> {
     ensure!(header.e_machine(endian) == wanted, "it is for another machine");
     let segments = header.program_headers(endian, &*bytes)?;
     let loader = segments.iter().any(|segment| segment.p_type(endian) == elf::PT_INTERP);
-    ensure!(!loader, "it wants a loader, and so libraries");
+    ensure!(pace == Pace::Quick || !loader, "it wants a loader, and so libraries");
     // The object within begins as every ELF file does, and names its machine 18 bytes on.
     let kernels = bytes.windows(20).skip(1).filter(|window| {
         window.starts_with(b"\x7fELF\x02\x01\x01") && window[18..] == BPF.0.to_le_bytes()
@@ -153,7 +239,8 @@ fn unpack(archive: &Path, program: &Path) -> Result<()> {
         "{} has another program than the package",
         archive.display()
     );
-    for file in super::LICENCES.iter().chain(&["README.md", "completions", "man"]) {
+    let others = ["README.md", "completions", "man", "monitoring/planning.md"];
+    for file in super::LICENCES.iter().chain(&others) {
         ensure!(tree.path().join(file).exists(), "{} has no {file}", archive.display());
     }
     Ok(())
@@ -164,7 +251,7 @@ fn speaks(machine: &Machine, program: &Path) -> Result<()> {
     let version = read(runner(machine, program)?.arg("--version"))?;
     ensure!(version == format!("proxytrace {VERSION}"), "it says {version:?}");
     let page = read(runner(machine, program)?.args(["explain", "PT006"]))?;
-    ensure!(page.starts_with("PT006"), "it explains {page:?}");
+    ensure!(page.starts_with("# PT006 "), "it explains {page:?}");
     // 125 where nothing can be traced, as under an emulator.
     let doctor = runner(machine, program)?.args(["doctor", "--json", "-"]).output()?;
     let said: serde_json::Value = serde_json::from_slice(&doctor.stdout)

@@ -34,7 +34,7 @@ pub(super) fn programs(mirror: &Mirror) -> Result<Programs> {
 }
 
 /// Where they are built.
-pub(crate) fn target_dir() -> PathBuf {
+fn target_dir() -> PathBuf {
     workspace().join("target/arm64")
 }
 

@@ -13,6 +13,11 @@
     if (shown.length > room) shown = shown.slice(0, room / 2) + '…' + shown.slice(-room / 2);
     return shown.replace(DECEPTIVE, (c) => '\\u{' + c.codePointAt(0).toString(16) + '}');
   }
+  // A text of several lines, each an element.
+  function lines(text) {
+    const all = String(text).split(/\r?\n/).filter((line) => line.trim()).slice(0, 40);
+    return all.length > 1 ? all.map((line) => make('div', {}, show(line.trim()))) : [show(text)];
+  }
   function make(name, attributes = {}, ...children) {
     const element = document.createElement(name);
     for (const [key, value] of Object.entries(attributes)) {
@@ -47,8 +52,11 @@
     if (first) opened.add(request.connection);
     Object.assign(row, parts(request, first ? connections.get(request.connection) : null));
     row.subject = chain.module == null ? 'checksum database' : chain.module + (chain.version == null ? '' : '@' + chain.version);
-    // That somebody does not have a module is an answer like another.
-    row.failed = !['ok', 'cached', 'not-found', 'unfinished'].includes(request.outcome) && request.after_redirect == null;
+    // That somebody does not have a module is an answer like another, and what go made good by asking again did not fail.
+    const bad = !['ok', 'cached', 'not-found', 'unfinished'].includes(request.outcome) && request.after_redirect == null;
+    row.healed = bad && row.attempt.outcome === 'ok';
+    row.failed = bad && !row.healed;
+    if (row.healed) for (const segment of row.segments) if (segment[0] === 'lost') segment[0] = 'blocked';
     row.text = null;
   }
   function parts(request, made) {
@@ -76,7 +84,19 @@
   at('command').textContent = argv;
   document.title = `${argv.slice(0, 60)} · proxytrace`;
   const of = (severity) => trace.findings.filter((finding) => finding.severity === severity).length;
-  const errors = of('error'), warnings = of('warning');
+  // An error that follows from others, and from nothing else, is told with the first of them, and is no second one.
+  const told = new Map();
+  const roots = new Map();
+  for (const finding of trace.findings) {
+    if (finding.role === 'root' && finding.severity === 'error') for (const id of finding.chains) if (!roots.has(id)) roots.set(id, finding);
+  }
+  const related = (finding) => finding.role !== 'root' && finding.severity === 'error' && finding.chain != null && finding.chains.every((id) => roots.has(id));
+  for (const finding of trace.findings) {
+    if (!related(finding)) continue;
+    const root = roots.get(finding.chain);
+    told.set(root, [...(told.get(root) ?? []), finding]);
+  }
+  const errors = of('error') - trace.findings.filter(related).length, warnings = of('warning');
   {
     const said = [];
     if (errors) said.push(count(errors, 'error'));
@@ -105,28 +125,30 @@
   // ---- findings ------------------------------------------------------------------------------
   {
     const rank = { error: 0, warning: 1, note: 2 };
-    const found = [...trace.findings].sort((a, b) => rank[a.severity] - rank[b.severity] || (a.role === 'root' ? 0 : 1) - (b.role === 'root' ? 0 : 1));
+    const found = trace.findings.filter((finding) => !related(finding)).sort((a, b) => rank[a.severity] - rank[b.severity] || (a.role === 'root' ? 0 : 1) - (b.role === 'root' ? 0 : 1));
     if (!found.length) at('findings').append(make('p', {}, 'None.'));
-    for (const finding of found) {
+    for (const finding of found) at('findings').append(card(finding));
+    function card(finding, also = false) {
       const severity = ['error', 'warning', 'note'].includes(finding.severity) ? finding.severity : 'note';
-      const card = make('article', { class: `finding ${severity}` },
-        make('h3', {}, make('b', {}, `${severity} ${show(finding.code, 40)}${finding.confidence === 'possible' ? ' (possible)' : ''}`), show(finding.message)));
-      const modules = finding.modules;
+      const box = make('article', { class: `finding ${severity}` },
+        make('h3', {}, make('b', {}, `${also ? 'also' : severity} ${show(finding.code, 40)}${finding.confidence === 'possible' ? ' (possible)' : ''}`), show(finding.message)));
+      const modules = also ? [] : finding.modules;
       if (modules.length) {
         const names = (list) => make('code', {}, show(list.join(', '), 20000));
-        card.append(modules.length < 4 ? make('p', {}, names(modules))
+        box.append(modules.length < 4 ? make('p', {}, names(modules))
           : make('details', {}, make('summary', {}, count(modules.length, 'module')), names(modules)));
       }
-      const [source, ...others] = finding.sources;
+      const [source, ...others] = also ? [] : finding.sources;
       if (source) {
-        card.append(make('p', { class: 'faint' }, make('code', {}, show(`${source.module}@${source.version}`, 300)), ' is asked for at ',
+        box.append(make('p', { class: 'faint' }, make('code', {}, show(`${source.module}@${source.version}`, 300)), ' is asked for at ',
           make('code', {}, show(`${source.file}:${source.line}`, 300)), others.length ? `, and ${count(others.length, 'more line')}` : ''));
       }
       const ids = new Set(finding.requests);
       for (const row of finding.severity === 'note' ? [] : rows) if (row.chain.id === finding.chain) ids.add(row.request.id);
-      if (ids.size) card.append(make('p', {}, make('button', { type: 'button', onclick: () => only(ids, `${show(finding.code, 40)} alone`) }, `show ${count(ids.size, 'request')}`)));
-      if (finding.advice) card.append(make('p', { class: 'advice' }, show(finding.advice)));
-      at('findings').append(card);
+      if (ids.size && !also) box.append(make('p', {}, make('button', { type: 'button', onclick: () => only(ids, `${show(finding.code, 40)} alone`) }, `show ${count(ids.size, 'request')}`)));
+      if (finding.advice) box.append(make('p', { class: 'advice' }, show(finding.advice)));
+      box.append(...(told.get(finding) ?? []).map((one) => card(one, true)));
+      return box;
     }
   }
 
@@ -166,7 +188,8 @@
         else box.append(make('ul', {}, ...[...entry.outcomes].map(([outcome, number]) => make('li', { class: kind(outcome) }, `${number.toLocaleString('en')} × ${show(outcome, 40)}`))));
         for (const [host, answers] of [...entry.targets].slice(0, 20)) {
           const said = [...answers].map(([answer, number]) => `${number.toLocaleString('en')} × ${show(answer, 40)}`).join(', ');
-          box.append(make('ul', { class: 'hop' }, make('li', {}, make('span', { class: 'arrow' }, '↳ redirected to '), make('code', {}, show(host, 200))), make('li', {}, said)));
+          const bad = [...answers.keys()].some((answer) => typeof answer !== 'number' || (answer >= 400 && answer !== 404 && answer !== 410));
+          box.append(make('ul', { class: 'hop' }, make('li', {}, make('span', { class: 'arrow' }, '↳ redirected to '), make('code', {}, show(host, 200))), make('li', { class: bad && 'bad' }, said)));
         }
         const item = make('li', {}, box);
         if (place + 1 < asked.length) item.append(between(entry));
@@ -300,15 +323,16 @@
       track.append(part);
       from += ns;
     }
-    const tone = row.failed ? 'bad' : request.after_redirect != null ? 'arrow' : request.outcome === 'ok' ? 'good' : 'missing';
+    const tone = row.failed ? 'bad' : row.healed ? 'faint' : request.after_redirect != null ? 'arrow' : request.outcome === 'ok' ? 'good' : 'missing';
     // Where there is little room, the group says which module it is.
     const asked = (request.method === 'GET' ? '' : `${show(request.method, 20)} `) + (narrow && at('group').value === 'module'
       ? `${show(host, 60)} ${row.chain.artifact}` : (narrow ? show(host, 60) : '') + show(path || request.url, 400));
+    const again = KINDS.again(row) ? make('span', { class: 'again', title: request.cause }, ' ↻') : null;
     const label = `${answer} ${request.method} ${show(request.url, 300)}, ${request.cause}, ${time(request.duration_ns) || 'no answer'}, ${show(row.subject, 100)}`;
     return option(index, 'row', label,
-      make('span', { class: `status ${tone}` }, show(answer, 20)),
+      make('span', { class: `status ${tone}`, title: row.healed && 'asked again, and then it came' }, show(answer, 20)),
       make('span', { class: 'mono where', title: show(host, 300) }, show(host, 120)),
-      make('span', { class: 'mono', title: show(request.url, 600) }, asked),
+      make('span', { class: 'mono', title: show(request.url, 600) }, asked, again),
       track, make('span', { class: 'time' }, time(request.duration_ns) || 'no answer'));
   }
   // The times of the ruler, behind the bars in view.
@@ -402,7 +426,7 @@
       ['URL', request.url], ['answer', `${request.status ?? '—'} ${request.outcome}`], ['Location', request.location],
       ['after the redirect', request.after_redirect], ['cause', request.cause + (request.follows == null ? '' : `, after request ${request.follows}`)],
       ['wanted', `${item.row.subject} (${chain.artifact}): ${chain.outcome}`], ['entry of GOPROXY', attempt.proxy], ['why go went on', attempt.reason],
-      ['error', request.error && [request.error.detail, request.error.types.join(' → ')].filter(Boolean).join(' · ')],
+      ['error', request.error && [request.error.detail, request.error.types.join(' → ')].filter(Boolean).join('\n')],
       ['times', segments.map(([name, ns]) => `${name} ${time(ns)}`).join(', ')], ['began', time(request.started_ns)],
       ['body', request.body_bytes ?? request.content_length],
       ['connection', made && `${made.local_addr ?? '?'} → ${made.remote_addr ?? '?'}, ${count(made.requests, 'request')}${made.tls?.version ? `, ${made.tls.version}` : ''}`],
@@ -411,7 +435,7 @@
     ].filter(([, value]) => value != null && value !== '');
     const close = () => { at('details').hidden = true; list.focus({ preventScroll: true }); };
     at('details').replaceChildren(make('button', { type: 'button', class: 'close', onclick: close }, 'close'), make('h3', {}, `Request ${request.id}`),
-      make('dl', {}, ...facts.flatMap(([name, value]) => [make('dt', {}, name), make('dd', { class: 'mono' }, show(value))])));
+      make('dl', {}, ...facts.flatMap(([name, value]) => [make('dt', {}, name), make('dd', { class: 'mono' }, ...lines(value))])));
     at('details').hidden = false;
     at('details').scrollIntoView({ block: 'nearest' });
   }
@@ -443,23 +467,24 @@
     const hosts = new Map();
     for (const row of rows) {
       const { request } = row;
-      const host = hosts.get(request.host) ?? hosts.set(request.host, { requests: 0, good: 0, redirects: 0, missing: 0, failed: 0, times: [], addresses: new Set(), connections: new Set() }).get(request.host);
+      const host = hosts.get(request.host) ?? hosts.set(request.host, { requests: 0, good: 0, redirects: 0, missing: 0, healed: 0, failed: 0, times: [], addresses: new Set(), connections: new Set() }).get(request.host);
       host.requests += 1;
       if (request.after_redirect != null) host.redirects += 1;
       else if (request.outcome === 'not-found') host.missing += 1;
+      else if (row.healed) host.healed += 1;
       else if (row.failed) host.failed += 1;
       else host.good += 1;
       if (request.duration_ns != null) host.times.push(request.duration_ns);
       if (request.remote_addr) host.addresses.add(request.remote_addr);
       if (request.connection != null) host.connections.add(request.connection);
     }
-    const names = ['host', 'requests', 'ok', 'redirects', '404, 410', 'failed', 'median', 'slowest', 'connections', 'addresses'];
+    const names = ['host', 'requests', 'ok', 'redirects', '404, 410', 'asked again', 'failed', 'median', 'slowest', 'connections', 'addresses'];
     at('hosts').append(make('thead', {}, make('tr', {}, ...names.map((name) => make('th', { scope: 'col' }, name)))));
     const body = make('tbody');
     for (const [name, host] of [...hosts].sort((a, b) => b[1].requests - a[1].requests).slice(0, 500)) {
       host.times.sort((a, b) => a - b);
       const number = (value, className) => make('td', { class: value && className }, value ? value.toLocaleString('en') : '');
-      body.append(make('tr', {}, make('td', {}, show(name, 200)), number(host.requests), number(host.good, 'good'), number(host.redirects, 'arrow'), number(host.missing, 'missing'), number(host.failed, 'bad'),
+      body.append(make('tr', {}, make('td', {}, show(name, 200)), number(host.requests), number(host.good, 'good'), number(host.redirects, 'arrow'), number(host.missing, 'missing'), number(host.healed), number(host.failed, 'bad'),
         make('td', {}, time(host.times[Math.floor(host.times.length / 2)])), make('td', {}, time(host.times.at(-1))), number(host.connections.size),
         make('td', {}, make('code', {}, show([...host.addresses].slice(0, 4).join(', '), 200)))));
     }

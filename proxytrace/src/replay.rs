@@ -1,0 +1,25 @@
+//! From a recording to what a run would have reported.
+#![forbid(unsafe_code)]
+
+use std::io::BufRead;
+
+use crate::correlate::Correlator;
+use crate::diagnose::diagnose;
+use crate::model::Trace;
+use crate::recording::{Error, Reader};
+
+/// The trace of a recording with its findings, and what is wrong with the recording, if anything. The
+/// trace is complete if nothing is, and if the recording was not cut.
+pub fn replay(mut reader: Reader<impl BufRead>) -> (Trace, Option<Error>) {
+    let mut correlator = Correlator::new(reader.start());
+    let mut broken = None;
+    for event in &mut reader {
+        match event {
+            Ok(event) => correlator.push(&event),
+            Err(error) => broken = Some(error),
+        }
+    }
+    let mut trace = correlator.finish(&reader.end());
+    trace.findings = diagnose(&trace);
+    (trace, broken)
+}
