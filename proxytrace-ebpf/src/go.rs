@@ -28,21 +28,23 @@ type Registers = bindings::user_pt_regs;
 /// 5.15).
 #[uprobe]
 pub fn go(ctx: ProbeContext) -> u32 {
-    probe::<false>(&ctx, cookie);
+    probe::<false>(&ctx, cookie, on_the_tasks_stack::<false>);
     0
 }
 
-/// The same for older kernels: the program in front has left the number of the address.
+/// The same for older kernels, which have no cookies, or on arm64 (before Linux 6.0) allow no tail call
+/// in a program with functions; the stack is the task's there without one. The program in front has
+/// left the number of the address.
 #[uprobe]
 pub fn go_numbered(ctx: ProbeContext) -> u32 {
-    probe::<false>(&ctx, |_| NUMBER.get(0).copied().unwrap_or(u32::MAX));
+    probe::<false>(&ctx, |_| NUMBER.get(0).copied().unwrap_or(u32::MAX), |_| ());
     0
 }
 
 /// The same through `uprobe_multi`, which is younger (Linux 6.6) than `bpf_loop`.
 #[uprobe]
 pub fn go_multi(ctx: ProbeContext) -> u32 {
-    probe::<true>(&ctx, cookie);
+    probe::<true>(&ctx, cookie, on_the_tasks_stack::<true>);
     0
 }
 
@@ -53,14 +55,18 @@ fn cookie(ctx: &ProbeContext) -> u32 {
 }
 
 #[inline(always)]
-fn probe<const HELPER: bool>(ctx: &ProbeContext, site: impl FnOnce(&ProbeContext) -> u32) {
+fn probe<const HELPER: bool>(
+    ctx: &ProbeContext,
+    site: impl FnOnce(&ProbeContext) -> u32,
+    nowhere: impl FnOnce(&ProbeContext),
+) {
     let Some(member) = member(current_pid()) else { return };
     if is_host() && member.tree == 0 {
         return;
     }
     let executable = member.executable;
     let site = site(ctx);
-    let Some(recipe) = SITES.get(site) else { return on_the_tasks_stack::<HELPER>(ctx) };
+    let Some(recipe) = SITES.get(site) else { return nowhere(ctx) };
     if is_host() && executable != ANY && executable != recipe.executable {
         return;
     }

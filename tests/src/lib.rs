@@ -21,4 +21,5 @@ pub mod scenario;
 mod server;
 mod sumdb;
 mod table;
+pub mod times;
 pub mod toolchain;

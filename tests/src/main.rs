@@ -15,7 +15,7 @@ use proxytrace_tests::lab::Lab;
 use proxytrace_tests::log::Entry;
 use proxytrace_tests::scenario::Scenario;
 use proxytrace_tests::toolchain::Toolchain;
-use proxytrace_tests::{check, crowd, fleet};
+use proxytrace_tests::{check, crowd, fleet, times};
 
 /// Module proxies that misbehave on purpose, for `go` and for what watches it.
 #[derive(Parser)]
@@ -34,7 +34,8 @@ enum Cli {
 
 #[derive(Args)]
 struct Check {
-    /// Names of `lab list`; `crowd=N`: N downloads at once; `agent=N`: N builds beside the agent.
+    /// Names of `lab list`; `crowd=N`: N downloads at once; `agent=N`: N builds beside the agent;
+    /// `times`: what a user waits for.
     #[arg(required = true)]
     scenarios: Vec<String>,
     /// The program, if it is not the one beside this.
@@ -124,6 +125,10 @@ fn check(options: &Check, name: &str) -> Result<()> {
         Some(file) => file.canonicalize()?,
         None => env::current_exe()?.with_file_name("proxytrace"),
     };
+    if name == "times" {
+        println!("ok times: {}, {}", toolchain.version, times::measure(&proxytrace, &toolchain)?);
+        return Ok(());
+    }
     let begun = Instant::now();
     let agent = name.strip_prefix("agent=");
     let trace = if let Some(count) = name.strip_prefix("crowd=") {

@@ -13,6 +13,7 @@ use nix::fcntl::OFlag;
 use nix::unistd::{ForkResult, fork, getpid, getppid, pipe2, setsid};
 
 use super::gate::Gate;
+use super::turn::TakingOut;
 
 /// How often the process that closes looks whether we are gone.
 const GONE_INTERVAL: Duration = Duration::from_millis(10);
@@ -28,12 +29,13 @@ pub(super) fn leave(held: &[OwnedFd], gate: Option<Gate>) {
     }
     // Whoever closes the gate last waits for it: the child, when there is nobody at the other end.
     let Ok((read, write)) = pipe2(OFlag::O_CLOEXEC) else { return };
-    let parent = getpid();
+    let (parent, mut turn) = (getpid(), TakingOut::new());
     // SAFETY: the child makes system calls alone, and ends without running anything of ours. Where
     // it cannot be made, all is closed by this process.
     if let Ok(ForkResult::Child) = unsafe { fork() } {
         let gate = gate.as_ref().map(|gate| gate.as_fd().as_raw_fd());
-        let ours = held.iter().map(AsRawFd::as_raw_fd).chain([read.as_raw_fd()]).chain(gate);
+        let ours = held.iter().map(AsRawFd::as_raw_fd).chain([read.as_raw_fd()]);
+        let ours = ours.chain(gate).chain(turn.fd());
         let mut kept: Vec<u32> = ours.map(i32::cast_unsigned).collect();
         kept.sort_unstable();
         let mut next = 0;
@@ -50,7 +52,11 @@ pub(super) fn leave(held: &[OwnedFd], gate: Option<Gate>) {
         while getppid() == parent {
             thread::sleep(GONE_INTERVAL);
         }
-        // SAFETY: as above; the kernel closes what is left.
+        for fd in held.iter().map(|fd| fd.as_raw_fd().cast_unsigned()) {
+            turn.wait();
+            close(fd, fd + 1);
+        }
+        // SAFETY: as above; nothing of this process is left to be dropped.
         unsafe { libc::_exit(0) }
     }
     drop(gate);

@@ -30,6 +30,7 @@ mod slots;
 mod sockets;
 mod surroundings;
 mod trial;
+mod turn;
 mod user;
 
 use std::collections::HashMap;

@@ -1,8 +1,9 @@
 //! Probes through perf events, one each, for kernels without `uprobe_multi` (before 6.6).
 //!
 //! A program learns which probe was hit from the cookie of the link that attached it. Kernels before
-//! 5.15 have no cookies: there each probe has a program of its own, of a dozen instructions, that
-//! leaves the number where the common program finds it, and jumps there.
+//! 5.15 have no cookies, and on arm64 those before 6.0 refuse the program that takes them: there each
+//! probe has a program of its own, of a dozen instructions, that leaves the number where the common
+//! program finds it, and jumps there.
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd as _, AsRawFd, OwnedFd};
@@ -15,6 +16,7 @@ use aya_obj::generated::bpf_prog_type;
 
 use super::bpf::{link_event, load_uprobe, map_fd, probe_event, set_program, update};
 use super::object::Loaded;
+use super::turn::PuttingIn;
 
 /// The program that takes cookies, and the one that finds a number.
 const COOKIES: &str = "go";
@@ -59,6 +61,7 @@ impl Events {
     /// Puts probes at `sites` (offset in the file, number) of the executable at `path`. What is
     /// returned holds them in place: links, or events.
     pub(super) fn attach(&self, path: &Path, sites: &[(u64, u64)]) -> io::Result<Vec<OwnedFd>> {
+        let _turn = PuttingIn::say();
         let mut held = Vec::with_capacity(sites.len());
         let path = CString::new(path.as_os_str().as_bytes())?;
         for &(offset, number) in sites {
@@ -87,6 +90,7 @@ fn pmu(name: &str) -> anyhow::Result<u32> {
 
 /// Has a program run where a function of the kernel begins, as long as what is returned is open.
 pub(super) fn on_function(program: &OwnedFd, function: &str) -> anyhow::Result<OwnedFd> {
+    let _turn = PuttingIn::say();
     let event = probe_event(pmu("kprobe")?, &CString::new(function)?, 0)?;
     set_program(&event, program)?;
     Ok(event)

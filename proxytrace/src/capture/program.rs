@@ -21,6 +21,7 @@ use super::gate::Gate;
 use super::leave::leave;
 use super::object::{Loaded, Settings, bytes};
 use super::slots::Slots;
+use super::turn::take_out;
 use super::{cost, multi, perf};
 use crate::gobinary::Plan;
 
@@ -397,7 +398,7 @@ impl Programs {
     pub(super) fn release(&mut self, executable: u32) {
         let Some(Probes { held, sites, types }) = self.probed.remove(&executable) else { return };
         // Waits for RCU, seconds long on kernels without `uprobe_multi`.
-        self.leaving.push((executable, sites, thread::spawn(move || drop(held))));
+        self.leaving.push((executable, sites, thread::spawn(move || take_out(held))));
         let map = self.object.map_mut("TYPES");
         let map = map.and_then(|map| Ok(HashMap::<_, TypeKey, TypeRule>::try_from(map)?));
         if let Ok(mut rules) = map {

@@ -100,16 +100,20 @@ impl Variant {
 
 /// What is run in each machine: scenarios of the lab, builds beside the agent, and many downloads at
 /// once, which shows that no function which begins again is taken for two calls.
-const QUICK: &[&str] = &["forward-proxy", "demo", "redirect-403", "agent=3", "crowd=2"];
+const QUICK: &[&str] =
+    &["healthy-plain", "forward-proxy", "demo", "redirect-403", "agent=3", "crowd=2"];
 const ALL: &[&str] = &[
     "agent=6",
+    "healthy-h1",
     "healthy-plain",
     "demo",
+    "bad-gateway-comma",
     "cross-host-redirect",
     "redirect-403",
     "sumdb-direct",
     "forward-proxy",
     "crowd=4",
+    "times",
 ];
 /// Where kprobes are there, and what would be done without them.
 const WITHOUT_KPROBES: &[&str] = &["healthy-plain@syscall", "forward-proxy@syscall"];
@@ -134,11 +138,7 @@ impl Run {
         };
         let old = self.kernel.wire == "kprobe" && self.variant == Variant::Plain;
         let others = if old { WITHOUT_KPROBES } else { &[] };
-        let others = match (self.quick, self.kernel.arch) {
-            (false, _) => others,
-            (true, Arch::Amd64) => &others[..others.len().min(1)],
-            (true, Arch::Arm64) => &[],
-        };
+        let others = if self.quick { &others[..others.len().min(1)] } else { others };
         [scenarios, others].concat()
     }
 }

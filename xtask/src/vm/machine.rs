@@ -20,7 +20,7 @@ const PASSED: &str = "passed";
 /// What the kernel says at its.
 const PANIC: &str = "Kernel panic";
 /// How long a machine has. Emulated, on a machine that does other things too, it may need minutes.
-const LIMIT: Duration = Duration::from_mins(8);
+const LIMIT: Duration = Duration::from_mins(12);
 /// Of a machine's memory, the archive takes a fifth.
 const MEMORY: &str = "768";
 
