@@ -53,6 +53,7 @@ License: Expat
 const OVERRIDES: &str = "\
 # One program for every release of Debian and of its kin, and for containers without libraries.
 proxytrace: shared-library-lacks-prerequisites [usr/bin/proxytrace]
+proxytrace: statically-linked-binary [usr/bin/proxytrace]
 # The project has no address for mail, and an invented one would be somebody else's.
 proxytrace: bogus-mail-host Maintainer *
 proxytrace: bogus-mail-host-in-debian-changelog *
