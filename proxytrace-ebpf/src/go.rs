@@ -7,7 +7,7 @@ use aya_ebpf::macros::uprobe;
 use aya_ebpf::programs::ProbeContext;
 use proxytrace_common::host::ANY;
 use proxytrace_common::plan::{self, FIELDS_MAX, NONE, OFFSETS_MAX, Operand, Read, Recipe, Role};
-use proxytrace_common::record::{Kind, Tag};
+use proxytrace_common::record::Kind;
 
 use crate::headers::headers;
 use crate::interface::{AnswerStep, ConnectionStep, ErrorWalk, Interface, type_of};
