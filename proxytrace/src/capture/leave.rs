@@ -30,23 +30,22 @@ pub(super) fn leave(held: &[OwnedFd], gate: Option<Gate>) {
     // Whoever closes the gate last waits for it: the child, when there is nobody at the other end.
     let Ok((read, write)) = pipe2(OFlag::O_CLOEXEC) else { return };
     let (parent, mut turn) = (getpid(), TakingOut::new());
-    // SAFETY: the child makes system calls alone, and ends without running anything of ours. Where
-    // it cannot be made, all is closed by this process.
+    let gate_fd = gate.as_ref().map(|gate| gate.as_fd().as_raw_fd());
+    let ours = held.iter().map(AsRawFd::as_raw_fd).chain([read.as_raw_fd()]);
+    let mut kept: Vec<u32> = ours.chain(gate_fd).chain(turn.fd()).map(i32::cast_unsigned).collect();
+    kept.sort_unstable();
+    // SAFETY: the child makes system calls alone, as another thread may have held the allocator, and
+    // ends without running anything of ours. Where it cannot be made, all is closed by this process.
     if let Ok(ForkResult::Child) = unsafe { fork() } {
-        let gate = gate.as_ref().map(|gate| gate.as_fd().as_raw_fd());
-        let ours = held.iter().map(AsRawFd::as_raw_fd).chain([read.as_raw_fd()]);
-        let ours = ours.chain(gate).chain(turn.fd());
-        let mut kept: Vec<u32> = ours.map(i32::cast_unsigned).collect();
-        kept.sort_unstable();
         let mut next = 0;
-        for fd in kept {
+        for &fd in &kept {
             close(next, fd);
             next = fd + 1;
         }
         close(next, u32::MAX);
         let _ = setsid();
         let _ = nix::unistd::read(&read, &mut [0]);
-        if let Some(gate) = gate.map(i32::cast_unsigned) {
+        if let Some(gate) = gate_fd.map(i32::cast_unsigned) {
             close(gate, gate + 1);
         }
         while getppid() == parent {
