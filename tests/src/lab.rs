@@ -25,7 +25,7 @@ use tokio::time::timeout;
 use crate::log::{Accepted, Entry, Log, Query};
 use crate::names::{NAME_SERVER, Names};
 use crate::namespace;
-use crate::scenario::{Scenario, Sumdb};
+use crate::scenario::{Scenario, Sumdb, Trouble};
 use crate::server::{Authority, Server};
 use crate::sumdb;
 use crate::toolchain::Toolchain;
@@ -333,8 +333,14 @@ async fn go_on_air(
     log: Log,
 ) -> Result<()> {
     let addresses = addresses(scenario);
-    // Seconds, until go takes the name server for silent.
-    let patience = if is_slow() { 10 } else { 1 };
+    // Seconds, until go takes the name server for silent: with many at once even ours takes its time.
+    let is_silent =
+        scenario.hosts.iter().any(|host| host.trouble == Some(Trouble::NameServerSilent));
+    let patience = match (is_slow(), is_silent) {
+        (true, _) => 10,
+        (false, true) => 1,
+        (false, false) => 5,
+    };
     let files = [
         ("/etc/hosts", "127.0.0.1 localhost\n".to_owned()),
         // One attempt, and no other names than those that are asked for.

@@ -5,7 +5,7 @@
 
 mod line;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::Read as _;
 use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
@@ -73,6 +73,8 @@ pub(super) struct Book {
     requests: RequestId,
     pub(super) connections: Vec<Connection>,
     pub(super) lookups: Vec<NameLookup>,
+    /// Who has given somebody without a certificate what he asked for.
+    served: HashSet<String>,
 }
 
 /// One send: a request, and the redirects that it led through.
@@ -276,8 +278,9 @@ impl Client {
             Failure::because(Outcome::BadContent, "has no valid URL").detailed(error)
         })?;
         let sent = self.now();
+        // Who asks for a certificate and breaks off wants one, unless others got on without.
         let explain = |failure: Failure| {
-            if line.asked.yes() {
+            if line.asked.yes() && !self.book().served.contains(&url.authority()) {
                 Failure::because(Outcome::TlsOther, "wants a certificate from the client")
             } else {
                 failure
@@ -289,6 +292,9 @@ impl Client {
             }
             Err(_) => return Err(self.silent()),
         };
+        if response.status().as_u16() < 400 {
+            self.book().served.insert(url.authority());
+        }
         self.read(exchange, response, sent, kept).await.map_err(explain)
     }
 
