@@ -137,6 +137,10 @@ pub fn headers<const HELPER: bool>(scratch: &mut Scratch, map: u64, map_kind: u3
         return;
     }
     let Some(groups) = Groups::of(map, map_kind) else { return };
+    // A map has none before its first entry.
+    if groups.group == 0 {
+        return;
+    }
     scratch.groups = groups;
     scratch.found_count = 0;
     // First find, then copy: the loop over all entries stays small.
