@@ -23,6 +23,7 @@ mod multi;
 mod object;
 mod perf;
 mod pids;
+mod plans;
 mod program;
 mod regular;
 mod signals;
