@@ -340,6 +340,36 @@ fn who_asks_for_a_certificate_and_breaks_off_may_want_one() {
     assert_eq!(found, [("PT206", Confidence::Possible)]);
 }
 
+/// One that serves others without a certificate wants none, also where go does not come to it.
+#[test]
+fn what_an_entry_served_speaks_for_it() {
+    const HOSTS: &[Host] = &[
+        Host {
+            name: "mirror.lab",
+            protocol: Protocol::H1,
+            rules: &[Rule { pattern: "*", action: Action::Serve }],
+            trouble: None,
+        },
+        Host {
+            name: "proxy.lab",
+            protocol: Protocol::H1,
+            rules: &[
+                Rule { pattern: "*.zip", action: Action::Close },
+                Rule { pattern: "*", action: Action::Serve },
+            ],
+            trouble: Some(Trouble::TakesCertificate),
+        },
+    ];
+    let optional = Scenario::find("tls-client-cert-optional").expect("a scenario");
+    let goproxy = "https://mirror.lab,https://proxy.lab";
+    let scenario = Scenario { name: "beyond", goproxy, hosts: HOSTS, ..*optional };
+    let Some((lab, proxytrace)) = alone_in(&scenario) else { return };
+    let document = document(&lab, &proxytrace, &[]);
+    let trace: Trace = serde_json::from_value(document["trace"].clone()).unwrap();
+    let found: Vec<_> = trace.findings.iter().map(|one| &*one.code).collect();
+    assert_eq!((&document["works"], &found[..]), (&"works".into(), &["PT208"][..]));
+}
+
 /// go would wait on for who takes a request and says nothing, and preflight says so.
 #[test]
 fn silence_is_told_of() {
