@@ -349,7 +349,7 @@ fn a_comparison_goes_where_a_format_names_a_file() {
     assert_eq!(value["schema"], "proxytrace.diff/v1");
 }
 
-/// By whatever names.
+/// By whatever names; and what was in it stays.
 #[test]
 fn two_outputs_are_never_one_file() {
     let directory = TempDir::new().unwrap();
@@ -357,6 +357,7 @@ fn two_outputs_are_never_one_file() {
     let file = directory.path().join("a");
     let link = directory.path().join("link");
     std::os::unix::fs::symlink(&file, &link).unwrap();
+    fs::write(&file, "old").unwrap();
     for other in [format!("{}/./a", path(directory.path())), path(&link).to_owned()] {
         let output =
             proxytrace(&["replay", "--json", path(&file), "--html", &other, path(&replayed)]);
@@ -365,15 +366,21 @@ fn two_outputs_are_never_one_file() {
     let witness = directory.path().join("witness");
     let record = ["--record", path(&file), "--json", path(&link), "--", "touch", path(&witness)];
     check(&proxytrace(&record), 2, "", "two outputs name the same file");
+    let cost = ["--cost", path(&file), "--json", path(&link), "--", "touch", path(&witness)];
+    check(&proxytrace(&cost), 2, "", "two outputs name the same file");
     assert!(!witness.exists());
-    check(
-        &proxytrace(&["preflight", "--json", path(&file), "--html", path(&link)]),
-        2,
-        "",
-        "two outputs name the same file",
-    );
+    let (replayed, again) = (path(&replayed), format!("json={}", path(&link)));
+    let twice = ["--json", path(&file), "--format", &again];
+    for command in [
+        &["preflight", "--json", path(&file), "--html", path(&link)][..],
+        &[&["diff", replayed, replayed][..], &twice].concat(),
+        &[&["replay", "--goproxy", "off", replayed][..], &twice].concat(),
+    ] {
+        check(&proxytrace(command), 2, "", "two outputs name the same file");
+    }
+    assert_eq!(fs::read(&file).unwrap(), b"old");
     // What takes everything does.
-    let nowhere = ["replay", "--json", "/dev/null", "--html", "/dev/../dev/null", path(&replayed)];
+    let nowhere = ["replay", "--json", "/dev/null", "--html", "/dev/../dev/null", replayed];
     check(&proxytrace(&nowhere), 0, "nothing wrong", "");
 }
 

@@ -345,6 +345,8 @@ sudo -n ~/proxytrace --json ~/trace.json --record ~/recording -- \
     sh -c 'go mod download && umask >~/umask && id >~/id && env >~/env'
 sudo -n env A=b ~/proxytrace -- id -u >~/of-env
 ~/elevate -n env A=b ~/proxytrace -- sh -c 'id -u && echo "$GOPROXY"' >~/of-other
+sudo -n setpriv --bounding-set=-sys_ptrace --inh-caps=-sys_ptrace \
+    ~/proxytrace -- sh -c 'id -u && echo "$HOME"' >~/of-unseen
 sudo -n sh -c '"$0" -- id -u; :' ~/proxytrace >~/of-shell
 "#;
 
@@ -390,6 +392,8 @@ fn sudo_changes_nothing_for_the_command() {
     assert_eq!(read("of-env").trim(), owner.to_string());
     // A sudo by another name has the user's environment as well.
     assert_eq!(read("of-other"), format!("{owner}\nhttps://proxy.lab\n"));
+    // One that may not be looked at is no shell of root's: the user has what a login has.
+    assert_eq!(read("of-unseen"), format!("{owner}\n{}\n", home.display()));
     // A shell of root's, which says who called sudo, too: there it would be root's without us.
     assert_eq!(read("of-shell").trim(), "0");
     for file in ["trace.json", "recording", "umask", "go/pkg/mod/mod.lab/m01@v1.0.0/lab.go"] {
