@@ -12,6 +12,7 @@ mod cost;
 mod decode;
 mod doubts;
 mod executables;
+mod executed;
 mod gate;
 pub mod host;
 mod leave;
@@ -39,7 +40,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::thread;
 
 use anyhow::{Context as _, anyhow};
@@ -410,11 +411,7 @@ impl Session {
         if still {
             return regular::open(&process.join("exe"));
         }
-        let exe = Path::new(exe);
-        let place: PathBuf = exe
-            .strip_prefix("/")
-            .map_or_else(|_| process.join("cwd").join(exe), |exe| process.join("root").join(exe));
-        regular::open(&place)
+        executed::open(&process, exe.as_ref())
     }
 
     /// What is still in doubt at the end was late.

@@ -1,0 +1,56 @@
+//! The executable of a process that has become another program since: by its path alone.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::regular;
+
+/// Opens what a process, where /proc has it, executed under this path. It and the links on the way
+/// lead to where they lead to the process, which may have another root than we.
+pub(super) fn open(process: &Path, exe: &Path) -> io::Result<File> {
+    let path = if exe.is_absolute() { exe.to_owned() } else { directory(process)?.join(exe) };
+    let found = regular::open_below(&process.join("root"), &path);
+    found.ok_or_else(|| io::ErrorKind::NotFound.into())
+}
+
+/// The working directory of a process, from its root.
+fn directory(process: &Path) -> io::Result<PathBuf> {
+    let (root, directory) =
+        (fs::read_link(process.join("root"))?, fs::read_link(process.join("cwd"))?);
+    let below = directory.strip_prefix(root).map_err(io::Error::other)?;
+    Ok(Path::new("/").join(below))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    /// `go` is a link in many an image.
+    #[test]
+    fn links_lead_to_where_they_lead_to_the_process() {
+        let directory = tempfile::tempdir().unwrap();
+        let (process, root) = (directory.path().join("process"), directory.path().join("root"));
+        for made in [&process, &root.join("usr/bin"), &root.join("opt/go"), &root.join("work")] {
+            fs::create_dir_all(made).unwrap();
+        }
+        fs::write(root.join("opt/go/go"), "theirs").unwrap();
+        symlink("/opt/go/go", root.join("usr/bin/go")).unwrap();
+        symlink("/../../opt", root.join("work/up")).unwrap();
+        symlink(&root, process.join("root")).unwrap();
+        symlink(root.join("work"), process.join("cwd")).unwrap();
+        for exe in ["/usr/bin/go", "../usr/bin/go", "up/go/go", "/../../opt/go/go"] {
+            let mut text = String::new();
+            open(&process, exe.as_ref()).unwrap().read_to_string(&mut text).unwrap();
+            assert_eq!(text, "theirs", "{exe}");
+        }
+        // Of ours there is nothing to be had.
+        symlink("/etc/passwd", root.join("work/link")).unwrap();
+        for exe in ["link", "../../../../../../etc/passwd", "/work"] {
+            assert!(open(&process, exe.as_ref()).is_err(), "{exe}");
+        }
+    }
+}
