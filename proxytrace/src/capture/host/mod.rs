@@ -236,7 +236,7 @@ impl Host {
     /// Somebody has executed a file that was not known.
     fn meet(&mut self, news: &News, watcher: &mut dyn Watcher) -> anyhow::Result<()> {
         let Self { programs, files, .. } = self;
-        let index = match files.look(&news.record, news.file) {
+        let index = match files.look(&news.record(), news.file) {
             Look::Unknown => return programs.unsee(&news.file),
             Look::Other => return Ok(()),
             Look::Known(index) => {
@@ -275,7 +275,7 @@ impl Host {
             // It belongs to a tree already.
             if let Some(tree) = trees.of(news.pid) {
                 programs.reassign(news.pid, Member { tree, executable: index, padding: 0 })?;
-                trees.is_go(&news.record, index, files);
+                trees.is_go(&news.record(), index, files);
             }
             return Ok(());
         };
@@ -287,7 +287,7 @@ impl Host {
         }
         if tree != 0 {
             let begin = || beginning(start);
-            trees.begin(tree, &news.record, index, (executables, files), &begin, watcher);
+            trees.begin(tree, &news.record(), index, (executables, files), &begin, watcher);
             if !lives(news.pid)
                 && let Some(tree) = trees.running.get_mut(&tree)
             {
