@@ -56,6 +56,7 @@ pub enum Read {
 /// is absent). The offset after those is added last.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[cfg_attr(feature = "user", derive(serde::Deserialize, serde::Serialize))]
 pub struct Operand {
     /// The [`Tag`] under which the value is recorded.
     pub tag: u8,
@@ -125,6 +126,7 @@ pub const SPILLS_MAX: usize = 4;
 /// Where on the stack the value of an argument register is.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[cfg_attr(feature = "user", derive(serde::Deserialize, serde::Serialize))]
 pub struct Spill {
     /// The register, in Go's order.
     pub register: u16,
@@ -140,6 +142,7 @@ impl Spill {
 /// What the program does at one probed address. The attach cookie is its index.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[cfg_attr(feature = "user", derive(serde::Deserialize, serde::Serialize))]
 pub struct Recipe {
     /// Link-time virtual address of the probed instruction; the load bias of a
     /// position-independent executable is the instruction pointer minus this.
@@ -208,6 +211,7 @@ pub enum MapKind {
 /// Offsets that every probe in one executable needs.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[cfg_attr(feature = "user", derive(serde::Deserialize, serde::Serialize))]
 pub struct Layout {
     /// `runtime.g.goid`.
     pub goid: u16,
@@ -236,6 +240,7 @@ pub enum Role {
 /// What to read of a value behind an interface. The key is [`TypeKey`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[cfg_attr(feature = "user", derive(serde::Deserialize, serde::Serialize))]
 pub struct TypeRule {
     /// Index of the type's name in the plan's table; never zero.
     pub id: u32,

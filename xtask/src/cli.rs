@@ -33,7 +33,7 @@ pub(crate) enum Task {
     },
     /// These parts, or all.
     Bench(Vec<String>),
-    /// The benchmark of the agent: costs, or its memory over an hour's builds.
+    /// The benchmark of the agent: costs, or its memory in an hour of load.
     BenchAgent {
         hour: bool,
     },
@@ -69,7 +69,7 @@ const COMMANDS: [(&str, &str); 12] = [
     ),
     (
         "bench agent [hour]",
-        "measure what the fleet agent costs, at rest and under load; or its memory over an hour's builds",
+        "measure what the fleet agent costs, at rest and under load; or its memory in an hour of load",
     ),
     (
         "dist [--quick]",

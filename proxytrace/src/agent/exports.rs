@@ -15,14 +15,15 @@ const FAILING: Duration = Duration::from_mins(10);
 /// The exporters.
 pub(super) struct Exports {
     exporters: Exporters,
-    /// What they work with; none where that could not be had, and is to be tried again.
-    has: Arc<Mutex<Option<Wanted>>>,
+    /// What they were asked last to work with; none where that could not be had, and is to be tried
+    /// again.
+    asked: Arc<Mutex<Option<Wanted>>>,
     /// Failures that the log tells of already, and when it did.
     told: BTreeMap<&'static str, (u64, Instant)>,
 }
 
 /// Options, and what is in the files that they name.
-#[derive(Eq, PartialEq)]
+#[derive(Clone, Eq, PartialEq)]
 struct Wanted {
     options: Options,
     contents: Box<[u8]>,
@@ -38,8 +39,8 @@ impl Exports {
     pub(super) fn start(options: &Options) -> anyhow::Result<Self> {
         let wanted = Wanted::of(options);
         let exporters = Exporters::start(options)?;
-        let has = Arc::new(Mutex::new(Some(wanted)));
-        Ok(Self { exporters, has, told: BTreeMap::new() })
+        let asked = Arc::new(Mutex::new(Some(wanted)));
+        Ok(Self { exporters, asked, told: BTreeMap::new() })
     }
 
     pub(super) fn observe(&self, build: Build) {
@@ -65,18 +66,17 @@ impl Exports {
     /// Goes on with these options, or with what is in their files now, on their own thread: the
     /// watch does not wait.
     pub(super) fn reload(&self, options: &Options, log: Log) {
-        let (wanted, has) = (Wanted::of(options), Arc::clone(&self.has));
+        let wanted = Wanted::of(options);
         // Without need they are left alone: what waits in memory would be given up.
-        if lock(&has).as_ref() == Some(&wanted) {
+        if lock(&self.asked).replace(wanted.clone()).as_ref() == Some(&wanted) {
             return;
         }
+        let asked = Arc::clone(&self.asked);
         self.exporters.reload(options.clone(), move |changed| match changed {
-            Ok(()) => {
-                *lock(&has) = Some(wanted);
-                log.info("exporters have other settings", &[]);
-            }
+            Ok(()) => log.info("exporters have other settings", &[]),
             Err(error) => {
-                *lock(&has) = None;
+                // Unless something else has been asked for since.
+                lock(&asked).take_if(|asked| *asked == wanted);
                 let error = format!("{error:#}");
                 log.error("exporters go on as before", &[("error", &error)]);
             }
@@ -95,4 +95,35 @@ impl Exports {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::options::{LogFormat, LogLevel};
+    use crate::report::samples::healthy;
+
+    #[test]
+    fn what_was_asked_for_last_is_what_they_have() {
+        let home = tempfile::tempdir().unwrap();
+        let to = |name: &str| Options {
+            metrics: Some("off".parse().unwrap()),
+            ndjson: Some(home.path().join(name)),
+            ..Options::default()
+        };
+        let log = Log { format: LogFormat::Logfmt, level: LogLevel::Error };
+        for _ in 0..5 {
+            let exports = Exports::start(&to("a")).unwrap();
+            // The second comes while the first is still being done.
+            exports.reload(&to("b"), log);
+            exports.reload(&to("a"), log);
+            exports.observe(Build::new(healthy()));
+            exports.finish(log);
+        }
+        let lines = |name: &str| {
+            let text = std::fs::read_to_string(home.path().join(name).join("builds.ndjson"));
+            text.unwrap_or_default().lines().count()
+        };
+        assert_eq!((lines("a"), lines("b")), (5, 0));
+    }
 }

@@ -7,14 +7,17 @@ use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use super::mapped::Mapped;
+use super::plans::Plans;
 use super::program::Programs;
 use super::regular;
 use crate::event::{Attach, MissingHook};
-use crate::gobinary::{self, Machine, Plan};
+use crate::gobinary::{self, BuildInfo, Machine, Plan};
 
 /// What makes an executable the same one: the file, and that nobody has written to it.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
 pub(super) struct Identity {
     pub(super) device: u64,
     pub(super) inode: u64,
@@ -70,7 +73,7 @@ impl Executables {
     pub(super) fn prepare(path: &Path) -> Option<Prepared> {
         let file = regular::open(path).ok()?;
         let identity = Identity::of(&file).ok()?;
-        let plan = read(&file)?;
+        let plan = read_once(&file, identity)?;
         Some(Prepared { file, identity, plan })
     }
 
@@ -95,7 +98,7 @@ impl Executables {
         if !self.met.insert(identity) {
             return Met::Before(identity);
         }
-        match read(&file) {
+        match read_once(&file, identity) {
             Some(plan) => Met::New(identity, self.attach(&file, plan, programs).1),
             None => Met::Other,
         }
@@ -178,6 +181,32 @@ impl Identity {
 
 /// The plan for a `go` command; none for any other file.
 pub(super) fn read(file: &File) -> Option<Result<Plan, gobinary::Error>> {
+    read_with(file, |_, data| gobinary::plan(data))
+}
+
+/// The same, made once for all runs.
+fn read_once(file: &File, identity: Identity) -> Option<Result<Plan, gobinary::Error>> {
+    read_with(file, |build, data| {
+        let plans = Plans::of_user();
+        if let Some(plan) = plans.as_ref().and_then(|plans| plans.find(identity, build, data)) {
+            return Ok(plan);
+        }
+        let plan = gobinary::plan(data)?;
+        // One that was written to meanwhile is another file by now.
+        if let Some(plans) = plans
+            && data.is_whole()
+            && Identity::of(file).is_ok_and(|now| now == identity)
+        {
+            plans.keep(identity, &plan, data);
+        }
+        Ok(plan)
+    })
+}
+
+fn read_with(
+    file: &File,
+    plan: impl FnOnce(&BuildInfo, &Mapped) -> Result<Plan, gobinary::Error>,
+) -> Option<Result<Plan, gobinary::Error>> {
     let mut magic = [0; 4];
     file.read_exact_at(&mut magic, 0).ok()?;
     if magic != *b"\x7fELF" {
@@ -185,7 +214,7 @@ pub(super) fn read(file: &File) -> Option<Result<Plan, gobinary::Error>> {
     }
     let data = Mapped::of(file).ok()?;
     let plan = match gobinary::identify(&data) {
-        Ok(Some(build)) if build.main_package == "cmd/go" => gobinary::plan(&data),
+        Ok(Some(build)) if build.main_package == "cmd/go" => plan(&build, &data),
         // Not Go, not the go command, or nothing that can be read: none of ours.
         _ => return None,
     };

@@ -2,6 +2,7 @@
 
 use object::{Architecture, elf};
 use proxytrace_common::plan::Recipe;
+use serde::{Deserialize, Serialize};
 
 use super::{
     Error, Unproven, aarch64,
@@ -10,7 +11,7 @@ use super::{
 };
 
 /// A machine that Go executables are built for.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Machine {
     /// Of 64 bits: `amd64` in Go's words.
     X86_64,

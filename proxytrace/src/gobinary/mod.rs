@@ -24,6 +24,7 @@ mod x86_64;
 use std::collections::BTreeMap;
 
 use proxytrace_common::plan::{Layout, Recipe, TypeRule};
+use serde::{Deserialize, Serialize};
 
 pub use self::{error::Error, machine::Machine, placement::Step};
 use self::{
@@ -46,7 +47,7 @@ const MORESTACK: &str = "runtime.morestack";
 const FUNCTION_MAX: u32 = 64 << 10;
 
 /// Who built an executable, read from its build info.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct BuildInfo {
     /// `go1.27.3`.
     pub go_version: String,
@@ -55,7 +56,7 @@ pub struct BuildInfo {
 }
 
 /// Everything needed to put probes into one executable.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Plan {
     /// Who built it.
     pub build: BuildInfo,
@@ -79,7 +80,7 @@ pub struct Plan {
 }
 
 /// One address to probe.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Site {
     /// The function.
     pub hook: String,

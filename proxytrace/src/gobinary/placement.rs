@@ -10,6 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proxytrace_common::plan::{KEPT, Operand, Read, Recipe, SPILLS_MAX, Spill};
+use serde::{Deserialize, Serialize};
 
 use super::{Code, Unproven, machine::Function, types::ITAB_HEADER};
 
@@ -17,7 +18,7 @@ use super::{Code, Unproven, machine::Function, types::ITAB_HEADER};
 const SELF_CHECKING: &str = "crypto/internal/fips140";
 
 /// What a probe at an instruction costs.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Step {
     /// The kernel emulates it.
     Emulated,

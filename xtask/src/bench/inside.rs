@@ -33,8 +33,16 @@ pub(crate) fn measure(arguments: &[OsString]) -> Result<()> {
         memory: Memory::new()?,
         functions: Vec::new(),
     };
-    // Counts repeat, so that once is enough; and counting is in nobody's time.
-    let traced = place.count()?;
+    // Counts repeat, but what two threads have in memory at a time does not. Counting is in nobody's
+    // time.
+    let mut traced = place.count()?;
+    for _ in 1..COUNTED {
+        let again = place.count()?["counts"]["peak_memory"].take();
+        let peak = &mut traced["counts"]["peak_memory"];
+        if again.as_u64() > peak.as_u64() {
+            *peak = again;
+        }
+    }
     place.functions = entries(&traced["counts"]);
     let groups = part.groups.iter().map(|(rounds, ways)| {
         let all = interleaved(*rounds, ways, &mut place)?;
@@ -58,6 +66,8 @@ fn entries(counts: &Value) -> Vec<String> {
     names
 }
 
+/// Runs of which the most memory counts.
+const COUNTED: u32 = 5;
 const DOWNLOAD: &[&str] = &["go", "mod", "download"];
 
 /// What the runs need.

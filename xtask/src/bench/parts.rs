@@ -94,7 +94,7 @@ pub(crate) const PARTS: [Part; 6] = [
         scenario: "bench",
         modules: 200,
         work: Work::Download,
-        groups: &[(16, &[Bare, Control, Proxytrace, Limit, Verbose, Strace]), (4, SLOW)],
+        groups: &[(40, &[Bare, Control, Proxytrace, Limit, Verbose, Strace]), (4, SLOW)],
         is_counted: true,
     },
     Part {
