@@ -103,14 +103,12 @@ impl Goroutines {
                     context.chains.leave_http(context.process, module);
                 }
                 let own = goroutine.walks.last_mut().map(|walk| walk.asks = true).is_some();
-                let asked = match self.asked.get(proxy) {
-                    Some(asked) => Arc::clone(asked),
-                    None => {
-                        let asked = Arc::new(Asked::of(proxy));
-                        self.asked.insert(proxy.clone(), Arc::clone(&asked));
-                        asked
-                    }
-                };
+                let known = self.asked.get(proxy).map(Arc::clone);
+                let asked = known.unwrap_or_else(|| {
+                    let asked = Arc::new(Asked::of(proxy));
+                    self.asked.insert(proxy.clone(), Arc::clone(&asked));
+                    asked
+                });
                 let lookup = Arc::new(Lookup { entry: asked, module: module.clone() });
                 if !own {
                     goroutine.lookup = Some(Arc::clone(&lookup));
