@@ -21,14 +21,16 @@ pub struct Parts<'a> {
     pub raw_query: &'a str,
 }
 
-/// What stands between the parts, and a slash that may be missing.
-const BETWEEN: usize = "://".len() + REDACTED.len() + "@/?".len();
+/// What stands between the parts.
+const BETWEEN: usize = "://?".len();
 
 impl Parts<'_> {
     /// The URL.
     pub fn join(&self) -> String {
         let Self { scheme, has_user, host, path, raw_path, raw_query } = *self;
-        let length = scheme.len() + host.len() + path.len().max(raw_path.len()) + raw_query.len();
+        let user = if has_user { REDACTED.len() + 1 } else { 0 };
+        let path_length = path.len().max(raw_path.len());
+        let length = scheme.len() + user + host.len() + path_length + raw_query.len();
         let mut url = String::with_capacity(length + BETWEEN);
         url.push_str(scheme);
         url.push_str("://");

@@ -101,7 +101,9 @@ impl Decoder {
         if matches!(record.kind, Kind::Sent | Kind::Received) {
             events.extend(self.sockets.passed(record).ok_or(Malformed)?.map(event));
         } else {
-            events.extend(self.what(record, executables)?.map(&event));
+            if let Some(what) = self.what(record, executables)? {
+                events.push(event(what));
+            }
             if std::mem::take(&mut self.unread) {
                 events.push(event(What::Lost { count: 1 }));
             }

@@ -370,8 +370,11 @@ impl Session {
             self.push(0, What::Lost { count });
         }
         self.turn.sort_by_key(|event| event.time);
+        let seen = self.turn.len();
         self.meet_executables();
-        self.turn.sort_by_key(|event| event.time);
+        if self.turn.len() > seen {
+            self.turn.sort_by_key(|event| event.time);
+        }
         self.turn.drain(..).try_for_each(|event| sink.event(event))
     }
 

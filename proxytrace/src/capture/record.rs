@@ -246,8 +246,11 @@ impl<'a> Record<'a> {
     }
 
     pub(super) fn headers(&self) -> Headers {
-        let mut headers = Headers::new();
-        for (name, tag) in HEADERS.into_iter().filter(|(_, tag)| self.has(*tag)) {
+        let there = || HEADERS.into_iter().filter(|(_, tag)| self.has(*tag));
+        // Those of a request get those of its response.
+        let more = if self.kind == Kind::RequestEnter { 2 } else { 0 };
+        let mut headers = Headers::with_capacity(there().count() + more);
+        for (name, tag) in there() {
             if let Some(value) = self.words(tag)
                 && let Some(clean) = redact::header(name, &value)
             {
@@ -298,6 +301,9 @@ impl<'a> Record<'a> {
 
     /// The chain of errors, if there is one. `names` are those of the executable's types.
     pub(super) fn failure(&self, names: &[String]) -> Option<Failure> {
+        if !self.has(Tag::Error) {
+            return None;
+        }
         let mut steps: Vec<FailureStep> = Vec::new();
         for field in self.from(Tag::Error) {
             let text = || field.text().map(Cow::into_owned);

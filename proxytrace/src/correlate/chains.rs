@@ -46,23 +46,23 @@ pub(super) struct RequestAt {
 }
 
 /// What a request begins with.
-pub(super) struct Opening<'a> {
+pub(super) struct Opening {
     pub(super) cause: Cause,
     pub(super) follows: Option<RequestId>,
-    pub(super) method: &'a str,
-    pub(super) url: &'a str,
-    pub(super) headers: &'a Headers,
-    pub(super) credentials: Option<&'a [String]>,
-    pub(super) cut: &'a [String],
+    pub(super) method: String,
+    pub(super) url: String,
+    pub(super) headers: Headers,
+    pub(super) credentials: Option<Vec<String>>,
+    pub(super) cut: Vec<String>,
 }
 
 /// What a request ends with.
 pub(super) struct Ending<'a> {
     pub(super) status: Option<u16>,
-    pub(super) protocol: Option<&'a str>,
-    pub(super) headers: &'a Headers,
+    pub(super) protocol: Option<String>,
+    pub(super) headers: Headers,
     pub(super) error: Option<&'a Failure>,
-    pub(super) cut: &'a [String],
+    pub(super) cut: Vec<String>,
     pub(super) content_length: Option<u64>,
 }
 
@@ -244,18 +244,11 @@ impl Chains {
     }
 
     /// A request begins.
-    pub(super) fn open(&mut self, at: At, opening: &Opening<'_>, time: u64) -> RequestAt {
-        let host = Url::parse(opening.url).map_or_else(String::new, |url| url.named_host());
-        let (method, url) = (opening.method.to_owned(), opening.url.to_owned());
-        let request = Request {
-            cause: opening.cause,
-            follows: opening.follows,
-            headers: opening.headers.clone(),
-            credentials: opening.credentials.map(<[String]>::to_vec),
-            cut: opening.cut.to_vec(),
-            ..Request::begun(self.requests, method, url, host, time)
-        };
-        self.push(at, request)
+    pub(super) fn open(&mut self, at: At, opening: Opening, time: u64) -> RequestAt {
+        let Opening { cause, follows, method, url, headers, credentials, cut } = opening;
+        let host = Url::parse(&url).map_or_else(String::new, |url| url.named_host());
+        let begun = Request::begun(self.requests, method, url, host, time);
+        self.push(at, Request { cause, follows, headers, credentials, cut, ..begun })
     }
 
     fn push(&mut self, at: At, request: Request) -> RequestAt {
@@ -279,13 +272,13 @@ impl Chains {
         let opening = Opening {
             cause: Cause::ConnectTunnel,
             follows: None,
-            method: "CONNECT",
-            url: target,
-            headers: &Headers::new(),
+            method: "CONNECT".to_owned(),
+            url: target.to_owned(),
+            headers: Headers::new(),
             credentials: None,
-            cut: &[],
+            cut: Vec::new(),
         };
-        let tunnel = self.open(at, &opening, time);
+        let tunnel = self.open(at, opening, time);
         self.connect(tunnel, connection, TUNNEL_PROTOCOL, remote, time);
         tunneled_host(target).clone_into(&mut self.request_mut(tunnel).host);
         tunnel
@@ -296,7 +289,7 @@ impl Chains {
         &mut self,
         at: RequestAt,
         status: Option<u16>,
-        headers: &Headers,
+        headers: Headers,
         time: u64,
     ) {
         let request = self.request_mut(at);
@@ -371,7 +364,7 @@ impl Chains {
     }
 
     /// A request ends.
-    pub(super) fn close(&mut self, at: RequestAt, ending: &Ending<'_>, time: u64) {
+    pub(super) fn close(&mut self, at: RequestAt, ending: Ending<'_>, time: u64) {
         let outcome = match (ending.error, ending.status) {
             (Some(error), _) => match failure::outcome(error) {
                 Outcome::Unknown if self.tunnel_refused(at) => Outcome::ProxyRefused,
@@ -384,11 +377,11 @@ impl Chains {
         let request = self.request_mut(at);
         request.status = ending.status;
         request.location = ending.headers.get("Location").cloned();
-        if let Some(protocol) = ending.protocol {
-            request.protocol = Some(protocol.to_owned());
+        if ending.protocol.is_some() {
+            request.protocol = ending.protocol;
         }
         add(&mut request.headers, ending.headers);
-        request.cut.extend_from_slice(ending.cut);
+        request.cut.extend(ending.cut);
         request.duration_ns = Some(time.saturating_sub(request.started_ns));
         let sent = request.sent_ns.filter(|_| ending.status.is_some());
         request.ttfb_ns = sent.map(|sent| time.saturating_sub(sent));
@@ -468,9 +461,9 @@ impl Chains {
 }
 
 /// Adds the headers of a response to those of its request.
-fn add(headers: &mut Headers, more: &Headers) {
+fn add(headers: &mut Headers, more: Headers) {
     for (name, value) in more {
-        headers.insert(name.clone(), value.clone());
+        headers.insert(name, value);
     }
 }
 

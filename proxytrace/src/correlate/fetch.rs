@@ -28,6 +28,15 @@ pub(super) struct Fetch {
     tries: usize,
 }
 
+/// What a request asks, and with what.
+pub(super) struct Asking {
+    pub(super) method: String,
+    pub(super) url: String,
+    pub(super) headers: Headers,
+    pub(super) credentials: Option<Vec<String>>,
+    pub(super) cut: Vec<String>,
+}
+
 /// The connection that a request goes onto.
 pub(super) struct On<'a> {
     pub(super) protocol: &'a str,
@@ -54,14 +63,9 @@ impl Fetch {
         }
     }
 
-    pub(super) fn open_request(
-        &mut self,
-        method: &str,
-        (url, headers, credentials, cut): (&str, &Headers, Option<&[String]>, &[String]),
-        time: u64,
-        context: &mut Context<'_>,
-    ) {
+    pub(super) fn open_request(&mut self, asking: Asking, time: u64, context: &mut Context<'_>) {
         let Some(at) = self.goal else { return };
+        let url = asking.url.as_str();
         let last = self.last.map(|last| context.chains.request(last));
         let begun_here = |first| url::same_place(&context.chains.request(first).url, url);
         let resent = matches!(self.ended, Some(400..=499))
@@ -80,8 +84,9 @@ impl Fetch {
             Some(last) if resent => (Cause::AuthResend, Some(last.id)),
             _ => (Cause::Initial, None),
         };
+        let Asking { method, url, headers, credentials, cut } = asking;
         let opening = Opening { cause, follows, method, url, headers, credentials, cut };
-        let request = context.chains.open(at, &opening, time);
+        let request = context.chains.open(at, opening, time);
         (self.last, self.open) = (Some(request), Some(request));
         self.first.get_or_insert(request);
         self.hops += 1;

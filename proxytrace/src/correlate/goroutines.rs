@@ -16,7 +16,7 @@ use crate::model::{Artifact, Contradiction, ProcessId};
 use super::chains::{At, BodyEnd, By, Ending, RequestAt, tunneled_host};
 use super::connection::canonical;
 use super::context::Context;
-use super::fetch::{Fetch, On};
+use super::fetch::{Asking, Fetch, On};
 use super::target::{self, Asked, Lookup, is_word};
 use super::walk::{Leave, Walk};
 
@@ -74,18 +74,19 @@ impl Goroutines {
 
     /// Something happened in a goroutine.
     #[expect(clippy::too_many_lines, reason = "a table: one arm for each kind of event")]
-    pub(super) fn push(&mut self, event: &Event, context: &mut Context<'_>) {
+    pub(super) fn push(&mut self, event: Event, context: &mut Context<'_>) {
+        let Event { time, goroutine, what, .. } = event;
         let process = context.process as usize;
         if process >= self.by_process.len() {
             self.by_process.resize_with(process + 1, HashMap::default);
         }
         let goroutines = &mut self.by_process[process];
-        let (id, parent) = event.goroutine.map_or((0, 0), |g| (g.id, g.parent));
+        let (id, parent) = goroutine.map_or((0, 0), |g| (g.id, g.parent));
         let goroutine = goroutines.entry(id).or_default();
         if parent != 0 {
             goroutine.parent = parent;
         }
-        match &event.what {
+        match what {
             What::WalkEnter => goroutine.walks.push(Walk::default()),
             What::WalkReturn { error } => {
                 // What was fetched in the walk is over.
@@ -93,28 +94,28 @@ impl Goroutines {
                 if let Some(mut walk) = goroutine.walks.pop() {
                     goroutine.served = walk.here.last().copied().filter(|_| error.is_none());
                     let leave = error.as_ref().map_or(Leave::Succeeded, Leave::Failed);
-                    walk.leave(&leave, event.time, context);
+                    walk.leave(&leave, time, context);
                 }
             }
             What::Lookup { proxy, module } => {
                 goroutine.fetch = None;
-                let passed_on = proxy == "noproxy" && !context.list.passes_by(module);
+                let passed_on = proxy == "noproxy" && !context.list.passes_by(&module);
                 if !proxy.starts_with("http") && !passed_on {
-                    context.chains.leave_http(context.process, module);
+                    context.chains.leave_http(context.process, &module);
                 }
                 let own = goroutine.walks.last_mut().map(|walk| walk.asks = true).is_some();
-                let known = self.asked.get(proxy).map(Arc::clone);
+                let known = self.asked.get(&proxy).map(Arc::clone);
                 let asked = known.unwrap_or_else(|| {
-                    let asked = Arc::new(Asked::of(proxy));
+                    let asked = Arc::new(Asked::of(&proxy));
                     self.asked.insert(proxy.clone(), Arc::clone(&asked));
                     asked
                 });
-                let lookup = Arc::new(Lookup { entry: asked, module: module.clone() });
+                let lookup = Arc::new(Lookup { entry: asked, module });
                 if !own {
                     goroutine.lookup = Some(Arc::clone(&lookup));
                 }
                 if let Some(walk) = walk_of(goroutines, id) {
-                    walk.enter(proxy, Some(module), event.time, context);
+                    walk.enter(&proxy, Some(&lookup.module), time, context);
                     walk.lookup = Some(lookup);
                 }
             }
@@ -127,44 +128,37 @@ impl Goroutines {
             What::SendEnter => goroutine.fetch.get_or_insert_default().begin_send(),
             What::SendReturn { status, error } => {
                 if let Some(fetch) = &mut goroutine.fetch {
-                    fetch.end_send(*status, error.as_ref(), context);
+                    fetch.end_send(status, error.as_ref(), context);
                 }
             }
             What::RequestEnter { method, url, headers, credentials, cut } => {
                 let mut fetch = goroutine.fetch.take().unwrap_or_default();
-                fetch.begin_request(url, context.chains);
+                fetch.begin_request(&url, context.chains);
                 if fetch.goal.is_none() {
-                    fetch.goal = Some(place(goroutines, id, url, event.time, context));
+                    fetch.goal = Some(place(goroutines, id, &url, time, context));
                 }
-                let with = (url.as_str(), headers, credentials.as_deref(), cut.as_slice());
-                fetch.open_request(method, with, event.time, context);
+                let asked = Asking { method, url, headers, credentials, cut };
+                fetch.open_request(asked, time, context);
                 goroutines.entry(id).or_default().fetch = Some(fetch);
             }
             What::Try { protocol, local, remote, tls } => {
                 if let Some(fetch) = &mut goroutine.fetch {
-                    let on = On { protocol, local: *local, remote: *remote, tls: *tls };
-                    fetch.try_connection(&on, event.time, context);
+                    let on = On { protocol: &protocol, local, remote, tls };
+                    fetch.try_connection(&on, time, context);
                 }
             }
             What::RequestReturn { status, protocol, headers, error, cut, content_length, body } => {
-                let ending = Ending {
-                    status: *status,
-                    protocol: protocol.as_deref(),
-                    headers,
-                    error: error.as_ref(),
-                    cut,
-                    content_length: *content_length,
-                };
+                let error = error.as_ref();
+                let ending = Ending { status, protocol, headers, error, cut, content_length };
                 if let Some(request) = goroutine.fetch.as_mut().and_then(|f| f.open.take()) {
-                    context.chains.close(request, &ending, event.time);
+                    context.chains.close(request, ending, time);
                     self.bodies.extend(body.map(|body| (body, request)));
                 }
             }
             What::BodyEnd { body, remaining, short, error } => {
-                if let Some(request) = self.bodies.remove(body) {
-                    let end =
-                        BodyEnd { remaining: *remaining, short: *short, error: error.as_ref() };
-                    context.chains.close_body(request, &end, event.time);
+                if let Some(request) = self.bodies.remove(&body) {
+                    let end = BodyEnd { remaining, short, error: error.as_ref() };
+                    context.chains.close_body(request, &end, time);
                 }
             }
             What::NewConnection => {
@@ -174,46 +168,42 @@ impl Goroutines {
             }
             What::TunnelEnter { target, local, remote } => {
                 let at = match goroutines.get(&parent) {
-                    _ if parent == 0 => only_one_asking(goroutines, target, context),
+                    _ if parent == 0 => only_one_asking(goroutines, &target, context),
                     dialing => dialing.and_then(|dialing| dialing.dials_for),
                 };
-                let tunnel =
-                    at.map(|at| open_tunnel(at, target, (*local, *remote), event, context));
+                let tunnel = at.map(|at| open_tunnel(at, &target, (local, remote), time, context));
                 goroutines.entry(id).or_default().tunnel = tunnel;
             }
             What::TunnelReturn { status, headers } => {
                 if let Some(tunnel) = goroutine.tunnel.take() {
-                    context.chains.close_tunnel(tunnel, *status, headers, event.time);
+                    context.chains.close_tunnel(tunnel, status, headers, time);
                 }
             }
             What::EntryFailed { error } => {
                 if let Some(at) = goroutine.fetch.as_ref().and_then(|fetch| fetch.goal) {
-                    context.chains.useless(at, error);
+                    context.chains.useless(at, &error);
                 }
             }
             What::ZipFailed { error } => {
                 if let Some(at) = goroutine.served.take() {
-                    context.chains.unusable(at, error);
+                    context.chains.unusable(at, &error);
                 }
             }
             What::SumEnter { module, version } => {
-                // Of each module there is one more: where the last one was, there is room.
-                let summed = goroutine.summed.get_or_insert_default();
-                module.clone_into(&mut summed.0);
-                version.clone_into(&mut summed.1);
+                goroutine.summed = Some((module, version));
             }
             What::Stderr { text } => {
                 let (summed, verified) = (goroutine.summed.as_ref(), goroutine.verified.as_ref());
-                if let Some(((module, version), by)) = last_words(text, summed, verified) {
+                if let Some(((module, version), by)) = last_words(&text, summed, verified) {
                     context.chains.contradict(context.process, (module, version), by);
                 }
             }
             What::VerifyEnter { module, version } => {
-                goroutine.verified = Some((module.clone(), version.clone()));
+                goroutine.verified = Some((module, version));
             }
             What::VerifyReturn { error } => {
                 if let (Some((module, version)), Some(error)) = (goroutine.verified.take(), error) {
-                    context.chains.unverified(context.process, (&module, &version), error);
+                    context.chains.unverified(context.process, (&module, &version), &error);
                 }
             }
             _ => {}
@@ -278,14 +268,14 @@ fn open_tunnel(
     at: At,
     target: &str,
     (local, remote): (Option<SocketAddr>, Option<SocketAddr>),
-    event: &Event,
+    time: u64,
     context: &mut Context<'_>,
 ) -> RequestAt {
     // What speaks in the tunnel is not what opened it: the connection's protocol stays open.
     let connection =
         local.zip(remote).map(|ends| context.connections.carry(context.process, ends, target, ""));
     let remote = remote.map(canonical);
-    let tunnel = context.chains.open_tunnel(at, target, connection, remote, event.time);
+    let tunnel = context.chains.open_tunnel(at, target, connection, remote, time);
     if let Some(connection) = connection.filter(|&it| !context.connections.is_secured(it)) {
         context.wire.asked_by_go(connection, tunnel);
     }
