@@ -1,7 +1,7 @@
 //! What the kernel side of a watched host is told, and tells, through its maps.
 
 use aya::maps::{Array, HashMap};
-use proxytrace_common::host::{FileKey, Member, Sampling};
+use proxytrace_common::host::{FileKey, Member, PASSED_OVER, Sampling};
 
 use crate::capture::program::Programs;
 
@@ -33,6 +33,12 @@ impl Programs {
         // It may be gone.
         let _ = HashMap::<_, FileKey, u32>::try_from(map)?.remove(file);
         Ok(())
+    }
+
+    /// A file is none to be told of.
+    pub(super) fn pass_over(&mut self, file: &FileKey) -> anyhow::Result<()> {
+        let map = self.object.map_mut("SEEN")?;
+        Ok(HashMap::<_, FileKey, u32>::try_from(map)?.insert(file, PASSED_OVER, 0)?)
     }
 
     /// Let us be told of a file again.

@@ -238,7 +238,7 @@ impl Host {
         let Self { programs, files, .. } = self;
         let index = match files.look(&news.record, news.file) {
             Look::Unknown => return programs.unsee(&news.file),
-            Look::Other => return Ok(()),
+            Look::Other => return programs.pass_over(&news.file),
             Look::Known(index) => {
                 files.also(index, news.file, programs);
                 self.adopt(news, index, watcher)?;
