@@ -1,8 +1,11 @@
 //! Writing by a thread of its own: whoever reads what we write may be slow, or not read at all, and the
-//! command must not wait for that.
+//! command must not wait for that. What is written to a file nobody holds up, and so it is there at
+//! once: it outlives us if we are killed.
 
+use std::fs::{File, Metadata};
 use std::io::{self, Write};
 use std::mem;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -28,9 +31,10 @@ enum State<W> {
     Failed,
 }
 
-impl<W: Write + Send + 'static> Apart<W> {
+impl<W: Write + AsFd + Send + 'static> Apart<W> {
     pub(crate) fn new(output: W) -> Self {
-        Self { state: State::Idle(output), waiting: Arc::default() }
+        let state = if is_regular(&output) { State::Direct(output) } else { State::Idle(output) };
+        Self { state, waiting: Arc::default() }
     }
 
     /// From here on writes wait until they are done.
@@ -41,6 +45,11 @@ impl<W: Write + Send + 'static> Apart<W> {
             other => other,
         };
         Ok(())
+    }
+
+    /// What the thread failed with: it ends by itself only where it did.
+    fn failed(&mut self) -> io::Result<usize> {
+        self.join().and(Err(io::ErrorKind::BrokenPipe.into()))
     }
 
     /// Waits for the thread to end.
@@ -61,12 +70,15 @@ impl<W: Write + Send + 'static> Apart<W> {
     }
 }
 
-impl<W: Write + Send + 'static> Write for Apart<W> {
+impl<W: Write + AsFd + Send + 'static> Write for Apart<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if let State::Direct(output) = &mut self.state {
             return output.write(bytes);
         }
         if self.waiting.load(Ordering::Relaxed) + bytes.len() > WAITING_MAX {
+            if matches!(&self.state, State::Writing(_, thread) if thread.is_finished()) {
+                return self.failed();
+            }
             // Without waiting for the thread, which may never end.
             self.state = State::Failed;
             return Err(io::Error::new(io::ErrorKind::TimedOut, "its reader is too slow"));
@@ -88,8 +100,7 @@ impl<W: Write + Send + 'static> Write for Apart<W> {
                 return Ok(bytes.len());
             }
         }
-        // It ends by itself only where it failed.
-        self.join().and(Err(io::ErrorKind::BrokenPipe.into()))
+        self.failed()
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -99,6 +110,12 @@ impl<W: Write + Send + 'static> Write for Apart<W> {
             _ => Ok(()),
         }
     }
+}
+
+/// Whether an output is a file, and not a pipe, a terminal or a socket, behind which somebody reads.
+fn is_regular(output: &impl AsFd) -> bool {
+    let file = output.as_fd().try_clone_to_owned().map(File::from);
+    file.and_then(|file| file.metadata()).as_ref().is_ok_and(Metadata::is_file)
 }
 
 fn write_all<W: Write>(
@@ -160,6 +177,29 @@ mod tests {
         // Does not wait, either.
         assert!(output.flush().is_err());
         drop(reader);
+    }
+
+    #[test]
+    fn what_is_in_a_file_is_there_at_once() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        let mut output = Apart::new(file.reopen().unwrap());
+        output.write_all(b"a line\n").unwrap();
+        let mut written = String::new();
+        file.read_to_string(&mut written).unwrap();
+        assert_eq!(written, "a line\n");
+    }
+
+    /// Nobody reads what the thread could not write, however much it is.
+    #[test]
+    fn what_failed_is_no_slow_reader() {
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let mut output = Apart::new(full);
+        output.write_all(&vec![0; WAITING_MAX]).unwrap();
+        while matches!(&output.state, State::Writing(_, thread) if !thread.is_finished()) {
+            thread::yield_now();
+        }
+        let error = output.write(b"x").unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull, "{error}");
     }
 
     #[test]

@@ -165,22 +165,55 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// The options that were given, by name.
-    fn given(&self) -> impl Iterator<Item = &'static str> {
-        let Outputs { json, ndjson, html, har, format } = &self.outputs;
+    /// The options that were given, and that not every command has a use for.
+    fn given(&self) -> impl Iterator<Item = Given> {
+        let Self { outputs, fail_on, exit_class, quiet, verbose, cost, color: _ } = self;
+        let Outputs { json, ndjson, html, har, format } = outputs;
         let all = [
-            ("--json", json.is_some()),
-            ("--ndjson", ndjson.is_some()),
-            ("--html", html.is_some()),
-            ("--har", har.is_some()),
-            ("--format", !format.is_empty()),
-            ("--fail-on", self.fail_on.is_some()),
-            ("--exit-class", self.exit_class),
-            ("--quiet", self.quiet),
-            ("--verbose", self.verbose),
-            ("--cost", self.cost.is_some()),
+            (Given::Json, json.is_some()),
+            (Given::Ndjson, ndjson.is_some()),
+            (Given::Html, html.is_some()),
+            (Given::Har, har.is_some()),
+            (Given::Format, !format.is_empty()),
+            (Given::FailOn, fail_on.is_some()),
+            (Given::ExitClass, *exit_class),
+            (Given::Quiet, *quiet),
+            (Given::Verbose, *verbose),
+            (Given::Cost, cost.is_some()),
         ];
         all.into_iter().filter_map(|(option, is_given)| is_given.then_some(option))
+    }
+}
+
+/// An option that can stand everywhere.
+#[derive(Clone, Copy)]
+enum Given {
+    Json,
+    Ndjson,
+    Html,
+    Har,
+    Format,
+    FailOn,
+    ExitClass,
+    Quiet,
+    Verbose,
+    Cost,
+}
+
+impl Given {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Json => "--json",
+            Self::Ndjson => "--ndjson",
+            Self::Html => "--html",
+            Self::Har => "--har",
+            Self::Format => "--format",
+            Self::FailOn => "--fail-on",
+            Self::ExitClass => "--exit-class",
+            Self::Quiet => "--quiet",
+            Self::Verbose => "--verbose",
+            Self::Cost => "--cost",
+        }
     }
 }
 
@@ -264,8 +297,8 @@ pub(crate) fn parse(
         Some(Subcommands::Man { directory }) => Action::Man { directory },
         Some(Subcommands::Explain { code }) => Action::Explain { code },
     };
-    if let Some(option) = report.given().find(|option| !has_use_for(&action, option)) {
-        return Err(conflict(&format!("{option} does nothing for this command")));
+    if let Some(option) = report.given().find(|option| !has_use_for(&action, *option)) {
+        return Err(conflict(&format!("{} does nothing for this command", option.name())));
     }
     check_outputs(&action, &report.outputs.all())?;
     Ok((action, report))
@@ -277,21 +310,20 @@ pub(crate) fn definition() -> clap::Command {
 }
 
 /// Whether an option that can stand everywhere does something.
-fn has_use_for(action: &Action, option: &str) -> bool {
-    /// Where something else than a trace is told.
-    const TOLD: [&str; 4] = ["--json", "--format", "--quiet", "--verbose"];
+fn has_use_for(action: &Action, option: Given) -> bool {
+    use Given::{Cost, ExitClass, FailOn, Json, Ndjson};
     match action {
         Action::Run { .. } => true,
         Action::Replay { goproxy: None, .. } | Action::Log { .. } | Action::Preflight(_) => {
-            option != "--cost"
+            !matches!(option, Cost)
         }
+        // Something else than a trace is told. What they have no format for, they say themselves.
         Action::Replay { goproxy: Some(_), .. } | Action::Diff { .. } => {
-            // What they have no format for, they say themselves.
-            TOLD.contains(&option) || ["--ndjson", "--html", "--har"].contains(&option)
+            !matches!(option, FailOn | ExitClass | Cost)
         }
-        Action::Doctor => option == "--json",
+        Action::Doctor => matches!(option, Json),
         // The agent's own.
-        Action::Agent(_) => option == "--ndjson",
+        Action::Agent(_) => matches!(option, Ndjson),
         Action::Limit { .. }
         | Action::Schema
         | Action::Completions { .. }

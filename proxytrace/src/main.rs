@@ -5,6 +5,7 @@ mod apart;
 mod audience;
 mod cli;
 mod command;
+mod complaint;
 mod live;
 mod outputs;
 mod session;
@@ -20,13 +21,13 @@ use clap::error::ErrorKind;
 use proxytrace::capture::Cost;
 use proxytrace::diagnose::Class;
 use proxytrace::model::{Severity, Trace};
-use proxytrace::report::escape::escape;
 use proxytrace::report::{self, explain, github, json, markdown, terminal};
 use proxytrace::{capture, diagnose};
 
 use audience::Audience;
 use cli::{Action, Color, Report};
-use outputs::{GITHUB, Opened, Output};
+use complaint::{complain, say};
+use outputs::{Claims, GITHUB, Opened};
 use session::Session;
 
 /// Exit codes of our own; the help explains them.
@@ -77,9 +78,11 @@ fn usage(error: &clap::Error) -> ExitCode {
 fn run(command: &[OsString], record: Option<&Path>, report: &Report) -> u8 {
     let around = Audience::find();
     let files = People::open(report, &around).and_then(|people| {
-        let (recording, counts) = (open(record)?, open(report.cost.as_deref())?);
-        let outputs =
-            Opened::open(&report.outputs, true, recording.as_ref().map(|(file, _)| file))?;
+        let mut claims = Claims::default();
+        let recording = claims.open_any(record)?;
+        let counts = claims.open_any(report.cost.as_deref())?;
+        let outputs = Opened::open(&report.outputs, true, &mut claims)?;
+        claims.settle()?;
         Ok((people, outputs, recording, counts))
     });
     let (people, mut outputs, recording, counts) = match files {
@@ -127,7 +130,10 @@ fn report_on(file: &Path, load: command::files::Load, report: &Report) -> u8 {
     let around = Audience::find();
     let opened = load(file).and_then(|read| {
         let people = People::open(report, &around)?;
-        Ok((read, people, Opened::open(&report.outputs, false, None)?))
+        let mut claims = Claims::default();
+        let outputs = Opened::open(&report.outputs, false, &mut claims)?;
+        claims.settle()?;
+        Ok((read, people, outputs))
     });
     let ((trace, broken), people, outputs) = match opened {
         Ok(opened) => opened,
@@ -283,31 +289,10 @@ fn write_with(
     first_failure([if found { exit::FINDINGS } else { 0 }, failed])
 }
 
-/// Creates an output file, before anything is run.
-fn open(path: Option<&Path>) -> anyhow::Result<Option<(File, &Path)>> {
-    path.map(|path| Ok((Output::create(path)?.into_file(), path))).transpose()
-}
-
 fn exit_code_of(error: &anyhow::Error) -> u8 {
     match error.downcast_ref() {
         Some(capture::Error::NoSuchCommand(_)) => exit::NO_SUCH_COMMAND,
         Some(capture::Error::NotExecutable(..)) => exit::NOT_EXECUTABLE,
-        Some(capture::Error::CannotTrace(_)) | None => exit::CANNOT_TRACE,
+        Some(capture::Error::CannotTrace { .. }) | None => exit::CANNOT_TRACE,
     }
-}
-
-/// Says what went wrong, and gives the exit code back.
-fn complain(error: &anyhow::Error, code: u8) -> u8 {
-    /// Room for a message with two paths of the longest kind.
-    const ROOM: usize = 10_000;
-    // Advice has a line of its own. All else may be out of a file that somebody else has written.
-    let text = format!("{error:#}");
-    let lines: Vec<String> = text.split(capture::HELP).map(|line| escape(line, ROOM)).collect();
-    say(&format!("error: {}\n", lines.join(capture::HELP)));
-    code
-}
-
-fn say(message: &str) {
-    // Where nobody reads, there is nobody to tell.
-    let _ = write!(io::stderr(), "proxytrace: {message}");
 }

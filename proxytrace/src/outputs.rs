@@ -2,7 +2,7 @@
 
 use std::fs::{File, Metadata};
 use std::io::{self, Write};
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -96,30 +96,70 @@ pub(crate) struct Output {
     path: PathBuf,
 }
 
+/// The outputs of a command: no two of them are one file, and what is in the files stays until all
+/// are open.
+#[derive(Default)]
+pub(crate) struct Claims {
+    known: Vec<(u64, u64)>,
+    /// To be emptied.
+    files: Vec<File>,
+}
+
+impl Claims {
+    /// Opens an output, or says why it cannot be one.
+    pub(crate) fn open(&mut self, path: &Path) -> anyhow::Result<Output> {
+        let opened = || {
+            if path == Path::new(STDOUT) {
+                return Ok((io::stdout().as_fd().try_clone_to_owned().map(File::from)?, None));
+            }
+            let file = capture::open_output(path)?;
+            let again = file.try_clone()?;
+            Ok((file, Some(again)))
+        };
+        let (file, again) = opened().map_err(|error: io::Error| {
+            anyhow!("cannot create {}: {error}; name a file that can be written", path.display())
+        })?;
+        if let Some(one) = identity(&file) {
+            ensure!(
+                !self.known.contains(&one),
+                "two outputs name the same file; one of the names is {}",
+                path.display()
+            );
+            self.known.push(one);
+            self.files.extend(again);
+        }
+        Ok(Output { file, path: path.to_owned() })
+    }
+
+    /// The same where it is wanted.
+    pub(crate) fn open_any<'a>(
+        &mut self,
+        path: Option<&'a Path>,
+    ) -> anyhow::Result<Option<(File, &'a Path)>> {
+        path.map(|path| Ok((self.open(path)?.file, path))).transpose()
+    }
+
+    /// All are open: what was in them goes.
+    pub(crate) fn settle(self) -> anyhow::Result<()> {
+        self.files.iter().try_for_each(|file| file.set_len(0)).context("cannot empty an output")
+    }
+}
+
 impl Opened {
-    /// Creates the files. `stream`: whether the trace is still to be made. `other`: what is written
-    /// besides.
+    /// Opens the files. `stream`: whether the trace is still to be made.
     pub(crate) fn open(
         outputs: &Outputs,
         stream: bool,
-        other: Option<&File>,
+        claims: &mut Claims,
     ) -> anyhow::Result<Self> {
         let mut opened = Opened::default();
-        let mut known: Vec<_> = other.and_then(identity).into_iter().collect();
         for Wanted { format, file } in outputs.all() {
             if file.is_none() && [TEXT, GITHUB].contains(&&*format) {
                 continue;
             }
             let file = file.unwrap_or_else(|| STDOUT.into());
             opened.on_stdout |= file == Path::new(STDOUT);
-            let output = Output::create(&file)?;
-            let is_it = identity(&output.file);
-            ensure!(
-                is_it.is_none_or(|one| !known.contains(&one)),
-                "two outputs name the same file; one of the names is {}",
-                file.display()
-            );
-            known.extend(is_it);
+            let output = claims.open(&file)?;
             match report::format(&format) {
                 Some(format) if stream && format.name == NDJSON => opened.stream = Some(output),
                 Some(format) => opened.files.push((output, format)),
@@ -152,26 +192,6 @@ fn identity(file: &File) -> Option<(u64, u64)> {
 }
 
 impl Output {
-    pub(crate) fn create(path: &Path) -> anyhow::Result<Self> {
-        let file = if path == Path::new(STDOUT) {
-            io::stdout().as_fd().try_clone_to_owned().map(File::from)
-        } else {
-            capture::create_output(path)
-        };
-        let file = file.map_err(|error| {
-            anyhow!("cannot create {}: {error}; name a file that can be written", path.display())
-        })?;
-        Ok(Output { file, path: path.to_owned() })
-    }
-
-    pub(crate) fn file(&self) -> &File {
-        &self.file
-    }
-
-    pub(crate) fn into_file(self) -> File {
-        self.file
-    }
-
     /// What it is called in messages.
     pub(crate) fn path(&self) -> &Path {
         &self.path
@@ -185,5 +205,45 @@ impl Write for Output {
 
     fn flush(&mut self) -> io::Result<()> {
         self.file.flush()
+    }
+}
+
+impl AsFd for Output {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// Whoever is refused still has what was in the file.
+    #[test]
+    fn nothing_is_emptied_before_all_are_open() {
+        let directory = tempfile::tempdir().unwrap();
+        let (old, other) = (directory.path().join("old"), directory.path().join("other"));
+        fs::write(&old, "old").unwrap();
+        fs::hard_link(&old, &other).unwrap();
+        let mut claims = Claims::default();
+        let output = claims.open(&old).unwrap();
+        for again in [&old, &other] {
+            let refused = claims.open(again).err().unwrap().to_string();
+            assert!(refused.contains("two outputs name the same file"), "{refused}");
+        }
+        drop((claims, output));
+        assert_eq!(fs::read(&old).unwrap(), b"old");
+
+        let mut claims = Claims::default();
+        let mut output = claims.open(&old).unwrap();
+        claims.settle().unwrap();
+        output.write_all(b"n").unwrap();
+        assert_eq!(fs::read(&old).unwrap(), b"n");
+        // What has no content of its own takes any number.
+        let mut claims = Claims::default();
+        let null = Path::new("/dev/null");
+        assert!(claims.open(null).is_ok() && claims.open(null).is_ok() && claims.settle().is_ok());
     }
 }

@@ -10,6 +10,7 @@ use std::io::{self, BufRead, Read, Write};
 use serde::{Deserialize, Serialize};
 
 use crate::event::{End, Event, Start, What};
+use crate::report::escape::{LONG, escape};
 use crate::report::json;
 
 /// The name and version of the format.
@@ -78,12 +79,12 @@ pub enum Error {
     #[error("this is \"{0}\", and only \"{SCHEMA}\" can be replayed")]
     Schema(String),
     /// A line that is no event.
-    #[error("line {line} is no event: {source}")]
+    #[error("line {line} is no event: {wrong}")]
     Line {
         /// 1-based.
         line: u64,
-        /// What is wrong with it.
-        source: serde_json::Error,
+        /// What is wrong with it, of whose words some may be the line's.
+        wrong: String,
     },
     /// A line that is longer than [`MAX_LINE`].
     #[error("line {line} is longer than {MAX_LINE} bytes")]
@@ -98,13 +99,19 @@ pub enum Error {
         line: u64,
     },
     /// The file could not be read.
-    #[error("line {line} could not be read: {source}")]
+    #[error("line {line} could not be read")]
     Read {
         /// 1-based.
         line: u64,
         /// Why not.
         source: io::Error,
     },
+}
+
+impl Error {
+    fn no_event(line: u64, error: &serde_json::Error) -> Self {
+        Self::Line { line, wrong: escape(&error.to_string(), LONG) }
+    }
 }
 
 /// Reads a recording: an iterator over its events, then [`Reader::end`].
@@ -139,11 +146,11 @@ impl<R: BufRead> Reader<R> {
         let text = read_line(&mut input, 1)?;
         match serde_json::from_slice::<Schema>(&text) {
             Ok(Schema { schema }) if schema == SCHEMA => {}
-            Ok(Schema { schema }) => return Err(Error::Schema(schema.chars().take(80).collect())),
+            Ok(Schema { schema }) => return Err(Error::Schema(escape(&schema, 80))),
             Err(_) => return Err(Error::NotARecording),
         }
         let first: FirstLine =
-            serde_json::from_slice(&text).map_err(|source| Error::Line { line: 1, source })?;
+            serde_json::from_slice(&text).map_err(|error| Error::no_event(1, &error))?;
         Ok(Reader { input, start: first.start, line: 1, time: 0, state: State::Reading })
     }
 
@@ -188,7 +195,7 @@ impl<R: BufRead> Reader<R> {
             };
         }
         if text.last() == Some(&b'\n') {
-            return Err(Error::Line { line, source: error });
+            return Err(Error::no_event(line, &error));
         }
         Ok(Some(self.cut()))
     }
@@ -328,6 +335,21 @@ mod tests {
             assert_eq!((read.len(), &read[1].what), (2, &What::Lost { count: 1 }));
             assert!(cut);
             assert!(matches!(error, Some(Error::Line { line: 3, .. })), "{garbage}: {error:?}");
+        }
+    }
+
+    /// An error is a line, whatever the recording has in it.
+    #[test]
+    fn what_a_recording_says_is_escaped() {
+        let hostile = r"\u001b]0;x\u0007\nhelp";
+        let schema = read(format!("{{\"schema\":\"{hostile}\"}}\n").as_bytes()).unwrap_err();
+        let mut bytes = recording();
+        bytes.truncate(bytes.iter().position(|byte| *byte == b'\n').unwrap() + 1);
+        bytes.extend(format!("{{\"t\":1,\"pid\":1,\"e\":\"{hostile}\"}}\n").bytes());
+        let (.., event) = read(&bytes).unwrap();
+        for error in [schema.to_string(), event.unwrap().to_string()] {
+            assert!(error.contains(r"\x1b]0;x\x07\nhelp"), "{error}");
+            assert!(!error.contains(char::is_control), "{error}");
         }
     }
 

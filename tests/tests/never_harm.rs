@@ -334,7 +334,8 @@ impl Drop for Person {
     }
 }
 
-/// What the user does, whose shell has a GOPROXY and a PATH of its own. `/mnt` is the toolchain.
+/// What the user does, whose shell has a GOPROXY and a PATH of its own. `/mnt` is the toolchain, and
+/// `elevate` a sudo.
 const BY_SUDO: &str = r#"
 umask 027
 cd ~/module
@@ -343,6 +344,7 @@ export PATH=/mnt/bin:$PATH SSL_CERT_FILE=$HOME/ca.pem
 sudo -n ~/proxytrace --json ~/trace.json --record ~/recording -- \
     sh -c 'go mod download && umask >~/umask && id >~/id && env >~/env'
 sudo -n env A=b ~/proxytrace -- id -u >~/of-env
+~/elevate -n env A=b ~/proxytrace -- sh -c 'id -u && echo "$GOPROXY"' >~/of-other
 sudo -n sh -c '"$0" -- id -u; :' ~/proxytrace >~/of-shell
 "#;
 
@@ -386,6 +388,8 @@ fn sudo_changes_nothing_for_the_command() {
     let owner = fs::metadata(home).unwrap().uid();
     assert_ne!(owner, 0);
     assert_eq!(read("of-env").trim(), owner.to_string());
+    // A sudo by another name has the user's environment as well.
+    assert_eq!(read("of-other"), format!("{owner}\nhttps://proxy.lab\n"));
     // A shell of root's, which says who called sudo, too: there it would be root's without us.
     assert_eq!(read("of-shell").trim(), "0");
     for file in ["trace.json", "recording", "umask", "go/pkg/mod/mod.lab/m01@v1.0.0/lab.go"] {
@@ -410,6 +414,7 @@ cp -r . "$home/module"
 cp ../ca.pem "$home"
 install -m 755 "$proxytrace" "$home/proxytrace"
 chown -R "$user:$user" "$home"
+install -m 4755 "$(command -v sudo)" "$home/elevate"
 exec setpriv --reuid="$user" --regid="$user" --init-groups \
     env -i HOME="$home" USER="$user" LOGNAME="$user" PATH=/usr/local/bin:/usr/bin:/bin sh -c "$script"
 "#;

@@ -6,11 +6,11 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use proxytrace::model::{Artifact, Outcome, Role, Severity, Trace};
+use proxytrace::model::{Artifact, Confidence, Outcome, Role, Severity, Trace};
 use proxytrace_tests::cases;
 use proxytrace_tests::lab::Lab;
 use proxytrace_tests::modules::VERSION;
-use proxytrace_tests::scenario::Scenario;
+use proxytrace_tests::scenario::{Action, Host, Protocol, Rule, Scenario, Trouble};
 use proxytrace_tests::toolchain::{Toolchain, VERSIONS};
 use serde_json::Value;
 
@@ -180,6 +180,10 @@ impl OutputOf for Lab {
 
 /// A lab of the scenario `name`, and the program in it.
 fn alone(name: &str) -> Option<(Lab, std::path::PathBuf)> {
+    alone_in(Scenario::find(name).expect("a scenario"))
+}
+
+fn alone_in(scenario: &Scenario) -> Option<(Lab, std::path::PathBuf)> {
     let proxytrace = cases::proxytrace();
     let toolchain = Toolchain::find(VERSIONS[VERSIONS.len() - 1]);
     if !proxytrace.is_file() || toolchain.is_err() {
@@ -189,7 +193,6 @@ fn alone(name: &str) -> Option<(Lab, std::path::PathBuf)> {
     if !cases::can_start() {
         return None;
     }
-    let scenario = Scenario::find(name).expect("a scenario");
     let lab = Lab::start(scenario, &toolchain.expect("it is there")).expect("a lab");
     Some((lab, proxytrace))
 }
@@ -299,4 +302,120 @@ fn there_is_an_end_to_waiting() {
     assert!(code == 1 && said.contains(silent), "{said}");
     // Without the limit each of them would take go's ten seconds.
     assert!(began.elapsed().as_secs() < 20, "{:?}", began.elapsed());
+}
+
+/// A proxy that does this to every request.
+const fn always(trouble: Option<Trouble>, rules: &'static [Rule; 1]) -> Host {
+    Host { name: "proxy.lab", protocol: Protocol::H1, rules, trouble }
+}
+
+/// The module that the tests below ask about.
+const MODULE: &str = "mod.lab/m01@v1.0.0";
+
+/// What preflight writes of `MODULE` with these options.
+fn document(lab: &Lab, proxytrace: &Path, options: &[&str]) -> Value {
+    let file = lab.dir().join("preflight.json");
+    let mut command = lab.command(proxytrace);
+    command.args(["preflight", "--failures", "1", MODULE, "--json"]).arg(&file).args(options);
+    lab.output_of(&mut command);
+    serde_json::from_slice(&fs::read(&file).expect("it is written")).expect("JSON")
+}
+
+/// Who asks for a certificate and breaks off may want one: it is as sure as where go is watched.
+#[test]
+fn who_asks_for_a_certificate_and_breaks_off_may_want_one() {
+    const HOSTS: &[Host] =
+        &[always(Some(Trouble::TakesCertificate), &[Rule { pattern: "*", action: Action::Close }])];
+    let scenario =
+        Scenario { name: "closes", goproxy: "https://proxy.lab", hosts: HOSTS, ..Scenario::BASE };
+    let Some((lab, proxytrace)) = alone_in(&scenario) else { return };
+    let document = document(&lab, &proxytrace, &[]);
+    let trace: Trace = serde_json::from_value(document["trace"].clone()).unwrap();
+    let wanted = |tls: &proxytrace::model::Tls| tls.certificate_wanted;
+    assert!(trace.connections.iter().all(|one| one.tls.as_ref().is_some_and(wanted)), "{trace:?}");
+    let requests = trace.chains.iter().flat_map(|c| &c.attempts).flat_map(|a| &a.requests);
+    let outcomes: BTreeSet<String> = requests.map(|r| format!("{:?}", r.outcome)).collect();
+    assert_eq!(outcomes, BTreeSet::from(["Reset".to_owned()]));
+    let found: Vec<_> = trace.findings.iter().map(|one| (&*one.code, one.confidence)).collect();
+    assert_eq!(found, [("PT206", Confidence::Possible)]);
+}
+
+/// One that serves others without a certificate wants none, also where go does not come to it.
+#[test]
+fn what_an_entry_served_speaks_for_it() {
+    const HOSTS: &[Host] = &[
+        Host {
+            name: "mirror.lab",
+            protocol: Protocol::H1,
+            rules: &[Rule { pattern: "*", action: Action::Serve }],
+            trouble: None,
+        },
+        Host {
+            name: "proxy.lab",
+            protocol: Protocol::H1,
+            rules: &[
+                Rule { pattern: "*.zip", action: Action::Close },
+                Rule { pattern: "*", action: Action::Serve },
+            ],
+            trouble: Some(Trouble::TakesCertificate),
+        },
+    ];
+    let optional = Scenario::find("tls-client-cert-optional").expect("a scenario");
+    let goproxy = "https://mirror.lab,https://proxy.lab";
+    let scenario = Scenario { name: "beyond", goproxy, hosts: HOSTS, ..*optional };
+    let Some((lab, proxytrace)) = alone_in(&scenario) else { return };
+    let document = document(&lab, &proxytrace, &[]);
+    let trace: Trace = serde_json::from_value(document["trace"].clone()).unwrap();
+    let found: Vec<_> = trace.findings.iter().map(|one| &*one.code).collect();
+    assert_eq!((&document["works"], &found[..]), (&"works".into(), &["PT208"][..]));
+}
+
+/// go would wait on for who takes a request and says nothing, and preflight says so.
+#[test]
+fn silence_is_told_of() {
+    const HOSTS: &[Host] = &[always(None, &[Rule { pattern: "*", action: Action::Hang(60_000) }])];
+    let scenario =
+        Scenario { name: "hangs", goproxy: "https://proxy.lab", hosts: HOSTS, ..Scenario::BASE };
+    let Some((lab, proxytrace)) = alone_in(&scenario) else { return };
+    // More than the ten seconds from which on it is told of.
+    let document = document(&lab, &proxytrace, &["--timeout", "12"]);
+    let findings = document["trace"]["findings"].as_array().unwrap();
+    let silent = findings.iter().find(|finding| finding["code"] == "PT508");
+    let message = silent.and_then(|finding| finding["message"].as_str()).unwrap_or_default();
+    assert!(message.contains("proxy.lab had sent nothing"), "{findings:?}");
+}
+
+/// A zip is compared with its checksum however it comes.
+#[test]
+fn a_zip_that_comes_packed_is_verified() {
+    let Some((lab, proxytrace)) = alone("gzip") else { return };
+    assert_eq!(document(&lab, &proxytrace, &[])["works"], "works");
+    let sum = format!("mod.lab/m01 {VERSION} h1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n");
+    fs::write(lab.module_dir().join("go.sum"), sum).unwrap();
+    let document = document(&lab, &proxytrace, &[]);
+    assert_eq!(document["works"], "fails");
+    let reason = "mod.lab/m01 has another checksum than it should";
+    assert_eq!(document["entries"][0]["reason"], reason);
+}
+
+/// What cannot be compared is not said to be well.
+#[test]
+fn a_zip_that_cannot_be_verified_is_told_of() {
+    const HOSTS: &[Host] = &[Host {
+        name: "proxy.lab",
+        protocol: Protocol::H1,
+        rules: &[
+            Rule { pattern: "*.zip", action: Action::Body(&[], "PK, and nothing of a zip") },
+            Rule { pattern: "*", action: Action::Serve },
+        ],
+        trouble: None,
+    }];
+    let healthy = Scenario::find("gzip").expect("a scenario");
+    let scenario = Scenario { name: "no-zip", hosts: HOSTS, ..*healthy };
+    let Some((lab, proxytrace)) = alone_in(&scenario) else { return };
+    let sum = format!("mod.lab/m01 {VERSION} h1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n");
+    fs::write(lab.module_dir().join("go.sum"), sum).unwrap();
+    let document = document(&lab, &proxytrace, &[]);
+    let reason = document["entries"][0]["reason"].as_str().unwrap();
+    assert!(reason.contains("the zip of mod.lab/m01 could not be verified"), "{reason}");
 }

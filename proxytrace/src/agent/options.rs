@@ -311,9 +311,13 @@ mod tests {
 
     #[test]
     fn a_wrong_file_says_where() {
-        for (text, place) in
-            [("sampel = 1", "sampel"), ("sample = 2", "line 1"), ("sample = [", "line 1")]
-        {
+        for (text, place) in [
+            ("sampel = 1", "sampel"),
+            ("sample = 2", "line 1"),
+            ("sample = [", "line 1"),
+            // A flag for tests alone.
+            ("[export]\nhaste = 50", "haste"),
+        ] {
             let error = format!("{:#}", parse(text).unwrap_err());
             assert!(error.contains(place), "{text}: {error}");
         }

@@ -73,10 +73,8 @@ impl State {
         } else if self.is_off {
             "off: the kill switch is on, nothing is watched".to_owned()
         } else {
-            {
-                let age = SignedDuration::from_secs(age.as_secs().cast_signed());
-                format!("running for {age:#}")
-            }
+            let age = SignedDuration::from_secs(age.as_secs().cast_signed());
+            format!("running for {age:#}")
         };
         let percent = |share: f64| format!("{:.3}%", share * 100.0);
         let lowered = if self.health.share < self.sample {

@@ -40,8 +40,10 @@ static ALL: [Place; PLACES] = [const {
     }
 }; PLACES];
 
-/// What was done about the signal before, and the size of a page.
+/// What was done about the signal before, and the size of a page: there before the handler is.
 static BEFORE: OnceLock<(libc::sigaction, usize)> = OnceLock::new();
+/// Whether the handler is there; otherwise why not, as an errno.
+static HANDLED: OnceLock<Result<(), i32>> = OnceLock::new();
 
 impl Mapped {
     pub(super) fn of(file: &File) -> io::Result<Self> {
@@ -92,11 +94,15 @@ impl Place {
     }
 }
 
-/// Has the signal handled, once; a new program image begins without.
+/// Has the signal handled, once; a new program image begins without. Whoever comes meanwhile waits
+/// until it is.
 fn handle_bus_errors() -> io::Result<()> {
-    if BEFORE.get().is_some() {
-        return Ok(());
-    }
+    let handled = HANDLED
+        .get_or_init(|| install().map_err(|error| error.raw_os_error().unwrap_or(libc::EINVAL)));
+    handled.map_err(io::Error::from_raw_os_error)
+}
+
+fn install() -> io::Result<()> {
     let action = |new: *const libc::sigaction| {
         // SAFETY: integers and a function pointer, of which all zeros is a valid one.
         let mut old: libc::sigaction = unsafe { std::mem::zeroed() };
@@ -108,14 +114,12 @@ fn handle_bus_errors() -> io::Result<()> {
     let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
     let page = usize::try_from(page).map_err(io::Error::other)?;
     let before = action(std::ptr::null())?;
-    if BEFORE.set((before, page)).is_ok() {
-        // SAFETY: as above.
-        let mut new: libc::sigaction = unsafe { std::mem::zeroed() };
-        new.sa_sigaction = on_bus_error as *const () as usize;
-        new.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
-        action(&raw const new)?;
-    }
-    Ok(())
+    BEFORE.get_or_init(|| (before, page));
+    // SAFETY: as above.
+    let mut new: libc::sigaction = unsafe { std::mem::zeroed() };
+    new.sa_sigaction = on_bus_error as *const () as usize;
+    new.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
+    action(&raw const new).map(drop)
 }
 
 /// Puts a page of zeros where a file has none. Calls nothing but what a handler may call

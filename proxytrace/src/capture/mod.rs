@@ -49,7 +49,7 @@ use nix::sys::wait::WaitStatus;
 pub use cost::{Cost, Probe};
 pub use limit::limit;
 pub use trial::{Trial, trials};
-pub use user::{append_output, create_output, environment_of_caller};
+pub use user::{append_output, environment_of_caller, open_output};
 
 use crate::event::{End, Event, Start, What};
 use crate::redact;
@@ -89,12 +89,14 @@ pub enum Error {
     #[error("cannot execute {0}: {1}")]
     NotExecutable(String, std::io::Error),
     /// This machine, or these privileges, do not allow tracing.
-    #[error("{0}")]
-    CannotTrace(String),
+    #[error("{why}")]
+    CannotTrace {
+        /// What is in the way.
+        why: String,
+        /// What to do about it.
+        advice: Option<&'static str>,
+    },
 }
-
-/// What comes between the message of an error and its advice.
-pub const HELP: &str = "\n  help: ";
 
 /// Decodes records as if the kernel had sent them, and says how many were events: for fuzzing, and for
 /// the benchmark.
@@ -459,11 +461,13 @@ fn check_privileges() -> Result<(), Error> {
     if effective & SYS_ADMIN != 0 || effective & (BPF | PERFMON) == BPF | PERFMON {
         return Ok(());
     }
-    Err(Error::CannotTrace(
-        "tracing needs privileges that this user does not have: run it as `sudo proxytrace -- …` \
-         (the command itself still runs as you); `proxytrace doctor` says more"
-            .to_owned(),
-    ))
+    Err(Error::CannotTrace {
+        why:
+            "tracing needs privileges that this user does not have: run it as `sudo proxytrace -- \
+              …` (the command itself still runs as you); `proxytrace doctor` says more"
+                .to_owned(),
+        advice: None,
+    })
 }
 
 /// Says what to do about a kernel that does not let us trace.
@@ -471,12 +475,15 @@ fn cannot_trace(error: &anyhow::Error) -> Error {
     let lockdown = std::fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default();
     if lockdown.contains("[confidentiality]") {
         // What the verifier says to that is long, and beside the point.
-        return Error::CannotTrace(
-            "cannot trace on this machine: the kernel is locked down (confidentiality), which \
-             forbids eBPF programs that read memory\n  \
-             help: boot with lockdown=integrity or without lockdown; `proxytrace doctor` says more"
-                .to_owned(),
-        );
+        return Error::CannotTrace {
+            why:
+                "cannot trace on this machine: the kernel is locked down (confidentiality), which \
+                  forbids eBPF programs that read memory"
+                    .to_owned(),
+            advice: Some(
+                "boot with lockdown=integrity or without lockdown; `proxytrace doctor` says more",
+            ),
+        };
     }
     let advice = if Path::new(btf::KERNEL_BTF).exists() {
         "`proxytrace doctor` tries what it needs, one thing after another, and says what is in the \
@@ -485,5 +492,8 @@ fn cannot_trace(error: &anyhow::Error) -> Error {
         "this kernel does not show its types; it needs CONFIG_DEBUG_INFO_BTF=y, as the kernels of \
          all larger distributions have; `proxytrace doctor` says more"
     };
-    Error::CannotTrace(format!("cannot trace on this machine: {error:#}{HELP}{advice}"))
+    Error::CannotTrace {
+        why: format!("cannot trace on this machine: {error:#}"),
+        advice: Some(advice),
+    }
 }

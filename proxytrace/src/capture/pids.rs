@@ -19,12 +19,15 @@ pub(super) fn our_namespace() -> Result<Option<u32>, Error> {
         shown.is_some_and(|shown| shown == Path::new(&std::process::id().to_string()))
     };
     if inode.is_some() && !is_ours() {
-        return Err(Error::CannotTrace(
-            "/proc shows the processes of another pid namespace than the one that proxytrace runs \
-             in\n  help: mount it anew for this one (unshare --mount-proc, or mount -t proc proc \
-             /proc); `proxytrace doctor` says more"
+        return Err(Error::CannotTrace {
+            why: "/proc shows the processes of another pid namespace than the one that proxytrace \
+                  runs in"
                 .to_owned(),
-        ));
+            advice: Some(
+                "mount it anew for this one (unshare --mount-proc, or mount -t proc proc /proc); \
+                 `proxytrace doctor` says more",
+            ),
+        });
     }
     Ok(inode)
 }

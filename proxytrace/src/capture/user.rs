@@ -8,6 +8,7 @@ use std::ffi::{CString, OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -83,11 +84,16 @@ impl Credentials {
     }
 
     /// Who sudo says has called it. In a shell of root's (`sudo -s`, `sudo sh -c …`) the same is said,
-    /// and there the command would be root's without us, too. A sudo that was replaced by us leaves
-    /// the shell that called it as our parent: not root's.
+    /// and there the command would be root's without us, too.
     fn from_sudo() -> Option<Self> {
-        let above = parent(Path::new(OURSELVES));
-        if !geteuid().is_root() || above.is_some_and(|above| is_of_root(&above)) {
+        let ours = Path::new(OURSELVES);
+        let of_root = || {
+            let command = std::env::var_os("SUDO_COMMAND").unwrap_or_default();
+            let above = parent(ours);
+            !names(&command, &ours.join("exe"))
+                && above.is_some_and(|it| Above::at(&it).is_of_root())
+        };
+        if !geteuid().is_root() || of_root() {
             return None;
         }
         let number = |name| std::env::var(name).ok()?.parse::<u32>().ok();
@@ -110,18 +116,18 @@ pub fn environment_of_caller() -> Vec<(OsString, OsString)> {
     Invoker::find().environment
 }
 
-/// Creates a file for output, as the user who called sudo: it belongs to them, and it is where they
-/// may write.
-pub fn create_output(path: &Path) -> io::Result<File> {
-    open_output(path, OpenOptions::new().write(true).create(true).truncate(true))
+/// Opens a file for output, which is created if there is none, as the user who called sudo: it belongs
+/// to them, and it is where they may write. What is in it stays.
+pub fn open_output(path: &Path) -> io::Result<File> {
+    open_as_caller(path, OpenOptions::new().write(true).create(true).truncate(false))
 }
 
-/// The same, to add to a file.
+/// The same, to add to what is in it.
 pub fn append_output(path: &Path) -> io::Result<File> {
-    open_output(path, OpenOptions::new().append(true).create(true))
+    open_as_caller(path, OpenOptions::new().append(true).create(true))
 }
 
-fn open_output(path: &Path, options: &OpenOptions) -> io::Result<File> {
+fn open_as_caller(path: &Path, options: &OpenOptions) -> io::Result<File> {
     let create = || options.open(path);
     let Some(user) = Credentials::of_caller() else { return create() };
     let ours = (geteuid(), getegid());
@@ -155,7 +161,7 @@ pub(super) fn sudo_above(process: &Path, others: usize) -> Option<PathBuf> {
     while between <= others
         && let Some(above) = parent(&process)
     {
-        if is_sudo(&above) {
+        if Above::at(&above).is_sudo() == Some(true) {
             found = Some(above.clone());
         } else if found.is_some() {
             break;
@@ -172,16 +178,62 @@ fn parent(process: &Path) -> Option<PathBuf> {
     Some(PathBuf::from(format!("/proc/{parent}")))
 }
 
-fn is_sudo(process: &Path) -> bool {
-    let exe = fs::read_link(process.join("exe"));
-    exe.is_ok_and(|exe| exe.file_name() == Some(OsStr::new("sudo")))
+/// Whether what sudo was told to run is this program: a path, and arguments.
+fn names(command: &OsStr, program: &Path) -> bool {
+    let identity = |path: &Path| fs::metadata(path).ok().map(|file| (file.dev(), file.ino()));
+    let Some(ours) = identity(program) else { return false };
+    let command = command.as_bytes();
+    // A path may have spaces.
+    let ends = command.iter().enumerate().filter(|(_, byte)| **byte == b' ').map(|(at, _)| at);
+    let mut paths = ends.chain([command.len()]).map(|end| OsStr::from_bytes(&command[..end]));
+    paths.any(|path| identity(Path::new(path)) == Some(ours))
 }
 
-/// Whether a process is root's own, and no sudo.
-fn is_of_root(process: &Path) -> bool {
-    let effective = status(process, "Uid:");
-    let effective = effective.as_deref().and_then(|uids| uids.split_whitespace().nth(1));
-    effective == Some("0") && !is_sudo(process)
+/// What can be told of a process above ours.
+#[derive(Clone, Debug, Default)]
+struct Above {
+    /// Its effective user, if that can be read.
+    user: Option<u32>,
+    /// What it runs: the name, and whether everybody may run it as root (set-user-ID). None if that
+    /// cannot be read, as without `CAP_SYS_PTRACE`.
+    program: Option<(OsString, bool)>,
+}
+
+/// Who runs as root for everybody, and says nothing of a `SUDO_UID`.
+const OTHERS: &[&str] = &["doas", "pkexec", "su"];
+
+impl Above {
+    fn at(process: &Path) -> Self {
+        let users = status(process, "Uid:");
+        let exe = process.join("exe");
+        let program = || {
+            let path = fs::read_link(&exe).ok()?;
+            // Of the file itself, also where it has no name any more.
+            let file = fs::metadata(&exe).ok()?;
+            Some((
+                path.file_name()?.to_owned(),
+                file.uid() == 0 && file.mode() & libc::S_ISUID != 0,
+            ))
+        };
+        Self {
+            user: users.and_then(|users| users.split_whitespace().nth(1)?.parse().ok()),
+            program: program(),
+        }
+    }
+
+    /// Whether it is a sudo, by whatever name (`sudo-rs`, `sudo (deleted)`); none if that cannot be
+    /// told.
+    fn is_sudo(&self) -> Option<bool> {
+        let (name, is_for_everybody) = self.program.as_ref()?;
+        let is_other = OTHERS.iter().any(|other| name == other);
+        Some(name.as_bytes().starts_with(b"sudo") || (*is_for_everybody && !is_other))
+    }
+
+    /// Whether it is certainly root's own, and no sudo. A sudo that was replaced by us leaves the
+    /// shell that called it above us: not root's.
+    fn is_of_root(&self) -> bool {
+        self.user == Some(0) && self.is_sudo() == Some(false)
+    }
 }
 
 /// A field of `/proc/PID/status`.
@@ -235,6 +287,53 @@ mod tests {
         let pairs: Vec<_> =
             parsed.iter().map(|(n, v)| (n.to_str().unwrap(), v.to_str().unwrap())).collect();
         assert_eq!(pairs, [("A", "1"), ("B", "x=y"), ("EMPTY", ""), ("=C:", "d")]);
+    }
+
+    /// Go that runs as root by mistake leaves a module cache that is root's.
+    #[test]
+    fn what_is_not_known_to_be_roots_own_is_not() {
+        let program = |name: &str, for_everybody| Some((OsString::from(name), for_everybody));
+        for (user, program, of_root) in [
+            (Some(0), program("bash", false), true),
+            (Some(0), program("su", true), true),
+            (Some(0), program("sudo", true), false),
+            // Another sudo; one that was upgraded while it runs; one that is known by its file alone.
+            (Some(0), program("sudo-rs", true), false),
+            (Some(0), program("sudo (deleted)", true), false),
+            (Some(0), program("elevate", true), false),
+            // Somebody's shell; who cannot be looked at.
+            (Some(1000), program("bash", false), false),
+            (None, program("bash", false), false),
+            (Some(0), None, false),
+        ] {
+            let above = Above { user, program };
+            assert_eq!(above.is_of_root(), of_root, "{above:?}");
+        }
+    }
+
+    #[test]
+    fn sudo_says_what_it_runs() {
+        let directory = tempfile::tempdir().unwrap();
+        let ours = directory.path().join("a tool");
+        fs::write(&ours, "").unwrap();
+        let link = directory.path().join("link");
+        std::os::unix::fs::symlink(&ours, &link).unwrap();
+        for (command, named) in [
+            (format!("{} -- go mod download", ours.display()), true),
+            (link.display().to_string(), true),
+            (format!("/bin/sh -c {}", ours.display()), false),
+            (String::new(), false),
+        ] {
+            assert_eq!(names(command.as_ref(), &ours), named, "{command}");
+        }
+    }
+
+    #[test]
+    fn processes_are_looked_at() {
+        let ourselves = Above::at(Path::new(OURSELVES));
+        assert_eq!(ourselves.user, Some(geteuid().as_raw()));
+        assert_eq!(ourselves.is_sudo(), Some(false));
+        assert_eq!(Above::at(Path::new("/proc/nobody")).is_sudo(), None);
     }
 
     #[test]

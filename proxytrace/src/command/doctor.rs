@@ -8,12 +8,17 @@ use proxytrace::doctor;
 use proxytrace::report::json;
 
 use crate::cli::Report;
-use crate::outputs::{Output, STDOUT};
+use crate::outputs::{Claims, STDOUT};
 use crate::{complain, exit};
 
 /// Examines the machine; the exit code says whether it can trace.
 pub(crate) fn run(report: &Report) -> u8 {
-    let json = match report.outputs.json.as_deref().map(Output::create).transpose() {
+    let open = |path: &Path| {
+        let mut claims = Claims::default();
+        let output = claims.open(path)?;
+        claims.settle().map(|()| output)
+    };
+    let json = match report.outputs.json.as_deref().map(open).transpose() {
         Ok(json) => json,
         Err(error) => return complain(&error, exit::USAGE),
     };

@@ -4,20 +4,21 @@ use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, BufWriter, Write as _};
 use std::path::Path;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, anyhow, bail, ensure};
 use proxytrace::compare::compare;
 use proxytrace::diagnose::diagnose;
 use proxytrace::golog;
 use proxytrace::model::{SCHEMA, Trace};
 use proxytrace::recording::Reader;
 use proxytrace::replay::replay;
+use proxytrace::report::escape::{LONG, escape};
 use proxytrace::report::{compare as differences, json, rewalk as text, terminal};
 use proxytrace::rewalk::rewalk;
 use serde::Serialize;
 
 use crate::audience::Audience;
 use crate::cli::Report;
-use crate::outputs::{Output, STDOUT, TEXT, Wanted};
+use crate::outputs::{Claims, Output, STDOUT, TEXT, Wanted};
 use crate::{People, complain, exit, first_failure};
 
 /// How much of a file is looked at to tell what it is.
@@ -37,8 +38,10 @@ pub(crate) fn load(path: &Path) -> anyhow::Result<(Trace, Option<anyhow::Error>)
             let (trace, broken) = replay(Reader::new(input)?);
             return Ok((trace, broken.map(Into::into)));
         }
-        let trace: Trace = serde_json::from_reader(input)
-            .with_context(|| format!("this is no trace as \"{SCHEMA}\" has it"))?;
+        let trace: Trace = serde_json::from_reader(input).map_err(|error| {
+            let error = escape(&error.to_string(), LONG);
+            anyhow!("this is no trace as \"{SCHEMA}\" has it: {error}")
+        })?;
         ensure!(trace.schema == SCHEMA, "this is no \"{SCHEMA}\"");
         if trace.capture.backend == golog::BACKEND {
             return Ok((trace, None));
@@ -112,12 +115,12 @@ struct Written {
 
 impl Written {
     fn open(report: &Report) -> anyhow::Result<Self> {
-        let mut json = Vec::new();
+        let (mut json, mut claims) = (Vec::new(), Claims::default());
         for Wanted { format, file } in report.outputs.all() {
             match &*format {
                 TEXT => {}
                 format if format == json::FORMAT.name => {
-                    json.push(Output::create(&file.unwrap_or_else(|| STDOUT.into()))?);
+                    json.push(claims.open(&file.unwrap_or_else(|| STDOUT.into()))?);
                 }
                 other => bail!("there is no {other} of this: only a text, and --json"),
             }
@@ -126,6 +129,7 @@ impl Written {
         let people = People::open(report, &Audience::find())?;
         let options =
             if on_stdout { people.options(&io::stderr()) } else { people.options(&io::stdout()) };
+        claims.settle()?;
         Ok(Self { options, json, on_stdout })
     }
 

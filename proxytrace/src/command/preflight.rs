@@ -12,7 +12,7 @@ use proxytrace::report::{github, json, terminal};
 
 use crate::audience::Audience;
 use crate::cli::Report;
-use crate::outputs::{Opened, Output, Outputs, STDOUT};
+use crate::outputs::{Claims, Opened, Output, Outputs, STDOUT};
 use crate::{People, class_code, complain, exit, first_failure, write_with};
 
 /// Ask each GOPROXY entry whether it works, as go would, without privileges.
@@ -98,8 +98,10 @@ fn options(preflight: &Preflight) -> Options {
 fn open(report: &Report) -> anyhow::Result<(People, Opened, Option<Output>)> {
     let people = People::open(report, &Audience::find())?;
     let others = Outputs { json: None, ..report.outputs.clone() };
-    let json = report.outputs.json.as_deref().map(Output::create).transpose()?;
-    let opened = Opened::open(&others, false, json.as_ref().map(Output::file))?;
+    let mut claims = Claims::default();
+    let json = report.outputs.json.as_deref().map(|path| claims.open(path)).transpose()?;
+    let opened = Opened::open(&others, false, &mut claims)?;
+    claims.settle()?;
     Ok((people, opened, json))
 }
 

@@ -76,6 +76,46 @@ pub struct Request {
     pub witness: Witness,
 }
 
+impl Request {
+    /// One that has begun at this time, of which nothing else is known than method, URL and host: the
+    /// first of its send, seen by who sent it.
+    pub(crate) fn begun(
+        id: RequestId,
+        method: String,
+        url: String,
+        host: String,
+        started_ns: u64,
+    ) -> Self {
+        Self {
+            id,
+            cause: Cause::Initial,
+            follows: None,
+            method,
+            url,
+            host,
+            status: None,
+            location: None,
+            protocol: None,
+            headers: Headers::new(),
+            credentials: None,
+            connection: None,
+            remote_addr: None,
+            started_ns,
+            duration_ns: None,
+            sent_ns: None,
+            ttfb_ns: None,
+            content_length: None,
+            body_bytes: None,
+            body_ns: None,
+            outcome: Outcome::Unfinished,
+            error: None,
+            after_redirect: None,
+            cut: Vec::new(),
+            witness: Witness::Go,
+        }
+    }
+}
+
 /// Who saw a request.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -217,4 +257,26 @@ pub struct Connection {
     pub started_ns: Option<u64>,
     /// When it was closed.
     pub ended_ns: Option<u64>,
+}
+
+impl Connection {
+    /// One of which nothing is known.
+    pub(crate) fn new(id: ConnectionId, process: ProcessId) -> Self {
+        Self {
+            id,
+            process,
+            local_addr: None,
+            remote_addr: None,
+            host: None,
+            dns_ns: None,
+            connect_ns: None,
+            tls_ns: None,
+            tls: None,
+            protocol: None,
+            requests: 0,
+            errno: None,
+            started_ns: None,
+            ended_ns: None,
+        }
+    }
 }

@@ -6,6 +6,7 @@
 use crate::correlate::goproxy::Entry;
 use crate::correlate::url::decode;
 use crate::model::Separator;
+use crate::redact;
 
 /// Proxies that everybody may ask, and who run them learn of every path that is asked for.
 const PUBLIC: &[&str] = &[
@@ -121,7 +122,8 @@ pub(super) fn text(entries: &[Entry]) -> String {
     text
 }
 
-/// What could be found in a log of an entry that has secrets: all of it, its user part, its password.
+/// What could be found in a log of an entry that has secrets: all of it, its user part, its password,
+/// and what else is secret in it. go puts the path of a file in between.
 pub(super) fn secrets(entry: &str) -> Vec<String> {
     let rest = entry.split_once("://").map_or(entry, |(_, rest)| rest);
     let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
@@ -133,7 +135,8 @@ pub(super) fn secrets(entry: &str) -> Vec<String> {
         None => (user, ""),
     };
     let mut secrets = vec![entry.to_owned()];
-    for part in [token, password] {
+    let others = redact::secrets_of_url(entry).filter(|secret| *secret != user);
+    for part in [token, password].into_iter().chain(others) {
         secrets.extend([part.to_owned(), decode(part).into_owned()]);
     }
     let mut seen = Vec::new();
@@ -176,7 +179,13 @@ mod tests {
             ),
             ("https://token@h", &["https://token@h", "token"]),
             ("token:@h", &["token:@h", "token"]),
-            ("https://h/a@b?token=x", &["https://h/a@b?token=x"]),
+            // go says `https://h/x/mod.lab/m/@v/list?token=abc`.
+            (
+                "https://h/a@b?token=a%2Bc&x=y&sig=z",
+                &["https://h/a@b?token=a%2Bc&x=y&sig=z", "a%2Bc", "a+c", "z"],
+            ),
+            ("https://u:p@h/x;token=abc/y", &["https://u:p@h/x;token=abc/y", "u:p", "p", "abc"]),
+            ("https://h/?to=https://u:p@i", &["https://h/?to=https://u:p@i", "https://u:p@i"]),
         ] {
             assert_eq!(secrets(entry), expected, "{entry}");
         }

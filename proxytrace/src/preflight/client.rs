@@ -3,10 +3,10 @@
 //! Each request has a connection of its own: what is kept alive between them is of no interest
 //! here. What go would do once more (GOAUTH after a 4xx) is left out, as it changes no answer.
 
+mod body;
 mod line;
 
-use std::collections::{HashMap, HashSet};
-use std::io::Read as _;
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,7 +14,6 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::{Bytes, BytesMut};
-use flate2::read::MultiGzDecoder;
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
@@ -27,6 +26,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+pub(super) use self::body::Body;
 use self::line::To;
 use super::address::Address;
 use super::connect::{Stream, Tls};
@@ -73,16 +73,14 @@ pub(super) struct Book {
     requests: RequestId,
     pub(super) connections: Vec<Connection>,
     pub(super) lookups: Vec<NameLookup>,
-    /// Who has given somebody without a certificate what he asked for.
-    served: HashSet<String>,
 }
 
 /// One send: a request, and the redirects that it led through.
 pub(super) struct Send {
     pub(super) requests: Vec<Request>,
     pub(super) outcome: Outcome,
-    /// The beginning of the body of the last response.
-    pub(super) body: Bytes,
+    /// The body of the last response.
+    pub(super) body: Body,
 }
 
 /// What one request came to.
@@ -90,7 +88,7 @@ struct Exchange {
     request: Request,
     tunnel: Option<Request>,
     location: Option<String>,
-    body: Bytes,
+    body: Body,
 }
 
 impl Client {
@@ -135,7 +133,8 @@ impl Client {
 
     /// GETs a URL, and keeps so many bytes of the body.
     pub(super) async fn get(&self, url: &Address, kept: usize) -> Send {
-        let mut send = Send { requests: Vec::new(), outcome: Outcome::Unknown, body: Bytes::new() };
+        let (requests, outcome) = (Vec::new(), Outcome::Unknown);
+        let mut send = Send { requests, outcome, body: Body::default() };
         // It is never closed.
         let _room = self.room.acquire().await;
         let (first, mut url) = (url.clone(), url.clone());
@@ -193,7 +192,8 @@ impl Client {
             (request.cause, request.follows) = (Cause::Redirect, Some(*before));
         }
         let referer = before.map(|(_, address)| address.plain());
-        let mut exchange = Exchange { request, tunnel: None, location: None, body: Bytes::new() };
+        let mut exchange =
+            Exchange { request, tunnel: None, location: None, body: Body::default() };
         let asking = self.ask(url, &mut exchange, authorization, (referer.as_deref(), kept));
         if let Err(failure) = asking.await {
             let request = &mut exchange.request;
@@ -208,33 +208,8 @@ impl Client {
     fn begin(&self, method: &str, url: String, host: String, cause: Cause) -> Request {
         let mut book = self.book();
         book.requests += 1;
-        Request {
-            id: book.requests,
-            cause,
-            follows: None,
-            method: method.to_owned(),
-            url,
-            host,
-            status: None,
-            location: None,
-            protocol: None,
-            headers: Headers::default(),
-            credentials: None,
-            connection: None,
-            remote_addr: None,
-            started_ns: self.now(),
-            duration_ns: None,
-            sent_ns: None,
-            ttfb_ns: None,
-            content_length: None,
-            body_bytes: None,
-            body_ns: None,
-            outcome: Outcome::Unknown,
-            error: None,
-            after_redirect: None,
-            cut: Vec::new(),
-            witness: crate::model::Witness::default(),
-        }
+        let begun = Request::begun(book.requests, method.to_owned(), url, host, self.now());
+        Request { cause, outcome: Outcome::Unknown, ..begun }
     }
 
     async fn ask(
@@ -277,25 +252,12 @@ impl Client {
         let ask = ask.body(Empty::<Bytes>::new()).map_err(|error| {
             Failure::because(Outcome::BadContent, "has no valid URL").detailed(error)
         })?;
-        let sent = self.now();
-        // Who asks for a certificate and breaks off wants one, unless others got on without.
-        let explain = |failure: Failure| {
-            if line.asked.yes() && !self.book().served.contains(&url.authority()) {
-                Failure::because(Outcome::TlsOther, "wants a certificate from the client")
-            } else {
-                failure
-            }
-        };
+        request.sent_ns = Some(self.now());
         let response = match timeout(self.limit(), send(line.stream, line.h2, ask)).await {
-            Ok(response) => {
-                response.map_err(|error| explain(Failure::of_http(&error, Outcome::Reset)))?
-            }
+            Ok(response) => response.map_err(|error| Failure::of_http(&error, Outcome::Reset))?,
             Err(_) => return Err(self.silent()),
         };
-        if response.status().as_u16() < 400 {
-            self.book().served.insert(url.authority());
-        }
-        self.read(exchange, response, sent, kept).await.map_err(explain)
+        self.read(exchange, response, kept).await
     }
 
     /// The head and the body of a response.
@@ -303,7 +265,6 @@ impl Client {
         &self,
         exchange: &mut Exchange,
         response: Response<Incoming>,
-        sent: u64,
         most: usize,
     ) -> Result<(), Failure> {
         let request = &mut exchange.request;
@@ -311,7 +272,7 @@ impl Client {
         request.status = Some(response.status().as_u16());
         request.protocol = Some(format!("{:?}", response.version()));
         request.duration_ns = Some(came.saturating_sub(request.started_ns));
-        request.ttfb_ns = Some(came.saturating_sub(sent));
+        request.ttfb_ns = request.sent_ns.map(|sent| came.saturating_sub(sent));
         request.headers = headers(&response);
         let location = response.headers().get(LOCATION);
         let location = location.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
@@ -323,10 +284,13 @@ impl Client {
         let packed = packed.is_some_and(|coding| coding.as_bytes().eq_ignore_ascii_case(GZIP));
         let mut body = response.into_body();
         request.content_length = hyper::body::Body::size_hint(&body).exact();
-        let (mut kept, mut read) = (BytesMut::new(), 0_u64);
+        let (mut kept, mut read, mut ended) = (BytesMut::new(), 0_u64, false);
         while read < READ {
             let frame = match timeout(self.limit(), body.frame()).await {
-                Ok(None) => break,
+                Ok(None) => {
+                    ended = true;
+                    break;
+                }
                 Ok(Some(Ok(frame))) => frame,
                 Ok(Some(Err(error))) => return Err(Failure::of_http(&error, Outcome::Truncated)),
                 Err(_) => return Err(self.silent()),
@@ -339,7 +303,18 @@ impl Client {
         }
         exchange.request.body_bytes = Some(read);
         exchange.request.body_ns = Some(self.now().saturating_sub(came));
-        exchange.body = if packed { unpacked(&kept, most) } else { kept.freeze() };
+        let whole = ended && read == kept.len() as u64;
+        let body = Body { bytes: kept.freeze(), whole };
+        if !packed {
+            exchange.body = body;
+            return Ok(());
+        }
+        match body.unpacked(most) {
+            Ok(body) => exchange.body = body,
+            // go reads no others to their end.
+            Err(failure) if exchange.request.outcome == Outcome::Ok => return Err(failure),
+            Err(_) => {}
+        }
         Ok(())
     }
 
@@ -370,14 +345,6 @@ async fn send(
     let (mut sender, connection) = http1::handshake(io).await?;
     tokio::spawn(connection.with_upgrades());
     sender.send_request(ask).await
-}
-
-/// So many bytes of what is packed, or as many as can be had.
-fn unpacked(packed: &[u8], most: usize) -> Bytes {
-    let mut body = Vec::new();
-    // What is broken is short, and so not what it should be.
-    let _ = MultiGzDecoder::new(packed).take(most as u64).read_to_end(&mut body);
-    body.into()
 }
 
 /// What go sends before 1.27, so that whoever looks at it treats us as it treats go.

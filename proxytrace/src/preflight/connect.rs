@@ -43,8 +43,6 @@ pub(super) struct Secured {
     pub(super) version: Option<String>,
     /// What was agreed upon (ALPN).
     pub(super) protocol: Option<String>,
-    /// Whether the server asked for a certificate: why it then breaks off is plain.
-    pub(super) asked: Asked,
 }
 
 /// Whether the server asked for a certificate of the client.
@@ -177,15 +175,15 @@ impl Tls {
         Self { roots: Arc::new(roots) }
     }
 
-    /// TLS with `url`'s host over `stream`.
+    /// TLS with `url`'s host over `stream`; `asked` is told if it asks for a certificate.
     pub(super) async fn secure(
         &self,
         url: &Address,
         stream: Box<dyn Stream>,
         protocols: &[&[u8]],
         limit: Duration,
+        asked: &Asked,
     ) -> Result<Secured, Failure> {
-        let asked = Asked::default();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -215,7 +213,6 @@ impl Tls {
         Ok(Secured {
             version: version.map(|version| version.replace("TLSv1_", "TLS 1.")),
             protocol,
-            asked,
             stream: Box::new(stream),
         })
     }

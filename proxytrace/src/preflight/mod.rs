@@ -25,14 +25,13 @@ mod table;
 mod verdict;
 mod walk;
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 
-use self::client::{Client, KEPT};
+use self::client::{Body, Client, KEPT};
 use self::connect::Tls;
 use self::forward::Forward;
 use self::probe::{Answer, Answers, Base, Subject, fails};
@@ -263,15 +262,14 @@ async fn ask(
         subjects.is_empty() || subjects.iter().any(|subject| subject.summed && !subject.private)
     });
     let entries = probe::ask(client, &list, wanted.as_ref(), &mut subjects, options.failures).await;
-    let zips = zips(&entries, &subjects, |_| Some(go_sum.as_str()));
-    let mut sums =
-        Sums { base: None, lookups: BTreeMap::new(), silent: false, mismatches: Vec::new(), zips };
+    let mut sums = Sums::default();
+    compare_zips(&entries, &subjects, |_| Some(go_sum.as_str()), &mut sums);
     for (entry, answers) in entries.iter().enumerate() {
         let contradicted = subjects.iter().enumerate().filter(|(module, subject)| {
             let answer = answers.by_question.get(&(Some(*module), Artifact::Mod));
-            let came = answer.filter(|answer| came(answer));
+            let came = answer.filter(|answer| came(answer) && answer.body.whole);
             came.zip(subject.version.as_deref()).is_some_and(|(answer, version)| {
-                content::contradicts(&go_sum, &subject.path, version, &answer.body)
+                content::contradicts(&go_sum, &subject.path, version, &answer.body.bytes)
             })
         });
         sums.mismatches.extend(contradicted.map(|(module, _)| (entry, module)));
@@ -284,28 +282,30 @@ async fn ask(
     Asked { list, entries, subjects, sums }
 }
 
-/// Entries and modules whose zip has another sum than `sums` says, where it says one.
-fn zips<'a>(
+/// Compares the sums of zips with what `lines` says of a module, where it says one.
+fn compare_zips<'a>(
     entries: &[Answers],
     subjects: &[Subject],
-    sums: impl Fn(usize) -> Option<&'a str>,
-) -> Vec<(usize, usize)> {
-    let mut differing = Vec::new();
+    lines: impl Fn(usize) -> Option<&'a str>,
+    sums: &mut Sums,
+) {
     for (entry, answers) in entries.iter().enumerate() {
         for (module, subject) in subjects.iter().enumerate() {
             let answer = answers.by_question.get(&(Some(module), Artifact::Zip));
-            let sum = answer.filter(|answer| answer.outcome == Outcome::Ok);
-            let sum = sum.and_then(|answer| str::from_utf8(&answer.body).ok());
-            let known = sum.filter(|sum| sum.starts_with("h1:"));
-            if let (Some(sum), Some(version), Some(sums)) =
-                (known, subject.version.as_deref(), sums(module))
-                && content::has_other(sums, &subject.path, version, sum)
-            {
-                differing.push((entry, module));
+            let answer = answer.filter(|answer| answer.outcome == Outcome::Ok);
+            let (Some(answer), Some(version), Some(lines)) =
+                (answer, subject.version.as_deref(), lines(module))
+            else {
+                continue;
+            };
+            let sum = str::from_utf8(&answer.body.bytes).ok().filter(|sum| sum.starts_with("h1:"));
+            // None of a module's sums is empty.
+            if content::has_other(lines, &subject.path, version, sum.unwrap_or_default()) {
+                let list = if sum.is_some() { &mut sums.zips } else { &mut sums.unverified };
+                list.push((entry, module));
             }
         }
     }
-    differing
 }
 
 /// Whether something came for a `go.mod`, whatever it is: go compares its sum before it reads it.
@@ -326,12 +326,12 @@ async fn look_up(
     for (place, subject) in subjects.iter().enumerate() {
         let Some(version) = subject.version.as_deref().filter(|_| subject.summed) else { continue };
         let question = (Some(place), Artifact::Mod);
-        let having: Vec<(usize, &[u8])> = entries
+        let having: Vec<(usize, &Body)> = entries
             .iter()
             .enumerate()
             .filter_map(|(entry, answers)| Some((entry, answers.by_question.get(&question)?)))
             .filter(|(_, answer)| came(answer))
-            .map(|(entry, answer)| (entry, &answer.body[..]))
+            .map(|(entry, answer)| (entry, &answer.body))
             .collect();
         if having.is_empty() {
             continue;
@@ -340,14 +340,16 @@ async fn look_up(
         let check = |record: &[u8]| content::verify(record, &subject.path, version, None);
         let answer = probe::repeat(client, &url, (tries, KEPT), check).await;
         if answer.outcome == Outcome::Ok {
-            let differs = |go_mod: &[u8]| {
-                content::verify(&answer.body, &subject.path, version, Some(go_mod)) != Outcome::Ok
+            let record = &answer.body.bytes;
+            let differs = |go_mod: &Body| {
+                let said = content::verify(record, &subject.path, version, Some(&go_mod.bytes));
+                go_mod.whole && said != Outcome::Ok
             };
             let differing = having.iter().filter(|(_, go_mod)| differs(go_mod));
             sums.mismatches.extend(differing.map(|(entry, _)| (*entry, place)));
-            let record = String::from_utf8_lossy(&answer.body);
-            sums.zips
-                .extend(zips(entries, subjects, |module| (module == place).then_some(&*record)));
+            let record = String::from_utf8_lossy(record);
+            let lines = |module| (module == place).then_some(&*record);
+            compare_zips(entries, subjects, lines, sums);
         }
         sums.silent = fails(answer.outcome) && answer.requests.iter().all(|r| r.status.is_none());
         sums.lookups.insert(place, answer);

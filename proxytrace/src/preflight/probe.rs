@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use super::address::Address;
 use super::archive;
-use super::client::{Client, KEPT, KEPT_ZIP};
+use super::client::{Body, Client, KEPT, KEPT_ZIP};
 use super::content::{self, file};
 use super::settings::{Database, Target, target};
 use super::{connect, settings};
@@ -28,7 +28,7 @@ pub(super) struct Answer {
     /// How often it failed, this time included.
     pub(super) failures: u32,
     /// The beginning of what came; of a zip its sum, or nothing where that is not known.
-    pub(super) body: Bytes,
+    pub(super) body: Body,
 }
 
 /// What is asked of an entry: about which module, if any, and for what.
@@ -145,7 +145,7 @@ async fn gather(mut tasks: JoinSet<(usize, Answers)>, entries: &mut [Answers]) {
 fn resolved(entry: &Answers, place: usize, query: &str) -> Option<String> {
     let good = |artifact| {
         let answer = entry.by_question.get(&(Some(place), artifact))?;
-        (answer.outcome == Outcome::Ok).then_some(&answer.body)
+        (answer.outcome == Outcome::Ok).then_some(&answer.body.bytes)
     };
     good(Artifact::List)
         .and_then(|list| content::newest(list, query))
@@ -249,12 +249,12 @@ async fn about(
     let mut answer = repeat(client, &url, (tries, kept), check).await;
     if artifact == Artifact::Zip {
         // All that is wanted of it.
-        answer.body = sum(&answer).map(Bytes::from).unwrap_or_default();
+        answer.body.bytes = sum(&answer).map(Bytes::from).unwrap_or_default();
     }
     if let (Artifact::Info, Outcome::BadContent, Some(version), Some(last)) =
         (artifact, answer.outcome, version, answer.requests.last_mut())
     {
-        let other = content::version_of(&answer.body);
+        let other = content::version_of(&answer.body.bytes);
         last.error = other.map(|other| wrong_version(&subject.path, version, &other));
     }
     answer
@@ -262,8 +262,8 @@ async fn about(
 
 /// The sum of a zip that came whole.
 fn sum(answer: &Answer) -> Option<String> {
-    let whole = answer.requests.last()?.body_bytes == u64::try_from(answer.body.len()).ok();
-    (whole && answer.outcome == Outcome::Ok).then(|| archive::sum(&answer.body)).flatten()
+    let whole = answer.body.whole && answer.outcome == Outcome::Ok;
+    whole.then(|| archive::sum(&answer.body.bytes)).flatten()
 }
 
 /// As go says it (`modfetch/proxy.go:(*proxyRepo).Stat`), so that it is found as with go.
@@ -290,7 +290,7 @@ pub(super) async fn repeat(
     loop {
         let send = client.get(url, kept).await;
         let outcome = match send.outcome {
-            Outcome::Ok => check(&send.body),
+            Outcome::Ok => check(&send.body.bytes),
             outcome => outcome,
         };
         failures += u32::from(fails(outcome));
@@ -309,11 +309,11 @@ fn from_file(base: &Path, subject: &Subject, artifact: Artifact, version: Option
         Ok(body) => {
             let outcome = content::check(artifact, version, &body);
             let sum = if artifact == Artifact::Zip { archive::sum(&body) } else { None };
-            let kept = sum.map_or_else(|| Bytes::from(body), Bytes::from);
-            (outcome, kept)
+            let bytes = sum.map_or_else(|| Bytes::from(body), Bytes::from);
+            (outcome, Body { bytes, whole: true })
         }
-        Err(error) if error.kind() == ErrorKind::NotFound => (Outcome::NotFound, Bytes::new()),
-        Err(_) => (Outcome::HttpError, Bytes::new()),
+        Err(error) if error.kind() == ErrorKind::NotFound => (Outcome::NotFound, Body::default()),
+        Err(_) => (Outcome::HttpError, Body::default()),
     };
     Answer { requests: Vec::new(), outcome, failures: u32::from(fails(outcome)), body }
 }

@@ -1,12 +1,14 @@
 //! What the answers say of each entry, and how go fares with them.
 
+use std::collections::BTreeSet;
+
 use super::choose;
 use super::probe::{Answers, Base, Subject, fails};
 use super::walk::{Asked, End};
 use super::{AnswerReport, EntryReport, Fare, ModuleReport, Options, Report, SCHEMA, Verdict};
 use crate::correlate::goproxy::Entry;
 use crate::correlate::story::words;
-use crate::model::{Artifact, Outcome, Separator, Trace};
+use crate::model::{Artifact, Connection, Outcome, Separator, Trace};
 use crate::redact;
 
 /// How go fares with all modules, and with the entries themselves if there are none.
@@ -152,19 +154,37 @@ fn entry_report(asked: &Asked, trace: &Trace, place: usize) -> EntryReport {
     let requests = || entry.by_question.values().flat_map(|answer| &answer.requests);
     let first = requests().min_by_key(|request| request.started_ns);
     let host = first.map(|request| request.host.clone());
-    let of_entry = || trace.connections.iter().filter(|connection| connection.host == host);
+    let times = Times::of(&trace.connections, host.as_deref());
     let (verdict, reason) = verdict(asked, trace, place);
     EntryReport {
         proxy: redact::setting("GOPROXY", proxy),
         verdict,
         reason,
         failures: entry.by_question.values().map(|answer| answer.failures).max().unwrap_or(0),
-        dns_ns: of_entry().find_map(|connection| connection.dns_ns),
-        connect_ns: of_entry().find_map(|connection| connection.connect_ns),
-        tls_ns: of_entry()
-            .filter(|c| c.tls.as_ref().is_some_and(|tls| tls.error.is_none()))
-            .find_map(|connection| connection.tls_ns),
+        dns_ns: times.dns,
+        connect_ns: times.connect,
+        tls_ns: times.tls,
         answers,
+    }
+}
+
+/// How long it took to get to a host, in nanoseconds; none for what was never done, and for TLS
+/// that failed.
+struct Times {
+    dns: Option<u64>,
+    connect: Option<u64>,
+    tls: Option<u64>,
+}
+
+impl Times {
+    fn of(connections: &[Connection], host: Option<&str>) -> Self {
+        let all = || connections.iter().filter(|connection| connection.host.as_deref() == host);
+        let secured = |c: &&Connection| c.tls.as_ref().is_some_and(|tls| tls.error.is_none());
+        Self {
+            dns: all().find_map(|connection| connection.dns_ns),
+            connect: all().find_map(|connection| connection.connect_ns),
+            tls: all().filter(secured).find_map(|connection| connection.tls_ns),
+        }
     }
 }
 
@@ -231,10 +251,23 @@ fn verdict(asked: &Asked, trace: &Trace, place: usize) -> (Verdict, String) {
         (0, _) if modules.contains(&Outcome::Checksum) => {
             (Verdict::Works, "it has everything, which could not be verified".to_owned())
         }
-        (0, _) => (Verdict::Works, "it has everything".to_owned()),
+        (0, _) => (Verdict::Works, "it has everything".to_owned() + &unverified(asked, place)),
         (absent, all) if absent == all => (Verdict::Absent, words(Outcome::NotFound).to_owned()),
         _ => (Verdict::Partly, "it has some of it".to_owned()),
     }
+}
+
+/// Of which zips of an entry it is not known whether they are what they should be.
+fn unverified(asked: &Asked, place: usize) -> String {
+    let of_entry = asked.sums.unverified.iter().filter(|(entry, _)| *entry == place);
+    let modules: BTreeSet<usize> = of_entry.map(|(_, module)| *module).collect();
+    let Some(first) = modules.first() else { return String::new() };
+    let more = match modules.len() {
+        1 => String::new(),
+        all => format!(" and of {} more", all - 1),
+    };
+    let path = &asked.subjects[*first].path;
+    format!("; the zip of {path}{more} could not be verified: it is too large for that, or no zip")
 }
 
 /// What the checksum database makes of an entry: it forwards it badly, or serves something else.
@@ -267,7 +300,7 @@ fn database_report(asked: &Asked, trace: &Trace) -> Option<EntryReport> {
     let answer = asked.sums.lookups.values().max_by_key(|answer| badness(answer.outcome))?;
     let last = answer.requests.last();
     let host = last.map(|request| request.host.clone());
-    let of_host = || trace.connections.iter().filter(|connection| connection.host == host);
+    let times = Times::of(&trace.connections, host.as_deref());
     let chain = trace
         .chains
         .iter()
@@ -284,9 +317,9 @@ fn database_report(asked: &Asked, trace: &Trace) -> Option<EntryReport> {
         verdict,
         reason,
         failures: answer.failures,
-        dns_ns: of_host().find_map(|connection| connection.dns_ns),
-        connect_ns: of_host().find_map(|connection| connection.connect_ns),
-        tls_ns: of_host().find_map(|connection| connection.tls_ns),
+        dns_ns: times.dns,
+        connect_ns: times.connect,
+        tls_ns: times.tls,
         answers: vec![AnswerReport {
             artifact: Artifact::SumdbLookup,
             outcome: answer.outcome,
@@ -294,4 +327,36 @@ fn database_report(asked: &Asked, trace: &Trace) -> Option<EntryReport> {
             host,
         }],
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{RequestError, Tls};
+
+    /// What is shown of an entry and of the checksum database alike.
+    #[test]
+    fn a_handshake_that_failed_took_no_time() {
+        let failed =
+            RequestError { kind: Outcome::TlsOther, types: Vec::new(), detail: None, reason: None };
+        let connection = |error| Connection {
+            host: Some("h".to_owned()),
+            connect_ns: Some(1),
+            tls_ns: Some(2),
+            tls: Some(Tls {
+                server_name: "h".to_owned(),
+                version: None,
+                protocol: None,
+                certificate_wanted: false,
+                error,
+            }),
+            ..Connection::new(0, 0)
+        };
+        let times = |connections: &[Connection]| {
+            let times = Times::of(connections, Some("h"));
+            (times.connect, times.tls)
+        };
+        assert_eq!(times(&[connection(Some(failed.clone()))]), (Some(1), None));
+        assert_eq!(times(&[connection(Some(failed)), connection(None)]), (Some(1), Some(2)));
+    }
 }

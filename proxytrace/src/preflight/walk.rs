@@ -25,6 +25,7 @@ pub(super) struct Asked {
 }
 
 /// What became of the checksum database.
+#[derive(Default)]
 pub(super) struct Sums {
     /// None if nobody has to be asked.
     pub(super) base: Option<Base>,
@@ -36,6 +37,8 @@ pub(super) struct Sums {
     pub(super) mismatches: Vec<(usize, usize)>,
     /// The same of their zips.
     pub(super) zips: Vec<(usize, usize)>,
+    /// Entries and modules whose zip has a sum to be compared with, and none of its own that is known.
+    pub(super) unverified: Vec<(usize, usize)>,
 }
 
 impl Sums {
@@ -420,29 +423,28 @@ impl Walks<'_> {
         }
     }
 
-    /// A chain for each failure of an entry that no walk came to; the entries, and their processes.
+    /// A chain for each failure of an entry that no walk came to, and for what such an entry served:
+    /// it speaks for it. The entries, and their processes.
     fn beyond(&mut self) -> Vec<(usize, ProcessId)> {
         let asked = self.asked;
         let mut processes = Vec::new();
         for (place, entry) in asked.entries.iter().enumerate() {
-            let mut failed: Vec<(&Question, &Answer)> = entry
-                .by_question
-                .iter()
-                .filter(|(question, answer)| {
-                    let probe = asked.sums.base.is_none() && question.0.is_none();
-                    let matters = !probe || entry.unreached.is_some();
-                    fails(answer.outcome) && matters && !self.reached.contains(&(place, **question))
-                })
-                .collect();
-            failed.sort_by_key(|(question, _)| **question);
-            if failed.is_empty() {
+            let fails = |(question, answer): &(&Question, &Answer)| {
+                let probe = asked.sums.base.is_none() && question.0.is_none();
+                let matters = !probe || entry.unreached.is_some();
+                fails(answer.outcome) && matters && !self.reached.contains(&(place, **question))
+            };
+            if !entry.by_question.iter().any(|one| fails(&one)) {
                 continue;
             }
+            let told = |one: &(&Question, &Answer)| fails(one) || one.1.outcome == Outcome::Ok;
+            let told: Vec<(&Question, &Answer)> = entry.by_question.iter().filter(told).collect();
             let id =
                 WALKER + 1 + ProcessId::try_from(processes.len()).unwrap_or(ProcessId::MAX - 1);
             processes.push((place, id));
-            for (&question, answer) in failed {
-                let step = Step { place, outcome: answer.outcome, next: Some(Next::Stop) };
+            for (&question, answer) in told {
+                let next = (answer.outcome != Outcome::Ok).then_some(Next::Stop);
+                let step = Step { place, outcome: answer.outcome, next };
                 let attempt =
                     Attempt { index: Some(0), separator: None, ..self.attempt(&step, question) };
                 let subject = question.0.map(|module| &asked.subjects[module]);
@@ -481,13 +483,7 @@ mod tests {
                 ..Answers::default()
             }],
             subjects: vec![subject],
-            sums: Sums {
-                base: None,
-                lookups: BTreeMap::new(),
-                silent: false,
-                mismatches: Vec::new(),
-                zips: Vec::new(),
-            },
+            sums: Sums::default(),
         }
     }
 

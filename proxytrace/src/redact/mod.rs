@@ -13,9 +13,12 @@ mod url;
 
 use std::borrow::Cow;
 
+use crate::url::decoded;
+
 pub use argument::{argument, arguments};
 pub use header::{HEADERS, header, names_a_secret};
 pub use setting::setting;
+pub(crate) use url::secrets_of_url;
 pub use url::{text, url};
 
 /// What stands where a secret was.
@@ -64,22 +67,7 @@ fn percent_decode(text: &str) -> Cow<'_, str> {
     if !text.contains('%') {
         return Cow::Borrowed(text);
     }
-    let bytes = text.as_bytes();
-    let digit = |at: usize| bytes.get(at).and_then(|b| char::from(*b).to_digit(16));
-    let mut decoded = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        match (bytes[at], digit(at + 1), digit(at + 2)) {
-            (b'%', Some(high), Some(low)) => {
-                decoded.push(u8::try_from(high << 4 | low).expect("two hexadecimal digits"));
-                at += 3;
-            }
-            (byte, _, _) => {
-                decoded.push(byte);
-                at += 1;
-            }
-        }
-    }
+    let decoded: Vec<u8> = decoded(text).map(|byte| byte.unwrap_or_else(|raw| raw)).collect();
     Cow::Owned(String::from_utf8_lossy(&decoded).into_owned())
 }
 

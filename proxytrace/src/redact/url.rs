@@ -17,6 +17,12 @@ pub(super) fn host_first_url(text: &str) -> Cow<'_, str> {
     replace(text, &secrets(text, Scheme::Implied, 0))
 }
 
+/// The secrets of an URL whose scheme may be implied, as they are written there.
+pub(crate) fn secrets_of_url(text: &str) -> impl Iterator<Item = &str> {
+    let secrets = secrets(text, Scheme::Implied, 0).into_iter().map(|secret| &text[secret]);
+    secrets.filter(|secret| !secret.is_empty() && *secret != REDACTED)
+}
+
 /// A text for people, such as an error message, without the secrets of the URLs and of the headers in
 /// it.
 pub fn text(text: &str) -> Cow<'_, str> {

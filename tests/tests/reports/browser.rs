@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use proxytrace::model::Trace;
+use proxytrace::model::{RequestError, Trace};
 use proxytrace_tests::golden;
 use tempfile::TempDir;
 
@@ -85,7 +85,19 @@ fn it_filters_and_obeys_keys() {
         return;
     }
     let mut page = Page::new();
-    page.open(&golden::named("redirect-403"));
+    let mut trace = golden::named("redirect-403");
+    let attempts = trace.chains.iter_mut().flat_map(|chain| &mut chain.attempts);
+    for request in attempts.flat_map(|attempt| &mut attempt.requests) {
+        // Of what has more lines than fit it is said that there are more.
+        let detail: Vec<String> = (1..=50).map(|number| format!("line {number}")).collect();
+        request.error = Some(RequestError {
+            kind: request.outcome,
+            types: Vec::new(),
+            detail: Some(detail.join("\n")),
+            reason: None,
+        });
+    }
+    page.open(&trace);
     assert_eq!(page.text("#shown"), "24 requests");
     assert!(page.number("document.querySelectorAll('.rows svg path.across').length") >= 8);
     page.set("search", "m01 storage.lab", "input");
@@ -114,7 +126,9 @@ fn it_filters_and_obeys_keys() {
     let active = "document.getElementById('list').getAttribute('aria-activedescendant')";
     assert_eq!(page.browser.evaluate(active), "item1");
     page.browser.press("Enter");
-    assert!(page.text("#details").contains("https://"), "{}", page.text("#details"));
+    let details = page.text("#details");
+    assert!(details.contains("https://") && details.contains("line 40\n…"), "{details}");
+    assert!(!details.contains("line 41"), "{details}");
     page.browser.press("Escape");
     assert_eq!(page.browser.evaluate("document.getElementById('details').hidden"), true);
     // Whoever listens to the page hears what a row says, and every control has a name.

@@ -78,6 +78,7 @@ pub struct Options {
     pub host_group: Option<String>,
     /// Do what is done now and then so many times as often: for whoever has less time than an agent.
     #[arg(long, value_name = "N", hide = true)]
+    #[serde(skip)]
     pub haste: Option<NonZeroU32>,
 }
 

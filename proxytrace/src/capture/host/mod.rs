@@ -123,12 +123,15 @@ impl Host {
     pub fn watch(seed: u64, share: f64) -> anyhow::Result<Self> {
         check_privileges()?;
         if pids::our_namespace()?.is_some() {
-            return Err(Error::CannotTrace(
-                "the agent must see the processes of the host, and is in a pid namespace of its \
-                 own\n  help: start it outside of the container, or with the host's pids (docker \
-                 run --pid=host, hostPID: true)"
+            return Err(Error::CannotTrace {
+                why: "the agent must see the processes of the host, and is in a pid namespace of \
+                      its own"
                     .to_owned(),
-            )
+                advice: Some(
+                    "start it outside of the container, or with the host's pids (docker run \
+                     --pid=host, hostPID: true)",
+                ),
+            }
             .into());
         }
         let load = || {

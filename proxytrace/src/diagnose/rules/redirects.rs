@@ -108,16 +108,23 @@ pub(super) fn credentials_across_hosts(_: &View<'_>, chain: &Chain) -> Vec<Sign>
     signs
 }
 
+/// Whether it led through a redirect, whatever came of that.
+pub(super) fn has_redirect(send: &Send<'_>) -> bool {
+    send.requests.iter().any(|request| matches!(request.status, Some(300..=399)))
+}
+
 /// PT012.
 pub(super) fn then_fallback(_: &View<'_>, chain: &Chain) -> Vec<Sign> {
     let sign = |attempt: &Attempt| {
         let send = Send::last_of(attempt)?;
-        let any = send.requests.iter().any(|request| matches!(request.status, Some(300..=399)));
+        let any = has_redirect(&send);
         let moved = moved(attempt) && failed(attempt.outcome);
         let most =
             if attempt.outcome == Outcome::NotFound { Severity::Note } else { Severity::Warning };
         (any && moved).then(|| {
-            let message = format!("{}; then go asked the next entry", answer(attempt));
+            let said = answer(attempt);
+            let message =
+                format!("{said}; for that, not for the redirect, go asked the next entry");
             Sign::of("PT012", chain, message).with(send.ids()).at_most(most)
         })
     };

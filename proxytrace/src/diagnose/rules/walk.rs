@@ -7,6 +7,7 @@ use crate::model::{Artifact, Attempt, Chain, ChainId, Outcome, RequestId, Separa
 
 use super::super::sign::Sign;
 use super::super::view::{Send, View, last_walk};
+use super::redirects::has_redirect;
 use super::{counted, evidence, moved};
 
 /// An entry that answers 404 to this many, and to nearly all, is hardly meant for them.
@@ -102,7 +103,10 @@ pub(super) fn pipe_hides_outage(_: &View<'_>, chain: &Chain) -> Vec<Sign> {
             && attempt.outcome != Outcome::NotFound
             && !unverified(attempt);
         hides.then(|| {
-            let message = format!("{}; `|` let go ask on without a word", answer(attempt));
+            // What answered behind a redirect PT012 tells.
+            let elsewhere = Send::last_of(attempt).is_some_and(|send| has_redirect(&send));
+            let what = if elsewhere { format!("{} fails", attempt.proxy) } else { answer(attempt) };
+            let message = format!("{what}; `|` let go ask on without a word");
             Sign::of("PT103", chain, message).with(evidence(attempt))
         })
     };

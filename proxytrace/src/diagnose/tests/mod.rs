@@ -209,10 +209,22 @@ fn pt012_warns_where_the_answer_behind_the_redirect_was_no_404() {
     let script = |status| {
         let mut script = Script::new("https://proxy.lab|https://next.lab", 0);
         script.run(&[task(status)]);
-        of_script(&script)
+        script
     };
-    assert_eq!(script(500), ["PT012 warning contributing ×1", "PT103 warning contributing ×1"]);
-    assert_eq!(script(404), ["PT012 note contributing ×1", "PT102 note contributing ×1"]);
+    let (hidden, absent) = (script(500), script(404));
+    assert_eq!(
+        of_script(&hidden),
+        ["PT012 warning contributing ×1", "PT103 warning contributing ×1"]
+    );
+    assert_eq!(of_script(&absent), ["PT012 note contributing ×1", "PT102 note contributing ×1"]);
+    // Each says what the other does not.
+    let says = |code| only(&hidden, code).message;
+    assert_eq!(
+        says("PT012"),
+        "proxy.lab redirected to cdn.lab, which answered 500; for that, not for the redirect, go \
+         asked the next entry"
+    );
+    assert_eq!(says("PT103"), "https://proxy.lab fails; `|` let go ask on without a word");
 }
 
 #[test]

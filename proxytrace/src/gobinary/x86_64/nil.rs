@@ -2,7 +2,7 @@
 //! the kernel emulates, in place of the return, which it does not.
 
 use iced_x86::{Code, ConditionCode, FlowControl, Instruction, Register};
-use proxytrace_common::plan::{Read, Recipe};
+use proxytrace_common::plan::{Operand, Read, Recipe};
 
 use super::{Function, INTEGERS, emulated::is_emulated};
 use crate::gobinary::placement::{Landing, Step, registers};
@@ -15,14 +15,14 @@ impl Function {
     /// leads to it.
     pub(in crate::gobinary) fn return_landing(&self, address: u64, recipe: &Recipe) -> Landing {
         let is_free = recipe.filter.read == Read::Absent as u8 && !self.has_jump_tables();
-        let branch = is_free.then(|| self.nil_branch(address, &registers(recipe))).flatten();
+        let branch = nil(recipe).filter(|_| is_free).and_then(|nil| self.nil_branch(address, nil));
         branch.unwrap_or(Landing::stepped(address))
     }
 
-    /// The branch after which all wanted registers (by their number in Go's order) are set to zero and
-    /// then returned at this address, if there is one; it is taken if and only if the register that it
-    /// depends on is zero.
-    fn nil_branch(&self, returns: u64, wanted: &[u8]) -> Option<Landing> {
+    /// The branch after which both registers of an interface (by their number in Go's order) are set to
+    /// zero and then returned at this address, if there is one; it is taken if and only if the first of
+    /// them is zero there already. What is in the second then is of no interest.
+    fn nil_branch(&self, returns: u64, interface: [u8; 2]) -> Option<Landing> {
         let end = self.position(returns)?;
         let mut begin = end;
         while !self.is_target(self.instructions[begin].ip()) {
@@ -41,15 +41,16 @@ impl Function {
                 None => return None,
             }
         }
-        let all = wanted.iter().all(|number| zeroed.contains(&INTEGERS[usize::from(*number)]));
-        let branch = self.way_into(begin).filter(|_| all && !wanted.is_empty())?;
+        let [is_nil, _] = interface;
+        let all = interface.iter().all(|number| zeroed.contains(&INTEGERS[usize::from(*number)]));
+        let branch = self.way_into(begin).filter(|_| all)?;
         let (test, branch) = (self.instructions[branch.checked_sub(1)?], self.instructions[branch]);
         let is_test =
             test.code() == Code::Test_rm64_r64 && test.op0_register() == test.op1_register();
-        let number = INTEGERS.iter().position(|register| *register == test.op0_register())?;
-        (is_test && is_emulated(&branch) && !self.is_target(branch.ip())).then_some(Landing {
+        let is_of_it = is_test && test.op0_register() == INTEGERS[usize::from(is_nil)];
+        (is_of_it && is_emulated(&branch) && !self.is_target(branch.ip())).then_some(Landing {
             step: Step::Emulated,
-            zero: u8::try_from(number).ok(),
+            zero: Some(is_nil),
             ..Landing::stepped(branch.ip())
         })
     }
@@ -73,6 +74,15 @@ impl Function {
     }
 }
 
+/// The registers of the error, if nothing else is read of what is returned: where the first is zero,
+/// there is none.
+fn nil(recipe: &Recipe) -> Option<[u8; 2]> {
+    let error = &recipe.error;
+    let alone = registers(&Recipe { error: Operand::ABSENT, ..*recipe }).is_empty();
+    let in_registers = error.read == Read::RegisterInterface as u8;
+    (in_registers && alone).then_some([error.register, error.length_register])
+}
+
 /// The register that an instruction sets to zero, as the compiler does it.
 fn zeroes(instruction: &Instruction) -> Option<Register> {
     let is_xor = matches!(instruction.code(), Code::Xor_r32_rm32 | Code::Xor_rm32_r32);
@@ -92,7 +102,6 @@ fn is_epilogue(instruction: &Instruction) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use proxytrace_common::plan::{Operand, Recipe};
     use proxytrace_common::record::{Kind, Tag};
 
     use super::*;
@@ -103,13 +112,21 @@ mod tests {
     /// xor eax, eax; xor ebx, ebx; add rsp, 0x70; pop rbp; ret
     const NIL: &[u8] = b"\x31\xc0\x31\xdb\x48\x83\xc4\x70\x5d\xc3";
 
+    /// A recipe that reads an error.
+    fn of_error() -> Recipe {
+        let error = Operand::register(Tag::Error, Read::RegisterInterface, 0);
+        Recipe { error, ..Recipe::marker(Kind::WalkReturn) }
+    }
+
     /// What is read at the return that ends `code`, with another behind it: an error.
     fn landing(code: &[&[u8]]) -> Landing {
+        landing_of(code, &of_error())
+    }
+
+    fn landing_of(code: &[&[u8]], recipe: &Recipe) -> Landing {
         let code = code.concat();
         let function = Function::decode(&[&code[..], b"\xc3"].concat(), START).expect("decodes");
-        let mut recipe = Recipe::marker(Kind::WalkReturn);
-        recipe.error = Operand::register(Tag::Error, Read::RegisterInterface, 0);
-        function.return_landing(START + code.len() as u64 - 1, &recipe)
+        function.return_landing(START + code.len() as u64 - 1, recipe)
     }
 
     fn at(address: u64) -> Landing {
@@ -137,6 +154,9 @@ mod tests {
             &[b"\x74\x01\xc3", NIL],
             &[TEST, b"\x75\x01\xc3", NIL],
             &[b"\x85\xc0\x74\x01\xc3", NIL],
+            // A test of another register than the one that is read there.
+            &[b"\x48\x85\xc9\x74\x01\xc3", NIL],
+            &[b"\x48\x85\xdb\x74\x01\xc3", NIL],
             // Fallen into, too; jumped to from elsewhere, too; to the branch, not by way of the test.
             &[TEST, b"\x74\x01\x90", NIL],
             &[b"\x74\x06", TEST, b"\x74\x01\xc3", NIL],
@@ -149,5 +169,21 @@ mod tests {
             let found = landing(code);
             assert_eq!((found.step, found.zero), (Step::Stepped, None), "{code:x?}");
         }
+    }
+
+    /// Before the block has set it to zero, there is anything in it.
+    #[test]
+    fn what_else_is_read_is_read_at_the_return() {
+        let code: &[&[u8]] = &[TEST, b"\x74\x01\xc3\x31\xc9", NIL];
+        let mut recipe = of_error();
+        assert_eq!(landing_of(code, &recipe).zero, Some(0));
+        recipe.fields[0] = Operand::register(Tag::Status, Read::Register, 2);
+        recipe.field_count = 1;
+        assert_eq!(landing_of(code, &recipe).step, Step::Stepped);
+        let none = Recipe { error: Operand::ABSENT, ..of_error() };
+        assert_eq!(landing_of(code, &none).step, Step::Stepped);
+        let in_memory = Operand::memory(Tag::Error, Read::Interface, 0, &[8]);
+        let deep = Recipe { error: in_memory, ..of_error() };
+        assert_eq!(landing_of(code, &deep).step, Step::Stepped);
     }
 }

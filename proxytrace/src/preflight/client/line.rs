@@ -11,9 +11,10 @@ use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
 
 use super::super::address::Address;
-use super::super::connect::{self, Stream};
+use super::super::connect::{self, Asked, Stream};
 use super::super::failure::Failure;
 use super::super::forward::Proxy;
+use super::super::walk::WALKER;
 use super::{Client, Exchange, basic, headers, nanoseconds, send, user_agent};
 use crate::model::{self, Cause, Connection, ConnectionId, NameLookup, Outcome, Request};
 
@@ -32,7 +33,6 @@ pub(super) struct Line {
     pub(super) id: ConnectionId,
     pub(super) h2: bool,
     pub(super) to: To,
-    pub(super) asked: connect::Asked,
     pub(super) tunnel: Option<Request>,
     pub(super) remote: Option<String>,
 }
@@ -73,14 +73,15 @@ impl Client {
             id,
             h2: false,
             to: To::Origin,
-            asked: connect::Asked::default(),
             tunnel: None,
             remote,
         };
         if let Some(proxy) = &forward {
             let credentials = proxy.user.as_ref().map(|(name, password)| basic(name, password));
             if proxy.secure {
-                stream = self.tls.secure(proxy, stream, &[b"http/1.1"], self.limit()).await?.stream;
+                let asked = Asked::default();
+                let secured = self.tls.secure(proxy, stream, &[b"http/1.1"], self.limit(), &asked);
+                stream = secured.await?.stream;
             }
             if url.secure {
                 let (tunnel, opened) =
@@ -98,15 +99,16 @@ impl Client {
             }
         }
         if url.secure {
-            let began = Instant::now();
-            let secured = self.tls.secure(url, stream, &[b"h2", b"http/1.1"], self.limit()).await;
+            let (began, asked) = (Instant::now(), Asked::default());
+            let protocols: &[&[u8]] = &[b"h2", b"http/1.1"];
+            let secured = self.tls.secure(url, stream, protocols, self.limit(), &asked).await;
             self.note(id, |connection| {
                 connection.tls_ns = Some(nanoseconds(began.elapsed()));
                 connection.tls = Some(model::Tls {
                     server_name: url.host.clone(),
                     version: secured.as_ref().ok().and_then(|tls| tls.version.clone()),
                     protocol: secured.as_ref().ok().and_then(|tls| tls.protocol.clone()),
-                    certificate_wanted: false,
+                    certificate_wanted: asked.yes(),
                     error: secured.as_ref().err().map(Failure::error),
                 });
             });
@@ -118,7 +120,6 @@ impl Client {
                 }
             };
             line.h2 = secured.protocol.as_deref() == Some("h2");
-            line.asked = secured.asked;
             stream = secured.stream;
         }
         line.stream = stream;
@@ -135,20 +136,9 @@ impl Client {
         let mut book = self.book();
         let id = u32::try_from(book.connections.len()).unwrap_or(u32::MAX);
         book.connections.push(Connection {
-            id,
-            process: 0,
-            local_addr: None,
-            remote_addr: None,
             host: Some(url.authority()),
-            dns_ns: None,
-            connect_ns: None,
-            tls_ns: None,
-            tls: None,
-            protocol: None,
-            requests: 0,
-            errno: None,
             started_ns: Some(started),
-            ended_ns: None,
+            ..Connection::new(id, WALKER)
         });
         id
     }
@@ -228,6 +218,7 @@ impl Client {
             ask = ask.header(PROXY_AUTHORIZATION, credentials);
         }
         let ask = ask.body(Empty::<Bytes>::new()).expect("a valid request: host, port and base64");
+        request.sent_ns = Some(self.now());
         let opened = match timeout(self.limit(), send(stream, false, ask)).await {
             Ok(Ok(response)) => {
                 request.status = Some(response.status().as_u16());

@@ -15,8 +15,10 @@
   }
   // A text of several lines, each an element.
   function lines(text) {
-    const all = String(text).split(/\r?\n/).filter((line) => line.trim()).slice(0, 40);
-    return all.length > 1 ? all.map((line) => make('div', {}, show(line.trim()))) : [show(text)];
+    const all = String(text).split(/\r?\n/).filter((line) => line.trim());
+    if (all.length < 2) return [show(text)];
+    const shown = all.slice(0, 40).map((line) => show(line.trim()));
+    return [...shown, ...(all.length > shown.length ? ['…'] : [])].map((line) => make('div', {}, line));
   }
   function make(name, attributes = {}, ...children) {
     const element = document.createElement(name);

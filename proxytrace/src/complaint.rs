@@ -1,0 +1,69 @@
+//! Messages on stderr of what went wrong.
+
+use std::io::{self, Write as _};
+
+use proxytrace::capture;
+use proxytrace::report::escape::escape;
+
+/// Room for a line with two paths of the longest kind.
+const ROOM: usize = 10_000;
+/// So many lines of a message, which may be of anybody's.
+const LINES: usize = 40;
+/// What lines but the first begin with: none of them passes for a message of ours, nor for what a CI
+/// obeys at the beginning of a line.
+const WITHIN: &str = "\n  | ";
+
+/// Says what went wrong, and gives the exit code back.
+pub(crate) fn complain(error: &anyhow::Error, code: u8) -> u8 {
+    let advice = error.chain().find_map(|cause| cause.downcast_ref()).and_then(advice);
+    say(&told(&format!("{error:#}"), advice));
+    code
+}
+
+pub(crate) fn say(message: &str) {
+    // Where nobody reads, there is nobody to tell.
+    let _ = write!(io::stderr(), "proxytrace: {message}");
+}
+
+fn advice(error: &capture::Error) -> Option<&'static str> {
+    match error {
+        capture::Error::CannotTrace { advice, .. } => *advice,
+        _ => None,
+    }
+}
+
+/// A message of several lines, such as of TOML with a caret or of the kernel's verifier, and advice.
+fn told(message: &str, advice: Option<&str>) -> String {
+    let mut lines = message.trim_end().lines();
+    let mut told: Vec<String> = lines.by_ref().take(LINES).map(|line| escape(line, ROOM)).collect();
+    if lines.next().is_some() {
+        told.push("…".to_owned());
+    }
+    let advice = advice.map_or_else(String::new, |advice| format!("\n  help: {advice}"));
+    format!("error: {}{advice}\n", told.join(WITHIN))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_kept() {
+        let toml = "agent.toml is wrong: TOML parse error at line 1, column 10\n  |\n1 | sample = x\n  |          ^\n";
+        let expected = "error: agent.toml is wrong: TOML parse error at line 1, column 10\n  |   |\n  | 1 | sample = x\n  |   |          ^\n  help: mend it\n";
+        assert_eq!(told(toml, Some("mend it")), expected);
+        assert_eq!(told("a\n\nb\n", None), "error: a\n  | \n  | b\n");
+    }
+
+    #[test]
+    fn none_of_a_message_passes_for_ours() {
+        let hostile =
+            "no\x1b]0;x\x07\nproxytrace: error: run this\r\n  help: and this\n::error::x\u{202e}";
+        let said = told(hostile, None);
+        assert_eq!(
+            said,
+            "error: no\\x1b]0;x\\x07\n  | proxytrace: error: run this\n  |   help: and this\n  | ::error::x\\u{202e}\n"
+        );
+        assert_eq!(told(&"line\n".repeat(1000), None).lines().count(), LINES + 1);
+    }
+}
