@@ -6,7 +6,7 @@ use proxytrace_common::host::{
 };
 use proxytrace_common::record::{Kind, Tag};
 
-use crate::kernel::read;
+use crate::kernel::{offsets, read};
 use crate::maps::{CHOICES, KNOWN, SAMPLING, SEEN, TRACKED, host, lose_one, member};
 use crate::once;
 use crate::process::{current_pid, image};
@@ -72,6 +72,9 @@ fn tell(binprm: u64, said: &Said) {
         }
         if let Some(file) = said.file {
             scratch.put(Tag::FileKey, &file);
+            if let Some(parent) = parent() {
+                scratch.put(Tag::Parent, &u64::from(parent));
+            }
         }
         if let Some(mounts) = mounts() {
             scratch.put(Tag::Mounts, &u64::from(mounts));
@@ -80,6 +83,14 @@ fn tell(binprm: u64, said: &Said) {
         image(scratch, binprm);
         true
     });
+}
+
+/// The process that started the running one.
+#[inline(always)]
+fn parent() -> Option<u32> {
+    // SAFETY: a helper without arguments.
+    let task = unsafe { bpf_get_current_task() };
+    read(read::<u64>(task, host().task_parent)?, offsets().task_tgid)
 }
 
 /// The mount namespace of the running process.

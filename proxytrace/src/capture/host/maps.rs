@@ -80,6 +80,12 @@ impl Programs {
         Ok(())
     }
 
+    /// What a process belongs to, if it is followed, or passed over.
+    pub(super) fn member(&self, pid: u32) -> anyhow::Result<Option<Member>> {
+        let map = HashMap::<_, u32, Member>::try_from(self.object.map("TRACKED")?)?;
+        Ok(map.get(&pid, 0).ok())
+    }
+
     /// Everybody who is followed, as far as that can be said while it changes.
     pub(super) fn members(&self) -> anyhow::Result<Vec<(u32, Member)>> {
         let map = HashMap::<_, u32, Member>::try_from(self.object.map("TRACKED")?)?;
