@@ -1,6 +1,6 @@
 //! From events to the trace: processes, chains, attempts, requests, connections.
 //!
-//! What holds a trace together is the call structure of the go command (see [`walk`]); what a
+//! What holds a trace together is the call structure of the go command (see [`goroutines`]); what a
 //! request is about is read from its URL (see [`target`]). Three rules for what is not plain:
 //!
 //! - A process that walks the list for the same artifact again appends the attempts of the second
@@ -28,17 +28,18 @@
 mod cache;
 mod chains;
 mod connection;
+mod context;
 mod dial;
 pub(crate) mod failure;
 mod fetch;
 pub(crate) mod goproxy;
+mod goroutines;
 mod process;
 pub(crate) mod status;
 pub(crate) mod story;
 pub(crate) mod target;
 pub(crate) mod url;
 mod vcs;
-mod verify;
 mod walk;
 mod wire;
 
@@ -54,9 +55,10 @@ use crate::model::{
 
 use self::chains::{At, Chains};
 use self::connection::Connections;
+use self::context::Context;
 use self::dial::Dials;
+use self::goroutines::Goroutines;
 use self::process::Processes;
-use self::walk::{Context, Goroutines};
 use self::wire::Wire;
 
 /// Builds a [`Trace`] from events in time order. Constant work per event.
@@ -264,11 +266,11 @@ impl Correlator {
         match &event.what {
             What::InfoRead { file } => {
                 if let Some(had) = cache::of_file(file) {
-                    self.chains.had(process, had, event.time);
+                    self.chains.had(process, &had, event.time);
                 }
             }
             What::SumEnter { module, version } => {
-                self.chains.had(process, cache::of_sum(module, version), event.time);
+                self.chains.had(process, &cache::of_sum(module, version), event.time);
             }
             _ => {}
         }

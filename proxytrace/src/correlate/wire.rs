@@ -339,10 +339,10 @@ fn own_chain(process: ProcessId, time: u64, chains: &mut Chains) -> At {
         artifact: Artifact::Vcs,
         module: None,
         version: None,
-        proxy: "direct".to_owned(),
+        proxy: "direct".into(),
         place: None,
     };
-    let chain = chains.chain(process, target, time);
+    let chain = chains.chain(process, &target, time);
     chains.try_entry(chain, "direct", &List::default(), None, By::Itself)
 }
 

@@ -18,10 +18,10 @@ use proxytrace_common::record::Tag;
 
 use super::places;
 use super::root::{self, Root, mount_namespace};
-use crate::capture::decode::Record;
 use crate::capture::executables::{Executables, Identity, read};
 use crate::capture::monotonic_now;
 use crate::capture::program::Programs;
+use crate::capture::record::Record;
 use crate::capture::regular;
 use crate::event::Attach;
 use crate::gobinary::{self, Plan};
@@ -182,7 +182,7 @@ impl Files {
     }
 
     /// Looks at the file that a process has just executed.
-    pub(super) fn look(&mut self, exec: &Record, key: FileKey) -> Look {
+    pub(super) fn look(&mut self, exec: &Record<'_>, key: FileKey) -> Look {
         let pid = exec.pid;
         let mounts = exec.number(Tag::Mounts).unwrap_or(0);
         let name = exec.text(Tag::Executable).unwrap_or_default();

@@ -240,7 +240,7 @@ impl Host {
     /// Somebody has executed a file that was not known.
     fn meet(&mut self, news: &News, watcher: &mut dyn Watcher) -> anyhow::Result<()> {
         let Self { programs, files, .. } = self;
-        let index = match files.look(&news.record, news.file) {
+        let index = match files.look(&news.record(), news.file) {
             Look::Unknown => return programs.unsee(&news.file),
             Look::Other => return programs.pass_over(&news.file),
             Look::Known(index) => {
@@ -279,12 +279,12 @@ impl Host {
             // It belongs to a tree already.
             if let Some(tree) = trees.of(news.pid) {
                 programs.reassign(news.pid, Member { tree, executable: index, padding: 0 })?;
-                trees.is_go(&news.record, index, files);
+                trees.is_go(&news.record(), index, files);
             }
             return Ok(());
         };
         // Whoever started it may have been met just before.
-        let parent = news.record.pid_in(Tag::Parent);
+        let parent = news.record().pid_in(Tag::Parent);
         let parents = match parent {
             None => None,
             Some(pid) => match trees.of(pid) {
@@ -304,10 +304,10 @@ impl Host {
         if tree != 0 {
             let known = (&*executables, &*files);
             if let Some(parent) = parent.filter(|_| parents.is_some()) {
-                trees.join(tree, parent, &news.record, index, known);
+                trees.join(tree, parent, &news.record(), index, known);
             } else {
                 let begin = || beginning(start);
-                trees.begin(tree, &news.record, index, known, &begin, watcher);
+                trees.begin(tree, &news.record(), index, known, &begin, watcher);
             }
             if !lives(news.pid)
                 && let Some(tree) = trees.running.get_mut(&tree)
