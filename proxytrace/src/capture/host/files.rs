@@ -246,6 +246,9 @@ impl Files {
     /// executes the file by it is not followed, and we are told each time.
     pub(super) fn also(&mut self, index: u32, key: FileKey, programs: &mut Programs) {
         let Some(known) = self.known.get_mut(&index) else { return };
+        if known.keys.contains(&key) {
+            return;
+        }
         if programs.know(key, index).is_ok() {
             known.keys.push(key);
         } else {
@@ -278,6 +281,7 @@ impl Files {
         let (index, attach) = executables.attach(&file, plan, programs);
         let Some(index) = index else {
             self.refused += 1;
+            let _ = programs.pass_over(&key);
             return Err(Refused::ForGood);
         };
         let watch = self.watch(&file);

@@ -160,6 +160,29 @@ impl Trees {
         self.running.insert(id, tree);
     }
 
+    /// A process of a tree has started another one, as is told now: that of this record, in which it
+    /// became `executable`.
+    pub(super) fn join(
+        &mut self,
+        id: TreeId,
+        parent: u32,
+        record: &Record,
+        executable: u32,
+        known: Known<'_>,
+    ) {
+        let Some(tree) = self.running.get_mut(&id) else { return };
+        let time = record.time.saturating_sub(tree.began);
+        let what = What::Fork { child: record.pid };
+        tree.turn.push(Event { time, pid: parent, goroutine: None, what });
+        tree.live.insert(record.pid);
+        tree.pids.push(record.pid);
+        self.by_pid.insert(record.pid, id);
+        if tree.take(record, known).is_err() {
+            self.malformed += 1;
+        }
+        tree.await_start(record, executable, known.1);
+    }
+
     /// The tree of a process.
     pub(super) fn of(&self, pid: u32) -> Option<TreeId> {
         self.by_pid.get(&pid).copied()
