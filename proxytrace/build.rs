@@ -33,7 +33,9 @@ fn provide_object() -> Result<()> {
     }
     // A copy of our own: another profile's build may replace the original at any time.
     let copy = out_dir.join("proxytrace.bpf.o");
-    fs::copy(&object, &copy).with_context(|| format!("cannot copy {}", object.display()))?;
+    let built = fs::read(&object).with_context(|| format!("cannot read {}", object.display()))?;
+    fs::write(&copy, bpf::strip(&built)?)
+        .with_context(|| format!("cannot write {}", copy.display()))?;
     println!("cargo::rustc-env=PROXYTRACE_BPF_OBJECT={}", copy.display());
     Ok(())
 }

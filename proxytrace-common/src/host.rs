@@ -48,8 +48,12 @@ impl FileKey {
 
 /// A smaller file is no `go` command: Go's smallest has nine megabytes.
 pub const GO_SIZE_MIN: u64 = 4 << 20;
-/// Files that are remembered as told of.
+/// Files that have no probes and are remembered.
 pub const SEEN_MAX: u32 = 8192;
+/// Nobody has looked yet at a file that was executed: whoever executes it is to be told of.
+pub const UNDECIDED: u32 = 0;
+/// It is nothing to be told of.
+pub const PASSED_OVER: u32 = 1;
 
 /// How trees are chosen; user space may change it at any time. 16 bytes.
 #[repr(C)]

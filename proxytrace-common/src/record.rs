@@ -45,7 +45,7 @@ numbered! {
         Fork = 1,
         /// A program image was executed: [`Tag::Executable`], [`Tag::Arguments`], [`Tag::RootsPid`];
         /// on a watched host [`Tag::Tree`], [`Tag::Threshold`], [`Tag::FileKey`],
-        /// [`Tag::Mounts`], [`Tag::Ancestor`].
+        /// [`Tag::Mounts`], [`Tag::Ancestor`], [`Tag::Parent`].
         Exec = 2,
         /// A process ended (its last thread): [`Tag::Status`] is the wait status.
         Exit = 3,
@@ -243,6 +243,8 @@ numbered! {
         /// On a watched host: the thread id of an ancestor that has the same mounts and the same
         /// root. There can be several, the nearest first.
         Ancestor = 43,
+        /// On a watched host: the process that started one that nobody knows yet.
+        Parent = 44,
         /// What is written; [`CUT`] if the beginning is missing.
         Text = 48,
         /// Where a command's stdout goes. Compared, never recorded.

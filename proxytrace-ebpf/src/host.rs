@@ -1,10 +1,12 @@
 //! All of a host: trees of processes that begin at a `go` command, chosen at its exec.
 
 use aya_ebpf::helpers::{bpf_get_current_task, bpf_ktime_get_ns};
-use proxytrace_common::host::{ANY, FileKey, GO_SIZE_MIN, Member, Sampling, TICK_NS, choice, tree};
+use proxytrace_common::host::{
+    ANY, FileKey, GO_SIZE_MIN, Member, Sampling, TICK_NS, UNDECIDED, choice, tree,
+};
 use proxytrace_common::record::{Kind, Tag};
 
-use crate::kernel::read;
+use crate::kernel::{offsets, read};
 use crate::maps::{CHOICES, KNOWN, SAMPLING, SEEN, TRACKED, host, lose_one, member};
 use crate::once;
 use crate::process::{current_pid, image};
@@ -22,7 +24,7 @@ struct Said {
 
 /// The running process has become another program.
 ///
-/// Of a file that has no probes user space is told once, as it may be a `go` command.
+/// Of a file that has no probes user space is told until it has looked, as it may be a `go` command.
 #[inline(always)]
 pub fn exec(binprm: u64) {
     let Some(key) = file_key(binprm) else { return };
@@ -70,6 +72,9 @@ fn tell(binprm: u64, said: &Said) {
         }
         if let Some(file) = said.file {
             scratch.put(Tag::FileKey, &file);
+            if let Some(parent) = parent() {
+                scratch.put(Tag::Parent, &u64::from(parent));
+            }
         }
         if let Some(mounts) = mounts() {
             scratch.put(Tag::Mounts, &u64::from(mounts));
@@ -78,6 +83,14 @@ fn tell(binprm: u64, said: &Said) {
         image(scratch, binprm);
         true
     });
+}
+
+/// The process that started the running one.
+#[inline(always)]
+fn parent() -> Option<u32> {
+    // SAFETY: a helper without arguments.
+    let task = unsafe { bpf_get_current_task() };
+    read(read::<u64>(task, host().task_parent)?, offsets().task_tgid)
 }
 
 /// The mount namespace of the running process.
@@ -140,14 +153,18 @@ fn count(chosen: bool) {
     }
 }
 
-/// Whether a file may be a `go` command, and nobody has been told of it.
+/// Whether a file may be a `go` command, as far as user space has found out.
 #[inline(always)]
 fn is_news(key: &FileKey) -> bool {
-    // SAFETY: the value is not read.
-    if key.size < GO_SIZE_MIN || unsafe { SEEN.get(key) }.is_some() {
+    if key.size < GO_SIZE_MIN {
         return false;
     }
-    SEEN.insert(key, 1, 0).is_ok()
+    // SAFETY: the value is copied at once.
+    if let Some(&found) = unsafe { SEEN.get(key) } {
+        return found == UNDECIDED;
+    }
+    let _ = SEEN.insert(key, UNDECIDED, 0);
+    true
 }
 
 /// The file that is executed.

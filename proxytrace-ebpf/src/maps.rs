@@ -60,7 +60,9 @@ pub static TRACKED: HashMap<u32, Member> = HashMap::with_max_entries(16384, 0);
 /// below.
 #[map]
 pub static KNOWN: HashMap<FileKey, u32> = HashMap::with_max_entries(1, 0);
-/// Other files that were executed, and that user space was told of.
+/// Other files that were executed, and what user space has found: [`UNDECIDED`] at first.
+///
+/// [`UNDECIDED`]: proxytrace_common::host::UNDECIDED
 #[map]
 pub static SEEN: LruHashMap<FileKey, u32> = LruHashMap::with_max_entries(64, 0);
 /// How trees are chosen.

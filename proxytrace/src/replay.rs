@@ -15,7 +15,7 @@ pub fn replay(mut reader: Reader<impl BufRead>) -> (Trace, Option<Error>) {
     let mut broken = None;
     for event in &mut reader {
         match event {
-            Ok(event) => correlator.push(&event),
+            Ok(event) => correlator.push(event),
             Err(error) => broken = Some(error),
         }
     }

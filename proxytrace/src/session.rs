@@ -106,7 +106,7 @@ impl Sink for Session<'_> {
             live.event(&event);
         }
         if let Some(correlator) = &mut self.correlator {
-            correlator.push(&event);
+            correlator.push(event);
             if let Some(stream) = &mut self.stream {
                 stream.chains(&correlator.take_ended());
             }

@@ -1,68 +1,89 @@
 //! URLs as Go writes them. Source: Go's `net/url`: `URL.String`, `URL.EscapedPath`, `shouldEscape`.
 #![forbid(unsafe_code)]
 
-use std::fmt::{self, Write as _};
-
 /// What stands for the user part of a URL, which is never read.
 pub const REDACTED: &str = "REDACTED";
 
 /// The parts of a `url.URL` that make an HTTP request's URL.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Parts {
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Parts<'a> {
     /// Scheme.
-    pub scheme: String,
+    pub scheme: &'a str,
     /// Whether there is a user part.
     pub has_user: bool,
     /// Host, with the port if there is one.
-    pub host: String,
+    pub host: &'a str,
     /// Path, decoded.
-    pub path: Vec<u8>,
+    pub path: &'a [u8],
     /// The path's encoding, where it is not the default one.
-    pub raw_path: String,
+    pub raw_path: &'a str,
     /// Query, encoded.
-    pub raw_query: String,
+    pub raw_query: &'a str,
 }
 
-impl fmt::Display for Parts {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://", self.scheme)?;
-        if self.has_user {
-            write!(f, "{REDACTED}@")?;
+/// What stands between the parts.
+const BETWEEN: usize = "://?".len();
+
+impl Parts<'_> {
+    /// The URL.
+    pub fn join(&self) -> String {
+        let Self { scheme, has_user, host, path, raw_path, raw_query } = *self;
+        let user = if has_user { REDACTED.len() + 1 } else { 0 };
+        let path_length = path.len().max(raw_path.len());
+        let length = scheme.len() + user + host.len() + path_length + raw_query.len();
+        let mut url = String::with_capacity(length + BETWEEN);
+        url.push_str(scheme);
+        url.push_str("://");
+        if has_user {
+            url.push_str(REDACTED);
+            url.push('@');
         }
-        f.write_str(&self.host)?;
-        if !self.path.is_empty() && self.path[0] != b'/' && !self.host.is_empty() {
-            f.write_char('/')?;
+        url.push_str(host);
+        if path.first().is_some_and(|&first| first != b'/') && !host.is_empty() {
+            url.push('/');
         }
-        if self.raw_path.is_empty() || unescape(&self.raw_path).as_ref() != Some(&self.path) {
-            escape(&self.path, f)?;
+        if !raw_path.is_empty() && decoded(raw_path).eq(path.iter().map(|&byte| Ok(byte))) {
+            url.push_str(raw_path);
         } else {
-            f.write_str(&self.raw_path)?;
+            escape(path, &mut url);
         }
-        if !self.raw_query.is_empty() {
-            write!(f, "?{}", self.raw_query)?;
+        if !raw_query.is_empty() {
+            url.push('?');
+            url.push_str(raw_query);
         }
-        Ok(())
+        url
     }
 }
 
 /// Go's default encoding of a path.
-fn escape(path: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    for piece in path.split_inclusive(|byte| !stays(*byte)) {
-        let (kept, encoded) = match piece.split_last() {
-            Some((last, before)) if !stays(*last) => (before, Some(last)),
-            _ => (piece, None),
-        };
-        f.write_str(std::str::from_utf8(kept).expect("ASCII alone stays"))?;
-        if let Some(byte) = encoded {
-            write!(f, "%{byte:02X}")?;
-        }
+fn escape(path: &[u8], url: &mut String) {
+    let digit = |half: u8| char::from(b"0123456789ABCDEF"[usize::from(half)]);
+    let mut rest = path;
+    while let Some(end) = rest.iter().position(|&byte| !STAYS[usize::from(byte)]) {
+        let byte = rest[end];
+        url.push_str(std::str::from_utf8(&rest[..end]).expect("ASCII alone stays"));
+        url.extend(['%', digit(byte >> 4), digit(byte & 0xf)]);
+        rest = &rest[end + 1..];
     }
-    Ok(())
+    url.push_str(std::str::from_utf8(rest).expect("ASCII alone stays"));
 }
 
-fn stays(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-_.~$&+,/:;=@".contains(&byte)
-}
+/// By byte: whether it stands for itself in a path.
+const STAYS: [bool; 256] = {
+    let mut stays = [false; 256];
+    let others = b"-_.~$&+,/:;=@";
+    let mut at = 0;
+    while at < others.len() {
+        stays[others[at] as usize] = true;
+        at += 1;
+    }
+    let mut byte = 0;
+    while byte < 128_u8 {
+        stays[byte as usize] |= byte.is_ascii_alphanumeric();
+        byte += 1;
+    }
+    stays
+};
 
 /// Undoes percent-encoding; none if it is broken.
 pub fn unescape(text: &str) -> Option<Vec<u8>> {
@@ -91,13 +112,13 @@ mod tests {
 
     fn parts(path: &str, raw_path: &str) -> String {
         Parts {
-            scheme: "https".into(),
-            host: "proxy.lab".into(),
-            path: path.as_bytes().to_vec(),
-            raw_path: raw_path.into(),
+            scheme: "https",
+            host: "proxy.lab",
+            path: path.as_bytes(),
+            raw_path,
             ..Parts::default()
         }
-        .to_string()
+        .join()
     }
 
     #[test]
@@ -115,14 +136,14 @@ mod tests {
     #[test]
     fn user_and_query_are_kept_in_their_places() {
         let parts = Parts {
-            scheme: "http".into(),
+            scheme: "http",
             has_user: true,
-            host: "h:8080".into(),
-            path: b"/p".to_vec(),
-            raw_path: String::new(),
-            raw_query: "go-get=1".into(),
+            host: "h:8080",
+            path: b"/p",
+            raw_path: "",
+            raw_query: "go-get=1",
         };
-        assert_eq!(parts.to_string(), "http://REDACTED@h:8080/p?go-get=1");
+        assert_eq!(parts.join(), "http://REDACTED@h:8080/p?go-get=1");
     }
 
     #[test]

@@ -208,7 +208,7 @@ fn chains_are_streamed_as_they_end() {
         stream.start(reader.start()).unwrap();
         let mut early = 0;
         for event in reader.by_ref() {
-            correlator.push(&event.unwrap());
+            correlator.push(event.unwrap());
             for chain in correlator.take_ended() {
                 early += 1;
                 stream.chain(&chain).unwrap();

@@ -71,7 +71,7 @@ impl Recording {
     fn trace(&self, events: &[Event]) -> Trace {
         let mut correlator = Correlator::new(&self.start);
         for event in events {
-            correlator.push(event);
+            correlator.push(event.clone());
         }
         let mut trace = correlator.finish(&self.end);
         trace.findings = diagnose(&trace);

@@ -110,7 +110,7 @@ fn found_in(recording: &str) -> Result<Vec<Finding>> {
     let mut reader = Reader::new(BufReader::new(file))?;
     let mut correlator = Correlator::new(reader.start());
     for event in reader.by_ref() {
-        correlator.push(&event?);
+        correlator.push(event?);
     }
     Ok(diagnose(&correlator.finish(&reader.end())))
 }

@@ -110,7 +110,7 @@ impl Builds {
         self.abandoned += 1;
         let time = now.saturating_sub(running.began);
         let what = What::WatchEnded { reason: reason.to_owned() };
-        running.correlator.push(&Event { time, pid: 0, goroutine: None, what });
+        running.correlator.push(Event { time, pid: 0, goroutine: None, what });
         self.done.push(running.finish(End { time, exit_code: None, signal: None }));
     }
 }
@@ -144,7 +144,7 @@ impl Watcher for Builds {
             running.events += events.len() as u64;
             running.bytes += bytes;
             for event in events {
-                running.correlator.push(event);
+                running.correlator.push(event.clone());
             }
         }
     }

@@ -26,6 +26,7 @@ mod perf;
 mod pids;
 mod plans;
 mod program;
+mod record;
 mod regular;
 mod signals;
 mod slots;
@@ -205,8 +206,11 @@ impl Session {
                 let offsets = offsets.join().map_err(|_| anyhow!("reading the BTF failed"))?;
                 Ok(offsets?)
             };
-            let programs = Programs::load(offsets, counting);
-            (programs, prepared.join().unwrap_or(None))
+            // While it is read, the executable is as much memory as all the rest.
+            let mut plan = None;
+            let read = || plan = prepared.join().unwrap_or(None);
+            let programs = Programs::load(offsets, read, counting);
+            (programs, plan)
         });
         let mut programs = programs?;
         let origin = monotonic_now();
@@ -367,12 +371,12 @@ impl Session {
             self.push(0, What::Lost { count });
         }
         self.turn.sort_by_key(|event| event.time);
+        let seen = self.turn.len();
         self.meet_executables();
-        self.turn.sort_by_key(|event| event.time);
-        for event in std::mem::take(&mut self.turn) {
-            sink.event(event)?;
+        if self.turn.len() > seen {
+            self.turn.sort_by_key(|event| event.time);
         }
-        Ok(())
+        self.turn.drain(..).try_for_each(|event| sink.event(event))
     }
 
     /// Looks at what has been executed past the gate, and at what was in doubt, in the order in
@@ -425,7 +429,7 @@ impl Session {
 
 /// The text of a regular file of reasonable size, such as a go.mod.
 pub fn read_file(path: &Path) -> Option<String> {
-    decode::read_small_file(path)
+    regular::read_small_file(path)
 }
 
 /// `CLOCK_MONOTONIC` in nanoseconds: the clock of the kernel's records.

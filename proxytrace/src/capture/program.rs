@@ -199,23 +199,27 @@ pub(super) struct Programs {
 }
 
 impl Programs {
-    /// Loads everything; nothing is attached yet. `offsets` may come late.
+    /// Loads everything; nothing is attached yet. `offsets` may come late; `before_ring` comes to its
+    /// end before the ring is mapped, which counts as our memory, twice.
     pub(super) fn load(
         offsets: impl FnOnce() -> anyhow::Result<KernelOffsets>,
+        before_ring: impl FnOnce(),
         counting: bool,
     ) -> anyhow::Result<Self> {
         let entries = [("HITS", if counting { SITES_MAX } else { 1 })];
-        Self::load_with(|| Ok((offsets()?, HostOffsets::default())), counting, &entries)
+        let offsets = || Ok((offsets()?, HostOffsets::default()));
+        Self::load_with(offsets, before_ring, counting, &entries)
     }
 
     /// The same, for all of a host.
     pub(super) fn load_for_host(kernel: KernelOffsets, host: HostOffsets) -> anyhow::Result<Self> {
         let entries = [("EVENTS", HOST_RING), ("KNOWN", KNOWN_MAX), ("SEEN", SEEN_MAX)];
-        Self::load_with(|| Ok((kernel, host)), false, &entries)
+        Self::load_with(|| Ok((kernel, host)), || {}, false, &entries)
     }
 
     fn load_with(
         offsets: impl FnOnce() -> anyhow::Result<(KernelOffsets, HostOffsets)>,
+        before_ring: impl FnOnce(),
         counting: bool,
         entries: &[(&str, u32)],
     ) -> anyhow::Result<Self> {
@@ -253,6 +257,7 @@ impl Programs {
             key[..name.len()].copy_from_slice(name.as_bytes());
             names.insert(key, u32::from(tag as u8), 0)?;
         }
+        before_ring();
         let events = RingBuf::try_from(object.take_map("EVENTS")?)?;
         Ok(Self {
             object,

@@ -1,10 +1,16 @@
 //! Opening what others have a hand in: under a name where a file is expected there may be anything.
 
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, Read as _};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
+use nix::sys::stat::Mode;
+
+/// The longest configuration file that is read: go's own are a few hundred bytes.
+const CONFIG_FILE_MAX: u64 = 1 << 20;
 
 /// Opens a regular file for reading. Nothing else is opened: a FIFO would be waited for, and to open
 /// a device can be an order to it.
@@ -19,6 +25,30 @@ pub(super) fn reopen(named: &File) -> io::Result<File> {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
     }
     File::open(format!("/proc/self/fd/{}", named.as_raw_fd()))
+}
+
+/// Opens what whoever has this root finds under this path: links, too, lead to where they lead
+/// there.
+pub(super) fn open_below(root: &Path, path: &Path) -> Option<File> {
+    if !path.is_absolute() {
+        return None;
+    }
+    let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
+    let root = nix::fcntl::open(root, flags | OFlag::O_DIRECTORY, Mode::empty());
+    let how = OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_IN_ROOT);
+    reopen(&openat2(root.ok()?, path, how).ok()?.into()).ok()
+}
+
+/// The text of a regular file of reasonable size.
+pub(super) fn read_small_file(path: &Path) -> Option<String> {
+    small_file(open(path).ok()?)
+}
+
+/// The text of a file of reasonable size.
+pub(super) fn small_file(file: File) -> Option<String> {
+    let mut text = Vec::new();
+    file.take(CONFIG_FILE_MAX).read_to_end(&mut text).ok()?;
+    Some(String::from_utf8_lossy(&text).into_owned())
 }
 
 #[cfg(test)]

@@ -1,10 +1,9 @@
 //! TCP sockets: their states, and what plain HTTP goes over them.
 
-use std::collections::HashMap;
-
+use foldhash::HashMap;
 use proxytrace_common::record::{Kind, Tag};
 
-use super::decode::Record;
+use super::record::Record;
 use crate::event::{TcpState, What};
 use crate::wire::{Conversation, Piece, Said, Way};
 
@@ -28,7 +27,7 @@ struct Socket {
 
 impl Sockets {
     /// A socket changed its state.
-    pub(super) fn changed(&mut self, record: &Record) -> Option<What> {
+    pub(super) fn changed(&mut self, record: &Record<'_>) -> Option<What> {
         let address = record.number(Tag::Socket)?;
         let errno = record.signed(Tag::Errno)?;
         let (local, remote, _) = record.connection()?;
@@ -46,7 +45,10 @@ impl Sockets {
     }
 
     /// Bytes went over a socket; the outer none is a malformed record.
-    pub(super) fn passed(&mut self, record: &Record) -> Option<impl Iterator<Item = What> + use<>> {
+    pub(super) fn passed(
+        &mut self,
+        record: &Record<'_>,
+    ) -> Option<impl Iterator<Item = What> + use<>> {
         let address = record.number(Tag::Socket)?;
         let low = |tag| u32::try_from(record.number(tag)? & u64::from(u32::MAX)).ok();
         let piece = Piece {

@@ -47,7 +47,7 @@ pub fn trials(go: Option<&Path>) -> Vec<Trial> {
         supported(is_program_supported(ProgramType::RawTracePoint).map_err(Into::into)),
     );
     tried("uprobes", true, uprobes());
-    let programs = Programs::load(|| Ok(btf::kernel_offsets()?), false);
+    let programs = Programs::load(|| Ok(btf::kernel_offsets()?), || {}, false);
     let (programs, loaded) = match programs {
         Ok(programs) => {
             let how = match programs.backend() {

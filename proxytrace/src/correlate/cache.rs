@@ -5,27 +5,35 @@
 //! What came from a repository or from `file://` has none, but a `Lookup` there: of such modules
 //! nothing is said. The rest was in the cache.
 
+use std::borrow::Cow;
+
+use memchr::memmem;
+
 use crate::model::Artifact;
 
 use super::target::module_file;
 
 /// Artifact, module, version.
-pub(super) type Had = (Artifact, String, String);
+pub(super) type Had<'a> = (Artifact, Cow<'a, str>, Cow<'a, str>);
+
+/// Where in the module cache downloads are.
+const DOWNLOADS: &str = "/cache/download/";
 
 /// The `.info` file at a path of the module cache (`cache.go:CachePath`).
-pub(super) fn of_file(file: &str) -> Option<Had> {
-    let (_, rest) = file.rsplit_once("/cache/download/")?;
-    let (artifact, module, version) = module_file(&format!("/{rest}"))?;
+pub(super) fn of_file(file: &str) -> Option<Had<'_>> {
+    // The last: a module may be called like it.
+    let found = memmem::rfind(file.as_bytes(), DOWNLOADS.as_bytes())?;
+    let (artifact, module, version) = module_file(&file[found + DOWNLOADS.len() - 1..])?;
     Some((artifact, module?, version?))
 }
 
 /// What a line of `go.sum` is about: the file alone where the version says so, or else the zip.
-pub(super) fn of_sum(module: &str, version: &str) -> Had {
+pub(super) fn of_sum<'a>(module: &'a str, version: &'a str) -> Had<'a> {
     let (artifact, version) = match version.strip_suffix("/go.mod") {
         Some(version) => (Artifact::Mod, version),
         None => (Artifact::Zip, version),
     };
-    (artifact, module.to_owned(), version.to_owned())
+    (artifact, module.into(), version.into())
 }
 
 #[cfg(test)]
@@ -34,8 +42,9 @@ mod tests {
 
     #[test]
     fn paths_and_sums_say_what_they_are_about() {
-        let line =
-            |had: Option<Had>| had.map(|(a, module, version)| format!("{a:?} {module} {version}"));
+        let line = |had: Option<Had<'_>>| {
+            had.map(|(a, module, version)| format!("{a:?} {module} {version}"))
+        };
         for (file, expected) in [
             ("/c/cache/download/x.lab/!m/@v/v1.0.0-!r!c.info", Some("Info x.lab/M v1.0.0-RC")),
             (

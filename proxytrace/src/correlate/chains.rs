@@ -1,7 +1,11 @@
 //! Chains, attempts and requests as they grow.
 
-use foldhash::{HashMap, HashSet};
+mod index;
+mod verify;
+
 use std::net::SocketAddr;
+
+use foldhash::{HashMap, HashSet};
 
 use crate::event::{Failure, Headers};
 use crate::model::{
@@ -9,6 +13,7 @@ use crate::model::{
     RequestId, Witness,
 };
 
+use self::index::{Index, Key};
 use super::cache::Had;
 use super::failure;
 use super::goproxy::List;
@@ -41,23 +46,23 @@ pub(super) struct RequestAt {
 }
 
 /// What a request begins with.
-pub(super) struct Opening<'a> {
+pub(super) struct Opening {
     pub(super) cause: Cause,
     pub(super) follows: Option<RequestId>,
-    pub(super) method: &'a str,
-    pub(super) url: &'a str,
-    pub(super) headers: &'a Headers,
-    pub(super) credentials: Option<&'a [String]>,
-    pub(super) cut: &'a [String],
+    pub(super) method: String,
+    pub(super) url: String,
+    pub(super) headers: Headers,
+    pub(super) credentials: Option<Vec<String>>,
+    pub(super) cut: Vec<String>,
 }
 
 /// What a request ends with.
 pub(super) struct Ending<'a> {
     pub(super) status: Option<u16>,
-    pub(super) protocol: Option<&'a str>,
-    pub(super) headers: &'a Headers,
+    pub(super) protocol: Option<String>,
+    pub(super) headers: Headers,
     pub(super) error: Option<&'a Failure>,
-    pub(super) cut: &'a [String],
+    pub(super) cut: Vec<String>,
     pub(super) content_length: Option<u64>,
 }
 
@@ -71,37 +76,25 @@ pub(super) struct BodyEnd<'a> {
 /// All chains of a trace, in the order of their first requests.
 #[derive(Debug, Default)]
 pub(super) struct Chains {
-    pub(super) all: Vec<Tracked>,
-    pub(super) keys: HashMap<Key, usize>,
+    all: Vec<Tracked>,
+    index: Index,
     /// The modules that go may have got something of without a request.
     unseen: HashMap<ProcessId, HashSet<String>>,
     requests: u32,
     /// Chains whose walks have ended, and which nobody has taken yet.
     ended: Vec<usize>,
-}
-
-#[derive(Debug, Eq, Hash, PartialEq)]
-pub(super) struct Key {
-    process: ProcessId,
-    artifact: Artifact,
-    module: Option<String>,
-    version: Option<String>,
-    place: Option<String>,
-}
-
-impl Key {
-    pub(super) fn of(process: ProcessId, artifact: Artifact, module: &str, version: &str) -> Self {
-        let (module, version) = (Some(module.to_owned()), Some(version.to_owned()));
-        Self { process, artifact, module, version, place: None }
-    }
+    /// Addresses as texts: there are few, and each request has one.
+    addresses: HashMap<SocketAddr, String>,
 }
 
 /// A chain and what is known beside it.
 #[derive(Clone, Debug)]
-pub(super) struct Tracked {
-    pub(super) chain: Chain,
+struct Tracked {
+    chain: Chain,
+    /// What tells it apart beside module and version.
+    place: Option<String>,
     /// Beside each attempt.
-    pub(super) notes: Vec<Note>,
+    notes: Vec<Note>,
     /// The last time something of it ended.
     ended: u64,
     /// Whether it has changed since it was handed out.
@@ -109,10 +102,10 @@ pub(super) struct Tracked {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Note {
+struct Note {
     by: By,
     /// Whether the walk said how it went on.
-    pub(super) settled: bool,
+    settled: bool,
 }
 
 /// What made an attempt.
@@ -128,15 +121,23 @@ pub(super) enum By {
 
 impl Chains {
     /// The chain that `target` is about: an old one if its process asked for the same before.
-    pub(super) fn chain(&mut self, process: ProcessId, target: Target, time: u64) -> usize {
-        let Target { artifact, module, version, place, .. } = target;
-        self.of(Key { process, artifact, module, version, place }, Outcome::Unfinished, time)
+    pub(super) fn chain(&mut self, process: ProcessId, target: &Target<'_>, time: u64) -> usize {
+        let key = Key {
+            process,
+            artifact: target.artifact,
+            module: target.module.as_deref(),
+            version: target.version.as_deref(),
+            place: target.place.as_deref(),
+        };
+        self.of(&key, Outcome::Unfinished, time)
     }
 
     /// go has something. What it has not asked for was in the module cache.
-    pub(super) fn had(&mut self, process: ProcessId, (artifact, module, version): Had, time: u64) {
-        if !self.unseen.get(&process).is_some_and(|modules| modules.contains(&module)) {
-            self.of(Key::of(process, artifact, &module, &version), Outcome::Cached, time);
+    pub(super) fn had(&mut self, process: ProcessId, had: &Had<'_>, time: u64) {
+        let (artifact, module, version) = had;
+        if !self.unseen.get(&process).is_some_and(|modules| modules.contains(&**module)) {
+            let key = Key::of(process, *artifact, module, version);
+            self.of(&key, Outcome::Cached, time);
         }
     }
 
@@ -148,31 +149,33 @@ impl Chains {
         }
     }
 
-    fn of(&mut self, key: Key, outcome: Outcome, time: u64) -> usize {
-        if let Some(&chain) = self.keys.get(&key) {
-            return chain;
-        }
-        let chain = self.all.len();
-        self.all.push(Tracked {
-            chain: Chain {
-                id: id(chain),
-                process: key.process,
-                module: key.module.clone(),
-                version: key.version.clone(),
-                artifact: key.artifact,
-                outcome,
-                started_ns: time,
-                duration_ns: None,
-                contradicted_by: None,
-                commands: Vec::new(),
-                attempts: Vec::with_capacity(1),
-            },
-            notes: Vec::with_capacity(1),
-            ended: time,
-            changed: true,
-        });
-        self.keys.insert(key, chain);
-        chain
+    fn of(&mut self, key: &Key<'_>, outcome: Outcome, time: u64) -> usize {
+        let known = self.index.find(key, |chain| self.all[chain].key());
+        known.unwrap_or_else(|| {
+            let owned = |text: Option<&str>| text.map(str::to_owned);
+            let chain = self.all.len();
+            self.all.push(Tracked {
+                chain: Chain {
+                    id: id(chain),
+                    process: key.process,
+                    module: owned(key.module),
+                    version: owned(key.version),
+                    artifact: key.artifact,
+                    outcome,
+                    started_ns: time,
+                    duration_ns: None,
+                    contradicted_by: None,
+                    commands: Vec::new(),
+                    attempts: Vec::with_capacity(1),
+                },
+                place: owned(key.place),
+                notes: Vec::with_capacity(1),
+                ended: time,
+                changed: true,
+            });
+            self.index.insert(chain, key, |chain| self.all[chain].key());
+            chain
+        })
     }
 
     pub(super) fn artifact(&self, chain: usize) -> Artifact {
@@ -241,35 +244,11 @@ impl Chains {
     }
 
     /// A request begins.
-    pub(super) fn open(&mut self, at: At, opening: &Opening<'_>, time: u64) -> RequestAt {
-        let request = Request {
-            id: self.requests,
-            cause: opening.cause,
-            follows: opening.follows,
-            method: opening.method.to_owned(),
-            url: opening.url.to_owned(),
-            host: Url::parse(opening.url).map_or_else(String::new, |url| url.named_host()),
-            status: None,
-            location: None,
-            protocol: None,
-            headers: opening.headers.clone(),
-            credentials: opening.credentials.map(<[String]>::to_vec),
-            connection: None,
-            remote_addr: None,
-            started_ns: time,
-            duration_ns: None,
-            sent_ns: None,
-            ttfb_ns: None,
-            content_length: None,
-            body_bytes: None,
-            body_ns: None,
-            outcome: Outcome::Unfinished,
-            error: None,
-            after_redirect: None,
-            cut: opening.cut.to_vec(),
-            witness: Witness::Go,
-        };
-        self.push(at, request)
+    pub(super) fn open(&mut self, at: At, opening: Opening, time: u64) -> RequestAt {
+        let Opening { cause, follows, method, url, headers, credentials, cut } = opening;
+        let host = Url::parse(&url).map_or_else(String::new, |url| url.named_host());
+        let begun = Request::begun(self.requests, method, url, host, time);
+        self.push(at, Request { cause, follows, headers, credentials, cut, ..begun })
     }
 
     fn push(&mut self, at: At, request: Request) -> RequestAt {
@@ -293,13 +272,13 @@ impl Chains {
         let opening = Opening {
             cause: Cause::ConnectTunnel,
             follows: None,
-            method: "CONNECT",
-            url: target,
-            headers: &Headers::new(),
+            method: "CONNECT".to_owned(),
+            url: target.to_owned(),
+            headers: Headers::new(),
             credentials: None,
-            cut: &[],
+            cut: Vec::new(),
         };
-        let tunnel = self.open(at, &opening, time);
+        let tunnel = self.open(at, opening, time);
         self.connect(tunnel, connection, TUNNEL_PROTOCOL, remote, time);
         tunneled_host(target).clone_into(&mut self.request_mut(tunnel).host);
         tunnel
@@ -310,12 +289,12 @@ impl Chains {
         &mut self,
         at: RequestAt,
         status: Option<u16>,
-        headers: &Headers,
+        headers: Headers,
         time: u64,
     ) {
         let request = self.request_mut(at);
         request.status = status;
-        request.headers.extend(headers.iter().map(|(k, v)| (k.clone(), v.clone())));
+        add(&mut request.headers, headers);
         request.duration_ns = Some(time.saturating_sub(request.started_ns));
         request.outcome = match status {
             Some(200) => Outcome::Ok,
@@ -374,15 +353,18 @@ impl Chains {
         remote: Option<SocketAddr>,
         time: u64,
     ) {
+        let remote_addr = remote.map(|remote| {
+            self.addresses.entry(remote).or_insert_with(|| remote.to_string()).clone()
+        });
         let request = self.request_mut(at);
         request.sent_ns = Some(time);
         request.connection = connection;
-        request.remote_addr = remote.map(|addr| addr.to_string());
+        request.remote_addr = remote_addr;
         request.protocol = (!protocol.is_empty()).then(|| protocol.to_owned());
     }
 
     /// A request ends.
-    pub(super) fn close(&mut self, at: RequestAt, ending: &Ending<'_>, time: u64) {
+    pub(super) fn close(&mut self, at: RequestAt, ending: Ending<'_>, time: u64) {
         let outcome = match (ending.error, ending.status) {
             (Some(error), _) => match failure::outcome(error) {
                 Outcome::Unknown if self.tunnel_refused(at) => Outcome::ProxyRefused,
@@ -395,11 +377,11 @@ impl Chains {
         let request = self.request_mut(at);
         request.status = ending.status;
         request.location = ending.headers.get("Location").cloned();
-        if let Some(protocol) = ending.protocol {
-            request.protocol = Some(protocol.to_owned());
+        if ending.protocol.is_some() {
+            request.protocol = ending.protocol;
         }
-        request.headers.extend(ending.headers.iter().map(|(k, v)| (k.clone(), v.clone())));
-        request.cut.extend_from_slice(ending.cut);
+        add(&mut request.headers, ending.headers);
+        request.cut.extend(ending.cut);
         request.duration_ns = Some(time.saturating_sub(request.started_ns));
         let sent = request.sent_ns.filter(|_| ending.status.is_some());
         request.ttfb_ns = sent.map(|sent| time.saturating_sub(sent));
@@ -478,7 +460,25 @@ impl Chains {
     }
 }
 
+/// Adds the headers of a response to those of its request.
+fn add(headers: &mut Headers, more: Headers) {
+    for (name, value) in more {
+        headers.insert(name, value);
+    }
+}
+
 impl Tracked {
+    fn key(&self) -> Key<'_> {
+        let Chain { process, artifact, module, version, .. } = &self.chain;
+        Key {
+            process: *process,
+            artifact: *artifact,
+            module: module.as_deref(),
+            version: version.as_deref(),
+            place: self.place.as_deref(),
+        }
+    }
+
     fn finish(mut self, processes: &Processes) -> Chain {
         let list = &processes.get(self.chain.process).list;
         self.settle_rest(list);

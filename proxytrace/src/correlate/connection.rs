@@ -219,22 +219,7 @@ impl Connections {
 
     fn open(&mut self, process: ProcessId) -> ConnectionId {
         let id = id(self.all.len());
-        self.all.push(Connection {
-            id,
-            process,
-            local_addr: None,
-            remote_addr: None,
-            host: None,
-            dns_ns: None,
-            connect_ns: None,
-            tls_ns: None,
-            tls: None,
-            protocol: None,
-            requests: 0,
-            errno: None,
-            started_ns: None,
-            ended_ns: None,
-        });
+        self.all.push(Connection::new(id, process));
         id
     }
 }

@@ -5,18 +5,19 @@ use std::net::SocketAddr;
 use crate::event::{Failure, Headers};
 use crate::model::{Cause, Outcome, Request};
 
-use super::chains::{At, Opening, RequestAt};
+use super::chains::{At, Chains, Opening, RequestAt};
 use super::connection::canonical;
+use super::context::Context;
 use super::failure;
 use super::status;
 use super::url;
-use super::walk::Context;
 
 /// One run of `web.get`.
 #[derive(Debug, Default)]
 pub(super) struct Fetch {
-    /// What it is for, and the URL it began with; none before its first request.
-    pub(super) goal: Option<(At, String)>,
+    /// What it is for; none before its first request.
+    pub(super) goal: Option<At>,
+    first: Option<RequestAt>,
     /// Whether a send is running, and how many requests it has made.
     pub(super) sending: bool,
     pub(super) hops: usize,
@@ -25,6 +26,15 @@ pub(super) struct Fetch {
     pub(super) last: Option<RequestAt>,
     pub(super) open: Option<RequestAt>,
     tries: usize,
+}
+
+/// What a request asks, and with what.
+pub(super) struct Asking {
+    pub(super) method: String,
+    pub(super) url: String,
+    pub(super) headers: Headers,
+    pub(super) credentials: Option<Vec<String>>,
+    pub(super) cut: Vec<String>,
 }
 
 /// The connection that a request goes onto.
@@ -43,28 +53,24 @@ impl Fetch {
     }
 
     /// A request begins; a fetch of something else has begun if it does not fit.
-    pub(super) fn begin_request(&mut self, url: &str) {
+    pub(super) fn begin_request(&mut self, url: &str, chains: &Chains) {
         if !self.sending {
             self.begin_send();
         }
-        let begun = self.goal.as_ref().map(|(_, first)| first.as_str());
-        if self.hops == 0 && begun.is_some_and(|first| !same_fetch(first, url)) {
+        let other = |first| !same_fetch(&chains.request(first).url, url);
+        if self.hops == 0 && self.first.is_some_and(other) {
             *self = Self { sending: true, ..Self::default() };
         }
     }
 
-    pub(super) fn open_request(
-        &mut self,
-        method: &str,
-        (url, headers, credentials, cut): (&str, &Headers, Option<&[String]>, &[String]),
-        time: u64,
-        context: &mut Context<'_>,
-    ) {
-        let Some((at, first)) = &self.goal else { return };
+    pub(super) fn open_request(&mut self, asking: Asking, time: u64, context: &mut Context<'_>) {
+        let Some(at) = self.goal else { return };
+        let url = asking.url.as_str();
         let last = self.last.map(|last| context.chains.request(last));
+        let begun_here = |first| url::same_place(&context.chains.request(first).url, url);
         let resent = matches!(self.ended, Some(400..=499))
             && url.starts_with("https:")
-            && url::same_place(first, url);
+            && self.first.is_some_and(begun_here);
         let (cause, follows) = match last {
             Some(last) if self.hops > 0 => {
                 let led_here = last.status.is_some_and(status::redirects)
@@ -78,9 +84,11 @@ impl Fetch {
             Some(last) if resent => (Cause::AuthResend, Some(last.id)),
             _ => (Cause::Initial, None),
         };
+        let Asking { method, url, headers, credentials, cut } = asking;
         let opening = Opening { cause, follows, method, url, headers, credentials, cut };
-        let request = context.chains.open(*at, &opening, time);
+        let request = context.chains.open(at, opening, time);
         (self.last, self.open) = (Some(request), Some(request));
+        self.first.get_or_insert(request);
         self.hops += 1;
         self.tries = 0;
     }
@@ -116,7 +124,9 @@ impl Fetch {
         self.sending = false;
         self.open = None;
         self.ended = status.filter(|_| error.is_none());
-        let (Some(last), Some((at, first))) = (self.last, &self.goal) else { return };
+        let (Some(last), Some(at), Some(first)) = (self.last, self.goal, self.first) else {
+            return;
+        };
         if self.hops == 0 {
             return;
         }
@@ -125,13 +135,14 @@ impl Fetch {
         let outcome = match (error, status) {
             (Some(error), _) => match failure::outcome(error) {
                 Outcome::Unknown if last.outcome == Outcome::ProxyRefused => last.outcome,
-                Outcome::Unknown if redirected => refusal(first, self.hops, last),
+                Outcome::Unknown if redirected => {
+                    refusal(&context.chains.request(first).url, self.hops, last)
+                }
                 outcome => outcome,
             },
             (None, Some(status)) => status::of_request(status, false),
             (None, None) => return,
         };
-        let at = *at;
         context.chains.set_outcome(at, outcome);
     }
 }

@@ -111,10 +111,9 @@ fn with_scheme(word: &str) -> String {
 
 /// Whether `glob` matches as many leading elements of `module` as it has itself.
 fn matches_prefix(glob: &str, module: &str) -> bool {
-    let globs: Vec<&str> = glob.split('/').collect();
     let mut elements = module.split('/');
     !glob.is_empty()
-        && globs.iter().all(|glob| {
+        && glob.split('/').all(|glob| {
             elements
                 .next()
                 .is_some_and(|element| matches_element(glob.as_bytes(), element.as_bytes()))

@@ -1,6 +1,6 @@
 //! From events to the trace: processes, chains, attempts, requests, connections.
 //!
-//! What holds a trace together is the call structure of the go command (see [`walk`]); what a
+//! What holds a trace together is the call structure of the go command (see [`goroutines`]); what a
 //! request is about is read from its URL (see [`target`]). Three rules for what is not plain:
 //!
 //! - A process that walks the list for the same artifact again appends the attempts of the second
@@ -28,17 +28,18 @@
 mod cache;
 mod chains;
 mod connection;
+mod context;
 mod dial;
 pub(crate) mod failure;
 mod fetch;
 pub(crate) mod goproxy;
+mod goroutines;
 mod process;
 pub(crate) mod status;
 pub(crate) mod story;
 pub(crate) mod target;
 pub(crate) mod url;
 mod vcs;
-mod verify;
 mod walk;
 mod wire;
 
@@ -54,9 +55,10 @@ use crate::model::{
 
 use self::chains::{At, Chains};
 use self::connection::Connections;
+use self::context::Context;
 use self::dial::Dials;
+use self::goroutines::Goroutines;
 use self::process::Processes;
-use self::walk::{Context, Goroutines};
 use self::wire::Wire;
 
 /// Builds a [`Trace`] from events in time order. Constant work per event.
@@ -107,13 +109,11 @@ impl Correlator {
     }
 
     /// Takes the next event.
-    pub fn push(&mut self, event: &Event) {
-        match &event.what {
+    pub fn push(&mut self, event: Event) {
+        match event.what {
             // Nothing that happened: found when all had.
-            What::Requirement(requirement) => {
-                return self.requirements.push(requirement.clone());
-            }
-            What::Netrc(line) => return self.netrc.push(line.clone()),
+            What::Requirement(requirement) => return self.requirements.push(requirement),
+            What::Netrc(line) => return self.netrc.push(line),
             _ => {}
         }
         self.capture.events += 1;
@@ -121,7 +121,7 @@ impl Correlator {
             What::Fork { child } => self.processes.fork(event.pid, *child),
             What::Exec { exe, argv } => {
                 let before = self.processes.current(event.pid);
-                self.processes.become_image(event, exe, argv);
+                self.processes.become_image(&event, exe, argv);
                 if let Some(before) = before {
                     self.goroutines.forget(before);
                     self.ran.retain(|(owner, _), _| *owner != before);
@@ -134,7 +134,7 @@ impl Correlator {
             }
             What::Exit { code, signal } => {
                 self.spawned.remove(&event.pid);
-                if let Some(ended) = self.processes.exit(event, *code, *signal) {
+                if let Some(ended) = self.processes.exit(&event, *code, *signal) {
                     self.goroutines.forget(ended);
                     self.ran.retain(|(owner, _), _| *owner != ended);
                     self.end_command(ended, *code);
@@ -146,27 +146,27 @@ impl Correlator {
                 }
             }
             What::GoStart { go_version, exe, argv, config, surroundings } => {
-                let id = self.processes.go_start(event, go_version, exe, argv, config);
+                let id = self.processes.go_start(&event, go_version, exe, argv, config);
                 self.processes.surround(id, surroundings);
             }
             What::Tcp { socket, local, remote, state } => {
                 // Sockets outlive their process by a moment, and then are nobody's.
                 let known = self.connections.owner(*socket);
-                let ours = || self.processes.knows(event.pid).then(|| self.processes.of(event));
+                let ours = || self.processes.knows(event.pid).then(|| self.processes.of(&event));
                 if let Some(process) = known.or_else(ours) {
                     let (socket, ends) = ((*socket, *state), (*local, *remote));
                     self.connections.tcp(event.time, process, socket, ends);
                 }
             }
             What::Stderr { text } => {
-                let process = self.processes.of(event);
+                let process = self.processes.of(&event);
                 self.processes.wrote(process, text);
                 if event.goroutine.is_some() {
                     self.push_go(event);
                 }
             }
             What::CommandEnded { stderr } => {
-                let process = self.processes.of(event);
+                let process = self.processes.of(&event);
                 let key = event.goroutine.map(|goroutine| (process, goroutine.id));
                 let pid = key.and_then(|key| self.ran.get(&key).copied());
                 if let Some(child) = pid.and_then(|pid| self.processes.child(process, pid)) {
@@ -178,9 +178,9 @@ impl Correlator {
             What::WatchEnded { reason } => self.capture.watch_ended = Some(reason.clone()),
             // The exec that it announces says it all.
             What::Toolchain { .. } => {}
-            What::Spawn { child } => self.spawn(event, *child),
+            What::Spawn { child } => self.spawn(&event, *child),
             What::WireRequest { .. } | What::WireResponse { .. } | What::WireLost { .. } => {
-                let process = self.processes.of(event);
+                let process = self.processes.of(&event);
                 self.wire.push(&event.what, event.time, process, &self.connections);
             }
             What::Resolve { .. }
@@ -192,9 +192,9 @@ impl Correlator {
             | What::CertificateWanted
             | What::TlsState { .. }
             | What::TlsReturn { .. } => {
-                let process = self.processes.of(event);
+                let process = self.processes.of(&event);
                 if !self.processes.get(process).telemetry {
-                    self.dials.push(event, process, &mut self.connections);
+                    self.dials.push(&event, process, &mut self.connections);
                 }
             }
             _ => self.push_go(event),
@@ -255,8 +255,8 @@ impl Correlator {
     }
 
     /// Something happened inside of Go.
-    fn push_go(&mut self, event: &Event) {
-        let process = self.processes.of(event);
+    fn push_go(&mut self, event: Event) {
+        let process = self.processes.of(&event);
         let image = self.processes.get(process);
         if image.telemetry {
             return;
@@ -264,11 +264,11 @@ impl Correlator {
         match &event.what {
             What::InfoRead { file } => {
                 if let Some(had) = cache::of_file(file) {
-                    self.chains.had(process, had, event.time);
+                    self.chains.had(process, &had, event.time);
                 }
             }
             What::SumEnter { module, version } => {
-                self.chains.had(process, cache::of_sum(module, version), event.time);
+                self.chains.had(process, &cache::of_sum(module, version), event.time);
             }
             _ => {}
         }

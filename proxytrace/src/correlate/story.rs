@@ -40,7 +40,9 @@ pub(crate) fn tell(attempt: &mut Attempt, artifact: Artifact, list: &List) {
         Some(Next::Stop) if !asks_on => "; there is nothing left to ask",
         _ => consequence(attempt, list),
     };
-    attempt.reason = format!("{}{consequence}", answer(attempt));
+    let mut reason = answer(attempt);
+    reason.push_str(consequence);
+    attempt.reason = reason;
     after_redirects(attempt);
 }
 
@@ -59,6 +61,8 @@ pub(crate) fn answer(attempt: &Attempt) -> String {
     };
     let first = first_of_last_send(&attempt.requests);
     let said = match (last.status, attempt.outcome) {
+        // Nearly all that is ever said.
+        (Some(200), Outcome::Ok) => "answered 200".to_owned(),
         (Some(status), Outcome::Ok | Outcome::NotFound | Outcome::HttpError) => {
             format!("answered {status}")
         }
@@ -80,12 +84,13 @@ pub(crate) fn answer(attempt: &Attempt) -> String {
         (Some(status), outcome) => format!("answered {status} and {}", words(outcome)),
         (None, outcome) => why(last, outcome).to_owned(),
     };
-    if last.host != first.host {
-        format!("{} redirected to {}, which {said}", first.host, last.host)
+    let (first_host, last_host) = (first.host.as_str(), last.host.as_str());
+    if last_host != first_host {
+        [first_host, " redirected to ", last_host, ", which ", &said].concat()
     } else if last.id != first.id && last.cause == Cause::Redirect {
-        format!("after a redirect {} {said}", last.host)
+        ["after a redirect ", last_host, " ", &said].concat()
     } else {
-        format!("{} {said}", last.host)
+        [last_host, " ", &said].concat()
     }
 }
 
@@ -158,49 +163,55 @@ pub(crate) fn words(outcome: Outcome) -> &'static str {
 /// What came after each 3xx response. Where several things did, the most telling one counts:
 /// refused, the same URL asked of the same host again by a later send, a fallback, followed.
 fn after_redirects(attempt: &mut Attempt) {
-    let mut requests: Vec<&mut Request> = attempt
-        .requests
-        .iter_mut()
-        .filter(|request| request.cause != Cause::ConnectTunnel)
-        .collect();
-    if !requests.iter().any(|request| matches!(request.status, Some(300..=399))) {
+    let is_redirect = |request: &Request| {
+        request.cause != Cause::ConnectTunnel && matches!(request.status, Some(300..=399))
+    };
+    if !attempt.requests.iter().any(is_redirect) {
         return;
     }
+    // With its place among all, and the send that it is of.
     let mut send = 0_usize;
-    let sends: Vec<usize> = requests
+    let asked: Vec<(usize, &Request, usize)> = attempt
+        .requests
         .iter()
         .enumerate()
-        .map(|(place, request)| {
+        .filter(|(_, request)| request.cause != Cause::ConnectTunnel)
+        .enumerate()
+        .map(|(order, (place, request))| {
             let starts = !matches!(request.cause, Cause::Redirect | Cause::TransportRetry);
-            send += usize::from(starts && place > 0);
-            send
+            send += usize::from(starts && order > 0);
+            (place, request, send)
         })
         .collect();
-    let mut last_asked: HashMap<String, usize> = HashMap::default();
-    for (request, &send) in requests.iter().zip(&sends) {
-        last_asked.insert(request.url.clone(), send);
+    let last_send = send;
+    let mut last_asked: HashMap<&str, usize> = HashMap::default();
+    if last_send > 0 {
+        last_asked.extend(asked.iter().map(|(_, request, send)| (request.url.as_str(), *send)));
     }
     let moved = matches!(attempt.next, Some(Next::NextEntry | Next::Direct));
     let refused = matches!(
         attempt.outcome,
         Outcome::RedirectRefused | Outcome::RedirectLimit | Outcome::RedirectInvalid
     );
-    let count = requests.len();
-    for place in 0..count {
-        let last_of_send = sends.get(place + 1) != Some(&sends[place]);
-        let request = &mut *requests[place];
-        let Some(300..=399) = request.status else { continue };
+    let after = |order: usize| {
+        let (_, request, send) = asked[order];
+        let next = asked.get(order + 1);
         let located = request.status.is_some_and(status::redirects) && request.location.is_some();
-        request.after_redirect = Some(if place + 1 == count && refused && located {
+        if next.is_none() && refused && located {
             AfterRedirect::Refused
-        } else if last_asked.get(&request.url).is_some_and(|&last| last > sends[place]) {
+        } else if last_asked.get(request.url.as_str()).is_some_and(|&last| last > send) {
             AfterRedirect::SameHostRetry
-        } else if moved && sends[place] == sends[count - 1] {
+        } else if moved && send == last_send {
             AfterRedirect::Fallback
-        } else if !last_of_send {
+        } else if next.is_some_and(|(.., next)| *next == send) {
             AfterRedirect::Followed
         } else {
             AfterRedirect::Nothing
-        });
+        }
+    };
+    let redirects = (0..asked.len()).filter(|&order| is_redirect(asked[order].1));
+    let found: Vec<_> = redirects.map(|order| (asked[order].0, after(order))).collect();
+    for (place, after) in found {
+        attempt.requests[place].after_redirect = Some(after);
     }
 }

@@ -4,6 +4,9 @@
 //! module's goroutine. Shapes of the URLs: `cmd/go/internal/modfetch/{proxy,sumdb}.go`,
 //! `golang.org/x/mod/sumdb/client.go`, `cmd/go/internal/vcs/vcs.go:urlForImportPath`.
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use crate::model::Artifact;
 
 use super::goproxy::List;
@@ -11,78 +14,126 @@ use super::url::Url;
 
 /// What a request is about, and which entry of the list it asks.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct Target {
+pub(crate) struct Target<'a> {
     pub(crate) artifact: Artifact,
-    pub(crate) module: Option<String>,
-    pub(crate) version: Option<String>,
+    pub(crate) module: Option<Cow<'a, str>>,
+    pub(crate) version: Option<Cow<'a, str>>,
     /// The entry, as go uses it.
-    pub(crate) proxy: String,
+    pub(crate) proxy: Cow<'a, str>,
     /// What tells two such artifacts apart where module and version do not: host and path.
     pub(crate) place: Option<String>,
 }
 
 /// What `modfetch.Lookup` said last.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Lookup {
-    pub(super) proxy: String,
+    pub(super) entry: Arc<Asked>,
     pub(super) module: String,
 }
 
-/// What is wanted, without the entry.
-type What = (Artifact, Option<String>, Option<String>);
+/// An entry of the list that is asked, taken apart once.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(super) proxy: String,
+    /// Scheme, host, clean path; none for what is no URL.
+    base: Option<(String, String, String)>,
+}
+
+impl Asked {
+    pub(super) fn of(proxy: &str) -> Self {
+        let base = Url::parse(proxy)
+            .map(|url| (url.scheme.to_owned(), url.host.to_owned(), url.clean_path().into_owned()));
+        Self { proxy: proxy.to_owned(), base }
+    }
+
+    /// What follows the base in a URL below it.
+    fn rest<'p>(&self, url: &Url<'_>, path: &'p str) -> Option<&'p str> {
+        let (scheme, host, base) = self.base.as_ref()?;
+        below(url, path, (scheme, host, base))
+    }
+}
+
+/// What follows a base (scheme, host, clean path) in a URL below it.
+fn below<'p>(url: &Url<'_>, path: &'p str, base: (&str, &str, &str)) -> Option<&'p str> {
+    let (scheme, host, base) = base;
+    let same_host = scheme == url.scheme && host.eq_ignore_ascii_case(url.host);
+    let rest = same_host.then(|| path.strip_prefix(base)).flatten()?;
+    rest.starts_with('/').then_some(rest)
+}
+
+/// What is wanted, without the entry: artifact, module, version.
+type What<'a> = (Artifact, Option<Cow<'a, str>>, Option<Cow<'a, str>>);
 
 /// Reads the first URL of a fetch. What fits no protocol of go's is what the search for a
 /// repository asks besides (`Artifact::Vcs`).
-pub(crate) fn read(url: &str, lookup: Option<&Lookup>, list: &List) -> Target {
-    let target = |(artifact, module, version): What, proxy: &str| Target {
+pub(crate) fn read<'a>(url: &'a str, lookup: Option<&'a Lookup>, list: &'a List) -> Target<'a> {
+    let target = |(artifact, module, version): What<'a>, proxy: Cow<'a, str>| Target {
         artifact,
         module,
         version,
-        proxy: proxy.to_owned(),
+        proxy,
         place: (artifact == Artifact::SumdbTile).then(|| place(url)),
     };
-    let beside = lookup.filter(|lookup| is_word(&lookup.proxy)).map_or("direct", |l| &l.proxy);
-    let looked_up = lookup.map(|lookup| lookup.module.clone());
+    let beside = || {
+        let word = lookup.filter(|lookup| is_word(&lookup.entry.proxy));
+        Cow::Borrowed(word.map_or("direct", |lookup| &lookup.entry.proxy))
+    };
     let repository = || {
+        let module = lookup.map(|lookup| Cow::Borrowed(lookup.module.as_str()));
         // All that is asked of a module's repository is one chain.
-        let place = looked_up.is_none().then(|| place(url));
-        Target { place, ..target((Artifact::Vcs, looked_up.clone(), None), beside) }
+        let place = module.is_none().then(|| place(url));
+        Target { place, ..target((Artifact::Vcs, module, None), beside()) }
     };
     let Some(parts) = Url::parse(url) else { return repository() };
     let path = parts.clean_path();
 
     if parts.query.is_some_and(|query| query.split('&').any(|pair| pair == "go-get=1")) {
         let module = format!("{}{path}", parts.named_host());
-        return target((Artifact::GoGet, Some(module), None), beside);
+        return target((Artifact::GoGet, Some(module.into()), None), beside());
     }
-    if let Some((proxy, rest)) = entry_of(&parts, &path, lookup, list)
+    let found = match path {
+        Cow::Borrowed(path) => below_entry(&parts, path, lookup, list)
+            .map(|(what, proxy)| (what, Cow::Borrowed(proxy))),
+        Cow::Owned(path) => below_entry(&parts, &path, lookup, list).map(|(what, proxy)| {
+            let (artifact, module, version) = what;
+            let owned = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
+            ((artifact, module.map(owned), version.map(owned)), Cow::Owned(proxy.to_owned()))
+        }),
+    };
+    found.map_or_else(repository, |(what, proxy)| target(what, proxy))
+}
+
+/// What a path is about, and the entry that was asked for it.
+fn below_entry<'a>(
+    url: &Url<'_>,
+    path: &'a str,
+    lookup: Option<&'a Lookup>,
+    list: &'a List,
+) -> Option<(What<'a>, &'a str)> {
+    if let Some((proxy, rest)) = entry_of(url, path, lookup, list)
         && let Some(what) = checksums_via(rest).or_else(|| module_file(rest))
     {
-        return target(what, proxy);
+        return Some((what, proxy));
     }
-    if let Some((_, file)) = split_module(&path) {
+    if let Some((_, file)) = split_module(path) {
         let what = lookup
-            .and_then(|lookup| module_of(&path, &lookup.module))
-            .or_else(|| first_module(&path))
+            .and_then(|lookup| module_of(path, &lookup.module))
+            .or_else(|| first_module(path))
             .and_then(|module| file_of(file).map(|(a, version)| (a, Some(module), version)));
         if let Some(what) = what {
-            let proxy = lookup.map_or("direct", |lookup| &lookup.proxy);
-            return target(what, proxy);
+            return Some((what, lookup.map_or("direct", |lookup| &lookup.entry.proxy)));
         }
     }
-    if let Some(what) = checksums(&path) {
-        return target(what, "direct");
-    }
-    repository()
+    Some((checksums(path)?, "direct"))
 }
 
 /// What a version control tool fetches for the module that was looked up.
-pub(super) fn repository(lookup: &Lookup) -> Target {
+pub(super) fn repository(lookup: &Lookup) -> Target<'_> {
     Target {
         artifact: Artifact::Vcs,
-        module: Some(lookup.module.clone()),
+        module: Some(lookup.module.as_str().into()),
         version: None,
-        proxy: lookup.proxy.clone(),
+        proxy: lookup.entry.proxy.as_str().into(),
         place: None,
     }
 }
@@ -105,26 +156,28 @@ fn entry_of<'p, 'l>(
     lookup: Option<&'l Lookup>,
     list: &'l List,
 ) -> Option<(&'l str, &'p str)> {
-    let below = |proxy: &'l str| {
-        let base = Url::parse(proxy)?;
-        let same_host = base.scheme == url.scheme && base.host.eq_ignore_ascii_case(url.host);
-        let rest = same_host.then(|| path.strip_prefix(&*base.clean_path())).flatten()?;
-        rest.starts_with('/').then_some((proxy, rest))
-    };
     // Looked up as `direct`, a module file comes from the proxy that a `mod` go-import named, even
     // where that proxy is in the list as well. The checksum database is still asked by the list.
-    let direct = lookup.is_some_and(|l| is_word(&l.proxy)) && split_module(path).is_some();
+    let direct = lookup.is_some_and(|l| is_word(&l.entry.proxy)) && split_module(path).is_some();
     if direct {
         return None;
     }
-    lookup.and_then(|lookup| below(&lookup.proxy)).or_else(|| {
-        let entries = list.entries.iter().filter_map(|entry| below(&entry.proxy));
+    let by_lookup = lookup.and_then(|lookup| {
+        let rest = lookup.entry.rest(url, path)?;
+        Some((lookup.entry.proxy.as_str(), rest))
+    });
+    by_lookup.or_else(|| {
+        let entries = list.entries.iter().filter_map(|entry| {
+            let base = Url::parse(&entry.proxy)?;
+            let rest = below(url, path, (base.scheme, base.host, &base.clean_path()))?;
+            Some((entry.proxy.as_str(), rest))
+        });
         entries.min_by_key(|(_, rest)| rest.len())
     })
 }
 
 /// `/sumdb/<name>/…` below a proxy.
-fn checksums_via(rest: &str) -> Option<What> {
+fn checksums_via(rest: &str) -> Option<What<'_>> {
     let rest = rest.strip_prefix("/sumdb/")?;
     if rest.ends_with("/supported") {
         return Some((Artifact::SumdbSupported, None, None));
@@ -133,7 +186,7 @@ fn checksums_via(rest: &str) -> Option<What> {
 }
 
 /// `…/lookup/<module>@<version>`, `…/tile/…`, `…/latest`.
-fn checksums(path: &str) -> Option<What> {
+fn checksums(path: &str) -> Option<What<'_>> {
     if let Some((_, record)) = path.split_once("/lookup/") {
         let (module, version) = record.rsplit_once('@')?;
         return Some((Artifact::SumdbLookup, Some(unescape(module)), Some(unescape(version))));
@@ -146,19 +199,25 @@ fn checksums(path: &str) -> Option<What> {
 }
 
 /// `/<module>/@v/<file>` or `/<module>/@latest`.
-pub(super) fn module_file(rest: &str) -> Option<What> {
+pub(super) fn module_file(rest: &str) -> Option<What<'_>> {
     let (module, file) = split_module(rest)?;
     let (artifact, version) = file_of(file)?;
     Some((artifact, Some(unescape(module.strip_prefix('/')?)), version))
 }
 
+/// What stands between a module and its files.
+const FILES: &[u8] = b"/@v/";
+
 fn split_module(path: &str) -> Option<(&str, &str)> {
-    path.strip_suffix("/@latest")
-        .map(|module| (module, "@latest"))
-        .or_else(|| path.rsplit_once("/@v/"))
+    let latest = path.strip_suffix("/@latest").map(|module| (module, "@latest"));
+    latest.or_else(|| {
+        // The last: from the end it is near.
+        let at = path.as_bytes().windows(FILES.len()).rposition(|it| it == FILES)?;
+        Some((&path[..at], &path[at + FILES.len()..]))
+    })
 }
 
-fn file_of(file: &str) -> Option<(Artifact, Option<String>)> {
+fn file_of(file: &str) -> Option<(Artifact, Option<Cow<'_, str>>)> {
     match file {
         "@latest" => return Some((Artifact::Latest, None)),
         "list" => return Some((Artifact::List, None)),
@@ -175,22 +234,24 @@ fn file_of(file: &str) -> Option<(Artifact, Option<String>)> {
 }
 
 /// `module`, if the path is of one of its files below whatever base.
-fn module_of(path: &str, module: &str) -> Option<String> {
+fn module_of<'a>(path: &str, module: &'a str) -> Option<Cow<'a, str>> {
     let asked = unescape(split_module(path)?.0);
-    asked.strip_suffix(module)?.ends_with('/').then(|| module.to_owned())
+    asked.strip_suffix(module)?.ends_with('/').then_some(Cow::Borrowed(module))
 }
 
 /// The module of a path below a base that is not known: it begins at the first element with a dot
 /// (`golang.org/x/mod/module.CheckPath`).
-fn first_module(path: &str) -> Option<String> {
+fn first_module(path: &str) -> Option<Cow<'_, str>> {
     let (asked, _) = split_module(path)?;
-    let elements = asked.split('/').skip_while(|element| !element.contains('.'));
-    let module = elements.collect::<Vec<_>>().join("/");
-    (!module.is_empty()).then(|| unescape(&module))
+    let element = asked[..asked.find('.')?].rfind('/').map_or(0, |slash| slash + 1);
+    Some(unescape(&asked[element..]))
 }
 
 /// `!a` stands for `A` (`golang.org/x/mod/module.EscapePath`).
-fn unescape(text: &str) -> String {
+fn unescape(text: &str) -> Cow<'_, str> {
+    if !text.as_bytes().contains(&b'!') {
+        return Cow::Borrowed(text);
+    }
     let mut plain = String::with_capacity(text.len());
     let mut chars = text.chars().peekable();
     while let Some(c) = chars.next() {
@@ -202,7 +263,7 @@ fn unescape(text: &str) -> String {
             _ => plain.push(c),
         }
     }
-    plain
+    Cow::Owned(plain)
 }
 
 #[cfg(test)]
@@ -219,11 +280,12 @@ mod tests {
     }
 
     fn lookup(proxy: &str, module: &str) -> Lookup {
-        Lookup { proxy: proxy.into(), module: module.into() }
+        Lookup { entry: Arc::new(Asked::of(proxy)), module: module.into() }
     }
 
     fn line(url: &str, lookup: Option<&Lookup>) -> String {
-        let target = read(url, lookup, &list());
+        let list = list();
+        let target = read(url, lookup, &list);
         format!(
             "{:?} {} {} at {}",
             target.artifact,

@@ -5,6 +5,8 @@
 
 use std::borrow::Cow;
 
+use memchr::{memchr, memchr2};
+
 use crate::url::decoded;
 
 /// An absolute URL in parts. Userinfo and fragment are dropped.
@@ -20,35 +22,40 @@ pub(crate) struct Url<'a> {
 
 impl<'a> Url<'a> {
     pub(crate) fn parse(text: &'a str) -> Option<Self> {
-        let (scheme, rest) = text.split_once(':')?;
-        let rest = rest.strip_prefix("//")?;
+        let (scheme, rest) = text.split_at(text.bytes().position(|byte| byte == b':')?);
+        let rest = rest.strip_prefix("://")?;
         if scheme.is_empty() || !scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'+') {
             return None;
         }
-        let (authority, tail) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
-        let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-        let tail = tail.split_once('#').map_or(tail, |(tail, _)| tail);
-        let (path, query) = match tail.split_once('?') {
-            Some((path, query)) => (path, Some(query)),
-            None => (tail, None),
-        };
+        let end = rest.bytes().position(|byte| matches!(byte, b'/' | b'?' | b'#'));
+        let (authority, tail) = rest.split_at(end.unwrap_or(rest.len()));
+        let user = authority.bytes().rposition(|byte| byte == b'@');
+        let host = user.map_or(authority, |at| &authority[at + 1..]);
+        let (path, rest) = tail.split_at(end_of_path(tail));
+        let query = rest.strip_prefix('?').map(without_fragment);
         Some(Self { scheme, host, path, query })
     }
 
     /// The host as people name it: lower case, with the port when it is not the scheme's default.
     pub(crate) fn named_host(&self) -> String {
+        self.usual_host().to_ascii_lowercase()
+    }
+
+    /// The same in whatever case it was written.
+    fn usual_host(&self) -> &'a str {
         let default = match self.scheme {
             "http" => ":80",
             "https" => ":443",
             _ => "",
         };
-        self.host.strip_suffix(default).unwrap_or(self.host).to_ascii_lowercase()
+        self.host.strip_suffix(default).unwrap_or(self.host)
     }
 
     /// The path, decoded, without empty elements and without a trailing `/`.
     pub(crate) fn clean_path(&self) -> Cow<'a, str> {
         let path = decode(self.path);
-        if !path.contains("//") && !path.ends_with('/') {
+        let bytes = path.as_bytes();
+        if !bytes.ends_with(b"/") && !bytes.windows(2).any(|two| two == b"//") {
             return path;
         }
         let mut clean = String::with_capacity(path.len());
@@ -62,7 +69,7 @@ impl<'a> Url<'a> {
 
 /// Undoes percent-encoding; what is no encoding, or no UTF-8, stays as it is.
 pub(crate) fn decode(text: &str) -> Cow<'_, str> {
-    if !text.contains('%') {
+    if memchr(b'%', text.as_bytes()).is_none() {
         return Cow::Borrowed(text);
     }
     let decoded = decoded(text).map(|byte| byte.unwrap_or_else(|raw| raw)).collect();
@@ -70,26 +77,35 @@ pub(crate) fn decode(text: &str) -> Cow<'_, str> {
 }
 
 /// Where a `Location` leads from `base` (RFC 3986 §5.2), without its query.
-pub(crate) fn resolve(base: &str, location: &str) -> Option<String> {
+pub(crate) fn resolve<'a>(base: &str, location: &'a str) -> Option<Cow<'a, str>> {
     if Url::parse(location).is_some() {
-        return Some(without_query(location).to_owned());
+        return Some(Cow::Borrowed(without_query(location)));
     }
     let base = Url::parse(base)?;
     let Url { scheme, host, .. } = base;
     let location = without_query(location);
     if let Some(rest) = location.strip_prefix("//") {
-        return Some(format!("{scheme}://{rest}"));
+        return Some(Cow::Owned(format!("{scheme}://{rest}")));
     }
     let merged = match location {
         "" => base.path.to_owned(),
         path if path.starts_with('/') => path.to_owned(),
         path => format!("{}/{path}", base.path.rsplit_once('/').map_or("", |(dir, _)| dir)),
     };
-    Some(format!("{scheme}://{host}{}", without_dots(&merged)))
+    Some(Cow::Owned(format!("{scheme}://{host}{}", without_dots(&merged))))
 }
 
 fn without_query(url: &str) -> &str {
-    &url[..url.find(['?', '#']).unwrap_or(url.len())]
+    &url[..end_of_path(url)]
+}
+
+/// Where query or fragment begins.
+fn end_of_path(url: &str) -> usize {
+    memchr2(b'?', b'#', url.as_bytes()).unwrap_or(url.len())
+}
+
+fn without_fragment(query: &str) -> &str {
+    memchr(b'#', query.as_bytes()).map_or(query, |at| &query[..at])
 }
 
 fn without_dots(path: &str) -> String {
@@ -109,7 +125,7 @@ pub(crate) fn same_place(one: &str, other: &str) -> bool {
     match (Url::parse(one), Url::parse(other)) {
         (Some(a), Some(b)) => {
             a.scheme == b.scheme
-                && a.named_host() == b.named_host()
+                && a.usual_host().eq_ignore_ascii_case(b.usual_host())
                 && a.clean_path() == b.clean_path()
         }
         _ => one == other,

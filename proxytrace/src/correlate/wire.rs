@@ -281,13 +281,13 @@ impl<'a> Others<'a> {
             let opening = Opening {
                 cause: if follows.is_some() { Cause::Redirect } else { Cause::Initial },
                 follows,
-                method: &exchange.method,
-                url: &exchange.url,
+                method: exchange.method.clone(),
+                url: exchange.url.clone(),
                 credentials: None,
-                headers: &exchange.headers,
-                cut: &exchange.cut,
+                headers: exchange.headers.clone(),
+                cut: exchange.cut.clone(),
             };
-            let request = chains.open(at, &opening, exchange.time);
+            let request = chains.open(at, opening, exchange.time);
             let protocol = exchange.answer.as_ref().map_or("HTTP/1.1", |answer| &answer.protocol);
             let host = chains.request(request).host.clone();
             connections.carry_on(exchange.connection, &host, protocol);
@@ -300,18 +300,19 @@ impl<'a> Others<'a> {
         asked.last = request;
         match &exchange.answer {
             Some(answer) if exchange.method == "CONNECT" => {
-                chains.close_tunnel(request, Some(answer.status), &answer.headers, answer.time);
+                let headers = answer.headers.clone();
+                chains.close_tunnel(request, Some(answer.status), headers, answer.time);
             }
             Some(answer) => {
                 let ending = Ending {
                     status: Some(answer.status),
-                    protocol: Some(&answer.protocol),
-                    headers: &answer.headers,
+                    protocol: Some(answer.protocol.clone()),
+                    headers: answer.headers.clone(),
                     error: None,
-                    cut: &answer.cut,
+                    cut: answer.cut.clone(),
                     content_length: answer.content_length,
                 };
-                chains.close(request, &ending, answer.time);
+                chains.close(request, ending, answer.time);
             }
             None if unread => chains.give_up(request),
             None => {}
@@ -339,10 +340,10 @@ fn own_chain(process: ProcessId, time: u64, chains: &mut Chains) -> At {
         artifact: Artifact::Vcs,
         module: None,
         version: None,
-        proxy: "direct".to_owned(),
+        proxy: "direct".into(),
         place: None,
     };
-    let chain = chains.chain(process, target, time);
+    let chain = chains.chain(process, &target, time);
     chains.try_entry(chain, "direct", &List::default(), None, By::Itself)
 }
 

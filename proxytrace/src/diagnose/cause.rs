@@ -2,6 +2,8 @@
 
 mod content;
 
+use std::borrow::Cow;
+
 use crate::correlate::failure::WANTS_CERTIFICATE;
 use crate::correlate::status;
 use crate::correlate::story::{answer, last_asked, unverified, why, words};
@@ -350,7 +352,7 @@ fn refused(send: &Send<'_>, attempt: &Attempt) -> Option<(&'static str, String)>
 }
 
 fn target_of(request: &Request) -> Option<String> {
-    url::resolve(&request.url, request.location.as_deref()?)
+    url::resolve(&request.url, request.location.as_deref()?).map(Cow::into_owned)
 }
 
 /// PT006, PT007: another host than the one that was asked is to blame.

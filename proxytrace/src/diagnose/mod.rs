@@ -39,7 +39,9 @@ pub fn diagnose(trace: &Trace) -> Vec<Finding> {
     let view = View::new(trace);
     let mut grouped = Grouped::default();
     for chain in &trace.chains {
-        if view.failed(chain)
+        let well = View::is_well(chain);
+        if !well
+            && view.failed(chain)
             && let subject = view.subject(chain)
             && let Some(root) =
                 configuration::root(&view, subject).or_else(|| cause::root(&view, subject))
@@ -47,7 +49,8 @@ pub fn diagnose(trace: &Trace) -> Vec<Finding> {
             // What explains the failure is what is shown of it.
             grouped.add(Role::Root, Sign { chains: vec![subject.id, chain.id], ..root });
         }
-        for sign in rules::RULES.iter().flat_map(|rule| rule(&view, chain)) {
+        let rules = rules::RULES.iter().filter(|(of, _)| !well || *of == rules::Of::Any);
+        for sign in rules.flat_map(|(_, rule)| rule(&view, chain)) {
             grouped.add(Role::Contributing, sign);
         }
     }

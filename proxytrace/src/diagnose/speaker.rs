@@ -152,8 +152,9 @@ const MEANINGS: &[Meaning] = &[
 
 /// Whether an answer is a page for people, going by its Content-Type.
 pub(super) fn is_page(request: &Request) -> bool {
-    let kind = request.headers.get("Content-Type");
-    kind.is_some_and(|kind| kind.trim_start().to_ascii_lowercase().starts_with("text/html"))
+    const PAGE: &[u8] = b"text/html";
+    let kind = request.headers.get("Content-Type").map(|kind| kind.trim_start().as_bytes());
+    kind.and_then(|kind| kind.get(..PAGE.len())).is_some_and(|it| it.eq_ignore_ascii_case(PAGE))
 }
 
 fn sign(request: &Request) -> Option<(Role, &'static str)> {

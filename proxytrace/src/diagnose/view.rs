@@ -6,7 +6,8 @@ use super::speaker::is_page;
 use crate::correlate::goproxy::{self, List};
 use crate::correlate::story::{failed, first_of_last_send, last_asked, unverified};
 use crate::model::{
-    Artifact, Attempt, Cause, Chain, Next, Outcome, Process, ProcessId, Request, Trace, Witness,
+    Artifact, Attempt, Cause, Chain, Connection, ConnectionId, Next, Outcome, Process, ProcessId,
+    Request, Trace, Witness,
 };
 
 /// A trace and what is derived from it once.
@@ -35,6 +36,9 @@ pub(super) struct View<'a> {
     looked_up: HashSet<(ProcessId, &'a str, Option<&'a str>)>,
     /// What entries answered when they were asked for the checksum database.
     supported: HashMap<(ProcessId, &'a str), Option<&'a Request>>,
+    /// Connections whose servers asked for a certificate of the client, and the hosts of these.
+    certificates: HashSet<ConnectionId>,
+    wanting: HashSet<(ProcessId, &'a str)>,
 }
 
 struct ProcessView<'a> {
@@ -42,6 +46,10 @@ struct ProcessView<'a> {
     list: List,
     /// Whether a failure in it mattered: go ended with an error, as far as is known.
     failed: bool,
+    /// Whether it was told of a forward proxy for http.
+    forwarded: bool,
+    /// The patterns of GOPRIVATE.
+    private: &'a str,
 }
 
 impl<'a> View<'a> {
@@ -52,8 +60,15 @@ impl<'a> View<'a> {
             let list = List::of(&process.config);
             let went_on = became.contains(&(Some(process.id), process.pid));
             let failed = !succeeded(process, went_on);
-            (process.id, ProcessView { process, list, failed })
+            let value = |name| process.config.get(name).map_or("", |it| it.value.as_str());
+            let (forwarded, private) = (!value("HTTP_PROXY").is_empty(), value("GOPRIVATE"));
+            (process.id, ProcessView { process, list, failed, forwarded, private })
         });
+        let wanting = trace
+            .connections
+            .iter()
+            .filter(|connection| connection.tls.as_ref().is_some_and(|tls| tls.certificate_wanted));
+        let host = |it: &'a Connection| Some((it.process, it.host.as_deref()?));
         let mut view = Self {
             trace,
             processes: processes.collect(),
@@ -68,6 +83,8 @@ impl<'a> View<'a> {
             found: HashMap::default(),
             looked_up: HashSet::default(),
             supported: HashMap::default(),
+            certificates: wanting.clone().map(|connection| connection.id).collect(),
+            wanting: wanting.filter_map(host).collect(),
         };
         for chain in &trace.chains {
             view.index(chain);
@@ -146,14 +163,30 @@ impl<'a> View<'a> {
         self.processes.get(&chain.process).map(|process| &process.list)
     }
 
+    /// Whether nothing is to be said of a chain but that it had a good answer to its only request:
+    /// it did not fail, nothing was redirected, asked again or asked elsewhere, and what came is no
+    /// page, which go may be unable to read.
+    pub(super) fn is_well(chain: &Chain) -> bool {
+        let [attempt] = &*chain.attempts else { return false };
+        let [request] = &*attempt.requests else { return false };
+        attempt.outcome == Outcome::Ok
+            && attempt.next.is_none()
+            && request.outcome == Outcome::Ok
+            && request.status == Some(200)
+            && request.cause == Cause::Initial
+            && chain.contradicted_by.is_none()
+            && (chain.artifact != Artifact::Mod || !is_page(request))
+    }
+
     /// Whether the chain failed, and go cared: not where go ended well all the same, nor where the
     /// chain is a probe of a shorter path beside one whose failure go reports
     /// (`modload/query.go:queryPrefixModules`), nor where it is the part of a tile of the checksum
     /// database that may be whole by now, which go then asks for.
     pub(super) fn failed(&self, chain: &Chain) -> bool {
-        (ended_in_failure(chain)
-            || self.failed_command(chain).is_some()
-            || self.unread_page(chain).is_some())
+        !Self::is_well(chain)
+            && (ended_in_failure(chain)
+                || self.failed_command(chain).is_some()
+                || self.unread_page(chain).is_some())
             && self.processes.get(&chain.process).is_none_or(|process| process.failed)
             && !self.is_weaker_probe(chain)
             && !is_part_of_tile(chain)
@@ -174,8 +207,10 @@ impl<'a> View<'a> {
     /// outside of the walk, which was well (`modload/modfile.go:rawGoModSummary`).
     pub(super) fn unread_page(&self, chain: &'a Chain) -> Option<&'a Request> {
         let last = chain.attempts.last()?.requests.last()?;
-        let came = chain.artifact == Artifact::Mod && last.outcome == Outcome::Ok;
-        let process = self.process(chain.process).filter(|_| came && is_page(last))?;
+        if chain.artifact != Artifact::Mod || last.outcome != Outcome::Ok || !is_page(last) {
+            return None;
+        }
+        let process = self.process(chain.process)?;
         let (module, version) = (chain.module.as_deref()?, chain.version.as_deref()?);
         let named = format!("{module}@{version}");
         let said = process.stderr_tail.as_deref()?.lines().any(|line| {
@@ -218,17 +253,11 @@ impl<'a> View<'a> {
 
     /// Whether the host of a request asked for a certificate of the client.
     pub(super) fn wants_certificate(&self, chain: &Chain, request: &Request) -> bool {
-        self.trace.connections.iter().any(|connection| {
-            // Where the handshake failed, the request had no connection.
-            let same = request.connection.map_or_else(
-                || {
-                    let host = connection.host.as_deref();
-                    connection.process == chain.process && host == Some(request.host.as_str())
-                },
-                |id| connection.id == id,
-            );
-            same && connection.tls.as_ref().is_some_and(|tls| tls.certificate_wanted)
-        })
+        // Where the handshake failed, the request had no connection.
+        request.connection.map_or_else(
+            || self.wanting.contains(&(chain.process, request.host.as_str())),
+            |id| self.certificates.contains(&id),
+        )
     }
 
     /// Whether a host has answered a process with something else than an error.
@@ -251,16 +280,13 @@ impl<'a> View<'a> {
 
     /// Whether the process of a chain was told of a forward proxy for http.
     pub(super) fn has_forward_proxy(&self, chain: &Chain) -> bool {
-        let process = self.process(chain.process);
-        let setting = process.and_then(|process| process.config.get("HTTP_PROXY"));
-        setting.is_some_and(|setting| !setting.value.is_empty())
+        self.processes.get(&chain.process).is_some_and(|process| process.forwarded)
     }
 
     /// Whether GOPRIVATE matches the module.
     pub(super) fn is_private(&self, chain: &Chain, module: &str) -> bool {
-        let config = self.process(chain.process).map(|process| &process.config);
-        let patterns = config.and_then(|config| config.get("GOPRIVATE"));
-        patterns.is_some_and(|setting| goproxy::matches(&setting.value, module))
+        let patterns = self.processes.get(&chain.process).map_or("", |process| process.private);
+        !patterns.is_empty() && goproxy::matches(patterns, module)
     }
 
     fn is_weaker_probe(&self, chain: &Chain) -> bool {

@@ -14,18 +14,19 @@ mod lines;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, BufRead, Read as _};
 
 use crate::correlate::goproxy::List;
 use crate::correlate::story::{answer, failed};
-use crate::correlate::target::{self, is_word};
+use crate::correlate::target::{self, Target, is_word};
 use crate::correlate::url::Url;
 use crate::diagnose::diagnose;
-use crate::event::{Headers, Origin, Setting, Surroundings};
+use crate::event::{Origin, Setting, Surroundings};
 use crate::model::{
     Artifact, Attempt, Capture, Cause, Chain, Command, Next, Outcome, Process, Request,
-    RequestError, SCHEMA, Trace, Witness,
+    RequestError, SCHEMA, Trace,
 };
 use crate::redact;
 
@@ -115,16 +116,19 @@ impl Log {
     }
 
     fn begin(&mut self, url: &str) {
-        let target = target::read(url, None, &list_for(url));
-        let key = (target.artifact, target.module.clone(), target.version.clone(), target.place);
+        let list = list_for(url);
+        let Target { artifact, module, version, proxy, place } = target::read(url, None, &list);
+        let module = module.map(Cow::into_owned);
+        let version = version.map(Cow::into_owned);
+        let key = (artifact, module.clone(), version.clone(), place);
         let place = *self.keys.entry(key).or_insert(self.chains.len());
         if place == self.chains.len() {
             self.chains.push(Chain {
                 id: u32::try_from(place).unwrap_or(u32::MAX),
                 process: 0,
-                module: target.module,
-                version: target.version,
-                artifact: target.artifact,
+                module,
+                version,
+                artifact,
                 outcome: Outcome::Unfinished,
                 contradicted_by: None,
                 started_ns: self.time,
@@ -136,9 +140,9 @@ impl Log {
         let request = self.request(url);
         let attempts = &mut self.chains[place].attempts;
         // The list is not known; one entry after the other was asked.
-        let again = attempts.last().is_some_and(|last| last.proxy == target.proxy);
+        let again = attempts.last().is_some_and(|last| last.proxy == proxy);
         if !again {
-            attempts.push(attempt(&target.proxy));
+            attempts.push(attempt(&proxy));
         }
         let attempt = attempts.len() - 1;
         let requests = &mut attempts[attempt].requests;
@@ -150,33 +154,8 @@ impl Log {
     fn request(&mut self, url: &str) -> Request {
         let id = self.requests;
         self.requests = self.requests.saturating_add(1);
-        Request {
-            id,
-            cause: Cause::Initial,
-            follows: None,
-            method: "GET".to_owned(),
-            url: url.to_owned(),
-            host: Url::parse(url).map_or_else(String::new, |url| url.named_host()),
-            status: None,
-            location: None,
-            protocol: None,
-            headers: Headers::new(),
-            credentials: None,
-            connection: None,
-            remote_addr: None,
-            started_ns: self.time,
-            duration_ns: None,
-            sent_ns: None,
-            ttfb_ns: None,
-            content_length: None,
-            body_bytes: None,
-            body_ns: None,
-            outcome: Outcome::Unfinished,
-            error: None,
-            after_redirect: None,
-            cut: Vec::new(),
-            witness: Witness::Go,
-        }
+        let host = Url::parse(url).map_or_else(String::new, |url| url.named_host());
+        Request::begun(id, "GET".to_owned(), url.to_owned(), host, self.time)
     }
 
     fn end(&mut self, url: &str, result: &lines::Result<'_>, text: &str) {

@@ -101,7 +101,8 @@ fn is_quote(c: char) -> bool {
 
 /// A header's value without its secrets; none if it is not one of [`HEADERS`].
 pub fn header<'a>(name: &str, value: &'a str) -> Option<Cow<'a, str>> {
-    let known = HEADERS.iter().find(|known| known.eq_ignore_ascii_case(name))?;
+    let known = HEADERS.iter().find(|known| **known == name);
+    let known = known.or_else(|| HEADERS.iter().find(|known| known.eq_ignore_ascii_case(name)))?;
     Some(match *known {
         "Location" | "Referer" => url(value),
         "Www-Authenticate" => Cow::Owned(challenges(value)),

@@ -1,6 +1,8 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use memchr::{memchr2_iter, memchr3};
+
 use super::header::headers_with_secrets;
 use super::{MAX_DEPTH, REDACTED, is_secret, percent_decode};
 
@@ -104,15 +106,10 @@ fn secrets(text: &str, scheme: Scheme, depth: u8) -> Vec<Range<usize>> {
 /// Whether a glance tells that there is no secret: no parameter, nothing encoded, no userinfo. Of what
 /// go asks for nearly all is so, the `/@v/` in it included: userinfo does not follow a slash.
 fn is_plain(text: &str) -> bool {
-    let mut before = 0;
-    text.bytes().all(|byte| {
-        let follows = std::mem::replace(&mut before, byte);
-        match byte {
-            b'?' | b'#' | b';' | b'%' => false,
-            b'@' => follows == b'/',
-            _ => true,
-        }
-    })
+    let bytes = text.as_bytes();
+    let mut others = memchr2_iter(b'%', b'@', bytes);
+    memchr3(b'?', b'#', b';', bytes).is_none()
+        && others.all(|at| bytes[at] == b'@' && at > 0 && bytes[at - 1] == b'/')
 }
 
 /// Where authorities begin: after every `://` before the query (lists of URLs, URLs as paths),

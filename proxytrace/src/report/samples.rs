@@ -1,9 +1,9 @@
 //! Traces made by hand, for the tests of the reports.
 
-use crate::event::{Attach, Headers, MissingHook, Origin, Setting, Surroundings};
+use crate::event::{Attach, MissingHook, Origin, Setting, Surroundings};
 use crate::model::{
     AfterRedirect, Artifact, Attempt, Capture, Cause, Chain, Command, Confidence, Finding, Next,
-    Outcome, Process, Request, RequestError, Role, SCHEMA, Separator, Severity, Trace, Witness,
+    Outcome, Process, Request, RequestError, Role, SCHEMA, Separator, Severity, Trace,
 };
 
 /// The URL that fails in [`comma`].
@@ -87,31 +87,13 @@ fn attempt(proxy: &str, outcome: Outcome, requests: Vec<Request>) -> Attempt {
 
 fn request(id: u32, url: &str, status: u16) -> Request {
     Request {
-        id,
-        cause: Cause::Initial,
-        follows: None,
-        method: "GET".into(),
-        url: url.into(),
-        host: "proxy.example".into(),
         status: Some(status),
-        location: None,
         protocol: Some("HTTP/2.0".into()),
-        headers: Headers::new(),
-        credentials: None,
         connection: Some(1),
         remote_addr: Some("192.0.2.1:443".into()),
-        started_ns: 0,
         duration_ns: Some(12 * MS + 345_678),
-        sent_ns: None,
-        ttfb_ns: None,
-        content_length: None,
-        body_bytes: None,
-        body_ns: None,
         outcome: if status < 400 { Outcome::Ok } else { Outcome::HttpError },
-        error: None,
-        after_redirect: None,
-        cut: vec![],
-        witness: Witness::Go,
+        ..Request::begun(id, "GET".into(), url.into(), "proxy.example".into(), 0)
     }
 }
 

@@ -22,7 +22,7 @@ pub(crate) fn any(data: &[u8]) {
     let mut correlator = Correlator::new(&Start::default());
     let mut push = |what| {
         let goroutine = Some(Goroutine { id: 1, parent: 0 });
-        correlator.push(&Event { time: 0, pid: 1, goroutine, what });
+        correlator.push(Event { time: 0, pid: 1, goroutine, what });
     };
     let setting = |value| Setting { value, origin: Origin::Environment };
     push(What::GoStart {

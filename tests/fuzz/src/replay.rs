@@ -13,7 +13,7 @@ pub(crate) fn any(recording: &[u8]) {
     let Ok(mut reader) = Reader::new(recording) else { return };
     let mut correlator = Correlator::new(reader.start());
     for event in reader.by_ref().flatten() {
-        correlator.push(&event);
+        correlator.push(event);
     }
     report(correlator.finish(&reader.end()));
 }

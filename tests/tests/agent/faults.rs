@@ -2,12 +2,14 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, symlink};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
 use proxytrace::gobinary;
+use proxytrace::model::Process;
 use proxytrace_tests::lab::Lab;
 use proxytrace_tests::scenario::Scenario;
 use proxytrace_tests::toolchain::Toolchain;
@@ -104,6 +106,41 @@ fn kill_9_and_a_new_one() {
     lab.output(command).unwrap();
     agent.until("seen them", || agent.builds_of("again").len() == 12);
     assert!(agent.builds_of("again").iter().all(|build| build.trace.capture.complete));
+}
+
+/// The agent takes a while to look at a toolchain that it meets.
+#[test]
+fn nobody_is_missed_who_executes_a_new_toolchain_meanwhile() {
+    if !can_run() {
+        return;
+    }
+    let _alone = alone();
+    let toolchain = Toolchain::newest().unwrap();
+    let agent = Agent::start(&toolchain, &["--sample", "1"]);
+    let dir = tempfile::tempdir().unwrap();
+    for entry in fs::read_dir(&toolchain.goroot).unwrap().map(Result::unwrap) {
+        if entry.file_name() != "bin" {
+            symlink(entry.path(), dir.path().join(entry.file_name())).unwrap();
+        }
+    }
+    fs::create_dir(dir.path().join("bin")).unwrap();
+    fs::copy(toolchain.goroot.join("bin/go"), dir.path().join("bin/go")).unwrap();
+    let before = agent.state().health.executables;
+    let new = Toolchain { goroot: dir.path().to_owned(), version: toolchain.version.clone() };
+    let waiting: Vec<_> = (0..4).map(|_| Waiting::start(&new, "met")).collect();
+    agent.until("looked", || agent.state().health.executables > before);
+    drop(waiting);
+    // What its environment says of one is missed with its beginning.
+    let exe = new.goroot.join("bin/go");
+    let met = || {
+        let builds = agent.builds();
+        let processes = builds.iter().flat_map(|build| &build.trace.processes);
+        let is_one = |one: &&Process| {
+            Path::new(&one.exe) == exe && one.argv.iter().any(|word| word == "list")
+        };
+        processes.filter(is_one).count()
+    };
+    agent.until("seen them end", || met() == 4);
 }
 
 #[test]

@@ -6,12 +6,14 @@
 mod build;
 mod discover;
 mod setup;
+mod strip;
 
 pub use build::{Workspace, build, lint};
 pub use discover::{
     Core, Machine, OBJECT_VAR, Source, TOOLCHAIN_VAR, ThisMachine, discover, linker,
 };
 pub use setup::setup;
+pub use strip::strip;
 
 /// The target of the eBPF side: little-endian, like every host we trace on.
 pub const TARGET: &str = "bpfel-unknown-none";

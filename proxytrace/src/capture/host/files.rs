@@ -18,10 +18,10 @@ use proxytrace_common::record::Tag;
 
 use super::places;
 use super::root::{self, Root, mount_namespace};
-use crate::capture::decode::Record;
 use crate::capture::executables::{Executables, Identity, read};
 use crate::capture::monotonic_now;
 use crate::capture::program::Programs;
+use crate::capture::record::Record;
 use crate::capture::regular;
 use crate::event::Attach;
 use crate::gobinary::{self, Plan};
@@ -182,7 +182,7 @@ impl Files {
     }
 
     /// Looks at the file that a process has just executed.
-    pub(super) fn look(&mut self, exec: &Record, key: FileKey) -> Look {
+    pub(super) fn look(&mut self, exec: &Record<'_>, key: FileKey) -> Look {
         let pid = exec.pid;
         let mounts = exec.number(Tag::Mounts).unwrap_or(0);
         let name = exec.text(Tag::Executable).unwrap_or_default();
@@ -246,6 +246,9 @@ impl Files {
     /// executes the file by it is not followed, and we are told each time.
     pub(super) fn also(&mut self, index: u32, key: FileKey, programs: &mut Programs) {
         let Some(known) = self.known.get_mut(&index) else { return };
+        if known.keys.contains(&key) {
+            return;
+        }
         if programs.know(key, index).is_ok() {
             known.keys.push(key);
         } else {
@@ -278,6 +281,7 @@ impl Files {
         let (index, attach) = executables.attach(&file, plan, programs);
         let Some(index) = index else {
             self.refused += 1;
+            let _ = programs.pass_over(&key);
             return Err(Refused::ForGood);
         };
         let watch = self.watch(&file);

@@ -1,7 +1,7 @@
 //! What the kernel side of a watched host is told, and tells, through its maps.
 
 use aya::maps::{Array, HashMap};
-use proxytrace_common::host::{FileKey, Member, Sampling};
+use proxytrace_common::host::{FileKey, Member, PASSED_OVER, Sampling};
 
 use crate::capture::program::Programs;
 
@@ -33,6 +33,12 @@ impl Programs {
         // It may be gone.
         let _ = HashMap::<_, FileKey, u32>::try_from(map)?.remove(file);
         Ok(())
+    }
+
+    /// A file is none to be told of.
+    pub(super) fn pass_over(&mut self, file: &FileKey) -> anyhow::Result<()> {
+        let map = self.object.map_mut("SEEN")?;
+        Ok(HashMap::<_, FileKey, u32>::try_from(map)?.insert(file, PASSED_OVER, 0)?)
     }
 
     /// Let us be told of a file again.
@@ -72,6 +78,12 @@ impl Programs {
         let map = self.object.map_mut("TRACKED")?;
         let _ = HashMap::<_, u32, Member>::try_from(map)?.remove(&pid);
         Ok(())
+    }
+
+    /// What a process belongs to, if it is followed, or passed over.
+    pub(super) fn member(&self, pid: u32) -> anyhow::Result<Option<Member>> {
+        let map = HashMap::<_, u32, Member>::try_from(self.object.map("TRACKED")?)?;
+        Ok(map.get(&pid, 0).ok())
     }
 
     /// Everybody who is followed, as far as that can be said while it changes.

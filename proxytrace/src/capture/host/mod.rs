@@ -23,6 +23,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 use proxytrace_common::host::{ANY, Member, Sampling};
+use proxytrace_common::record::Tag;
 pub(in crate::capture) use root::Root;
 
 use super::executables::Executables;
@@ -239,9 +240,9 @@ impl Host {
     /// Somebody has executed a file that was not known.
     fn meet(&mut self, news: &News, watcher: &mut dyn Watcher) -> anyhow::Result<()> {
         let Self { programs, files, .. } = self;
-        let index = match files.look(&news.record, news.file) {
+        let index = match files.look(&news.record(), news.file) {
             Look::Unknown => return programs.unsee(&news.file),
-            Look::Other => return Ok(()),
+            Look::Other => return programs.pass_over(&news.file),
             Look::Known(index) => {
                 files.also(index, news.file, programs);
                 self.adopt(news, index, watcher)?;
@@ -278,19 +279,36 @@ impl Host {
             // It belongs to a tree already.
             if let Some(tree) = trees.of(news.pid) {
                 programs.reassign(news.pid, Member { tree, executable: index, padding: 0 })?;
-                trees.is_go(&news.record, index, files);
+                trees.is_go(&news.record(), index, files);
             }
             return Ok(());
         };
-        self.adopted[usize::from(tree != 0)] += 1;
+        // Whoever started it may have been met just before.
+        let parent = news.record().pid_in(Tag::Parent);
+        let parents = match parent {
+            None => None,
+            Some(pid) => match trees.of(pid) {
+                Some(tree) => Some(tree),
+                None => programs.member(pid)?.map(|member| member.tree),
+            },
+        };
+        if parents.is_none() {
+            self.adopted[usize::from(tree != 0)] += 1;
+        }
+        let tree = parents.unwrap_or(tree);
         programs.join(news.pid, Member { tree, executable: index, padding: 0 })?;
         if !lives(news.pid) {
             // Nobody would take it out again.
             programs.part(news.pid)?;
         }
         if tree != 0 {
-            let begin = || beginning(start);
-            trees.begin(tree, &news.record, index, (executables, files), &begin, watcher);
+            let known = (&*executables, &*files);
+            if let Some(parent) = parent.filter(|_| parents.is_some()) {
+                trees.join(tree, parent, &news.record(), index, known);
+            } else {
+                let begin = || beginning(start);
+                trees.begin(tree, &news.record(), index, known, &begin, watcher);
+            }
             if !lives(news.pid)
                 && let Some(tree) = trees.running.get_mut(&tree)
             {

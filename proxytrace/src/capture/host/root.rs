@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use proxytrace_common::record::Tag;
 
-use crate::capture::decode::Record;
+use crate::capture::record::Record;
 
 /// A directory that is the root of a process, as another one shows it.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -28,7 +28,7 @@ impl Root {
 }
 
 /// The roots of those ancestors that had the same one when a process executed something.
-pub(super) fn of_ancestors(exec: &Record, mounts: u64) -> impl Iterator<Item = Root> {
+pub(super) fn of_ancestors(exec: &Record<'_>, mounts: u64) -> impl Iterator<Item = Root> {
     exec.numbers(Tag::Ancestor).map(move |thread| Root {
         path: format!("/proc/{thread}/root").into(),
         by: Some((thread, mounts)),

@@ -5,15 +5,15 @@ use std::fs;
 use std::path::Path;
 use std::rc::Rc;
 
-use bytes::Bytes;
 use proxytrace_common::host::{ANY, FileKey};
 use proxytrace_common::record::{Kind, Tag};
 
 use super::files::Files;
 use super::{Begun, TreeId, Watcher, root};
-use crate::capture::decode::{Decoder, Record};
+use crate::capture::decode::Decoder;
 use crate::capture::executables::Executables;
 use crate::capture::pids::Pids;
+use crate::capture::record::Record;
 use crate::event::{Attach, End, Event, Start, What};
 
 /// What is known of executables.
@@ -49,7 +49,14 @@ pub(super) struct News {
     pub(super) file: FileKey,
     /// The tree that begins if it is a `go` command, zero for one that is passed over.
     pub(super) begins: Option<TreeId>,
-    pub(super) record: Record,
+    bytes: Vec<u8>,
+}
+
+impl News {
+    /// What was said of it.
+    pub(super) fn record(&self) -> Record<'_> {
+        Record::parse(&self.bytes).expect("it was taken apart before")
+    }
 }
 
 /// All trees that are running.
@@ -68,20 +75,19 @@ impl Trees {
     /// Gives a record to the tree that it belongs to.
     pub(super) fn take(
         &mut self,
-        record: &[u8],
+        bytes: &[u8],
         known: Known<'_>,
         begin: &dyn Fn() -> Start,
         watcher: &mut dyn Watcher,
     ) {
-        let length = record.len();
-        let Some(record) = Record::parse(Bytes::copy_from_slice(record)) else {
+        let Some(record) = Record::parse(bytes) else {
             self.malformed += 1;
             return;
         };
         if record.kind == Kind::Exec {
             let begins = record.number(Tag::Tree);
             if let Some(file) = record.bytes(Tag::FileKey).and_then(file_key) {
-                self.news.push(News { pid: record.pid, file, begins, record: record.clone() });
+                self.news.push(News { pid: record.pid, file, begins, bytes: bytes.to_vec() });
                 if begins.is_some() {
                     return;
                 }
@@ -92,7 +98,7 @@ impl Trees {
         // Of a tree that was given up, or has ended, there may be some on their way.
         let Some(id) = self.by_pid.get(&record.pid).copied() else { return };
         let Some(tree) = self.running.get_mut(&id) else { return };
-        tree.bytes += length;
+        tree.bytes += bytes.len();
         if tree.take(&record, known).is_err() {
             self.malformed += 1;
         }
@@ -113,7 +119,7 @@ impl Trees {
     pub(super) fn begin(
         &mut self,
         id: TreeId,
-        record: &Record,
+        record: &Record<'_>,
         executable: u32,
         known: Known<'_>,
         beginning: &dyn Fn() -> Start,
@@ -154,13 +160,36 @@ impl Trees {
         self.running.insert(id, tree);
     }
 
+    /// A process of a tree has started another one, as is told now: that of this record, in which it
+    /// became `executable`.
+    pub(super) fn join(
+        &mut self,
+        id: TreeId,
+        parent: u32,
+        record: &Record,
+        executable: u32,
+        known: Known<'_>,
+    ) {
+        let Some(tree) = self.running.get_mut(&id) else { return };
+        let time = record.time.saturating_sub(tree.began);
+        let what = What::Fork { child: record.pid };
+        tree.turn.push(Event { time, pid: parent, goroutine: None, what });
+        tree.live.insert(record.pid);
+        tree.pids.push(record.pid);
+        self.by_pid.insert(record.pid, id);
+        if tree.take(record, known).is_err() {
+            self.malformed += 1;
+        }
+        tree.await_start(record, executable, known.1);
+    }
+
     /// The tree of a process.
     pub(super) fn of(&self, pid: u32) -> Option<TreeId> {
         self.by_pid.get(&pid).copied()
     }
 
     /// A process turns out to have become a `go` command.
-    pub(super) fn is_go(&mut self, record: &Record, executable: u32, files: &Files) {
+    pub(super) fn is_go(&mut self, record: &Record<'_>, executable: u32, files: &Files) {
         let tree = self.of(record.pid).and_then(|id| self.running.get_mut(&id));
         if let Some(tree) = tree {
             tree.await_start(record, executable, files);
@@ -220,7 +249,7 @@ impl Trees {
 impl Tree {
     fn take(
         &mut self,
-        record: &Record,
+        record: &Record<'_>,
         (executables, files): Known<'_>,
     ) -> Result<(), crate::capture::decode::Malformed> {
         self.decoder.read(record, executables, &mut self.turn)?;
@@ -263,7 +292,7 @@ impl Tree {
     }
 
     /// The process of this record has become a `go` command, if the executable is known.
-    fn await_start(&mut self, record: &Record, executable: u32, files: &Files) {
+    fn await_start(&mut self, record: &Record<'_>, executable: u32, files: &Files) {
         if executable != ANY
             && let Some(attach) = files.attached(executable)
         {

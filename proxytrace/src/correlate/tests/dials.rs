@@ -16,10 +16,10 @@ fn addr(text: &str) -> SocketAddr {
 fn trace(events: impl IntoIterator<Item = (u64, u64, What)>) -> Trace {
     let mut correlator = Correlator::new(&Start::default());
     let exec = What::Exec { exe: "/go".into(), argv: vec!["go".into()] };
-    correlator.push(&Event { time: 0, pid: PID, goroutine: None, what: exec });
+    correlator.push(Event { time: 0, pid: PID, goroutine: None, what: exec });
     for (time, (id, parent, what)) in (1..).zip(events) {
         let goroutine = (id != 0).then_some(Goroutine { id, parent });
-        correlator.push(&Event { time: time * 1000, pid: PID, goroutine, what });
+        correlator.push(Event { time: time * 1000, pid: PID, goroutine, what });
     }
     correlator.finish(&End::default())
 }

@@ -224,12 +224,12 @@ impl Script {
         let mut correlator = Correlator::new(&start);
         let mut time = 0;
         for event in &self.events {
-            correlator.push(event);
+            correlator.push(event.clone());
             time = event.time + 1_000;
         }
         if let Some(code) = self.exit {
             let what = What::Exit { code: Some(code), signal: None };
-            correlator.push(&Event { time, pid: GO, goroutine: None, what });
+            correlator.push(Event { time, pid: GO, goroutine: None, what });
         }
         correlator.finish(&End { time, exit_code: self.exit, signal: None })
     }

@@ -91,9 +91,9 @@ pub(super) fn creds_over_http(view: &View<'_>) -> Vec<Sign> {
             entries.entry(entry).or_insert_with(|| sign(entry));
         }
     }
-    for chain in view.trace.chains.iter().filter(|chain| !view.failed(chain)) {
-        for attempt in &chain.attempts {
-            if attempt.requests.is_empty() && is_password_in_clear(&attempt.proxy) {
+    for chain in &view.trace.chains {
+        for attempt in chain.attempts.iter().filter(|attempt| attempt.requests.is_empty()) {
+            if is_password_in_clear(&attempt.proxy) && !view.failed(chain) {
                 let entry = entries.entry(&attempt.proxy).or_insert_with(|| sign(&attempt.proxy));
                 entry.chains.push(chain.id);
             }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use memchr::memchr;
+
 use crate::correlate::story::walks_the_list;
 use crate::model::{Cause, Chain, ChainId, Outcome, Request, RequestId};
 
@@ -61,7 +63,8 @@ pub(super) fn case_encoding(view: &View<'_>) -> Vec<Sign> {
     for chain in view.trace.chains.iter().filter(|chain| walks_the_list(chain.artifact)) {
         for (place, attempt) in chain.attempts.iter().enumerate() {
             let Some(first) = attempt.requests.first() else { continue };
-            let capitals = first.url.contains("%21");
+            let capitals =
+                memchr(b'%', first.url.as_bytes()).is_some() && first.url.contains("%21");
             let entry = entries.entry(&attempt.proxy).or_default();
             match attempt.outcome {
                 Outcome::Ok if capitals => entry.found_with_capitals = true,

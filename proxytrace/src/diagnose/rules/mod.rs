@@ -23,24 +23,33 @@ pub(super) type Rule = fn(&View<'_>, &Chain) -> Vec<Sign>;
 /// Looks at the whole trace.
 pub(super) type General = fn(&View<'_>) -> Vec<Sign>;
 
+/// Of which chains a rule can be true.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Of {
+    /// Of those that did not simply go well ([`View::is_well`]).
+    Trouble,
+    /// Of each.
+    Any,
+}
+
 /// All rules that look at one chain at a time.
-pub(super) const RULES: &[Rule] = &[
-    redirects::origin_retry,
-    redirects::credentials_across_hosts,
-    redirects::host_mismatch,
-    redirects::then_fallback,
-    walk::comma_stops,
-    walk::pipe_hides_outage,
-    walk::masked_root_cause,
-    walk::error_from_off,
-    transport::v6_path,
-    access::private_leak,
-    access::netrc_port,
-    answers::cache_poison_risk,
-    answers::negative_cache,
-    checksums::asked_directly,
-    checksums::triggered_fallback,
-    cost::silent_wait,
+pub(super) const RULES: &[(Of, Rule)] = &[
+    (Of::Trouble, redirects::origin_retry),
+    (Of::Trouble, redirects::credentials_across_hosts),
+    (Of::Trouble, redirects::host_mismatch),
+    (Of::Trouble, redirects::then_fallback),
+    (Of::Trouble, walk::comma_stops),
+    (Of::Trouble, walk::pipe_hides_outage),
+    (Of::Trouble, walk::masked_root_cause),
+    (Of::Trouble, walk::error_from_off),
+    (Of::Trouble, transport::v6_path),
+    (Of::Any, access::private_leak),
+    (Of::Trouble, access::netrc_port),
+    (Of::Trouble, answers::cache_poison_risk),
+    (Of::Trouble, answers::negative_cache),
+    (Of::Trouble, checksums::asked_directly),
+    (Of::Trouble, checksums::triggered_fallback),
+    (Of::Any, cost::silent_wait),
 ];
 
 /// All rules that look at everything at once.

@@ -19,7 +19,9 @@ pub(super) fn origin_retry(view: &View<'_>, chain: &Chain) -> Vec<Sign> {
         return Vec::new();
     }
     let mut signs = Vec::new();
-    for attempt in &chain.attempts {
+    let first = |request: &&Request| request.cause == Cause::Initial;
+    let again = |attempt: &&Attempt| attempt.requests.iter().filter(first).nth(1).is_some();
+    for attempt in chain.attempts.iter().filter(again) {
         let mut redirected = HashMap::default();
         for request in &attempt.requests {
             if request.cause == Cause::Initial
@@ -61,8 +63,10 @@ pub(in super::super) fn strayed(
     pairs.find_map(|pair| {
         let [before, after] = pair else { return None };
         let unexplained = after.cause == Cause::Redirect && after.follows.is_none();
-        let named = target_host(before)
-            .filter(|named| unexplained && before.cut.is_empty() && *named != after.host)?;
+        if !unexplained || !before.cut.is_empty() {
+            return None;
+        }
+        let named = target_host(before).filter(|named| *named != after.host)?;
         let message =
             format!("{} redirected to {named}, and {} was asked instead", before.host, after.host);
         Some((vec![before.id, after.id], message))
@@ -85,13 +89,16 @@ pub(super) fn credentials_across_hosts(_: &View<'_>, chain: &Chain) -> Vec<Sign>
         "Proxy-Authorization",
         "Www-Authenticate",
     ];
-    let name_of = |host: &str| host.split(':').next().unwrap_or(host).to_owned();
+    fn name_of(host: &str) -> &str {
+        host.split(':').next().unwrap_or(host)
+    }
     let mut signs = Vec::new();
     for send in chain.attempts.iter().flat_map(sends) {
         let asked = name_of(&send.first().host);
         for request in send.requests.iter().filter(|request| request.cause == Cause::Redirect) {
             let host = name_of(&request.host);
-            let below = host == asked || host.ends_with(&format!(".{asked}"));
+            let parent = host.strip_suffix(asked);
+            let below = parent.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
             let names = request.credentials.iter().flatten();
             let names: Vec<&str> =
                 names.map(String::as_str).filter(|name| !TAKEN.contains(name)).collect();

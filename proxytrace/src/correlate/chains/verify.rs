@@ -4,14 +4,13 @@
 use crate::event::Failure;
 use crate::model::{Artifact, Contradiction, Next, Outcome, ProcessId, RequestError};
 
-use super::cache;
-use super::chains::{At, Chains, Key};
-use super::failure;
+use super::super::{cache, failure};
+use super::{At, Chains, Key};
 
 impl Chains {
     /// What came for `module` at `version` (which ends in `/go.mod` if it is that file alone) was
     /// not verified.
-    pub(super) fn unverified(
+    pub(in super::super) fn unverified(
         &mut self,
         process: ProcessId,
         (module, version): (&str, &str),
@@ -39,7 +38,7 @@ impl Chains {
     }
 
     /// What came well is of no use, whatever its walk makes of that.
-    pub(super) fn useless(&mut self, at: At, error: &Failure) {
+    pub(in super::super) fn useless(&mut self, at: At, error: &Failure) {
         let outcome = failure::outcome(error);
         if outcome == Outcome::BadContent && self.attempt(at).outcome == Outcome::Ok {
             self.spoil(at, outcome, Some(error));
@@ -47,7 +46,7 @@ impl Chains {
     }
 
     /// A zip that came well cannot be used: go stops there, whatever its walk would do.
-    pub(super) fn unusable(&mut self, at: At, error: &Failure) {
+    pub(in super::super) fn unusable(&mut self, at: At, error: &Failure) {
         let outcome = failure::outcome(error);
         let of_zip = self.artifact(at.chain) == Artifact::Zip;
         if of_zip && outcome == Outcome::BadContent && self.attempt(at).outcome == Outcome::Ok {
@@ -58,7 +57,7 @@ impl Chains {
 
     /// What go has for `module` at `version`, from wherever, is contradicted, for which go ends at
     /// once. Where the checksum database contradicts itself, what came is merely not verified.
-    pub(super) fn contradict(
+    pub(in super::super) fn contradict(
         &mut self,
         process: ProcessId,
         (module, version): (&str, &str),
@@ -74,7 +73,7 @@ impl Chains {
             }
             wrong = key(Artifact::SumdbLookup);
         }
-        let Some(&chain) = self.keys.get(&wrong) else { return };
+        let Some(chain) = self.find(&wrong) else { return };
         if let Some(at) = self.good(&wrong) {
             self.spoil(at, Outcome::Checksum, None);
             self.end(at);
@@ -86,9 +85,13 @@ impl Chains {
         self.all[chain].chain.contradicted_by = Some(by);
     }
 
+    fn find(&self, key: &Key<'_>) -> Option<usize> {
+        self.index.find(key, |chain| self.all[chain].key())
+    }
+
     /// The last attempt of a chain, if it succeeded.
-    fn good(&self, key: &Key) -> Option<At> {
-        let chain = *self.keys.get(key)?;
+    fn good(&self, key: &Key<'_>) -> Option<At> {
+        let chain = self.find(key)?;
         let attempt = self.all[chain].chain.attempts.len().checked_sub(1)?;
         let at = At { chain, attempt };
         (self.attempt(at).outcome == Outcome::Ok).then_some(at)
@@ -101,7 +104,7 @@ impl Chains {
     }
 
     /// A good answer turned out to be none when it was read.
-    pub(super) fn spoil(&mut self, at: At, outcome: Outcome, error: Option<&Failure>) {
+    pub(in super::super) fn spoil(&mut self, at: At, outcome: Outcome, error: Option<&Failure>) {
         let attempt = self.attempt_mut(at);
         attempt.outcome = outcome;
         if let Some(request) = attempt.requests.last_mut().filter(|r| r.outcome == Outcome::Ok) {

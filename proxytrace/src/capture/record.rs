@@ -1,0 +1,379 @@
+//! One record, taken apart: numbers, texts, addresses, errors. Layout: `proxytrace_common::record`.
+//!
+//! Fields stay in the bytes that they came in. A record has about ten of them, and each is asked for
+//! once, so what counts is that none is copied, and that one is found without a search.
+
+use std::borrow::Cow;
+use std::net::{IpAddr, SocketAddr};
+
+use bytes::Bytes;
+use proxytrace_common::record::{CUT, FAULT, HEADERS, Header, Kind, SocketAddress, Tag};
+
+use crate::event::{Failure, FailureStep, Headers};
+use crate::{redact, url};
+
+/// A record taken apart.
+#[derive(Clone)]
+pub(super) struct Record<'a> {
+    pub(super) time: u64,
+    pub(super) goroutine: u64,
+    pub(super) parent_goroutine: u64,
+    pub(super) pid: u32,
+    pub(super) executable: u32,
+    pub(super) kind: Kind,
+    flags: u8,
+    bytes: &'a [u8],
+    /// Where the first field of each tag begins; zero, where the header is, for none.
+    first: [u16; TAGS],
+}
+
+/// Tags that one byte can tell apart.
+const TAGS: usize = 1 << u8::BITS;
+
+/// One field of a record.
+struct Field<'a> {
+    tag: Tag,
+    flags: u8,
+    bytes: &'a [u8],
+}
+
+impl<'a> Field<'a> {
+    /// The first field of these bytes, and what follows it.
+    fn split(bytes: &'a [u8]) -> Option<(Self, &'a [u8])> {
+        let (&[tag, flags, low, high], rest) = bytes.split_first_chunk()?;
+        let length = usize::from(u16::from_ne_bytes([low, high]));
+        let (bytes, rest) = rest.split_at_checked(length)?;
+        Some((Self { tag: Tag::from_number(tag)?, flags, bytes }, rest))
+    }
+
+    fn text(&self) -> Option<Cow<'a, str>> {
+        (self.flags & FAULT == 0).then(|| lossy(self.bytes))
+    }
+
+    fn number(&self) -> Option<u64> {
+        self.bytes.first_chunk().map(|bytes| u64::from_ne_bytes(*bytes))
+    }
+}
+
+/// Text; what is none in it is replaced. Nearly all of it is, which is soon seen.
+fn lossy(bytes: &[u8]) -> Cow<'_, str> {
+    std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
+}
+
+/// Takes the next bytes away.
+fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
+    let (taken, rest) = bytes.split_first_chunk()?;
+    *bytes = rest;
+    Some(*taken)
+}
+
+impl<'a> Record<'a> {
+    /// Takes a record apart; none if it is malformed.
+    pub(super) fn parse(bytes: &'a [u8]) -> Option<Self> {
+        let mut rest = bytes;
+        let time = u64::from_ne_bytes(take(&mut rest)?);
+        let goroutine = u64::from_ne_bytes(take(&mut rest)?);
+        let parent_goroutine = u64::from_ne_bytes(take(&mut rest)?);
+        let pid = u32::from_ne_bytes(take(&mut rest)?);
+        let _tid: [u8; 4] = take(&mut rest)?;
+        let size = u32::from_ne_bytes(take(&mut rest)?) as usize;
+        let executable = u32::from_ne_bytes(take(&mut rest)?);
+        let kind = Kind::from_number(u16::from_ne_bytes(take(&mut rest)?))?;
+        let [flags] = take(&mut rest)?;
+        let _padding: [u8; 5] = take(&mut rest)?;
+        debug_assert_eq!(bytes.len() - rest.len(), size_of::<Header>());
+        if size != bytes.len() {
+            return None;
+        }
+        let mut first = [0; TAGS];
+        while !rest.is_empty() {
+            let (field, after) = Field::split(rest)?;
+            let start = &mut first[usize::from(field.tag as u8)];
+            if *start == 0 {
+                // A record is built in 24 KiB.
+                *start = u16::try_from(bytes.len() - rest.len()).ok()?;
+            }
+            rest = after;
+        }
+        Some(Self { time, goroutine, parent_goroutine, pid, executable, kind, flags, bytes, first })
+    }
+
+    /// The fields from the first of this tag on.
+    fn from(&self, tag: Tag) -> impl Iterator<Item = Field<'a>> + use<'a> {
+        let start = usize::from(self.first[usize::from(tag as u8)]);
+        let mut rest = if start == 0 { &[] } else { self.bytes.get(start..).unwrap_or_default() };
+        std::iter::from_fn(move || {
+            let (field, after) = Field::split(rest)?;
+            rest = after;
+            Some(field)
+        })
+    }
+
+    /// All fields of this tag.
+    fn all(&self, tag: Tag) -> impl Iterator<Item = Field<'a>> + use<'a> {
+        self.from(tag).filter(move |field| field.tag == tag)
+    }
+
+    fn field(&self, tag: Tag) -> Option<Field<'a>> {
+        self.from(tag).next()
+    }
+
+    /// Whether there is a field of this tag.
+    pub(super) fn has(&self, tag: Tag) -> bool {
+        self.first[usize::from(tag as u8)] != 0
+    }
+
+    pub(super) fn bytes(&self, tag: Tag) -> Option<&'a [u8]> {
+        self.field(tag).map(|field| field.bytes)
+    }
+
+    fn words(&self, tag: Tag) -> Option<Cow<'a, str>> {
+        self.field(tag)?.text()
+    }
+
+    pub(super) fn text(&self, tag: Tag) -> Option<String> {
+        self.words(tag).map(Cow::into_owned)
+    }
+
+    pub(super) fn number(&self, tag: Tag) -> Option<u64> {
+        self.field(tag)?.number()
+    }
+
+    pub(super) fn pid_in(&self, tag: Tag) -> Option<u32> {
+        u32::try_from(self.number(tag)?).ok()
+    }
+
+    /// Bytes that were recorded in pieces; of one that could not be read, nothing, nor of the rest.
+    pub(super) fn pieces(&self, tag: Tag) -> Bytes {
+        let mut pieces = self.all(tag);
+        match (pieces.next(), pieces.next()) {
+            (None, _) => Bytes::new(),
+            (Some(only), None) => Bytes::copy_from_slice(only.bytes),
+            (Some(first), Some(second)) => [first, second]
+                .into_iter()
+                .chain(pieces)
+                .take_while(|piece| piece.flags & FAULT == 0)
+                .flat_map(|piece| piece.bytes.iter().copied())
+                .collect(),
+        }
+    }
+
+    /// Numbers that there can be several of.
+    pub(super) fn numbers(&self, tag: Tag) -> impl Iterator<Item = u64> + use<'a> {
+        self.all(tag).filter_map(|field| field.number())
+    }
+
+    /// A number that was a C `int`.
+    pub(super) fn signed(&self, tag: Tag) -> Option<i32> {
+        i32::try_from(self.number(tag)?.cast_signed()).ok()
+    }
+
+    /// A number of 16 bits that was read together with what follows it.
+    pub(super) fn low_bits(&self, tag: Tag) -> Option<u16> {
+        let bytes = self.number(tag)?.to_le_bytes();
+        Some(u16::from_le_bytes([bytes[0], bytes[1]]))
+    }
+
+    fn is_cut(&self, tag: Tag) -> bool {
+        self.field(tag).is_some_and(|field| field.flags & CUT != 0)
+    }
+
+    /// Whether a field was cut, or could not be read.
+    pub(super) fn is_incomplete(&self, tag: Tag) -> bool {
+        self.field(tag).is_some_and(|field| field.flags & (CUT | FAULT) != 0)
+    }
+
+    pub(super) fn status(&self) -> Option<u16> {
+        self.number(Tag::Status).and_then(|status| u16::try_from(status).ok())
+    }
+
+    pub(super) fn module_version(&self) -> Option<(String, String)> {
+        Some((self.text(Tag::Module)?, self.text(Tag::Version)?))
+    }
+
+    pub(super) fn arguments(&self) -> Vec<String> {
+        let Some(bytes) = self.bytes(Tag::Arguments) else { return Vec::new() };
+        let whole = bytes.strip_suffix(b"\0").unwrap_or(bytes);
+        let mut arguments: Vec<String> = whole
+            .split(|&byte| byte == 0)
+            .map(|argument| String::from_utf8_lossy(argument).into_owned())
+            .collect();
+        if !self.is_cut(Tag::Arguments) {
+            return redact::arguments(&arguments);
+        }
+        // Of a word that is cut, nothing: half of it may hide from redaction.
+        if let Some(last) = arguments.last_mut() {
+            last.truncate(last.trim_end_matches(|c: char| !c.is_whitespace()).len());
+        }
+        let mut arguments = redact::arguments(&arguments);
+        match arguments.last_mut() {
+            Some(last) => last.push('…'),
+            None => arguments.push("…".to_owned()),
+        }
+        arguments
+    }
+
+    /// What is written to stderr, redacted: of a line that is cut, nothing, since half a word hides
+    /// its secret from redaction.
+    pub(super) fn stderr(&self) -> String {
+        let text = self.words(Tag::Text).unwrap_or_default();
+        let whole = if self.flags & CUT == 0 { Some(&*text) } else { after_line(&text) };
+        redact::text(whole.unwrap_or_default()).into_owned()
+    }
+
+    /// The URL as go sends it, redacted, and whether it was longer than what is recorded.
+    pub(super) fn url(&self) -> (String, bool) {
+        let words = |tag| self.words(tag).unwrap_or_default();
+        let (scheme, host) = (words(Tag::Scheme), words(Tag::Host));
+        let (raw_path, raw_query) = (words(Tag::RawPath), words(Tag::RawQuery));
+        let parts = url::Parts {
+            scheme: &scheme,
+            has_user: self.number(Tag::HasUser) == Some(1),
+            host: &host,
+            path: self.bytes(Tag::Path).unwrap_or_default(),
+            raw_path: &raw_path,
+            raw_query: &raw_query,
+        };
+        let cut = [Tag::Host, Tag::Path, Tag::RawPath, Tag::RawQuery]
+            .into_iter()
+            .any(|tag| self.is_cut(tag));
+        (redacted(parts.join(), redact::url), cut)
+    }
+
+    /// The GOPROXY entry, redacted.
+    pub(super) fn proxy(&self) -> Option<String> {
+        Some(redacted(self.text(Tag::Proxy)?, redact::url))
+    }
+
+    pub(super) fn headers(&self) -> Headers {
+        let there = || HEADERS.into_iter().filter(|(_, tag)| self.has(*tag));
+        // Those of a request get those of its response.
+        let more = if self.kind == Kind::RequestEnter { 2 } else { 0 };
+        let mut headers = Headers::with_capacity(there().count() + more);
+        for (name, tag) in there() {
+            if let Some(value) = self.words(tag)
+                && let Some(clean) = redact::header(name, &value)
+            {
+                headers.insert(name.to_owned(), clean.into_owned());
+            }
+        }
+        headers
+    }
+
+    /// Whether there were more headers than are recorded.
+    pub(super) fn has_more_headers(&self) -> bool {
+        self.has(Tag::HeadersCut)
+    }
+
+    /// Names of headers that carry credentials. None where others may be among those that are not
+    /// recorded.
+    pub(super) fn credentials(&self) -> Option<Vec<String>> {
+        let names = self.all(Tag::OtherHeader).map(|field| String::from_utf8_lossy(field.bytes));
+        let secret = names.filter(|name| redact::names_a_secret(name));
+        let mut names: Vec<String> = secret.map(Cow::into_owned).collect();
+        names.sort_unstable();
+        (!names.is_empty() || !self.has_more_headers()).then_some(names)
+    }
+
+    /// What of a response was longer than its bound.
+    pub(super) fn cuts(&self) -> Vec<String> {
+        let others = HEADERS.into_iter().any(|(_, tag)| tag != Tag::Location && self.is_cut(tag));
+        let headers = others || self.has_more_headers();
+        named([(self.is_cut(Tag::Location), "location"), (headers, "headers")])
+    }
+
+    /// This end, the other end, and whether there is TLS on it.
+    pub(super) fn connection(&self) -> Option<(Option<SocketAddr>, Option<SocketAddr>, bool)> {
+        let mut bytes = self.bytes(Tag::Connection)?;
+        let local = socket_address(&mut bytes)?;
+        let remote = socket_address(&mut bytes)?;
+        Some((local, remote, *bytes.first()? == 1))
+    }
+
+    /// The addresses of a name; none if one is malformed.
+    pub(super) fn answers(&self) -> Option<Vec<IpAddr>> {
+        let mut all = Vec::new();
+        for mut answer in self.all(Tag::Answer) {
+            all.extend(ip_and_port(&mut answer.bytes)?.map(|(ip, _)| ip));
+        }
+        Some(all)
+    }
+
+    /// The chain of errors, if there is one. `names` are those of the executable's types.
+    pub(super) fn failure(&self, names: &[String]) -> Option<Failure> {
+        if !self.has(Tag::Error) {
+            return None;
+        }
+        let mut steps: Vec<FailureStep> = Vec::new();
+        for field in self.from(Tag::Error) {
+            let text = || field.text().map(Cow::into_owned);
+            match (field.tag, steps.last_mut()) {
+                (Tag::Error, _) => steps.push(failure_step(field.bytes, names)?),
+                (Tag::ErrorText, Some(step)) => {
+                    step.text = text().map(|text| redacted(text, redact::text));
+                }
+                (Tag::ErrorName, Some(step)) => step.name = text(),
+                (Tag::ErrorServer, Some(step)) => {
+                    step.server = text().filter(|server| !server.is_empty());
+                }
+                _ => {}
+            }
+        }
+        (!steps.is_empty()).then_some(Failure { steps })
+    }
+}
+
+/// A text without its secrets; the same one, if it has none.
+fn redacted(text: String, redact: fn(&str) -> Cow<'_, str>) -> String {
+    if let Cow::Owned(clean) = redact(&text) {
+        return clean;
+    }
+    text
+}
+
+/// The names of what is so.
+pub(super) fn named<const N: usize>(parts: [(bool, &str); N]) -> Vec<String> {
+    parts.into_iter().filter(|(is_so, _)| *is_so).map(|(_, name)| name.to_owned()).collect()
+}
+
+/// What follows the first line.
+fn after_line(text: &str) -> Option<&str> {
+    text.split_once('\n').map(|(_, rest)| rest)
+}
+
+/// One `ErrorStep`.
+fn failure_step(mut bytes: &[u8], names: &[String]) -> Option<FailureStep> {
+    let _type_address: [u8; 8] = take(&mut bytes)?;
+    let number = u64::from_ne_bytes(take(&mut bytes)?);
+    let address = socket_address(&mut bytes)?;
+    let id = u32::from_ne_bytes(take(&mut bytes)?);
+    Some(FailureStep {
+        type_name: names.get(id as usize).cloned().unwrap_or_default(),
+        number: (number != 0).then_some(number),
+        address,
+        ..FailureStep::default()
+    })
+}
+
+/// One `SocketAddress`; the outer none is a malformed one, the inner an unknown one.
+#[expect(clippy::option_option, reason = "the two are told apart by the callers' `?`")]
+fn socket_address(bytes: &mut &[u8]) -> Option<Option<SocketAddr>> {
+    let found = ip_and_port(bytes)?;
+    // Without a port it is not bound yet, or no more: half an address is none.
+    Some(found.filter(|(_, port)| *port != 0).map(SocketAddr::from))
+}
+
+#[expect(clippy::option_option, reason = "as for `socket_address`")]
+fn ip_and_port(bytes: &mut &[u8]) -> Option<Option<(IpAddr, u16)>> {
+    const _: () = assert!(size_of::<SocketAddress>() == 16 + 1 + 5 + 2);
+    let ip: [u8; 16] = take(bytes)?;
+    let [length] = take(bytes)?;
+    let _padding: [u8; 5] = take(bytes)?;
+    let port = u16::from_ne_bytes(take(bytes)?);
+    let ip = match length {
+        4 => IpAddr::from([ip[0], ip[1], ip[2], ip[3]]),
+        16 => IpAddr::from(ip).to_canonical(),
+        _ => return Some(None),
+    };
+    Some(Some((ip, port)))
+}
