@@ -68,9 +68,9 @@ pub enum What {
         argv: Vec<String>,
         /// The effective configuration, by name.
         config: BTreeMap<String, Setting>,
-        /// What surrounds it.
+        /// What surrounds it. Behind a pointer: every event is as large as the largest.
         #[serde(default, skip_serializing_if = "Surroundings::is_empty")]
-        surroundings: Surroundings,
+        surroundings: Box<Surroundings>,
     },
     /// `modfetch.TryProxies` began: a walk through the GOPROXY list.
     WalkEnter,

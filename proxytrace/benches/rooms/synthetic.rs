@@ -3,8 +3,7 @@
 use std::net::SocketAddr;
 
 use proxytrace::event::{
-    End, Event, Failure, FailureStep, Goroutine, Headers, Origin, Setting, Start, Surroundings,
-    What,
+    End, Event, Failure, FailureStep, Goroutine, Headers, Origin, Setting, Start, What,
 };
 
 /// Modules that one go command downloads.
@@ -68,7 +67,7 @@ impl Maker {
                 exe: exe.into(),
                 argv: argv.to_vec(),
                 config: [("GOPROXY".to_owned(), list)].into(),
-                surroundings: Surroundings::default(),
+                surroundings: Box::default(),
             },
         );
         for module in 0..MODULES {

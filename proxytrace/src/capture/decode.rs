@@ -381,7 +381,7 @@ fn go_start(
         exe: exe.path.to_string_lossy().into_owned(),
         argv: record.arguments(),
         config,
-        surroundings,
+        surroundings: Box::new(surroundings),
     }
 }
 

@@ -83,6 +83,8 @@ pub(super) struct Chains {
     requests: u32,
     /// Chains whose walks have ended, and which nobody has taken yet.
     ended: Vec<usize>,
+    /// Those of each process that has not ended.
+    of_process: HashMap<ProcessId, Vec<usize>>,
     /// Addresses as texts: there are few, and each request has one.
     addresses: HashMap<SocketAddr, String>,
 }
@@ -174,6 +176,7 @@ impl Chains {
                 changed: true,
             });
             self.index.insert(chain, key, |chain| self.all[chain].key());
+            self.of_process.entry(key.process).or_default().push(chain);
             chain
         })
     }
@@ -446,10 +449,12 @@ impl Chains {
 
     /// A process has ended, and with it all its chains.
     pub(super) fn end_process(&mut self, process: ProcessId) {
-        let of_process = |tracked: &&Tracked| tracked.chain.process == process;
-        let chains = self.all.iter().filter(of_process);
-        let chains = chains.filter(|tracked| tracked.changed && !tracked.chain.attempts.is_empty());
-        self.ended.extend(chains.map(|tracked| tracked.chain.id as usize));
+        let chains = self.of_process.remove(&process).unwrap_or_default();
+        let changed = |&chain: &usize| {
+            let Tracked { chain, changed, .. } = &self.all[chain];
+            *changed && !chain.attempts.is_empty()
+        };
+        self.ended.extend(chains.into_iter().filter(changed));
     }
 
     /// Ends all chains. Where something may not have been seen, what was cached is not known.

@@ -214,7 +214,7 @@ mod tests {
         for event in &mut script.events {
             if let What::GoStart { config: theirs, surroundings: around, .. } = &mut event.what {
                 theirs.extend(config(settings));
-                around.clone_from(surroundings);
+                **around = surroundings.clone();
             }
         }
         let task = match hop.error() {

@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 
 use proxytrace::correlate::Correlator;
-use proxytrace::event::{
-    End, Event, Goroutine, Headers, Origin, Setting, Start, Surroundings, What,
-};
+use proxytrace::event::{End, Event, Goroutine, Headers, Origin, Setting, Start, What};
 
 use crate::replay::report;
 
@@ -33,7 +31,7 @@ pub(crate) fn any(data: &[u8]) {
             ("GOPROXY".to_owned(), setting(goproxy)),
             ("GONOPROXY".to_owned(), setting(gonoproxy)),
         ]),
-        surroundings: Surroundings::default(),
+        surroundings: Box::default(),
     });
     push(What::WalkEnter);
     for proxy in texts.take(ENTRIES_MAX) {

@@ -7,7 +7,7 @@ use crate::correlate::Correlator;
 use crate::correlate::url::Url;
 use crate::event::{
     Attach, End, Event, Failure, FailureStep, Goroutine, Headers, MissingHook, Origin, Setting,
-    Start, Surroundings, What,
+    Start, What,
 };
 use crate::model::{Chain, Trace};
 
@@ -175,7 +175,7 @@ impl Script {
         let argv = vec!["go".to_owned(), "mod".to_owned(), "download".to_owned()];
         self.push(pid, None, What::Exec { exe: exe.into(), argv: argv.clone() });
         let go_version = "go1.27.3".to_owned();
-        let (exe, config, surroundings) = (exe.into(), config.clone(), Surroundings::default());
+        let (exe, config, surroundings) = (exe.into(), config.clone(), Box::default());
         self.push(pid, None, What::GoStart { go_version, exe, argv, config, surroundings });
     }
 
