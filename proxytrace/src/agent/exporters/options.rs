@@ -70,7 +70,7 @@ pub struct Options {
     /// Keep in DIR what could not be sent yet; in memory if not given.
     #[arg(long, value_name = "DIR")]
     pub queue: Option<PathBuf>,
-    /// How much each of the queues may hold; 64MiB if not given, in memory 4MiB.
+    /// How much each of the queues may hold; 64MiB if not given, in memory 2MiB.
     #[arg(long, value_name = "SIZE")]
     pub queue_size: Option<Size>,
     /// What this host is to be compared with others by: a pool, a site, an image.
@@ -138,7 +138,7 @@ impl Options {
 
     pub(super) fn queue_size(&self) -> u64 {
         /// In memory, where the agent is to be small.
-        const MEMORY: Size = Size(4 << 20);
+        const MEMORY: Size = Size(2 << 20);
         let default = if self.queue.is_some() { QUEUE } else { MEMORY };
         self.queue_size.unwrap_or(default).0
     }

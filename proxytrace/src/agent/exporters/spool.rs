@@ -83,7 +83,9 @@ impl Spool {
 
     /// What has been added may be sent, though it is little.
     pub(super) fn complete(&mut self) {
-        if let Some((segment, _)) = self.open.take() {
+        if let Some((mut segment, _)) = self.open.take() {
+            // It may wait in memory for long.
+            segment.frames.shrink_to_fit();
             self.complete.push_back(segment);
         }
     }
