@@ -30,6 +30,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use sd_notify::NotifyState;
 use serde_json::json;
 
+use crate::capture::heap;
 use crate::capture::host::{self, Counts, Host};
 use crate::export::{Build, Health};
 use crate::report;
@@ -117,6 +118,7 @@ struct Agent<'a> {
 
 impl<'a> Agent<'a> {
     fn new(options: &'a Options, settings: Settings) -> anyhow::Result<Self> {
+        heap::share();
         let controller = Controller::new(settings.sample(), settings.budgets());
         let mut agent = Self {
             options,
@@ -244,10 +246,11 @@ impl<'a> Agent<'a> {
             }
             notify(&[NotifyState::Watchdog]);
         }
-        if ticks % SWEEP_TICKS == SWEEP_TICKS - 1
-            && let Some(host) = &mut self.host
-        {
-            host.sweep(&mut self.builds)?;
+        if ticks % SWEEP_TICKS == SWEEP_TICKS - 1 {
+            if let Some(host) = &mut self.host {
+                host.sweep(&mut self.builds)?;
+            }
+            heap::trim();
         }
         Ok(())
     }

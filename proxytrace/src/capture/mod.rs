@@ -14,6 +14,7 @@ mod doubts;
 mod executables;
 mod executed;
 mod gate;
+pub mod heap;
 pub mod host;
 mod leave;
 mod limit;
