@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use proxytrace::model::{
-    Artifact, Attempt, Cause, Chain, Finding, NameLookup, Next, Outcome, Request, RequestId, Role,
-    Separator, Severity, Trace, Witness, Witnesses,
+    Artifact, Attempt, Cause, Chain, Connection, Finding, NameLookup, Next, Outcome, Request,
+    RequestId, Role, Separator, Severity, Trace, Witness, Witnesses,
 };
 
 use crate::confusion;
@@ -210,7 +210,9 @@ pub fn connections(
         // Before Go 1.21 no goroutine says who started it, and the two that race are children.
         let races = trouble == Some(Trouble::DeadIpv6);
         ensure!(name.is_some() || races, "no time for the name: {connection:?}");
-        let quick = trouble == Some(Trouble::SlowName) && name.is_some_and(|name| name < SLOW_NAME);
+        // Who comes while another asks for the name has only the rest of the wait.
+        let quick = trouble == Some(Trouble::SlowName)
+            && name.is_some_and(|name| name + joined_after(trace, connection) < SLOW_NAME);
         ensure!(!quick, "the name took {name:?}: {connection:?}");
         let tls = connection.remote_addr.as_deref().is_some_and(|addr| addr.ends_with(":443"));
         // go can end before the handshake of a connection that it does not need.
@@ -531,4 +533,21 @@ fn escape(name: &str) -> String {
         escaped.push(letter.to_ascii_lowercase());
         escaped
     })
+}
+
+/// How long somebody else had been asking for the name of a connection when its own lookup began.
+fn joined_after(trace: &Trace, connection: &Connection) -> Duration {
+    let of_host = |lookup: &&NameLookup| {
+        lookup.process == connection.process && Some(&lookup.host) == connection.host.as_ref()
+    };
+    let all = || trace.lookups.iter().filter(of_host);
+    let Some(own) = all().find(|lookup| lookup.duration_ns == connection.dns_ns) else {
+        return Duration::ZERO;
+    };
+    let is_under_way = |lookup: &&NameLookup| {
+        let ended = lookup.started_ns + lookup.duration_ns.unwrap_or(0);
+        (lookup.started_ns..=ended).contains(&own.started_ns)
+    };
+    let began = all().filter(is_under_way).map(|lookup| lookup.started_ns).min();
+    Duration::from_nanos(began.map_or(0, |began| own.started_ns - began))
 }
