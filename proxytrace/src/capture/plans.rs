@@ -1,7 +1,7 @@
 //! Plans of earlier runs: the `go` that was analysed once is not analysed again.
 //!
 //! A plan is one file's: of its device, inode, size and time of change, which nobody can set
-//! (inode(7)). Not of its build id: whoever gives that of a release to a file of their own would
+//! (inode(7)) but who serves the file system itself, as with FUSE. Not of its build id: whoever gives that of a release to a file of their own would
 //! have probes put where nothing was proven. At every address there must be the code that was there
 //! when it was proven, too.
 //!
