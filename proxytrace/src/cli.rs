@@ -69,6 +69,13 @@ enum Subcommands {
         /// same answers; --json then writes that.
         #[arg(long, value_name = "LIST")]
         goproxy: Option<String>,
+        /// Report each build by itself, as it ends: each `go` that no other one started, with all that
+        /// it starts.
+        ///
+        /// What was running at a time is all that is in memory, so a recording can be of any size. There
+        /// is a text, and --ndjson: a stream for each build. The file must be a recording.
+        #[arg(long, conflicts_with = "goproxy")]
+        by_build: bool,
         /// A file that `--record` or `--json` has written.
         file: PathBuf,
     },
@@ -247,7 +254,7 @@ pub(crate) enum Action {
     /// Trace a command.
     Run { command: Vec<OsString>, record: Option<PathBuf> },
     /// Report from a recording.
-    Replay { file: PathBuf, goproxy: Option<String> },
+    Replay { file: PathBuf, how: Replayed },
     /// Watch the host, or ask who does.
     Agent(Box<Agent>),
     /// Ask the entries of GOPROXY.
@@ -270,6 +277,17 @@ pub(crate) enum Action {
     Explain { code: Option<String> },
 }
 
+/// What is made of a recording.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Replayed {
+    /// One report.
+    Whole,
+    /// One for each build.
+    ByBuild,
+    /// What would have come of it under this GOPROXY.
+    Under(String),
+}
+
 /// Reads the arguments, the program's name first.
 pub(crate) fn parse(
     args: impl IntoIterator<Item = OsString>,
@@ -285,7 +303,14 @@ pub(crate) fn parse(
         Some(_) if run.record.is_some() => {
             return Err(conflict("--record is for `run` alone: it records the traced command"));
         }
-        Some(Subcommands::Replay { file, goproxy }) => Action::Replay { file, goproxy },
+        Some(Subcommands::Replay { file, goproxy, by_build }) => {
+            let how = match goproxy {
+                Some(list) => Replayed::Under(list),
+                None if by_build => Replayed::ByBuild,
+                None => Replayed::Whole,
+            };
+            Action::Replay { file, how }
+        }
         Some(Subcommands::Agent(agent)) => Action::Agent(agent),
         Some(Subcommands::Preflight(preflight)) => Action::Preflight(preflight),
         Some(Subcommands::Diff { a, b }) => Action::Diff { a, b },
@@ -314,11 +339,11 @@ fn has_use_for(action: &Action, option: Given) -> bool {
     use Given::{Cost, ExitClass, FailOn, Json, Ndjson};
     match action {
         Action::Run { .. } => true,
-        Action::Replay { goproxy: None, .. } | Action::Log { .. } | Action::Preflight(_) => {
-            !matches!(option, Cost)
-        }
+        Action::Replay { how: Replayed::Whole | Replayed::ByBuild, .. }
+        | Action::Log { .. }
+        | Action::Preflight(_) => !matches!(option, Cost),
         // Something else than a trace is told. What they have no format for, they say themselves.
-        Action::Replay { goproxy: Some(_), .. } | Action::Diff { .. } => {
+        Action::Replay { how: Replayed::Under(_), .. } | Action::Diff { .. } => {
             !matches!(option, FailOn | ExitClass | Cost)
         }
         Action::Doctor => matches!(option, Json),

@@ -25,7 +25,7 @@ use proxytrace::report::{self, explain, github, json, markdown, terminal};
 use proxytrace::{capture, diagnose};
 
 use audience::Audience;
-use cli::{Action, Color, Report};
+use cli::{Action, Color, Replayed, Report};
 use complaint::{complain, say};
 use outputs::{Claims, GITHUB, Opened};
 use session::Session;
@@ -46,10 +46,11 @@ mod exit {
 fn main() -> ExitCode {
     let code = match cli::parse(std::env::args_os()) {
         Ok((Action::Run { command, record }, report)) => run(&command, record.as_deref(), &report),
-        Ok((Action::Replay { file, goproxy: None }, report)) => replay(&file, &report),
-        Ok((Action::Replay { file, goproxy: Some(list) }, report)) => {
-            command::files::replay_under(&list, &file, &report)
-        }
+        Ok((Action::Replay { file, how }, report)) => match how {
+            Replayed::Whole => replay(&file, &report),
+            Replayed::ByBuild => command::builds::replay(&file, &report),
+            Replayed::Under(list) => command::files::replay_under(&list, &file, &report),
+        },
         Ok((Action::Agent(agent), _)) => command::agent::run(&agent),
         Ok((Action::Preflight(preflight), report)) => command::preflight::run(&preflight, &report),
         Ok((Action::Diff { a, b }, report)) => command::files::diff(&a, &b, &report),

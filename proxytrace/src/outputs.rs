@@ -101,11 +101,18 @@ pub(crate) struct Output {
 #[derive(Default)]
 pub(crate) struct Claims {
     known: Vec<(u64, u64)>,
+    /// What is still to be read.
+    input: Option<(u64, u64)>,
     /// To be emptied.
     files: Vec<File>,
 }
 
 impl Claims {
+    /// Those of a command that reads a file while it writes.
+    pub(crate) fn beside(input: &File) -> Self {
+        Self { input: identity(input), ..Self::default() }
+    }
+
     /// Opens an output, or says why it cannot be one.
     pub(crate) fn open(&mut self, path: &Path) -> anyhow::Result<Output> {
         let opened = || {
@@ -120,6 +127,8 @@ impl Claims {
             anyhow!("cannot create {}: {error}; name a file that can be written", path.display())
         })?;
         if let Some(one) = identity(&file) {
+            let is_read = self.input == Some(one);
+            ensure!(!is_read, "{} is what is to be read", path.display());
             ensure!(
                 !self.known.contains(&one),
                 "two outputs name the same file; one of the names is {}",
@@ -241,6 +250,9 @@ mod tests {
         claims.settle().unwrap();
         output.write_all(b"n").unwrap();
         assert_eq!(fs::read(&old).unwrap(), b"n");
+        // What is read meanwhile stays.
+        let refused = Claims::beside(&fs::File::open(&old).unwrap()).open(&other).err().unwrap();
+        assert!(refused.to_string().contains("is what is to be read"), "{refused}");
         // What has no content of its own takes any number.
         let mut claims = Claims::default();
         let null = Path::new("/dev/null");

@@ -1,13 +1,14 @@
 //! The program as it is called: exit codes, streams, files.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use proxytrace::event::{End, Event, Start, What};
 use proxytrace::model::Trace;
-use proxytrace::recording::Writer;
+use proxytrace::recording::{Reader, Writer};
 use tempfile::TempDir;
 
 fn proxytrace(args: &[&str]) -> Output {
@@ -118,6 +119,73 @@ fn what_goes_to_stdout_leaves_the_report_to_stderr() {
         check(&output, 0, "{", "nothing wrong");
         serde_json::from_slice::<Trace>(&output.stdout).unwrap();
     }
+}
+
+/// The runs of two recordings as builds of one, a minute apart.
+fn two_builds(directory: &TempDir) -> PathBuf {
+    let path = directory.path().join("two");
+    let start = Start { argv: vec!["make".into()], ..Start::default() };
+    let mut writer = Writer::new(fs::File::create(&path).unwrap(), &start).unwrap();
+    for (number, name) in (0..).zip(["cross-host-redirect", "bad-gateway-comma"]) {
+        let golden = fs::File::open(format!("tests/golden/{name}.ndjson")).unwrap();
+        for event in Reader::new(BufReader::new(golden)).unwrap() {
+            let event = event.unwrap();
+            let pid = if event.pid == 0 { 0 } else { event.pid + number * 100_000 };
+            let time = event.time + u64::from(number) * 60_000_000_000;
+            writer.event(&Event { time, pid, ..event }).unwrap();
+        }
+    }
+    let end = End { time: 90_000_000_000, exit_code: Some(2), signal: None };
+    writer.finish(end).unwrap();
+    path
+}
+
+#[test]
+fn builds_are_reported_one_by_one() {
+    let directory = TempDir::new().unwrap();
+    let recording = two_builds(&directory);
+    let by_build =
+        |more: &[&str]| proxytrace(&[&["replay", "--by-build", path(&recording)], more].concat());
+    let output = by_build(&[]);
+    check(&output, 0, "build 1, at 0.0 s: go mod download\nproxytrace: ", "");
+    check(&output, 0, "\nbuild 2, at 60.0 s: go mod download\nerror[PT", "");
+    check(&output, 0, "\nproxytrace: 2 builds\n", "");
+    // Of what is healthy nothing is said; and what is wrong decides.
+    let output = by_build(&["-q", "--fail-on", "error"]);
+    check(&output, 10, "build 2, at 60.0 s", "");
+    assert!(output.stdout.starts_with(b"build 2"));
+    check(&by_build(&["--exit-class"]), 75, "", "");
+
+    let lines = by_build(&["--ndjson", "-"]);
+    check(&lines, 0, "", "proxytrace: 2 builds");
+    let lines: Vec<serde_json::Value> =
+        lines.stdout.lines().map(|line| serde_json::from_str(&line.unwrap()).unwrap()).collect();
+    let places = |name| -> Vec<usize> {
+        (0..lines.len()).filter(|&line| lines[line].get(name).is_some()).collect()
+    };
+    let [first, second] = places("start")[..] else { panic!("two starts") };
+    let [end, last] = places("end")[..] else { panic!("two ends") };
+    assert_eq!((first, end + 1, last + 1), (0, second, lines.len()));
+
+    check(&by_build(&["--json", "-"]), 2, "", "there is no json of builds");
+    let before = fs::read(&recording).unwrap();
+    check(&by_build(&["--ndjson", path(&recording)]), 2, "", "is what is to be read");
+    assert_eq!(fs::read(&recording).unwrap(), before);
+    let whole = directory.path().join("trace.json");
+    proxytrace(&["replay", "--json", path(&whole), path(&recording)]);
+    check(&proxytrace(&["replay", "--by-build", path(&whole)]), 2, "", "can be replayed");
+    check(&proxytrace(&["replay", "--by-build", "/dev/null"]), 2, "", "it must be a file");
+}
+
+#[test]
+fn builds_of_a_broken_recording_are_reported_as_far_as_it_goes() {
+    let directory = TempDir::new().unwrap();
+    let recording = two_builds(&directory);
+    let text = fs::read_to_string(&recording).unwrap();
+    fs::write(&recording, text.replace("{\"end\"", "garbage\n{\"end\"")).unwrap();
+    let output = proxytrace(&["replay", "--by-build", path(&recording)]);
+    check(&output, 1, "proxytrace: 2 builds", "is broken; the report ends there: line 592");
+    check(&output, 1, "PT900", "is broken");
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! A new format is a file here and a row of [`FORMATS`].
 #![forbid(unsafe_code)]
 
+pub mod builds;
 pub mod compare;
 pub mod escape;
 pub mod explain;

@@ -178,7 +178,7 @@ pub(crate) fn milliseconds(ns: u64) -> String {
     }
 }
 
-fn seconds(ns: u64) -> String {
+pub(super) fn seconds(ns: u64) -> String {
     format!("{:.1} s", Duration::from_nanos(ns).as_secs_f64())
 }
 

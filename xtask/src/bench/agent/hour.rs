@@ -29,6 +29,13 @@ pub(super) fn measure(place: &Place) -> Result<Value> {
         if elapsed >= LOOK * looks {
             looks += 1;
             let [resident, most] = agent.resident()?;
+            // What was seen is not lost with an hour that is cut short.
+            eprintln!(
+                "{:>4} s: {builds} builds, {} kB, {} kB at most",
+                elapsed.as_secs(),
+                resident >> 10,
+                most >> 10
+            );
             rows.push(json!({ "builds": builds, "seconds": elapsed.as_secs_f64(),
                               "resident": resident, "most": most,
                               "processor": agent.processor()? - before }));

@@ -1,12 +1,18 @@
 //! From a recording to what a run would have reported.
 #![forbid(unsafe_code)]
 
+mod builds;
+#[cfg(test)]
+mod tests;
+
 use std::io::BufRead;
 
 use crate::correlate::Correlator;
 use crate::diagnose::diagnose;
 use crate::model::Trace;
 use crate::recording::{Error, Reader};
+
+pub use self::builds::{Survey, builds};
 
 /// The trace of a recording with its findings, and what is wrong with the recording, if anything. The
 /// trace is complete if nothing is, and if the recording was not cut.
