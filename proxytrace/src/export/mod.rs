@@ -116,11 +116,13 @@ pub struct Dropped {
     pub torn: u64,
     /// The agent ended before they were sent.
     pub ended: u64,
+    /// What they lead through was closed, and could not be opened again.
+    pub closed: u64,
 }
 
 impl Dropped {
     /// Each reason, and how many.
-    pub fn reasons(&self) -> [(&'static str, u64); 6] {
+    pub fn reasons(&self) -> [(&'static str, u64); 7] {
         [
             ("busy", self.busy),
             ("full", self.full),
@@ -128,6 +130,7 @@ impl Dropped {
             ("disk", self.disk),
             ("torn", self.torn),
             ("ended", self.ended),
+            ("closed", self.closed),
         ]
     }
 

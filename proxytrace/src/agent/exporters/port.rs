@@ -48,17 +48,24 @@ const FRESH: Duration = Duration::from_secs(1);
 /// A token is no shorter, in bytes: it stands against guessing.
 const TOKEN: usize = 16;
 
-/// The port, open from the start.
-pub(super) struct Port {
-    listener: std::net::TcpListener,
+/// Where the port is to be, and who may ask: what is in files has been read.
+#[derive(Clone)]
+pub(super) struct Access {
     address: SocketAddr,
     tls: Option<TlsAcceptor>,
     token: Option<Digest>,
 }
 
-impl Port {
-    /// Opens it, if it is wanted.
-    pub(super) fn open(options: &Options) -> anyhow::Result<Option<Self>> {
+/// The port, open from the start.
+pub(super) struct Port {
+    listener: std::net::TcpListener,
+    address: SocketAddr,
+    access: Access,
+}
+
+impl Access {
+    /// As the options have it, if a port is wanted.
+    pub(super) fn read(options: &Options) -> anyhow::Result<Option<Self>> {
         let Some(address) = options.listen() else { return Ok(None) };
         let (certificate, key) = (&options.metrics_certificate, &options.metrics_key);
         let tls = match (certificate, key) {
@@ -73,12 +80,19 @@ impl Port {
              --metrics-token, or an address of this host alone such as 127.0.0.1:{}",
             address.port(),
         );
-        let listener = std::net::TcpListener::bind(address).with_context(|| {
-            format!("cannot serve metrics at {address}; name another --metrics")
+        Ok(Some(Access { address, tls, token }))
+    }
+}
+
+impl Port {
+    /// Opens it.
+    pub(super) fn open(access: &Access) -> anyhow::Result<Self> {
+        let listener = std::net::TcpListener::bind(access.address).with_context(|| {
+            format!("cannot serve metrics at {}; name another --metrics", access.address)
         })?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
-        Ok(Some(Port { listener, address, tls, token }))
+        Ok(Port { listener, address, access: access.clone() })
     }
 
     pub(super) fn address(&self) -> SocketAddr {
@@ -89,8 +103,8 @@ impl Port {
     pub(super) async fn serve(self, shared: Arc<Shared>) -> io::Result<Infallible> {
         let listener = TcpListener::from_std(self.listener)?;
         let room = Arc::new(Semaphore::new(CONNECTIONS));
-        let page =
-            Arc::new(Page { shared, token: self.token, written: std::sync::Mutex::default() });
+        let Access { tls, token, .. } = self.access;
+        let page = Arc::new(Page { shared, token, written: std::sync::Mutex::default() });
         loop {
             let Ok((stream, _)) = listener.accept().await else {
                 // No descriptor is free, most likely: that passes.
@@ -98,7 +112,7 @@ impl Port {
                 continue;
             };
             let Ok(permit) = Arc::clone(&room).try_acquire_owned() else { continue };
-            let (tls, page) = (self.tls.clone(), Arc::clone(&page));
+            let (tls, page) = (tls.clone(), Arc::clone(&page));
             tokio::spawn(async move {
                 let _ = timeout(LIFE, async {
                     match tls {

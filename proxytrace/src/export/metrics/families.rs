@@ -123,7 +123,7 @@ families! {
     Dropped: counter("proxytrace_export_dropped_total", &["exporter", "reason"],
         "Records that were given up: busy (the agent's own queue was full), full (the queue was), \
          refused (by the receiver), disk (writing failed), torn (a file was cut off), ended (the \
-         agent ended before)."),
+         agent ended before), closed (port or queue could not be opened again after new settings)."),
     Failures: counter("proxytrace_export_failures_total", &["exporter"],
         "Attempts to hand records over that failed; they are tried again."),
     Queued: gauge("proxytrace_export_queue_bytes", &["exporter"], "Bytes that wait to be sent."),
