@@ -76,6 +76,8 @@ pub struct Health {
     pub executables: u64,
     /// `go` commands that could not be given probes.
     pub refused: u64,
+    /// Of `refused`, those for which there was no room: the next time there may be some.
+    pub refused_for_room: u64,
     /// Builds of which the beginning was missed.
     pub late: u64,
     /// Builds that were running already when the watch began, and are not seen.

@@ -75,9 +75,15 @@ fn nobody_reads_stdout() {
             exporters.observe(build.clone());
         }
         count += golden.len();
-        let all = format!("proxytrace_builds_observed_total {count}\n");
-        wait_for("metrics", || curl(&[&url]).filter(|text| text.contains(&all)));
+        let counted = || {
+            let (_, intake) =
+                exporters.deliveries().into_iter().find(|(name, _)| *name == "intake")?;
+            (intake.sent == count as u64).then_some(())
+        };
+        wait_for("all builds", counted);
     }
+    let all = format!("proxytrace_builds_observed_total {count}\n");
+    wait_for("metrics", || curl(&[&url]).filter(|text| text.contains(&all)));
     let began = Instant::now();
     let deliveries: BTreeMap<_, _> = exporters.finish().into_iter().collect();
     let took = began.elapsed();

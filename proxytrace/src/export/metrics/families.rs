@@ -90,6 +90,8 @@ families! {
          that are watched."),
     Findings: by_module(counter("proxytrace_findings_total", &["code", "severity"],
         "Findings, each counted once a build. Scaled by the share of builds that are watched.")),
+    FindingsObserved: counter("proxytrace_findings_observed_total", &["code", "severity"],
+        "Findings, each counted once a build that was seen, not scaled: how sure the scaled ones are."),
     Builds: counter("proxytrace_builds_total", &["result"],
         "Commands with go in them that ended: success, failure, unknown. Scaled by the share of \
          builds that are watched."),
@@ -107,8 +109,9 @@ families! {
     Lost: counter("proxytrace_events_dropped_total", &[],
         "Events that were lost between the kernel and the agent."),
     Executables: gauge("proxytrace_executables", &[], "Go commands that have probes."),
-    Refused: counter("proxytrace_executables_refused_total", &[],
-        "Go commands that could not be given probes."),
+    Refused: counter("proxytrace_executables_refused_total", &["reason"],
+        "Go commands that could not be given probes: release (no such release is known), room (others \
+         have it; the next time there may be some)."),
     Late: counter("proxytrace_builds_late_total", &[], "Builds of which the beginning was missed."),
     Missed: counter("proxytrace_builds_missed_total", &[],
         "Builds that were running already when the watch began, and are not seen."),

@@ -193,6 +193,7 @@ impl Registry {
         for finding in &trace.findings {
             let labels = [finding.code.as_str(), names::severity(finding.severity)];
             self.add(Id::Findings, &labels, finding.module.as_deref(), weight);
+            self.add(Id::FindingsObserved, &labels, None, 1.0);
         }
         let result = match trace.command.exit_code {
             Some(0) => "success",
@@ -214,7 +215,9 @@ impl Registry {
         self.set(Id::Events, &[], count(health.events));
         self.set(Id::Lost, &[], count(health.lost));
         self.set(Id::Executables, &[], count(health.executables));
-        self.set(Id::Refused, &[], count(health.refused));
+        let of_release = health.refused.saturating_sub(health.refused_for_room);
+        self.set(Id::Refused, &["release"], count(of_release));
+        self.set(Id::Refused, &["room"], count(health.refused_for_room));
         self.set(Id::Late, &[], count(health.late));
         self.set(Id::Missed, &[], count(health.missed));
         self.set(Id::Abandoned, &[], count(health.abandoned));
