@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::env;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpStream;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -17,8 +18,8 @@ use crate::engines::{curl, wait_for};
 use crate::otlp::{spans, to};
 use crate::sink::Sink;
 
-/// Marks the process whose stdout nobody reads.
-const STALLED: &str = "MONITORING_STALLED";
+/// Marks a process that is a test's own: its stdout is a pipe that nobody reads.
+const APART: &str = "MONITORING_APART";
 
 /// A build of so many chains.
 fn large(chains: u32) -> Build {
@@ -60,7 +61,7 @@ fn a_large_build_is_sent_whole_without_a_queue_on_disk() {
 /// Run by the test below in a process of its own: its stdout is a pipe that is full.
 #[test]
 fn nobody_reads_stdout() {
-    if env::var_os(STALLED).is_none() {
+    if env::var_os(APART).is_none() {
         return;
     }
     let metrics = Some("127.0.0.1:0".parse().unwrap());
@@ -100,16 +101,15 @@ fn nobody_reads_stdout() {
     std::process::exit(0);
 }
 
-#[test]
-fn a_reader_that_does_not_read_stops_nothing() {
+/// Runs a test in a process of its own.
+fn apart(test: &str) {
     let mut command = Command::new(env::current_exe().unwrap());
-    command.args(["--exact", "stalls::nobody_reads_stdout", "--nocapture"]).env(STALLED, "1");
+    command.args(["--exact", test, "--nocapture"]).env(APART, "1");
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let (sender, said) = std::sync::mpsc::channel();
     let stderr = BufReader::new(child.stderr.take().unwrap());
-    std::thread::spawn(move || {
-        stderr.lines().map_while(Result::ok).try_for_each(|it| sender.send(it))
-    });
+    let lines = stderr.lines().map_while(Result::ok);
+    std::thread::spawn(move || lines.into_iter().try_for_each(|it| sender.send(it)));
     let mut all = Vec::new();
     while let Ok(line) = said.recv_timeout(Duration::from_secs(60)) {
         all.push(line);
@@ -127,4 +127,60 @@ fn a_reader_that_does_not_read_stops_nothing() {
     child.wait().unwrap();
     assert!(ended.is_some_and(|status| status.success()), "{all:#?}");
     assert!(all.iter().any(|line| line == "ended"), "{all:#?}");
+}
+
+#[test]
+fn a_reader_that_does_not_read_stops_nothing() {
+    apart("stalls::nobody_reads_stdout");
+}
+
+/// Servers and users fill all the room that there is for series; and nobody reads what was asked for.
+#[test]
+fn nobody_reads_the_page() {
+    if env::var_os(APART).is_none() {
+        return;
+    }
+    let metrics = Some("127.0.0.1:0".parse().unwrap());
+    let options = Options { metrics, ..Options::default() };
+    let exporters = Exporters::start_at(&options, FAST).unwrap();
+    let address = exporters.metrics_address().unwrap();
+    let hostile = |number: u16| format!("{number}{}", "\u{1}".repeat(180));
+    for number in 0..20 {
+        let mut build = large(1);
+        let attempt = build.trace.chains[0].attempts[0].clone();
+        let attempts = (0..100).map(|status| {
+            let mut attempt = attempt.clone();
+            attempt.proxy = format!("https://{}", hostile(number));
+            for request in &mut attempt.requests {
+                (request.host, request.status) = (hostile(number), Some(400 + status));
+            }
+            attempt
+        });
+        build.trace.chains[0].attempts = attempts.collect();
+        exporters.observe(build);
+    }
+    let url = format!("http://{address}/metrics");
+    let all = "\nproxytrace_builds_observed_total 20\n";
+    let page = wait_for("all builds", || curl(&[&url]).filter(|text| text.contains(all))).len();
+    assert!(page > 3 << 20, "{page} bytes");
+    let readers: Vec<_> = (0..8)
+        .map(|_| {
+            let mut reader = TcpStream::connect(address).unwrap();
+            reader.write_all(b"GET /metrics HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
+            std::thread::sleep(Duration::from_millis(1_050));
+            reader
+        })
+        .collect();
+    let resident = crate::port::resident();
+    eprintln!("{page} bytes a page, {} readers, {resident} KiB resident", readers.len());
+    assert!(resident < 64 << 10, "{resident} KiB");
+    // And others are answered.
+    assert!(curl(&[&url]).is_some());
+    eprintln!("ended");
+    std::process::exit(0);
+}
+
+#[test]
+fn pages_that_nobody_reads_are_few() {
+    apart("stalls::nobody_reads_the_page");
 }

@@ -80,6 +80,7 @@ impl Pace {
             metrics: self.metrics / times,
             backoff: self.backoff / times,
             backoff_most: self.backoff_most / times,
+            file_age: self.file_age / times,
             ..self
         }
     }

@@ -164,6 +164,7 @@ impl Remote {
                     book.dropped.refused += rejected;
                 }
                 Answer::Failed { status: Some(status), .. } if !self.signal.passes(status) => {
+                    self.ledger.refused(words(Some(status)));
                     lock(&self.spool).refused(&batch);
                 }
                 Answer::Failed { status, retry_after } => {

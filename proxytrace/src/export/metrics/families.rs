@@ -72,7 +72,7 @@ families! {
         "From the first request to the end of the last body of a fetch, without what go sends again \
          after a 4xx. Scaled by the share of builds that are watched.") },
     Requests: Family { kind: Kind::Histogram, ..counter("http_client_request_duration_seconds",
-        &["server_address", "http_response_status_code", "error_type"],
+        &["server_address", "server_port", "http_response_status_code", "error_type"],
         "Until the head of the response, by the host that was asked: all requests, probes, redirects \
          and what go sends again included; error_type where there was no response. Scaled by the \
          share of builds that are watched.") },

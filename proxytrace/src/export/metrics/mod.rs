@@ -15,8 +15,8 @@ pub(crate) use self::families::Id;
 pub use self::families::{BUCKETS, FAMILIES, Family, Kind};
 use self::labels::{Admitted, Open};
 pub use self::labels::{Limits, OTHER};
-use super::fetch::{entry, fetches, operations, requests};
-use super::{Build, Delivery, Health, names};
+use super::fetch::{entry, fetches, operations, requests, server};
+use super::{Build, Delivery, Health, names, prometheus};
 use crate::model::Request;
 
 /// All metrics.
@@ -25,8 +25,10 @@ pub struct Registry {
     series: Vec<BTreeMap<Labels, Point>>,
     admitted: Admitted,
     limits: Limits,
-    /// Series that come from builds.
+    /// Series that come from builds, as readers count them.
     grown: usize,
+    /// What they take as text, in bytes.
+    length: usize,
     /// What new series have come to, while they are shown as none.
     young: BTreeMap<(usize, Labels), Young>,
     youth: Duration,
@@ -109,6 +111,7 @@ impl Registry {
             admitted: Admitted::new(limits),
             limits,
             grown: 0,
+            length: 0,
             young: BTreeMap::new(),
             youth: Duration::ZERO,
         };
@@ -279,7 +282,9 @@ impl Registry {
         if status.is_empty() && error.is_none() {
             return;
         }
-        let labels = [request.host.as_str(), &status, error.as_deref().unwrap_or("")];
+        let (address, port) = server(request);
+        let port = port.map(|port| port.to_string()).unwrap_or_default();
+        let labels = [address, &port, &status, error.as_deref().unwrap_or("")];
         self.time(Id::Requests, &labels, seconds(duration), weight);
     }
 
@@ -303,7 +308,9 @@ impl Registry {
         }
         let mut key: Labels = labels.iter().map(|(_, value)| Box::from(*value)).collect();
         if !self.series[id as usize].contains_key(&key) {
-            if self.grown >= self.limits.series {
+            let (lines, length) = prometheus::size(id.family(), &labels);
+            let (grown, length) = (self.grown + lines, self.length + length);
+            if grown > self.limits.series || length > self.limits.bytes {
                 overflows.push("series");
                 let closed = labels.iter().map(|(name, value)| match Open::of(name) {
                     Some(_) => OTHER,
@@ -311,7 +318,7 @@ impl Registry {
                 });
                 key = closed.map(Box::from).collect();
             } else {
-                self.grown += 1;
+                (self.grown, self.length) = (grown, length);
             }
         }
         for label in overflows {
