@@ -117,6 +117,7 @@ const OUTCOMES: &[Rule<Outcome>] = &[
     text("invalid response from proxy", Outcome::BadContent),
     text("proxy returned info for version", Outcome::BadContent),
     text("gzip: invalid header", Outcome::BadContent),
+    text("gzip: invalid checksum", Outcome::BadContent),
     // Given up, or timed out: the dialer's deadline looks like any other.
     types(&["context.canceled", "*net.canceledError"], Outcome::Canceled),
     text("context canceled", Outcome::Canceled),
@@ -343,6 +344,7 @@ mod tests {
                 Outcome::ConnectRefused,
             ),
             (vec![url(), dial(), step("*net.DNSError", Some("no such host"), None)], Outcome::Dns),
+            (vec![plain("gzip: invalid checksum")], Outcome::BadContent),
             (
                 vec![url(), dial(), step("*poll.DeadlineExceededError", None, None)],
                 Outcome::ConnectTimeout,
