@@ -111,7 +111,7 @@ fn apart(test: &str) {
     let lines = stderr.lines().map_while(Result::ok);
     std::thread::spawn(move || lines.into_iter().try_for_each(|it| sender.send(it)));
     let mut all = Vec::new();
-    while let Ok(line) = said.recv_timeout(Duration::from_secs(60)) {
+    while let Ok(line) = said.recv_timeout(Duration::from_mins(1)) {
         all.push(line);
     }
     let said_all = Instant::now();

@@ -54,21 +54,21 @@ impl Lines {
         pace: Pace,
         ledger: &Ledger,
     ) -> anyhow::Result<Option<Self>> {
-        let Some(place) = options.ndjson.clone() else { return Ok(None) };
+        let Some(directory) = options.ndjson.clone() else { return Ok(None) };
         let rotation =
             Rotation { bytes: pace.file_bytes, age: pace.file_age, keep: options.keep() };
         let (sender, receiver) = channel();
         let (opened, answer) = sync_channel(1);
         let waiting = Arc::new(Mutex::new(Waiting::default()));
         let writer = Writer { receiver, waiting: Arc::clone(&waiting), ledger: ledger.clone() };
-        let (path, step) = (place.clone(), pace.flush);
+        let (path, step) = (directory.clone(), pace.flush);
         let thread = Thread::start("lines", move || writer.run(&path, rotation, &opened, step))?;
-        let failed = || format!("cannot write files in {}", place.display());
+        let failed = || format!("cannot write files in {}", directory.display());
         match answer.recv_timeout(pace.end) {
             Ok(opened) => opened.with_context(failed)?,
             Err(_) => Err(io::Error::from(io::ErrorKind::TimedOut)).with_context(failed)?,
         }
-        Ok(Some(Lines { place, sender, waiting, ledger: ledger.clone(), thread }))
+        Ok(Some(Lines { place: directory, sender, waiting, ledger: ledger.clone(), thread }))
     }
 
     /// Whether they go where these options have it.

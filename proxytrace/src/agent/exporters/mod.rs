@@ -126,11 +126,11 @@ impl Exporters {
     /// The same, at another pace.
     pub fn start_at(options: &Options, pace: Pace) -> anyhow::Result<Self> {
         let shared = Arc::new(Shared::new(options.limits(), pace.youth));
+        let intake = shared.ledger("intake");
         let ready = Ready::read(options, pace)?;
         outlets::try_textfile(options, &shared)?;
         let lines = Lines::open(options, pace, &shared.ledger("ndjson"))?;
         let outlets = Outlets::open(&ready, pace, &shared)?;
-        let intake = shared.ledger("intake");
         let (sender, receiver) = sync_channel(BUILDS);
         let waiting = Arc::new(AtomicUsize::new(0));
         let worker = Worker {

@@ -152,13 +152,11 @@ impl Spool {
     }
 
     fn make_room(&mut self, length: u64) -> bool {
-        let is_under_way = |one: &&Segment| Some(one.number) == self.in_flight;
-        let limit = match self.place {
-            Some(_) => self.limit,
-            None => {
-                let under_way = self.complete.iter().find(is_under_way);
-                self.limit.max(under_way.map_or(0, |one| one.bytes) + length)
-            }
+        let limit = if self.place.is_some() {
+            self.limit
+        } else {
+            let under_way = self.complete.iter().find(|one| Some(one.number) == self.in_flight);
+            self.limit.max(under_way.map_or(0, |one| one.bytes) + length)
         };
         if length > limit {
             return false;

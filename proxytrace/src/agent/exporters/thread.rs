@@ -40,8 +40,8 @@ mod tests {
         let thread = Thread::start("held", move || _ = held.recv()).unwrap();
         assert!(!thread.end(Duration::from_millis(10)));
         drop(release);
-        assert!(thread.end(Duration::from_secs(60)));
+        assert!(thread.end(Duration::from_mins(1)));
         let broken = Thread::start("broken", || panic!("as it happens")).unwrap();
-        assert!(broken.end(Duration::from_secs(60)));
+        assert!(broken.end(Duration::from_mins(1)));
     }
 }

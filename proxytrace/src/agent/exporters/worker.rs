@@ -52,7 +52,7 @@ impl Worker {
                 Ok(Message::Health(health)) => {
                     self.shared.change(|registry| registry.health(&health));
                 }
-                Ok(Message::Options(options, done)) => done(self.change(*options)),
+                Ok(Message::Options(options, done)) => done(self.change(&options)),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
@@ -101,13 +101,14 @@ impl Worker {
 
     /// What is open has to be closed first: it may be the same port, the same queue. What can be
     /// wrong with files that are read, is known before.
-    fn change(&mut self, options: Options) -> anyhow::Result<()> {
-        let ready = Ready::read(&options, self.pace)?;
-        outlets::try_textfile(&options, &self.shared)?;
-        let same = self.lines.as_ref().filter(|lines| lines.is_at(&options)).is_some();
-        let lines = match same {
-            true => None,
-            false => Lines::open(&options, self.pace, &self.shared.ledger("ndjson"))?,
+    fn change(&mut self, options: &Options) -> anyhow::Result<()> {
+        let ready = Ready::read(options, self.pace)?;
+        outlets::try_textfile(options, &self.shared)?;
+        let same = self.lines.as_ref().is_some_and(|lines| lines.is_at(options));
+        let lines = if same {
+            None
+        } else {
+            Lines::open(options, self.pace, &self.shared.ledger("ndjson"))?
         };
         let time = self.pace.end.min(CHANGE);
         if let Some(outlets) = self.outlets.take() {
@@ -120,7 +121,7 @@ impl Worker {
         };
         self.outlets = Some(outlets);
         if same {
-            self.lines.iter().for_each(|lines| lines.keep(&options));
+            self.lines.iter().for_each(|lines| lines.keep(options));
         } else if let Some(before) = std::mem::replace(&mut self.lines, lines) {
             before.close().end(time);
         }
