@@ -42,7 +42,11 @@ fn those_are_chosen_that_the_seed_chooses() {
     let toolchain = Toolchain::newest().unwrap();
     let count = 600_u32;
     let share = 0.1;
-    let agent = Agent::start(&toolchain, &["--sample", "10%", "--seed", &SEED.to_string()]);
+    let dir = tempfile::tempdir().unwrap();
+    let textfile = dir.path().join("p.prom");
+    let outlets = ["--metrics", "off", "--textfile", textfile.to_str().unwrap()];
+    let options = ["--sample", "10%", "--seed", &SEED.to_string()];
+    let agent = Agent::start(&toolchain, &[&options[..], &outlets].concat());
     let ran: Vec<(u32, u64)> = (0..count).map(|_| run(&toolchain, "sampling")).collect();
     let threshold = (share * 2f64.powi(32)).round();
     let is_chosen = |pid, start| f64::from(choice(SEED, pid, start)) < threshold;
@@ -50,9 +54,9 @@ fn those_are_chosen_that_the_seed_chooses() {
     let expected: BTreeSet<u32> = chosen.map(|(pid, _)| *pid).collect();
     agent.until("seen them all", || agent.builds_of("sampling").len() >= expected.len());
     let state = agent.state();
-    let (_, builds, _) = agent.end();
-    let builds: Vec<Build> =
-        builds.into_iter().filter(|build| build.job.values().any(|it| it == "sampling")).collect();
+    let (_, all, _) = agent.end();
+    let is_ours = |build: &Build| build.job.values().any(|it| it == "sampling");
+    let builds: Vec<Build> = all.iter().filter(|build| is_ours(build)).cloned().collect();
     assert_eq!(pids(&builds), expected);
     assert_eq!(builds.len(), expected.len());
     assert!(builds.iter().all(|build| (build.share - share).abs() < 1e-9));
@@ -66,6 +70,15 @@ fn those_are_chosen_that_the_seed_chooses() {
     let (n, scaled) = (f64::from(count), f64::from(u32::try_from(builds.len()).unwrap()) / share);
     let deviation = (n * share * (1.0 - share)).sqrt() / share;
     assert!((scaled - n).abs() < 5.0 * deviation, "{scaled} of {n}");
+    // What Prometheus is told is that, and the others of this machine.
+    let metrics = fs::read_to_string(&textfile).unwrap();
+    let told: f64 = metrics
+        .lines()
+        .filter(|line| line.starts_with("proxytrace_builds_total{"))
+        .map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap())
+        .sum();
+    let others = f64::from(u32::try_from(all.len() - builds.len()).unwrap()) / share;
+    assert!((told - others - scaled).abs() < 1e-6, "{told} instead of {scaled} and {others}");
 }
 
 /// `sh` starts two `go`s, a `go` starts another: each tree begins at its first `go`, and a part of

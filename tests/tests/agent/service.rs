@@ -238,6 +238,75 @@ fn files_of_lines_are_changed_and_compressed_under_way() {
     assert_eq!(text.lines().count(), builds.len());
 }
 
+/// Its stdout is a pipe, and who should read it does not.
+#[test]
+fn a_reader_that_stalls_holds_nobody() {
+    const BUILDS: usize = 120;
+    if !can_run() {
+        return;
+    }
+    let _alone = alone();
+    let toolchain = Toolchain::newest().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let (state, textfile) = (dir.path().join("state.json"), dir.path().join("p.prom"));
+    let mut agent = Command::new(cases::proxytrace())
+        .args(["agent", "--sample", "1", "--metrics", "off", "--haste", "20", "--ndjson", "-"])
+        .arg("--textfile")
+        .arg(&textfile)
+        .arg("--state")
+        .arg(&state)
+        .env("PATH", toolchain.goroot.join("bin"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let until = |what: &str, reached: &dyn Fn() -> bool| {
+        let began = Instant::now();
+        while !reached() {
+            assert!(began.elapsed() < Duration::from_secs(60), "never {what}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    until("watching", &|| state.exists());
+    for _ in 0..BUILDS {
+        let mut command = Command::new(toolchain.goroot.join("bin/go"));
+        // Lines are long, so that the pipe is full.
+        command.arg("version").arg("x".repeat(1_000)).envs(job("stalled"));
+        command.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
+    }
+    let counted = || {
+        let text = fs::read_to_string(&textfile).unwrap_or_default();
+        let value = text
+            .lines()
+            .find_map(|line| line.strip_prefix("proxytrace_builds_observed_total "))
+            .map(|value| value.parse::<usize>().unwrap());
+        value.is_some_and(|value| value >= BUILDS)
+    };
+    until("counted all builds", &counted);
+    let pid = agent.id().cast_signed();
+    let began = Instant::now();
+    // SAFETY: a system call on a process that this test started and has not reaped.
+    assert_eq!(unsafe { libc::kill(pid, libc::SIGTERM) }, 0);
+    let status = loop {
+        if let Some(status) = agent.try_wait().unwrap() {
+            break status;
+        }
+        if began.elapsed() > Duration::from_secs(10) {
+            agent.kill().unwrap();
+            agent.wait().unwrap();
+            panic!("it did not end within 10 s");
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    assert!(status.success(), "{status}");
+    // That there was something to wait for.
+    let text = fs::read_to_string(&textfile).unwrap();
+    let ended = "proxytrace_export_dropped_total{exporter=\"ndjson\",reason=\"ended\"} ";
+    let ended = text.lines().find_map(|line| line.strip_prefix(ended)).unwrap();
+    assert_ne!(ended, "0", "the pipe had room for everything, or nothing was counted");
+}
+
 /// Those that go itself downloads, where it puts them.
 #[test]
 fn toolchains_in_the_module_cache_are_found() {

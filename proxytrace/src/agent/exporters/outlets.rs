@@ -103,8 +103,9 @@ impl Outlets {
         }
     }
 
-    /// Sends what there is, as far as there is time for it, and closes everything.
-    pub(super) fn end(mut self, time: Duration, shared: &Shared) {
+    /// Sends what there is, as far as there is time for it, and closes everything; but the sums may
+    /// still be written.
+    pub(super) fn end(&mut self, time: Duration) {
         self.flush();
         if let Some(network) = self.network.take() {
             network.end(time);
@@ -112,7 +113,6 @@ impl Outlets {
         for (_, spool) in &self.queues {
             lock(spool).end();
         }
-        self.write_textfile(shared);
     }
 }
 

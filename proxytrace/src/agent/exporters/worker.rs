@@ -72,12 +72,14 @@ impl Worker {
         self.shared.change(Registry::settle);
         let end = Instant::now() + self.pace.end;
         let lines = self.lines.take().map(Lines::close);
-        if let Some(outlets) = self.outlets.take() {
-            outlets.end(self.pace.end, &self.shared);
+        if let Some(outlets) = &mut self.outlets {
+            outlets.end(self.pace.end);
         }
         if let Some(lines) = lines {
             lines.end(end.saturating_duration_since(Instant::now()));
         }
+        // What was given up in the end, too.
+        self.write_textfile();
     }
 
     fn build(&mut self, build: &Build) {
@@ -111,8 +113,9 @@ impl Worker {
             Lines::open(options, self.pace, &self.shared.ledger("ndjson"))?
         };
         let time = self.pace.end.min(CHANGE);
-        if let Some(outlets) = self.outlets.take() {
-            outlets.end(time, &self.shared);
+        if let Some(mut outlets) = self.outlets.take() {
+            outlets.end(time);
+            outlets.write_textfile(&self.shared);
         }
         let opened = Outlets::open(&ready, self.pace, &self.shared);
         let Ok(outlets) = opened else {
