@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, kill, signal, sigprocmask};
 use nix::sys::stat::{Mode, umask};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, Pid, execve, fork, pipe2, setgroups, setresgid, setresuid};
 
 use super::user::Invoker;
@@ -129,16 +129,48 @@ impl Child {
         let _ = waitpid(self.pid, None);
     }
 
-    /// What has become of it since the last time: `StillAlive` if nothing.
-    pub(super) fn poll(&self) -> nix::Result<WaitStatus> {
-        let flags = WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED | WaitPidFlag::WCONTINUED;
-        waitpid(self.pid, Some(flags))
+    /// What has become of it since the last time; none if nothing.
+    pub(super) fn poll(&self) -> io::Result<Option<Change>> {
+        wait(self.pid, libc::WNOHANG | libc::WUNTRACED)
+    }
+
+    /// How it ends.
+    pub(super) fn end(&self) -> io::Result<Option<Change>> {
+        wait(self.pid, 0)
     }
 
     /// Sends it a signal that was sent to us alone.
     pub(super) fn forward(&self, signal: i32) {
         // SAFETY: a system call on our own child, which has not been waited for.
         unsafe { libc::kill(self.pid.as_raw(), signal) };
+    }
+}
+
+/// What has become of the command. Signals are numbers: those for real time have no names.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Change {
+    /// It has ended, with this exit code.
+    Exited(i32),
+    /// It was ended by this signal.
+    Killed(i32),
+    /// It was stopped by this signal.
+    Stopped(i32),
+}
+
+/// waitpid(2). That of nix fails, after it has reaped, where it has no name for the signal.
+fn wait(pid: Pid, flags: i32) -> io::Result<Option<Change>> {
+    let mut status = 0;
+    // SAFETY: `status` is written by the call.
+    match unsafe { libc::waitpid(pid.as_raw(), &raw mut status, flags) } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Ok(None),
+        _ => Ok(Some(if libc::WIFEXITED(status) {
+            Change::Exited(libc::WEXITSTATUS(status))
+        } else if libc::WIFSIGNALED(status) {
+            Change::Killed(libc::WTERMSIG(status))
+        } else {
+            Change::Stopped(libc::WSTOPSIG(status))
+        })),
     }
 }
 

@@ -47,7 +47,6 @@ use std::thread;
 
 use anyhow::{Context as _, anyhow};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::wait::WaitStatus;
 
 pub use cost::{Cost, Probe};
 pub use limit::limit;
@@ -56,7 +55,7 @@ pub use user::{append_output, environment_of_caller, open_output};
 
 use crate::event::{End, Event, Start, What};
 use crate::redact;
-use child::Child;
+use child::{Change, Child};
 use decode::Decoder;
 use doubts::Doubts;
 use executables::{Executables, Met};
@@ -258,14 +257,15 @@ impl Session {
     /// The command's end, if it has come to it.
     fn ended(&self, child: &Child) -> anyhow::Result<Option<End>> {
         let (exit_code, signal) = match child.poll()? {
-            WaitStatus::Exited(_, code) => (code, None),
-            WaitStatus::Signaled(_, signal, _) => (128 + signal as i32, Some(signal as i32)),
-            WaitStatus::Stopped(..) => {
+            Some(Change::Exited(code)) => (code, None),
+            Some(Change::Killed(signal)) => (128 + signal, Some(signal)),
+            // Somebody stopped this one process, and may continue it without a word to us.
+            Some(Change::Stopped(libc::SIGSTOP)) | None => return Ok(None),
+            Some(Change::Stopped(_)) => {
                 // Whoever waits for us must see that the job has stopped.
                 Signals::stop_ourselves();
                 return Ok(None);
             }
-            _ => return Ok(None),
         };
         Ok(Some(End { time: self.now(), exit_code: Some(exit_code), signal }))
     }
