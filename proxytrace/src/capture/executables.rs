@@ -39,6 +39,8 @@ pub(super) struct Executables {
     met: HashSet<Identity>,
     /// By their index in records.
     probed: Vec<Option<Probed>>,
+    /// The indices of files, by device and inode, as they were when they got their probes.
+    of_files: HashMap<(u64, u64), u32>,
     /// What became of those that have probes and have not been executed yet.
     foreseen: HashMap<Identity, Attach>,
 }
@@ -82,13 +84,21 @@ impl Executables {
     pub(super) fn foresee(&mut self, prepared: Prepared, programs: &mut Programs) {
         let Prepared { file, identity, plan } = prepared;
         self.met.insert(identity);
-        let (_, attach) = self.attach(&file, plan, programs);
+        let attach = self.attach_anew(&file, identity, plan, programs);
         self.foreseen.insert(identity, attach);
     }
 
     /// What became of an executable that was foreseen, the first time that it is executed.
     pub(super) fn recall(&mut self, file: &File) -> Option<Attach> {
         self.foreseen.remove(&Identity::of(file).ok()?)
+    }
+
+    /// The index of what this file was, if it was written to since that got its probes: they stand at
+    /// places of the new contents that nobody has proven. It is told once.
+    pub(super) fn written_over(&mut self, file: &File) -> Option<u32> {
+        let identity = Identity::of(file).ok()?;
+        let is_new = !self.met.contains(&identity);
+        is_new.then(|| self.of_files.remove(&identity.file())).flatten()
     }
 
     /// Puts probes into an executable, if it is a `go` command that has none yet.
@@ -99,9 +109,23 @@ impl Executables {
             return Met::Before(identity);
         }
         match read_once(&file, identity) {
-            Some(plan) => Met::New(identity, self.attach(&file, plan, programs).1),
+            Some(plan) => Met::New(identity, self.attach_anew(&file, identity, plan, programs)),
             None => Met::Other,
         }
+    }
+
+    fn attach_anew(
+        &mut self,
+        file: &File,
+        identity: Identity,
+        plan: Result<Plan, gobinary::Error>,
+        programs: &mut Programs,
+    ) -> Attach {
+        let (index, attach) = self.attach(file, plan, programs);
+        if let Some(index) = index {
+            self.of_files.insert(identity.file(), index);
+        }
+        attach
     }
 
     /// Forgets an executable whose probes were taken out.
@@ -168,6 +192,11 @@ impl Executables {
 }
 
 impl Identity {
+    /// Device and inode: the file, whatever is in it.
+    fn file(&self) -> (u64, u64) {
+        (self.device, self.inode)
+    }
+
     pub(super) fn of(file: &File) -> io::Result<Self> {
         let metadata = file.metadata()?;
         Ok(Self {

@@ -180,6 +180,8 @@ struct Session {
     origin: u64,
     doubts: Doubts,
     lost: u64,
+    /// Records that could not be read, and have not been told of.
+    malformed: u64,
     /// Counts; the probes' own are with the programs.
     cost: Cost,
     /// Events of this turn, to be put in order.
@@ -225,6 +227,7 @@ impl Session {
             origin,
             doubts: Doubts::default(),
             lost: 0,
+            malformed: 0,
             cost: Cost::default(),
             turn: Vec::new(),
         };
@@ -329,6 +332,11 @@ impl Session {
         if let Some(attach) = self.executables.recall(file) {
             return self.push(0, What::Attach(attach));
         }
+        if let Some(index) = self.executables.written_over(file) {
+            self.programs.release_now(index);
+            // What is said under its number, before another has that.
+            self.read_records();
+        }
         if let Met::New(_, attach) = self.executables.see(file.as_fd(), &mut self.programs) {
             self.push(0, What::Attach(attach));
         }
@@ -338,6 +346,9 @@ impl Session {
     fn meet(&mut self, file: &File, pid: u32, since: u64) {
         if let Some(attach) = self.executables.recall(file) {
             return self.push(0, What::Attach(attach));
+        }
+        if let Some(index) = self.executables.written_over(file) {
+            self.programs.release_now(index);
         }
         match self.executables.see(file.as_fd(), &mut self.programs) {
             Met::New(identity, attach) => self.doubts.met(pid, identity, attach, self.now()),
@@ -357,17 +368,11 @@ impl Session {
 
     /// Reads what has come in and hands it on, in time order.
     fn drain(&mut self, sink: &mut dyn Sink) -> anyhow::Result<()> {
-        let Self { programs, decoder, executables, turn, lost, cost, .. } = self;
-        let mut malformed = 0;
-        cost.turns += 1;
-        programs.drain(|record| {
-            cost.records += 1;
-            cost.bytes += record.len() as u64;
-            malformed += u64::from(decoder.decode(record, executables, turn).is_err());
-        });
-        let dropped = programs.lost()?;
-        let count = dropped - *lost + malformed;
-        *lost = dropped;
+        self.cost.turns += 1;
+        self.read_records();
+        let dropped = self.programs.lost()?;
+        let count = dropped - self.lost + std::mem::take(&mut self.malformed);
+        self.lost = dropped;
         if count > 0 {
             self.push(0, What::Lost { count });
         }
@@ -378,6 +383,16 @@ impl Session {
             self.turn.sort_by_key(|event| event.time);
         }
         self.turn.drain(..).try_for_each(|event| sink.event(event))
+    }
+
+    /// Reads what has come in, into this turn's events.
+    fn read_records(&mut self) {
+        let Self { programs, decoder, executables, turn, malformed, cost, .. } = self;
+        programs.drain(|record| {
+            cost.records += 1;
+            cost.bytes += record.len() as u64;
+            *malformed += u64::from(decoder.decode(record, executables, turn).is_err());
+        });
     }
 
     /// Looks at what has been executed past the gate, and at what was in doubt, in the order in
