@@ -9,6 +9,7 @@ mod bpf;
 mod btf;
 mod child;
 mod cost;
+mod credentials;
 mod decode;
 mod doubts;
 mod executables;

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::{Uid, User};
 
-use super::user::{environment, status, sudo_above};
+use super::credentials::status;
+use super::user::{environment, sudo_above};
 use crate::event::{Origin, Setting, Sudo, Surroundings};
 use crate::{goenv, redact};
 

@@ -57,7 +57,11 @@ sudo -n env A=b ~/proxytrace -- id -u >~/of-env
 sudo -n setpriv --bounding-set=-sys_ptrace --inh-caps=-sys_ptrace \
     ~/proxytrace -- sh -c 'id -u && echo "$HOME"' >~/of-unseen
 sudo -n sh -c '"$0" -- id -u; :' ~/proxytrace >~/of-shell
+PATH=$HOME/roots:$PATH sudo -n ~/proxytrace -- id -u >~/of-path
 "#;
+
+/// What the user does in a shell that is in a group besides, which no database has.
+const IN_GROUP: &str = r"sudo -n ~/proxytrace --json ~/shared/trace.json -- id -G >~/groups; :";
 
 #[test]
 fn sudo_changes_nothing_for_the_command() {
@@ -80,7 +84,7 @@ fn sudo_changes_nothing_for_the_command() {
     command
         .args(["-euc", SETTING_OUT, BY_SUDO])
         .args([toolchain.goroot.as_os_str(), cases::proxytrace().as_os_str()])
-        .args([home.as_os_str(), name.as_ref()]);
+        .args([home.as_os_str(), name.as_ref(), IN_GROUP.as_ref()]);
     let output = lab.output(command).unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{}: {stderr}", output.status);
@@ -105,7 +109,16 @@ fn sudo_changes_nothing_for_the_command() {
     assert_eq!(read("of-unseen"), format!("{owner}\n{}\n", home.display()));
     // A shell of root's, which says who called sudo, too: there it would be root's without us.
     assert_eq!(read("of-shell").trim(), "0");
-    for file in ["trace.json", "recording", "umask", "go/pkg/mod/mod.lab/m01@v1.0.0/lab.go"] {
+    // Nor is the command one that only root could see.
+    assert_eq!(read("of-path").trim(), owner.to_string());
+    assert!(read("groups").split_whitespace().any(|group| group == "4242"), "{}", read("groups"));
+    for file in [
+        "shared/trace.json",
+        "trace.json",
+        "recording",
+        "umask",
+        "go/pkg/mod/mod.lab/m01@v1.0.0/lab.go",
+    ] {
         assert_eq!(fs::metadata(home.join(file)).unwrap().uid(), owner, "{file}");
     }
     let trace: Trace = serde_json::from_str(&read("trace.json")).unwrap();
@@ -121,13 +134,18 @@ fn sudo_changes_nothing_for_the_command() {
 /// As root: gives the user what they need, and becomes them, with an environment as of a login.
 /// Mounts are the lab's alone.
 const SETTING_OUT: &str = r#"
-script=$0 goroot=$1 proxytrace=$2 home=$3 user=$4
+script=$0 goroot=$1 proxytrace=$2 home=$3 user=$4 in_group=$5
 mount --bind "$goroot" /mnt
 cp -r . "$home/module"
 cp ../ca.pem "$home"
 install -m 755 "$proxytrace" "$home/proxytrace"
 chown -R "$user:$user" "$home"
 install -m 4755 "$(command -v sudo)" "$home/elevate"
-exec setpriv --reuid="$user" --regid="$user" --init-groups \
-    env -i HOME="$home" USER="$user" LOGNAME="$user" PATH=/usr/local/bin:/usr/bin:/bin sh -c "$script"
+install -d -m 700 "$home/roots"
+install -m 755 /bin/false "$home/roots/id"
+install -d -g 4242 -m 2770 "$home/shared"
+become="setpriv --reuid=$user --regid=$user"
+login="env -i HOME=$home USER=$user LOGNAME=$user PATH=/usr/local/bin:/usr/bin:/bin sh -ec"
+$become --groups="$user,4242" $login "$in_group"
+exec $become --init-groups $login "$script"
 "#;
