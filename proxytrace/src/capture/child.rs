@@ -3,13 +3,14 @@
 //! It is forked before anything else is set up, while this process has a single thread, and waits
 //! until its probes are in place. If this process dies before that, it goes on all the same.
 
-use std::ffi::{CString, OsStr, OsString};
+use std::ffi::{CStr, CString, OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, kill, signal, sigprocmask};
 use nix::sys::stat::{Mode, umask};
@@ -35,6 +36,9 @@ static BEFORE_MAIN: extern "C" fn() = {
     }
     remember
 };
+
+/// Who reads a script that says nothing of that.
+const SHELL: &CStr = c"/bin/sh";
 
 /// The command, waiting or running.
 #[derive(Debug)]
@@ -200,5 +204,14 @@ fn become_command(
     if let Err(error) = prepare() {
         return error as i32;
     }
-    execve(program, argv, environment).map_or_else(|error| error as i32, |never| match never {})
+    let Err(error) = execve(program, argv, environment);
+    if error != Errno::ENOEXEC {
+        return error as i32;
+    }
+    // A script that does not say by whom it is read: the shell's, as for execvp.
+    let script = [SHELL, program];
+    let argv: Vec<&CStr> =
+        script.into_iter().chain(argv.iter().skip(1).map(CString::as_c_str)).collect();
+    let Err(error) = execve(SHELL, &argv, environment);
+    error as i32
 }

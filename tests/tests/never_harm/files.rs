@@ -1,6 +1,9 @@
 //! What is executed is executed as it would be.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::Command;
 
 use proxytrace_tests::toolchain::Toolchain;
 
@@ -79,4 +82,26 @@ fn a_go_that_is_written_over_is_what_it_has_become() {
         let version = fs::read_to_string(directory.path().join("version")).unwrap();
         assert!(version.contains(&toolchain.version), "{version}");
     }
+}
+
+fn script(directory: &Path, text: &str) -> std::path::PathBuf {
+    let path = directory.join("script");
+    fs::write(&path, text).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    path
+}
+
+/// As shells and `env` do it.
+#[test]
+fn a_script_that_does_not_say_for_whom_is_the_shells() {
+    if !can_trace() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let script = script(directory.path(), "test \"$1 $2\" = 'a b c' && exit 3\n");
+    let run = |mut command: Command| command.args(["a", "b c"]).status().unwrap().code();
+    let mut alone = Command::new("env");
+    alone.arg(&script);
+    assert_eq!(run(alone), Some(3));
+    assert_eq!(run(traced(script.to_str().unwrap())), Some(3));
 }
