@@ -11,6 +11,7 @@ mod child;
 mod cost;
 mod credentials;
 mod decode;
+mod descriptors;
 mod doubts;
 mod executables;
 mod executed;
@@ -133,6 +134,7 @@ pub fn run(argv: &[OsString], sink: &mut dyn Sink) -> anyhow::Result<End> {
     let mut signals = Signals::take()?;
     // From here to the fork there is one thread.
     let mut child = Child::fork(&program, argv, &invoker, signals.original())?;
+    descriptors::make_room();
     let counting = sink.cost().is_some();
     let mut session = match Session::set_up(&child, &program, &invoker, namespace, counting) {
         Ok(session) => session,

@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
+use proxytrace_tests::cases;
 use proxytrace_tests::toolchain::Toolchain;
 
 use super::{can_trace, traced};
@@ -104,4 +105,23 @@ fn a_script_that_does_not_say_for_whom_is_the_shells() {
     alone.arg(&script);
     assert_eq!(run(alone), Some(3));
     assert_eq!(run(traced(script.to_str().unwrap())), Some(3));
+}
+
+/// Each process that is held at the gate takes a descriptor, and where there is none left, the kernel
+/// denies the exec.
+#[test]
+fn execs_are_not_denied_where_files_are_few() {
+    if !can_trace() {
+        return;
+    }
+    // The highest that it has open.
+    let output = traced("sh").args(["-c", "ls /proc/$PPID/fd"]).output().unwrap();
+    let open = String::from_utf8(output.stdout).unwrap();
+    let highest = open.lines().filter_map(|fd| fd.parse::<u32>().ok()).max().unwrap();
+    let crowd = "for i in $(seq 50); do (/bin/true || echo denied) & done; wait; ulimit -n";
+    let limit = highest + 1 + 3;
+    let mut command = Command::new("prlimit");
+    command.arg(format!("--nofile={limit}:")).arg(cases::proxytrace());
+    let output = command.args(["--quiet", "--", "sh", "-c", crowd]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), format!("{limit}\n"), "{output:?}");
 }
