@@ -16,6 +16,10 @@ use super::regular;
 use crate::event::{Attach, MissingHook};
 use crate::gobinary::{self, BuildInfo, Machine, Plan};
 
+/// Bytes of the largest executable that is read: ten times a go command. Any user may have one that
+/// is larger than all memory, for nothing (sparse), and each page of it that is read costs some.
+const EXECUTABLE_MAX: u64 = 256 << 20;
+
 /// What makes an executable the same one: the file, and that nobody has written to it.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
 pub(super) struct Identity {
@@ -238,7 +242,7 @@ fn read_with(
 ) -> Option<Result<Plan, gobinary::Error>> {
     let mut magic = [0; 4];
     file.read_exact_at(&mut magic, 0).ok()?;
-    if magic != *b"\x7fELF" {
+    if magic != *b"\x7fELF" || file.metadata().ok()?.len() > EXECUTABLE_MAX {
         return None;
     }
     let data = Mapped::of(file).ok()?;
@@ -249,4 +253,29 @@ fn read_with(
     };
     // One that was cut off meanwhile is another file by now.
     data.is_whole().then_some(plan)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{env, fs};
+
+    use super::*;
+
+    /// As any user may make one: a `go` command, and after it more zeros than there is memory.
+    #[test]
+    fn what_is_larger_than_any_go_command_is_not_read() {
+        let toolchains = env::var_os("PROXYTRACE_GO_ROOT_DIR").map_or_else(
+            || PathBuf::from(env::var_os("HOME").unwrap_or_default()).join(".cache/proxytrace/go"),
+            PathBuf::from,
+        );
+        let Ok(go) = fs::read(toolchains.join("1.27.3/go/bin/go")) else {
+            assert!(env::var_os("CI").is_none(), "no Go 1.27.3");
+            return eprintln!("skipping test: no Go 1.27.3");
+        };
+        let file = tempfile::tempfile().unwrap();
+        file.write_all_at(&go, 0).unwrap();
+        assert!(read(&file).unwrap().is_ok());
+        file.set_len(64 << 30).unwrap();
+        assert!(read(&file).is_none());
+    }
 }
