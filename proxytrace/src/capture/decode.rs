@@ -38,7 +38,7 @@ pub(super) struct Decoder {
     looks_for_job: bool,
     /// On a watched host: where the files of processes are that are gone before they are looked at.
     roots: Option<HashMap<u32, Vec<Root>>>,
-    /// Whether the configuration of one could not be read.
+    /// Whether what the last record tells of could not be read, its configuration or its memory.
     unread: bool,
 }
 
@@ -172,13 +172,13 @@ impl Decoder {
                 let start = |root: &Path| go_start(record, exe, &environment, &process, root);
                 let root = process.join("root");
                 let by_itself = start(&root);
-                let Some(roots) = &self.roots else { return Ok(Some(by_itself)) };
                 if root.exists() {
                     return Ok(Some(by_itself));
                 }
                 // Its files may have been there no more.
-                let others = roots.get(&record.pid).into_iter().flatten();
-                let by_another = others.into_iter().find_map(|root| {
+                let others = self.roots.iter().filter_map(|roots| roots.get(&record.pid));
+                let mut others = others.flatten();
+                let by_another = others.find_map(|root| {
                     let start = start(&root.path);
                     root.is_there().then_some(start)
                 });
@@ -198,6 +198,7 @@ impl Decoder {
             }
             Kind::RequestEnter => {
                 let (url, cut) = record.url();
+                self.unread = record.has_fault();
                 What::RequestEnter {
                     method: record
                         .text(Tag::Method)
@@ -206,19 +207,22 @@ impl Decoder {
                     url,
                     headers: record.headers(),
                     credentials: record.credentials(),
-                    cut: named([(cut, "url"), (record.has_more_headers(), "headers")]),
+                    cut: named([(cut, "url"), (record.misses_headers(), "headers")]),
                 }
             }
-            Kind::RequestReturn => What::RequestReturn {
-                status: record.status(),
-                protocol: record.text(Tag::Protocol),
-                headers: record.headers(),
-                // Minus one is net/http's word for unknown.
-                content_length: record.number(Tag::ContentLength).filter(|&n| n != u64::MAX),
-                body: self.open_body(record),
-                error: record.failure(names),
-                cut: record.cuts(),
-            },
+            Kind::RequestReturn => {
+                self.unread = record.has_fault();
+                What::RequestReturn {
+                    status: record.status(),
+                    protocol: record.text(Tag::Protocol),
+                    headers: record.headers(),
+                    // Minus one is net/http's word for unknown.
+                    content_length: record.number(Tag::ContentLength).filter(|&n| n != u64::MAX),
+                    body: self.open_body(record),
+                    error: record.failure(names),
+                    cut: record.cuts(),
+                }
+            }
             Kind::TryHttp1 => attempt(record, "HTTP/1.1"),
             Kind::TryHttp2 => attempt(record, "HTTP/2.0"),
             Kind::InfoReturn if record.has(Tag::Error) => return Ok(None),
@@ -390,3 +394,6 @@ fn is_end(failure: &Failure) -> bool {
     matches!(&*failure.steps, [step]
         if step.type_name == "*errors.errorString" && step.text.as_deref() == Some("EOF"))
 }
+
+#[cfg(test)]
+mod tests;
