@@ -10,7 +10,6 @@ use super::executables::{Executables, Probed};
 use super::host::{self, Job, Root};
 use super::pids::Pids;
 use super::record::{Record, named};
-use super::regular::{open_below, small_file};
 use super::sockets::Sockets;
 use super::surroundings;
 use super::user::parse_environment;
@@ -369,7 +368,8 @@ fn go_start(
         .into_iter()
         .map(|(name, value)| (name.to_string_lossy().into(), value.to_string_lossy().into()))
         .collect();
-    let read = |path: &Path| small_file(open_below(root, path)?);
+    let files = surroundings::Files::of(process, root);
+    let read = |path: &Path| files.read(path);
     let go = goenv::Go { exe: &exe.path, version: &exe.go_version };
     let config = goenv::effective(&variables, go, &read);
     let started = surroundings::Started {
@@ -377,7 +377,7 @@ fn go_start(
         go,
         environment: &variables,
         config: &config,
-        read: &read,
+        files: &files,
     };
     let surroundings = surroundings::of(&started);
     What::GoStart {
