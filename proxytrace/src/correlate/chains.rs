@@ -1,76 +1,28 @@
 //! Chains, attempts and requests as they grow.
 
 mod index;
+mod requests;
 mod verify;
 
 use std::net::SocketAddr;
 
 use foldhash::{HashMap, HashSet};
 
-use crate::event::{Failure, Headers};
-use crate::model::{
-    Artifact, Attempt, Cause, Chain, ConnectionId, Next, Outcome, ProcessId, Request, RequestError,
-    RequestId, Witness,
-};
+use crate::model::{Artifact, Attempt, Chain, Next, Outcome, ProcessId};
 
 use self::index::{Index, Key};
+pub(super) use self::requests::{BodyEnd, Ending, Opening, RequestAt, tunneled_host};
 use super::cache::Had;
-use super::failure;
 use super::goproxy::List;
 use super::process::{Processes, id};
-use super::status;
 use super::story;
 use super::target::Target;
-use super::url::Url;
-
-/// What CONNECT is sent with (`net/http/transport.go:dialConn`).
-const TUNNEL_PROTOCOL: &str = "HTTP/1.1";
-
-/// The host that is named `host:port` here, as it is in requests: a tunnel is for https.
-pub(super) fn tunneled_host(target: &str) -> &str {
-    target.strip_suffix(":443").unwrap_or(target)
-}
 
 /// An attempt: chain and place in it.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(super) struct At {
     pub(super) chain: usize,
     pub(super) attempt: usize,
-}
-
-/// A request: its attempt and place in it.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct RequestAt {
-    pub(super) at: At,
-    request: usize,
-}
-
-/// What a request begins with.
-pub(super) struct Opening {
-    pub(super) cause: Cause,
-    pub(super) follows: Option<RequestId>,
-    pub(super) method: String,
-    pub(super) url: String,
-    pub(super) headers: Headers,
-    pub(super) credentials: Option<Vec<String>>,
-    pub(super) cut: Vec<String>,
-}
-
-/// What a request ends with.
-pub(super) struct Ending<'a> {
-    pub(super) status: Option<u16>,
-    pub(super) protocol: Option<String>,
-    pub(super) headers: Headers,
-    pub(super) error: Option<&'a Failure>,
-    pub(super) cut: Vec<String>,
-    pub(super) content_length: Option<u64>,
-}
-
-/// How the body of a response ended.
-pub(super) struct BodyEnd<'a> {
-    pub(super) remaining: Option<u64>,
-    pub(super) short: bool,
-    pub(super) error: Option<&'a Failure>,
 }
 
 /// All chains of a trace, in the order of their first requests.
@@ -238,85 +190,6 @@ impl Chains {
         }
     }
 
-    pub(super) fn request(&self, at: RequestAt) -> &Request {
-        &self.attempt(at.at).requests[at.request]
-    }
-
-    fn request_mut(&mut self, at: RequestAt) -> &mut Request {
-        &mut self.attempt_mut(at.at).requests[at.request]
-    }
-
-    /// A request begins.
-    pub(super) fn open(&mut self, at: At, opening: Opening, time: u64) -> RequestAt {
-        let Opening { cause, follows, method, url, headers, credentials, cut } = opening;
-        let host = Url::parse(&url).map_or_else(String::new, |url| url.named_host());
-        let begun = Request::begun(self.requests, method, url, host, time);
-        self.push(at, Request { cause, follows, headers, credentials, cut, ..begun })
-    }
-
-    fn push(&mut self, at: At, request: Request) -> RequestAt {
-        self.requests = self.requests.saturating_add(1);
-        let requests = &mut self.attempt_mut(at).requests;
-        // Most attempts have one request or two, and a request is large.
-        requests.reserve_exact(1);
-        requests.push(request);
-        RequestAt { at, request: requests.len() - 1 }
-    }
-
-    /// CONNECT is sent to a forward proxy.
-    pub(super) fn open_tunnel(
-        &mut self,
-        at: At,
-        target: &str,
-        connection: Option<ConnectionId>,
-        remote: Option<SocketAddr>,
-        time: u64,
-    ) -> RequestAt {
-        let opening = Opening {
-            cause: Cause::ConnectTunnel,
-            follows: None,
-            method: "CONNECT".to_owned(),
-            url: target.to_owned(),
-            headers: Headers::new(),
-            credentials: None,
-            cut: Vec::new(),
-        };
-        let tunnel = self.open(at, opening, time);
-        self.connect(tunnel, connection, TUNNEL_PROTOCOL, remote, time);
-        tunneled_host(target).clone_into(&mut self.request_mut(tunnel).host);
-        tunnel
-    }
-
-    /// The forward proxy answered it: 200 alone opens the tunnel.
-    pub(super) fn close_tunnel(
-        &mut self,
-        at: RequestAt,
-        status: Option<u16>,
-        headers: Headers,
-        time: u64,
-    ) {
-        let request = self.request_mut(at);
-        request.status = status;
-        add(&mut request.headers, headers);
-        request.duration_ns = Some(time.saturating_sub(request.started_ns));
-        request.outcome = match status {
-            Some(200) => Outcome::Ok,
-            Some(_) => Outcome::ProxyRefused,
-            None => Outcome::Unknown,
-        };
-    }
-
-    /// Whether a forward proxy refused a tunnel while the request was made. The error of the
-    /// request says so with nothing but the words that came with the status.
-    fn tunnel_refused(&self, at: RequestAt) -> bool {
-        let since = self.request(at).started_ns;
-        self.attempt(at.at).requests.iter().any(|request| {
-            request.cause == Cause::ConnectTunnel
-                && request.outcome == Outcome::ProxyRefused
-                && request.started_ns >= since
-        })
-    }
-
     /// A program that go ran for a chain has ended.
     pub(super) fn command(&mut self, at: At, process: ProcessId) {
         let tracked = &mut self.all[at.chain];
@@ -325,115 +198,6 @@ impl Chains {
         if !commands.contains(&process) {
             commands.push(process);
         }
-    }
-
-    /// net/http gave a request up on its connection and begins it again on another.
-    pub(super) fn open_again(&mut self, at: RequestAt, time: u64) -> RequestAt {
-        let before = self.request_mut(at);
-        before.duration_ns = Some(time.saturating_sub(before.started_ns));
-        before.outcome = Outcome::Reset;
-        let again = Request {
-            cause: Cause::TransportRetry,
-            follows: Some(before.id),
-            connection: None,
-            remote_addr: None,
-            started_ns: time,
-            duration_ns: None,
-            sent_ns: None,
-            outcome: Outcome::Unfinished,
-            ..before.clone()
-        };
-        let again = Request { id: self.requests, ..again };
-        self.push(at.at, again)
-    }
-
-    /// A request goes onto a connection.
-    pub(super) fn connect(
-        &mut self,
-        at: RequestAt,
-        connection: Option<ConnectionId>,
-        protocol: &str,
-        remote: Option<SocketAddr>,
-        time: u64,
-    ) {
-        let remote_addr = remote.map(|remote| {
-            self.addresses.entry(remote).or_insert_with(|| remote.to_string()).clone()
-        });
-        let request = self.request_mut(at);
-        request.sent_ns = Some(time);
-        request.connection = connection;
-        request.remote_addr = remote_addr;
-        request.protocol = (!protocol.is_empty()).then(|| protocol.to_owned());
-    }
-
-    /// A request ends.
-    pub(super) fn close(&mut self, at: RequestAt, ending: Ending<'_>, time: u64) {
-        let outcome = match (ending.error, ending.status) {
-            (Some(error), _) => match failure::outcome(error) {
-                Outcome::Unknown if self.tunnel_refused(at) => Outcome::ProxyRefused,
-                outcome => outcome,
-            },
-            (None, status) => status.map_or(Outcome::Unknown, |status| {
-                status::of_request(status, ending.headers.contains_key("Location"))
-            }),
-        };
-        let request = self.request_mut(at);
-        request.status = ending.status;
-        request.location = ending.headers.get("Location").cloned();
-        if ending.protocol.is_some() {
-            request.protocol = ending.protocol;
-        }
-        add(&mut request.headers, ending.headers);
-        request.cut.extend(ending.cut);
-        request.duration_ns = Some(time.saturating_sub(request.started_ns));
-        let sent = request.sent_ns.filter(|_| ending.status.is_some());
-        request.ttfb_ns = sent.map(|sent| time.saturating_sub(sent));
-        request.content_length = ending.content_length;
-        request.error =
-            ending.error.map(|error| RequestError { kind: outcome, ..failure::error(error) });
-        request.outcome = outcome;
-        let redirects = ending.status.is_some_and(status::redirects) && request.location.is_some();
-        let tracked = &mut self.all[at.at.chain];
-        tracked.ended = tracked.ended.max(time);
-        // The send says it better, if its end is seen.
-        if !redirects {
-            tracked.chain.attempts[at.at.attempt].outcome = outcome;
-        }
-    }
-
-    /// The body of a response was closed.
-    pub(super) fn close_body(&mut self, at: RequestAt, body: &BodyEnd<'_>, time: u64) {
-        let request = self.request_mut(at);
-        let head = request.started_ns.saturating_add(request.duration_ns.unwrap_or(0));
-        request.body_ns = Some(time.saturating_sub(head));
-        request.body_bytes = request
-            .content_length
-            .zip(body.remaining)
-            .and_then(|(length, remaining)| length.checked_sub(remaining));
-        let outcome = match body.error.map(failure::outcome) {
-            Some(outcome @ (Outcome::Reset | Outcome::Truncated)) => Some(outcome),
-            None if body.short => Some(Outcome::Truncated),
-            _ => None,
-        };
-        // Of other bodies go reads what it likes.
-        let wanted = request.outcome == Outcome::Ok && request.status == Some(200);
-        if let Some(outcome) = outcome.filter(|_| wanted) {
-            request.outcome = outcome;
-            request.error = body.error.map(failure::error);
-            self.set_outcome(at.at, outcome);
-        }
-        let tracked = &mut self.all[at.at.chain];
-        tracked.ended = tracked.ended.max(time);
-    }
-
-    /// Says who saw a request.
-    pub(super) fn witness(&mut self, at: RequestAt, witness: Witness) {
-        self.request_mut(at).witness = witness;
-    }
-
-    /// What came of a request is not known.
-    pub(super) fn give_up(&mut self, at: RequestAt) {
-        self.request_mut(at).outcome = Outcome::Unknown;
     }
 
     /// Chains whose walks have ended since the last time, as far as they are known.
@@ -462,13 +226,6 @@ impl Chains {
         let known = |tracked: &Tracked| complete || !tracked.chain.attempts.is_empty();
         let chains = self.all.into_iter().filter(known);
         chains.map(|tracked| tracked.finish(processes)).collect()
-    }
-}
-
-/// Adds the headers of a response to those of its request.
-fn add(headers: &mut Headers, more: Headers) {
-    for (name, value) in more {
-        headers.insert(name, value);
     }
 }
 

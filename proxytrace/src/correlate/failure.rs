@@ -69,6 +69,8 @@ const OUTCOMES: &[Rule<Outcome>] = &[
     errno(113, Outcome::Unreachable),
     errno(101, Outcome::Unreachable),
     errno(99, Outcome::Unreachable),
+    errno(100, Outcome::Unreachable),
+    errno(112, Outcome::Unreachable),
     errno(104, Outcome::Reset),
     errno(103, Outcome::Reset),
     errno(32, Outcome::Reset),
@@ -115,13 +117,24 @@ const OUTCOMES: &[Rule<Outcome>] = &[
     text("invalid response from proxy", Outcome::BadContent),
     text("proxy returned info for version", Outcome::BadContent),
     text("gzip: invalid header", Outcome::BadContent),
+    text("gzip: invalid checksum", Outcome::BadContent),
     // Given up, or timed out: the dialer's deadline looks like any other.
     types(&["context.canceled", "*net.canceledError"], Outcome::Canceled),
     text("context canceled", Outcome::Canceled),
+    // This machine's own: a filter, a limit. The dialer's deadline has no errno.
+    types(&["syscall.Errno"], Outcome::Unknown),
     operation("dial", Outcome::ConnectTimeout),
     types(&["context.deadlineExceededError", "*http.timeoutError"], Outcome::Canceled),
     // The entry has none of it: errors that equal fs.ErrNotExist.
-    types(&["modfetch.notExistError", "*modfetch.notExistError"], Outcome::NotFound),
+    types(
+        &[
+            "modfetch.notExistError",
+            "*modfetch.notExistError",
+            "*codehost.UnknownRevisionError",
+            "codehost.noCommitsError",
+        ],
+        Outcome::NotFound,
+    ),
 ];
 
 /// What an errno of a socket comes to.
@@ -331,6 +344,7 @@ mod tests {
                 Outcome::ConnectRefused,
             ),
             (vec![url(), dial(), step("*net.DNSError", Some("no such host"), None)], Outcome::Dns),
+            (vec![plain("gzip: invalid checksum")], Outcome::BadContent),
             (
                 vec![url(), dial(), step("*poll.DeadlineExceededError", None, None)],
                 Outcome::ConnectTimeout,

@@ -15,7 +15,7 @@ pub(crate) fn failed(outcome: Outcome) -> bool {
 /// Whether what an attempt brought was good, as far as is known, and could not be verified.
 pub(crate) fn unverified(attempt: &Attempt) -> bool {
     let good = |last: &Request| last.outcome == Outcome::Ok;
-    attempt.outcome == Outcome::Checksum && attempt.requests.last().is_some_and(good)
+    attempt.outcome == Outcome::Checksum && last_asked(&attempt.requests).is_some_and(good)
 }
 
 /// Whether go's rule ends the walk at this attempt (`modfetch/proxy.go:TryProxies`).

@@ -115,6 +115,7 @@ impl Walk {
             }
             let supported = context.chains.artifact(at.chain) == Artifact::SumdbSupported;
             let next = match leave {
+                _ if self.led_on(at, context) => None,
                 Leave::For(next) => Some(*next),
                 Leave::Succeeded => None,
                 // `sumdb.go:initBase`: no proxy has the database, so go asks it directly.
@@ -147,9 +148,19 @@ impl Walk {
 
     /// How the search for a repository failed, if it did.
     fn outcome_beside(&self, context: &Context<'_>) -> Option<Outcome> {
-        let search =
-            self.here.iter().rev().filter(|at| is_search(context.chains.artifact(at.chain)));
+        let search = self.here.iter().rev().filter(|at| {
+            is_search(context.chains.artifact(at.chain)) && !self.led_on(**at, context)
+        });
         search.map(|&at| context.chains.attempt(at).outcome).find(|&outcome| story::failed(outcome))
+    }
+
+    /// Whether a page that was not found led to a repository all the same: go reads it whatever its
+    /// status, and goes by its status only where there is nothing in it (`vcs.go:metaImportsForPrefix`);
+    /// or another page did.
+    fn led_on(&self, at: At, context: &Context<'_>) -> bool {
+        context.chains.artifact(at.chain) == Artifact::GoGet
+            && context.chains.attempt(at).outcome == Outcome::NotFound
+            && self.here.iter().any(|it| context.chains.artifact(it.chain) == Artifact::Vcs)
     }
 
     /// What the next entry is asked for: what failed here, or else everything; the search for a

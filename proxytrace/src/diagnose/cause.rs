@@ -214,7 +214,9 @@ fn probe(view: &View<'_>, chain: &Chain, attempt: &Attempt) -> Option<Sign> {
     let spoils = attempt.outcome == Outcome::HttpError && is_query(chain.artifact);
     let elsewhere = spoils && view.is_found_elsewhere(chain);
     let bare = chain.module.as_deref().is_some_and(|module| !module.contains('/'));
-    (elsewhere || (spoils && bare && view.is_probe(chain))).then(|| {
+    // Of several failures go reports that of the longest path.
+    let first = !view.is_overshadowed(chain);
+    (elsewhere || (spoils && bare && first && view.is_probe(chain))).then(|| {
         let message = format!(
             "{} when go asked whether {} is a module, and so ended the query",
             answer(attempt),
@@ -298,7 +300,9 @@ fn tunnel(send: &Send<'_>, attempt: &Attempt) -> Option<(&'static str, String)> 
 
 /// PT003: ten redirects, or one URL three times in a send.
 fn looped(send: &Send<'_>, attempt: &Attempt) -> Option<(&'static str, String)> {
-    let times = |url: &str| send.requests.iter().filter(|request| request.url == url).count();
+    // What net/http sent again, and tunnels, no redirect led to.
+    let led = |it: &&Request| !matches!(it.cause, Cause::TransportRetry | Cause::ConnectTunnel);
+    let times = |url: &str| send.requests.iter().filter(led).filter(|it| it.url == url).count();
     // A send has ten requests at most (and retries), so counting them is cheap.
     let again = send.requests.iter().take(16).any(|request| times(&request.url) >= 3);
     let endless = attempt.outcome == Outcome::RedirectLimit;

@@ -1,5 +1,6 @@
 //! Whether it is of use to run a failed command again.
 
+use crate::correlate::story::last_asked;
 use crate::model::{Attempt, Cause, Chain, Finding, Outcome, Role, Severity, Trace};
 
 use super::view::culprit;
@@ -36,7 +37,7 @@ fn class_of(trace: &Trace, finding: &Finding) -> Option<Class> {
 }
 
 fn of_attempt(chain: &Chain, attempt: &Attempt) -> Option<Class> {
-    let last = attempt.requests.last();
+    let last = last_asked(&attempt.requests);
     let status = last.and_then(|request| request.status);
     match attempt.outcome {
         Outcome::ConnectRefused

@@ -32,6 +32,8 @@ pub(super) struct View<'a> {
     prefixes: HashSet<(ProcessId, &'a str, Option<&'a str>)>,
     /// The modules for which a query has found something, by version.
     found: HashMap<(ProcessId, Option<&'a str>), HashSet<&'a str>>,
+    /// The modules of which a version was had.
+    had: HashSet<(ProcessId, &'a str)>,
     /// What the checksum database was asked about.
     looked_up: HashSet<(ProcessId, &'a str, Option<&'a str>)>,
     /// What entries answered when they were asked for the checksum database.
@@ -81,6 +83,7 @@ impl<'a> View<'a> {
             serious: HashMap::default(),
             prefixes: HashSet::default(),
             found: HashMap::default(),
+            had: HashSet::default(),
             looked_up: HashSet::default(),
             supported: HashMap::default(),
             certificates: wanting.clone().map(|connection| connection.id).collect(),
@@ -128,13 +131,18 @@ impl<'a> View<'a> {
         self.chains.entry(process).or_default().push(chain);
         if chain.artifact == Artifact::SumdbSupported {
             for attempt in &chain.attempts {
-                let answer = attempt.requests.last();
+                let answer = last_asked(&attempt.requests);
                 self.supported.entry((process, &attempt.proxy)).or_insert(answer);
             }
         }
         let Some(module) = chain.module.as_deref() else { return };
         if chain.artifact == Artifact::SumdbLookup {
             self.looked_up.insert((process, module, version));
+        }
+        if matches!(chain.artifact, Artifact::Info | Artifact::Mod | Artifact::Zip)
+            && matches!(chain.outcome, Outcome::Ok | Outcome::Cached)
+        {
+            self.had.insert((process, module));
         }
         if is_query(chain.artifact) {
             self.prefixes.extend(prefixes(module).map(|path| (process, path, version)));
@@ -180,7 +188,8 @@ impl<'a> View<'a> {
 
     /// Whether the chain failed, and go cared: not where go ended well all the same, nor where the
     /// chain is a probe of a shorter path beside one whose failure go reports
-    /// (`modload/query.go:queryPrefixModules`), nor where it is the part of a tile of the checksum
+    /// (`modload/query.go:queryPrefixModules`), nor where go can do without ([`Self::is_shrugged_off`]),
+    /// nor where it is the part of a tile of the checksum
     /// database that may be whole by now, which go then asks for.
     pub(super) fn failed(&self, chain: &Chain) -> bool {
         !Self::is_well(chain)
@@ -189,6 +198,7 @@ impl<'a> View<'a> {
                 || self.unread_page(chain).is_some())
             && self.processes.get(&chain.process).is_none_or(|process| process.failed)
             && !self.is_weaker_probe(chain)
+            && !self.is_shrugged_off(chain)
             && !is_part_of_tile(chain)
     }
 
@@ -206,7 +216,7 @@ impl<'a> View<'a> {
     /// The page that came as a `go.mod` file, where go said that it could not read it: that is
     /// outside of the walk, which was well (`modload/modfile.go:rawGoModSummary`).
     pub(super) fn unread_page(&self, chain: &'a Chain) -> Option<&'a Request> {
-        let last = chain.attempts.last()?.requests.last()?;
+        let last = last_asked(&chain.attempts.last()?.requests)?;
         if chain.artifact != Artifact::Mod || last.outcome != Outcome::Ok || !is_page(last) {
             return None;
         }
@@ -290,13 +300,27 @@ impl<'a> View<'a> {
     }
 
     fn is_weaker_probe(&self, chain: &Chain) -> bool {
-        let version = chain.version.as_deref();
         is_query(chain.artifact)
             && chain.outcome == Outcome::NotFound
-            && chain
-                .module
-                .as_deref()
-                .is_some_and(|module| self.stronger.contains(&(chain.process, module, version)))
+            && self.is_overshadowed(chain)
+    }
+
+    /// Whether go asked which versions there are of a module that it has, as it does to learn of
+    /// retractions, and did without (`modload/modfile.go:CheckRetractions`): it says nothing of the
+    /// module. Of a long text the end alone is known.
+    fn is_shrugged_off(&self, chain: &Chain) -> bool {
+        const WHOLE: usize = 2048;
+        let Some(module) = chain.module.as_deref() else { return false };
+        let said = self.process(chain.process).and_then(|process| process.stderr_tail.as_deref());
+        matches!(chain.artifact, Artifact::List | Artifact::Latest)
+            && self.had.contains(&(chain.process, module))
+            && said.is_some_and(|said| said.len() < WHOLE && !said.contains(module))
+    }
+
+    /// Whether the same was asked of a longer path, and failed for another reason than absence.
+    pub(super) fn is_overshadowed(&self, chain: &Chain) -> bool {
+        let (module, version) = (chain.module.as_deref(), chain.version.as_deref());
+        module.is_some_and(|module| self.stronger.contains(&(chain.process, module, version)))
     }
 
     /// The chain whose failure explains that of this one: a search for a repository fails with the

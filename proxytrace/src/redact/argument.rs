@@ -1,3 +1,4 @@
+use super::header::names_a_secret;
 use super::setting::writing;
 use super::url::url;
 use super::{MAX_DEPTH, REDACTED, is_secret};
@@ -109,10 +110,13 @@ impl Walk {
             return format!("{flag}{REDACTED}");
         }
         let flag = word.strip_prefix('-').map(|rest| rest.trim_start_matches('-'));
-        self.is_netrc |= matches!(word, "machine" | "login");
+        // `printf` makes lines of what is one word here.
+        let mut lines = word.rsplit("\\n");
+        let last = lines.clone().next();
+        self.is_netrc |= lines.any(|line| matches!(line, "machine" | "login"));
         self.secret_next = self.flags.contains(&word)
             || bundled(word, self.flags) == Some(word.len())
-            || self.is_netrc && word == "password"
+            || self.is_netrc && last == Some("password")
             // One letter says nothing: `-p 4` is no password.
             || flag.is_some_and(|name| name.len() > 1 && is_name(name) && is_secret(name));
         let program = word.rsplit('/').next().unwrap_or(word);
@@ -145,7 +149,8 @@ fn secret_header(text: &str) -> Option<usize> {
     loop {
         let (name, rest) = text[start..].split_once([':', '='])?;
         let is_header = text[start + name.len()..].starts_with(':');
-        if is_header && is_name(name) && is_secret(name) && !rest.trim().is_empty() {
+        let secret = || is_secret(name) || names_a_secret(name);
+        if is_header && is_name(name) && secret() && !rest.trim().is_empty() {
             return Some(text.len() - rest.trim_start().len());
         }
         // What is behind the name of a flag, which may have an URL in it.
@@ -245,6 +250,7 @@ mod tests {
                 &["curl", "-H", "Authorization: REDACTED"],
             ),
             (&["curl", "-H", "X-Api-Key:x"], &["curl", "-H", "X-Api-Key:REDACTED"]),
+            (&["curl", "-H", "X-JFrog-Art-Api: AKC"], &["curl", "-H", "X-JFrog-Art-Api: REDACTED"]),
             (&["curl", "-H", "Authorization:Bearer x"], &["curl", "-H", "Authorization:REDACTED"]),
             (
                 &["wget", "--header=Authorization: Bearer x", "https://h"],
@@ -285,6 +291,11 @@ mod tests {
             ("export A='b c' PASSWORD=\"d e\" f", "export A='b c' PASSWORD=REDACTED f"),
             ("login --password 'a b' c", "login --password 'REDACTED' c"),
             ("login --password a b", "login --password REDACTED b"),
+            ("curl -H 'X-JFrog-Art-Api: AKC' h", "curl -H 'X-JFrog-Art-Api: REDACTED' h"),
+            (
+                r"printf 'machine h\nlogin u\npassword ghp_x\n' >~/.netrc",
+                r"printf 'machine h\nlogin u\npassword REDACTED' >~/.netrc",
+            ),
             ("curl -H 'Authorization: Bearer x' h", "curl -H 'Authorization: REDACTED' h"),
             (
                 "wget --header=\"Authorization: Bearer x\" h",

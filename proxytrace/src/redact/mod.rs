@@ -51,8 +51,10 @@ const STEMS: &[&str] = &[
 ];
 
 /// Words that mean a secret only by themselves: `sig`, `sas-key`, but not `design` or `keyword`.
-const WORDS: &[&str] =
-    &["auth", "code", "key", "pass", "pat", "pwd", "sas", "sid", "sig", "ticket"];
+const WORDS: &[&str] = &[
+    "auth", "code", "hdnea", "hdntl", "hdnts", "key", "pass", "pat", "pwd", "sas", "sid", "sig",
+    "sign", "ticket",
+];
 
 /// Whether a value of this name is a secret. `name` may be percent-encoded.
 fn is_secret(name: &str) -> bool {
@@ -100,6 +102,9 @@ mod tests {
             "%74oken",
             "to%6Ben",
             "token[]",
+            // Of CDNs.
+            "sign",
+            "hdnea",
         ] {
             assert!(is_secret(name), "{name}");
         }

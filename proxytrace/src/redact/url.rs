@@ -258,6 +258,8 @@ mod tests {
         ("https://a/https%3A%2F%2Fu%3Ap%40b%2F/c", "https://a/REDACTED/c"),
         // Parameters.
         ("https://h/?token=abc", "https://h/?token=REDACTED"),
+        ("https://h/?sign=abc&t=1", "https://h/?sign=REDACTED&t=1"),
+        ("https://h/?hdnea=exp=1~acl=/*~hmac=ab", "https://h/?hdnea=REDACTED"),
         ("https://h/p?a=1&Token=abc&b=2#f", "https://h/p?a=1&Token=REDACTED&b=2#f"),
         ("/p?go-get=1&access_token=x", "/p?go-get=1&access_token=REDACTED"),
         ("?sig=a%2Fb", "?sig=REDACTED"),

@@ -1,5 +1,6 @@
 //! What go itself said of a failure, where that leads astray.
 
+use crate::correlate::story::last_asked;
 use crate::model::{Chain, Finding, Role, Trace};
 
 /// The last line that go printed about the chain of a root cause, and the host that failed, if the
@@ -9,7 +10,7 @@ pub(super) fn misleading<'a>(trace: &'a Trace, finding: &Finding) -> Option<(&'a
         return None;
     }
     let chain = trace.chains.iter().find(|chain| Some(chain.id) == finding.chain)?;
-    let host = chain.attempts.last()?.requests.last().map(|last| last.host.as_str())?;
+    let host = last_asked(&chain.attempts.last()?.requests).map(|last| last.host.as_str())?;
     let process = trace.processes.iter().find(|process| process.id == chain.process)?;
     let mut lines = process.stderr_tail.as_deref()?.lines();
     let line = lines.rfind(|line| line.contains("://") && is_about(line, chain))?;

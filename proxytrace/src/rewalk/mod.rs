@@ -219,7 +219,7 @@ pub(crate) fn walk(chain: &Chain, answers: &Answers<'_>) -> Walk {
             break;
         }
     }
-    let end = end.unwrap_or_else(|| failure(&steps, chain.artifact));
+    let end = end.unwrap_or_else(|| failure(&steps));
     let end = if chain.artifact == Artifact::SumdbSupported {
         for_checksums(&mut steps, end)
     } else {
@@ -241,17 +241,14 @@ pub(crate) fn walk(chain: &Chain, answers: &Answers<'_>) -> Walk {
 /// Whether go asks on after this outcome. A zip is looked into after the walk (`fetch.go:downloadZip`).
 fn goes_on(artifact: Artifact, outcome: Outcome, entry: &Entry) -> bool {
     let bad_zip = artifact == Artifact::Zip && outcome == Outcome::BadContent;
-    // `off` fails with an error that is no absence, but its text is that of one (`repo.go`).
-    let absent = outcome == Outcome::NotFound && entry.proxy != "off";
-    !bad_zip && (absent || entry.separator == Some(Separator::Pipe))
+    !bad_zip && (outcome == Outcome::NotFound || entry.separator == Some(Separator::Pipe))
 }
 
-/// What go prints of several failures (`TryProxies`: `bestErr`). `off` is an error like others, but
-/// an absence when it is asked for the checksum database (`sumdb.go:initBase`).
-fn failure(steps: &[Step], artifact: Artifact) -> End {
+/// What go prints of several failures (`TryProxies`: `bestErr`). That of `off` is an absence
+/// (`repo.go:errProxyOff`).
+fn failure(steps: &[Step]) -> End {
     let rank = |step: &Step| match (&*step.proxy, step.outcome) {
         ("direct" | "noproxy", _) => 2,
-        ("off", _) => u8::from(artifact != Artifact::SumdbSupported),
         (_, outcome) => u8::from(outcome != Some(Outcome::NotFound)),
     };
     let printed = steps.iter().max_by_key(|step| rank(step));

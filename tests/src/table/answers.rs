@@ -94,6 +94,20 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         ..BASE
     },
     Scenario {
+        name: "private-proxy-first",
+        about: "the first proxy has modules of its own alone, and none of the others, capitals or not",
+        modules: named(&["mod.lab/Upper1", "mod.lab/Upper2", "mod.lab/lower", "mod.lab/own"]),
+        goproxy: "https://proxy.lab,https://mirror.lab",
+        hosts: &[host("proxy.lab", H2, &[on("*/own/*", Serve), on("*", Status(404, &[]))]), MIRROR],
+        answers: &[
+            resent("proxy.lab", 404, 9),
+            got("proxy.lab", 200, 3),
+            got("mirror.lab", 200, 9),
+        ],
+        findings: &[("PT102", Note)],
+        ..BASE
+    },
+    Scenario {
         name: "cached-404",
         about: "the 404 of a version comes out of a cache",
         modules: modules(1),

@@ -110,12 +110,30 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "wrong-path",
-        about: "the path of the first entry is wrong, so that it never has anything",
+        about: "the first entry never has anything, and the second has all: it may be for others",
         modules: modules(7),
         goproxy: "https://proxy.lab/wrong,https://mirror.lab",
         hosts: &[host("proxy.lab", H2, &[]), MIRROR],
         answers: &[resent("proxy.lab", 404, 21), got("mirror.lab", 200, 21)],
-        findings: &[("PT102", Warning)],
+        findings: &[("PT102", Note)],
+        ..BASE
+    },
+    Scenario {
+        name: "wrong-path-fails",
+        about: "the path of the first entry is wrong, and the second lacks what it might have had",
+        modules: modules(20),
+        goproxy: "https://proxy.lab/wrong,https://mirror.lab",
+        hosts: &[
+            host("proxy.lab", H2, &[]),
+            host("mirror.lab", H2, &[on("*/m20/*", Status(404, &[])), on("*", Serve)]),
+        ],
+        succeeds: false,
+        answers: &[
+            resent("proxy.lab", 404, 20),
+            got("mirror.lab", 200, 19),
+            resent("mirror.lab", 404, 1),
+        ],
+        findings: &[("PT102", Warning), ("PT410", Error)],
         ..BASE
     },
     Scenario {

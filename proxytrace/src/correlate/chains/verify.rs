@@ -2,7 +2,7 @@
 //! `go.sum` has, or was not verified.
 
 use crate::event::Failure;
-use crate::model::{Artifact, Contradiction, Next, Outcome, ProcessId, RequestError};
+use crate::model::{Artifact, Cause, Contradiction, Next, Outcome, ProcessId, RequestError};
 
 use super::super::{cache, failure};
 use super::{At, Chains, Key};
@@ -107,7 +107,10 @@ impl Chains {
     pub(in super::super) fn spoil(&mut self, at: At, outcome: Outcome, error: Option<&Failure>) {
         let attempt = self.attempt_mut(at);
         attempt.outcome = outcome;
-        if let Some(request) = attempt.requests.last_mut().filter(|r| r.outcome == Outcome::Ok) {
+        let mut requests = attempt.requests.iter_mut().rev();
+        // Not what opened a tunnel.
+        let asked = requests.find(|request| request.cause != Cause::ConnectTunnel);
+        if let Some(request) = asked.filter(|request| request.outcome == Outcome::Ok) {
             request.outcome = outcome;
             request.error = error.map(|e| RequestError { kind: outcome, ..failure::error(e) });
         }

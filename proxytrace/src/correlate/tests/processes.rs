@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use crate::event::{Goroutine, Headers, TcpState, What};
 use crate::model::{Cause, Outcome, Role, Trace};
 
-use super::scenarios::{A, got, zip};
+use super::scenarios::{A, got, to_squid, tunnel, zip};
 use super::script::{GO, Script, Task, chain, config, hop, plain_error};
 
 #[test]
@@ -167,34 +167,9 @@ fn capture_is_complete_only_if_nothing_is_amiss() {
 }
 
 /// The addresses of a connection to a forward proxy.
-fn to_squid() -> (Option<SocketAddr>, Option<SocketAddr>) {
-    (Some(([127, 0, 0, 1], 40_000).into()), Some(([127, 0, 0, 9], 3128).into()))
-}
-
-/// A zip asked through a tunnel, up to the tunnel's answer: the request is made by goroutine 7,
-/// which starts 8 to dial, which starts 9 to send CONNECT.
-fn tunnel(status: u16) -> Script {
-    let mut script = Script::new(A, i32::from(status != 200));
-    let enter = What::RequestEnter {
-        method: "GET".into(),
-        url: zip(A, "x.lab/m"),
-        headers: Headers::new(),
-        credentials: None,
-        cut: Vec::new(),
-    };
-    let asking = Task::new(7).walk().lookup(A, "x.lab/m").step(What::FetchEnter);
-    script.run(&[asking.step(What::SendEnter).step(enter)]);
-    script.run(&[Task::of(GO, 8, 7).step(What::NewConnection)]);
-    let (local, remote) = to_squid();
-    let connect = What::TunnelEnter { target: "a.lab:443".into(), local, remote };
-    let answer = What::TunnelReturn { status: Some(status), headers: Headers::new() };
-    script.run(&[Task::of(GO, 9, 8).step(connect).step(answer)]);
-    script
-}
-
 #[test]
 fn a_tunnel_is_a_request_of_the_chain_that_opened_it() {
-    let mut script = tunnel(200);
+    let mut script = tunnel(&zip(A, "x.lab/m"), 200);
     let (local, remote) = to_squid();
     let on = What::Try { protocol: "HTTP/2.0".into(), local, remote, tls: true };
     let answer = What::RequestReturn {
@@ -223,7 +198,7 @@ fn a_tunnel_is_a_request_of_the_chain_that_opened_it() {
 #[test]
 fn a_tunnel_that_was_refused_is_why_its_request_failed() {
     for status in [403, 407, 503] {
-        let mut script = tunnel(status);
+        let mut script = tunnel(&zip(A, "x.lab/m"), status);
         // All that go's error says is the reason phrase.
         let error = plain_error("Forbidden");
         let failed = What::RequestReturn {

@@ -1,7 +1,11 @@
 //! What go does at misbehaving proxies, shared with the tests of the findings.
 
+use std::net::SocketAddr;
+
+use crate::event::{Headers, What};
+
 use super::script::{
-    Hop, Script, Task, bad_status, broken, hop, no_such_host, plain_error, refused,
+    GO, Hop, Script, Task, bad_status, broken, hop, no_such_host, plain_error, refused,
 };
 
 pub(crate) const A: &str = "https://proxy.lab";
@@ -195,5 +199,51 @@ pub(crate) fn probes(statuses: [u16; 3], exit: i32) -> Script {
     script.run(&[walker.clone().walk()]);
     script.run(&[probe(0), probe(1), probe(2)]);
     script.run(&[if exit == 0 { walker.found() } else { walker.failed(bad_status(404)) }]);
+    script
+}
+
+/// This end of a connection to a forward proxy, and the other.
+pub(crate) fn to_squid() -> (Option<SocketAddr>, Option<SocketAddr>) {
+    (Some(([127, 0, 0, 1], 40_000).into()), Some(([127, 0, 0, 9], 3128).into()))
+}
+
+/// A URL asked through a tunnel, up to the tunnel's answer: the request is made by goroutine 7,
+/// which starts 8 to dial, which starts 9 to send CONNECT.
+pub(crate) fn tunnel(url: &str, status: u16) -> Script {
+    let mut script = Script::new(A, i32::from(status != 200));
+    let enter = What::RequestEnter {
+        method: "GET".into(),
+        url: url.into(),
+        headers: Headers::new(),
+        credentials: None,
+        cut: Vec::new(),
+    };
+    let asking = Task::new(7).walk().lookup(A, "x.lab/m").step(What::FetchEnter);
+    script.run(&[asking.step(What::SendEnter).step(enter)]);
+    script.run(&[Task::of(GO, 8, 7).step(What::NewConnection)]);
+    let (local, remote) = to_squid();
+    let connect = What::TunnelEnter { target: "a.lab:443".into(), local, remote };
+    let answer = What::TunnelReturn { status: Some(status), headers: Headers::new() };
+    script.run(&[Task::of(GO, 9, 8).step(connect).step(answer)]);
+    script
+}
+
+/// The same with an answer to the request: the tunnel comes after it in the attempt.
+pub(crate) fn tunneled(url: &str, status: u16, headers: &[(&str, &str)]) -> Script {
+    let mut script = tunnel(url, 200);
+    let (local, remote) = to_squid();
+    let on = What::Try { protocol: "HTTP/2.0".into(), local, remote, tls: true };
+    let header = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+    let answer = What::RequestReturn {
+        body: None,
+        status: Some(status),
+        protocol: Some("HTTP/2.0".into()),
+        headers: headers.iter().map(header).collect(),
+        content_length: None,
+        error: None,
+        cut: Vec::new(),
+    };
+    let done = What::SendReturn { status: Some(status), error: None };
+    script.run(&[Task::new(7).step(on).step(answer).step(done)]);
     script
 }

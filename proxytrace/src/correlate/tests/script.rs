@@ -170,6 +170,11 @@ impl Script {
         script
     }
 
+    /// The same that ends with another code.
+    pub(crate) fn exits(self, code: i32) -> Self {
+        Self { exit: Some(code), ..self }
+    }
+
     /// `pid` becomes a go command.
     pub(crate) fn go(&mut self, pid: u32, exe: &str, config: &BTreeMap<String, Setting>) {
         let argv = vec!["go".to_owned(), "mod".to_owned(), "download".to_owned()];

@@ -19,8 +19,8 @@ pub(super) const KINDS: &[Kind] = &[
         "fallback-404",
         Note,
         "go asked the next entry of GOPROXY after 404 or 410",
-        "That is how proxies say that they do not have a module, and how the list is meant to work. An entry that has next to nothing of what it is asked for is another matter: its path may be wrong.",
-        "Nothing needs to be done. Where an entry never has anything, check its path in GOPROXY, or name its modules in GONOPROXY.",
+        "That is how proxies say that they do not have a module, and how the list is meant to work. Only where an entry has nothing at all, and go fails for want of something, may its path be wrong.",
+        "Nothing needs to be done. Where an entry never has anything, not even its own modules, check its path in GOPROXY.",
         ["https://go.dev/ref/mod#environment-variables"],
     ),
     kind!(

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::correlate::url::Url;
-use crate::model::{Chain, Severity};
+use crate::model::{Artifact, Chain, Severity};
 use crate::redact::REDACTED;
 
 use super::super::sign::Sign;
@@ -108,6 +108,21 @@ pub(in super::super) fn is_password_in_clear(entry: &str) -> bool {
     authority.flatten().is_some_and(|authority| authority.contains('@'))
 }
 
+pub(super) fn is_public(host: &str) -> bool {
+    PUBLIC.contains(&host.to_ascii_lowercase().as_str())
+}
+
+/// What to do where a setting is in force in place of GOPRIVATE, for what the chain asked for.
+fn overriding(view: &View<'_>, chain: &Chain) -> Option<String> {
+    let database = matches!(chain.artifact, Artifact::SumdbLookup | Artifact::SumdbTile);
+    let name = if database { "GONOSUMDB" } else { "GONOPROXY" };
+    let value = &view.process(chain.process)?.config.get(name)?.value;
+    Some(format!(
+        "{name} is `{value}`, which is in force in place of GOPRIVATE: name the modules there, or unset \
+         it."
+    ))
+}
+
 /// PT701. Never guessed from a 404: either the name can be nobody's in public, or the user said so.
 pub(super) fn private_leak(view: &View<'_>, chain: &Chain) -> Vec<Sign> {
     let Some(module) = chain.module.as_deref() else { return Vec::new() };
@@ -120,14 +135,20 @@ pub(super) fn private_leak(view: &View<'_>, chain: &Chain) -> Vec<Sign> {
     let asked = chain.attempts.iter().flat_map(|attempt| &attempt.requests);
     let leaks = asked.filter(|request| {
         let host = Url::parse(&request.url).map_or("", |url| url.host);
-        PUBLIC.contains(&host.to_ascii_lowercase().as_str())
+        is_public(host)
     });
     let told: Vec<_> = leaks.map(|request| (request.host.as_str(), request.id)).collect();
     let hosts: BTreeSet<&str> = told.iter().map(|(host, _)| *host).collect();
+    // Where GOPRIVATE matches, something else has taken its place.
+    let instead = if view.is_private(chain, module) { overriding(view, chain) } else { None };
     let sign = |host: &str| {
         let message = format!("{host} was asked for a private module: {why}");
         let ids = told.iter().filter(|(asked, _)| *asked == host).map(|(_, id)| *id);
-        Sign::of("PT701", chain, message).with(ids.collect())
+        let sign = Sign::of("PT701", chain, message).with(ids.collect());
+        match &instead {
+            Some(advice) => sign.advising(advice),
+            None => sign,
+        }
     };
     hosts.into_iter().map(sign).collect()
 }

@@ -50,13 +50,15 @@ pub(super) fn cache_poison_risk(view: &View<'_>, chain: &Chain) -> Vec<Sign> {
     )]
 }
 
-/// PT406: one for each entry. Without another entry that has them, they may not exist.
+/// PT406: one for each entry. Without another entry that has them, they may not exist; and an entry
+/// that lacks others too, which the next one has, is not meant for them.
 pub(super) fn case_encoding(view: &View<'_>) -> Vec<Sign> {
     #[derive(Default)]
     struct Entry {
         missing: Vec<(ChainId, Vec<RequestId>)>,
         found_with_capitals: bool,
         found: bool,
+        lacks_others: bool,
         elsewhere: usize,
     }
     let mut entries: BTreeMap<&str, Entry> = BTreeMap::new();
@@ -66,22 +68,23 @@ pub(super) fn case_encoding(view: &View<'_>) -> Vec<Sign> {
             let capitals =
                 memchr(b'%', first.url.as_bytes()).is_some() && first.url.contains("%21");
             let entry = entries.entry(&attempt.proxy).or_default();
+            let later = || chain.attempts[place + 1..].iter();
+            let has = || later().any(|other| other.outcome == Outcome::Ok);
             match attempt.outcome {
                 Outcome::Ok if capitals => entry.found_with_capitals = true,
                 Outcome::Ok => entry.found = true,
                 Outcome::NotFound if capitals => {
                     entry.missing.push((chain.id, evidence(attempt)));
-                    let later = &chain.attempts[place + 1..];
-                    let has = later.iter().any(|other| other.outcome == Outcome::Ok);
-                    entry.elsewhere += usize::from(has);
+                    entry.elsewhere += usize::from(has());
                 }
+                Outcome::NotFound => entry.lacks_others |= has(),
                 _ => {}
             }
         }
     }
     let sign = |(proxy, entry): (&str, Entry)| {
         let count = entry.missing.len();
-        if count < 2 || entry.found_with_capitals || !entry.found {
+        if count < 2 || entry.found_with_capitals || entry.lacks_others || !entry.found {
             return None;
         }
         let message = format!(

@@ -1,6 +1,6 @@
 //! PT501, PT506.
 
-use crate::correlate::story::{answer, unverified};
+use crate::correlate::story::{answer, last_asked, unverified};
 use crate::model::{Artifact, Attempt, Chain, Next, Outcome};
 
 use super::super::sign::Sign;
@@ -17,8 +17,9 @@ pub(super) fn asked_directly(view: &View<'_>, chain: &Chain) -> Vec<Sign> {
     }
     let lookup =
         |other: &&&Chain| other.artifact == Artifact::SumdbLookup && other.outcome == Outcome::Ok;
-    let answered =
-        || view.chains_of(chain.process).iter().find(lookup)?.attempts.last()?.requests.last();
+    let answered = || {
+        last_asked(&view.chains_of(chain.process).iter().find(lookup)?.attempts.last()?.requests)
+    };
     let Some(answered) = answered() else { return Vec::new() };
     let message = format!(
         "no entry of GOPROXY forwards the checksum database; go asks {} itself",

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
+use crate::correlate::story::last_asked;
 use crate::correlate::url::Url;
 use crate::model::{Cause, Chain, Connection, Outcome, ProcessId, Request};
 
@@ -18,7 +19,7 @@ pub(super) fn v6_path(view: &View<'_>, chain: &Chain) -> Vec<Sign> {
     let Some(last) = chain.attempts.last().filter(|_| view.failed(chain)) else {
         return Vec::new();
     };
-    let asked = last.requests.last().filter(|request| request.outcome == Outcome::TlsOther);
+    let asked = last_asked(&last.requests).filter(|request| request.outcome == Outcome::TlsOther);
     let Some(request) = asked else { return Vec::new() };
     let host = request.host.as_str();
     let to_host = |connection: &&Connection| {

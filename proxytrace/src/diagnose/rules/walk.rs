@@ -3,22 +3,28 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::correlate::story::{answer, failed, unverified, walks_the_list};
+use crate::correlate::url::Url;
 use crate::model::{Artifact, Attempt, Chain, ChainId, Outcome, RequestId, Separator, Severity};
 
 use super::super::sign::Sign;
 use super::super::view::{Send, View, last_walk};
+use super::access::is_public;
 use super::redirects::has_redirect;
 use super::{counted, evidence, moved};
 
-/// An entry that answers 404 to this many, and to nearly all, is hardly meant for them.
+/// An entry that answers 404 to this many, and has nothing, is hardly meant for them.
 const MANY: usize = 20;
 /// So many different hosts are a fan.
 const FAN: usize = 5;
 
-/// PT101. Where the host wants credentials or forbids, `|` would go round a policy.
+/// PT101. Where the host wants credentials or forbids, `|` would go round a policy; and it is not for
+/// us to send to all the world, or to anybody's host, what a proxy was asked for.
 pub(super) fn comma_stops(view: &View<'_>, chain: &Chain) -> Vec<Sign> {
     const POLICY: &str = "Give go what the host wants, or have the module approved. `|` after the \
                           entry would let go ask on, but also go round a policy.";
+    const REPAIR: &str = "Repair the proxy, or let it answer 404 for what it does not have. `|` after \
+                          the entry would let go ask on after any error, but also send there the names \
+                          of modules that are nobody else's business.";
     let (Some(stop), Some(later)) = (chain.attempts.last(), entry_after_last(view, chain)) else {
         return Vec::new();
     };
@@ -42,7 +48,12 @@ pub(super) fn comma_stops(view: &View<'_>, chain: &Chain) -> Vec<Sign> {
     let ids = send.as_ref().map_or_else(Vec::new, Send::ids);
     let sign = Sign::of("PT101", chain, message).with(ids);
     let policy = send.is_some_and(|send| matches!(send.last().status, Some(401 | 403)));
-    vec![if policy { sign.advising(POLICY) } else { sign }]
+    let anybody = later == "direct" || is_public(Url::parse(later).map_or("", |url| url.host));
+    vec![match (policy, anybody) {
+        (true, _) => sign.advising(POLICY),
+        (false, true) => sign.advising(REPAIR),
+        (false, false) => sign,
+    }]
 }
 
 fn entry_after_last<'a>(view: &'a View<'_>, chain: &Chain) -> Option<&'a str> {
@@ -50,13 +61,15 @@ fn entry_after_last<'a>(view: &'a View<'_>, chain: &Chain) -> Option<&'a str> {
     Some(&view.list(chain)?.entries.get(index as usize + 1)?.proxy)
 }
 
-/// PT102: one for each entry. Probes of prefixes are no fetches.
+/// PT102: one for each entry. Probes of prefixes are no fetches. An entry for private modules has none
+/// of the public ones that it is asked for first, and is right there: its path is in doubt only where
+/// it had nothing at all, and go failed for want of something.
 pub(super) fn fallback_404(view: &View<'_>) -> Vec<Sign> {
-    const PATH: &str = "Check the path of the entry in GOPROXY (`curl -i` an URL of these). If it \
-                        is meant for other modules, let it follow the entry that has these.";
+    const PATH: &str = "Check the path of the entry in GOPROXY (`curl -i` an URL of these).";
     #[derive(Default)]
     struct Entry {
         asked: usize,
+        failed: bool,
         chains: Vec<ChainId>,
         requests: Vec<RequestId>,
     }
@@ -71,13 +84,13 @@ pub(super) fn fallback_404(view: &View<'_>) -> Vec<Sign> {
             if moved(attempt) && attempt.outcome == Outcome::NotFound {
                 entry.chains.push(chain.id);
                 entry.requests.extend(evidence(attempt));
+                entry.failed |= view.failed(chain);
             }
         }
     }
     let sign = |(proxy, entry): (&str, Entry)| {
         let (missed, asked) = (entry.chains.len(), entry.asked);
-        // Of twenty, nineteen.
-        let useless = asked >= MANY && missed * 20 >= asked * 19;
+        let useless = asked >= MANY && missed == asked && entry.failed;
         let fetches = counted(asked, "fetch", "fetches");
         let message = if useless {
             format!("{proxy} answered 404 or 410 to {missed} of {fetches}: its path may be wrong")

@@ -1,10 +1,11 @@
 //! What was answered, and by whom.
 
-use crate::correlate::tests::scenarios::{A, B, failing, got, url, zip};
+use crate::correlate::tests::scenarios::{A, B, failing, got, tunneled, url, zip};
 use crate::correlate::tests::script::{GO, Script, Task, bad_status, failure, hop};
 use crate::event::{Failure, What};
-use crate::model::Confidence;
+use crate::model::{Confidence, Outcome};
 
+use super::super::{Class, class, diagnose};
 use super::{of_script, one, only};
 
 fn unreadable() -> Failure {
@@ -118,6 +119,38 @@ fn pt406_needs_capitals_that_are_never_there_and_others_that_are() {
     assert_eq!(only(&certain, "PT406").confidence, Confidence::Certain);
     assert!(!found(script([404, 200], 200)));
     assert!(!found(script([404, 404], 404)));
+    // An entry for private modules lacks whatever is public.
+    let mut private = script([404, 404], 404);
+    private.run(&[got(20, "x.lab/own", &[hop(&zip(A, "x.lab/own"), 200)])]);
+    assert!(!found(private));
+}
+
+#[test]
+fn a_page_that_came_through_a_tunnel_is_a_page() {
+    let asked = url(A, "x.lab/m", "v1.0.0.mod");
+    let mut script = tunneled(&asked, 200, &[("Content-Type", "text/html")]).exits(1);
+    script.run(&[Task::new(7).found()]);
+    let text = "go: x.lab/m@v1.0.0: parsing go.mod: missing module line\n".to_owned();
+    script.push(GO, None, What::Stderr { text });
+    let found = of_script(&script);
+    assert_eq!(found[..2], ["PT401 error root ×1", "PT404 error contributing ×1"]);
+    // And what cannot be read is what was asked for, not the tunnel.
+    let mut script = tunneled(&url(A, "x.lab/m", "v1.0.0.info"), 200, &[]).exits(1);
+    script.run(&[Task::new(7).failed(failure(&[("*json.SyntaxError", "bad")], None))]);
+    let trace = script.trace();
+    let [request, tunnel] = &trace.chains[0].attempts[0].requests[..] else { panic!("two") };
+    assert_eq!((request.outcome, tunnel.outcome), (Outcome::BadContent, Outcome::Ok));
+}
+
+#[test]
+fn what_a_second_try_comes_to_is_not_up_to_the_tunnel() {
+    for (status, expected) in [(503, Class::Transient), (403, Class::Permanent)] {
+        let mut script = tunneled(&zip(A, "x.lab/m"), status, &[]).exits(1);
+        script.run(&[Task::new(7).failed(bad_status(status))]);
+        let mut trace = script.trace();
+        trace.findings = diagnose(&trace);
+        assert_eq!(class(&trace), Some(expected), "{status}");
+    }
 }
 
 #[test]

@@ -2,10 +2,10 @@
 
 use crate::correlate::tests::scenarios::{self, A, B, failing, got, url, zip};
 use crate::correlate::tests::script::{
-    Hop, Script, Task, bad_status, broken, config, failure, hop, no_such_host, plain_error,
+    GO, Hop, Script, Task, bad_status, broken, config, failure, hop, no_such_host, plain_error,
     refused, unverified,
 };
-use crate::event::Failure;
+use crate::event::{Failure, What};
 use crate::model::{Confidence, Finding, Role, Severity, Trace};
 
 mod answers;
@@ -13,7 +13,7 @@ mod run;
 mod transport;
 mod walks;
 
-use super::{CATALOGUE, diagnose, explain};
+use super::{CATALOGUE, class, diagnose, explain};
 
 /// `PT006 error root ×3`, one a finding.
 fn brief(findings: &[Finding]) -> Vec<String> {
@@ -121,6 +121,11 @@ fn pt003_names_the_circle() {
     assert_eq!(of_script(&script), ["PT003 error root ×1"]);
     let message = only(&script, "PT003").message;
     assert!(message.starts_with("proxy.lab → mirror.lab → proxy.lab"), "{message}");
+    // What net/http sends again is no circle, nor is a tunnel.
+    let there = "https://cdn.lab/m";
+    let hops = [hop(&zip(A, "x.lab/m"), 302).to(there), hop(there, 503).retried().retried()];
+    let again = one(A, 1, &hops, bad_status(503));
+    assert_eq!(of_script(&again), ["PT006 error root ×1", "PT209 note contributing ×1"]);
     // A way that is long, but ends, is none.
     let step = |n: usize| format!("https://proxy.lab/{n}");
     let mut hops: Vec<Hop> = vec![hop(&zip(A, "x.lab/m"), 302).to(&step(0))];
@@ -242,6 +247,13 @@ fn pt101_needs_an_entry_that_was_kept_from_being_asked() {
     let forbidden =
         failing("https://proxy.lab,direct", 1, |module| vec![hop(&zip(A, module), 403)]);
     assert!(only(&forbidden, "PT101").advice.contains("policy"));
+    // Nor are names to be sent to all the world.
+    assert!(only(&script, "PT101").advice.contains("or write `|`"));
+    for goproxy in ["https://proxy.lab,https://proxy.golang.org,direct", "https://proxy.lab,direct"]
+    {
+        let advice = only(&bad(goproxy), "PT101").advice;
+        assert!(advice.starts_with("Repair the proxy") && !advice.contains("or write"), "{advice}");
+    }
 }
 
 #[test]
@@ -274,6 +286,94 @@ fn pt104_brings_the_first_failure_back() {
     let script = scenarios::direct_fails("https://proxy.lab,direct", 404);
     assert_eq!(of_script(&script), ["PT201 error root ×2", "PT102 note contributing ×1"]);
     assert_eq!(only(&script, "PT201").modules, ["x.lab/m@v1.0.0"]);
+}
+
+#[test]
+fn what_this_machine_refuses_is_nobodys_silence() {
+    for errno in [1, 13, 24, 105] {
+        let error = failure(
+            &[
+                ("*url.Error", "Get"),
+                ("*net.OpError", "dial"),
+                ("*os.SyscallError", "connect"),
+                ("syscall.Errno", ""),
+            ],
+            Some(errno),
+        );
+        let hops = [broken(&zip(A, "x.lab/m"), error.clone(), false)];
+        let script = one(A, 1, &hops, error);
+        assert!(of_script(&script).is_empty(), "{errno}");
+        let mut trace = script.trace();
+        trace.findings = diagnose(&trace);
+        assert_eq!(class(&trace), None);
+    }
+}
+
+/// go asks for the versions of a module that it has, to learn of retractions, and can do without.
+#[test]
+fn what_go_did_without_is_no_reason() {
+    let module = "x.lab/m";
+    let script = |said: &str| {
+        let asks = |id, file, status| {
+            let task = Task::new(id).walk().lookup(A, module);
+            let task = task.fetch(&[hop(&url(A, module, file), status)]);
+            if status == 200 { task.found() } else { task.failed(bad_status(status)) }
+        };
+        let latest = format!("{A}/{module}/@latest");
+        let retracted = Task::new(11).walk().lookup(A, module).fetch(&[hop(&latest, 404)]);
+        let mut script = Script::new(A, 1);
+        script.run(&[asks(8, "v1.0.0.info", 200), asks(9, "v1.0.0.mod", 200)]);
+        script.run(&[asks(10, "list", 200), retracted.failed(bad_status(404))]);
+        script.run(&[Task::new(12)
+            .walk()
+            .lookup(A, "x.lab/n")
+            .fetch(&[hop(&zip(A, "x.lab/n"), 502)])
+            .failed(bad_status(502))]);
+        script.push(GO, None, What::Stderr { text: said.to_owned() });
+        script
+    };
+    let other = script("go: x.lab/n@v1.0.0: 502 Bad Gateway\n");
+    assert_eq!(of_script(&other), ["PT409 error root ×1"]);
+    // What go says of the module itself counts, and so does what is not known whole.
+    let named = script("go: module x.lab/m: not found\n");
+    assert_eq!(of_script(&named), ["PT410 error root ×1", "PT409 error root ×1"]);
+    assert_eq!(of_script(&script(&"x\n".repeat(2000))).len(), 2);
+}
+
+/// git answered, and has no such version.
+#[test]
+fn what_a_repository_does_not_have_is_absent() {
+    let task = Task::new(7)
+        .walk()
+        .lookup(A, "x.lab/m")
+        .fetch(&[hop(&url(A, "x.lab/m", "v9.9.9.info"), 404)])
+        .lookup("direct", "x.lab/m")
+        .failed(failure(
+            &[
+                ("*module.ModuleError", ""),
+                ("*module.InvalidVersionError", ""),
+                ("*codehost.UnknownRevisionError", ""),
+            ],
+            None,
+        ));
+    let mut script = Script::new("https://proxy.lab,direct", 1);
+    script.run(&[task]);
+    assert_eq!(of_script(&script), ["PT410 error root ×1", "PT102 note contributing ×1"]);
+}
+
+/// A page that was not found and names a repository all the same, which then fails.
+#[test]
+fn a_page_that_led_to_a_repository_is_no_absence() {
+    let page = "https://x.lab/m?go-get=1";
+    let mut script = Script::new("direct", 1);
+    script.run(&[Task::new(7).walk().lookup("direct", "x.lab/m").fetch(&[hop(page, 404)])]);
+    script.push(GO, None, What::Fork { child: 200 });
+    let argv = ["git", "ls-remote", "-q", "origin"].map(str::to_owned).to_vec();
+    script.push(200, None, What::Exec { exe: "/usr/bin/git".into(), argv });
+    script.run(&[Task::new(7).step(What::Spawn { child: 200 })]);
+    script.push(200, None, What::Exit { code: Some(128), signal: None });
+    script.run(&[Task::new(7).failed(plain_error("exit status 128"))]);
+    assert_eq!(of_script(&script), ["PT704 error root ×1", "PT702 note contributing ×1"]);
 }
 
 #[test]
