@@ -171,13 +171,13 @@ impl Decoder {
                 let start = |root: &Path| go_start(record, exe, &environment, &process, root);
                 let root = process.join("root");
                 let by_itself = start(&root);
+                let Some(roots) = &self.roots else { return Ok(Some(by_itself)) };
                 if root.exists() {
                     return Ok(Some(by_itself));
                 }
                 // Its files may have been there no more.
-                let others = self.roots.iter().filter_map(|roots| roots.get(&record.pid));
-                let mut others = others.flatten();
-                let by_another = others.find_map(|root| {
+                let others = roots.get(&record.pid).into_iter().flatten();
+                let by_another = others.into_iter().find_map(|root| {
                     let start = start(&root.path);
                     root.is_there().then_some(start)
                 });

@@ -179,18 +179,14 @@ impl Executables {
                             go_version: plan.build.go_version,
                             type_names: plan.type_names,
                         };
-                        self.put(index, probed);
+                        let place = index as usize;
+                        self.probed.resize_with(self.probed.len().max(place + 1), || None);
+                        self.probed[place] = Some(probed);
                     }
                 }
             }
         }
         (found, attach)
-    }
-
-    pub(super) fn put(&mut self, index: u32, probed: Probed) {
-        let place = index as usize;
-        self.probed.resize_with(self.probed.len().max(place + 1), || None);
-        self.probed[place] = Some(probed);
     }
 
     /// The executable that a record names.

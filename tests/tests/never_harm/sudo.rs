@@ -125,7 +125,9 @@ fn sudo_changes_nothing_for_the_command() {
     let go = trace.processes.iter().find(|process| process.go_version.is_some()).unwrap();
     let proxy = &go.config["GOPROXY"];
     assert_eq!((proxy.value.as_str(), proxy.origin), ("https://proxy.lab", Origin::Environment));
-    assert!(trace.capture.complete && trace.capture.attach.iter().all(|attach| !attach.late));
+    let capture = &trace.capture;
+    let is_late = capture.attach.iter().any(|attach| attach.late);
+    assert!(capture.complete && !is_late, "{capture:?}");
     let requests = trace.chains.iter().flat_map(|c| &c.attempts).flat_map(|a| &a.requests).count();
     assert_eq!(requests, lab.log().len());
     assert_eq!(requests, 120);

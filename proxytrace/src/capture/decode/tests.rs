@@ -25,18 +25,9 @@ fn record(kind: Kind, fields: &[(Tag, u8, &[u8])]) -> Vec<u8> {
 }
 
 fn decoded(record: &[u8]) -> Vec<What> {
-    let mut executables = Executables::default();
-    let (path, go_version) = ("/usr/bin/go".into(), "go1.27.3".to_owned());
-    executables.put(0, Probed { path, go_version, type_names: Vec::new() });
-    let mut events = Vec::new();
+    let (executables, mut events) = (Executables::default(), Vec::new());
     Decoder::new(0, Pids::new(true)).decode(record, &executables, &mut events).unwrap();
     events.into_iter().map(|event| event.what).collect()
-}
-
-#[test]
-fn a_process_that_is_gone_leaves_its_configuration_unread() {
-    let events = decoded(&record(Kind::Start, &[(Tag::Arguments, 0, b"go\0env\0")]));
-    assert!(matches!(&*events, [What::GoStart { .. }, What::Lost { count: 1 }]), "{events:?}");
 }
 
 #[test]
