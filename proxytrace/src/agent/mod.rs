@@ -239,7 +239,7 @@ impl<'a> Agent<'a> {
             self.told_lost = health.lost;
         }
         if ticks.is_multiple_of(STATE_TICKS) {
-            self.write_state(&health);
+            self.write_state(&health, false);
             let log = self.log();
             if let Some(exports) = &mut self.out.exports {
                 exports.health(health, log);
@@ -339,6 +339,7 @@ impl<'a> Agent<'a> {
             lost: counts.lost,
             executables,
             refused: counts.refused,
+            refused_for_room: counts.refused_for_room,
             late: counts.late,
             missed: counts.missed,
             abandoned: self.builds.abandoned + counts.unseen,
@@ -347,7 +348,7 @@ impl<'a> Agent<'a> {
         })
     }
 
-    fn write_state(&self, health: &Health) {
+    fn write_state(&self, health: &Health, has_ended: bool) {
         if self.options.once && self.settings.state.is_none() {
             return;
         }
@@ -357,7 +358,8 @@ impl<'a> Agent<'a> {
             started_at: self.started_at,
             written_at: Timestamp::now(),
             uptime_ns: u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX),
-            is_off: self.host.is_none(),
+            is_off: self.host.is_none() && !has_ended,
+            has_ended,
             sample: self.settings.sample().get(),
             handed_on: self.out.handed_on,
             health: health.clone(),
@@ -375,7 +377,7 @@ impl<'a> Agent<'a> {
             self.log().error("what was running is lost", &[("error", &format!("{error:#}"))]);
         }
         let Ok(health) = self.health() else { return };
-        self.write_state(&health);
+        self.write_state(&health, true);
         let log = self.log();
         if let Some(mut exports) = self.out.exports.take() {
             exports.health(health.clone(), log);
@@ -405,6 +407,7 @@ fn sum(a: Counts, b: Counts) -> Counts {
         lost: a.lost + b.lost,
         executables: 0,
         refused: a.refused + b.refused,
+        refused_for_room: a.refused_for_room + b.refused_for_room,
         late: a.late + b.late,
         missed: a.missed + b.missed,
         unseen: a.unseen + b.unseen,

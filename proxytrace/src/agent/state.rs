@@ -31,6 +31,9 @@ pub struct State {
     pub uptime_ns: u64,
     /// Whether the kill switch is on.
     pub is_off: bool,
+    /// Whether the agent has ended, and said so.
+    #[serde(default)]
+    pub has_ended: bool,
     /// The share that is wished for.
     pub sample: f64,
     /// Builds that were handed on.
@@ -61,14 +64,17 @@ impl State {
 
     /// Whether the agent seems to be running, at this time; `lives` says whether its process exists.
     pub fn is_running(&self, now: Timestamp, lives: bool) -> bool {
-        lives && now.duration_since(self.written_at) < STALE
+        lives && !self.has_ended && now.duration_since(self.written_at) < STALE
     }
 
     /// For a person.
     pub fn render(&self, now: Timestamp, lives: bool) -> String {
         let age = Duration::from_nanos(self.uptime_ns);
         let mut text = String::new();
-        let running = if !self.is_running(now, lives) {
+        let is_running = self.is_running(now, lives);
+        let running = if self.has_ended {
+            format!("not running: ended at {}", self.written_at)
+        } else if !is_running {
             format!("not running: last heard of at {}", self.written_at)
         } else if self.is_off {
             "off: the kill switch is on, nothing is watched".to_owned()
@@ -77,7 +83,9 @@ impl State {
             format!("running for {age:#}")
         };
         let percent = |share: f64| format!("{:.3}%", share * 100.0);
-        let lowered = if self.health.share < self.sample {
+        // Where nothing is watched, it is for other reasons.
+        let is_watching = !self.is_off && !self.has_ended;
+        let lowered = if is_watching && self.health.share < self.sample {
             format!(" (lowered from {} to keep within the budgets)", percent(self.sample))
         } else {
             String::new()
@@ -140,6 +148,7 @@ mod tests {
             written_at: at + SignedDuration::from_secs(100),
             uptime_ns: 100_000_000_000,
             is_off: false,
+            has_ended: false,
             sample: 0.05,
             handed_on: 3,
             health: Health { share: 0.025, cpu_ns: 1_000_000_000, ..Health::default() },
@@ -154,7 +163,12 @@ mod tests {
         assert!(text.contains("running for 1m 40s (pid 7"), "{text}");
         assert!(text.contains("2.500% of builds (lowered from 5.000%"), "{text}");
         assert!(text.contains("1.000% of a processor"), "{text}");
-        assert!(State { is_off: true, ..state.clone() }.render(now, true).contains("kill switch"));
+        let off = State { is_off: true, ..state.clone() }.render(now, true);
+        assert!(off.contains("kill switch") && !off.contains("lowered"), "{off}");
+        let ended = State { has_ended: true, ..state.clone() };
+        let text = ended.render(now, true);
+        assert!(text.contains("not running: ended at 2026-01-02T03:05:45Z"), "{text}");
+        assert!(!text.contains("lowered") && !ended.is_running(now, true), "{text}");
         for (now, lives) in [(now, false), (now + SignedDuration::from_secs(31), true)] {
             assert!(state.render(now, lives).contains("not running"));
         }

@@ -136,6 +136,24 @@ pub(crate) fn sent_by_go(attempt: &Attempt) -> impl Iterator<Item = &Request> {
     attempt.requests.iter().filter(|request| request.witness != Witness::Wire)
 }
 
+/// Name or address, and port, of the server that a request was for.
+pub(crate) fn server(request: &Request) -> (&str, Option<u16>) {
+    let host = request.host.as_str();
+    let default = match request.url.split_once("://") {
+        Some(("http", _)) => Some(80),
+        Some(("https", _)) => Some(443),
+        _ => None,
+    };
+    let (name, port) = match host.rsplit_once(':') {
+        // What is left of the last colon of an IPv6 address without a port has no bracket at its end.
+        Some((name, port)) if !name.contains(':') || name.ends_with(']') => {
+            (name, port.parse().ok())
+        }
+        _ => (host, None),
+    };
+    (name.trim_start_matches('[').trim_end_matches(']'), port.or(default))
+}
+
 /// The host that a request was redirected to, if it was.
 pub(crate) fn redirect(request: &Request, requests: &[Request]) -> Option<String> {
     is_redirect(request).then(|| target(request, requests)).flatten()

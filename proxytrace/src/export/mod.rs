@@ -76,6 +76,8 @@ pub struct Health {
     pub executables: u64,
     /// `go` commands that could not be given probes.
     pub refused: u64,
+    /// Of `refused`, those for which there was no room: the next time there may be some.
+    pub refused_for_room: u64,
     /// Builds of which the beginning was missed.
     pub late: u64,
     /// Builds that were running already when the watch began, and are not seen.
@@ -116,11 +118,13 @@ pub struct Dropped {
     pub torn: u64,
     /// The agent ended before they were sent.
     pub ended: u64,
+    /// What they lead through was closed, and could not be opened again.
+    pub closed: u64,
 }
 
 impl Dropped {
     /// Each reason, and how many.
-    pub fn reasons(&self) -> [(&'static str, u64); 6] {
+    pub fn reasons(&self) -> [(&'static str, u64); 7] {
         [
             ("busy", self.busy),
             ("full", self.full),
@@ -128,6 +132,7 @@ impl Dropped {
             ("disk", self.disk),
             ("torn", self.torn),
             ("ended", self.ended),
+            ("closed", self.closed),
         ]
     }
 

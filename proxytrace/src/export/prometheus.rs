@@ -5,7 +5,7 @@
 
 use std::io::{self, Write};
 
-use super::metrics::{BUCKETS, Histogram, Kind, Point, Registry};
+use super::metrics::{BUCKETS, Family, Histogram, Kind, Point, Registry};
 use crate::report::escape::is_deceptive;
 
 /// What it is, in `Content-Type`.
@@ -23,16 +23,37 @@ pub fn write(registry: &Registry, output: &mut impl Write) -> io::Result<()> {
         writeln!(output, "# TYPE {} {kind}", family.name)?;
         let names = registry.labels(family);
         for (values, point) in series {
-            let labels = || names.iter().copied().zip(values.iter().map(|value| &**value));
-            match point {
-                Point::Value(value) => line(output, (family.name, ""), labels(), *value)?,
-                Point::Histogram(durations) => {
-                    histogram(output, family.name, &labels().collect::<Vec<_>>(), durations)?;
-                }
-            }
+            let labels = names.iter().copied().zip(values.iter().map(|value| &**value));
+            lines(output, family, &labels.collect::<Vec<_>>(), point)?;
         }
     }
     Ok(())
+}
+
+/// How many lines a series takes, and how many bytes at most.
+pub(super) fn size(family: &Family, labels: &[(&str, &str)]) -> (usize, usize) {
+    /// Of a sum that is kept for years.
+    const DIGITS: usize = 20;
+    let (count, suffix) = match family.kind {
+        Kind::Histogram => (BUCKETS.len() + 3, ("_bucket", ",le=\"+0.00\"")),
+        Kind::Counter | Kind::Gauge => (1, ("", "")),
+    };
+    let mut text = Vec::new();
+    line(&mut text, (family.name, suffix.0), labels.iter().copied(), 0.0)
+        .expect("memory takes everything");
+    (count, count * (text.len() + suffix.1.len() + DIGITS))
+}
+
+fn lines(
+    output: &mut impl Write,
+    family: &Family,
+    labels: &[(&str, &str)],
+    point: &Point,
+) -> io::Result<()> {
+    match point {
+        Point::Value(value) => line(output, (family.name, ""), labels.iter().copied(), *value),
+        Point::Histogram(durations) => histogram(output, family.name, labels, durations),
+    }
 }
 
 fn histogram(

@@ -69,6 +69,25 @@ pub fn lines(build: &Build, host: &Host) -> [Lines; 3] {
 }
 
 impl Lines {
+    /// The same in pieces of whole lines, with the number of lines of each: no longer than `most`
+    /// bytes, unless one line is.
+    pub fn pieces(&self, most: usize) -> impl Iterator<Item = (&[u8], u64)> + Clone {
+        let mut rest = &*self.bytes;
+        std::iter::from_fn(move || {
+            let (mut length, mut count) = (0, 0);
+            for line in rest.split_inclusive(|byte| *byte == b'\n') {
+                if count > 0 && length + line.len() > most {
+                    break;
+                }
+                length += line.len();
+                count += 1;
+            }
+            let (piece, after) = rest.split_at(length);
+            rest = after;
+            (count > 0).then_some((piece, count))
+        })
+    }
+
     fn push(&mut self, row: &impl Serialize) {
         json::value(row, &mut self.bytes).expect("rows have keys that are text");
         self.bytes.push(b'\n');
@@ -341,6 +360,16 @@ mod tests {
             assert_eq!((&row["host_group"], &row["weight"]), (&"g".into(), &10.0.into()));
             assert!(row["time"].as_str().unwrap().ends_with('Z'));
         }
+    }
+
+    #[test]
+    fn pieces_are_of_whole_lines() {
+        let lines = Lines { bytes: b"a\nbb\nccccccc\ndd\n".to_vec(), count: 4 };
+        let pieces = |most| lines.pieces(most).collect::<Vec<_>>();
+        let expected: [(&[u8], u64); 3] = [(b"a\nbb\n", 2), (b"ccccccc\n", 1), (b"dd\n", 1)];
+        assert_eq!(pieces(6), expected);
+        assert_eq!(pieces(100), [(&*lines.bytes, 4)]);
+        assert_eq!(Lines::default().pieces(1).next(), None);
     }
 
     #[test]

@@ -24,6 +24,22 @@ const DIRECTORIES: &[&str] = &["/etc/ssl/certs", "/etc/pki/tls/certs"];
 
 /// What is trusted, with these values of `SSL_CERT_FILE` and `SSL_CERT_DIR`, empty if not set.
 pub(crate) fn load(file: &str, directories: &str) -> RootCertStore {
+    let mut seen = BTreeSet::new();
+    let mut store = RootCertStore::empty();
+    for pem in files(file, directories) {
+        for certificate in CertificateDer::pem_slice_iter(&pem).flatten() {
+            // Directories have most of the certificates of the file again, under several names.
+            if seen.insert(certificate.to_vec()) {
+                // What is no authority in the eyes of the library is passed over, as go does.
+                let _ = store.add(certificate);
+            }
+        }
+    }
+    store
+}
+
+/// The contents of the files that are read for it, one after the other.
+pub(crate) fn files(file: &str, directories: &str) -> impl Iterator<Item = Vec<u8>> {
     let files: Vec<PathBuf> = match file {
         "" => FILES.iter().map(PathBuf::from).collect(),
         file => vec![file.into()],
@@ -32,26 +48,9 @@ pub(crate) fn load(file: &str, directories: &str) -> RootCertStore {
         "" => DIRECTORIES.iter().map(PathBuf::from).collect(),
         list => list.split(':').map(PathBuf::from).collect(),
     };
-    let mut seen = BTreeSet::new();
-    let mut store = RootCertStore::empty();
-    let mut add = |pem: &[u8]| {
-        for certificate in CertificateDer::pem_slice_iter(pem).flatten() {
-            // Directories have most of the certificates of the file again, under several names.
-            if seen.insert(certificate.to_vec()) {
-                // What is no authority in the eyes of the library is passed over, as go does.
-                let _ = store.add(certificate);
-            }
-        }
-    };
-    if let Some(pem) = files.iter().find_map(|file| fs::read(file).ok()) {
-        add(&pem);
-    }
-    for file in directories.iter().flat_map(|directory| in_directory(directory)) {
-        if let Ok(pem) = fs::read(file) {
-            add(&pem);
-        }
-    }
-    store
+    let first = files.into_iter().find_map(|file| fs::read(file).ok());
+    let others = directories.into_iter().flat_map(|directory| in_directory(&directory));
+    first.into_iter().chain(others.filter_map(|file| fs::read(file).ok()))
 }
 
 /// The files of a directory; links within it are other names of the same.

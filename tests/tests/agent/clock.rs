@@ -61,7 +61,7 @@ fn the_clock_is_set_forward_and_back() {
     ];
     let environment: Vec<(&str, &OsStr)> =
         environment.iter().map(|(name, value)| (*name, &**value)).collect();
-    let options = ["--sample", "1", "--max-cpu", "100%", "--haste", "100", "--metrics", "off"];
+    let options = ["--sample", "1", "--max-cpu", "100%", "--haste", "50", "--metrics", "off"];
     let outlets = ["--otlp", &sink.url(), "--ndjson", files.to_str().unwrap()];
     let options = [&options[..], &outlets].concat();
     let agent = Agent::begin_with(&toolchain, &options, &environment);

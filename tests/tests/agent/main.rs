@@ -11,8 +11,8 @@ mod places;
 mod running;
 mod sampling;
 mod secrets;
+mod service;
 #[path = "../monitoring/sink.rs"]
-#[expect(dead_code, reason = "as above")]
 mod sink;
 mod surroundings;
 mod truth;

@@ -59,5 +59,7 @@ fn another_toolchain_finds_room() {
     agent.until("met the second", || seen(second, "second"));
     assert_eq!(agent.state().health.refused, 0);
     agent.until("found room for the third", || seen(third, "third"));
-    assert!(agent.state().health.refused > 0, "there was room for three");
+    let health = agent.state().health;
+    assert!(health.refused > 0, "there was room for three");
+    assert_eq!(health.refused, health.refused_for_room, "all of these releases are known");
 }

@@ -86,7 +86,8 @@ fn every_build_equals_the_log_of_its_servers() {
             requests.filter(|one| one.witness != Witness::Wire && one.method != "CONNECT")
         {
             if let Some(status) = request.status {
-                *answered.entry((request.host.clone(), status)).or_default() += 1;
+                let port = if request.url.starts_with("http://") { 80 } else { 443 };
+                *answered.entry((with_port(&request.host, port), status)).or_default() += 1;
             }
         }
     }
@@ -106,8 +107,14 @@ fn count(log: &[Entry], answered: &mut Answered) {
         let Some(status) = entry.status else { continue };
         let rest = entry.url.split_once("://").map_or(&*entry.url, |(_, rest)| rest);
         let host = rest.split('/').next().unwrap().rsplit('@').next().unwrap();
-        *answered.entry((host.to_owned(), status)).or_default() += 1;
+        let port = if entry.url.starts_with("http://") { 80 } else { 443 };
+        *answered.entry((with_port(host, port), status)).or_default() += 1;
     }
+}
+
+/// A host with its port; this one if it has none.
+fn with_port(host: &str, port: u16) -> String {
+    if host.contains(':') { host.to_owned() } else { format!("{host}:{port}") }
 }
 
 /// The same, from the text of the metrics.
@@ -118,7 +125,8 @@ fn counted(metrics: &str) -> Answered {
             |name: &str| rest.split_once(&format!("{name}=\"")).unwrap().1.split('"').next();
         let status = label("http_response_status_code").unwrap().parse().ok()?;
         let count = rest.rsplit(' ').next().unwrap().parse().unwrap();
-        Some(((label("server_address").unwrap().to_owned(), status), count))
+        let (address, port) = (label("server_address").unwrap(), label("server_port").unwrap());
+        Some(((format!("{address}:{port}"), status), count))
     });
     lines.collect()
 }

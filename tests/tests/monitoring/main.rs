@@ -8,5 +8,7 @@ mod faults;
 mod otlp;
 mod port;
 mod prometheus;
+mod renewal;
 mod sink;
+mod stalls;
 mod storage;

@@ -179,6 +179,11 @@ fn what_may_pass_is_tried_again() {
     build.trace.findings.clear();
     exporters.observe(build.clone());
     wait_for("a refusal", || sink.posts().iter().find(|post| post.status == 400).map(drop));
+    // Whoever runs the agent is to hear of it while it runs.
+    wait_for("a reason", || {
+        let failures = exporters.failures();
+        failures.into_iter().find(|one| *one == ("otlp-spans", 3, "answered 400".to_owned()))
+    });
     build.trace.started_at = builds::ago(0);
     exporters.observe(build);
     let deliveries: BTreeMap<_, _> = exporters.finish().into_iter().collect();

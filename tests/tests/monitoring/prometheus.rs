@@ -28,7 +28,8 @@ fn health(turn: u64) -> Health {
         events: 1_000 * turn,
         lost: 30 * turn,
         executables: 2,
-        refused: turn,
+        refused: 3 * turn,
+        refused_for_room: turn,
         late: turn,
         missed: turn,
         abandoned: turn,
@@ -121,6 +122,7 @@ fn sums_equal_the_traces() {
     is("go_mod_fetch_errors_total{error_type='502'}", count(bad_gateways.count()));
     let findings: usize = builds.iter().map(|build| build.trace.findings.len()).sum();
     is("proxytrace_findings_total", count(findings));
+    is("proxytrace_findings_observed_total", count(findings) * share);
     let resends: usize = attempts()
         .flat_map(|attempt| &attempt.requests)
         .filter(|request| request.cause == Cause::AuthResend)

@@ -1,5 +1,5 @@
 -- Findings by release of Go, and by severity, as some have several, within the last week, beside how
--- many builds of that release there were.
+-- many builds had something of that release in them: go may switch toolchains within a build.
 SELECT
     f.go_version AS go_version,
     f.code AS code,
@@ -7,13 +7,17 @@ SELECT
     f.severity AS severity,
     sum(f.weight) AS found,
     any(b.builds) AS builds,
-    found / builds AS per_build
+    found / nullIf(builds, 0) AS per_build
 FROM findings AS f
-INNER JOIN
+LEFT JOIN
 (
     SELECT go_version, sum(weight) AS builds
-    FROM builds
-    WHERE time >= now() - INTERVAL 7 DAY
+    FROM
+    (
+        SELECT build, go_version, weight FROM builds WHERE time >= now() - INTERVAL 7 DAY
+        UNION DISTINCT
+        SELECT build, go_version, weight FROM chains WHERE time >= now() - INTERVAL 7 DAY
+    )
     GROUP BY go_version
 ) AS b ON b.go_version = f.go_version
 WHERE f.time >= now() - INTERVAL 7 DAY

@@ -8,8 +8,8 @@ use crate::export::Delivery;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Ledger {
     delivery: Arc<Mutex<Delivery>>,
-    /// Why it failed the last time.
-    why: Arc<Mutex<String>>,
+    /// How often it failed for good, and why it failed the last time.
+    told: Arc<Mutex<(u64, String)>>,
 }
 
 impl Ledger {
@@ -20,11 +20,20 @@ impl Ledger {
     /// Something was not handed over, and will be tried again.
     pub(super) fn failed(&self, why: String) {
         self.book().failures += 1;
-        *lock(&self.why) = why;
+        lock(&self.told).1 = why;
     }
 
-    pub(super) fn why(&self) -> String {
-        lock(&self.why).clone()
+    /// Something was not taken, and never will be.
+    pub(super) fn refused(&self, why: String) {
+        let mut told = lock(&self.told);
+        *told = (told.0 + 1, why);
+    }
+
+    /// How often it failed, for good or not, and why the last time.
+    pub(super) fn failures(&self) -> (u64, String) {
+        let passing = self.book().failures;
+        let (for_good, why) = lock(&self.told).clone();
+        (passing + for_good, why)
     }
 
     pub(super) fn now(&self) -> Delivery {

@@ -1,11 +1,13 @@
 //! What the agent hands to monitoring, on threads of its own: the capture loop never waits for it.
 //!
-//! One thread counts builds and writes files and queues; another one, where there is a network to
-//! serve, answers Prometheus and sends what is in the queues. What there is no room for is counted.
+//! One thread counts builds and fills queues; another one, where there is a network to serve,
+//! answers Prometheus and sends what is in the queues; another one writes lines. What there is no
+//! room for is counted.
 
 mod files;
 mod frame;
 mod ledger;
+mod lines;
 mod network;
 mod options;
 mod outlets;
@@ -16,26 +18,30 @@ mod shared;
 mod spool;
 mod stop;
 mod textfile;
+mod thread;
 mod worker;
 
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use self::ledger::Ledger;
+use self::lines::Lines;
 pub use self::options::{Listen, Options, Size};
-use self::outlets::Outlets;
+use self::outlets::{Outlets, Ready};
 use self::shared::Shared;
+use self::thread::Thread;
 use self::worker::{Message, Worker};
 use crate::export::{Build, Delivery, Health};
 
 /// So many builds may wait, and so many chains of them: what is in memory is bounded.
 const BUILDS: usize = 256;
 const CHAINS: usize = 20_000;
+
+/// How much longer than it may take the end is waited for.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// How often things happen. Tests have less time than an agent.
 #[derive(Clone, Copy, Debug)]
@@ -74,6 +80,7 @@ impl Pace {
             metrics: self.metrics / times,
             backoff: self.backoff / times,
             backoff_most: self.backoff_most / times,
+            file_age: self.file_age / times,
             ..self
         }
     }
@@ -105,7 +112,8 @@ pub struct Exporters {
     /// Builds, of the way in.
     intake: Ledger,
     shared: Arc<Shared>,
-    worker: JoinHandle<()>,
+    worker: Thread,
+    pace: Pace,
 }
 
 impl Exporters {
@@ -118,9 +126,11 @@ impl Exporters {
     /// The same, at another pace.
     pub fn start_at(options: &Options, pace: Pace) -> anyhow::Result<Self> {
         let shared = Arc::new(Shared::new(options.limits(), pace.youth));
-        outlets::try_textfile(options, &shared)?;
-        let outlets = Outlets::open(options, pace, &shared)?;
         let intake = shared.ledger("intake");
+        let ready = Ready::read(options, pace)?;
+        outlets::try_textfile(options, &shared)?;
+        let lines = Lines::open(options, pace, &shared.ledger("ndjson"))?;
+        let outlets = Outlets::open(&ready, pace, &shared)?;
         let (sender, receiver) = sync_channel(BUILDS);
         let waiting = Arc::new(AtomicUsize::new(0));
         let worker = Worker {
@@ -128,16 +138,17 @@ impl Exporters {
             waiting: Arc::clone(&waiting),
             shared: Arc::clone(&shared),
             intake: intake.clone(),
-            options: options.clone(),
+            ready,
+            lines,
             outlets: Some(outlets),
             pace,
         };
-        let worker = spawn("exporters", move || worker.run())?;
-        Ok(Exporters { sender, waiting, intake, shared, worker })
+        let worker = Thread::start("exporters", move || worker.run())?;
+        Ok(Exporters { sender, waiting, intake, shared, worker, pace })
     }
 
     /// Goes on with other options, and says when that is done, or what is wrong with them: then the
-    /// ones before stay. Never waits. Sums go on, unless the bounds of labels change; what waits in
+    /// ones before stay, with what was in their files when they were read. Never waits. Sums go on, unless the bounds of labels change; what waits in
     /// memory is sent within a second or given up.
     pub fn reload(&self, options: Options, done: impl FnOnce(anyhow::Result<()>) + Send + 'static) {
         let message = Message::Options(Box::new(options), Box::new(done));
@@ -184,13 +195,10 @@ impl Exporters {
     /// Counts, writes and sends what is left, as far as there is time for it ([`Pace::end`]), and
     /// says what became of everything. What is in a queue on disk stays there for the next start.
     pub fn finish(self) -> Vec<(&'static str, Delivery)> {
-        // The worker ends with the last sender, if it is not gone already.
+        // The worker ends with the last sender, if it is not gone already, and in time, unless a
+        // disk keeps it from that.
         drop(self.sender);
-        let _ = self.worker.join();
+        self.worker.end(self.pace.end + GRACE);
         self.shared.deliveries()
     }
-}
-
-fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
-    std::thread::Builder::new().name(name.to_owned()).stack_size(1 << 20).spawn(run)
 }

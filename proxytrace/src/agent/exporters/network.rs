@@ -2,22 +2,22 @@
 
 use std::io;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Builder;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::Pace;
 use super::port::Port;
 use super::remote::{self, Remotes};
 use super::shared::Shared;
-use super::{Pace, spawn};
+use super::thread::Thread;
 use crate::export::Host;
 
 /// The thread.
 pub(super) struct Network {
-    thread: JoinHandle<()>,
+    thread: Thread,
     stop: watch::Sender<Option<Instant>>,
 }
 
@@ -35,7 +35,7 @@ pub(super) fn start(
     let (sender, stop) = remote::stop();
     let shared = Arc::clone(shared);
     let runtime = Builder::new_current_thread().enable_all().build()?;
-    let thread = spawn("network", move || {
+    let thread = Thread::start("network", move || {
         runtime.block_on(async move {
             let mut senders = JoinSet::new();
             if let Some(port) = port {
@@ -64,6 +64,7 @@ impl Network {
     /// Ends it; what is in the queues has so long.
     pub(super) fn end(self, time: Duration) {
         let _ = self.stop.send(Some(Instant::now() + time));
-        let _ = self.thread.join();
+        // What it does itself, it ends in time; a directory of a queue may hang.
+        self.thread.end(time + Duration::from_secs(1));
     }
 }

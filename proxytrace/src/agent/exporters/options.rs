@@ -11,7 +11,9 @@ use clap::Args;
 use ring::digest::{Context, SHA256};
 use serde::Deserialize;
 
+use super::post;
 use crate::export::metrics::Limits;
+use crate::preflight::roots;
 
 /// Where Prometheus finds the metrics unless told otherwise.
 const METRICS: &str = "127.0.0.1:9478";
@@ -70,7 +72,7 @@ pub struct Options {
     /// Keep in DIR what could not be sent yet; in memory if not given.
     #[arg(long, value_name = "DIR")]
     pub queue: Option<PathBuf>,
-    /// How much each of the queues may hold; 64MiB if not given, in memory 2MiB.
+    /// How much each of the queues may hold; 64MiB if not given, in memory 2MiB or the largest build.
     #[arg(long, value_name = "SIZE")]
     pub queue_size: Option<Size>,
     /// What this host is to be compared with others by: a pool, a site, an image.
@@ -108,8 +110,18 @@ impl Options {
     }
 
     /// What is in the files that are read when exporters start, as one sum: it changes with them.
+    /// Those of the authorities are among them where somebody has to be known by these.
     pub(in crate::agent) fn contents(&self) -> Box<[u8]> {
+        let (file, directories) = post::authorities();
+        self.contents_with(&file, &directories)
+    }
+
+    fn contents_with(&self, file: &str, directories: &str) -> Box<[u8]> {
         let mut sum = Context::new(&SHA256);
+        let mut urls = [&self.otlp, &self.clickhouse].into_iter().flatten();
+        if urls.any(|url| url.starts_with("https:")) {
+            roots::files(file, directories).for_each(|pem| sum.update(&pem));
+        }
         for path in [
             &self.metrics_certificate,
             &self.metrics_key,
@@ -248,6 +260,37 @@ mod tests {
                 assert_eq!(options.contents(), options.contents());
                 seen.push(options.contents());
             }
+        }
+    }
+
+    #[test]
+    fn renewed_authorities_are_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("authorities");
+        let to = |url: &str| Options { otlp: Some(url.to_owned()), ..Options::default() };
+        let now = |url: &str| to(url).contents_with(file.to_str().unwrap(), "/nowhere");
+        std::fs::write(&file, "a").unwrap();
+        let before = [now("https://c"), now("http://c")];
+        std::fs::write(&file, "b").unwrap();
+        assert_ne!(now("https://c"), before[0]);
+        assert_eq!(now("http://c"), before[1]);
+    }
+
+    /// `planning.md` counts with 4,000 chains a day, and measures what the spans of one take.
+    #[test]
+    fn queues_last_as_long_as_planned() {
+        let text = include_str!("../../../monitoring/planning.md");
+        let spans = text.lines().find(|line| line.starts_with("| spans of OTLP")).unwrap();
+        let spans = spans.split(" | ").nth(1).unwrap().split(' ').next().unwrap();
+        let a_day = 4_000 * spans.replace(',', "").parse::<u64>().unwrap();
+        let on_disk = Options { queue: Some("q".into()), ..Options::default() }.queue_size();
+        let in_memory = Options::default().queue_size();
+        let (disk, memory) = (on_disk >> 20, in_memory >> 20);
+        for said in [
+            format!("the {disk} MiB of `--queue` last for {} days of spans.", on_disk / a_day),
+            format!("In memory ({memory} MiB) for {} hours;", in_memory * 24 / a_day),
+        ] {
+            assert!(text.contains(&said), "{said}");
         }
     }
 

@@ -1,6 +1,5 @@
-//! Everything that is open: files, queues, the network.
+//! Everything that is open but lines: queues, the network, the textfile.
 
-use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -8,105 +7,90 @@ use std::time::Duration;
 use anyhow::Context as _;
 use ring::digest::{SHA256, digest};
 
-use super::files::{Files, Rotation};
 use super::ledger::{Ledger, lock};
+use super::lines::Rows;
 use super::network::{self, Network};
 use super::options::Options;
-use super::port::Port;
-use super::remote::{Remotes, Signal};
+use super::port::{Access, Port};
+use super::remote::{Destinations, Remotes, Signal};
 use super::shared::{Shared, now_ns};
 use super::spool::Spool;
 use super::{Pace, textfile};
-use crate::export::rows::{self, Record};
 use crate::export::{Build, Host, hex, otlp};
+
+/// No piece of a queue is much longer, in bytes, unless one row is.
+const PIECE: usize = 256 << 10;
+
+/// Options, and what was in the files that they name: nothing has to be read again to open it.
+pub(super) struct Ready {
+    options: Options,
+    host: Host,
+    access: Option<Access>,
+    destinations: Destinations,
+}
+
+impl Ready {
+    /// Reads everything that the options name.
+    pub(super) fn read(options: &Options, pace: Pace) -> anyhow::Result<Self> {
+        let access = Access::read(options)?;
+        let destinations = Destinations::read(options, pace)?;
+        Ok(Ready { options: options.clone(), host: host(options), access, destinations })
+    }
+
+    pub(super) fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// Whether rows are sent anywhere.
+    pub(super) fn needs_rows(&self) -> bool {
+        self.options.clickhouse.is_some()
+    }
+}
 
 /// What is open.
 pub(super) struct Outlets {
     host: Host,
-    lines: Option<(Lines, Ledger)>,
     queues: Vec<(Signal, Arc<Mutex<Spool>>)>,
     textfile: Option<(PathBuf, Ledger)>,
     network: Option<Network>,
 }
 
-/// Where lines go.
-enum Lines {
-    Stdout,
-    Files(Box<Files>),
-}
-
 impl Outlets {
     /// Opens everything that the options name.
-    pub(super) fn open(
-        options: &Options,
-        pace: Pace,
-        shared: &Arc<Shared>,
-    ) -> anyhow::Result<Self> {
-        let host = host(options);
-        let port = Port::open(options)?;
-        let remotes = Remotes::open(options, pace, |name| shared.ledger(name))?;
-        let lines = match &options.ndjson {
-            Some(dir) => Some(lines(dir, options, pace, shared.ledger("ndjson"))?),
-            None => None,
-        };
+    pub(super) fn open(ready: &Ready, pace: Pace, shared: &Arc<Shared>) -> anyhow::Result<Self> {
+        let Ready { options, host, access, destinations } = ready;
+        let port = access.as_ref().map(Port::open).transpose()?;
+        let remotes = Remotes::open(destinations, options, |name| shared.ledger(name))?;
         let queues = remotes.queues.iter().map(|one| (one.signal, Arc::clone(&one.spool)));
         let queues = queues.collect();
         let textfile = options.textfile.clone().map(|path| (path, shared.ledger("textfile")));
         shared.serve_at(port.as_ref().map(Port::address));
         let network = network::start(port, remotes, host.clone(), shared, pace)?;
-        Ok(Outlets { host, lines, queues, textfile, network })
+        Ok(Outlets { host: host.clone(), queues, textfile, network })
     }
 
-    /// Writes a build wherever it is to go.
-    pub(super) fn build(&mut self, build: &Build) {
-        let needs_rows =
-            self.lines.is_some() || self.queues.iter().any(|(signal, _)| signal.is_rows());
-        let all = if needs_rows { rows::lines(build, &self.host) } else { Default::default() };
-        for (record, lines) in Record::ALL.into_iter().zip(&all) {
-            self.write(record, lines);
-        }
+    /// Puts a build, and its rows where they are wanted, into the queues.
+    pub(super) fn build(&mut self, build: &Build, rows: &Rows) {
         for (signal, spool) in &self.queues {
-            let push = |payload: &[u8], count| lock(spool).push(payload, count);
             match signal {
                 Signal::Spans => {
-                    for message in otlp::spans(build, &self.host) {
-                        push(&message.bytes, message.count);
-                    }
+                    let messages = otlp::spans(build, &self.host);
+                    let messages = messages.iter().map(|one| (&*one.bytes, one.count));
+                    lock(spool).push(messages);
                 }
                 Signal::Logs => {
-                    if let Some(message) = otlp::logs(build, &self.host, now_ns()) {
-                        push(&message.bytes, message.count);
-                    }
+                    let message = otlp::logs(build, &self.host, now_ns());
+                    lock(spool).push(message.iter().map(|one| (&*one.bytes, one.count)));
                 }
-                Signal::Rows(record) => {
-                    let lines = &all[*record as usize];
-                    push(&lines.bytes, lines.count);
-                }
+                Signal::Rows(record) => lock(spool).push(rows[*record as usize].pieces(PIECE)),
             }
         }
     }
 
-    fn write(&mut self, record: Record, lines: &rows::Lines) {
-        match &mut self.lines {
-            Some((Lines::Files(files), _)) => files.write(record, lines),
-            Some((Lines::Stdout, ledger)) => {
-                let mut stdout = io::stdout().lock();
-                match stdout.write_all(&lines.bytes).and_then(|()| stdout.flush()) {
-                    Ok(()) => ledger.book().sent += lines.count,
-                    Err(_) => ledger.book().dropped.disk += lines.count,
-                }
-            }
-            None => {}
-        }
-    }
-
-    /// What was added may be sent; what is old enough is changed.
+    /// What was added may be sent.
     pub(super) fn flush(&mut self) {
         for (_, spool) in &self.queues {
             lock(spool).complete();
-        }
-        if let Some((Lines::Files(files), _)) = &mut self.lines {
-            files.tick();
         }
     }
 
@@ -141,21 +125,6 @@ pub(super) fn try_textfile(options: &Options, shared: &Shared) -> anyhow::Result
             path.display()
         )
     })
-}
-
-fn lines(
-    dir: &std::path::Path,
-    options: &Options,
-    pace: Pace,
-    ledger: Ledger,
-) -> anyhow::Result<(Lines, Ledger)> {
-    if dir.as_os_str() == "-" {
-        return Ok((Lines::Stdout, ledger));
-    }
-    let (bytes, age, keep) = (pace.file_bytes, pace.file_age, options.keep());
-    let files = Files::open(dir.to_owned(), Rotation { bytes, age, keep }, ledger.clone())
-        .with_context(|| format!("cannot write files in {}", dir.display()))?;
-    Ok((Lines::Files(Box::new(files)), ledger))
 }
 
 /// This machine.

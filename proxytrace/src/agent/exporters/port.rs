@@ -2,12 +2,13 @@
 //!
 //! Whoever can reach it must not make it allocate or hang: heads are small and come soon, bodies are
 //! not read, connections are few and end. All metrics are written out once a second at most, however
-//! many ask.
+//! many ask, and there are two such pages at most, however slowly they are read.
 
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -38,8 +39,10 @@ use crate::export::prometheus;
 const CONNECTIONS: usize = 32;
 /// A handshake, and the head of a request, may take so long.
 const HEAD: Duration = Duration::from_secs(5);
-/// A connection may last so long, whatever it does.
-const LIFE: Duration = Duration::from_mins(2);
+/// A connection takes no other request when it has lasted so long.
+const LIFE: Duration = Duration::from_secs(5);
+/// The last answer has to be read within this time: Prometheus waits no longer itself.
+const LAST: Duration = Duration::from_secs(10);
 /// A head may be so long, in bytes (the least that hyper allows), and have so many fields.
 const HEAD_BYTES: usize = 8_192;
 const HEAD_FIELDS: usize = 64;
@@ -48,17 +51,24 @@ const FRESH: Duration = Duration::from_secs(1);
 /// A token is no shorter, in bytes: it stands against guessing.
 const TOKEN: usize = 16;
 
-/// The port, open from the start.
-pub(super) struct Port {
-    listener: std::net::TcpListener,
+/// Where the port is to be, and who may ask: what is in files has been read.
+#[derive(Clone)]
+pub(super) struct Access {
     address: SocketAddr,
     tls: Option<TlsAcceptor>,
     token: Option<Digest>,
 }
 
-impl Port {
-    /// Opens it, if it is wanted.
-    pub(super) fn open(options: &Options) -> anyhow::Result<Option<Self>> {
+/// The port, open from the start.
+pub(super) struct Port {
+    listener: std::net::TcpListener,
+    address: SocketAddr,
+    access: Access,
+}
+
+impl Access {
+    /// As the options have it, if a port is wanted.
+    pub(super) fn read(options: &Options) -> anyhow::Result<Option<Self>> {
         let Some(address) = options.listen() else { return Ok(None) };
         let (certificate, key) = (&options.metrics_certificate, &options.metrics_key);
         let tls = match (certificate, key) {
@@ -73,12 +83,19 @@ impl Port {
              --metrics-token, or an address of this host alone such as 127.0.0.1:{}",
             address.port(),
         );
-        let listener = std::net::TcpListener::bind(address).with_context(|| {
-            format!("cannot serve metrics at {address}; name another --metrics")
+        Ok(Some(Access { address, tls, token }))
+    }
+}
+
+impl Port {
+    /// Opens it.
+    pub(super) fn open(access: &Access) -> anyhow::Result<Self> {
+        let listener = std::net::TcpListener::bind(access.address).with_context(|| {
+            format!("cannot serve metrics at {}; name another --metrics", access.address)
         })?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
-        Ok(Some(Port { listener, address, tls, token }))
+        Ok(Port { listener, address, access: access.clone() })
     }
 
     pub(super) fn address(&self) -> SocketAddr {
@@ -89,8 +106,8 @@ impl Port {
     pub(super) async fn serve(self, shared: Arc<Shared>) -> io::Result<Infallible> {
         let listener = TcpListener::from_std(self.listener)?;
         let room = Arc::new(Semaphore::new(CONNECTIONS));
-        let page =
-            Arc::new(Page { shared, token: self.token, written: std::sync::Mutex::default() });
+        let Access { tls, token, .. } = self.access;
+        let page = Arc::new(Page { shared, token, written: std::sync::Mutex::default() });
         loop {
             let Ok((stream, _)) = listener.accept().await else {
                 // No descriptor is free, most likely: that passes.
@@ -98,19 +115,16 @@ impl Port {
                 continue;
             };
             let Ok(permit) = Arc::clone(&room).try_acquire_owned() else { continue };
-            let (tls, page) = (self.tls.clone(), Arc::clone(&page));
+            let (tls, page) = (tls.clone(), Arc::clone(&page));
             tokio::spawn(async move {
-                let _ = timeout(LIFE, async {
-                    match tls {
-                        Some(tls) => {
-                            if let Ok(Ok(stream)) = timeout(HEAD, tls.accept(stream)).await {
-                                converse(stream, page).await;
-                            }
+                match tls {
+                    Some(tls) => {
+                        if let Ok(Ok(stream)) = timeout(HEAD, tls.accept(stream)).await {
+                            converse(stream, page).await;
                         }
-                        None => converse(stream, page).await,
                     }
-                })
-                .await;
+                    None => converse(stream, page).await,
+                }
                 drop(permit);
             });
         }
@@ -125,14 +139,26 @@ async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, page: A
     let mut connection = http1::Builder::new();
     connection.timer(TokioTimer::new()).header_read_timeout(HEAD);
     connection.max_buf_size(HEAD_BYTES).max_headers(HEAD_FIELDS);
+    let mut connection = pin!(connection.serve_connection(TokioIo::new(stream), answer));
     // How it ends is the business of whoever asked.
-    let _ = connection.serve_connection(TokioIo::new(stream), answer).await;
+    if timeout(LIFE, connection.as_mut()).await.is_err() {
+        connection.as_mut().graceful_shutdown();
+        let _ = timeout(LAST, connection).await;
+    }
 }
 
 struct Page {
     shared: Arc<Shared>,
     token: Option<Digest>,
-    written: std::sync::Mutex<Option<(Instant, Bytes)>>,
+    written: std::sync::Mutex<Option<Written>>,
+}
+
+/// All metrics, as of then.
+struct Written {
+    at: Instant,
+    text: Bytes,
+    /// What was written before, if somebody still reads it.
+    before: Option<Bytes>,
 }
 
 impl Page {
@@ -168,15 +194,18 @@ impl Page {
         })
     }
 
+    /// While somebody still reads the page before the last one, there is no newer than the last.
     fn metrics(&self) -> Bytes {
+        let is_read = |text: &Bytes| !text.is_unique();
         let mut written = super::ledger::lock(&self.written);
-        if let Some((at, text)) = &*written
-            && at.elapsed() < FRESH
+        if let Some(Written { at, text, before }) = &*written
+            && (at.elapsed() < FRESH || before.as_ref().is_some_and(is_read))
         {
             return text.clone();
         }
+        let before = written.take().map(|written| written.text).filter(is_read);
         let text = Bytes::from(self.shared.text());
-        *written = Some((Instant::now(), text.clone()));
+        *written = Some(Written { at: Instant::now(), text: text.clone(), before });
         text
     }
 }

@@ -49,8 +49,8 @@ pub(super) enum Answer {
 impl Receiver {
     /// `headers` is a file with one a line. `limit` is for a POST as a whole.
     pub(super) fn new(headers: Option<&Path>, limit: Duration) -> anyhow::Result<Self> {
-        let of = |name: &str| std::env::var(name).unwrap_or_default();
-        let roots = roots::load(&of("SSL_CERT_FILE"), &of("SSL_CERT_DIR"));
+        let (file, directories) = authorities();
+        let roots = roots::load(&file, &directories);
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let tls = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
@@ -112,6 +112,12 @@ impl Receiver {
         let body = Limited::new(answer.into_body(), ANSWER).collect().await;
         Some(Answer::Taken(body.map(http_body_util::Collected::to_bytes).unwrap_or_default()))
     }
+}
+
+/// `SSL_CERT_FILE` and `SSL_CERT_DIR`, empty if not set.
+pub(super) fn authorities() -> (String, String) {
+    let of = |name: &str| std::env::var(name).unwrap_or_default();
+    (of("SSL_CERT_FILE"), of("SSL_CERT_DIR"))
 }
 
 /// How long `Retry-After` asks to wait (RFC 9110, 10.2.3): seconds, or a date. By a clock that has

@@ -44,10 +44,6 @@ impl Signal {
         }
     }
 
-    pub(super) fn is_rows(self) -> bool {
-        matches!(self, Signal::Rows(_))
-    }
-
     /// Whether it may go better another time. OTLP says which statuses (specification, "Failures");
     /// `ClickHouse` answers 4xx also for what its operators mend: a table, a user, a grant.
     fn passes(self, status: u16) -> bool {
@@ -81,59 +77,64 @@ pub(super) struct Remote {
     to: Uri,
 }
 
-/// All of them, and where metrics go.
-#[derive(Default)]
+/// Where everything is to be sent: what is in files has been read.
+#[derive(Clone, Default)]
+pub(super) struct Destinations {
+    queues: Vec<(Signal, Receiver, Uri)>,
+    metrics: Option<(Receiver, Uri)>,
+}
+
+impl Destinations {
+    /// As the options have it.
+    pub(super) fn read(options: &Options, pace: Pace) -> anyhow::Result<Self> {
+        let mut all = Destinations::default();
+        if let Some(text) = &options.otlp {
+            let base = post::url("otlp", text)?;
+            let receiver = Receiver::new(options.otlp_headers.as_deref(), pace.post)?;
+            for (signal, path) in [(Signal::Spans, "/v1/traces"), (Signal::Logs, "/v1/logs")] {
+                all.queues.push((signal, receiver.clone(), below(&base, path)?));
+            }
+            all.metrics = Some((receiver, below(&base, "/v1/metrics")?));
+        }
+        if let Some(text) = &options.clickhouse {
+            let base = post::url("clickhouse", text)?;
+            let receiver = Receiver::new(options.clickhouse_headers.as_deref(), pace.post)?;
+            for record in Record::ALL {
+                let to = insert(&base, record)?;
+                all.queues.push((Signal::Rows(record), receiver.clone(), to));
+            }
+        }
+        Ok(all)
+    }
+}
+
+/// All queues, and where metrics go.
 pub(super) struct Remotes {
     pub(super) queues: Vec<Remote>,
     pub(super) metrics: Option<(Receiver, Uri, Ledger)>,
 }
 
 impl Remotes {
-    /// As the options have it.
+    /// Opens the queues.
     pub(super) fn open(
+        destinations: &Destinations,
         options: &Options,
-        pace: Pace,
         ledger: impl Fn(&'static str) -> Ledger,
     ) -> anyhow::Result<Self> {
-        let mut remotes = Remotes::default();
-        if let Some(text) = &options.otlp {
-            let base = post::url("otlp", text)?;
-            let receiver = Receiver::new(options.otlp_headers.as_deref(), pace.post)?;
-            for (signal, path) in [(Signal::Spans, "/v1/traces"), (Signal::Logs, "/v1/logs")] {
-                let account = ledger(signal.name());
-                remotes.add(options, signal, &receiver, below(&base, path)?, account)?;
-            }
-            remotes.metrics =
-                Some((receiver, below(&base, "/v1/metrics")?, ledger("otlp-metrics")));
-        }
-        if let Some(text) = &options.clickhouse {
-            let base = post::url("clickhouse", text)?;
-            let receiver = Receiver::new(options.clickhouse_headers.as_deref(), pace.post)?;
-            for record in Record::ALL {
-                let signal = Signal::Rows(record);
-                let account = ledger(signal.name());
-                remotes.add(options, signal, &receiver, insert(&base, record)?, account)?;
-            }
-        }
-        Ok(remotes)
-    }
-
-    fn add(
-        &mut self,
-        options: &Options,
-        signal: Signal,
-        receiver: &Receiver,
-        to: Uri,
-        ledger: Ledger,
-    ) -> anyhow::Result<()> {
-        let place = options.queue.as_ref().map(|place| place.join(signal.name()));
-        let spool =
-            Spool::open(place, options.queue_size(), ledger.clone()).with_context(|| {
+        let open = |(signal, receiver, to): &(Signal, Receiver, Uri)| {
+            let (signal, ledger) = (*signal, ledger(signal.name()));
+            let place = options.queue.as_ref().map(|place| place.join(signal.name()));
+            let spool = Spool::open(place, options.queue_size(), ledger.clone());
+            let spool = spool.with_context(|| {
                 format!("cannot keep a queue for {}; name another --queue", signal.name())
             })?;
-        let (spool, receiver) = (Arc::new(Mutex::new(spool)), receiver.clone());
-        self.queues.push(Remote { signal, spool, ledger, receiver, to });
-        Ok(())
+            let spool = Arc::new(Mutex::new(spool));
+            Ok(Remote { signal, spool, ledger, receiver: receiver.clone(), to: to.clone() })
+        };
+        let queues = destinations.queues.iter().map(open).collect::<anyhow::Result<_>>()?;
+        let metrics = destinations.metrics.clone();
+        let metrics = metrics.map(|(receiver, to)| (receiver, to, ledger("otlp-metrics")));
+        Ok(Remotes { queues, metrics })
     }
 }
 
@@ -163,6 +164,7 @@ impl Remote {
                     book.dropped.refused += rejected;
                 }
                 Answer::Failed { status: Some(status), .. } if !self.signal.passes(status) => {
+                    self.ledger.refused(words(Some(status)));
                     lock(&self.spool).refused(&batch);
                 }
                 Answer::Failed { status, retry_after } => {

@@ -10,11 +10,17 @@ use crate::export::{Delivery, Host, otlp, prometheus};
 
 /// The sums, and the account of each exporter.
 pub(super) struct Shared {
-    registry: Mutex<Registry>,
+    sums: Mutex<Sums>,
     ledgers: Mutex<Vec<(&'static str, Ledger)>>,
     address: Mutex<Option<SocketAddr>>,
     started_ns: u64,
     youth: Duration,
+}
+
+struct Sums {
+    registry: Registry,
+    /// Since when, in nanoseconds since 1970.
+    since_ns: u64,
 }
 
 impl Shared {
@@ -22,7 +28,10 @@ impl Shared {
     pub(super) fn new(limits: Limits, youth: Duration) -> Self {
         let started_ns = now_ns();
         Shared {
-            registry: Mutex::new(registry(limits, started_ns, youth)),
+            sums: Mutex::new(Sums {
+                registry: registry(limits, started_ns, youth),
+                since_ns: started_ns,
+            }),
             ledgers: Mutex::default(),
             address: Mutex::default(),
             started_ns,
@@ -32,16 +41,17 @@ impl Shared {
 
     /// The sums, to be changed.
     pub(super) fn change(&self, change: impl FnOnce(&mut Registry)) {
-        change(&mut lock(&self.registry));
+        change(&mut lock(&self.sums).registry);
     }
 
     /// Other bounds. Sums begin anew then, as what was put together cannot be taken apart.
     pub(super) fn limit(&self, limits: Limits) {
-        self.change(|sums| {
-            if sums.limits() != limits {
-                *sums = registry(limits, self.started_ns, self.youth);
-            }
-        });
+        let mut sums = lock(&self.sums);
+        if sums.registry.limits() != limits {
+            sums.registry = registry(limits, self.started_ns, self.youth);
+            // By the same clock as before: readers of sums know a new one by this.
+            sums.since_ns = now_ns().max(sums.since_ns + 1);
+        }
     }
 
     /// The account of an exporter: the same each time.
@@ -63,9 +73,9 @@ impl Shared {
     /// How often each exporter has failed, and why the last time, of those that have.
     pub(super) fn failures(&self) -> Vec<(&'static str, u64, String)> {
         let ledgers = lock(&self.ledgers);
-        let failed = ledgers.iter().map(|(name, ledger)| (*name, ledger.now().failures, ledger));
-        let failed = failed.filter(|(_, failures, _)| *failures > 0);
-        failed.map(|(name, failures, ledger)| (name, failures, ledger.why())).collect()
+        let all = ledgers.iter().map(|(name, ledger)| (*name, ledger.failures()));
+        let failed = all.filter(|(_, (failures, _))| *failures > 0);
+        failed.map(|(name, (failures, why))| (name, failures, why)).collect()
     }
 
     /// Where the port is.
@@ -80,8 +90,8 @@ impl Shared {
     /// All metrics as Prometheus reads them.
     pub(super) fn text(&self) -> Vec<u8> {
         let mut text = Vec::new();
-        self.with_deliveries(|registry| {
-            prometheus::write(registry, &mut text).expect("memory takes everything");
+        self.with_deliveries(|sums| {
+            prometheus::write(&sums.registry, &mut text).expect("memory takes everything");
         });
         text
     }
@@ -90,18 +100,19 @@ impl Shared {
     pub(super) fn metrics(&self, host: &Host) -> otlp::Message {
         let now = now_ns();
         // By a clock that was set back, the agent has not begun yet.
-        let started = self.started_ns.min(now);
-        self.with_deliveries(|registry| otlp::metrics(registry, host, started, now))
+        self.with_deliveries(|sums| {
+            otlp::metrics(&sums.registry, host, sums.since_ns.min(now), now)
+        })
     }
 
-    fn with_deliveries<T>(&self, read: impl FnOnce(&Registry) -> T) -> T {
+    fn with_deliveries<T>(&self, read: impl FnOnce(&Sums) -> T) -> T {
         let deliveries = self.deliveries();
-        let mut registry = lock(&self.registry);
+        let mut sums = lock(&self.sums);
         for (name, delivery) in &deliveries {
-            registry.delivery(name, delivery);
+            sums.registry.delivery(name, delivery);
         }
-        registry.show(Instant::now());
-        read(&registry)
+        sums.registry.show(Instant::now());
+        read(&sums)
     }
 }
 
@@ -114,4 +125,34 @@ fn registry(limits: Limits, started_ns: u64, youth: Duration) -> Registry {
 pub(super) fn now_ns() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+    use opentelemetry_proto::tonic::metrics::v1::metric::Data;
+    use prost::Message as _;
+
+    use super::*;
+
+    /// Sums that begin again at none have another beginning: else they have shrunk.
+    #[test]
+    fn new_sums_have_a_new_beginning() {
+        let began = |shared: &Shared| {
+            let message = shared.metrics(&Host::default());
+            let request = ExportMetricsServiceRequest::decode(&*message.bytes).unwrap();
+            let metrics = &request.resource_metrics[0].scope_metrics[0].metrics;
+            let sum = metrics.iter().find_map(|metric| match metric.data.as_ref()? {
+                Data::Sum(sum) => Some(sum.data_points[0].start_time_unix_nano),
+                _ => None,
+            });
+            sum.unwrap()
+        };
+        let shared = Shared::new(Limits::default(), Duration::ZERO);
+        let first = began(&shared);
+        shared.limit(Limits::default());
+        assert_eq!(began(&shared), first);
+        shared.limit(Limits { values: 7, ..Limits::default() });
+        assert!(began(&shared) > first);
+    }
 }

@@ -60,17 +60,28 @@ impl Spool {
         Ok(spool)
     }
 
-    /// Adds records. Where there is no room for them, the oldest have to go.
-    pub(super) fn push(&mut self, payload: &[u8], records: u64) {
+    /// Adds records that belong together, in pieces. Where there is no room for them, the oldest
+    /// have to go. In memory, where they are already, what is more than the room for all gets in
+    /// alone; on disk as much of it as there may be.
+    pub(super) fn push<'a>(&mut self, pieces: impl Iterator<Item = (&'a [u8], u64)> + Clone) {
+        let length = |piece: &[u8]| (piece.len() + HEADER) as u64;
+        let all = pieces.clone().map(|(piece, _)| length(piece)).sum();
+        let is_whole = self.make_room(all);
+        for (piece, records) in pieces {
+            if is_whole || self.make_room(length(piece)) {
+                self.add(piece, records);
+            } else {
+                self.ledger.book().dropped.full += records;
+            }
+        }
+        self.tell();
+    }
+
+    fn add(&mut self, piece: &[u8], records: u64) {
         if records == 0 {
             return;
         }
-        let length = (payload.len() + HEADER) as u64;
-        if !self.make_room(length) {
-            self.ledger.book().dropped.full += records;
-            return;
-        }
-        if self.append(payload, records).is_err() {
+        if self.append(piece, records).is_err() {
             self.ledger.book().dropped.disk += records;
             // Nothing is added to a file that may have half a frame at its end.
             self.give_up_open();
@@ -78,7 +89,6 @@ impl Spool {
         if self.open.as_ref().is_some_and(|(open, _)| open.bytes >= SEGMENT) {
             self.complete();
         }
-        self.tell();
     }
 
     /// What has been added may be sent, though it is little.
@@ -142,10 +152,16 @@ impl Spool {
     }
 
     fn make_room(&mut self, length: u64) -> bool {
-        if length > self.limit {
+        let limit = if self.place.is_some() {
+            self.limit
+        } else {
+            let under_way = self.complete.iter().find(|one| Some(one.number) == self.in_flight);
+            self.limit.max(under_way.map_or(0, |one| one.bytes) + length)
+        };
+        if length > limit {
             return false;
         }
-        while self.bytes() + length > self.limit {
+        while self.bytes() + length > limit {
             let oldest = self.complete.iter().find(|one| Some(one.number) != self.in_flight);
             let Some((number, records)) = oldest.map(|one| (one.number, one.records)) else {
                 if self.open.is_none() {
@@ -272,6 +288,10 @@ mod tests {
         (Spool::open(place, limit, ledger.clone()).unwrap(), ledger)
     }
 
+    fn one(piece: &[u8], records: u64) -> impl Iterator<Item = (&[u8], u64)> + Clone {
+        std::iter::once((piece, records))
+    }
+
     fn drain(spool: &mut Spool) -> Vec<(u64, Vec<u8>)> {
         let mut all = Vec::new();
         while let Some(batch) = spool.first() {
@@ -286,11 +306,11 @@ mod tests {
         let dir = TempDir::new().unwrap();
         for place in [None, Some(&dir)] {
             let (mut spool, ledger) = spool(place, 1 << 20);
-            spool.push(b"ab", 2);
-            spool.push(b"c", 1);
+            spool.push(one(b"ab", 2));
+            spool.push(one(b"c", 1));
             assert!(spool.first().is_none(), "it is not complete");
             spool.complete();
-            spool.push(b"d", 1);
+            spool.push(one(b"d", 1));
             spool.complete();
             assert_eq!(drain(&mut spool), [(3, b"abc".to_vec()), (1, b"d".to_vec())]);
             let expected = Delivery { sent: 4, queued_bytes: Some(0), ..Delivery::default() };
@@ -303,13 +323,13 @@ mod tests {
     fn what_is_on_disk_outlives_the_agent() {
         let dir = TempDir::new().unwrap();
         let (mut before, _) = spool(Some(&dir), 1 << 20);
-        before.push(b"a", 1);
+        before.push(one(b"a", 1));
         before.complete();
-        before.push(b"b", 1);
+        before.push(one(b"b", 1));
         drop(before);
         let (mut after, ledger) = spool(Some(&dir), 1 << 20);
         assert!(ledger.now().queued_bytes.unwrap() > 0);
-        after.push(b"c", 1);
+        after.push(one(b"c", 1));
         after.complete();
         let payloads: Vec<_> = drain(&mut after).into_iter().map(|(_, payload)| payload).collect();
         assert_eq!(payloads, [b"a", b"b", b"c"]);
@@ -321,15 +341,21 @@ mod tests {
         for place in [None, Some(&dir)] {
             let (mut spool, ledger) = spool(place, 10 * (100 + HEADER as u64));
             for number in 0..25_u8 {
-                spool.push(&[number; 100], 3);
+                spool.push(one(&[number; 100], 3));
                 spool.complete();
             }
             let kept = drain(&mut spool);
             assert_eq!(kept.len(), 10);
             assert_eq!(kept[0].1[0], 15);
             assert_eq!((ledger.now().dropped.full, ledger.now().sent), (45, 30));
-            spool.push(&[0; 5_000], 7);
-            assert_eq!(ledger.now().dropped.full, 52, "it is larger than the whole queue");
+            spool.complete();
+            assert!(drain(&mut spool).is_empty());
+            // What belongs together, and is more than the whole queue holds.
+            spool.push([[0; 600], [1; 600], [2; 600]].iter().map(|piece| (&piece[..], 7)));
+            spool.complete();
+            let kept: u64 = drain(&mut spool).iter().map(|(records, _)| records).sum();
+            assert_eq!(kept, if place.is_some() { 7 } else { 21 });
+            assert_eq!(ledger.now().dropped.full, 45 + 21 - kept);
         }
     }
 
@@ -338,11 +364,11 @@ mod tests {
     fn what_is_under_way_stays() {
         let (mut spool, ledger) = spool(None, 3 * (100 + HEADER as u64));
         for number in 0..3_u8 {
-            spool.push(&[number; 100], 1);
+            spool.push(one(&[number; 100], 1));
             spool.complete();
         }
         let first = spool.first().unwrap();
-        spool.push(&[3; 100], 1);
+        spool.push(one(&[3; 100], 1));
         spool.taken(&first);
         let delivery = ledger.now();
         assert_eq!((first.payload[0], delivery.sent, delivery.dropped.full), (0, 1, 1));
@@ -352,8 +378,8 @@ mod tests {
     fn a_file_that_was_cut_off_loses_its_end_alone() {
         let dir = TempDir::new().unwrap();
         let (mut before, _) = spool(Some(&dir), 1 << 20);
-        before.push(b"whole", 2);
-        before.push(b"cut off", 5);
+        before.push(one(b"whole", 2));
+        before.push(one(b"cut off", 5));
         drop(before);
         let path = dir.path().join("q/0000000000000000.queue");
         let bytes = fs::read(&path).unwrap();

@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 
 use super::Pace;
 use super::ledger::Ledger;
+use super::lines::Lines;
 use super::options::Options;
-use super::outlets::{self, Outlets};
+use super::outlets::{self, Outlets, Ready};
 use super::shared::Shared;
 use crate::export::metrics::Registry;
-use crate::export::{Build, Health};
+use crate::export::{Build, Health, rows};
 
 /// What the worker is told.
 pub(super) enum Message {
@@ -32,8 +33,10 @@ pub(super) struct Worker {
     pub(super) waiting: Arc<AtomicUsize>,
     pub(super) shared: Arc<Shared>,
     pub(super) intake: Ledger,
-    pub(super) options: Options,
-    /// None where neither new options nor those before could be opened.
+    /// What is open, or is to be.
+    pub(super) ready: Ready,
+    pub(super) lines: Option<Lines>,
+    /// None where neither new options nor those before could be opened: that is tried again.
     pub(super) outlets: Option<Outlets>,
     pub(super) pace: Pace,
 }
@@ -49,14 +52,15 @@ impl Worker {
                 Ok(Message::Health(health)) => {
                     self.shared.change(|registry| registry.health(&health));
                 }
-                Ok(Message::Options(options, done)) => done(self.change(*options)),
+                Ok(Message::Options(options, done)) => done(self.change(&options)),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
             if flushed.elapsed() >= self.pace.flush {
                 flushed = Instant::now();
-                if let Some(outlets) = &mut self.outlets {
-                    outlets.flush();
+                match &mut self.outlets {
+                    Some(outlets) => outlets.flush(),
+                    None => self.open_again(),
                 }
             }
             if written.elapsed() >= self.pace.textfile {
@@ -66,39 +70,72 @@ impl Worker {
         }
         // Nobody comes to see more of them.
         self.shared.change(Registry::settle);
+        let end = Instant::now() + self.pace.end;
+        let lines = self.lines.take().map(Lines::close);
         if let Some(outlets) = self.outlets.take() {
             outlets.end(self.pace.end, &self.shared);
+        }
+        if let Some(lines) = lines {
+            lines.end(end.saturating_duration_since(Instant::now()));
         }
     }
 
     fn build(&mut self, build: &Build) {
         self.shared.change(|registry| registry.observe(build));
-        if let Some(outlets) = &mut self.outlets {
-            outlets.build(build);
+        let needs_rows = self.lines.is_some() || self.ready.needs_rows();
+        let host = self.ready.host();
+        let all = if needs_rows { rows::lines(build, host) } else { Default::default() };
+        let all = Arc::new(all);
+        if let Some(lines) = &self.lines {
+            lines.write(&all);
+        }
+        match &mut self.outlets {
+            Some(outlets) => {
+                outlets.build(build, &all);
+                self.intake.book().sent += 1;
+            }
+            None => self.intake.book().dropped.closed += 1,
         }
         self.waiting.fetch_sub(build.trace.chains.len().max(1), Ordering::Relaxed);
-        self.intake.book().sent += 1;
     }
 
-    /// What is open has to be closed first: it may be the same port, the same queue.
-    fn change(&mut self, options: Options) -> anyhow::Result<()> {
-        outlets::try_textfile(&options, &self.shared)?;
+    /// What is open has to be closed first: it may be the same port, the same queue. What can be
+    /// wrong with files that are read, is known before.
+    fn change(&mut self, options: &Options) -> anyhow::Result<()> {
+        let ready = Ready::read(options, self.pace)?;
+        outlets::try_textfile(options, &self.shared)?;
+        let same = self.lines.as_ref().is_some_and(|lines| lines.is_at(options));
+        let lines = if same {
+            None
+        } else {
+            Lines::open(options, self.pace, &self.shared.ledger("ndjson"))?
+        };
+        let time = self.pace.end.min(CHANGE);
         if let Some(outlets) = self.outlets.take() {
-            outlets.end(self.pace.end.min(CHANGE), &self.shared);
+            outlets.end(time, &self.shared);
         }
-        let opened = Outlets::open(&options, self.pace, &self.shared);
-        match opened {
-            Ok(outlets) => {
-                self.outlets = Some(outlets);
-                self.shared.limit(options.limits());
-                self.options = options;
-                self.write_textfile();
-                Ok(())
-            }
-            Err(error) => {
-                self.outlets = Outlets::open(&self.options, self.pace, &self.shared).ok();
-                Err(error)
-            }
+        let opened = Outlets::open(&ready, self.pace, &self.shared);
+        let Ok(outlets) = opened else {
+            self.open_again();
+            return opened.map(drop);
+        };
+        self.outlets = Some(outlets);
+        if same {
+            self.lines.iter().for_each(|lines| lines.keep(options));
+        } else if let Some(before) = std::mem::replace(&mut self.lines, lines) {
+            before.close().end(time);
+        }
+        self.shared.limit(options.limits());
+        self.ready = ready;
+        self.write_textfile();
+        Ok(())
+    }
+
+    /// Opens what was open before.
+    fn open_again(&mut self) {
+        match Outlets::open(&self.ready, self.pace, &self.shared) {
+            Ok(outlets) => self.outlets = Some(outlets),
+            Err(error) => self.intake.failed(format!("{error:#}")),
         }
     }
 

@@ -58,7 +58,9 @@ pub(super) struct Files {
     lasting: Vec<(u64, &'static Path)>,
     /// Paths that were looked at, and what was there.
     places: HashMap<PathBuf, Option<Identity>>,
+    /// `go` commands that got no probes, and those of them for which there was no room.
     pub(super) refused: u64,
+    pub(super) refused_for_room: u64,
 }
 
 /// What a file turned out to be.
@@ -98,6 +100,7 @@ impl Files {
             lasting: lasting(),
             places: HashMap::new(),
             refused: 0,
+            refused_for_room: 0,
         }
     }
 
@@ -253,6 +256,7 @@ impl Files {
             known.keys.push(key);
         } else {
             self.refused += 1;
+            self.refused_for_room += 1;
             let _ = programs.unsee(&key);
         }
     }
@@ -275,6 +279,7 @@ impl Files {
                 self.make_room(programs, executables);
             }
             self.refused += 1;
+            self.refused_for_room += 1;
             let _ = programs.unsee(&key);
             return Err(Refused::NoRoom);
         }

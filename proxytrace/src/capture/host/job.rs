@@ -18,6 +18,7 @@ const TASK: &str = "cicd.pipeline.task.name";
 const TASK_RUN: &str = "cicd.pipeline.task.run.id";
 const TASK_URL: &str = "cicd.pipeline.task.run.url.full";
 const WORKER: &str = "cicd.worker.name";
+const OWNER: &str = "vcs.owner.name";
 const REPOSITORY: &str = "vcs.repository.name";
 const REPOSITORY_URL: &str = "vcs.repository.url.full";
 const REFERENCE: &str = "vcs.ref.head.name";
@@ -75,6 +76,7 @@ const SYSTEMS: [System; 6] = [
             ("CIRCLE_JOB", TASK),
             ("CIRCLE_WORKFLOW_JOB_ID", TASK_RUN),
             ("CIRCLE_BUILD_URL", TASK_URL),
+            ("CIRCLE_PROJECT_USERNAME", OWNER),
             ("CIRCLE_PROJECT_REPONAME", REPOSITORY),
             ("CIRCLE_REPOSITORY_URL", REPOSITORY_URL),
             ("CIRCLE_BRANCH", REFERENCE),
@@ -130,7 +132,15 @@ pub(in crate::capture) fn of(environment: &[u8]) -> Job {
         };
         Some((attribute, safe[..safe.floor_char_boundary(VALUE_MAX)].to_owned()))
     };
-    names.iter().filter_map(entry).collect()
+    let mut job: Job = names.iter().filter_map(entry).collect();
+    // An organization or a group is no part of the name (semantic conventions, `vcs.*`).
+    if let Some(path) = job.get(REPOSITORY).cloned()
+        && let Some((owner, name)) = path.rsplit_once('/')
+    {
+        job.insert(REPOSITORY, name.to_owned());
+        job.insert(OWNER, owner.to_owned());
+    }
+    job
 }
 
 #[cfg(test)]
@@ -160,6 +170,24 @@ mod tests {
         let mut environment = b"BUILDKITE=1\0BUILDKITE_LABEL=".to_vec();
         environment.extend("é".repeat(300).bytes());
         assert_eq!(of(&environment)[TASK].len(), VALUE_MAX);
+    }
+
+    #[test]
+    fn a_repository_has_an_owner() {
+        for (environment, owner, name) in [
+            ("GITHUB_ACTIONS=true\0GITHUB_REPOSITORY=octo/hello\0", "octo", "hello"),
+            ("GITLAB_CI=true\0CI_PROJECT_PATH=group/sub/project\0", "group/sub", "project"),
+            (
+                "CIRCLECI=true\0CIRCLE_PROJECT_USERNAME=octo\0CIRCLE_PROJECT_REPONAME=hello\0",
+                "octo",
+                "hello",
+            ),
+        ] {
+            let job = of(environment.as_bytes());
+            assert_eq!((&*job[OWNER], &*job[REPOSITORY]), (owner, name));
+        }
+        let plain = of(b"TF_BUILD=True\0BUILD_REPOSITORY_NAME=hello\0");
+        assert_eq!((plain.get(OWNER), &*plain[REPOSITORY]), (None, "hello"));
     }
 
     #[test]

@@ -76,6 +76,8 @@ pub struct Counts {
     pub executables: u64,
     /// `go` commands that could not be given probes.
     pub refused: u64,
+    /// Of `refused`, those for which there was no room.
+    pub refused_for_room: u64,
     /// Trees of which the beginning was missed.
     pub late: u64,
     /// Trees that were running already when the watch began.
@@ -206,6 +208,7 @@ impl Host {
             lost: self.lost,
             executables: self.files.count() as u64,
             refused: self.files.refused,
+            refused_for_room: self.files.refused_for_room,
             late: self.trees.late,
             missed: self.missed,
             unseen: self.unseen,

@@ -72,7 +72,7 @@ families! {
         "From the first request to the end of the last body of a fetch, without what go sends again \
          after a 4xx. Scaled by the share of builds that are watched.") },
     Requests: Family { kind: Kind::Histogram, ..counter("http_client_request_duration_seconds",
-        &["server_address", "http_response_status_code", "error_type"],
+        &["server_address", "server_port", "http_response_status_code", "error_type"],
         "Until the head of the response, by the host that was asked: all requests, probes, redirects \
          and what go sends again included; error_type where there was no response. Scaled by the \
          share of builds that are watched.") },
@@ -90,6 +90,8 @@ families! {
          that are watched."),
     Findings: by_module(counter("proxytrace_findings_total", &["code", "severity"],
         "Findings, each counted once a build. Scaled by the share of builds that are watched.")),
+    FindingsObserved: counter("proxytrace_findings_observed_total", &["code", "severity"],
+        "Findings, each counted once a build that was seen, not scaled: how sure the scaled ones are."),
     Builds: counter("proxytrace_builds_total", &["result"],
         "Commands with go in them that ended: success, failure, unknown. Scaled by the share of \
          builds that are watched."),
@@ -107,8 +109,9 @@ families! {
     Lost: counter("proxytrace_events_dropped_total", &[],
         "Events that were lost between the kernel and the agent."),
     Executables: gauge("proxytrace_executables", &[], "Go commands that have probes."),
-    Refused: counter("proxytrace_executables_refused_total", &[],
-        "Go commands that could not be given probes."),
+    Refused: counter("proxytrace_executables_refused_total", &["reason"],
+        "Go commands that could not be given probes: release (no such release is known), room (others \
+         have it; the next time there may be some)."),
     Late: counter("proxytrace_builds_late_total", &[], "Builds of which the beginning was missed."),
     Missed: counter("proxytrace_builds_missed_total", &[],
         "Builds that were running already when the watch began, and are not seen."),
@@ -123,7 +126,7 @@ families! {
     Dropped: counter("proxytrace_export_dropped_total", &["exporter", "reason"],
         "Records that were given up: busy (the agent's own queue was full), full (the queue was), \
          refused (by the receiver), disk (writing failed), torn (a file was cut off), ended (the \
-         agent ended before)."),
+         agent ended before), closed (port or queue could not be opened again after new settings)."),
     Failures: counter("proxytrace_export_failures_total", &["exporter"],
         "Attempts to hand records over that failed; they are tried again."),
     Queued: gauge("proxytrace_export_queue_bytes", &["exporter"], "Bytes that wait to be sent."),

@@ -12,15 +12,17 @@ const LONGEST: usize = 200;
 pub struct Limits {
     /// Values of each label that is open.
     pub values: usize,
-    /// Series of all metrics together; a histogram is one.
+    /// Series of all metrics together, as Prometheus counts them: a histogram is many.
     pub series: usize,
+    /// What they take as text, in bytes.
+    pub bytes: usize,
     /// Values of the label `module`; none if there is no such label.
     pub modules: Option<usize>,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { values: 100, series: 10_000, modules: None }
+        Self { values: 100, series: 10_000, bytes: 4 << 20, modules: None }
     }
 }
 
@@ -29,12 +31,13 @@ impl Default for Limits {
 pub(super) enum Open {
     Proxy,
     Host,
+    Port,
     Error,
     Module,
 }
 
 /// How many there are.
-const OPEN: usize = 4;
+const OPEN: usize = 5;
 
 impl Open {
     /// The label of this name; none if its values are ours.
@@ -42,6 +45,7 @@ impl Open {
         Some(match label {
             "proxy" | "from" | "to" => Open::Proxy,
             "target_host" | "server_address" => Open::Host,
+            "server_port" => Open::Port,
             "error_type" | "reason" | "http_response_status_code" => Open::Error,
             "module" => Open::Module,
             _ => return None,
@@ -53,6 +57,7 @@ impl Open {
         match self {
             Open::Proxy => "proxy",
             Open::Host => "target_host",
+            Open::Port => "server_port",
             Open::Error => "error_type",
             Open::Module => "module",
         }

@@ -15,8 +15,8 @@ pub(crate) use self::families::Id;
 pub use self::families::{BUCKETS, FAMILIES, Family, Kind};
 use self::labels::{Admitted, Open};
 pub use self::labels::{Limits, OTHER};
-use super::fetch::{entry, fetches, operations, requests};
-use super::{Build, Delivery, Health, names};
+use super::fetch::{entry, fetches, operations, requests, server};
+use super::{Build, Delivery, Health, names, prometheus};
 use crate::model::Request;
 
 /// All metrics.
@@ -25,8 +25,10 @@ pub struct Registry {
     series: Vec<BTreeMap<Labels, Point>>,
     admitted: Admitted,
     limits: Limits,
-    /// Series that come from builds.
+    /// Series that come from builds, as readers count them.
     grown: usize,
+    /// What they take as text, in bytes.
+    length: usize,
     /// What new series have come to, while they are shown as none.
     young: BTreeMap<(usize, Labels), Young>,
     youth: Duration,
@@ -109,6 +111,7 @@ impl Registry {
             admitted: Admitted::new(limits),
             limits,
             grown: 0,
+            length: 0,
             young: BTreeMap::new(),
             youth: Duration::ZERO,
         };
@@ -193,6 +196,7 @@ impl Registry {
         for finding in &trace.findings {
             let labels = [finding.code.as_str(), names::severity(finding.severity)];
             self.add(Id::Findings, &labels, finding.module.as_deref(), weight);
+            self.add(Id::FindingsObserved, &labels, None, 1.0);
         }
         let result = match trace.command.exit_code {
             Some(0) => "success",
@@ -214,7 +218,9 @@ impl Registry {
         self.set(Id::Events, &[], count(health.events));
         self.set(Id::Lost, &[], count(health.lost));
         self.set(Id::Executables, &[], count(health.executables));
-        self.set(Id::Refused, &[], count(health.refused));
+        let of_release = health.refused.saturating_sub(health.refused_for_room);
+        self.set(Id::Refused, &["release"], count(of_release));
+        self.set(Id::Refused, &["room"], count(health.refused_for_room));
         self.set(Id::Late, &[], count(health.late));
         self.set(Id::Missed, &[], count(health.missed));
         self.set(Id::Abandoned, &[], count(health.abandoned));
@@ -276,7 +282,9 @@ impl Registry {
         if status.is_empty() && error.is_none() {
             return;
         }
-        let labels = [request.host.as_str(), &status, error.as_deref().unwrap_or("")];
+        let (address, port) = server(request);
+        let port = port.map(|port| port.to_string()).unwrap_or_default();
+        let labels = [address, &port, &status, error.as_deref().unwrap_or("")];
         self.time(Id::Requests, &labels, seconds(duration), weight);
     }
 
@@ -300,7 +308,9 @@ impl Registry {
         }
         let mut key: Labels = labels.iter().map(|(_, value)| Box::from(*value)).collect();
         if !self.series[id as usize].contains_key(&key) {
-            if self.grown >= self.limits.series {
+            let (lines, length) = prometheus::size(id.family(), &labels);
+            let (grown, length) = (self.grown + lines, self.length + length);
+            if grown > self.limits.series || length > self.limits.bytes {
                 overflows.push("series");
                 let closed = labels.iter().map(|(name, value)| match Open::of(name) {
                     Some(_) => OTHER,
@@ -308,7 +318,7 @@ impl Registry {
                 });
                 key = closed.map(Box::from).collect();
             } else {
-                self.grown += 1;
+                (self.grown, self.length) = (grown, length);
             }
         }
         for label in overflows {

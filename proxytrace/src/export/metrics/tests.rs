@@ -97,7 +97,7 @@ fn absence_is_no_error_of_a_proxy() {
 
 #[test]
 fn too_many_values_become_other() {
-    let limits = Limits { values: 10, series: 10_000, modules: Some(5) };
+    let limits = Limits { values: 10, modules: Some(5), ..Limits::default() };
     let mut registry = registry(limits);
     for number in 0..1_000 {
         let mut trace = forbidden();
@@ -132,7 +132,7 @@ fn too_many_values_become_other() {
 
 #[test]
 fn too_many_series_become_other() {
-    let limits = Limits { values: 1_000, series: 20, modules: None };
+    let limits = Limits { values: 1_000, series: 20, ..Limits::default() };
     let mut registry = registry(limits);
     for number in 0..500 {
         let mut trace = forbidden();
@@ -143,6 +143,39 @@ fn too_many_series_become_other() {
     }
     assert!(all(&registry) < 80, "{}", all(&registry));
     assert!(registry.value("proxytrace_label_overflows_total", &["series"]).unwrap() > 400.0);
+}
+
+/// What is bounded is what a reader gets, however servers and users fill it.
+#[test]
+fn the_page_is_bounded() {
+    let page = |name: &dyn Fn(usize) -> String| {
+        let limits = Limits { values: 1_000, ..Limits::default() };
+        let mut registry = registry(limits);
+        let attempt = forbidden().chains[0].attempts[0].clone();
+        for number in 0..20 {
+            let mut trace = forbidden();
+            trace.chains.truncate(1);
+            let attempts = (0..100_u16).map(|status| {
+                let mut attempt = attempt.clone();
+                attempt.proxy = format!("https://{}", name(number));
+                for request in &mut attempt.requests {
+                    (request.host, request.status) = (name(number), Some(400 + status));
+                }
+                attempt
+            });
+            trace.chains[0].attempts = attempts.collect();
+            registry.observe(&Build::new(trace));
+        }
+        let mut bytes = Vec::new();
+        super::super::prometheus::write(&registry, &mut bytes).unwrap();
+        String::from_utf8(bytes).unwrap()
+    };
+    let text = page(&|number| format!("host{number}"));
+    let series = text.lines().filter(|line| !line.starts_with('#')).count();
+    assert!(series > 9_000 && series < 10_500, "{series}");
+    // Each of these takes eight times its length.
+    let text = page(&|number| format!("{number}{}", "\u{1}".repeat(180)));
+    assert!(text.len() > 3 << 20 && text.len() < 5 << 20, "{}", text.len());
 }
 
 #[test]
@@ -159,8 +192,12 @@ fn a_long_value_is_other() {
 #[test]
 fn health_is_as_it_is_said() {
     let mut registry = registry(Limits::default());
-    registry.health(&Health { share: 0.25, cpu_ns: 1_500_000_000, lost: 7, ..Health::default() });
+    let (refused, refused_for_room) = (5, 2);
+    let health = Health { refused, refused_for_room, ..Health::default() };
+    registry.health(&Health { share: 0.25, cpu_ns: 1_500_000_000, lost: 7, ..health });
     assert_eq!(registry.value("proxytrace_sample_share", &[]), Some(0.25));
     assert_eq!(registry.value("proxytrace_cpu_seconds_total", &[]), Some(1.5));
     assert_eq!(registry.value("proxytrace_events_dropped_total", &[]), Some(7.0));
+    let refused = |why| registry.value("proxytrace_executables_refused_total", &[why]);
+    assert_eq!((refused("release"), refused("room")), (Some(3.0), Some(2.0)));
 }

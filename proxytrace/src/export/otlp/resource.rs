@@ -62,6 +62,8 @@ fn of_host(host: &Host) -> Attributes {
     let group = Some(host.group.as_str()).filter(|group| !group.is_empty());
     Attributes::default()
         .text("service.name", "proxytrace")
+        // Of its own on each host: else sums of all hosts are one series behind a collector.
+        .text("service.instance.id", host.id.as_deref().unwrap_or(&host.name))
         .text("service.version", env!("CARGO_PKG_VERSION"))
         .text("host.name", &host.name)
         .maybe("host.id", host.id.as_deref())

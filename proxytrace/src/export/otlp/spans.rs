@@ -126,7 +126,7 @@ fn of_request(
     (chain, attempt, request): (&Chain, &Attempt, &Request),
     resend_count: u32,
 ) -> Span {
-    let (address, port) = server(request);
+    let (address, port) = fetch::server(request);
     let peer: Option<SocketAddr> = request.remote_addr.as_deref().and_then(|it| it.parse().ok());
     let reason = failure(attempt, request);
     let location = request.location.as_deref().map(redacted);
@@ -204,24 +204,6 @@ fn template(chain: &Chain) -> Option<&'static str> {
         Artifact::GoGet => "/{module}?go-get=1",
         Artifact::Vcs => return None,
     })
-}
-
-/// Host and port that the request was for.
-fn server(request: &Request) -> (&str, Option<u16>) {
-    let host = request.host.as_str();
-    let default = match request.url.split_once("://") {
-        Some(("http", _)) => Some(80),
-        Some(("https", _)) => Some(443),
-        _ => None,
-    };
-    let (name, port) = match host.rsplit_once(':') {
-        // What is left of the last colon of an IPv6 address without a port has no bracket at its end.
-        Some((name, port)) if !name.contains(':') || name.ends_with(']') => {
-            (name, port.parse().ok())
-        }
-        _ => (host, None),
-    };
-    (name.trim_start_matches('[').trim_end_matches(']'), port.or(default))
 }
 
 /// `1.1`, `2`.

@@ -32,7 +32,12 @@ fn attributes(names: &[&str], labels: &Labels) -> Vec<KeyValue> {
     let pairs = names.iter().zip(labels).filter(|(_, value)| !value.is_empty());
     let all = pairs.fold(Attributes::default(), |all, (name, value)| match *name {
         "server_address" => all.text("server.address", &**value),
+        "server_port" => all.integer("server.port", value.parse::<u16>().ok()),
+        // A status that is an error is its type, too.
         "http_response_status_code" => match value.parse::<u16>() {
+            Ok(status) if status >= 400 => {
+                all.integer("http.response.status_code", Some(status)).text("error.type", &**value)
+            }
             Ok(status) => all.integer("http.response.status_code", Some(status)),
             Err(_) => all.text("error.type", &**value),
         },

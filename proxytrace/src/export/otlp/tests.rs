@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 
 use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value::Value};
+use opentelemetry_proto::tonic::metrics::v1::HistogramDataPoint;
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
@@ -134,10 +135,29 @@ fn findings_are_log_records_of_their_chains() {
     assert_eq!(logs(&quiet, &host(), 1), None);
 }
 
+/// Behind a collector the same sums of two hosts are two series.
+#[test]
+fn hosts_are_told_apart() {
+    let registry = Registry::new(Limits::default(), 0.0);
+    let instance = |host: &Host| {
+        let message = metrics(&registry, host, 1, 2);
+        let request = ExportMetricsServiceRequest::decode(&*message.bytes).unwrap();
+        let resource = request.resource_metrics[0].resource.clone().unwrap();
+        text(&resource.attributes, "service.instance.id").unwrap()
+    };
+    let named = |name: &str| Host { name: name.to_owned(), ..Host::default() };
+    assert_ne!(instance(&named("a")), instance(&named("b")));
+    let other = Host { id: Some("j".to_owned()), ..host() };
+    assert_ne!(instance(&host()), instance(&other));
+}
+
 #[test]
 fn sums_are_metrics() {
     let mut registry = Registry::new(Limits::default(), 0.0);
-    registry.observe(&Build { share: 0.5, ..Build::new(forbidden()) });
+    let mut trace = forbidden();
+    let request = &mut trace.chains[0].attempts[0].requests[1];
+    (request.host, request.status) = ("h:8443".to_owned(), Some(503));
+    registry.observe(&Build { share: 0.5, ..Build::new(trace) });
     let message = metrics(&registry, &host(), 1, 2);
     let request = ExportMetricsServiceRequest::decode(&*message.bytes).unwrap();
     let metrics = &request.resource_metrics[0].scope_metrics[0].metrics;
@@ -148,10 +168,20 @@ fn sums_are_metrics() {
     let asked: u64 = requests.data_points.iter().map(|point| point.count).sum();
     assert!(asked > 0);
     for point in &requests.data_points {
-        assert!(text(&point.attributes, "server.address").is_some());
+        assert!(text(&point.attributes, "server.address").is_some_and(|it| !it.contains(':')));
+        assert!(text(&point.attributes, "server.port").is_some());
         let status = text(&point.attributes, "http.response.status_code");
-        assert!(status.is_some() != text(&point.attributes, "error.type").is_some());
+        let is_error = status.as_ref().is_none_or(|status| !matches!(&**status, "200" | "302"));
+        assert_eq!(text(&point.attributes, "error.type").is_some(), is_error, "{status:?}");
     }
+    let port = |at: &str| {
+        let of = |key: &str, point: &HistogramDataPoint| text(&point.attributes, key);
+        let point = requests.data_points.iter().find(|it| of("server.address", it).unwrap() == at);
+        let point = point.unwrap();
+        (of("server.port", point), of("error.type", point))
+    };
+    assert_eq!(port("h"), (Some("8443".to_owned()), Some("503".to_owned())));
+    assert_eq!(port("proxy.example").0.as_deref(), Some("443"));
     let durations =
         metrics.iter().find(|metric| metric.name == "go_mod_fetch_duration_seconds").unwrap();
     let Some(Data::Histogram(durations)) = &durations.data else { panic!("{durations:?}") };

@@ -1,0 +1,292 @@
+//! An agent as those who run it see it: a service manager, a shell, a person.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::Read as _;
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use flate2::read::GzDecoder;
+use proxytrace_tests::cases;
+use proxytrace_tests::toolchain::Toolchain;
+use serde_json::Value;
+
+use crate::running::{Agent, alone, can_run, job};
+use crate::sink::Sink;
+
+/// The capabilities that there are, by the names of those that an agent may keep (capability.h).
+const CAPABILITIES: [(&str, u32); 4] =
+    [("CAP_DAC_READ_SEARCH", 2), ("CAP_SYS_PTRACE", 19), ("CAP_PERFMON", 38), ("CAP_BPF", 39)];
+
+fn version(toolchain: &Toolchain, run: &str) {
+    let mut command = Command::new(toolchain.goroot.join("bin/go"));
+    command.arg("version").envs(job(run)).stdout(Stdio::null());
+    assert!(command.status().unwrap().success());
+}
+
+/// A set of capabilities of a thread, as `/proc` has it.
+fn capabilities(status: &Path, set: &str) -> u64 {
+    let text = fs::read_to_string(status).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(&format!("{set}:\t"))).unwrap();
+    u64::from_str_radix(line, 16).unwrap()
+}
+
+fn status(state: &Path) -> Output {
+    let mut command = Command::new(cases::proxytrace());
+    command.args(["agent", "status", "--state"]).arg(state).output().unwrap()
+}
+
+/// What systemd waits for, and what `agent status` says and exits with, from the start to the end;
+/// and what the agent may do meanwhile: what the unit lets it have, and no more.
+#[test]
+fn those_who_run_it_are_told_how_it_does() {
+    if !can_run() {
+        return;
+    }
+    let _alone = alone();
+    let toolchain = Toolchain::newest().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let socket = UnixDatagram::bind(dir.path().join("notify")).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let told = |what: &str| {
+        let mut message = [0; 256];
+        loop {
+            let length = socket.recv(&mut message).unwrap_or_else(|_| panic!("never told {what}"));
+            if String::from_utf8_lossy(&message[..length]).lines().any(|line| line == what) {
+                return;
+            }
+        }
+    };
+    let path = dir.path().join("notify");
+    let environment = [("NOTIFY_SOCKET", path.as_os_str())];
+    let agent = Agent::begin_with(&toolchain, &["--sample", "1"], &environment);
+    told("READY=1");
+    told("WATCHDOG=1");
+    agent.signal(libc::SIGHUP);
+    told("RELOADING=1");
+    told("READY=1");
+
+    let unit = include_str!("../../../proxytrace/agent/proxytrace-agent.service");
+    let bounding = unit.lines().find_map(|it| it.strip_prefix("CapabilityBoundingSet=")).unwrap();
+    let bits = bounding.split(' ').map(|name| {
+        let (_, bit) = CAPABILITIES.iter().find(|(known, _)| *known == name).unwrap();
+        1_u64 << bit
+    });
+    let ours = capabilities(Path::new("/proc/self/status"), "CapPrm");
+    let expected = ours & bits.sum::<u64>();
+    assert!(expected != 0 && ours != expected, "there is something to give up");
+    for task in fs::read_dir(format!("/proc/{}/task", agent.pid())).unwrap() {
+        let status = task.unwrap().path().join("status");
+        for set in ["CapEff", "CapPrm", "CapBnd"] {
+            assert_eq!(capabilities(&status, set), expected, "{set} of {}", status.display());
+        }
+        assert_eq!((capabilities(&status, "CapInh"), capabilities(&status, "CapAmb")), (0, 0));
+        assert!(fs::read_to_string(&status).unwrap().contains("NoNewPrivs:\t1\n"));
+    }
+
+    version(&toolchain, "status");
+    agent.until("seen it", || agent.builds_of("status").len() == 1);
+    agent.state();
+    let state = agent.dir().join("state.json");
+    let (running, text) = (status(&state), |output: &Output| {
+        String::from_utf8_lossy(&output.stdout).into_owned()
+            + &String::from_utf8_lossy(&output.stderr)
+    });
+    assert!(running.status.success(), "{running:?}");
+    for part in [&*format!("(pid {}, version ", agent.pid()), "running for", "100.000% of builds"] {
+        assert!(text(&running).contains(part), "no {part}: {}", text(&running));
+    }
+    let kept = dir.path().join("kept.json");
+    agent.signal(libc::SIGTERM);
+    told("STOPPING=1");
+    agent_has_ended(&agent);
+    fs::copy(&state, &kept).unwrap();
+    let ended = status(&kept);
+    assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+    assert!(text(&ended).contains("not running: ended at "), "{}", text(&ended));
+    let never = status(&dir.path().join("none.json"));
+    assert_eq!(never.status.code(), Some(1), "{never:?}");
+    assert!(text(&never).contains("it was never started"), "{}", text(&never));
+}
+
+/// A process that has ended has no executable any more, though nobody has waited for it.
+fn agent_has_ended(agent: &Agent) {
+    let began = Instant::now();
+    while fs::read_link(format!("/proc/{}/exe", agent.pid())).is_ok() {
+        assert!(began.elapsed() < Duration::from_secs(20), "{:#?}", agent.log());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    // Until the test has waited for it, its pid is taken.
+    assert!(Path::new("/proc").join(agent.pid().to_string()).exists());
+}
+
+#[test]
+fn once_ends_by_itself() {
+    if !can_run() {
+        return;
+    }
+    let _alone = alone();
+    let toolchain = Toolchain::newest().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let began = Instant::now();
+    let child = Command::new(cases::proxytrace())
+        .args(["agent", "--once", "--for", "3s", "--sample", "1", "--metrics", "off"])
+        .arg("--state")
+        .arg(dir.path().join("state.json"))
+        .env("PATH", toolchain.goroot.join("bin"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    while !dir.path().join("state.json").exists() && began.elapsed() < Duration::from_secs(3) {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    version(&toolchain, "once");
+    let output = child.wait_with_output().unwrap();
+    let took = began.elapsed();
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{log}");
+    assert!(took >= Duration::from_secs(3) && took < Duration::from_secs(30), "{took:?}");
+    let lines: Vec<Value> = String::from_utf8(output.stdout)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("a build a line"))
+        .collect();
+    let ours = lines.iter().filter(|build| build["job"]["cicd.pipeline.run.id"] == "once");
+    let ours: Vec<&Value> = ours.collect();
+    assert_eq!(ours.len(), 1, "{lines:#?}");
+    assert_eq!(
+        (&ours[0]["schema"], &ours[0]["share"]),
+        (&"proxytrace.build/v1".into(), &1.0.into())
+    );
+    assert_eq!(ours[0]["trace"]["command"]["exit_code"], 0);
+    let said = format!("msg=ended chosen={0} passed_over=0 handed_on={0} ", lines.len());
+    assert!(log.contains(&said), "{log}");
+}
+
+#[test]
+fn a_budget_lowers_the_share_and_says_so() {
+    if !can_run() {
+        return;
+    }
+    let _alone = alone();
+    let toolchain = Toolchain::newest().unwrap();
+    let agent = Agent::start(&toolchain, &["--sample", "1", "--max-events", "5/s"]);
+    let lowered = || agent.log().into_iter().find(|line| line.contains("share lowered"));
+    agent.until("lowered its share", || {
+        version(&toolchain, "budget");
+        lowered().is_some()
+    });
+    let line = lowered().unwrap();
+    assert!(line.contains("level=warn") && line.contains("too many events"), "{line}");
+    assert!(line.contains(" from=1 "), "{line}");
+    let health = agent.state().health;
+    assert!(health.share < 1.0, "{health:?}");
+    let said = status(&agent.dir().join("state.json"));
+    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    assert!(said.contains("(lowered from 100.000% to keep within the budgets)"), "{said}");
+    // The kernel chooses by it.
+    agent.until("passed over a build", || {
+        version(&toolchain, "budget");
+        agent.state().health.passed_over > 0
+    });
+}
+
+#[test]
+fn files_of_lines_are_changed_and_compressed_under_way() {
+    if !can_run() {
+        return;
+    }
+    let _alone = alone();
+    let toolchain = Toolchain::newest().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let files = dir.path().join("files");
+    // An hour is 1.8 s.
+    let outlets = ["--ndjson", files.to_str().unwrap(), "--metrics", "off", "--haste", "2000"];
+    let agent = Agent::start(&toolchain, &[&["--sample", "1"], &outlets[..]].concat());
+    let complete = || {
+        let entries = fs::read_dir(&files).unwrap().map(|entry| entry.unwrap().path());
+        let is_one = |path: &std::path::PathBuf| {
+            path.file_name().unwrap().to_str().unwrap().starts_with("builds-")
+                && path.extension() == Some(OsStr::new("gz"))
+        };
+        let mut complete: Vec<_> = entries.filter(is_one).collect();
+        complete.sort();
+        complete
+    };
+    for count in 1..=2 {
+        version(&toolchain, "changed");
+        agent.until("changed its file", || complete().len() >= count);
+    }
+    version(&toolchain, "last");
+    agent.until("seen the last", || agent.builds_of("last").len() == 1);
+    let (status, builds, log) = agent.end();
+    assert!(status.success(), "{log:#?}");
+    let mut text = String::new();
+    for path in complete() {
+        GzDecoder::new(fs::File::open(path).unwrap()).read_to_string(&mut text).unwrap();
+    }
+    text += &fs::read_to_string(files.join("builds.ndjson")).unwrap();
+    let runs = |run: &str| {
+        let rows = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        rows.filter(|row| row["job"]["cicd.pipeline.run.id"] == run).count()
+    };
+    assert_eq!((runs("changed"), runs("last")), (2, 1));
+    assert_eq!(text.lines().count(), builds.len());
+}
+
+/// Those that go itself downloads, where it puts them.
+#[test]
+fn toolchains_in_the_module_cache_are_found() {
+    if !can_run() {
+        return;
+    }
+    let _alone = alone();
+    let toolchain = Toolchain::newest().unwrap();
+    let cache = tempfile::tempdir().unwrap();
+    let environment = [("GOMODCACHE", cache.path().as_os_str())];
+    let found = || {
+        let agent =
+            Agent::begin_with(&toolchain, &["--sample", "1", "--metrics", "off"], &environment);
+        agent.watches();
+        agent.state().health.executables
+    };
+    let before = found();
+    let place = cache.path().join("golang.org/toolchain@v0.0.1-go1.27.0.linux-amd64/bin");
+    fs::create_dir_all(&place).unwrap();
+    fs::copy(toolchain.goroot.join("bin/go"), place.join("go")).unwrap();
+    assert_eq!(found(), before + 1);
+}
+
+/// The bundle of authorities is renewed under its name, as distributions do.
+#[test]
+fn renewed_authorities_are_read_again() {
+    if !can_run() {
+        return;
+    }
+    let _alone = alone();
+    let toolchain = Toolchain::newest().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let made = || rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let (before, now) = (made(), made());
+    let bundle = dir.path().join("authorities.pem");
+    fs::write(&bundle, before.cert.pem()).unwrap();
+    let sink = Sink::start_tls(now.cert.der().to_vec(), now.signing_key.serialize_der());
+    let environment =
+        [("SSL_CERT_FILE", bundle.as_os_str()), ("SSL_CERT_DIR", OsStr::new("/nowhere"))];
+    let url = sink.tls_url();
+    let options = ["--sample", "1", "--metrics", "off", "--haste", "50", "--otlp", &url];
+    let agent = Agent::begin_with(&toolchain, &options, &environment);
+    agent.watches();
+    version(&toolchain, "stranger");
+    let told = |what: &str| agent.log().iter().any(|line| line.contains(what));
+    agent.until("failed", || told("records could not be handed over"));
+    fs::write(&bundle, now.cert.pem()).unwrap();
+    agent.signal(libc::SIGHUP);
+    agent.until("read them", || told("exporters have other settings"));
+    version(&toolchain, "known");
+    agent.until("sent spans", || !sink.taken("/v1/traces").is_empty());
+}
