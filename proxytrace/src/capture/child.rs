@@ -3,17 +3,18 @@
 //! It is forked before anything else is set up, while this process has a single thread, and waits
 //! until its probes are in place. If this process dies before that, it goes on all the same.
 
-use std::ffi::{CString, OsStr, OsString};
+use std::ffi::{CStr, CString, OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, kill, signal, sigprocmask};
 use nix::sys::stat::{Mode, umask};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, Pid, execve, fork, pipe2, setgroups, setresgid, setresuid};
 
 use super::user::Invoker;
@@ -35,6 +36,9 @@ static BEFORE_MAIN: extern "C" fn() = {
     }
     remember
 };
+
+/// Who reads a script that says nothing of that.
+const SHELL: &CStr = c"/bin/sh";
 
 /// The command, waiting or running.
 #[derive(Debug)]
@@ -129,16 +133,48 @@ impl Child {
         let _ = waitpid(self.pid, None);
     }
 
-    /// What has become of it since the last time: `StillAlive` if nothing.
-    pub(super) fn poll(&self) -> nix::Result<WaitStatus> {
-        let flags = WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED | WaitPidFlag::WCONTINUED;
-        waitpid(self.pid, Some(flags))
+    /// What has become of it since the last time; none if nothing.
+    pub(super) fn poll(&self) -> io::Result<Option<Change>> {
+        wait(self.pid, libc::WNOHANG | libc::WUNTRACED)
+    }
+
+    /// How it ends.
+    pub(super) fn end(&self) -> io::Result<Option<Change>> {
+        wait(self.pid, 0)
     }
 
     /// Sends it a signal that was sent to us alone.
     pub(super) fn forward(&self, signal: i32) {
         // SAFETY: a system call on our own child, which has not been waited for.
         unsafe { libc::kill(self.pid.as_raw(), signal) };
+    }
+}
+
+/// What has become of the command. Signals are numbers: those for real time have no names.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Change {
+    /// It has ended, with this exit code.
+    Exited(i32),
+    /// It was ended by this signal.
+    Killed(i32),
+    /// It was stopped by this signal.
+    Stopped(i32),
+}
+
+/// waitpid(2). That of nix fails, after it has reaped, where it has no name for the signal.
+fn wait(pid: Pid, flags: i32) -> io::Result<Option<Change>> {
+    let mut status = 0;
+    // SAFETY: `status` is written by the call.
+    match unsafe { libc::waitpid(pid.as_raw(), &raw mut status, flags) } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Ok(None),
+        _ => Ok(Some(if libc::WIFEXITED(status) {
+            Change::Exited(libc::WEXITSTATUS(status))
+        } else if libc::WIFSIGNALED(status) {
+            Change::Killed(libc::WTERMSIG(status))
+        } else {
+            Change::Stopped(libc::WSTOPSIG(status))
+        })),
     }
 }
 
@@ -168,5 +204,14 @@ fn become_command(
     if let Err(error) = prepare() {
         return error as i32;
     }
-    execve(program, argv, environment).map_or_else(|error| error as i32, |never| match never {})
+    let Err(error) = execve(program, argv, environment);
+    if error != Errno::ENOEXEC {
+        return error as i32;
+    }
+    // A script that does not say by whom it is read: the shell's, as for execvp.
+    let script = [SHELL, program];
+    let argv: Vec<&CStr> =
+        script.into_iter().chain(argv.iter().skip(1).map(CString::as_c_str)).collect();
+    let Err(error) = execve(SHELL, &argv, environment);
+    error as i32
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::user::status;
+use super::credentials::status;
 use crate::gobinary::{Site, Step};
 
 /// Counts of one run.

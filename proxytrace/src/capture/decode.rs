@@ -10,7 +10,6 @@ use super::executables::{Executables, Probed};
 use super::host::{self, Job, Root};
 use super::pids::Pids;
 use super::record::{Record, named};
-use super::regular::{open_below, small_file};
 use super::sockets::Sockets;
 use super::surroundings;
 use super::user::parse_environment;
@@ -38,7 +37,7 @@ pub(super) struct Decoder {
     looks_for_job: bool,
     /// On a watched host: where the files of processes are that are gone before they are looked at.
     roots: Option<HashMap<u32, Vec<Root>>>,
-    /// Whether the configuration of one could not be read.
+    /// Whether what the last record tells of could not be read, its configuration or its memory.
     unread: bool,
 }
 
@@ -198,6 +197,7 @@ impl Decoder {
             }
             Kind::RequestEnter => {
                 let (url, cut) = record.url();
+                self.unread = record.has_fault();
                 What::RequestEnter {
                     method: record
                         .text(Tag::Method)
@@ -206,19 +206,22 @@ impl Decoder {
                     url,
                     headers: record.headers(),
                     credentials: record.credentials(),
-                    cut: named([(cut, "url"), (record.has_more_headers(), "headers")]),
+                    cut: named([(cut, "url"), (record.misses_headers(), "headers")]),
                 }
             }
-            Kind::RequestReturn => What::RequestReturn {
-                status: record.status(),
-                protocol: record.text(Tag::Protocol),
-                headers: record.headers(),
-                // Minus one is net/http's word for unknown.
-                content_length: record.number(Tag::ContentLength).filter(|&n| n != u64::MAX),
-                body: self.open_body(record),
-                error: record.failure(names),
-                cut: record.cuts(),
-            },
+            Kind::RequestReturn => {
+                self.unread = record.has_fault();
+                What::RequestReturn {
+                    status: record.status(),
+                    protocol: record.text(Tag::Protocol),
+                    headers: record.headers(),
+                    // Minus one is net/http's word for unknown.
+                    content_length: record.number(Tag::ContentLength).filter(|&n| n != u64::MAX),
+                    body: self.open_body(record),
+                    error: record.failure(names),
+                    cut: record.cuts(),
+                }
+            }
             Kind::TryHttp1 => attempt(record, "HTTP/1.1"),
             Kind::TryHttp2 => attempt(record, "HTTP/2.0"),
             Kind::InfoReturn if record.has(Tag::Error) => return Ok(None),
@@ -365,7 +368,8 @@ fn go_start(
         .into_iter()
         .map(|(name, value)| (name.to_string_lossy().into(), value.to_string_lossy().into()))
         .collect();
-    let read = |path: &Path| small_file(open_below(root, path)?);
+    let files = surroundings::Files::of(process, root);
+    let read = |path: &Path| files.read(path);
     let go = goenv::Go { exe: &exe.path, version: &exe.go_version };
     let config = goenv::effective(&variables, go, &read);
     let started = surroundings::Started {
@@ -373,7 +377,7 @@ fn go_start(
         go,
         environment: &variables,
         config: &config,
-        read: &read,
+        files: &files,
     };
     let surroundings = surroundings::of(&started);
     What::GoStart {
@@ -390,3 +394,6 @@ fn is_end(failure: &Failure) -> bool {
     matches!(&*failure.steps, [step]
         if step.type_name == "*errors.errorString" && step.text.as_deref() == Some("EOF"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,6 +16,10 @@ use super::regular;
 use crate::event::{Attach, MissingHook};
 use crate::gobinary::{self, BuildInfo, Machine, Plan};
 
+/// Bytes of the largest executable that is read: ten times a go command. Any user may have one that
+/// is larger than all memory, for nothing (sparse), and each page of it that is read costs some.
+const EXECUTABLE_MAX: u64 = 256 << 20;
+
 /// What makes an executable the same one: the file, and that nobody has written to it.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
 pub(super) struct Identity {
@@ -39,6 +43,8 @@ pub(super) struct Executables {
     met: HashSet<Identity>,
     /// By their index in records.
     probed: Vec<Option<Probed>>,
+    /// The indices of files, by device and inode, as they were when they got their probes.
+    of_files: HashMap<(u64, u64), u32>,
     /// What became of those that have probes and have not been executed yet.
     foreseen: HashMap<Identity, Attach>,
 }
@@ -82,13 +88,21 @@ impl Executables {
     pub(super) fn foresee(&mut self, prepared: Prepared, programs: &mut Programs) {
         let Prepared { file, identity, plan } = prepared;
         self.met.insert(identity);
-        let (_, attach) = self.attach(&file, plan, programs);
+        let attach = self.attach_anew(&file, identity, plan, programs);
         self.foreseen.insert(identity, attach);
     }
 
     /// What became of an executable that was foreseen, the first time that it is executed.
     pub(super) fn recall(&mut self, file: &File) -> Option<Attach> {
         self.foreseen.remove(&Identity::of(file).ok()?)
+    }
+
+    /// The index of what this file was, if it was written to since that got its probes: they stand at
+    /// places of the new contents that nobody has proven. It is told once.
+    pub(super) fn written_over(&mut self, file: &File) -> Option<u32> {
+        let identity = Identity::of(file).ok()?;
+        let is_new = !self.met.contains(&identity);
+        is_new.then(|| self.of_files.remove(&identity.file())).flatten()
     }
 
     /// Puts probes into an executable, if it is a `go` command that has none yet.
@@ -99,9 +113,23 @@ impl Executables {
             return Met::Before(identity);
         }
         match read_once(&file, identity) {
-            Some(plan) => Met::New(identity, self.attach(&file, plan, programs).1),
+            Some(plan) => Met::New(identity, self.attach_anew(&file, identity, plan, programs)),
             None => Met::Other,
         }
+    }
+
+    fn attach_anew(
+        &mut self,
+        file: &File,
+        identity: Identity,
+        plan: Result<Plan, gobinary::Error>,
+        programs: &mut Programs,
+    ) -> Attach {
+        let (index, attach) = self.attach(file, plan, programs);
+        if let Some(index) = index {
+            self.of_files.insert(identity.file(), index);
+        }
+        attach
     }
 
     /// Forgets an executable whose probes were taken out.
@@ -168,6 +196,11 @@ impl Executables {
 }
 
 impl Identity {
+    /// Device and inode: the file, whatever is in it.
+    fn file(&self) -> (u64, u64) {
+        (self.device, self.inode)
+    }
+
     pub(super) fn of(file: &File) -> io::Result<Self> {
         let metadata = file.metadata()?;
         Ok(Self {
@@ -209,7 +242,7 @@ fn read_with(
 ) -> Option<Result<Plan, gobinary::Error>> {
     let mut magic = [0; 4];
     file.read_exact_at(&mut magic, 0).ok()?;
-    if magic != *b"\x7fELF" {
+    if magic != *b"\x7fELF" || file.metadata().ok()?.len() > EXECUTABLE_MAX {
         return None;
     }
     let data = Mapped::of(file).ok()?;
@@ -220,4 +253,29 @@ fn read_with(
     };
     // One that was cut off meanwhile is another file by now.
     data.is_whole().then_some(plan)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{env, fs};
+
+    use super::*;
+
+    /// As any user may make one: a `go` command, and after it more zeros than there is memory.
+    #[test]
+    fn what_is_larger_than_any_go_command_is_not_read() {
+        let toolchains = env::var_os("PROXYTRACE_GO_ROOT_DIR").map_or_else(
+            || PathBuf::from(env::var_os("HOME").unwrap_or_default()).join(".cache/proxytrace/go"),
+            PathBuf::from,
+        );
+        let Ok(go) = fs::read(toolchains.join("1.27.3/go/bin/go")) else {
+            assert!(env::var_os("CI").is_none(), "no Go 1.27.3");
+            return eprintln!("skipping test: no Go 1.27.3");
+        };
+        let file = tempfile::tempfile().unwrap();
+        file.write_all_at(&go, 0).unwrap();
+        assert!(read(&file).unwrap().is_ok());
+        file.set_len(64 << 30).unwrap();
+        assert!(read(&file).is_none());
+    }
 }

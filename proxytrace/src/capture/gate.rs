@@ -5,9 +5,9 @@
 //! and if this process dies the kernel gives that answer itself. Only the command's tree is held:
 //! it has a mount namespace of its own, and the marks are on that namespace's mounts.
 //!
-//! What it cannot see is a mount made later, or another mount namespace (a container): a `go` there
-//! is met at its exec event instead, and reported as late, unless its executable has probes from
-//! before.
+//! What it cannot see is a mount made later, another mount namespace (a container), or a file system
+//! that may refuse us what it gives to others (NFS): a `go` there is met at its exec event instead, and
+//! reported as late, unless its executable has probes from before.
 
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -18,24 +18,35 @@ use nix::sys::fanotify::{
     Response,
 };
 
-/// File systems without executables, or whose opening has effects of its own.
-const SKIPPED: [&str; 17] = [
+/// File systems without executables, or whose opening has effects of its own, or that may refuse it to
+/// us. The kernel opens for us what is executed: where a server has the last word, root may not read
+/// what its user may, and then the exec is denied.
+const SKIPPED: [&str; 26] = [
+    "9p",
+    "afs",
     "autofs",
     "binfmt_misc",
     "bpf",
+    "ceph",
     "cgroup",
     "cgroup2",
+    "cifs",
     "configfs",
     "debugfs",
     "devpts",
     "efivarfs",
+    "fuse",
     "fusectl",
     "hugetlbfs",
+    "lustre",
     "mqueue",
+    "nfs",
+    "nfs4",
     "nsfs",
     "proc",
     "pstore",
     "securityfs",
+    "smb3",
     "sysfs",
 ];
 
@@ -101,7 +112,8 @@ fn executable_mount(line: &str) -> Option<PathBuf> {
     let (mount, file_system) = line.split_once(" - ")?;
     let mut fields = mount.split(' ').skip(4);
     let (point, options) = (fields.next()?, fields.next()?);
-    let kind = file_system.split(' ').next()?;
+    // Of FUSE, whatever is behind it.
+    let kind = file_system.split([' ', '.']).next()?;
     let skipped = SKIPPED.contains(&kind) || options.split(',').any(|option| option == "noexec");
     (!skipped).then(|| unescape(point))
 }
@@ -138,6 +150,9 @@ mod tests {
         );
         assert_eq!(watched("22 27 0:21 / /proc rw - proc proc rw"), None);
         assert_eq!(watched("41 27 0:9 / /data rw,noexec - ext4 /dev/b rw"), None);
+        assert_eq!(watched("42 27 0:52 / /home rw - nfs4 server:/home rw"), None);
+        assert_eq!(watched("42 27 0:52 / /home rw - fuse.sshfs me@server: rw"), None);
+        assert_eq!(watched("42 27 8:1 / /disk rw - fuseblk /dev/sda1 rw"), Some("/disk".into()));
         assert_eq!(watched("garbage"), None);
         assert_eq!(watched(""), None);
     }

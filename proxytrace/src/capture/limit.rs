@@ -4,9 +4,8 @@
 use std::ffi::OsString;
 
 use anyhow::Context as _;
-use nix::sys::wait::{WaitStatus, waitpid};
 
-use super::child::Child;
+use super::child::{Change, Child};
 use super::executables::Executables;
 use super::leave::leave;
 use super::multi;
@@ -32,11 +31,11 @@ pub fn limit(argv: &[OsString]) -> anyhow::Result<i32> {
         }
     };
     child.start()?;
-    let ended = waitpid(child.pid(), None)?;
+    let ended = child.end()?;
     leave(&[link], None);
     match ended {
-        WaitStatus::Exited(_, code) => Ok(code),
-        WaitStatus::Signaled(_, signal, _) => Ok(128 + signal as i32),
+        Some(Change::Exited(code)) => Ok(code),
+        Some(Change::Killed(signal)) => Ok(128 + signal),
         other => anyhow::bail!("the command has not ended, but {other:?}"),
     }
 }

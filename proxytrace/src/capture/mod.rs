@@ -9,7 +9,9 @@ mod bpf;
 mod btf;
 mod child;
 mod cost;
+mod credentials;
 mod decode;
+mod descriptors;
 mod doubts;
 mod executables;
 mod executed;
@@ -47,7 +49,6 @@ use std::thread;
 
 use anyhow::{Context as _, anyhow};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::wait::WaitStatus;
 
 pub use cost::{Cost, Probe};
 pub use limit::limit;
@@ -56,7 +57,7 @@ pub use user::{append_output, environment_of_caller, open_output};
 
 use crate::event::{End, Event, Start, What};
 use crate::redact;
-use child::Child;
+use child::{Change, Child};
 use decode::Decoder;
 use doubts::Doubts;
 use executables::{Executables, Met};
@@ -133,6 +134,7 @@ pub fn run(argv: &[OsString], sink: &mut dyn Sink) -> anyhow::Result<End> {
     let mut signals = Signals::take()?;
     // From here to the fork there is one thread.
     let mut child = Child::fork(&program, argv, &invoker, signals.original())?;
+    descriptors::make_room();
     let counting = sink.cost().is_some();
     let mut session = match Session::set_up(&child, &program, &invoker, namespace, counting) {
         Ok(session) => session,
@@ -181,6 +183,8 @@ struct Session {
     origin: u64,
     doubts: Doubts,
     lost: u64,
+    /// Records that could not be read, and have not been told of.
+    malformed: u64,
     /// Counts; the probes' own are with the programs.
     cost: Cost,
     /// Events of this turn, to be put in order.
@@ -226,6 +230,7 @@ impl Session {
             origin,
             doubts: Doubts::default(),
             lost: 0,
+            malformed: 0,
             cost: Cost::default(),
             turn: Vec::new(),
         };
@@ -258,14 +263,15 @@ impl Session {
     /// The command's end, if it has come to it.
     fn ended(&self, child: &Child) -> anyhow::Result<Option<End>> {
         let (exit_code, signal) = match child.poll()? {
-            WaitStatus::Exited(_, code) => (code, None),
-            WaitStatus::Signaled(_, signal, _) => (128 + signal as i32, Some(signal as i32)),
-            WaitStatus::Stopped(..) => {
+            Some(Change::Exited(code)) => (code, None),
+            Some(Change::Killed(signal)) => (128 + signal, Some(signal)),
+            // Somebody stopped this one process, and may continue it without a word to us.
+            Some(Change::Stopped(libc::SIGSTOP)) | None => return Ok(None),
+            Some(Change::Stopped(_)) => {
                 // Whoever waits for us must see that the job has stopped.
                 Signals::stop_ourselves();
                 return Ok(None);
             }
-            _ => return Ok(None),
         };
         Ok(Some(End { time: self.now(), exit_code: Some(exit_code), signal }))
     }
@@ -329,6 +335,11 @@ impl Session {
         if let Some(attach) = self.executables.recall(file) {
             return self.push(0, What::Attach(attach));
         }
+        if let Some(index) = self.executables.written_over(file) {
+            self.programs.release_now(index);
+            // What is said under its number, before another has that.
+            self.read_records();
+        }
         if let Met::New(_, attach) = self.executables.see(file.as_fd(), &mut self.programs) {
             self.push(0, What::Attach(attach));
         }
@@ -338,6 +349,9 @@ impl Session {
     fn meet(&mut self, file: &File, pid: u32, since: u64) {
         if let Some(attach) = self.executables.recall(file) {
             return self.push(0, What::Attach(attach));
+        }
+        if let Some(index) = self.executables.written_over(file) {
+            self.programs.release_now(index);
         }
         match self.executables.see(file.as_fd(), &mut self.programs) {
             Met::New(identity, attach) => self.doubts.met(pid, identity, attach, self.now()),
@@ -357,17 +371,11 @@ impl Session {
 
     /// Reads what has come in and hands it on, in time order.
     fn drain(&mut self, sink: &mut dyn Sink) -> anyhow::Result<()> {
-        let Self { programs, decoder, executables, turn, lost, cost, .. } = self;
-        let mut malformed = 0;
-        cost.turns += 1;
-        programs.drain(|record| {
-            cost.records += 1;
-            cost.bytes += record.len() as u64;
-            malformed += u64::from(decoder.decode(record, executables, turn).is_err());
-        });
-        let dropped = programs.lost()?;
-        let count = dropped - *lost + malformed;
-        *lost = dropped;
+        self.cost.turns += 1;
+        self.read_records();
+        let dropped = self.programs.lost()?;
+        let count = dropped - self.lost + std::mem::take(&mut self.malformed);
+        self.lost = dropped;
         if count > 0 {
             self.push(0, What::Lost { count });
         }
@@ -378,6 +386,16 @@ impl Session {
             self.turn.sort_by_key(|event| event.time);
         }
         self.turn.drain(..).try_for_each(|event| sink.event(event))
+    }
+
+    /// Reads what has come in, into this turn's events.
+    fn read_records(&mut self) {
+        let Self { programs, decoder, executables, turn, malformed, cost, .. } = self;
+        programs.drain(|record| {
+            cost.records += 1;
+            cost.bytes += record.len() as u64;
+            *malformed += u64::from(decoder.decode(record, executables, turn).is_err());
+        });
     }
 
     /// Looks at what has been executed past the gate, and at what was in doubt, in the order in

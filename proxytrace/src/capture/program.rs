@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use aya::include_bytes_aligned;
@@ -124,6 +125,9 @@ fn room() -> Option<u32> {
     let room: u32 = std::env::var(ROOM_VAR).ok()?.parse().ok()?;
     Some(room.min(EXECUTABLES_MAX))
 }
+
+/// How often is looked whether probes are out that somebody waits for.
+const OUT_INTERVAL: Duration = Duration::from_millis(1);
 
 /// How probes are put into executables.
 enum Backend {
@@ -410,6 +414,17 @@ impl Programs {
             for address in types {
                 let _ = rules.remove(&TypeKey { address, executable, padding: 0 });
             }
+        }
+    }
+
+    /// The same, and waits until no probe is left.
+    pub(super) fn release_now(&mut self, executable: u32) {
+        self.release(executable);
+        let is_out = |(it, _, out): &(u32, _, thread::JoinHandle<()>)| {
+            *it != executable || out.is_finished()
+        };
+        while !self.leaving.iter().all(is_out) {
+            thread::sleep(OUT_INTERVAL);
         }
     }
 

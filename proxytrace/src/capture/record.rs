@@ -22,10 +22,15 @@ pub(super) struct Record<'a> {
     pub(super) executable: u32,
     pub(super) kind: Kind,
     flags: u8,
+    /// Those of any of its fields.
+    field_flags: u8,
     bytes: &'a [u8],
     /// Where the first field of each tag begins; zero, where the header is, for none.
     first: [u16; TAGS],
 }
+
+/// What makes a URL.
+const URL: [Tag; 5] = [Tag::Scheme, Tag::Host, Tag::Path, Tag::RawPath, Tag::RawQuery];
 
 /// Tags that one byte can tell apart.
 const TAGS: usize = 1 << u8::BITS;
@@ -85,9 +90,10 @@ impl<'a> Record<'a> {
         if size != bytes.len() {
             return None;
         }
-        let mut first = [0; TAGS];
+        let (mut first, mut field_flags) = ([0; TAGS], 0);
         while !rest.is_empty() {
             let (field, after) = Field::split(rest)?;
+            field_flags |= field.flags;
             let start = &mut first[usize::from(field.tag as u8)];
             if *start == 0 {
                 // A record is built in 24 KiB.
@@ -95,7 +101,18 @@ impl<'a> Record<'a> {
             }
             rest = after;
         }
-        Some(Self { time, goroutine, parent_goroutine, pid, executable, kind, flags, bytes, first })
+        Some(Self {
+            time,
+            goroutine,
+            parent_goroutine,
+            pid,
+            executable,
+            kind,
+            flags,
+            field_flags,
+            bytes,
+            first,
+        })
     }
 
     /// The fields from the first of this tag on.
@@ -174,13 +191,20 @@ impl<'a> Record<'a> {
         Some(u16::from_le_bytes([bytes[0], bytes[1]]))
     }
 
-    fn is_cut(&self, tag: Tag) -> bool {
-        self.field(tag).is_some_and(|field| field.flags & CUT != 0)
+    /// Whether a field could not be read.
+    fn is_unread(&self, tag: Tag) -> bool {
+        self.has_flag(tag, FAULT)
     }
 
     /// Whether a field was cut, or could not be read.
     pub(super) fn is_incomplete(&self, tag: Tag) -> bool {
-        self.field(tag).is_some_and(|field| field.flags & (CUT | FAULT) != 0)
+        self.has_flag(tag, CUT | FAULT)
+    }
+
+    fn has_flag(&self, tag: Tag, flags: u8) -> bool {
+        // Nearly never is there one.
+        self.field_flags & flags != 0
+            && self.field(tag).is_some_and(|field| field.flags & flags != 0)
     }
 
     pub(super) fn status(&self) -> Option<u16> {
@@ -198,7 +222,7 @@ impl<'a> Record<'a> {
             .split(|&byte| byte == 0)
             .map(|argument| String::from_utf8_lossy(argument).into_owned())
             .collect();
-        if !self.is_cut(Tag::Arguments) {
+        if !self.is_incomplete(Tag::Arguments) {
             return redact::arguments(&arguments);
         }
         // Of a word that is cut, nothing: half of it may hide from redaction.
@@ -221,7 +245,7 @@ impl<'a> Record<'a> {
         redact::text(whole.unwrap_or_default()).into_owned()
     }
 
-    /// The URL as go sends it, redacted, and whether it was longer than what is recorded.
+    /// The URL as go sends it, redacted, and whether something of it is not recorded.
     pub(super) fn url(&self) -> (String, bool) {
         let words = |tag| self.words(tag).unwrap_or_default();
         let (scheme, host) = (words(Tag::Scheme), words(Tag::Host));
@@ -234,9 +258,7 @@ impl<'a> Record<'a> {
             raw_path: &raw_path,
             raw_query: &raw_query,
         };
-        let cut = [Tag::Host, Tag::Path, Tag::RawPath, Tag::RawQuery]
-            .into_iter()
-            .any(|tag| self.is_cut(tag));
+        let cut = URL.into_iter().any(|tag| self.is_incomplete(tag));
         (redacted(parts.join(), redact::url), cut)
     }
 
@@ -275,11 +297,25 @@ impl<'a> Record<'a> {
         (!names.is_empty() || !self.has_more_headers()).then_some(names)
     }
 
-    /// What of a response was longer than its bound.
+    /// Whether there were more headers than are recorded, or one could not be read.
+    pub(super) fn misses_headers(&self) -> bool {
+        self.has_more_headers() || HEADERS.into_iter().any(|(_, tag)| self.is_unread(tag))
+    }
+
+    /// What of a response was longer than its bound, or could not be read.
     pub(super) fn cuts(&self) -> Vec<String> {
-        let others = HEADERS.into_iter().any(|(_, tag)| tag != Tag::Location && self.is_cut(tag));
+        let others =
+            HEADERS.into_iter().any(|(_, tag)| tag != Tag::Location && self.is_incomplete(tag));
         let headers = others || self.has_more_headers();
-        named([(self.is_cut(Tag::Location), "location"), (headers, "headers")])
+        named([(self.is_incomplete(Tag::Location), "location"), (headers, "headers")])
+    }
+
+    /// Whether of a request or a response something could not be read that it is known by: nobody
+    /// would see that it is missing.
+    pub(super) fn has_fault(&self) -> bool {
+        let headers = HEADERS.into_iter().map(|(_, tag)| tag);
+        self.field_flags & FAULT != 0
+            && headers.chain(URL).chain([Tag::Method]).any(|tag| self.is_unread(tag))
     }
 
     /// This end, the other end, and whether there is TLS on it.

@@ -1,5 +1,6 @@
 //! Signals while a command is watched: the terminal's reach the command by itself, since it is in
-//! our process group; those sent to us alone are passed on; none ends us before the command.
+//! our process group; those sent to us alone are passed on; none that can be taken ends us before the
+//! command.
 
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -8,17 +9,17 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use super::child::Child;
 
-/// Signals that would end or stop us. SIGCHLD says that the command has changed.
-const TAKEN: [Signal; 9] = [
-    Signal::SIGCHLD,
-    Signal::SIGHUP,
-    Signal::SIGINT,
-    Signal::SIGQUIT,
-    Signal::SIGTERM,
-    Signal::SIGUSR1,
-    Signal::SIGUSR2,
-    Signal::SIGTSTP,
-    Signal::SIGALRM,
+/// What is not taken: signals that say what this process itself has done wrong, and SIGPIPE, which
+/// Rust's runtime ignores, so that a write fails instead. All others are, those without names too.
+const OURS: [Signal; 8] = [
+    Signal::SIGABRT,
+    Signal::SIGBUS,
+    Signal::SIGFPE,
+    Signal::SIGILL,
+    Signal::SIGPIPE,
+    Signal::SIGSEGV,
+    Signal::SIGSYS,
+    Signal::SIGTRAP,
 ];
 
 /// Signals, read instead of handled.
@@ -30,7 +31,10 @@ pub(super) struct Signals {
 impl Signals {
     /// Takes them over for the rest of this process.
     pub(super) fn take() -> nix::Result<Self> {
-        let taken: SigSet = TAKEN.into_iter().collect();
+        let mut taken = SigSet::all();
+        for signal in OURS {
+            taken.remove(signal);
+        }
         let mut original = SigSet::empty();
         sigprocmask(SigmaskHow::SIG_BLOCK, Some(&taken), Some(&mut original))?;
         let fd = SignalFd::with_flags(&taken, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
@@ -46,13 +50,18 @@ impl Signals {
     pub(super) fn forward(&mut self, child: &Child) {
         while let Ok(Some(signal)) = self.fd.read_signal() {
             let number = signal.ssi_signo.cast_signed();
-            if number != Signal::SIGCHLD as i32 && signal.ssi_code != libc::SI_KERNEL {
+            // An alarm that was set before us was meant for whom we run: it outlives execve.
+            let is_sent = signal.ssi_code != libc::SI_KERNEL || number == Signal::SIGALRM as i32;
+            // A file of ours that has become too long says so as if we had sent it.
+            let is_ours = signal.ssi_pid == std::process::id();
+            if number != Signal::SIGCHLD as i32 && is_sent && !is_ours {
                 child.forward(number);
             }
         }
     }
 
-    /// Stops as the command has, until we are continued with it.
+    /// Stops as the command has, until we are continued: then it is, too, by the signal that
+    /// continued us, which is passed on like all others.
     pub(super) fn stop_ourselves() {
         // It cannot fail, nor be blocked.
         let _ = raise(Signal::SIGSTOP);

@@ -12,7 +12,9 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use nix::unistd::{Gid, Uid, User, getegid, geteuid, getgrouplist, setegid, seteuid};
+use nix::unistd::{Gid, Uid, User, geteuid, getgrouplist};
+
+use super::credentials::{Credentials, groups_of, status};
 
 /// Whom the command runs as.
 #[derive(Clone, Debug)]
@@ -23,14 +25,6 @@ pub(super) struct Invoker {
     pub(super) environment: Vec<(OsString, OsString)>,
     /// None: as ours is.
     pub(super) umask: Option<u32>,
-}
-
-/// A user other than ours.
-#[derive(Clone, Debug)]
-pub(super) struct Credentials {
-    pub(super) uid: Uid,
-    pub(super) gid: Gid,
-    pub(super) groups: Vec<Gid>,
 }
 
 impl Invoker {
@@ -57,8 +51,14 @@ impl Invoker {
         found.map(|(_, value)| value.as_os_str())
     }
 
-    /// The executable that the command name stands for, as `execvp` would find it.
+    /// The executable that the command name stands for, as `execvp` would find it for this user, who
+    /// may look into fewer directories than root, or on a network into more.
     pub(super) fn resolve(&self, command: &OsStr) -> io::Result<PathBuf> {
+        let find = || self.find_command(command);
+        self.credentials.as_ref().map_or_else(find, |user| user.act(find)?)
+    }
+
+    fn find_command(&self, command: &OsStr) -> io::Result<PathBuf> {
         if command.as_bytes().contains(&b'/') {
             return executable(Path::new(command));
         }
@@ -101,14 +101,22 @@ impl Credentials {
         if uid.is_root() {
             return None;
         }
-        let groups = User::from_uid(uid)
-            .ok()
-            .flatten()
-            .and_then(|user| CString::new(user.name).ok())
-            .and_then(|name| getgrouplist(&name, gid).ok())
-            .unwrap_or_else(|| vec![gid]);
-        Some(Self { uid, gid, groups })
+        let groups = groups_above(ours, uid).or_else(|| groups_of_user(uid, gid));
+        Some(Self { uid, gid, groups: groups.unwrap_or_else(|| vec![gid]) })
     }
+}
+
+/// The groups of whoever called the sudo above a process: sudo itself has root's.
+fn groups_above(process: &Path, caller: Uid) -> Option<Vec<Gid>> {
+    let above = parent(&sudo_above(process, 0)?)?;
+    let is_callers = status(&above, "Uid:")?.split_whitespace().next()? == caller.to_string();
+    is_callers.then(|| groups_of(&above)).flatten()
+}
+
+/// The groups that a user would have after a login.
+fn groups_of_user(uid: Uid, gid: Gid) -> Option<Vec<Gid>> {
+    let name = User::from_uid(uid).ok()??.name;
+    getgrouplist(&CString::new(name).ok()?, gid).ok()
 }
 
 /// The environment of whoever called us, through sudo or not.
@@ -129,25 +137,20 @@ pub fn append_output(path: &Path) -> io::Result<File> {
 
 fn open_as_caller(path: &Path, options: &OpenOptions) -> io::Result<File> {
     let create = || options.open(path);
-    let Some(user) = Credentials::of_caller() else { return create() };
-    let ours = (geteuid(), getegid());
-    setegid(user.gid)?;
-    let file = seteuid(user.uid).map_err(io::Error::from).and_then(|()| {
-        let file = create();
-        seteuid(ours.0)?;
-        file
-    });
-    setegid(ours.1)?;
-    file
+    Credentials::of_caller().map_or_else(create, |user| user.act(create)?)
 }
 
 fn executable(path: &Path) -> io::Result<PathBuf> {
-    use std::os::unix::fs::PermissionsExt as _;
-    let metadata = fs::metadata(path)?;
-    if metadata.is_file() && metadata.permissions().mode() & 0o111 != 0 {
-        Ok(path.to_owned())
-    } else {
-        Err(io::ErrorKind::PermissionDenied.into())
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::ErrorKind::PermissionDenied.into());
+    }
+    let name = CString::new(path.as_os_str().as_bytes())?;
+    // As whom this thread looks at files: the library's function may ask for the real user.
+    let (call, flags) = (libc::SYS_faccessat2, libc::AT_EACCESS);
+    // SAFETY: the name ends with a NUL.
+    match unsafe { libc::syscall(call, libc::AT_FDCWD, name.as_ptr(), libc::X_OK, flags) } {
+        0 => Ok(path.to_owned()),
+        _ => Err(io::Error::last_os_error()),
     }
 }
 
@@ -234,13 +237,6 @@ impl Above {
     fn is_of_root(&self) -> bool {
         self.user == Some(0) && self.is_sudo() == Some(false)
     }
-}
-
-/// A field of `/proc/PID/status`.
-pub(super) fn status(process: &Path, field: &str) -> Option<String> {
-    let status = fs::read_to_string(process.join("status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix(field))?;
-    Some(line.trim().to_owned())
 }
 
 fn umask(process: &Path) -> Option<u32> {

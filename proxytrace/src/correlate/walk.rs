@@ -133,15 +133,17 @@ impl Walk {
         self.lookup.as_ref().is_some_and(|lookup| list.passes_by(&lookup.module))
     }
 
-    /// A walk that failed after a good answer failed for what was in it, where its error says so.
+    /// A walk that failed after a good answer failed for what was in it, where its error says so; or
+    /// for what is not in a repository that was there.
     fn spoil_last(&self, leave: &Leave<'_>, context: &mut Context<'_>) {
         let (Leave::Failed(error), Some(&last)) = (leave, self.here.last()) else { return };
         let outcome = failure::outcome(error);
-        let of_contents = matches!(
-            outcome,
-            Outcome::BadContent | Outcome::Checksum | Outcome::Truncated | Outcome::Reset
-        );
-        if of_contents && context.chains.attempt(last).outcome == Outcome::Ok {
+        let fits = match outcome {
+            Outcome::BadContent | Outcome::Checksum | Outcome::Truncated | Outcome::Reset => true,
+            Outcome::NotFound => context.chains.artifact(last.chain) == Artifact::Vcs,
+            _ => false,
+        };
+        if fits && context.chains.attempt(last).outcome == Outcome::Ok {
             context.chains.spoil(last, outcome, Some(error));
         }
     }

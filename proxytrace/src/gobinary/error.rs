@@ -13,6 +13,9 @@ pub enum Error {
         /// Where it begins.
         address: u64,
     },
+    /// More pointers than any go command has.
+    #[error("there are too many ELF relocations; the file is damaged, reinstall it")]
+    Relocations,
     /// Machine code that cannot be proven.
     #[error("cannot probe {architecture} code; use a Go toolchain for x86-64 or arm64 Linux")]
     Architecture {

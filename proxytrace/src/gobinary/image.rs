@@ -6,6 +6,9 @@ use object::{Object, ObjectKind, ObjectSection, ObjectSegment, Permissions};
 
 use super::{Error, Machine};
 
+/// The go command has some 70,000.
+const RELOCATIONS_MAX: usize = 1 << 20;
+
 /// One `PT_LOAD`.
 struct Segment<'a> {
     address: u64,
@@ -46,6 +49,8 @@ impl<'a> Image<'a> {
         }
         let machine = Machine::of(architecture)?;
         let mut segments = Vec::new();
+        // Segments do not share what is in the file: all is read, once for each of them.
+        let mut unused = file.len();
         for segment in elf.segments() {
             let (file_offset, _) = segment.file_range();
             let (address, data) = (segment.address(), segment.data()?);
@@ -53,10 +58,11 @@ impl<'a> Image<'a> {
             if address.checked_add(data.len() as u64).is_none() {
                 return Err(Error::Segment { address });
             }
+            unused = unused.checked_sub(data.len()).ok_or(Error::Segment { address })?;
             let permissions = segment.permissions();
             segments.push(Segment { address, file_offset, data, permissions });
         }
-        let relocations = relative_relocations(&elf, machine);
+        let relocations = relative_relocations(&elf, machine)?;
         Ok(Self { machine, elf, segments, relocations })
     }
 
@@ -137,17 +143,24 @@ impl<'a> Image<'a> {
 }
 
 /// Pointers of a position-independent executable, which the file may hold only as relocations.
-fn relative_relocations(elf: &object::File<'_>, machine: Machine) -> Vec<(u64, u64)> {
+fn relative_relocations(
+    elf: &object::File<'_>,
+    machine: Machine,
+) -> Result<Vec<(u64, u64)>, Error> {
     if elf.kind() != ObjectKind::Dynamic {
-        return Vec::new();
+        return Ok(Vec::new());
     }
     let relative = object::RelocationFlags::Elf { r_type: machine.relative_relocation() };
-    let mut relocations: Vec<_> = (elf.dynamic_relocations().into_iter().flatten())
+    let all = || elf.dynamic_relocations().into_iter().flatten();
+    if all().nth(RELOCATIONS_MAX).is_some() {
+        return Err(Error::Relocations);
+    }
+    let mut relocations: Vec<_> = all()
         .filter(|(_, relocation)| relocation.flags() == relative)
         .map(|(address, relocation)| (address, relocation.addend().cast_unsigned()))
         .collect();
     relocations.sort_unstable();
-    relocations
+    Ok(relocations)
 }
 
 #[cfg(test)]
@@ -239,6 +252,25 @@ mod tests {
         let image = Image::parse(&file).expect("sound");
         assert_eq!(image.find_word(7 << 32).count(), 0);
         assert_eq!(image.find_word((CODE + 0x10) << 32).collect::<Vec<_>>(), [DATA + 8]);
+    }
+
+    /// What a file claims takes as long as it says, for nothing.
+    #[test]
+    fn a_file_without_end_is_refused() {
+        let set = |file: &mut [u8], at: usize, value: usize| {
+            file[at..at + 8].copy_from_slice(&(value as u64).to_le_bytes());
+        };
+        let mut file = executable(DATA);
+        let length = file.len();
+        // The second segment's p_offset and p_filesz: all of the file, again.
+        set(&mut file, 128, 0);
+        set(&mut file, 152, length);
+        assert!(matches!(Image::parse(&file), Err(Error::Segment { .. })));
+        let mut file = executable(DATA);
+        let size = 24 * (RELOCATIONS_MAX + 1);
+        file.resize(0x200 + size, 0);
+        set(&mut file, 0x150, size); // sh_size
+        assert!(matches!(Image::parse(&file), Err(Error::Relocations)));
     }
 
     #[test]

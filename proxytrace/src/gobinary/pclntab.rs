@@ -24,6 +24,8 @@ const HEADER_FUNCTIONS: u64 = 8;
 pub(super) const HEADER_TEXT: u64 = 24;
 pub(super) const HEADER_NAMES: u64 = 32;
 const HEADER_FUNCTION_TABLE: u64 = 64;
+/// The go command has some 30,000; the count of a file that is chosen may be as large as the file.
+const FUNCTIONS_MAX: usize = 1 << 20;
 /// An entry is the function's offset from the text address and its `_func`'s from the table.
 const ENTRY: usize = 8;
 /// Offset of the name in `runtime._func`.
@@ -73,6 +75,9 @@ impl<'a> FunctionTable<'a> {
             return Err(Error::FunctionTable("its header is that of no Go release since 1.18"));
         }
         let functions = read_offset(section, HEADER_FUNCTIONS).ok_or_else(cut)?;
+        if functions > FUNCTIONS_MAX {
+            return Err(Error::FunctionTable("it has more functions than any go command"));
+        }
         let names = read_offset(section, HEADER_NAMES).ok_or_else(cut)?;
         let table = read_offset(section, HEADER_FUNCTION_TABLE).ok_or_else(cut)?;
         let names = section.get(names..).ok_or_else(cut)?;
@@ -239,6 +244,11 @@ mod tests {
         assert!(matches!(FunctionTable::parse(&section), Err(Error::FunctionTable(_))));
         let mut huge = table(&["a.f"]);
         huge[8..16].fill(0xff);
+        assert!(matches!(FunctionTable::parse(&huge), Err(Error::FunctionTable(_))));
+        // All there, and too many.
+        let functions = FUNCTIONS_MAX + 1;
+        huge[8..16].copy_from_slice(&(functions as u64).to_le_bytes());
+        huge.resize(huge.len() + (functions + 1) * ENTRY, 0);
         assert!(matches!(FunctionTable::parse(&huge), Err(Error::FunctionTable(_))));
     }
 }

@@ -208,6 +208,26 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         ..BASE
     },
     Scenario {
+        name: "go-get-401",
+        about: "each path of a query wants credentials: go reports the longest's, which is the module's",
+        command: &["go", "get", "mod.lab/none@v1.0.0"],
+        modules: modules(1),
+        goproxy: "https://proxy.lab",
+        hosts: &[host(
+            "proxy.lab",
+            H2,
+            &[
+                on("/mod.lab/none/@*", Status(401, &[])),
+                on("/mod.lab/@*", Status(401, &[])),
+                on("*", Serve),
+            ],
+        )],
+        succeeds: false,
+        answers: &[some("proxy.lab", 200), some_resent("proxy.lab", 401)],
+        findings: &[("PT301", Error)],
+        ..BASE
+    },
+    Scenario {
         name: "canceled-siblings",
         about: "one module fails while others are on their way",
         modules: modules(6),

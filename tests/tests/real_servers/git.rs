@@ -10,7 +10,7 @@ use proxytrace_tests::scenario::Action::GoImportGit;
 use proxytrace_tests::scenario::{Host, Protocol, Rule, Scenario};
 use proxytrace_tests::toolchain::Toolchain;
 
-use crate::{Traced, nginx, scenario, trace, with_each_go};
+use crate::{Traced, nginx, scenario, trace, trace_command, with_each_go};
 
 const FCGIWRAP: &str = "/usr/sbin/fcgiwrap";
 
@@ -100,9 +100,18 @@ fn start(lab: &Lab) -> Result<(Daemon, Daemon)> {
 
 /// Runs go in the scenario, with the repository on the air.
 fn served(scenario: &Scenario, toolchain: &Toolchain) -> Result<(Lab, Traced)> {
+    served_to(&["go", "mod", "download"], scenario, toolchain)
+}
+
+/// The same for another command.
+fn served_to(
+    command: &[&str],
+    scenario: &Scenario,
+    toolchain: &Toolchain,
+) -> Result<(Lab, Traced)> {
     let lab = Lab::start(scenario, toolchain)?;
     let (wrap, nginx) = start(&lab)?;
-    let traced = trace(&lab, |_| {})?;
+    let traced = trace_command(&lab, command, |_| {})?;
     nginx.stop()?;
     wrap.stop()?;
     Ok((lab, traced))
@@ -192,6 +201,19 @@ fn a_repository_that_is_not_there() {
         ensure!(chain.outcome == outcome, "{chain:?}");
         ensure!(traced.root(&["PT702"])?.code == code, "{:?}", traced.trace.findings);
         connections_are_those_of(&lab, &traced)
+    });
+}
+
+#[test]
+fn a_version_that_is_not_there() {
+    with_each_go(&[nginx::PROGRAM, FCGIWRAP], |toolchain| {
+        let other = ["go", "list", "-m", "mod.lab/m01@v9.9.9"];
+        let (_lab, traced) = served_to(&other, &PRESENT, toolchain)?;
+        let chain = vcs(&traced)?;
+        let commands = commands(&traced, chain);
+        ensure!(commands.iter().all(|git| git.exit_code == Some(0)), "{commands:?}");
+        ensure!(traced.root(&["PT702"])?.code == "PT410", "{:?}", traced.trace.findings);
+        Ok(())
     });
 }
 

@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
 
-use crate::capture::user::status;
+use crate::capture::credentials::status;
 
 /// The parent of each process that runs a `go` command. Those are known by their name; whether one
 /// is a `go` command indeed, `is_go` says.

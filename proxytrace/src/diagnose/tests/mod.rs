@@ -359,20 +359,31 @@ fn what_a_repository_does_not_have_is_absent() {
     let mut script = Script::new("https://proxy.lab,direct", 1);
     script.run(&[task]);
     assert_eq!(of_script(&script), ["PT410 error root ×1", "PT102 note contributing ×1"]);
+    // Where nobody else was asked, only the repository can say so.
+    let error =
+        failure(&[("*module.ModuleError", ""), ("*codehost.UnknownRevisionError", "")], None);
+    let alone = with_git(200, 0, error);
+    assert_eq!(of_script(&alone), ["PT410 error root ×1", "PT702 note contributing ×1"]);
+}
+
+/// `direct`: a page, and then git, which ends with a code.
+fn with_git(status: u16, code: i32, error: Failure) -> Script {
+    let page = "https://x.lab/m?go-get=1";
+    let mut script = Script::new("direct", 1);
+    script.run(&[Task::new(7).walk().lookup("direct", "x.lab/m").fetch(&[hop(page, status)])]);
+    script.push(GO, None, What::Fork { child: 200 });
+    let argv = ["git", "ls-remote", "-q", "origin"].map(str::to_owned).to_vec();
+    script.push(200, None, What::Exec { exe: "/usr/bin/git".into(), argv });
+    script.run(&[Task::new(7).step(What::Spawn { child: 200 })]);
+    script.push(200, None, What::Exit { code: Some(code), signal: None });
+    script.run(&[Task::new(7).failed(error)]);
+    script
 }
 
 /// A page that was not found and names a repository all the same, which then fails.
 #[test]
 fn a_page_that_led_to_a_repository_is_no_absence() {
-    let page = "https://x.lab/m?go-get=1";
-    let mut script = Script::new("direct", 1);
-    script.run(&[Task::new(7).walk().lookup("direct", "x.lab/m").fetch(&[hop(page, 404)])]);
-    script.push(GO, None, What::Fork { child: 200 });
-    let argv = ["git", "ls-remote", "-q", "origin"].map(str::to_owned).to_vec();
-    script.push(200, None, What::Exec { exe: "/usr/bin/git".into(), argv });
-    script.run(&[Task::new(7).step(What::Spawn { child: 200 })]);
-    script.push(200, None, What::Exit { code: Some(128), signal: None });
-    script.run(&[Task::new(7).failed(plain_error("exit status 128"))]);
+    let script = with_git(404, 128, plain_error("exit status 128"));
     assert_eq!(of_script(&script), ["PT704 error root ×1", "PT702 note contributing ×1"]);
 }
 

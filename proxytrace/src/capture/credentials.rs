@@ -1,0 +1,142 @@
+//! Looking at files as another user does.
+//!
+//! By what the kernel has for that, which is of one thread: nobody else in this process becomes
+//! somebody else meanwhile, nor can the user send this thread a signal.
+
+use std::io;
+use std::path::Path;
+
+use nix::unistd::{Gid, Uid, getgroups, setfsgid, setfsuid};
+
+/// Where /proc says what a process may do.
+const MAY: &str = "CapEff:";
+/// `CAP_DAC_OVERRIDE` and `CAP_DAC_READ_SEARCH` (`include/uapi/linux/capability.h`).
+const MAY_READ_ALL: u64 = 1 << 1 | 1 << 2;
+/// No user, and no group: it asks which it is.
+const NOBODY: u32 = u32::MAX;
+
+/// A user other than ours.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Credentials {
+    pub(super) uid: Uid,
+    pub(super) gid: Gid,
+    pub(super) groups: Vec<Gid>,
+}
+
+impl Credentials {
+    /// Those by which a process, where /proc has it, may open files or not; none where it may open
+    /// all, or has gone.
+    pub(super) fn of_process(process: &Path) -> Option<Self> {
+        let may = u64::from_str_radix(&status(process, MAY)?, 16).ok()?;
+        if may & MAY_READ_ALL != 0 {
+            return None;
+        }
+        // Real, effective, saved, and of the file system (proc_pid_status(5)).
+        let number = |field| status(process, field)?.split_whitespace().nth(3)?.parse().ok();
+        let (uid, gid) = (Uid::from_raw(number("Uid:")?), Gid::from_raw(number("Gid:")?));
+        Some(Self { uid, gid, groups: groups_of(process)? })
+    }
+
+    /// Does something as this user may do it with files. An error means that it was not done, for we
+    /// may not act as another.
+    pub(super) fn act<T>(&self, act: impl FnOnce() -> T) -> io::Result<T> {
+        let groups = getgroups()?;
+        set_groups(&self.groups)?;
+        let gid = setfsgid(self.gid);
+        let uid = setfsuid(self.uid);
+        let is_done = setfsuid(Uid::from_raw(NOBODY)) == self.uid
+            && setfsgid(Gid::from_raw(NOBODY)) == self.gid
+            // Root alone loses what it may do beside by that.
+            && uid.is_root();
+        let done = is_done.then(act);
+        setfsuid(uid);
+        setfsgid(gid);
+        set_groups(&groups)?;
+        done.ok_or_else(|| io::ErrorKind::PermissionDenied.into())
+    }
+}
+
+/// setgroups(2) for this thread: the library's is for all.
+fn set_groups(groups: &[Gid]) -> io::Result<()> {
+    let numbers: Vec<u32> = groups.iter().map(|group| group.as_raw()).collect();
+    // SAFETY: so many numbers are there to be read.
+    match unsafe { libc::syscall(libc::SYS_setgroups, numbers.len(), numbers.as_ptr()) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// The supplementary groups of a process.
+pub(super) fn groups_of(process: &Path) -> Option<Vec<Gid>> {
+    let groups = status(process, "Groups:")?;
+    groups.split_whitespace().map(|group| group.parse().ok().map(Gid::from_raw)).collect()
+}
+
+/// A field of `/proc/PID/status`.
+pub(super) fn status(process: &Path, field: &str) -> Option<String> {
+    let status = std::fs::read_to_string(process.join("status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix(field))?;
+    Some(line.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+
+    use super::*;
+
+    fn of(numbers: u32, groups: &[u32]) -> Credentials {
+        let groups = groups.iter().copied().map(Gid::from_raw).collect();
+        Credentials { uid: Uid::from_raw(numbers), gid: Gid::from_raw(numbers), groups }
+    }
+
+    #[test]
+    fn files_are_opened_as_that_user_may() {
+        if !Uid::effective().is_root() {
+            return eprintln!("skipping test: not root");
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let place = |name: &str| directory.path().join(name);
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        for (name, group, mode) in [("of-root", 0, 0o600), ("of-group", 4242, 0o640)] {
+            fs::write(place(name), "x").unwrap();
+            chown(place(name), Some(0), Some(group)).unwrap();
+            fs::set_permissions(place(name), fs::Permissions::from_mode(mode)).unwrap();
+        }
+        fs::create_dir(place("shared")).unwrap();
+        chown(place("shared"), Some(0), Some(4242)).unwrap();
+        fs::set_permissions(place("shared"), fs::Permissions::from_mode(0o770)).unwrap();
+        let before = getgroups().unwrap();
+
+        let member = of(4241, &[4242]);
+        let can_read =
+            |who: &Credentials, name: &str| who.act(|| File::open(place(name)).is_ok()).unwrap();
+        assert!(!can_read(&member, "of-root") && can_read(&member, "of-group"));
+        assert!(!can_read(&of(4241, &[]), "of-group"));
+        let file = member.act(|| File::create(place("shared/new"))).unwrap().unwrap();
+        let owner = file.metadata().unwrap();
+        assert_eq!((owner.uid(), owner.gid()), (4241, 4241));
+
+        // And it is over then.
+        assert_eq!(getgroups().unwrap(), before);
+        assert!(File::open(place("of-root")).is_ok());
+        // Root's own groups are not lent with that.
+        assert!(!can_read(&of(4243, &[]), "of-group"));
+    }
+
+    #[test]
+    fn a_process_is_asked_for_its_own() {
+        let directory = tempfile::tempdir().unwrap();
+        let status = |may: &str| {
+            let lines = "Uid:\t1\t2\t3\t4\nGid:\t5\t6\t7\t8\nGroups:\t9 10 \nCapEff:\t";
+            fs::write(directory.path().join("status"), format!("{lines}{may}\n")).unwrap();
+            Credentials::of_process(directory.path())
+        };
+        let (uid, gid) = (Uid::from_raw(4), Gid::from_raw(8));
+        let groups = vec![Gid::from_raw(9), Gid::from_raw(10)];
+        assert_eq!(status("0000000000000000"), Some(Credentials { uid, gid, groups }));
+        assert_eq!(status("0000000000000004"), None);
+        assert_eq!(Credentials::of_process(Path::new("/nonexistent")), None);
+    }
+}

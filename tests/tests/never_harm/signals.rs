@@ -1,0 +1,139 @@
+//! Signals, and stops, have the same effect.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::process::Stdio;
+
+use super::{can_trace, id, send, state, traced, until};
+
+/// Waits in small steps, for a trap to be run in between; a signal that never comes does not hold up
+/// the test for ever.
+const WAIT_TEN_SECONDS: &str = "for i in $(seq 500); do sleep 0.02; done";
+
+#[test]
+fn signals_for_us_reach_the_command() {
+    if !can_trace() {
+        return;
+    }
+    for (name, signal) in [
+        ("INT", libc::SIGINT),
+        ("TERM", libc::SIGTERM),
+        ("HUP", libc::SIGHUP),
+        ("QUIT", libc::SIGQUIT),
+        ("USR1", libc::SIGUSR1),
+        ("PWR", libc::SIGPWR),
+        ("VTALRM", libc::SIGVTALRM),
+        ("CONT", libc::SIGCONT),
+    ] {
+        let script = format!("trap 'echo {name}; exit 3' {name}; echo on; {WAIT_TEN_SECONDS}");
+        let mut command = traced("sh");
+        command.args(["-c", &script]).stdout(Stdio::piped());
+        // A job in the background of a script, such as a CI's, is born ignoring some of these, and
+        // no shell can trap what it was born ignoring.
+        let set_default = move || {
+            // SAFETY: a system call that changes this process alone, and no handler is installed.
+            unsafe { libc::signal(signal, libc::SIG_DFL) };
+            Ok(())
+        };
+        // SAFETY: `set_default` makes one call that may be made between fork and exec.
+        unsafe { command.pre_exec(set_default) };
+        let mut child = command.spawn().unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        send(signal, id(&child));
+        stdout.read_to_string(&mut line).unwrap();
+        assert_eq!(line, format!("on\n{name}\n"));
+        assert_eq!(child.wait().unwrap().code(), Some(3), "{name}");
+    }
+    // Whoever does not catch it dies of it.
+    let mut child =
+        traced("sh").args(["-c", "echo; exec sleep 60"]).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+    send(libc::SIGTERM, id(&child));
+    let status = child.wait().unwrap();
+    assert_eq!((status.code(), status.signal()), (Some(128 + libc::SIGTERM), None));
+}
+
+/// As by `perl -e 'alarm 1; exec @ARGV'`.
+#[test]
+fn an_alarm_set_before_ends_the_command() {
+    if !can_trace() {
+        return;
+    }
+    let mut command = traced("sleep");
+    command.arg("60");
+    let set_alarm = || {
+        // SAFETY: a system call that changes this process alone.
+        unsafe { libc::alarm(1) };
+        Ok(())
+    };
+    // SAFETY: `set_alarm` makes one call that may be made between fork and exec.
+    unsafe { command.pre_exec(set_alarm) };
+    assert_eq!(command.status().unwrap().code(), Some(128 + libc::SIGALRM));
+}
+
+#[test]
+fn a_job_stops_and_goes_on() {
+    if !can_trace() {
+        return;
+    }
+    // A job of a shell is a process group of its own, to which the terminal sends its signals.
+    let mut child = traced("sh")
+        .args(["-c", "echo $$; read line; echo $line"])
+        .process_group(0)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    stdout.read_line(&mut line).unwrap();
+    let command: i32 = line.trim().parse().unwrap();
+    for _ in 0..3 {
+        send(libc::SIGTSTP, -id(&child));
+        until("stopped", || state(command) == Some('T') && state(id(&child)) == Some('T'));
+        send(libc::SIGCONT, -id(&child));
+        until("continued", || state(command) != Some('T') && state(id(&child)) != Some('T'));
+    }
+    child.stdin.take().unwrap().write_all(b"done\n").unwrap();
+    line.clear();
+    stdout.read_to_string(&mut line).unwrap();
+    assert_eq!(line, "done\n");
+    assert!(child.wait().unwrap().success());
+}
+
+/// Whoever stops or continues one of the two has never heard of the other.
+#[test]
+fn the_command_or_we_alone_stop_and_go_on() {
+    if !can_trace() {
+        return;
+    }
+    // The command is stopped and continued, by itself.
+    let script = "(sleep 0.3; kill -CONT $$) & kill -STOP $$; /bin/true && exit 7";
+    let mut child = traced("sh").args(["-c", script]).spawn().unwrap();
+    let mut ended = None;
+    until("ended", || {
+        ended = child.try_wait().unwrap();
+        ended.is_some()
+    });
+    assert_eq!(ended.unwrap().code(), Some(7));
+
+    // We are.
+    let mut child = traced("sh")
+        .args(["-c", "echo $$; read line; exit 7"])
+        .process_group(0)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let command: i32 = line.trim().parse().unwrap();
+    send(libc::SIGTSTP, id(&child));
+    until("stopped", || state(command) == Some('T') && state(id(&child)) == Some('T'));
+    send(libc::SIGCONT, id(&child));
+    until("continued", || state(command) != Some('T') && state(id(&child)) != Some('T'));
+    drop(child.stdin.take());
+    assert_eq!(child.wait().unwrap().code(), Some(7));
+}
