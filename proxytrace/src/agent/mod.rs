@@ -319,6 +319,8 @@ impl<'a> Agent<'a> {
                 self.log().info("settings read again", &[("share", &share)]);
             }
         }
+        // Whoever asks next wants to know of these.
+        self.write_state(&self.health()?, false);
         notify(&[NotifyState::Ready]);
         Ok(())
     }

@@ -152,10 +152,11 @@ impl Agent {
         self.dir.path()
     }
 
-    /// How it does, from now on.
+    /// How it does, from now on: it writes that when it has read its settings again.
     pub(crate) fn state(&self) -> State {
         let path: PathBuf = self.dir().join("state.json");
         let asked = jiff::Timestamp::now();
+        self.signal(libc::SIGHUP);
         let fresh = || State::read(&path).ok().filter(|state| state.written_at > asked);
         self.until("written its state", || fresh().is_some());
         State::read(&path).unwrap()
