@@ -162,6 +162,8 @@ const REASONS: &[Rule<&str>] = &[
     types(&["x509.CertificateInvalidError"], "has a certificate that is not valid"),
     // crypto/tls/alert.go.
     alert(116, WANTS_CERTIFICATE),
+    // After the handshake it is put into words (`transport.go:readLoopPeekFailLocked`).
+    text("tls: certificate required", WANTS_CERTIFICATE),
     alert(112, "does not know the name that was asked for (SNI)"),
     alert(70, "speaks no version of TLS that go speaks"),
     alert(42, "found the client's certificate missing or bad"),
@@ -432,6 +434,15 @@ mod tests {
             ),
             (vec![invalid(None)], Outcome::TlsOther, Some("has a certificate that is not valid")),
             (vec![alert(116)], Outcome::TlsOther, Some("wants a certificate from the client")),
+            (
+                vec![step(
+                    "*errors.errorString",
+                    Some("readLoopPeekFailLocked: remote error: tls: certificate required"),
+                    None,
+                )],
+                Outcome::TlsOther,
+                Some("wants a certificate from the client"),
+            ),
             (vec![alert(40)], Outcome::TlsOther, Some("refused the TLS handshake")),
             (
                 vec![record(*b"HTTP")],
