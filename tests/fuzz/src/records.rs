@@ -22,5 +22,6 @@ pub(crate) fn any(mut data: &[u8]) {
         records.push(record);
     }
     let events = decode_records(records.iter().map(Vec::as_slice));
-    assert!(events <= records.len());
+    // Each is an event, and may say beside that something of it was lost.
+    assert!(events <= 2 * records.len());
 }
