@@ -31,11 +31,16 @@ pub struct Survey {
 impl Survey {
     /// Reads a recording to its end.
     pub fn of(mut reader: Reader<impl std::io::BufRead>) -> Self {
-        let (mut everywhere, mut broken, mut lost) = (Vec::new(), None, 0_u64);
+        let (mut everywhere, mut broken, mut lost) = (Vec::<Event>::new(), None, 0_u64);
         for event in &mut reader {
             match event {
                 Ok(Event { what: What::Lost { count }, .. }) => lost = lost.saturating_add(count),
-                Ok(event) if is_everywhere(&event.what) => everywhere.push(event),
+                Ok(event) if is_everywhere(&event.what) => {
+                    // Each build is told all of it: what is said again need not be.
+                    if everywhere.iter().all(|known| known.what != event.what) {
+                        everywhere.push(event);
+                    }
+                }
                 Ok(_) => {}
                 Err(error) => broken = Some(error),
             }
