@@ -72,8 +72,9 @@ enum Subcommands {
         /// Report each build by itself, as it ends: each `go` that no other one started, with all that
         /// it starts.
         ///
-        /// What was running at a time is all that is in memory, so a recording can be of any size. There
-        /// is a text, and --ndjson: a stream for each build. The file must be a recording.
+        /// In memory are those that ran at a time, however long the recording is. There is a text, and
+        /// --ndjson: a stream for each build. What capture lost is said of each, as it may be of any.
+        /// The file must be a recording; it is read twice.
         #[arg(long, conflicts_with = "goproxy")]
         by_build: bool,
         /// A file that `--record` or `--json` has written.

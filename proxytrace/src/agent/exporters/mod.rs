@@ -148,8 +148,8 @@ impl Exporters {
     }
 
     /// Goes on with other options, and says when that is done, or what is wrong with them: then the
-    /// ones before stay, with what was in their files when they were read. Never waits. Sums go on, unless the bounds of labels change; what waits in
-    /// memory is sent within a second or given up.
+    /// ones before stay, with what was in their files when they were read. Never waits. Sums go on,
+    /// unless the bounds of labels change; what waits in memory is sent within a second or given up.
     pub fn reload(&self, options: Options, done: impl FnOnce(anyhow::Result<()>) + Send + 'static) {
         let message = Message::Options(Box::new(options), Box::new(done));
         if let Err(TrySendError::Full(message) | TrySendError::Disconnected(message)) =
