@@ -42,7 +42,7 @@ pub fn for_each_of(
     if !can_start() {
         return;
     }
-    let names = Chosen::from(SCENARIOS_VAR);
+    let names = Chosen::scenarios();
     let toolchains = toolchains(releases);
     let cases = toolchains
         .iter()
@@ -140,9 +140,14 @@ fn add_table(file: &Path, results: &[(&str, String, Option<String>)]) -> io::Res
 }
 
 /// What a variable of the environment leaves of the cases.
-struct Chosen(Option<String>);
+pub struct Chosen(Option<String>);
 
 impl Chosen {
+    /// Of the scenarios, and of what else has a name in a table.
+    pub fn scenarios() -> Self {
+        Self::from(SCENARIOS_VAR)
+    }
+
     /// All, if there is no such variable.
     fn from(variable: &str) -> Self {
         let value = env::var(variable).ok();
@@ -152,7 +157,8 @@ impl Chosen {
         Chosen(value)
     }
 
-    fn has(&self, name: &str) -> bool {
+    /// Whether this one is left.
+    pub fn has(&self, name: &str) -> bool {
         let Some(beginnings) = &self.0 else { return true };
         beginnings.split(',').any(|beginning| name.starts_with(beginning))
     }

@@ -81,7 +81,6 @@ const URL: &str = "net/http.Request.URL";
 
 #[rustfmt::skip]
 pub(super) const HOOKS: &[Hook] = &[
-    on_entry(Minors::ALL, "main.main", Kind::Start, &[]),
     // One walk of GOPROXY.
     on_entry(Minors::ALL, TRY_PROXIES, Kind::WalkEnter, &[]),
     on_return(Minors::ALL, TRY_PROXIES, Kind::WalkReturn, &[value(Tag::Error, "->0")]),
@@ -228,6 +227,9 @@ pub(super) const HOOKS: &[Hook] = &[
         only: Some(Only::Number(field(Tag::Text, "f", &["os.File.file", "os.file.pfd", "internal/poll.FD.Sysfd"]), 2)),
         ..on_entry(Minors::ALL, "os.(*File).Write", Kind::Stderr, &[value(Tag::Text, "b")])
     },
+    // The last one to be put in: where a process runs already, entering it says that all others were
+    // there before.
+    on_entry(Minors::ALL, "main.main", Kind::Start, &[]),
 ];
 
 const LOOKED_UP: &[Reading] = &[value(Tag::Proxy, "proxy"), value(Tag::Module, "path")];

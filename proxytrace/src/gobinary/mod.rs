@@ -64,7 +64,8 @@ pub struct Plan {
     pub machine: Machine,
     /// Offsets that every probe needs.
     pub layout: Layout,
-    /// The probed addresses, each proven.
+    /// The probed addresses, each proven, in the order in which they are to be put in: who enters
+    /// `main.main` has met none of the others too late.
     pub sites: Vec<Site>,
     /// Link-time addresses of the descriptors of all types that can be an error or a connection,
     /// ascending, with what to read of them.

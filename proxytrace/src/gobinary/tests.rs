@@ -144,6 +144,8 @@ fn every_hook_is_proven() {
             }
             assert!(if returns { count >= 1 } else { count == 1 }, "{version}: {kind:?}: {count}");
         }
+        let last = plan.sites.last().expect("not empty");
+        assert_eq!(last.recipe.kind, Kind::Start as u16, "{version}: it says that none is missing");
     }
 }
 

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use proxytrace::event::Origin;
 use proxytrace::model::{Process, Severity, Trace};
+use proxytrace_tests::cases::Chosen;
 use proxytrace_tests::lab::Lab;
 use proxytrace_tests::log::Entry;
 use proxytrace_tests::scenario::Scenario;
@@ -133,7 +134,9 @@ fn however_go_is_run() {
     let Some(toolchains) = toolchains() else { return };
     let newest: Vec<_> =
         VERSIONS.iter().rev().flat_map(|release| Toolchain::find(release)).collect();
-    let has = |way: &Way, toolchain: &Toolchain| toolchain.minor() >= way.since;
+    let chosen = Chosen::scenarios();
+    let has =
+        |way: &Way, toolchain: &Toolchain| toolchain.minor() >= way.since && chosen.has(way.name);
     let cases = toolchains
         .iter()
         .flat_map(|toolchain| WAYS.iter().map(move |way| (way, toolchain)))
