@@ -10,7 +10,8 @@ pub struct Member {
     /// Its tree, see [`tree`]; zero if that is passed over.
     pub tree: u64,
     /// Index of the executable that it runs, whose probes alone speak for it; [`ANY`] if that is
-    /// not known. Two mounts can show one file under two names, each of which has probes.
+    /// not known. Two mounts can show one file under two names, each of which has probes, and all of
+    /// these are hit.
     pub executable: u32,
     /// Zero.
     pub padding: u32,

@@ -22,6 +22,8 @@ const PATIENCE: Duration = Duration::from_mins(1);
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Build {
     pub(crate) share: f64,
+    pub(crate) container: Option<String>,
+    pub(crate) pod: Option<String>,
     pub(crate) job: std::collections::BTreeMap<String, String>,
     pub(crate) trace: Trace,
 }

@@ -283,7 +283,7 @@ impl Files {
             let _ = programs.unsee(&key);
             return Err(Refused::NoRoom);
         }
-        let (index, attach) = executables.attach(&file, plan, programs);
+        let (index, attach) = executables.attach(&file, identity, plan, programs);
         let Some(index) = index else {
             self.refused += 1;
             let _ = programs.pass_over(&key);
