@@ -127,6 +127,7 @@ static HOST: Global<HostOffsets> = Global::new(HostOffsets {
     inode_size: 0,
     inode_super: 0,
     super_device: 0,
+    super_magic: 0,
     task_start: 0,
     task_namespaces: 0,
     namespaces_mounts: 0,

@@ -129,7 +129,10 @@ impl Executables {
         plan: Result<Plan, gobinary::Error>,
         programs: &mut Programs,
     ) -> Attach {
-        let (index, attach) = self.attach(file, identity, plan, programs);
+        // The name in the mount namespace of whoever executes it.
+        let link = link_to(file);
+        let path = std::fs::read_link(&link).unwrap_or(link);
+        let (index, attach) = self.attach(file, identity, path, plan, programs);
         if let Some(index) = index {
             self.of_files.insert(identity.file(), index);
         }
@@ -143,17 +146,16 @@ impl Executables {
         }
     }
 
-    /// Puts probes into a `go` command. Yields its index in records, if it has them.
+    /// Puts probes into a `go` command, which is executed by this path. Yields its index in records,
+    /// if it has them.
     pub(super) fn attach(
         &mut self,
         file: &File,
         identity: Identity,
+        path: PathBuf,
         plan: Result<Plan, gobinary::Error>,
         programs: &mut Programs,
     ) -> (Option<u32>, Attach) {
-        // The name in the mount namespace of whoever executes it.
-        let link = link_to(file);
-        let path = std::fs::read_link(&link).unwrap_or_else(|_| link.clone());
         let mut attach = Attach {
             exe: path.to_string_lossy().into_owned(),
             go_version: None,
@@ -172,7 +174,7 @@ impl Executables {
             }
             Ok(plan) => {
                 attach.go_version = Some(plan.build.go_version.clone());
-                match programs.probe(&link, &plan) {
+                match programs.probe(&link_to(file), &plan) {
                     Err(error) => attach.missing.push(failed(format!("{error:#}"))),
                     Ok(index) => {
                         found = Some(index);
@@ -247,6 +249,12 @@ impl Identity {
         Ok(Self::from(&file.metadata()?))
     }
 
+    /// Whether an overlay may show this file as that. Where its layers are on several file systems,
+    /// it adds to the inode's number which one that is.
+    pub(super) fn is_shown_as(&self, shown: &Self) -> bool {
+        (self.size, self.changed) == (shown.size, shown.changed)
+    }
+
     /// Whether another may be the same file, as an overlay shows it: on a device of its own.
     fn is_twin_of(&self, other: &Self) -> bool {
         self.device != other.device && Self { device: self.device, ..*other } == *self
@@ -265,7 +273,7 @@ impl From<&Metadata> for Identity {
 }
 
 /// Leads to an open file, whatever it is called.
-fn link_to(file: &File) -> PathBuf {
+pub(super) fn link_to(file: &File) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }
 

@@ -23,6 +23,7 @@ mod limit;
 #[cfg(feature = "ebpf-log")]
 mod log;
 mod mapped;
+mod mounts;
 mod multi;
 mod object;
 mod perf;

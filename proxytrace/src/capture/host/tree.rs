@@ -49,6 +49,8 @@ pub(super) struct News {
     pub(super) file: FileKey,
     /// The tree that begins if it is a `go` command, zero for one that is passed over.
     pub(super) begins: Option<TreeId>,
+    /// Its control groups: to look at the file may take longer than it lives.
+    pub(super) cgroup: Option<String>,
     bytes: Vec<u8>,
 }
 
@@ -57,6 +59,19 @@ impl News {
     pub(super) fn record(&self) -> Record<'_> {
         Record::parse(&self.bytes).expect("it was taken apart before")
     }
+}
+
+/// What a tree begins with.
+pub(super) struct First<'a> {
+    /// Of its process, which became `executable` with it.
+    pub(super) record: &'a Record<'a>,
+    pub(super) executable: u32,
+    pub(super) cgroup: Option<String>,
+}
+
+/// The control groups of a process, unless it has ended by now.
+fn cgroup_of(pid: u32) -> Option<String> {
+    fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()
 }
 
 /// All trees that are running.
@@ -87,12 +102,16 @@ impl Trees {
         if record.kind == Kind::Exec {
             let begins = record.number(Tag::Tree);
             if let Some(file) = record.bytes(Tag::FileKey).and_then(file_key) {
-                self.news.push(News { pid: record.pid, file, begins, bytes: bytes.to_vec() });
+                let cgroup = begins.and_then(|_| cgroup_of(record.pid));
+                let (pid, bytes) = (record.pid, bytes.to_vec());
+                self.news.push(News { pid, file, begins, cgroup, bytes });
                 if begins.is_some() {
                     return;
                 }
             } else if let Some(tree) = begins {
-                return self.begin(tree, &record, record.executable, known, begin, watcher);
+                let cgroup = cgroup_of(record.pid);
+                let first = First { record: &record, executable: record.executable, cgroup };
+                return self.begin(tree, first, known, begin, watcher);
             }
         }
         // Of a tree that was given up, or has ended, there may be some on their way.
@@ -115,16 +134,16 @@ impl Trees {
         }
     }
 
-    /// A tree begins with the process of this record, in which it became `executable`.
+    /// A tree begins.
     pub(super) fn begin(
         &mut self,
         id: TreeId,
-        record: &Record<'_>,
-        executable: u32,
+        first: First<'_>,
         known: Known<'_>,
         beginning: &dyn Fn() -> Start,
         watcher: &mut dyn Watcher,
     ) {
+        let First { record, executable, cgroup } = first;
         let threshold = record.number(Tag::Threshold).unwrap_or(0);
         let mut tree = Tree {
             began: record.time,
@@ -152,8 +171,7 @@ impl Trees {
             time: record.time,
             start: Start { argv: argv.unwrap_or_default(), ..beginning() },
             share: super::share_of(threshold),
-            // One that has ended by now says nothing of it.
-            cgroup: fs::read_to_string(format!("/proc/{}/cgroup", record.pid)).ok(),
+            cgroup,
         };
         watcher.began(id, begun);
         self.by_pid.insert(record.pid, id);
