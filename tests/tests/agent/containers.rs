@@ -78,6 +78,7 @@ fn builds_in_containers_say_which() {
         assert_eq!(builds.len(), 1);
         let Build { pod, job, trace, .. } = &builds[0];
         assert_eq!(pod.as_deref(), place.pod);
+        assert_eq!(job.get(RUN), Some(&place.name()));
         let go = &trace.processes[0];
         assert_eq!(go.exe, "/usr/local/go/bin/go");
         // The first one makes the image known: something of it may be missing, which is said.
@@ -86,7 +87,6 @@ fn builds_in_containers_say_which() {
             continue;
         }
         assert_eq!(go.config["GOPROXY"].value, scenario.goproxy);
-        assert_eq!(job.get(RUN), Some(&place.name()));
         // Each has a module cache of its own, and asks for everything.
         let log = lab.log().split_off(from);
         assert!(!log.is_empty());

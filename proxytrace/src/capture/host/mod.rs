@@ -311,8 +311,8 @@ impl Host {
                 trees.join(tree, parent, &news.record(), index, known);
             } else {
                 let begin = || beginning(start);
-                let (record, cgroup) = (news.record(), news.cgroup.clone());
-                let first = First { record: &record, executable: index, cgroup };
+                let (record, cgroup, job) = (news.record(), news.cgroup.clone(), news.job.clone());
+                let first = First { record: &record, executable: index, cgroup, job };
                 trees.begin(tree, first, known, &begin, watcher);
             }
             if !lives(news.pid)

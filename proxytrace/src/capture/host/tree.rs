@@ -9,7 +9,7 @@ use proxytrace_common::host::{ANY, FileKey};
 use proxytrace_common::record::{Kind, Tag};
 
 use super::files::Files;
-use super::{Begun, TreeId, Watcher, root};
+use super::{Begun, Job, TreeId, Watcher, job, root};
 use crate::capture::decode::Decoder;
 use crate::capture::executables::Executables;
 use crate::capture::pids::Pids;
@@ -49,8 +49,9 @@ pub(super) struct News {
     pub(super) file: FileKey,
     /// The tree that begins if it is a `go` command, zero for one that is passed over.
     pub(super) begins: Option<TreeId>,
-    /// Its control groups: to look at the file may take longer than it lives.
+    /// Of the one with which that begins: to look at the file may take longer than it lives.
     pub(super) cgroup: Option<String>,
+    pub(super) job: Option<Job>,
     bytes: Vec<u8>,
 }
 
@@ -67,11 +68,18 @@ pub(super) struct First<'a> {
     pub(super) record: &'a Record<'a>,
     pub(super) executable: u32,
     pub(super) cgroup: Option<String>,
+    /// None if that is to be seen where its `main.main` is entered.
+    pub(super) job: Option<Job>,
 }
 
 /// The control groups of a process, unless it has ended by now.
 fn cgroup_of(pid: u32) -> Option<String> {
     fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()
+}
+
+/// The CI job that a process runs for, unless it has ended by now.
+fn job_of(pid: u32) -> Option<Job> {
+    fs::read(format!("/proc/{pid}/environ")).ok().map(|environment| job::of(&environment))
 }
 
 /// All trees that are running.
@@ -102,15 +110,17 @@ impl Trees {
         if record.kind == Kind::Exec {
             let begins = record.number(Tag::Tree);
             if let Some(file) = record.bytes(Tag::FileKey).and_then(file_key) {
-                let cgroup = begins.and_then(|_| cgroup_of(record.pid));
                 let (pid, bytes) = (record.pid, bytes.to_vec());
-                self.news.push(News { pid, file, begins, cgroup, bytes });
+                let cgroup = begins.and_then(|_| cgroup_of(pid));
+                let job = begins.and_then(|_| job_of(pid));
+                self.news.push(News { pid, file, begins, cgroup, job, bytes });
                 if begins.is_some() {
                     return;
                 }
             } else if let Some(tree) = begins {
                 let cgroup = cgroup_of(record.pid);
-                let first = First { record: &record, executable: record.executable, cgroup };
+                let executable = record.executable;
+                let first = First { record: &record, executable, cgroup, job: None };
                 return self.begin(tree, first, known, begin, watcher);
             }
         }
@@ -143,7 +153,7 @@ impl Trees {
         beginning: &dyn Fn() -> Start,
         watcher: &mut dyn Watcher,
     ) {
-        let First { record, executable, cgroup } = first;
+        let First { record, executable, cgroup, job } = first;
         let threshold = record.number(Tag::Threshold).unwrap_or(0);
         let mut tree = Tree {
             began: record.time,
@@ -155,7 +165,7 @@ impl Trees {
             is_late: false,
             attached: HashSet::new(),
             end: None,
-            has_job: false,
+            has_job: job.is_some(),
             turn: Vec::new(),
             bytes: 0,
         };
@@ -174,6 +184,9 @@ impl Trees {
             cgroup,
         };
         watcher.began(id, begun);
+        if let Some(job) = job {
+            watcher.job(id, job);
+        }
         self.by_pid.insert(record.pid, id);
         self.running.insert(id, tree);
     }
