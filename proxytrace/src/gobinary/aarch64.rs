@@ -5,6 +5,8 @@
 //! words data. That is why there is no decoder of a library's here.
 //! Encodings: Arm Architecture Reference Manual for A-profile (DDI 0487), C4.1 and C6.2.
 
+mod settle;
+
 use std::ops::Range;
 
 use super::Unproven;

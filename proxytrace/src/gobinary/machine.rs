@@ -85,7 +85,7 @@ impl Function {
     pub(super) fn entry_landing(&self, entry: u64, wanted: &[u8]) -> Landing {
         match self {
             Self::X86_64(function) => function.entry_landing(entry, wanted),
-            Self::Aarch64(_) => Landing::stepped(entry),
+            Self::Aarch64(function) => function.entry_landing(entry, wanted),
         }
     }
 

@@ -15,6 +15,7 @@ mod moduledata;
 mod offsets;
 mod pclntab;
 mod placement;
+mod restarts;
 mod rules;
 #[cfg(test)]
 mod tests;
@@ -207,6 +208,11 @@ impl Code<'_> {
         self.table.starts_with(range.start, prefix)
     }
 
+    /// Whether an instruction of a function is executed once where it is come to once.
+    fn is_once(&self, range: Range, address: u64) -> bool {
+        self.offset(address).is_some_and(|offset| self.table.is_executed_once(range, offset))
+    }
+
     /// From the beginning of the text.
     fn offset(&self, address: u64) -> Option<u32> {
         address.checked_sub(self.text).and_then(|offset| u32::try_from(offset).ok())
@@ -244,14 +250,18 @@ impl Named<'_> {
         callers: &Callers<'_>,
         version: Version,
     ) -> Result<Vec<Site>, Unproven> {
-        let function = self.code.decode(self.range(name)?)?;
+        let range = self.range(name)?;
+        let function = self.code.decode(range)?;
         let mut sites = Vec::new();
         for hook in rows {
             let recipe = hook.recipe(version);
             let landings = match hook.point {
                 Point::Entry => {
                     let entry = function.entry(|address| self.code.is_morestack(address))?;
-                    vec![function.entry_landing(entry, &registers(&recipe))]
+                    let landing = function.entry_landing(entry, &registers(&recipe));
+                    let once =
+                        landing.address == entry || self.code.is_once(range, landing.address);
+                    vec![if once { landing } else { Landing::stepped(entry) }]
                 }
                 Point::Return => {
                     let returns = function.return_landings(&function.returns()?, &recipe);

@@ -4,7 +4,7 @@
 //! `runtime/symtab.go` and `runtime/runtime2.go`; the same from Go 1.18 on, but that the text
 //! address in the header is zero since Go 1.26.
 
-use super::{Error, image::Image};
+use super::{Error, image::Image, restarts};
 
 /// The section's names, the second in position-independent executables.
 const SECTIONS: [&str; 2] = [".gopclntab", ".data.rel.ro.gopclntab"];
@@ -20,20 +20,31 @@ const HEADERS: [[u8; 8]; 4] = [
     *b"\xf1\xff\xff\xff\0\0\x04\x08",
 ];
 /// Offsets in `runtime.pcHeader`.
+const HEADER_QUANTUM: usize = 6;
 const HEADER_FUNCTIONS: u64 = 8;
 pub(super) const HEADER_TEXT: u64 = 24;
 pub(super) const HEADER_NAMES: u64 = 32;
+const HEADER_VALUES: u64 = 56;
 const HEADER_FUNCTION_TABLE: u64 = 64;
 /// The go command has some 30,000; the count of a file that is chosen may be as large as the file.
 const FUNCTIONS_MAX: usize = 1 << 20;
 /// An entry is the function's offset from the text address and its `_func`'s from the table.
 const ENTRY: usize = 8;
-/// Offset of the name in `runtime._func`.
+/// Offsets in `runtime._func`: of the name, and of how many tables of values there are.
 const FUNCTION_NAME: usize = 4;
+const FUNCTION_TABLES: usize = 28;
+/// Its size, which is where the first of these tables is named, that of unsafe points: before the
+/// number of a line came with Go 1.20, and since.
+const FUNCTION_SIZES: [usize; 2] = [40, 44];
 
 /// The section `.gopclntab`.
 pub(super) struct FunctionTable<'a> {
     names: &'a [u8],
+    /// Tables of values for the instructions of a function.
+    values: &'a [u8],
+    /// The size of the smallest instruction.
+    quantum: u8,
+    function_size: usize,
     /// Entries, and the `_func`s that they point to.
     table: &'a [u8],
     /// Entries, and one more that only says where the last function ends.
@@ -80,11 +91,16 @@ impl<'a> FunctionTable<'a> {
         }
         let names = read_offset(section, HEADER_NAMES).ok_or_else(cut)?;
         let table = read_offset(section, HEADER_FUNCTION_TABLE).ok_or_else(cut)?;
+        let values = read_offset(section, HEADER_VALUES).ok_or_else(cut)?;
         let names = section.get(names..).ok_or_else(cut)?;
+        let values = section.get(values..).ok_or_else(cut)?;
         let table = section.get(table..).ok_or_else(cut)?;
         let size = functions.checked_mul(ENTRY).and_then(|size| size.checked_add(ENTRY / 2));
         let entries = size.and_then(|size| table.get(..size)).ok_or_else(cut)?;
-        Ok(Self { names, table, entries })
+        let is_old = section[0] == HEADERS[0][0];
+        let function_size = FUNCTION_SIZES[usize::from(!is_old)];
+        let quantum = section[HEADER_QUANTUM];
+        Ok(Self { names, values, quantum, function_size, table, entries })
     }
 
     /// How many functions there are.
@@ -120,6 +136,23 @@ impl<'a> FunctionTable<'a> {
         (range.start..range.end).contains(&offset).then_some(range)
     }
 
+    /// Whether the instruction at an offset from the text address, in this function, is executed once
+    /// where it is come to once: see [`restarts`].
+    pub(super) fn is_executed_once(&self, range: Range, offset: u32) -> bool {
+        let Some(function) = self.function(self.first_from(range.start)) else { return false };
+        let count = read_u32(function, FUNCTION_TABLES);
+        let (Some(count), Some(at)) = (count, offset.checked_sub(range.start)) else {
+            return false;
+        };
+        // Without a table all is safe (`pcdatavalue2` in `runtime/symtab.go`).
+        let table = if count == 0 { Some(0) } else { read_u32(function, self.function_size) };
+        let table = table.and_then(|table| usize::try_from(table).ok());
+        table.is_some_and(|table| {
+            let values = self.values.get(table..).unwrap_or_default();
+            table == 0 || restarts::is_executed_once(values, self.quantum.into(), at.into())
+        })
+    }
+
     /// Index of the first function that starts at an offset or behind it.
     fn first_from(&self, offset: u32) -> usize {
         let (mut low, mut high) = (0, self.len());
@@ -142,10 +175,14 @@ impl<'a> FunctionTable<'a> {
 
     /// The name and whatever follows it: the end is a NUL, which no reader here needs to search.
     fn name(&self, index: usize) -> Option<&'a [u8]> {
-        let function = read_u32(self.entries, index * ENTRY + ENTRY / 2)?;
-        let function = self.table.get(usize::try_from(function).ok()?..)?;
-        let name = read_u32(function, FUNCTION_NAME)?;
+        let name = read_u32(self.function(index)?, FUNCTION_NAME)?;
         self.names.get(usize::try_from(name).ok()?..)
+    }
+
+    /// Its `_func`, and what follows.
+    fn function(&self, index: usize) -> Option<&'a [u8]> {
+        let function = read_u32(self.entries, index * ENTRY + ENTRY / 2)?;
+        self.table.get(usize::try_from(function).ok()?..)
     }
 }
 

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, env, fmt::Write as _, fs, path::PathBuf};
 
 use object::{Object, ObjectSection, ObjectSymbol};
 use proxytrace_common::{
-    plan::{NONE, Role, TypeRule},
+    plan::{NONE, Role, SPILLS_MAX, Spill, TypeRule},
     record::Kind,
 };
 
@@ -184,8 +184,10 @@ fn the_file_holds_the_expected_instruction_at_each_site() {
 #[test]
 fn where_probes_are_placed() {
     let mut table = String::new();
-    for (version, file) in go_commands() {
-        let sites = plan(&file).expect(version).sites;
+    let names = VERSIONS.map(str::to_owned).into_iter();
+    let names = names.chain(ARM64_VERSIONS.map(|version| format!("{version}-arm64")));
+    for (version, file) in names.filter_map(|name| go_command(&name).map(|file| (name, file))) {
+        let sites = plan(&file).expect(&version).sites;
         let emulated = sites.iter().filter(|site| site.step == Step::Emulated).count();
         writeln!(table, "go{version}: {emulated} of {} emulated", sites.len()).expect("text");
         let mut stepped: BTreeMap<_, (usize, usize)> = BTreeMap::new();
@@ -201,7 +203,7 @@ fn where_probes_are_placed() {
         }
     }
     // Where a toolchain is absent the table is shorter; that was said aloud.
-    if table.matches("go1.").count() == VERSIONS.len() {
+    if table.matches("go1.").count() == VERSIONS.len() + ARM64_VERSIONS.len() {
         insta::assert_snapshot!(table);
     }
 }
@@ -348,7 +350,8 @@ fn a_position_independent_executable_has_the_same_hooks_and_rules() {
 /// Another machine's executable differs in its code alone.
 #[test]
 fn arm64_has_the_same_hooks_and_rules() {
-    const RET: [u8; 4] = 0xd65f_03c0_u32.to_le_bytes();
+    const RET: u32 = 0xd65f_03c0;
+    const NO_SPILLS: [Spill; SPILLS_MAX] = [Spill::NONE; SPILLS_MAX];
     for version in ARM64_VERSIONS {
         let names = [version.to_owned(), format!("{version}-arm64")];
         let [Some(here), Some(there)] = names.map(|name| go_command(&name)) else { continue };
@@ -368,12 +371,32 @@ fn arm64_has_the_same_hooks_and_rules() {
         for site in &plan.sites {
             let is_return = RETURNS.iter().any(|kind| *kind as u16 == site.recipe.kind);
             let at = usize::try_from(site.offset).expect("64 bits");
-            assert_eq!(file_word(&there, at) == RET, is_return, "{version}: {site:?}");
+            let word = u32::from_le_bytes(file_word(&there, at));
+            assert_eq!(word == RET, is_return, "{version}: {site:?}");
+            // adr or adrp to x27, which Go may execute twice
+            assert_ne!(word & 0x1f00_001f, 0x1000_001b, "{version}: {site:?}");
             let same = |other: &&Site| other.recipe.kind == site.recipe.kind;
             let other = ours.sites.iter().find(same).expect("the same kinds");
-            let read = |recipe: Recipe| Recipe { address: 0, ..recipe };
+            // Where it is read is the machine's.
+            let read = |recipe: Recipe| Recipe { address: 0, spills: NO_SPILLS, ..recipe };
             assert_eq!(read(site.recipe), read(other.recipe), "{version}: {site:?}");
         }
+    }
+}
+
+/// A load by the assembler's own register, and with it nothing else of the function's beginning.
+#[test]
+fn what_go_may_execute_twice_is_known() {
+    const ALL: std::ops::Range<u32> = 0..76;
+    // adrp x27, a page; ldr x26, [x27, #1064]
+    for (version, expected) in [(DEBIANS, &[][..]), ("1.27.3", &[]), ("1.27.3-arm64", &[48, 52])] {
+        let Some(file) = go_command(version) else { continue };
+        let (_, section) = pclntab::locate(&Image::parse(&file).expect(version)).expect(version);
+        let table = FunctionTable::parse(section).expect(version);
+        let found = table.find(&["net/http.(*persistConn).roundTrip"]);
+        let [range] = found[0][..] else { panic!("{version}: one function") };
+        let again = |at: &u32| !table.is_executed_once(range, range.start + at);
+        assert_eq!(ALL.step_by(4).filter(again).collect::<Vec<_>>(), expected, "{version}");
     }
 }
 
