@@ -16,6 +16,7 @@ mod privileges;
 mod share;
 pub mod state;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Write as _};
 use std::os::fd::AsFd as _;
@@ -32,6 +33,7 @@ use serde_json::json;
 
 use crate::capture::heap;
 use crate::capture::host::{self, Counts, Host};
+use crate::event::Attach;
 use crate::export::{Build, Health};
 use crate::report;
 use builds::{Bounds, Builds};
@@ -49,6 +51,8 @@ const TICK: Duration = Duration::from_secs(1);
 /// looked after: in ticks.
 const STATE_TICKS: u64 = 5;
 const SWEEP_TICKS: u64 = 60;
+/// So many kinds of go commands without probes are told of in the log; all are counted.
+const TOLD_MAX: usize = 64;
 
 /// What `--once` writes: a build a line, with its trace.
 const SCHEMA: &str = "proxytrace.build/v1";
@@ -114,6 +118,8 @@ struct Agent<'a> {
     before: Counts,
     /// Losses that the log tells of already.
     told_lost: u64,
+    /// The go commands without probes that it tells of already: version and reason.
+    told_refused: BTreeSet<(String, String)>,
 }
 
 impl<'a> Agent<'a> {
@@ -131,14 +137,17 @@ impl<'a> Agent<'a> {
             started_at: Timestamp::now(),
             before: Counts::default(),
             told_lost: 0,
+            told_refused: BTreeSet::new(),
         };
         if agent.is_switched_off() {
             agent.log().warn("the kill switch is on: nothing is watched", &[]);
         } else {
             agent.watch()?;
         }
-        // Before there are other threads.
-        privileges::drop().context("cannot give up privileges")?;
+        // Before there are other threads. While nothing is watched, nobody knows how probes will be
+        // attached.
+        let is_administrator = agent.host.as_ref().is_none_or(Host::takes_administrator);
+        privileges::drop(is_administrator).context("cannot give up privileges")?;
         agent.out.exports = Some(Exports::start(&agent.settings.export)?);
         Ok(agent)
     }
@@ -233,13 +242,14 @@ impl<'a> Agent<'a> {
         self.obey_kill_switch()?;
         let health = self.health()?;
         self.keep_budgets(&health)?;
+        self.tell_of_refused();
         if health.lost > self.told_lost {
             let count = health.lost - self.told_lost;
             self.log().warn("events were lost", &[("count", &count), ("all", &health.lost)]);
             self.told_lost = health.lost;
         }
         if ticks.is_multiple_of(STATE_TICKS) {
-            self.write_state(&health, false);
+            self.tell(&health, false);
             let log = self.log();
             if let Some(exports) = &mut self.out.exports {
                 exports.health(health, log);
@@ -253,6 +263,26 @@ impl<'a> Agent<'a> {
             heap::trim();
         }
         Ok(())
+    }
+
+    /// Of each kind of go command that gets no probes, once: on a host of containers it may come again
+    /// and again.
+    fn tell_of_refused(&mut self) {
+        let log = self.log();
+        for Attach { exe, go_version, missing, .. } in
+            self.host.iter_mut().flat_map(Host::take_refused)
+        {
+            let reason = missing.into_iter().map(|hook| hook.reason).collect::<Vec<_>>().join("; ");
+            let version = go_version.unwrap_or_default();
+            let fields: log::Fields<'_> =
+                &[("exe", &exe), ("go_version", &version), ("reason", &reason)];
+            if !self.told_refused.contains(&(version.clone(), reason.clone()))
+                && self.told_refused.len() < TOLD_MAX
+            {
+                log.warn("a go command gets no probes", fields);
+                self.told_refused.insert((version, reason));
+            }
+        }
     }
 
     fn obey_kill_switch(&mut self) -> anyhow::Result<()> {
@@ -320,7 +350,7 @@ impl<'a> Agent<'a> {
             }
         }
         // Whoever asks next wants to know of these.
-        self.write_state(&self.health()?, false);
+        self.tell(&self.health()?, false);
         notify(&[NotifyState::Ready]);
         Ok(())
     }
@@ -350,10 +380,8 @@ impl<'a> Agent<'a> {
         })
     }
 
-    fn write_state(&self, health: &Health, has_ended: bool) {
-        if self.options.once && self.settings.state.is_none() {
-            return;
-        }
+    /// Says how it does, to the service manager and in the file.
+    fn tell(&self, health: &Health, has_ended: bool) {
         let state = State {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
@@ -366,6 +394,12 @@ impl<'a> Agent<'a> {
             handed_on: self.out.handed_on,
             health: health.clone(),
         };
+        if !has_ended {
+            notify(&[NotifyState::Status(&state.line())]);
+        }
+        if self.options.once && self.settings.state.is_none() {
+            return;
+        }
         let path = self.settings.state();
         if let Err(error) = state.write(path) {
             let fields: log::Fields<'_> = &[("file", &path.display()), ("error", &error)];
@@ -379,7 +413,7 @@ impl<'a> Agent<'a> {
             self.log().error("what was running is lost", &[("error", &format!("{error:#}"))]);
         }
         let Ok(health) = self.health() else { return };
-        self.write_state(&health, true);
+        self.tell(&health, true);
         let log = self.log();
         if let Some(mut exports) = self.out.exports.take() {
             exports.health(health.clone(), log);
