@@ -10,7 +10,8 @@ pub struct Member {
     /// Its tree, see [`tree`]; zero if that is passed over.
     pub tree: u64,
     /// Index of the executable that it runs, whose probes alone speak for it; [`ANY`] if that is
-    /// not known. Two mounts can show one file under two names, each of which has probes.
+    /// not known. Two mounts can show one file under two names, each of which has probes, and all of
+    /// these are hit.
     pub executable: u32,
     /// Zero.
     pub padding: u32,
@@ -32,13 +33,18 @@ pub struct FileKey {
     pub inode: u64,
     /// `inode.i_size`: a file that is written anew has another one.
     pub size: u64,
-    /// `super_block.s_dev`, in the kernel's own encoding: see [`FileKey::device`].
+    /// `super_block.s_dev`, in the kernel's own encoding: see [`FileKey::device`]; of any overlay
+    /// [`FileKey::OVERLAY`].
     pub device: u32,
     /// Zero.
     pub padding: u32,
 }
 
 impl FileKey {
+    /// In place of the device of an overlay: each container has one of its own, with a device of its
+    /// own, which shows the inode numbers of the files behind it.
+    pub const OVERLAY: u32 = u32::MAX;
+
     /// A device number as the kernel has it (`include/linux/kdev_t.h`, `MKDEV`).
     #[must_use]
     pub const fn device(major: u32, minor: u32) -> u32 {
@@ -46,6 +52,8 @@ impl FileKey {
     }
 }
 
+/// `OVERLAYFS_SUPER_MAGIC` (`include/uapi/linux/magic.h`).
+pub const OVERLAY_MAGIC: u64 = 0x794c_7630;
 /// A smaller file is no `go` command: Go's smallest has nine megabytes.
 pub const GO_SIZE_MIN: u64 = 4 << 20;
 /// Files that have no probes and are remembered.
@@ -118,6 +126,8 @@ pub struct HostOffsets {
     pub inode_super: u32,
     /// `super_block.s_dev`.
     pub super_device: u32,
+    /// `super_block.s_magic`: which type of file system.
+    pub super_magic: u32,
     /// `task_struct.start_boottime`.
     pub task_start: u32,
     /// `task_struct.nsproxy`.
@@ -141,7 +151,7 @@ pub struct HostOffsets {
 const _: () = assert!(size_of::<Member>() == 16);
 const _: () = assert!(size_of::<FileKey>() == 24);
 const _: () = assert!(size_of::<Sampling>() == 16);
-const _: () = assert!(size_of::<HostOffsets>() == 60);
+const _: () = assert!(size_of::<HostOffsets>() == 64);
 
 #[cfg(feature = "user")]
 mod pod {

@@ -11,7 +11,7 @@ use proxytrace_common::record::Kind;
 
 use crate::headers::headers;
 use crate::interface::{AnswerStep, ConnectionStep, ErrorWalk, Interface, type_of};
-use crate::maps::{KEPT, LAYOUTS, NUMBER, Owner, SITES, count_hit, is_host, member};
+use crate::maps::{KEPT, LAYOUTS, NUMBER, Owner, SITES, count_hit, is_host, member, settle};
 use crate::process::{arguments, current_pid, environment};
 use crate::scratch::{REGISTERS, Scratch, Urgency, record};
 use crate::user::{read_pair, read_u64};
@@ -67,8 +67,13 @@ fn probe<const HELPER: bool>(
     let executable = member.executable;
     let site = site(ctx);
     let Some(recipe) = SITES.get(site) else { return nowhere(ctx) };
-    if is_host() && executable != ANY && executable != recipe.executable {
-        return;
+    if executable != recipe.executable {
+        if executable != ANY {
+            return;
+        }
+        if !is_host() {
+            settle(current_pid(), recipe.executable);
+        }
     }
     count_hit(site);
     #[cfg(feature = "log")]

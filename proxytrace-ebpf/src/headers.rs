@@ -136,7 +136,11 @@ pub fn headers<const HELPER: bool>(scratch: &mut Scratch, map: u64, map_kind: u3
     if map == 0 {
         return;
     }
-    let Some(groups) = Groups::of(map, map_kind) else { return };
+    let Some(groups) = Groups::of(map, map_kind) else {
+        // It is on a page that is not there now.
+        scratch.put(Tag::HeadersCut, &1u64);
+        return;
+    };
     // A map has none before its first entry.
     if groups.group == 0 {
         return;

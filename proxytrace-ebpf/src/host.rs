@@ -2,7 +2,7 @@
 
 use aya_ebpf::helpers::{bpf_get_current_task, bpf_ktime_get_ns};
 use proxytrace_common::host::{
-    ANY, FileKey, GO_SIZE_MIN, Member, Sampling, TICK_NS, UNDECIDED, choice, tree,
+    ANY, FileKey, GO_SIZE_MIN, Member, OVERLAY_MAGIC, Sampling, TICK_NS, UNDECIDED, choice, tree,
 };
 use proxytrace_common::record::{Kind, Tag};
 
@@ -174,10 +174,15 @@ fn file_key(binprm: u64) -> Option<FileKey> {
     let file = read::<u64>(binprm, offsets.binprm_file)?;
     let inode = read::<u64>(file, offsets.file_inode)?;
     let super_block = read::<u64>(inode, offsets.inode_super)?;
+    let is_overlay = read(super_block, offsets.super_magic) == Some(OVERLAY_MAGIC);
     Some(FileKey {
         inode: read(inode, offsets.inode_number)?,
         size: read(inode, offsets.inode_size)?,
-        device: read(super_block, offsets.super_device)?,
+        device: if is_overlay {
+            FileKey::OVERLAY
+        } else {
+            read(super_block, offsets.super_device)?
+        },
         padding: 0,
     })
 }

@@ -3,7 +3,7 @@
 use aya_ebpf::Global;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf};
-use proxytrace_common::host::{FileKey, HostOffsets, Member, Sampling};
+use proxytrace_common::host::{ANY, FileKey, HostOffsets, Member, Sampling};
 use proxytrace_common::plan::{
     EXECUTABLES_MAX, HEADER_NAME_MAX, Layout, Recipe, Root, SITES_MAX, TYPES_MAX, TypeKey, TypeRule,
 };
@@ -127,6 +127,7 @@ static HOST: Global<HostOffsets> = Global::new(HostOffsets {
     inode_size: 0,
     inode_super: 0,
     super_device: 0,
+    super_magic: 0,
     task_start: 0,
     task_namespaces: 0,
     namespaces_mounts: 0,
@@ -155,6 +156,25 @@ pub fn is_host() -> bool {
 pub fn member(pid: u32) -> Option<&'static Member> {
     // SAFETY: entries are replaced as a whole, by the process itself or for it.
     unsafe { TRACKED.get(pid) }
+}
+
+/// A process of the traced command has become another program: of whatever executable the first hit
+/// is from here on, its probes alone speak for it. Whether it is a process of that command.
+#[inline(always)]
+pub fn execute(pid: u32) -> bool {
+    let Some(member) = TRACKED.get_ptr_mut(pid) else { return false };
+    // SAFETY: the pointer is to a map's value.
+    unsafe { (*member).executable = ANY };
+    true
+}
+
+/// A process of the traced command was seen in this executable, the first since its exec.
+#[inline(always)]
+pub fn settle(pid: u32, executable: u32) {
+    if let Some(member) = TRACKED.get_ptr_mut(pid) {
+        // SAFETY: the pointer is to a map's value.
+        unsafe { (*member).executable = executable };
+    }
 }
 
 /// Whether records of a process are wanted.

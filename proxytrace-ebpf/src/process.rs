@@ -9,7 +9,7 @@ use proxytrace_common::record::{ENVIRONMENT_CHUNK, ENVIRONMENT_MAX, Kind, Tag};
 
 use crate::host;
 use crate::kernel::{offsets, read};
-use crate::maps::{ROOT, TRACKED, is_host, lose_one, member, tracked};
+use crate::maps::{ROOT, TRACKED, execute, is_host, lose_one, member};
 use crate::once;
 use crate::scratch::{Scratch, Urgency, record, with};
 use crate::verifier::{Step, repeat};
@@ -60,7 +60,7 @@ pub fn exec(ctx: RawTracePointContext) -> i32 {
         host::exec(ctx.arg::<u64>(2));
         return 0;
     }
-    if !tracked(current_pid()) && !meet_root() {
+    if !execute(current_pid()) && !meet_root() {
         return 0;
     }
     if !once::exec(current_pid()) {

@@ -18,8 +18,10 @@ const KUBERNETES: &str = "kubernetes-validate==1.37.0";
 
 /// Packages of Debian, and programs in them. They are taken out of the packages: installed, they
 /// would serve on this machine.
-const PROGRAMS: [(&str, &[&str]); 2] = [
+const PROGRAMS: [(&str, &[&str]); 3] = [
     ("prometheus", &["usr/bin/prometheus", "usr/bin/promtool"]),
+    // It makes containers.
+    ("runc", &["usr/sbin/runc"]),
     ("prometheus-node-exporter", &["usr/bin/prometheus-node-exporter"]),
 ];
 

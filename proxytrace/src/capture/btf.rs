@@ -116,6 +116,7 @@ pub(crate) fn host_offsets() -> Result<HostOffsets, Error> {
         inode_size: find("inode", "i_size")?,
         inode_super: find("inode", "i_sb")?,
         super_device: find("super_block", "s_dev")?,
+        super_magic: find("super_block", "s_magic")?,
         task_start: find("task_struct", "start_boottime")?,
         task_namespaces: find("task_struct", "nsproxy")?,
         namespaces_mounts: find("nsproxy", "mnt_ns")?,

@@ -6,7 +6,7 @@ use std::path::Path;
 use foldhash::HashMap;
 use proxytrace_common::record::{Kind, Tag};
 
-use super::executables::{Executables, Probed};
+use super::executables::Executables;
 use super::host::{self, Job, Root};
 use super::pids::Pids;
 use super::record::{Record, named};
@@ -168,7 +168,9 @@ impl Decoder {
                     self.job = Some(host::job_of(&environment));
                 }
                 let process = self.pids.directory(record.pid);
-                let start = |root: &Path| go_start(record, exe, &environment, &process, root);
+                let path = executables.path_of(exe, record.pid, &process);
+                let go = goenv::Go { exe: &path, version: &exe.go_version };
+                let start = |root: &Path| go_start(record, go, &environment, &process, root);
                 let root = process.join("root");
                 let by_itself = start(&root);
                 let Some(roots) = &self.roots else { return Ok(Some(by_itself)) };
@@ -359,7 +361,7 @@ fn dialing(record: &Record<'_>, names: &[String]) -> Result<Option<What>, Malfor
 /// The start of a `go` command, with the configuration that is in force in it.
 fn go_start(
     record: &Record<'_>,
-    exe: &Probed,
+    go: goenv::Go<'_>,
     environment: &[u8],
     process: &Path,
     root: &Path,
@@ -370,7 +372,6 @@ fn go_start(
         .collect();
     let files = surroundings::Files::of(process, root);
     let read = |path: &Path| files.read(path);
-    let go = goenv::Go { exe: &exe.path, version: &exe.go_version };
     let config = goenv::effective(&variables, go, &read);
     let started = surroundings::Started {
         process,
@@ -381,8 +382,8 @@ fn go_start(
     };
     let surroundings = surroundings::of(&started);
     What::GoStart {
-        go_version: exe.go_version.clone(),
-        exe: exe.path.to_string_lossy().into_owned(),
+        go_version: go.version.to_owned(),
+        exe: go.exe.to_string_lossy().into_owned(),
         argv: record.arguments(),
         config,
         surroundings: Box::new(surroundings),

@@ -37,9 +37,10 @@ impl Doubts {
         self.waiting.remove(&pid).map(late)
     }
 
-    /// A process has entered `main.main` of the executable with this path: nothing was missed.
-    pub(super) fn starts(&mut self, pid: u32, exe: &str) -> Option<Attach> {
-        self.waiting.get(&pid).filter(|attach| attach.exe == exe)?;
+    /// A process has entered `main.main`, of the executable that it was met in if `is_it` says so of
+    /// that one's path: nothing was missed.
+    pub(super) fn starts(&mut self, pid: u32, is_it: impl Fn(&str) -> bool) -> Option<Attach> {
+        self.waiting.get(&pid).filter(|attach| is_it(&attach.exe))?;
         self.waiting.remove(&pid)
     }
 
@@ -70,8 +71,8 @@ mod tests {
     fn what_started_was_in_time() {
         let mut doubts = Doubts::default();
         doubts.met(7, identity(1), attach("/a/go"), 50);
-        assert_eq!(doubts.starts(8, "/a/go"), None);
-        assert_eq!(doubts.starts(7, "/a/go"), Some(attach("/a/go")));
+        assert_eq!(doubts.starts(8, |exe| exe == "/a/go"), None);
+        assert_eq!(doubts.starts(7, |exe| exe == "/a/go"), Some(attach("/a/go")));
         assert_eq!(doubts.rest(), []);
     }
 
@@ -81,7 +82,7 @@ mod tests {
         doubts.met(7, identity(1), attach("/a/go"), 50);
         assert_eq!(doubts.executes(7), Some(late(attach("/a/go"))));
         doubts.met(7, identity(2), attach("/b/go"), 60);
-        assert_eq!(doubts.starts(7, "/b/go"), Some(attach("/b/go")));
+        assert_eq!(doubts.starts(7, |exe| exe == "/b/go"), Some(attach("/b/go")));
         assert_eq!(doubts.executes(7), None);
     }
 
@@ -90,7 +91,7 @@ mod tests {
         let mut doubts = Doubts::default();
         doubts.met(7, identity(1), attach("/a/go"), 50);
         // The exec in between was lost.
-        assert_eq!(doubts.starts(7, "/b/go"), None);
+        assert_eq!(doubts.starts(7, |exe| exe == "/b/go"), None);
         assert_eq!(doubts.rest(), [(7, late(attach("/a/go")))]);
     }
 

@@ -1,9 +1,9 @@
 //! The executables that were met, and which of them have probes.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
-use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
+use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
@@ -32,6 +32,8 @@ pub(super) struct Identity {
 /// A `go` command that has probes.
 #[derive(Debug)]
 pub(super) struct Probed {
+    identity: Identity,
+    /// In the mount namespace of whoever executed it.
     pub(super) path: PathBuf,
     pub(super) go_version: String,
     pub(super) type_names: Vec<String>,
@@ -47,6 +49,8 @@ pub(super) struct Executables {
     of_files: HashMap<(u64, u64), u32>,
     /// What became of those that have probes and have not been executed yet.
     foreseen: HashMap<Identity, Attach>,
+    /// By process: the path by which it executes what has probes by another, too.
+    paths: HashMap<u32, PathBuf>,
 }
 
 /// What an executable turned out to be.
@@ -125,7 +129,10 @@ impl Executables {
         plan: Result<Plan, gobinary::Error>,
         programs: &mut Programs,
     ) -> Attach {
-        let (index, attach) = self.attach(file, plan, programs);
+        // The name in the mount namespace of whoever executes it.
+        let link = link_to(file);
+        let path = std::fs::read_link(&link).unwrap_or(link);
+        let (index, attach) = self.attach(file, identity, path, plan, programs);
         if let Some(index) = index {
             self.of_files.insert(identity.file(), index);
         }
@@ -139,16 +146,16 @@ impl Executables {
         }
     }
 
-    /// Puts probes into a `go` command. Yields its index in records, if it has them.
+    /// Puts probes into a `go` command, which is executed by this path. Yields its index in records,
+    /// if it has them.
     pub(super) fn attach(
         &mut self,
         file: &File,
+        identity: Identity,
+        path: PathBuf,
         plan: Result<Plan, gobinary::Error>,
         programs: &mut Programs,
     ) -> (Option<u32>, Attach) {
-        // The name in the mount namespace of whoever executes it.
-        let link = PathBuf::from(format!("/proc/self/fd/{}", file.as_fd().as_raw_fd()));
-        let path = std::fs::read_link(&link).unwrap_or_else(|_| link.clone());
         let mut attach = Attach {
             exe: path.to_string_lossy().into_owned(),
             go_version: None,
@@ -167,7 +174,7 @@ impl Executables {
             }
             Ok(plan) => {
                 attach.go_version = Some(plan.build.go_version.clone());
-                match programs.probe(&link, &plan) {
+                match programs.probe(&link_to(file), &plan) {
                     Err(error) => attach.missing.push(failed(format!("{error:#}"))),
                     Ok(index) => {
                         found = Some(index);
@@ -175,6 +182,7 @@ impl Executables {
                         attach.missing = plan.missing;
                         attach.nearest = plan.nearest;
                         let probed = Probed {
+                            identity,
                             path,
                             go_version: plan.build.go_version,
                             type_names: plan.type_names,
@@ -193,6 +201,42 @@ impl Executables {
     pub(super) fn get(&self, index: u32) -> Option<&Probed> {
         self.probed.get(index as usize)?.as_ref()
     }
+
+    /// A process runs in this file.
+    pub(super) fn runs(&mut self, pid: u32, file: &File) {
+        let path = Identity::of(file).ok().filter(|identity| self.has_twin_of(identity));
+        let path = path.and_then(|_| std::fs::read_link(link_to(file)).ok());
+        match path {
+            Some(path) => self.paths.insert(pid, path),
+            None => self.paths.remove(&pid),
+        };
+    }
+
+    /// The path by which a process, where /proc has it, executes this. Where two mounts show one
+    /// file, the probes of either may speak for both.
+    pub(super) fn path_of(&self, probed: &Probed, pid: u32, process: &Path) -> PathBuf {
+        let noted = self.paths.get(&pid).cloned();
+        let path = noted.or_else(|| {
+            let link = process.join("exe");
+            let there = Identity::from(&std::fs::metadata(&link).ok()?);
+            there.is_twin_of(&probed.identity).then(|| std::fs::read_link(link).ok())?
+        });
+        path.unwrap_or_else(|| probed.path.clone())
+    }
+
+    fn has_twin_of(&self, identity: &Identity) -> bool {
+        self.probed.iter().flatten().any(|probed| probed.identity.is_twin_of(identity))
+    }
+
+    /// Whether these paths may lead to one file with probes.
+    pub(super) fn are_one(&self, one: &str, other: &str) -> bool {
+        let named = |it: &&Probed, path| it.path == Path::new(path);
+        let all = || self.probed.iter().flatten();
+        let is_one = |it: &Probed| {
+            all().any(|that| named(&that, other) && that.identity.is_twin_of(&it.identity))
+        };
+        one == other || all().any(|it| named(&it, one) && is_one(it))
+    }
 }
 
 impl Identity {
@@ -202,14 +246,35 @@ impl Identity {
     }
 
     pub(super) fn of(file: &File) -> io::Result<Self> {
-        let metadata = file.metadata()?;
-        Ok(Self {
+        Ok(Self::from(&file.metadata()?))
+    }
+
+    /// Whether an overlay may show this file as that. Where its layers are on several file systems,
+    /// it adds to the inode's number which one that is.
+    pub(super) fn is_shown_as(&self, shown: &Self) -> bool {
+        (self.size, self.changed) == (shown.size, shown.changed)
+    }
+
+    /// Whether another may be the same file, as an overlay shows it: on a device of its own.
+    fn is_twin_of(&self, other: &Self) -> bool {
+        self.device != other.device && Self { device: self.device, ..*other } == *self
+    }
+}
+
+impl From<&Metadata> for Identity {
+    fn from(metadata: &Metadata) -> Self {
+        Self {
             device: metadata.dev(),
             inode: metadata.ino(),
             size: metadata.size(),
             changed: (metadata.ctime(), metadata.ctime_nsec()),
-        })
+        }
     }
+}
+
+/// Leads to an open file, whatever it is called.
+pub(super) fn link_to(file: &File) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }
 
 /// The plan for a `go` command; none for any other file.

@@ -18,6 +18,8 @@ use nix::sys::fanotify::{
     Response,
 };
 
+use super::mounts::Mount;
+
 /// File systems without executables, or whose opening has effects of its own, or that may refuse it to
 /// us. The kernel opens for us what is executed: where a server has the last word, root may not read
 /// what its user may, and then the exec is denied.
@@ -109,31 +111,11 @@ impl AsFd for Gate {
 
 /// The mount point of a line of `mountinfo`, if programs can be executed from it.
 fn executable_mount(line: &str) -> Option<PathBuf> {
-    let (mount, file_system) = line.split_once(" - ")?;
-    let mut fields = mount.split(' ').skip(4);
-    let (point, options) = (fields.next()?, fields.next()?);
+    let mount = Mount::parse(line)?;
     // Of FUSE, whatever is behind it.
-    let kind = file_system.split([' ', '.']).next()?;
-    let skipped = SKIPPED.contains(&kind) || options.split(',').any(|option| option == "noexec");
-    (!skipped).then(|| unescape(point))
-}
-
-/// Undoes the octal escapes of `mountinfo` (space, tab, newline, backslash).
-fn unescape(text: &str) -> PathBuf {
-    use std::ffi::OsString;
-    use std::os::unix::ffi::OsStringExt as _;
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, after)) = rest.split_first() {
-        let code = (first == b'\\')
-            .then(|| after.get(..3))
-            .flatten()
-            .and_then(|digits| std::str::from_utf8(digits).ok())
-            .and_then(|digits| u8::from_str_radix(digits, 8).ok());
-        bytes.push(code.unwrap_or(first));
-        rest = if code.is_some() { &after[3..] } else { after };
-    }
-    OsString::from_vec(bytes).into()
+    let kind = mount.kind.split('.').next()?;
+    let is_noexec = mount.options.split(',').any(|option| option == "noexec");
+    (!SKIPPED.contains(&kind) && !is_noexec).then(|| mount.point())
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ mod limit;
 #[cfg(feature = "ebpf-log")]
 mod log;
 mod mapped;
+mod mounts;
 mod multi;
 mod object;
 mod perf;
@@ -347,6 +348,8 @@ impl Session {
 
     /// The same where a process runs in it already, since this time.
     fn meet(&mut self, file: &File, pid: u32, since: u64) {
+        // What is yet to be done may take longer than the process.
+        self.executables.runs(pid, file);
         if let Some(attach) = self.executables.recall(file) {
             return self.push(0, What::Attach(attach));
         }
@@ -414,8 +417,11 @@ impl Session {
             }
         }
         for (place, (pid, time, exe, is_started)) in news.into_iter().enumerate() {
-            let attach =
-                if is_started { self.doubts.starts(pid, &exe) } else { self.doubts.executes(pid) };
+            let attach = if is_started {
+                self.doubts.starts(pid, |met| self.executables.are_one(met, &exe))
+            } else {
+                self.doubts.executes(pid)
+            };
             if let Some(attach) = attach {
                 self.push(pid, What::Attach(attach));
             }

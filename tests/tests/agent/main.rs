@@ -1,6 +1,7 @@
 //! The fleet agent, on the machine that we run on: real `go` commands under the real programs.
 
 mod clock;
+mod containers;
 mod counters;
 #[path = "../monitoring/engines.rs"]
 #[expect(dead_code, reason = "of the other tests' engines some are not used here")]

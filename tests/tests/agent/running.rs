@@ -22,6 +22,8 @@ const PATIENCE: Duration = Duration::from_mins(1);
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Build {
     pub(crate) share: f64,
+    pub(crate) container: Option<String>,
+    pub(crate) pod: Option<String>,
     pub(crate) job: std::collections::BTreeMap<String, String>,
     pub(crate) trace: Trace,
 }
@@ -111,11 +113,16 @@ impl Agent {
 
     /// Waits, not for ever.
     pub(crate) fn until(&self, what: &str, reached: impl Fn() -> bool) {
+        self.until_within(PATIENCE, what, reached);
+    }
+
+    /// Waits so long at most.
+    pub(crate) fn until_within(&self, most: Duration, what: &str, reached: impl Fn() -> bool) {
         let start = Instant::now();
         while !reached() {
             let is_there = Path::new("/proc").join(self.pid().to_string()).join("exe").exists();
             assert!(is_there, "it has ended, and never {what}: {:#?}", self.log());
-            assert!(start.elapsed() < PATIENCE, "never {what}: {:#?}", self.log());
+            assert!(start.elapsed() < most, "never {what}: {:#?}", self.log());
             thread::sleep(Duration::from_millis(20));
         }
     }

@@ -1,16 +1,17 @@
 //! What the agent hands on is what the servers saw.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use anyhow::{Context as _, Result, ensure};
+use proxytrace::export::Health;
 use proxytrace::model::Witness;
 use proxytrace_tests::check;
 use proxytrace_tests::lab::Lab;
-use proxytrace_tests::log::Entry;
+use proxytrace_tests::log::{Accepted, Entry, Query};
 use proxytrace_tests::scenario::Scenario;
 use proxytrace_tests::toolchain::Toolchain;
 
@@ -18,17 +19,23 @@ use crate::running::{Agent, Build, RUN, alone, can_run, job};
 
 /// How many builds there are, one scenario after another.
 const RUNS: usize = 160;
-/// Says otherwise: 2,000 take a quarter of an hour.
+/// Says otherwise: 2,000 take ten minutes.
 const RUNS_VAR: &str = "AGENT_RUNS";
 /// How many at a time.
 const PARALLEL: usize = 4;
 
-/// What became of one run: the lab, the exit code of its command.
+/// How many labs of each of these stay for a while, as most places do where a build has ended: the
+/// agent may not have read yet what its user's files said.
+const KEPT: usize = 8;
+
+/// What became of one run: the exit code of its command, and what its servers saw.
 struct Run {
     name: String,
     scenario: &'static Scenario,
-    lab: Lab,
     code: Option<i32>,
+    log: Vec<Entry>,
+    connections: Vec<Accepted>,
+    queries: Vec<Query>,
 }
 
 #[test]
@@ -38,6 +45,89 @@ fn every_build_equals_the_log_of_its_servers() {
     }
     let _alone = alone();
     let toolchain = Toolchain::newest().unwrap();
+    let (builds, metrics, health, runs) = watch_all(&toolchain, "1", |agent, run| {
+        agent.until("seen the build", || !agent.builds_of(&run.name).is_empty());
+        let builds = agent.builds_of(&run.name);
+        ensure!(builds.len() == 1, "{} builds", builds.len());
+        compare(run, &builds[0], 1.0, &toolchain)
+    });
+    let mut answered = Answered::new();
+    for run in &runs {
+        count(&run.log, &mut answered);
+    }
+    count_others(&builds, &mut answered);
+    assert_eq!(counted(&metrics), answered, "what Prometheus is told");
+    assert!(metrics.contains(&format!("\nproxytrace_builds_observed_total {}\n", builds.len())));
+    assert!(health.resident < 64 << 20, "{} bytes resident", health.resident);
+    eprintln!("{} builds: {health:?}", runs.len());
+}
+
+/// One in so many is chosen.
+const ONE_IN: u32 = 10;
+
+/// Of those that were chosen everything is told, and of the others nothing; what is told of all is
+/// the sum of what the servers saw of those, scaled, which is as near to what they saw in all as
+/// chance allows.
+#[test]
+fn a_tenth_of_the_builds_speaks_for_all() {
+    if !can_run() {
+        return;
+    }
+    let _alone = alone();
+    let toolchain = Toolchain::newest().unwrap();
+    let (builds, metrics, health, runs) = watch_all(&toolchain, "10%", |_, _| Ok(()));
+    let mut answered = Answered::new();
+    let (mut chosen, mut failures) = (Vec::new(), Vec::new());
+    for run in &runs {
+        let of_it: Vec<&Build> = builds.iter().filter(|build| is_of(build, &run.name)).collect();
+        let [build] = of_it[..] else {
+            assert!(of_it.is_empty(), "{} builds of {}", of_it.len(), run.name);
+            continue;
+        };
+        chosen.push(run);
+        count(&run.log, &mut answered);
+        if let Err(error) = compare(run, build, 1.0 / f64::from(ONE_IN), &toolchain) {
+            failures.push(format!("{}, {}: {error:#}", run.name, run.scenario.name));
+        }
+    }
+    assert!(failures.is_empty(), "{} failed:\n{}", failures.len(), failures.join("\n"));
+    count_others(&builds, &mut answered);
+    for count in answered.values_mut() {
+        *count *= u64::from(ONE_IN);
+    }
+    assert_eq!(counted(&metrics), answered, "what Prometheus is told");
+
+    let answers = |is_it: fn(u16) -> bool| {
+        move |run: &Run| run.log.iter().filter(|entry| entry.status.is_some_and(is_it)).count()
+    };
+    is_near("builds", &chosen, &runs, |_| 1);
+    is_near("answers", &chosen, &runs, answers(|_| true));
+    is_near("redirects", &chosen, &runs, answers(|status| status / 100 == 3));
+    is_near("errors", &chosen, &runs, answers(|status| status >= 400));
+    eprintln!("{} of {} builds: {health:?}", chosen.len(), runs.len());
+}
+
+/// Whether what is told of all runs is within five standard deviations.
+fn is_near(what: &str, chosen: &[&Run], runs: &[Run], count: impl Fn(&Run) -> usize) {
+    let count = |run: &Run| f64::from(u32::try_from(count(run)).unwrap());
+    let one_in = f64::from(ONE_IN);
+    let told = chosen.iter().map(|run| count(run)).sum::<f64>() * one_in;
+    let fact: f64 = runs.iter().map(count).sum();
+    // Each run is chosen, or not, by itself.
+    let squares: f64 = runs.iter().map(|run| count(run).powi(2)).sum();
+    let deviation = (squares * (one_in - 1.0)).sqrt();
+    eprintln!("{what}: {told} of {fact}, {:+.2} deviations", (told - fact) / deviation);
+    assert!(deviation > 0.0, "no {what}");
+    assert!((told - fact).abs() < 5.0 * deviation, "{what}: {told} instead of {fact}");
+}
+
+/// Runs all builds beside an agent with this share, `check` after each. Yields what the agent handed
+/// on, what it told Prometheus and of itself, and the runs.
+fn watch_all(
+    toolchain: &Toolchain,
+    share: &str,
+    check: impl Fn(&Agent, &Run) -> Result<()> + Sync,
+) -> (Vec<Build>, String, Health, Vec<Run>) {
     let runs = std::env::var(RUNS_VAR).ok().and_then(|runs| runs.parse().ok()).unwrap_or(RUNS);
     let is_fit = |scenario: &&Scenario| {
         let is_known = toolchain.minor() >= scenario.since;
@@ -46,57 +136,45 @@ fn every_build_equals_the_log_of_its_servers() {
     let scenarios: Vec<&Scenario> = Scenario::all().iter().filter(is_fit).collect();
     let directory = tempfile::tempdir().unwrap();
     let textfile = directory.path().join("proxytrace.prom");
-    let options = ["--sample", "1", "--label-values", "10000", "--textfile"];
+    let options = ["--sample", share, "--label-values", "10000", "--textfile"];
     let options = [&options[..], &[textfile.to_str().unwrap()]].concat();
-    let agent = Agent::start(&toolchain, &options);
-    let answered: Mutex<Answered> = Mutex::default();
+    let agent = Agent::start(toolchain, &options);
     let (next, failures) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    let done = Mutex::new(Vec::new());
     thread::scope(|scope| {
         for _ in 0..PARALLEL {
             scope.spawn(|| {
+                let mut labs = VecDeque::new();
                 loop {
                     let number = next.fetch_add(1, Ordering::Relaxed);
                     if number >= runs {
                         break;
                     }
                     let scenario = scenarios[number % scenarios.len()];
-                    let checked = run(number, scenario, &toolchain).and_then(|run| {
-                        count(&run.lab.log(), &mut answered.lock().unwrap());
-                        compare(&run, &agent, &toolchain)
-                    });
-                    if let Err(error) = checked {
-                        let failure = format!("{number}, {}: {error:#}", scenario.name);
-                        failures.lock().unwrap().push(failure);
+                    let checked = run(number, scenario, toolchain, |run| check(&agent, run));
+                    match checked {
+                        Ok((run, lab)) => {
+                            done.lock().unwrap().push(run);
+                            labs.push_back(lab);
+                            labs.drain(..labs.len().saturating_sub(KEPT));
+                        }
+                        Err(error) => {
+                            let failure = format!("{number}, {}: {error:#}", scenario.name);
+                            failures.lock().unwrap().push(failure);
+                        }
                     }
                 }
             });
         }
     });
     let failures = failures.into_inner().unwrap();
-    let state = agent.state();
+    let health = agent.state().health;
     let (status, builds, log) = agent.end();
     assert!(status.success(), "{log:#?}");
     assert!(failures.is_empty(), "{} of {runs} failed:\n{}", failures.len(), failures.join("\n"));
-    let mut answered = answered.into_inner().unwrap();
-    // What else was built on this machine meanwhile was seen, too, and is in no log.
-    for build in builds.iter().filter(|build| !is_ours(build)) {
-        let attempts = build.trace.chains.iter().flat_map(|chain| &chain.attempts);
-        let requests = attempts.flat_map(|attempt| &attempt.requests);
-        for request in
-            requests.filter(|one| one.witness != Witness::Wire && one.method != "CONNECT")
-        {
-            if let Some(status) = request.status {
-                let port = if request.url.starts_with("http://") { 80 } else { 443 };
-                *answered.entry((with_port(&request.host, port), status)).or_default() += 1;
-            }
-        }
-    }
+    assert_eq!((health.lost, health.abandoned), (0, 0));
     let metrics = fs::read_to_string(&textfile).unwrap();
-    assert_eq!(counted(&metrics), answered, "what Prometheus is told");
-    assert!(metrics.contains(&format!("\nproxytrace_builds_observed_total {}\n", builds.len())));
-    assert_eq!((state.health.lost, state.health.abandoned), (0, 0));
-    assert!(state.health.resident < 64 << 20, "{} bytes resident", state.health.resident);
-    eprintln!("{runs} builds: {:?}", state.health);
+    (builds, metrics, health, done.into_inner().unwrap())
 }
 
 /// How many answers each host gave with each status.
@@ -124,40 +202,70 @@ fn counted(metrics: &str) -> Answered {
         let label =
             |name: &str| rest.split_once(&format!("{name}=\"")).unwrap().1.split('"').next();
         let status = label("http_response_status_code").unwrap().parse().ok()?;
-        let count = rest.rsplit(' ').next().unwrap().parse().unwrap();
+        // A share is a number of 32 bits, and a tenth is none.
+        let count: f64 = rest.rsplit(' ').next().unwrap().parse().unwrap();
+        assert!((count - count.round()).abs() < 1e-6 * count, "{count}");
+        let count = format!("{count:.0}").parse().unwrap();
         let (address, port) = (label("server_address").unwrap(), label("server_port").unwrap());
         Some(((format!("{address}:{port}"), status), count))
     });
     lines.collect()
 }
 
+/// What else was built on this machine meanwhile was seen, too, and is in no log.
+fn count_others(builds: &[Build], answered: &mut Answered) {
+    for build in builds.iter().filter(|build| !is_ours(build)) {
+        let attempts = build.trace.chains.iter().flat_map(|chain| &chain.attempts);
+        let requests = attempts.flat_map(|attempt| &attempt.requests);
+        for request in
+            requests.filter(|one| one.witness != Witness::Wire && one.method != "CONNECT")
+        {
+            if let Some(status) = request.status {
+                let port = if request.url.starts_with("http://") { 80 } else { 443 };
+                *answered.entry((with_port(&request.host, port), status)).or_default() += 1;
+            }
+        }
+    }
+}
+
 fn is_ours(build: &Build) -> bool {
     build.job.get(RUN).is_some_and(|run| run.starts_with("truth-"))
 }
 
-fn run(number: usize, scenario: &'static Scenario, toolchain: &Toolchain) -> Result<Run> {
+fn is_of(build: &Build, run: &str) -> bool {
+    build.job.get(RUN).is_some_and(|name| name == run)
+}
+
+/// Runs one, and `check` while its servers are still there.
+fn run(
+    number: usize,
+    scenario: &'static Scenario,
+    toolchain: &Toolchain,
+    check: impl FnOnce(&Run) -> Result<()>,
+) -> Result<(Run, Lab)> {
     let name = format!("truth-{number}");
     let lab = Lab::start(scenario, toolchain)?;
     let mut command = lab.command_of(scenario, &[]);
     command.envs(job(&name));
     let output = lab.output(command)?;
     ensure!(output.status.success() == scenario.succeeds, "{output:?}");
-    Ok(Run { name, scenario, lab, code: output.status.code() })
+    let code = output.status.code();
+    let (log, connections, queries) = (lab.log(), lab.connections(), lab.queries());
+    let run = Run { name, scenario, code, log, connections, queries };
+    check(&run)?;
+    Ok((run, lab))
 }
 
 /// By everything that a trace of the command itself would be compared by.
-fn compare(run: &Run, agent: &Agent, toolchain: &Toolchain) -> Result<()> {
-    let Run { name, scenario, lab, code } = run;
-    agent.until("seen the build", || !agent.builds_of(name).is_empty());
-    let builds = agent.builds_of(name);
-    ensure!(builds.len() == 1, "{} builds", builds.len());
-    let Build { trace, share, .. } = &builds[0];
-    ensure!((share - 1.0).abs() < f64::EPSILON, "a share of {share}");
+fn compare(run: &Run, build: &Build, of: f64, toolchain: &Toolchain) -> Result<()> {
+    let Run { scenario, code, log, connections, queries, .. } = run;
+    let Build { trace, share, .. } = build;
+    ensure!((share - of).abs() < 1e-9, "a share of {share}");
     ensure!(trace.command.exit_code == *code, "{:?}", trace.command);
-    check::equals_as_go_saw_it(trace, &lab.log())?;
+    check::equals_as_go_saw_it(trace, log)?;
     check::walks(trace, scenario.goproxy)?;
-    check::connections(trace, &lab.connections(), &lab.log(), scenario)?;
-    check::lookups(trace, &lab.queries())?;
+    check::connections(trace, connections, log, scenario)?;
+    check::lookups(trace, queries)?;
     check::cached(trace, scenario)?;
     check::findings(trace, scenario, toolchain).context("findings")
 }

@@ -54,6 +54,56 @@ fn becomes_another(toolchain: &Toolchain) -> Result<()> {
     Ok(())
 }
 
+/// As containers of one image have it: an overlay shows a file under a name and on a device of its
+/// own, and the probes that were put in by one name are hit by whoever executes it by another.
+#[test]
+fn a_file_in_several_overlays_is_told_of_once() {
+    for toolchain in cases::toolchains(&RELEASES) {
+        is_in_overlays(&toolchain).unwrap();
+    }
+}
+
+fn is_in_overlays(toolchain: &Toolchain) -> Result<()> {
+    // The first run makes the file known, at whatever time.
+    const SCRIPT: &str = "set -e; mkdir none one two
+        for overlay in one two; do
+            mount -t overlay none -o lowerdir=$OTHER:$PWD/none $overlay
+        done
+        one/bin/go version >/dev/null; sleep 1
+        one/bin/go mod download mod.lab/m01
+        two/bin/go mod download mod.lab/m02
+        $OTHER/bin/go mod download mod.lab/m03";
+    if built().is_none() || !cases::can_start() {
+        return Ok(());
+    }
+    let scenario = Scenario::find("healthy-h1").context("it is in the table")?;
+    let (lab, other) = (Lab::start(scenario, toolchain)?, toolchain.other()?);
+    let (output, trace) = traced_within(&["env"], &lab, SCRIPT, |command| {
+        command.env("OTHER", &other.goroot);
+    })?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let requests = trace.chains.iter().flat_map(|chain| &chain.attempts);
+    let requests = requests.flat_map(|attempt| &attempt.requests);
+    let mut told: Vec<_> = requests.map(|it| (&it.method, &it.url, it.status)).collect();
+    let log = lab.log();
+    let mut seen: Vec<_> = log.iter().map(|it| (&it.method, &it.url, it.status)).collect();
+    told.sort();
+    seen.sort();
+    ensure!(told == seen, "{told:#?} instead of {seen:#?}");
+    let lower = other.goroot.join("bin/go");
+    for (module, go) in
+        [("m01", "one/bin/go"), ("m02", "two/bin/go"), ("m03", lower.to_str().context("text")?)]
+    {
+        let is_it = |argv: &[String]| argv.last() == Some(&format!("mod.lab/{module}"));
+        let process = trace.processes.iter().find(|process| is_it(&process.argv));
+        let exe = process.map(|process| &*process.exe);
+        ensure!(exe.is_some_and(|exe| exe.ends_with(go)), "{module}: {exe:?}");
+    }
+    let mut late = trace.capture.attach.iter().filter(|attach| attach.late);
+    ensure!(late.all(|it| it.exe.ends_with("one/bin/go")), "{:#?}", trace.capture);
+    Ok(())
+}
+
 /// Another release, which has all functions where they are known to be: what is found of it is
 /// possible at most.
 #[test]

@@ -16,9 +16,9 @@ use nix::sys::stat::{major, minor};
 use proxytrace_common::host::FileKey;
 use proxytrace_common::record::Tag;
 
-use super::places;
 use super::root::{self, Root, mount_namespace};
-use crate::capture::executables::{Executables, Identity, read};
+use super::{overlay, places};
+use crate::capture::executables::{Executables, Identity, link_to, read};
 use crate::capture::monotonic_now;
 use crate::capture::program::Programs;
 use crate::capture::record::Record;
@@ -83,7 +83,19 @@ pub(super) enum Look {
 pub(super) struct Candidate {
     file: File,
     identity: Identity,
+    /// By which it is executed.
+    path: PathBuf,
     plan: Result<Plan, gobinary::Error>,
+    namespace: Option<u64>,
+}
+
+/// A file that is executed, and where it is best met.
+struct Found {
+    file: File,
+    identity: Identity,
+    /// By which it is executed.
+    path: PathBuf,
+    /// The mount namespace that it is met in, unless that lasts.
     namespace: Option<u64>,
 }
 
@@ -148,8 +160,9 @@ impl Files {
                 continue;
             }
             let Some(plan) = read(&file) else { continue };
-            let key = key_of(&identity);
-            let candidate = Candidate { file, identity, plan, namespace: None };
+            let key = key_of(&file, &identity);
+            let name = called(&file);
+            let candidate = Candidate { file, identity, path: name, plan, namespace: None };
             match self.attach(candidate, key, 0, programs, executables) {
                 Ok(index) => {
                     if let Some(known) = self.known.get_mut(&index) {
@@ -177,15 +190,19 @@ impl Files {
             return false;
         };
         let lasts = |mounts: &u64| self.lasting.iter().any(|(number, _)| number == mounts);
-        let namespace = mount_namespace(&pid.to_string()).filter(|mounts| !lasts(mounts));
+        let mounts = mount_namespace(&pid.to_string());
+        let namespace = mounts.filter(|mounts| !lasts(mounts));
+        let key = key_of(&file, &identity);
+        let found = self.find(file, identity, namespace, [u64::from(pid)].into_iter());
+        let Found { file, identity, path, namespace } = found;
         let is_it = |known: &Known| known.identity == identity && known.namespace == namespace;
         if self.known.values().any(is_it) {
             return true;
         }
         let Some(plan) = read(&file) else { return false };
-        let candidate = Candidate { file, identity, plan, namespace };
+        let candidate = Candidate { file, identity, path, plan, namespace };
         // What is refused is counted there.
-        let _ = self.attach(candidate, key_of(&identity), monotonic_now(), programs, executables);
+        let _ = self.attach(candidate, key, monotonic_now(), programs, executables);
         true
     }
 
@@ -212,11 +229,11 @@ impl Files {
         };
         let Some((file, identity)) = by_process.or_else(by_name) else { return Look::Unknown };
         let namespace = root.is_none().then_some(mounts);
-        // What is in lasting mounts, too, is better met there: it stays when the other ones go.
-        let ours = namespace.and_then(|_| self.same_elsewhere(pid, &identity));
-        let (file, namespace) = ours.map_or((file, namespace), |ours| (ours, None));
-        // One file in two mounts has two keys, and is known by its metadata: not across overlays,
-        // where equal metadata may be of two files.
+        let seeing = [u64::from(pid)].into_iter().chain(exec.numbers(Tag::Ancestor));
+        let Found { file, identity, path, namespace } =
+            self.find(file, identity, namespace, seeing);
+        // One file in two mounts has two keys, and is known by its metadata: not across overlays of
+        // which the layers were not found, where equal metadata may be of two files.
         if let Some((&index, _)) = self
             .known
             .iter()
@@ -226,18 +243,45 @@ impl Files {
         }
         match read(&file) {
             None => Look::Other,
-            Some(plan) => Look::Go(Box::new(Candidate { file, identity, plan, namespace })),
+            Some(plan) => Look::Go(Box::new(Candidate { file, identity, path, plan, namespace })),
         }
     }
 
-    /// The file that a process executes, by its path in lasting mounts, if it is the same.
-    fn same_elsewhere(&self, pid: u32, identity: &Identity) -> Option<File> {
-        let path = fs::read_link(format!("/proc/{pid}/exe")).ok()?;
-        let path = path.strip_prefix("/").ok()?;
-        self.lasting.iter().find_map(|(_, root)| {
-            let file = regular::open(&root.join(path)).ok()?;
-            (Identity::of(&file).ok()? == *identity).then_some(file)
-        })
+    /// Where a file that is executed in this mount namespace, unless that lasts, is found in lasting
+    /// mounts: it is better met there, as it stays when the other ones go. `seeing`: threads that may
+    /// see it under the same name.
+    fn find(
+        &self,
+        file: File,
+        identity: Identity,
+        namespace: Option<u64>,
+        mut seeing: impl Iterator<Item = u64>,
+    ) -> Found {
+        let path = called(&file);
+        let Some(mounts) = namespace else { return Found { file, identity, path, namespace } };
+        let roots: Vec<&Path> = self.lasting.iter().map(|(_, root)| *root).collect();
+        let same = || {
+            let name = path.strip_prefix("/").ok()?;
+            let mut files = roots.iter().filter_map(|root| regular::open(&root.join(name)).ok());
+            files.find(|file| Identity::of(file).is_ok_and(|there| there == identity))
+        };
+        let behind = || {
+            if !overlay::shows(&file) {
+                return None;
+            }
+            let seen = seeing.find_map(|thread| {
+                let thread = thread.to_string();
+                let seen = fs::read_to_string(format!("/proc/{thread}/mountinfo")).ok()?;
+                // By now it may be another thread.
+                (mount_namespace(&thread) == Some(mounts)).then_some(seen)
+            })?;
+            overlay::behind(&identity, &path, &seen, &roots)
+        };
+        let lasting = same().or_else(behind);
+        match lasting.and_then(|file| Some((Identity::of(&file).ok()?, file))) {
+            Some((identity, file)) => Found { file, identity, path, namespace: None },
+            None => Found { file, identity, path, namespace },
+        }
     }
 
     /// Where a process in this mount namespace has its files, if that will be there without it. It
@@ -276,7 +320,7 @@ impl Files {
         programs: &mut Programs,
         executables: &mut Executables,
     ) -> Result<u32, Refused> {
-        let Candidate { file, identity, plan, namespace } = candidate;
+        let Candidate { file, identity, path, plan, namespace } = candidate;
         let sites = plan.as_ref().map_or(0, |plan| plan.sites.len());
         if !programs.has_room(sites) {
             // What was taken out before may make room in a moment.
@@ -288,7 +332,7 @@ impl Files {
             let _ = programs.unsee(&key);
             return Err(Refused::NoRoom);
         }
-        let (index, attach) = executables.attach(&file, plan, programs);
+        let (index, attach) = executables.attach(&file, identity, path, plan, programs);
         let Some(index) = index else {
             self.refused += 1;
             if self.told.len() < TOLD_MAX {
@@ -416,11 +460,21 @@ impl Files {
     }
 }
 
-/// What the kernel is likely to call a file: not on btrfs and overlays.
-fn key_of(identity: &Identity) -> FileKey {
+/// What the kernel is likely to call a file: not on btrfs.
+fn key_of(file: &File, identity: &Identity) -> FileKey {
     let number = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
-    let device = FileKey::device(number(major(identity.device)), number(minor(identity.device)));
+    let device = if overlay::shows(file) {
+        FileKey::OVERLAY
+    } else {
+        FileKey::device(number(major(identity.device)), number(minor(identity.device)))
+    };
     FileKey { inode: identity.inode, size: identity.size, device, padding: 0 }
+}
+
+/// The path of an open file, as whoever has it in his mounts sees it.
+fn called(file: &File) -> PathBuf {
+    let link = link_to(file);
+    fs::read_link(&link).unwrap_or(link)
 }
 
 /// Mount namespaces that do not go, each once.

@@ -7,6 +7,7 @@
 mod files;
 mod job;
 mod maps;
+mod overlay;
 mod places;
 mod root;
 mod running;
@@ -31,7 +32,7 @@ use super::program::Programs;
 use super::{Error, btf, cannot_trace, check_privileges, kernel_release, monotonic_now, pids};
 use crate::event::{Attach, End, Event, Start};
 use files::{Candidate, Files, Look};
-use tree::{News, Trees};
+use tree::{First, News, Trees};
 
 /// Names a tree of processes while it runs.
 pub type TreeId = u64;
@@ -320,7 +321,9 @@ impl Host {
                 trees.join(tree, parent, &news.record(), index, known);
             } else {
                 let begin = || beginning(start);
-                trees.begin(tree, &news.record(), index, known, &begin, watcher);
+                let (record, cgroup, job) = (news.record(), news.cgroup.clone(), news.job.clone());
+                let first = First { record: &record, executable: index, cgroup, job };
+                trees.begin(tree, first, known, &begin, watcher);
             }
             if !lives(news.pid)
                 && let Some(tree) = trees.running.get_mut(&tree)

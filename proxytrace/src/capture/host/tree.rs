@@ -9,7 +9,7 @@ use proxytrace_common::host::{ANY, FileKey};
 use proxytrace_common::record::{Kind, Tag};
 
 use super::files::Files;
-use super::{Begun, TreeId, Watcher, root};
+use super::{Begun, Job, TreeId, Watcher, job, root};
 use crate::capture::decode::Decoder;
 use crate::capture::executables::Executables;
 use crate::capture::pids::Pids;
@@ -49,6 +49,9 @@ pub(super) struct News {
     pub(super) file: FileKey,
     /// The tree that begins if it is a `go` command, zero for one that is passed over.
     pub(super) begins: Option<TreeId>,
+    /// Of the one with which that begins: to look at the file may take longer than it lives.
+    pub(super) cgroup: Option<String>,
+    pub(super) job: Option<Job>,
     bytes: Vec<u8>,
 }
 
@@ -57,6 +60,26 @@ impl News {
     pub(super) fn record(&self) -> Record<'_> {
         Record::parse(&self.bytes).expect("it was taken apart before")
     }
+}
+
+/// What a tree begins with.
+pub(super) struct First<'a> {
+    /// Of its process, which became `executable` with it.
+    pub(super) record: &'a Record<'a>,
+    pub(super) executable: u32,
+    pub(super) cgroup: Option<String>,
+    /// None if that is to be seen where its `main.main` is entered.
+    pub(super) job: Option<Job>,
+}
+
+/// The control groups of a process, unless it has ended by now.
+fn cgroup_of(pid: u32) -> Option<String> {
+    fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()
+}
+
+/// The CI job that a process runs for, unless it has ended by now.
+fn job_of(pid: u32) -> Option<Job> {
+    fs::read(format!("/proc/{pid}/environ")).ok().map(|environment| job::of(&environment))
 }
 
 /// All trees that are running.
@@ -87,12 +110,18 @@ impl Trees {
         if record.kind == Kind::Exec {
             let begins = record.number(Tag::Tree);
             if let Some(file) = record.bytes(Tag::FileKey).and_then(file_key) {
-                self.news.push(News { pid: record.pid, file, begins, bytes: bytes.to_vec() });
+                let (pid, bytes) = (record.pid, bytes.to_vec());
+                let cgroup = begins.and_then(|_| cgroup_of(pid));
+                let job = begins.and_then(|_| job_of(pid));
+                self.news.push(News { pid, file, begins, cgroup, job, bytes });
                 if begins.is_some() {
                     return;
                 }
             } else if let Some(tree) = begins {
-                return self.begin(tree, &record, record.executable, known, begin, watcher);
+                let cgroup = cgroup_of(record.pid);
+                let executable = record.executable;
+                let first = First { record: &record, executable, cgroup, job: None };
+                return self.begin(tree, first, known, begin, watcher);
             }
         }
         // Of a tree that was given up, or has ended, there may be some on their way.
@@ -115,16 +144,16 @@ impl Trees {
         }
     }
 
-    /// A tree begins with the process of this record, in which it became `executable`.
+    /// A tree begins.
     pub(super) fn begin(
         &mut self,
         id: TreeId,
-        record: &Record<'_>,
-        executable: u32,
+        first: First<'_>,
         known: Known<'_>,
         beginning: &dyn Fn() -> Start,
         watcher: &mut dyn Watcher,
     ) {
+        let First { record, executable, cgroup, job } = first;
         let threshold = record.number(Tag::Threshold).unwrap_or(0);
         let mut tree = Tree {
             began: record.time,
@@ -136,7 +165,7 @@ impl Trees {
             is_late: false,
             attached: HashSet::new(),
             end: None,
-            has_job: false,
+            has_job: job.is_some(),
             turn: Vec::new(),
             bytes: 0,
         };
@@ -152,10 +181,12 @@ impl Trees {
             time: record.time,
             start: Start { argv: argv.unwrap_or_default(), ..beginning() },
             share: super::share_of(threshold),
-            // One that has ended by now says nothing of it.
-            cgroup: fs::read_to_string(format!("/proc/{}/cgroup", record.pid)).ok(),
+            cgroup,
         };
         watcher.began(id, begun);
+        if let Some(job) = job {
+            watcher.job(id, job);
+        }
         self.by_pid.insert(record.pid, id);
         self.running.insert(id, tree);
     }
