@@ -249,12 +249,13 @@ impl<'a> Agent<'a> {
             self.told_lost = health.lost;
         }
         if ticks.is_multiple_of(STATE_TICKS) {
-            self.tell(&health, false);
+            let state = self.state(&health, false);
+            self.write(&state);
             let log = self.log();
             if let Some(exports) = &mut self.out.exports {
                 exports.health(health, log);
             }
-            notify(&[NotifyState::Watchdog]);
+            notify(&[NotifyState::Status(&state.line()), NotifyState::Watchdog]);
         }
         if ticks % SWEEP_TICKS == SWEEP_TICKS - 1 {
             if let Some(host) = &mut self.host {
@@ -350,8 +351,9 @@ impl<'a> Agent<'a> {
             }
         }
         // Whoever asks next wants to know of these.
-        self.tell(&self.health()?, false);
-        notify(&[NotifyState::Ready]);
+        let state = self.state(&self.health()?, false);
+        self.write(&state);
+        notify(&[NotifyState::Status(&state.line()), NotifyState::Ready]);
         Ok(())
     }
 
@@ -380,9 +382,9 @@ impl<'a> Agent<'a> {
         })
     }
 
-    /// Says how it does, to the service manager and in the file.
-    fn tell(&self, health: &Health, has_ended: bool) {
-        let state = State {
+    /// How it does.
+    fn state(&self, health: &Health, has_ended: bool) -> State {
+        State {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             started_at: self.started_at,
@@ -393,10 +395,10 @@ impl<'a> Agent<'a> {
             sample: self.settings.sample().get(),
             handed_on: self.out.handed_on,
             health: health.clone(),
-        };
-        if !has_ended {
-            notify(&[NotifyState::Status(&state.line())]);
         }
+    }
+
+    fn write(&self, state: &State) {
         if self.options.once && self.settings.state.is_none() {
             return;
         }
@@ -408,12 +410,12 @@ impl<'a> Agent<'a> {
     }
 
     fn end(mut self) {
-        notify(&[NotifyState::Stopping]);
+        notify(&[NotifyState::Stopping, NotifyState::Status("taking probes out")]);
         if let Err(error) = self.leave("the agent ended") {
             self.log().error("what was running is lost", &[("error", &format!("{error:#}"))]);
         }
         let Ok(health) = self.health() else { return };
-        self.tell(&health, true);
+        self.write(&self.state(&health, true));
         let log = self.log();
         if let Some(mut exports) = self.out.exports.take() {
             exports.health(health.clone(), log);
