@@ -13,10 +13,10 @@ mod log;
 pub mod options;
 mod origin;
 mod privileges;
+mod refused;
 mod share;
 pub mod state;
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Write as _};
 use std::os::fd::AsFd as _;
@@ -33,13 +33,13 @@ use serde_json::json;
 
 use crate::capture::heap;
 use crate::capture::host::{self, Counts, Host};
-use crate::event::Attach;
 use crate::export::{Build, Health};
 use crate::report;
 use builds::{Bounds, Builds};
 use exports::Exports;
 use log::Log;
 use options::{Options, Settings};
+use refused::Refused;
 use share::{Controller, Reason, Used};
 use state::State;
 
@@ -51,8 +51,6 @@ const TICK: Duration = Duration::from_secs(1);
 /// looked after: in ticks.
 const STATE_TICKS: u64 = 5;
 const SWEEP_TICKS: u64 = 60;
-/// So many kinds of go commands without probes are told of in the log; all are counted.
-const TOLD_MAX: usize = 64;
 
 /// What `--once` writes: a build a line, with its trace.
 const SCHEMA: &str = "proxytrace.build/v1";
@@ -118,8 +116,7 @@ struct Agent<'a> {
     before: Counts,
     /// Losses that the log tells of already.
     told_lost: u64,
-    /// The go commands without probes that it tells of already: version and reason.
-    told_refused: BTreeSet<(String, String)>,
+    refused: Refused,
 }
 
 impl<'a> Agent<'a> {
@@ -137,7 +134,7 @@ impl<'a> Agent<'a> {
             started_at: Timestamp::now(),
             before: Counts::default(),
             told_lost: 0,
-            told_refused: BTreeSet::new(),
+            refused: Refused::default(),
         };
         if agent.is_switched_off() {
             agent.log().warn("the kill switch is on: nothing is watched", &[]);
@@ -242,7 +239,10 @@ impl<'a> Agent<'a> {
         self.obey_kill_switch()?;
         let health = self.health()?;
         self.keep_budgets(&health)?;
-        self.tell_of_refused();
+        let log = self.log();
+        if let Some(host) = &mut self.host {
+            self.refused.tell(host.take_refused(), log);
+        }
         if health.lost > self.told_lost {
             let count = health.lost - self.told_lost;
             self.log().warn("events were lost", &[("count", &count), ("all", &health.lost)]);
@@ -264,26 +264,6 @@ impl<'a> Agent<'a> {
             heap::trim();
         }
         Ok(())
-    }
-
-    /// Of each kind of go command that gets no probes, once: on a host of containers it may come again
-    /// and again.
-    fn tell_of_refused(&mut self) {
-        let log = self.log();
-        for Attach { exe, go_version, missing, .. } in
-            self.host.iter_mut().flat_map(Host::take_refused)
-        {
-            let reason = missing.into_iter().map(|hook| hook.reason).collect::<Vec<_>>().join("; ");
-            let version = go_version.unwrap_or_default();
-            let fields: log::Fields<'_> =
-                &[("exe", &exe), ("go_version", &version), ("reason", &reason)];
-            if !self.told_refused.contains(&(version.clone(), reason.clone()))
-                && self.told_refused.len() < TOLD_MAX
-            {
-                log.warn("a go command gets no probes", fields);
-                self.told_refused.insert((version, reason));
-            }
-        }
     }
 
     fn obey_kill_switch(&mut self) -> anyhow::Result<()> {
