@@ -48,7 +48,7 @@ pub(super) fn watchdog(toolchain: &Toolchain) -> Result<()> {
     kill(Pid::from_raw(pid), Signal::SIGSTOP)?;
     let stopped = Instant::now();
     // Nobody waits for an agent that does not move.
-    let lost = Ran::new("unit-unseen", "healthy-h1", toolchain)?;
+    let lost = Ran::new("unit-unseen", "healthy-plain", toolchain)?;
     AGENT.until("noticed", limit + SLACK, |shown| shown.get("MainPID") != pid.to_string())?;
     let noticed = stopped.elapsed();
     until("without probes", || Ok((waiting.probes()? == 0).then_some(())))?;
@@ -66,7 +66,7 @@ pub(super) fn watchdog(toolchain: &Toolchain) -> Result<()> {
     is_new(1, pid, 1)?;
     ensure!(waiting.probes()? > PROBES, "the new one has no probes");
     ensure!(rows::builds(&lost.run)?.is_empty(), "somebody saw {}", lost.run);
-    Ran::new("unit-after-watchdog", "redirect-403", toolchain)?.is_seen(toolchain)?;
+    Ran::new("unit-after-watchdog", "healthy-plain", toolchain)?.is_seen(toolchain)?;
     let journal = AGENT.journal()?;
     ensure!(journal.contains("Watchdog timeout"), "{journal}");
     Ok(())
@@ -84,7 +84,7 @@ pub(super) fn killed(toolchain: &Toolchain) -> Result<()> {
         shown.get("ActiveState") == "active" && shown.get("NRestarts") == "2"
     })?;
     is_new(2, pid, 1)?;
-    Ran::new("unit-after-kill", "not-found-next", toolchain)?.is_seen(toolchain).map(drop)
+    Ran::new("unit-after-kill", "healthy-plain", toolchain)?.is_seen(toolchain).map(drop)
 }
 
 /// A go command for another machine, where toolchains usually are; yields its path.
@@ -121,7 +121,7 @@ pub(super) fn restart(package: &Path, toolchain: &Toolchain) -> Result<()> {
     ensure!(fs::read_to_string(SETTINGS)? == text, "the upgrade has changed the settings");
     ensure!(AGENT.is("is-enabled")? == "enabled", "the upgrade has disabled it");
     drop(waiting);
-    Ran::new("unit-after-upgrade", "healthy-h1", toolchain)?.is_seen(toolchain).map(drop)
+    Ran::new("unit-after-upgrade", "healthy-plain", toolchain)?.is_seen(toolchain).map(drop)
 }
 
 pub(super) fn stop(toolchain: &Toolchain) -> Result<()> {

@@ -251,7 +251,7 @@ fn switch(toolchain: &Toolchain) -> Result<()> {
     // With the privileges that have remained.
     until("on again", || Ok((waiting.probes()? > PROBES).then_some(())))?;
     until("said so", || Ok((!self::state()?.is_off).then_some(())))?;
-    Ran::new("unit-on", "healthy-h1", toolchain)?.is_seen(toolchain)?;
+    Ran::new("unit-on", "healthy-plain", toolchain)?.is_seen(toolchain)?;
     ensure!(runs(0)? == pid, "another process");
     Ok(())
 }

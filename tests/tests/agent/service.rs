@@ -145,7 +145,9 @@ fn once_ends_by_itself() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    while !dir.path().join("state.json").exists() && began.elapsed() < Duration::from_secs(3) {
+    // From there on it watches, and has three seconds; to come there may take as long.
+    while !dir.path().join("state.json").exists() {
+        assert!(began.elapsed() < Duration::from_mins(1), "it never watched");
         std::thread::sleep(Duration::from_millis(20));
     }
     version(&toolchain, "once");
@@ -153,7 +155,7 @@ fn once_ends_by_itself() {
     let took = began.elapsed();
     let log = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{log}");
-    assert!(took >= Duration::from_secs(3) && took < Duration::from_secs(30), "{took:?}");
+    assert!(took >= Duration::from_secs(3) && took < Duration::from_secs(90), "{took:?}");
     let lines: Vec<Value> = String::from_utf8(output.stdout)
         .unwrap()
         .lines()
