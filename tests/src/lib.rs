@@ -23,3 +23,5 @@ mod sumdb;
 mod table;
 pub mod times;
 pub mod toolchain;
+pub mod unit;
+pub mod waiting;

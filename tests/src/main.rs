@@ -15,7 +15,7 @@ use proxytrace_tests::lab::Lab;
 use proxytrace_tests::log::Entry;
 use proxytrace_tests::scenario::Scenario;
 use proxytrace_tests::toolchain::Toolchain;
-use proxytrace_tests::{check, crowd, fleet, times};
+use proxytrace_tests::{check, crowd, fleet, times, unit};
 
 /// Module proxies that misbehave on purpose, for `go` and for what watches it.
 #[derive(Parser)]
@@ -35,7 +35,8 @@ enum Cli {
 #[derive(Args)]
 struct Check {
     /// Names of `lab list`; `crowd=N`: N downloads at once; `agent=N`: N builds beside the agent;
-    /// `times`: what a user waits for.
+    /// `times`: what a user waits for; `unit=PACKAGE`: the agent under systemd, which is to be had
+    /// to itself.
     #[arg(required = true)]
     scenarios: Vec<String>,
     /// The program, if it is not the one beside this.
@@ -128,6 +129,10 @@ fn check(options: &Check, name: &str) -> Result<()> {
     if name == "times" {
         println!("ok times: {}, {}", toolchain.version, times::measure(&proxytrace, &toolchain)?);
         return Ok(());
+    }
+    if let Some(package) = name.strip_prefix("unit=") {
+        let backend = options.backend.as_deref().context("a unit wants --backend")?;
+        return unit::check(package.as_ref(), &toolchain, backend);
     }
     let begun = Instant::now();
     let agent = name.strip_prefix("agent=");

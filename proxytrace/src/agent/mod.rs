@@ -13,6 +13,7 @@ mod log;
 pub mod options;
 mod origin;
 mod privileges;
+mod refused;
 mod share;
 pub mod state;
 
@@ -38,6 +39,7 @@ use builds::{Bounds, Builds};
 use exports::Exports;
 use log::Log;
 use options::{Options, Settings};
+use refused::Refused;
 use share::{Controller, Reason, Used};
 use state::State;
 
@@ -114,6 +116,7 @@ struct Agent<'a> {
     before: Counts,
     /// Losses that the log tells of already.
     told_lost: u64,
+    refused: Refused,
 }
 
 impl<'a> Agent<'a> {
@@ -131,14 +134,17 @@ impl<'a> Agent<'a> {
             started_at: Timestamp::now(),
             before: Counts::default(),
             told_lost: 0,
+            refused: Refused::default(),
         };
         if agent.is_switched_off() {
             agent.log().warn("the kill switch is on: nothing is watched", &[]);
         } else {
             agent.watch()?;
         }
-        // Before there are other threads.
-        privileges::drop().context("cannot give up privileges")?;
+        // Before there are other threads. While nothing is watched, nobody knows how probes will be
+        // attached.
+        let is_administrator = agent.host.as_ref().is_none_or(Host::takes_administrator);
+        privileges::drop(is_administrator).context("cannot give up privileges")?;
         agent.out.exports = Some(Exports::start(&agent.settings.export)?);
         Ok(agent)
     }
@@ -233,18 +239,23 @@ impl<'a> Agent<'a> {
         self.obey_kill_switch()?;
         let health = self.health()?;
         self.keep_budgets(&health)?;
+        let log = self.log();
+        if let Some(host) = &mut self.host {
+            self.refused.tell(host.take_refused(), log);
+        }
         if health.lost > self.told_lost {
             let count = health.lost - self.told_lost;
             self.log().warn("events were lost", &[("count", &count), ("all", &health.lost)]);
             self.told_lost = health.lost;
         }
         if ticks.is_multiple_of(STATE_TICKS) {
-            self.write_state(&health, false);
+            let state = self.state(&health, false);
+            self.write(&state);
             let log = self.log();
             if let Some(exports) = &mut self.out.exports {
                 exports.health(health, log);
             }
-            notify(&[NotifyState::Watchdog]);
+            notify(&[NotifyState::Status(&state.line()), NotifyState::Watchdog]);
         }
         if ticks % SWEEP_TICKS == SWEEP_TICKS - 1 {
             if let Some(host) = &mut self.host {
@@ -320,8 +331,9 @@ impl<'a> Agent<'a> {
             }
         }
         // Whoever asks next wants to know of these.
-        self.write_state(&self.health()?, false);
-        notify(&[NotifyState::Ready]);
+        let state = self.state(&self.health()?, false);
+        self.write(&state);
+        notify(&[NotifyState::Status(&state.line()), NotifyState::Ready]);
         Ok(())
     }
 
@@ -350,11 +362,9 @@ impl<'a> Agent<'a> {
         })
     }
 
-    fn write_state(&self, health: &Health, has_ended: bool) {
-        if self.options.once && self.settings.state.is_none() {
-            return;
-        }
-        let state = State {
+    /// How it does.
+    fn state(&self, health: &Health, has_ended: bool) -> State {
+        State {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             started_at: self.started_at,
@@ -365,7 +375,13 @@ impl<'a> Agent<'a> {
             sample: self.settings.sample().get(),
             handed_on: self.out.handed_on,
             health: health.clone(),
-        };
+        }
+    }
+
+    fn write(&self, state: &State) {
+        if self.options.once && self.settings.state.is_none() {
+            return;
+        }
         let path = self.settings.state();
         if let Err(error) = state.write(path) {
             let fields: log::Fields<'_> = &[("file", &path.display()), ("error", &error)];
@@ -374,12 +390,12 @@ impl<'a> Agent<'a> {
     }
 
     fn end(mut self) {
-        notify(&[NotifyState::Stopping]);
+        notify(&[NotifyState::Stopping, NotifyState::Status("taking probes out")]);
         if let Err(error) = self.leave("the agent ended") {
             self.log().error("what was running is lost", &[("error", &format!("{error:#}"))]);
         }
         let Ok(health) = self.health() else { return };
-        self.write_state(&health, true);
+        self.write(&self.state(&health, true));
         let log = self.log();
         if let Some(mut exports) = self.out.exports.take() {
             exports.health(health.clone(), log);

@@ -67,6 +67,22 @@ impl State {
         lives && !self.has_ended && now.duration_since(self.written_at) < STALE
     }
 
+    /// What a service manager shows of one that runs, in a line.
+    pub(super) fn line(&self) -> String {
+        if self.is_off {
+            return "the kill switch is on: nothing is watched".to_owned();
+        }
+        let Health { share, lost, executables, refused, .. } = self.health;
+        let handed_on = self.handed_on;
+        let blind = if executables == 0 && refused > 0 {
+            "; no go command could be given probes, see the log"
+        } else {
+            ""
+        };
+        let share = percent(share);
+        format!("watching {share} of builds: {handed_on} handed on, {lost} events lost{blind}")
+    }
+
     /// For a person.
     pub fn render(&self, now: Timestamp, lives: bool) -> String {
         let age = Duration::from_nanos(self.uptime_ns);
@@ -82,7 +98,6 @@ impl State {
             let age = SignedDuration::from_secs(age.as_secs().cast_signed());
             format!("running for {age:#}")
         };
-        let percent = |share: f64| format!("{:.3}%", share * 100.0);
         // Where nothing is watched, it is for other reasons.
         let is_watching = !self.is_off && !self.has_ended;
         let lowered = if is_watching && self.health.share < self.sample {
@@ -135,6 +150,10 @@ impl State {
     }
 }
 
+fn percent(share: f64) -> String {
+    format!("{:.3}%", share * 100.0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -172,6 +191,17 @@ mod tests {
         for (now, lives) in [(now, false), (now + SignedDuration::from_secs(31), true)] {
             assert!(state.render(now, lives).contains("not running"));
         }
+    }
+
+    #[test]
+    fn a_service_manager_is_told_in_a_line() {
+        let state = state();
+        assert_eq!(state.line(), "watching 2.500% of builds: 3 handed on, 0 events lost");
+        let blind = Health { refused: 1, ..state.health.clone() };
+        let blind = State { health: blind, ..state.clone() }.line();
+        assert!(blind.ends_with("no go command could be given probes, see the log"), "{blind}");
+        let off = State { is_off: true, ..state };
+        assert!(off.line().contains("kill switch"), "{}", off.line());
     }
 
     #[test]

@@ -65,7 +65,7 @@ impl Events {
         let mut held = Vec::with_capacity(sites.len());
         let path = CString::new(path.as_os_str().as_bytes())?;
         for &(offset, number) in sites {
-            let event = probe_event(self.pmu, &path, offset)?;
+            let event = probe_event(self.pmu, &path, offset).map_err(explained)?;
             match &self.way {
                 Way::Cookie => held.push(link_event(&self.program, &event, number)?),
                 Way::Number { place, jump } => {
@@ -78,6 +78,17 @@ impl Events {
             }
         }
         Ok(held)
+    }
+}
+
+/// Says which privilege is missing, where one is.
+fn explained(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            let text = "this kernel lets CAP_SYS_ADMIN alone put a probe in (before Linux 6.6)";
+            io::Error::new(io::ErrorKind::PermissionDenied, format!("{text}: {error}"))
+        }
+        _ => error,
     }
 }
 

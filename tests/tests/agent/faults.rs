@@ -1,69 +1,19 @@
 //! What goes wrong: nobody's build is harmed, nothing wrong is said, and what is lost is counted.
 
 use std::fs;
-use std::net::TcpListener;
-use std::os::unix::fs::{FileExt as _, symlink};
+use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use proxytrace::gobinary;
 use proxytrace::model::Process;
 use proxytrace_tests::lab::Lab;
 use proxytrace_tests::scenario::Scenario;
 use proxytrace_tests::toolchain::Toolchain;
+use proxytrace_tests::waiting::Waiting;
 
 use crate::running::{Agent, alone, can_run, job};
-
-/// A `go` that waits for an answer until this is dropped.
-struct Waiting {
-    child: Child,
-    _silent: TcpListener,
-    _home: tempfile::TempDir,
-}
-
-impl Waiting {
-    fn start(toolchain: &Toolchain, name: &str) -> Self {
-        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
-        let home = tempfile::tempdir().unwrap();
-        let child = Command::new(toolchain.goroot.join("bin/go"))
-            .args(["list", "-m", "example.com/m@latest"])
-            .envs(job(name))
-            .env("HOME", home.path())
-            .env("GOPROXY", format!("http://{}", silent.local_addr().unwrap()))
-            .env("GOSUMDB", "off")
-            .current_dir(home.path())
-            .stdin(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let (connection, _) = silent.accept().unwrap();
-        // It stays open as long as the process lives.
-        std::mem::forget(connection);
-        Self { child, _silent: silent, _home: home }
-    }
-
-    /// How many of the places where the agent would put probes have one in this process.
-    fn probes(&self, toolchain: &Toolchain) -> usize {
-        let file = fs::read(toolchain.goroot.join("bin/go")).unwrap();
-        let plan = gobinary::plan(&file).unwrap();
-        let memory = fs::File::open(format!("/proc/{}/mem", self.child.id())).unwrap();
-        let has_one = |site: &&gobinary::Site| {
-            let mut byte = [0];
-            memory.read_exact_at(&mut byte, site.recipe.address).unwrap();
-            byte[0] != file[usize::try_from(site.offset).unwrap()]
-        };
-        plan.sites.iter().filter(has_one).count()
-    }
-}
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 /// Downloads at once, each with a module cache of its own; each tells how it ended.
 const DOWNLOADS: &str = r#"
@@ -81,8 +31,8 @@ fn kill_9_and_a_new_one() {
     let lab = Lab::start(scenario, &toolchain).unwrap();
     let agent = Agent::start(&toolchain, &["--sample", "1"]);
     {
-        let waiting = Waiting::start(&toolchain, "waiting");
-        assert!(waiting.probes(&toolchain) > 20, "this shows whether there are probes");
+        let waiting = Waiting::start(&toolchain, job("waiting")).unwrap();
+        assert!(waiting.probes().unwrap() > 20, "this shows whether there are probes");
     }
     let output = thread::scope(|scope| {
         let downloads = scope.spawn(|| {
@@ -97,8 +47,8 @@ fn kill_9_and_a_new_one() {
     drop(agent);
     assert_eq!(String::from_utf8_lossy(&output.stdout), "ended 0\n".repeat(12));
     {
-        let waiting = Waiting::start(&toolchain, "waiting");
-        assert_eq!(waiting.probes(&toolchain), 0);
+        let waiting = Waiting::start(&toolchain, job("waiting")).unwrap();
+        assert_eq!(waiting.probes().unwrap(), 0);
     }
     let agent = Agent::start(&toolchain, &["--sample", "1"]);
     let mut command = lab.command("sh");
@@ -127,7 +77,7 @@ fn nobody_is_missed_who_executes_a_new_toolchain_meanwhile() {
     fs::copy(toolchain.goroot.join("bin/go"), dir.path().join("bin/go")).unwrap();
     let before = agent.state().health.executables;
     let new = Toolchain { goroot: dir.path().to_owned(), version: toolchain.version.clone() };
-    let waiting: Vec<_> = (0..4).map(|_| Waiting::start(&new, "met")).collect();
+    let waiting: Vec<_> = (0..4).map(|_| Waiting::start(&new, job("met")).unwrap()).collect();
     agent.until("looked", || agent.state().health.executables > before);
     drop(waiting);
     // What its environment says of one is missed with its beginning.
@@ -161,11 +111,11 @@ fn the_kill_switch_takes_all_probes_out() {
     };
     version("before");
     agent.until("seen it", || agent.builds_of("before").len() == 1);
-    let waiting = Waiting::start(&toolchain, "cut");
-    assert!(waiting.probes(&toolchain) > 20);
+    let waiting = Waiting::start(&toolchain, job("cut")).unwrap();
+    assert!(waiting.probes().unwrap() > 20);
     fs::write(&switch, "").unwrap();
     agent.until("off", || agent.log().iter().any(|line| line.contains("turned on")));
-    agent.until("without probes", || waiting.probes(&toolchain) == 0);
+    agent.until("without probes", || waiting.probes().unwrap() == 0);
     assert!(agent.state().is_off);
     version("off");
     // What was seen until then is handed on, and is not taken for all.
@@ -189,7 +139,7 @@ fn an_overflow_is_counted() {
     let _alone = alone();
     let toolchain = Toolchain::newest().unwrap();
     let agent = Agent::start(&toolchain, &["--sample", "1"]);
-    let waiting = Waiting::start(&toolchain, "held");
+    let waiting = Waiting::start(&toolchain, job("held")).unwrap();
     // Nobody reads, and each `go` sends its environment.
     agent.signal(libc::SIGSTOP);
     for _ in 0..40 {

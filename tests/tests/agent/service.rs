@@ -16,9 +16,11 @@ use serde_json::Value;
 use crate::running::{Agent, alone, can_run, job};
 use crate::sink::Sink;
 
-/// The capabilities that there are, by the names of those that an agent may keep (capability.h).
+/// The capabilities that an agent keeps (capability.h), and the one that it keeps where each probe is
+/// an event of its own.
 const CAPABILITIES: [(&str, u32); 4] =
     [("CAP_DAC_READ_SEARCH", 2), ("CAP_SYS_PTRACE", 19), ("CAP_PERFMON", 38), ("CAP_BPF", 39)];
+const ADMINISTRATOR: (&str, u32) = ("CAP_SYS_ADMIN", 21);
 
 fn version(toolchain: &Toolchain, run: &str) {
     let mut command = Command::new(toolchain.goroot.join("bin/go"));
@@ -68,10 +70,14 @@ fn those_who_run_it_are_told_how_it_does() {
     told("RELOADING=1");
     told("READY=1");
 
+    version(&toolchain, "status");
+    agent.until("seen it", || agent.builds_of("status").len() == 1);
+    let backend = agent.builds_of("status")[0].trace.capture.backend.clone();
     let unit = include_str!("../../../proxytrace/agent/proxytrace-agent.service");
     let bounding = unit.lines().find_map(|it| it.strip_prefix("CapabilityBoundingSet=")).unwrap();
-    let bits = bounding.split(' ').map(|name| {
-        let (_, bit) = CAPABILITIES.iter().find(|(known, _)| *known == name).unwrap();
+    let more = (backend == "perf").then_some(ADMINISTRATOR);
+    let bits = CAPABILITIES.into_iter().chain(more).map(|(name, bit)| {
+        assert!(bounding.split(' ').any(|word| word == name), "{name} is kept from it");
         1_u64 << bit
     });
     let ours = capabilities(Path::new("/proc/self/status"), "CapPrm");
@@ -86,8 +92,6 @@ fn those_who_run_it_are_told_how_it_does() {
         assert!(fs::read_to_string(&status).unwrap().contains("NoNewPrivs:\t1\n"));
     }
 
-    version(&toolchain, "status");
-    agent.until("seen it", || agent.builds_of("status").len() == 1);
     agent.state();
     let state = agent.dir().join("state.json");
     let (running, text) = (status(&state), |output: &Output| {
@@ -141,7 +145,9 @@ fn once_ends_by_itself() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    while !dir.path().join("state.json").exists() && began.elapsed() < Duration::from_secs(3) {
+    // From there on it watches, and has three seconds; to come there may take as long.
+    while !dir.path().join("state.json").exists() {
+        assert!(began.elapsed() < Duration::from_mins(1), "it never watched");
         std::thread::sleep(Duration::from_millis(20));
     }
     version(&toolchain, "once");
@@ -149,7 +155,7 @@ fn once_ends_by_itself() {
     let took = began.elapsed();
     let log = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{log}");
-    assert!(took >= Duration::from_secs(3) && took < Duration::from_secs(30), "{took:?}");
+    assert!(took >= Duration::from_secs(3) && took < Duration::from_secs(90), "{took:?}");
     let lines: Vec<Value> = String::from_utf8(output.stdout)
         .unwrap()
         .lines()

@@ -25,6 +25,9 @@ const DESCRIPTION: &str = "\
  certificate and no environment variable.
 ";
 
+/// What is run around an installation and a removal, as it lies in the workspace.
+const SCRIPTS: [&str; 3] = ["postinst", "prerm", "postrm"];
+
 /// What an administrator may change, and an upgrade keeps.
 const SETTINGS: &str = "/etc/proxytrace/agent.toml\n";
 
@@ -98,6 +101,10 @@ pub(super) fn build(
     let size = size.split_whitespace().next().unwrap_or("0").to_owned();
     write(&root.join("DEBIAN/control"), &control(machine, &size))?;
     write(&root.join("DEBIAN/conffiles"), SETTINGS)?;
+    for script in SCRIPTS {
+        let from = workspace().join("xtask/src/dist/scripts").join(script);
+        install(&from, &root.join("DEBIAN").join(script), 0o755)?;
+    }
     let sums = "cd \"$1\" && find usr -type f -print0 | LC_ALL=C sort -z | xargs -0 md5sum";
     let sums = read(Command::new("sh").args(["-c", sums, "sh"]).arg(&root))?;
     write(&root.join("DEBIAN/md5sums"), &(sums + "\n"))?;

@@ -147,6 +147,16 @@ pub(crate) fn dist(pace: Pace) -> Result<()> {
     Ok(())
 }
 
+/// The package of what the tests run, for this machine, in `out`.
+pub(crate) fn quick_package(out: &Path) -> Result<PathBuf> {
+    for (program, package) in PROGRAMS {
+        apt::provide(program, package)?;
+    }
+    let machine = machines().into_iter().next().context("a machine")?;
+    let program = program(&machine, Pace::Quick)?;
+    deb::build(&machine, &program, &Extras::make(&program)?, (out, Pace::Quick))
+}
+
 /// What is packed for a machine, without what only a debugger reads.
 fn program(machine: &Machine, pace: Pace) -> Result<PathBuf> {
     let (program, directory) = match pace {

@@ -96,8 +96,8 @@ impl Root {
         }
         let path = root.to_str().context("a path that is no text")?;
         let architecture = machine.debian;
-        // Without scripts there is nothing to be root for, and no need for what they would call. What
-        // machine a package is for is looked at elsewhere.
+        // Scripts are run with what this machine has, and told of the root; then there is nothing to be
+        // root for. What machine a package is for is looked at elsewhere.
         fs::write(
             settings.path().join("apt.conf"),
             format!(

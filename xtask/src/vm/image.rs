@@ -15,6 +15,10 @@ use crate::build::Programs;
 
 /// The first program.
 const INIT: &str = include_str!("init.sh");
+/// Makes what `System` brings the root, and systemd the first program there.
+const SYSTEM_INIT: &str = include_str!("system.sh");
+/// The unit that does there what is to be done.
+const SYSTEM_UNIT: &str = include_str!("lab.service");
 /// Someone without privileges, and with those that are enough; the lab's files are theirs then.
 const AS_USER: &str = "#!/bin/sh
 # Not the shell's own, which knows no users.
@@ -67,16 +71,31 @@ impl Arch {
     }
 }
 
-/// Writes the archive for an architecture.
+/// A whole system, of the host's architecture and release.
+pub(super) struct System {
+    /// An archive of its root.
+    pub(super) root: PathBuf,
+    /// The package that is to be installed there.
+    pub(super) package: PathBuf,
+}
+
+/// Writes the archive for an architecture, with a system or without.
 pub(super) fn write(
     path: &Path,
     arch: Arch,
-    programs: &Programs,
-    goroot: &Path,
+    (programs, goroot): (&Programs, &Path),
     mirror: &Mirror,
+    system: Option<&System>,
 ) -> Result<()> {
     let mut archive = Archive::default();
     archive.file("init", INIT.as_bytes(), EXECUTABLE);
+    if let Some(System { root, package }) = system {
+        archive.file("system.sh", SYSTEM_INIT.as_bytes(), PLAIN);
+        archive.file("lab.service", SYSTEM_UNIT.as_bytes(), PLAIN);
+        archive.file("proxytrace.deb", &fs::read(package)?, PLAIN);
+        let root = fs::read(root).with_context(|| format!("cannot read {}", root.display()))?;
+        archive.file("system.tar", &root, PLAIN);
+    }
     archive.file("bin/as-user", AS_USER.as_bytes(), EXECUTABLE);
     let with_capabilities = "bin/as-user-with-capabilities";
     archive.file(with_capabilities, AS_USER_WITH_CAPABILITIES.as_bytes(), EXECUTABLE);
@@ -96,7 +115,11 @@ pub(super) fn write(
             archive.file(&format!("go/{name}"), &contents, EXECUTABLE);
         }
     }
-    let mut binaries = vec![("bin/proxytrace", &*programs.proxytrace), ("bin/lab", &*programs.lab)];
+    let mut binaries = vec![("bin/lab", &*programs.lab)];
+    if system.is_none() {
+        // Elsewhere it comes with the package.
+        binaries.push(("bin/proxytrace", &*programs.proxytrace));
+    }
     // Of the host's architecture programs are linked dynamically, and bring along what they need.
     let setpriv = Path::new("/usr/bin/setpriv");
     if arch == Arch::HOST {

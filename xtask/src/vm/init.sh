@@ -77,6 +77,7 @@ no-capabilities)
     text='tracing needs privileges that this user does not have'
     refuse as-user
     ;;
+systemd) . /system.sh ;;
 capabilities) check --proxytrace /bin/as-user-with-capabilities ;;
 *) end "failed: no such variant: $variant" ;;
 esac

@@ -1,5 +1,7 @@
 //! The kernels that proxytrace must run on, and what each of them has, as data.
 
+use std::time::Duration;
+
 use super::image::Arch;
 
 /// A kernel of Debian's, for machines in a cloud: small, and with all that is needed built in.
@@ -72,6 +74,8 @@ pub(super) enum Variant {
     Capabilities,
     /// A user without any.
     NoCapabilities,
+    /// A whole system: systemd is the first program and runs the agent, from its package.
+    Systemd,
 }
 
 impl Variant {
@@ -85,6 +89,7 @@ impl Variant {
             Self::NoTypes => "no-types",
             Self::Capabilities => "capabilities",
             Self::NoCapabilities => "no-capabilities",
+            Self::Systemd => "systemd",
         }
     }
 
@@ -93,8 +98,21 @@ impl Variant {
         match self {
             Self::Integrity => "lockdown=integrity",
             Self::Confidentiality => "lockdown=confidentiality",
+            // Nobody logs in; and devices without udev are never ready.
+            Self::Systemd => "systemd.show_status=false systemd.mask=serial-getty@ttyS0.service",
             _ => "",
         }
+    }
+
+    /// Of its memory in MiB, the archive takes a fifth; a system is there twice for a moment.
+    pub(super) fn memory(self) -> u32 {
+        if self == Self::Systemd { 2048 } else { 768 }
+    }
+
+    /// How long such a machine has. Emulated, on a machine that does other things too, it may need
+    /// minutes; a watchdog that waits does so besides.
+    pub(super) fn limit(self) -> Duration {
+        Duration::from_mins(if self == Self::Systemd { 20 } else { 12 })
     }
 }
 
@@ -119,6 +137,8 @@ const ALL: &[&str] = &[
 const WITHOUT_KPROBES: &[&str] = &["healthy-plain@syscall", "forward-proxy@syscall"];
 /// Where the machine is what is different.
 const ONE: &[&str] = &["healthy-plain"];
+/// Where the agent is run by systemd.
+const UNIT: &[&str] = &["unit"];
 
 /// One machine to be started.
 #[derive(Clone, Copy, Debug)]
@@ -134,6 +154,7 @@ impl Run {
         let scenarios = match self {
             Self { quick: true, .. } => QUICK,
             Self { variant: Variant::Plain, .. } => ALL,
+            Self { variant: Variant::Systemd, .. } => UNIT,
             _ => ONE,
         };
         let old = self.kernel.wire == "kprobe" && self.variant == Variant::Plain;
@@ -147,14 +168,16 @@ impl Run {
 const QUICK_KERNELS: [&str; 4] = ["amd64 5.10", "amd64 6.1", "amd64 7.3", "arm64 6.1"];
 
 /// Where the variants run.
-const VARIANTS: [(&str, Variant); 8] = [
+const VARIANTS: [(&str, Variant); 10] = [
     ("amd64 5.10", Variant::Memlock),
+    ("amd64 6.1", Variant::Systemd),
     ("amd64 6.12", Variant::Integrity),
     ("amd64 6.12", Variant::Confidentiality),
     ("amd64 6.12", Variant::NoTypes),
     ("amd64 6.12", Variant::NoCapabilities),
     ("amd64 6.12", Variant::Capabilities),
     ("amd64 6.18", Variant::Capabilities),
+    ("amd64 6.18", Variant::Systemd),
     ("amd64 7.3", Variant::Capabilities),
 ];
 

@@ -19,11 +19,6 @@ const MARKER: &str = "PROXYTRACE-VM: ";
 const PASSED: &str = "passed";
 /// What the kernel says at its.
 const PANIC: &str = "Kernel panic";
-/// How long a machine has. Emulated, on a machine that does other things too, it may need minutes.
-const LIMIT: Duration = Duration::from_mins(12);
-/// Of a machine's memory, the archive takes a fifth.
-const MEMORY: &str = "768";
-
 /// How a machine ended.
 pub(super) struct Outcome {
     /// What is wrong; none if it passed.
@@ -58,8 +53,9 @@ pub(super) fn boot(run: &Run, kernel: &Path, archive: &Path, log: PathBuf) -> Re
 
     let mut kept = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
     let mut said = Vec::new();
+    let limit = run.variant.limit();
     let verdict = loop {
-        let left = LIMIT.saturating_sub(begun.elapsed());
+        let left = limit.saturating_sub(begun.elapsed());
         match lines.recv_timeout(left) {
             Ok(line) => {
                 writeln!(kept, "{line}")?;
@@ -74,7 +70,7 @@ pub(super) fn boot(run: &Run, kernel: &Path, archive: &Path, log: PathBuf) -> Re
                 }
             }
             Err(RecvTimeoutError::Timeout) => {
-                break format!("failed: it took more than {} s", LIMIT.as_secs());
+                break format!("failed: it took more than {} s", limit.as_secs());
             }
             Err(RecvTimeoutError::Disconnected) => break "failed: it went out".to_owned(),
         }
@@ -108,7 +104,8 @@ fn qemu(run: &Run, kernel: &Path, archive: &Path) -> Command {
     };
     let mut qemu = Command::new(program);
     // Without hardware's help, which is not to be had everywhere.
-    qemu.args(["-accel", "tcg,thread=multi", "-smp", "2", "-m", MEMORY]).args(machine);
+    qemu.args(["-accel", "tcg,thread=multi", "-smp", "2"]).args(machine);
+    qemu.arg("-m").arg(run.variant.memory().to_string());
     qemu.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
     qemu.args(["-serial", "stdio", "-kernel"]).arg(kernel).arg("-initrd").arg(archive);
     qemu.arg("-append").arg(format!(

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use xtask::go;
-use xtask::process::{read, run, status};
+use xtask::process::{as_root, read, run, status};
+use xtask::{apt, go};
 
 use super::image::Arch;
 use super::kernels::{KERNELS, Kernel};
@@ -23,6 +23,14 @@ const STD: &str = "libstd-rust-web-dev";
 const BUSYBOX: &str = "busybox-static";
 /// The suite from which the shell comes.
 const BUSYBOX_SUITE: &str = "bookworm";
+
+/// Makes the root of a system, program and package of one name.
+const BOOTSTRAP: &str = "mmdebstrap";
+/// What it has beside what every system has: systemd as the first program, and what containers are
+/// run by.
+const SYSTEM: [&str; 2] = ["systemd-sysv", "runc"];
+/// What its packages have for people.
+const NEVER_READ: [&str; 3] = ["/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*"];
 
 impl Mirror {
     pub(crate) fn open() -> Result<Self> {
@@ -76,6 +84,27 @@ impl Mirror {
             fs::rename(partial, &dir)?;
         }
         Ok(dir)
+    }
+
+    /// The root of a system of this machine's release and architecture, which systemd starts, as an
+    /// archive; from the cache, once it is there (remove it there to have newer packages).
+    pub(super) fn system(&self) -> Result<PathBuf> {
+        let own = Own::read()?;
+        let file =
+            self.cache.join(format!("system-{}-{}.tar", Arch::HOST.debian(), own.release()?));
+        if !file.is_file() {
+            apt::provide(BOOTSTRAP, BOOTSTRAP)?;
+            status("Making", format_args!("a system with {}", SYSTEM.join(", ")));
+            let partial = file.with_extension("partial.tar");
+            let mut make = as_root(BOOTSTRAP);
+            make.args(["--quiet", "--variant=essential"]);
+            make.arg(format!("--include={}", SYSTEM.join(",")));
+            make.args(NEVER_READ.map(|path| format!("--dpkgopt=path-exclude={path}")));
+            make.arg(own.release()?).arg(&partial).args(own.lines(""));
+            run(make.stdout(std::io::stderr()))?;
+            fs::rename(partial, &file)?;
+        }
+        Ok(file)
     }
 
     fn apt(&self) -> Result<Apt> {
@@ -179,29 +208,53 @@ impl Apt {
 /// The sources: the kernels' suites from where this machine has its packages, and that machine's own
 /// suites for the other architecture.
 fn sources() -> Result<String> {
-    let mut targets = Command::new("apt-get");
-    targets.args(["indextargets", "--format", "$(REPO_URI) $(CODENAME)", "Created-By: Packages"]);
-    let targets = read(&mut targets)?;
-    let mut ours: Vec<(&str, &str)> =
-        targets.lines().filter_map(|line| line.split_once(' ')).collect();
-    ours.retain(|(uri, _)| uri.contains("/debian"));
-    ours.sort_unstable();
-    ours.dedup();
-    let main = ours.iter().find(|(uri, _)| uri.trim_end_matches('/').ends_with("/debian"));
-    let (main, _) = main.context("this machine has no packages of Debian's, whose kernels run")?;
+    let own = Own::read()?;
+    let (main, _) = own.main()?;
     let mut suites: Vec<&str> = KERNELS.iter().map(|kernel| kernel.suite).collect();
     suites.sort_unstable();
     suites.dedup();
-    let mut lines: Vec<String> = suites
-        .iter()
-        .map(|suite| format!("deb [arch=amd64,arm64] {main} {suite} main\n"))
-        .collect();
-    lines.extend(
-        ours.iter()
-            .filter(|(uri, suite)| uri != main || !suites.contains(suite))
-            .map(|(uri, suite)| format!("deb [arch=arm64] {uri} {suite} main\n")),
-    );
-    Ok(lines.concat())
+    let mut lines: Vec<String> =
+        suites.iter().map(|suite| format!("deb [arch=amd64,arm64] {main} {suite} main")).collect();
+    let is_other = |(uri, suite): &&(String, String)| uri != main || !suites.contains(&&**suite);
+    let others = Own(own.0.iter().filter(is_other).cloned().collect());
+    lines.extend(others.lines("[arch=arm64] "));
+    Ok(lines.join("\n") + "\n")
+}
+
+/// The suites of Debian's that this machine has its packages from, in order.
+struct Own(Vec<(String, String)>);
+
+impl Own {
+    fn read() -> Result<Self> {
+        let mut targets = Command::new("apt-get");
+        let format = "$(REPO_URI) $(CODENAME)";
+        targets.args(["indextargets", "--format", format, "Created-By: Packages"]);
+        let targets = read(&mut targets)?;
+        let pairs = targets.lines().filter_map(|line| line.split_once(' '));
+        let pairs = pairs.filter(|(uri, _)| uri.contains("/debian"));
+        let mut own: Vec<_> =
+            pairs.map(|(uri, suite)| (uri.to_owned(), suite.to_owned())).collect();
+        own.sort_unstable();
+        own.dedup();
+        Ok(Self(own))
+    }
+
+    /// The first of those that are no updates.
+    fn main(&self) -> Result<&(String, String)> {
+        let main = self.0.iter().find(|(uri, _)| uri.trim_end_matches('/').ends_with("/debian"));
+        main.context("this machine has no packages of Debian's, whose kernels run")
+    }
+
+    /// The release: `bookworm`.
+    fn release(&self) -> Result<&str> {
+        Ok(&self.main()?.1)
+    }
+
+    /// Each as a line of sources, with these options.
+    fn lines(&self, options: &str) -> Vec<String> {
+        let pairs = self.0.iter();
+        pairs.map(|(uri, suite)| format!("deb {options}{uri} {suite} main")).collect()
+    }
 }
 
 /// The package with the newest kernel of a version: since Linux 6.19 the kernel itself is in

@@ -6,7 +6,7 @@ mod kernels;
 mod machine;
 pub(crate) mod mirror;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,9 +17,9 @@ use anyhow::{Context as _, Result, bail};
 use xtask::process::{in_ci, status, warning, which};
 use xtask::{apt, bpf, go, workspace};
 
-use crate::build;
-use image::Arch;
-use kernels::{Run, runs};
+use crate::{build, dist};
+use image::{Arch, System};
+use kernels::{Run, Variant, runs};
 use machine::{Outcome, boot};
 use mirror::Mirror;
 
@@ -82,7 +82,7 @@ pub(crate) fn vm(all: bool, beginning: &str) -> Result<()> {
                     let Some((run, kernel, release)) = job else { break };
                     status("Booting", format_args!("{} ({release})", name(run)));
                     let log = dir.join(format!("{}.log", name(run).replace(' ', "-")));
-                    let outcome = boot(run, kernel, &archives[&run.kernel.arch], log);
+                    let outcome = boot(run, kernel, &archives[&kind(run)], log);
                     tell(run, outcome.as_ref());
                     done.lock().expect("no panic while locked").push((*run, release, outcome));
                 }
@@ -114,15 +114,24 @@ fn name(run: &Run) -> String {
     format!("{} {}", run.kernel.name(), run.variant.name())
 }
 
-/// What each architecture boots.
+/// Architecture, and whether there is a whole system.
+type Kind = (Arch, bool);
+
+fn kind(run: &Run) -> Kind {
+    (run.kernel.arch, run.variant == Variant::Systemd)
+}
+
+/// What each kind of machine boots.
 fn archives(
     jobs: &[(Run, PathBuf, String)],
     mirror: &Mirror,
     dir: &Path,
-) -> Result<BTreeMap<Arch, PathBuf>> {
+) -> Result<BTreeMap<Kind, PathBuf>> {
+    let kinds: BTreeSet<Kind> = jobs.iter().map(|(run, ..)| kind(run)).collect();
     let mut archives = BTreeMap::new();
     for arch in [Arch::Amd64, Arch::Arm64] {
-        if !jobs.iter().any(|(run, ..)| run.kernel.arch == arch) {
+        let mut kinds = kinds.iter().filter(|(of, _)| *of == arch).peekable();
+        if kinds.peek().is_none() {
             continue;
         }
         let (programs, goroot) = if arch == Arch::HOST {
@@ -131,10 +140,17 @@ fn archives(
             // See `Arch::can_be_built_for`.
             (cross::programs(mirror)?, go::install_arm64(GO)?)
         };
-        let path = dir.join(arch.debian()).with_extension("cpio");
-        image::write(&path, arch, &programs, &goroot, mirror)
-            .with_context(|| format!("cannot write {}", path.display()))?;
-        archives.insert(arch, path);
+        for kind in kinds {
+            let system = kind.1.then(|| {
+                anyhow::Ok(System { root: mirror.system()?, package: dist::quick_package(dir)? })
+            });
+            let system = system.transpose()?;
+            let name = if kind.1 { "-system" } else { "" };
+            let path = dir.join(format!("{}{name}.cpio", arch.debian()));
+            image::write(&path, arch, (&programs, &goroot), mirror, system.as_ref())
+                .with_context(|| format!("cannot write {}", path.display()))?;
+            archives.insert(*kind, path);
+        }
     }
     Ok(archives)
 }

@@ -28,6 +28,8 @@ use crate::gobinary::{self, Plan};
 
 /// Toolchains that get probes before anyone executes them.
 const FORESEEN_MAX: usize = 32;
+/// As many as are told of between two looks at those without probes.
+const TOLD_MAX: usize = 16;
 /// How long one that was not among them keeps its probes without being seen in use, in nanoseconds.
 const IDLE_NS: u64 = 3_600_000_000_000;
 
@@ -61,6 +63,8 @@ pub(super) struct Files {
     /// `go` commands that got no probes, and those of them for which there was no room.
     pub(super) refused: u64,
     pub(super) refused_for_room: u64,
+    /// The last of those that got none for good, and why.
+    pub(super) told: Vec<Attach>,
 }
 
 /// What a file turned out to be.
@@ -113,6 +117,7 @@ impl Files {
             places: HashMap::new(),
             refused: 0,
             refused_for_room: 0,
+            told: Vec::new(),
         }
     }
 
@@ -330,6 +335,9 @@ impl Files {
         let (index, attach) = executables.attach(&file, identity, path, plan, programs);
         let Some(index) = index else {
             self.refused += 1;
+            if self.told.len() < TOLD_MAX {
+                self.told.push(attach);
+            }
             let _ = programs.pass_over(&key);
             return Err(Refused::ForGood);
         };

@@ -30,7 +30,7 @@ pub(in crate::capture) use root::Root;
 use super::executables::Executables;
 use super::program::Programs;
 use super::{Error, btf, cannot_trace, check_privileges, kernel_release, monotonic_now, pids};
-use crate::event::{End, Event, Start};
+use crate::event::{Attach, End, Event, Start};
 use files::{Candidate, Files, Look};
 use tree::{First, News, Trees};
 
@@ -192,6 +192,16 @@ impl Host {
         let mut fds: Vec<PollFd<'_>> = all.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
         // An interrupted wait is a short one.
         let _ = poll(&mut fds, PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX));
+    }
+
+    /// Whether putting probes in takes `CAP_SYS_ADMIN`, now and later.
+    pub fn takes_administrator(&self) -> bool {
+        self.programs.backend() == "perf"
+    }
+
+    /// The `go` commands that got no probes since this was last asked, and why; no more than a few.
+    pub fn take_refused(&mut self) -> Vec<Attach> {
+        std::mem::take(&mut self.files.told)
     }
 
     /// How many trees are running.
