@@ -109,7 +109,7 @@ APT::Architectures {{ "{architecture}"; }};
 APT::Sandbox::User "";
 Debug::NoLocking "true";
 DPkg::Options {{ "--root={path}"; "--log={path}/var/log/dpkg.log"; "--force-not-root";
-                 "--force-bad-path"; "--force-architecture"; }};
+                 "--force-bad-path"; "--force-architecture"; "--force-script-chrootless"; }};
 "#
             ),
         )?;
