@@ -1,8 +1,12 @@
 //! What is behind an overlay, as the host has it.
 //!
 //! Each container has an overlay of its own, which shows the files of its image under a device of its
-//! own, and must not be kept busy. The layers below are in directories of the host, and stay: probes
-//! there are hit by whoever executes the file, in whatever container of the image.
+//! own, and must not be kept busy. The layers of the image are in directories of the host, and stay:
+//! probes there are hit by whoever executes the file, in whatever container of the image.
+//!
+//! What a container has written itself, in the layer on top, is left where it is: before Linux 6.5 who
+//! watches a file there is not told when it is written to through the overlay, and its probes would stand
+//! in contents that nobody has proven.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -20,7 +24,7 @@ pub(super) fn shows(file: &File) -> bool {
     fstatfs(file).is_ok_and(|it| it.filesystem_type() == OVERLAYFS_SUPER_MAGIC)
 }
 
-/// The file behind one that an overlay shows to a process at `path`: in one of the layers, which are
+/// The file behind one that an overlay shows to a process at `path`: in a layer of the image, which is
 /// below one of `roots`. `mountinfo` is what that process sees.
 pub(super) fn behind(
     identity: &Identity,
@@ -37,7 +41,8 @@ pub(super) fn behind(
     })
 }
 
-/// The layers of the overlay that this path is in, the topmost first, and the path in them.
+/// The layers of the overlay that this path is in, but for the one that is written to, the topmost
+/// first; and the path in them.
 fn layers(mountinfo: &str, path: &Path) -> Option<(Vec<PathBuf>, PathBuf)> {
     let mounts = mountinfo.lines().filter_map(Mount::parse);
     let around = mounts.filter(|mount| path.starts_with(mount.point()));
@@ -47,10 +52,10 @@ fn layers(mountinfo: &str, path: &Path) -> Option<(Vec<PathBuf>, PathBuf)> {
         return None;
     }
     let inside = mount.root().join(path.strip_prefix(mount.point()).ok()?);
-    let (mut upper, mut lower) = (Vec::new(), Vec::new());
+    let (mut upper, mut lower) = (None, Vec::new());
     for (name, value) in mount.settings() {
         match name {
-            "upperdir" => upper.push(PathBuf::from(value)),
+            "upperdir" => upper = Some(PathBuf::from(value)),
             "lowerdir" => lower.extend(split(value.as_bytes())),
             // One each (Linux 6.8).
             "lowerdir+" => lower.push(PathBuf::from(value)),
@@ -59,9 +64,8 @@ fn layers(mountinfo: &str, path: &Path) -> Option<(Vec<PathBuf>, PathBuf)> {
     }
     // Where there are many, engines name them from the directory that all are in: `ID/fs` of
     // containerd, `l/ID` of docker, beside the upper one, which is `ID/fs` or `ID/diff` there.
-    let beside = upper.first().and_then(|upper| upper.parent()?.parent()).map(Path::to_owned);
-    let layers = upper.into_iter().chain(lower);
-    let layers = layers.filter_map(|layer| match &beside {
+    let beside = upper.as_deref().and_then(|upper| upper.parent()?.parent());
+    let layers = lower.into_iter().filter_map(|layer| match beside {
         _ if layer.is_absolute() => Some(layer),
         Some(beside) if beside.is_absolute() => Some(beside.join(layer)),
         _ => None,
@@ -101,15 +105,14 @@ mod tests {
                       overlay2/l/AB:/var/lib/docker/overlay2/l/CD,upperdir=/var/lib/docker/overlay2\
                       /ef01/diff,workdir=/var/lib/docker/overlay2/ef01/work,xino=off\n\
                       647 646 0:60 / /proc rw - proc proc rw";
-        let layers =
-            ["ef01/diff", "l/AB", "l/CD"].map(|it| format!("/var/lib/docker/overlay2/{it}"));
+        let layers = ["l/AB", "l/CD"].map(|it| format!("/var/lib/docker/overlay2/{it}"));
         let go = "/usr/local/go/bin/go";
         assert_eq!(found(docker, go), Some((layers.to_vec(), go.to_owned())));
         assert_eq!(found(docker, "/proc/self/exe"), None);
         // So many that they are named from where they are.
         let containerd = "1 0 0:57 / / rw - overlay overlay rw,lowerdir=58/fs:57/fs,upperdir=/run/c/\
                           snapshots/63/fs,workdir=/run/c/snapshots/63/work";
-        let layers = ["63/fs", "58/fs", "57/fs"].map(|it| format!("/run/c/snapshots/{it}"));
+        let layers = ["58/fs", "57/fs"].map(|it| format!("/run/c/snapshots/{it}"));
         assert_eq!(found(containerd, go), Some((layers.to_vec(), go.to_owned())));
         // Read only, of which a directory is shown in another place.
         let bound =
