@@ -10,8 +10,8 @@ const KEPT: [(Capability, &str); 4] = [
     (Capability::CAP_DAC_READ_SEARCH, "the same, where only their owners may read"),
 ];
 
-/// Where each probe is an event of its own, patched kernels want it (CVE-2025-38466; `perf_uprobe_event_init` in
-/// `kernel/events/core.c`, Linux 6.1).
+/// Where each probe is an event of its own, patched kernels want it (CVE-2025-38466;
+/// `perf_uprobe_event_init` in `kernel/events/core.c`, Linux 6.1).
 const ADMINISTRATOR: Capability = Capability::CAP_SYS_ADMIN;
 
 /// Gives up all other capabilities, for good: neither this process nor what it might execute gets

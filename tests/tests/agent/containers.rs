@@ -156,7 +156,10 @@ impl Place {
         let files = ["/etc/hosts", "/etc/resolv.conf", "/etc/nsswitch.conf"];
         let files = files.into_iter().filter(|file| Path::new(file).exists());
         let mut mounts: Vec<Value> = files
-            .map(|file| json!({ "destination": file, "source": file, "type": "bind", "options": ["bind", "ro"] }))
+            .map(|file| {
+                let options = ["bind", "ro"];
+                json!({ "destination": file, "source": file, "type": "bind", "options": options })
+            })
             .collect();
         mounts.push(json!({ "destination": "/proc", "type": "proc", "source": "proc" }));
         mounts.push(json!({ "destination": "/dev", "type": "tmpfs", "source": "tmpfs" }));
