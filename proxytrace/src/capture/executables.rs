@@ -279,7 +279,7 @@ pub(super) fn link_to(file: &File) -> PathBuf {
 
 /// The plan for a `go` command; none for any other file.
 pub(super) fn read(file: &File) -> Option<Result<Plan, gobinary::Error>> {
-    read_with(file, |_, data| gobinary::plan(data))
+    read_with(file, |_, data| plan(data))
 }
 
 /// The same, made once for all runs.
@@ -289,7 +289,7 @@ fn read_once(file: &File, identity: Identity) -> Option<Result<Plan, gobinary::E
         if let Some(plan) = plans.as_ref().and_then(|plans| plans.find(identity, build, data)) {
             return Ok(plan);
         }
-        let plan = gobinary::plan(data)?;
+        let plan = plan(data)?;
         // One that was written to meanwhile is another file by now.
         if let Some(plans) = plans
             && data.is_whole()
@@ -299,6 +299,10 @@ fn read_once(file: &File, identity: Identity) -> Option<Result<Plan, gobinary::E
         }
         Ok(plan)
     })
+}
+
+fn plan(data: &Mapped) -> Result<Plan, gobinary::Error> {
+    gobinary::plan_sparing(data, &|bytes| data.release(bytes))
 }
 
 fn read_with(

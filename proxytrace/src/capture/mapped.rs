@@ -11,7 +11,7 @@ use std::ops::Deref;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use memmap2::Mmap;
+use memmap2::{Mmap, UncheckedAdvice};
 
 /// So many at a time: several threads read a file or two.
 const PLACES: usize = 16;
@@ -59,6 +59,19 @@ impl Mapped {
         place.end.store(start + map.len(), Ordering::Relaxed);
         place.start.store(start, Ordering::Release);
         Ok(Self { map, place })
+    }
+
+    /// Lets go of the memory of some of its bytes. Who reads them again has them from the file.
+    pub(super) fn release(&self, bytes: &[u8]) {
+        let start = (bytes.as_ptr() as usize).wrapping_sub(self.map.as_ptr() as usize);
+        if start.checked_add(bytes.len()).is_some_and(|end| end <= self.map.len()) {
+            // SAFETY: nobody writes to the mapping, so there is nothing in it that can be lost.
+            let advised = unsafe {
+                self.map.unchecked_advise_range(UncheckedAdvice::DontNeed, start, bytes.len())
+            };
+            // It saves memory, no more.
+            drop(advised);
+        }
     }
 
     /// Whether all that was read was in the file.
@@ -165,6 +178,24 @@ mod tests {
         assert!(there.iter().all(|&byte| byte == 7) && gone.iter().all(|&byte| byte == 0));
         assert_eq!(mapped.len(), 256 << 10);
         assert!(!mapped.is_whole() && other.is_whole());
+    }
+
+    #[test]
+    fn what_was_let_go_of_is_there_again() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&vec![7; 256 << 10]).unwrap();
+        let mapped = Mapped::of(&file).unwrap();
+        assert!(mapped.iter().all(|&byte| byte == 7));
+        mapped.release(&mapped[5..100_000]);
+        mapped.release(&mapped);
+        assert!(mapped.iter().all(|&byte| byte == 7) && mapped.is_whole());
+        // None of its own.
+        mapped.release(b"others'");
+        // Nor is what is no more.
+        file.set_len(64 << 10).unwrap();
+        assert!(mapped[64 << 10..].iter().all(|&byte| byte == 0) && !mapped.is_whole());
+        mapped.release(&mapped);
+        assert!(mapped[64 << 10..].iter().all(|&byte| byte == 0) && !mapped.is_whole());
     }
 
     #[test]

@@ -9,6 +9,9 @@ use super::{Error, Machine};
 /// The go command has some 70,000.
 const RELOCATIONS_MAX: usize = 1 << 20;
 
+/// How many bytes are read in a row before they are told of.
+const STRETCH: usize = 1 << 20;
+
 /// One `PT_LOAD`.
 struct Segment<'a> {
     address: u64,
@@ -37,6 +40,8 @@ pub(super) struct Image<'a> {
     segments: Vec<Segment<'a>>,
     /// Address and addend of each `R_*_RELATIVE`, by address; empty unless position-independent.
     relocations: Vec<(u64, u64)>,
+    /// Told of what was read from end to end.
+    pub(super) spare: &'a dyn Fn(&[u8]),
 }
 
 impl<'a> Image<'a> {
@@ -63,7 +68,7 @@ impl<'a> Image<'a> {
             segments.push(Segment { address, file_offset, data, permissions });
         }
         let relocations = relative_relocations(&elf, machine)?;
-        Ok(Self { machine, elf, segments, relocations })
+        Ok(Self { machine, elf, segments, relocations, spare: &|_| () })
     }
 
     /// Address and bytes of a section.
@@ -97,10 +102,23 @@ impl<'a> Image<'a> {
         segment.permissions.executable().then_some(segment.file_offset + start as u64)
     }
 
-    /// Executable segments: address and bytes.
-    pub(super) fn code(&self) -> impl Iterator<Item = (u64, &'a [u8])> {
-        let segments = self.segments.iter().filter(|segment| segment.permissions.executable());
-        segments.map(|segment| (segment.address, segment.data))
+    /// What `search` finds in the code, which is given to it in stretches: address and bytes, of
+    /// which the last `shared` are the first of the next one.
+    pub(super) fn search_code<T>(
+        &self,
+        shared: usize,
+        search: impl Fn(u64, &[u8]) -> Vec<T>,
+    ) -> Vec<T> {
+        let mut found = Vec::new();
+        for segment in self.segments.iter().filter(|segment| segment.permissions.executable()) {
+            for start in (0..segment.data.len()).step_by(STRETCH) {
+                let rest = &segment.data[start..];
+                let stretch = &rest[..rest.len().min(STRETCH + shared)];
+                found.extend(search(segment.address + start as u64, stretch));
+                (self.spare)(stretch);
+            }
+        }
+        found
     }
 
     /// Which of some values are a word, eight bytes aligned, in any segment.
@@ -111,12 +129,15 @@ impl<'a> Image<'a> {
             return found;
         };
         for segment in &self.segments {
-            // One by one: this loop goes over all there is.
-            for word in segment.words() {
-                let word = u64::from_le_bytes(*word);
-                if word >= *lowest && word <= *highest && values.contains(&word) {
-                    found.insert(word);
+            for words in segment.words().chunks(STRETCH / size_of::<u64>()) {
+                // One by one: this loop goes over all there is.
+                for word in words {
+                    let word = u64::from_le_bytes(*word);
+                    if word >= *lowest && word <= *highest && values.contains(&word) {
+                        found.insert(word);
+                    }
                 }
+                (self.spare)(words.as_flattened());
             }
         }
         found

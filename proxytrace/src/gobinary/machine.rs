@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Error, Unproven, aarch64,
+    image::Image,
     placement::{Landing, Reference, Step},
     x86_64,
 };
@@ -48,11 +49,13 @@ impl Machine {
         })
     }
 
-    /// The places in `code`, which is at `start`, that could refer to one of the targets, with that;
-    /// none where calls are not searched for, and what is returned is read at the returns.
-    pub(super) fn displacements(self, code: &[u8], start: u64, targets: &[u64]) -> Vec<(u64, u64)> {
+    /// The places in the code that could refer to one of the targets, with that; none where calls
+    /// are not searched for, and what is returned is read at the returns.
+    pub(super) fn displacements(self, image: &Image<'_>, targets: &[u64]) -> Vec<(u64, u64)> {
         match self {
-            Self::X86_64 => x86_64::displacements(code, start, targets),
+            Self::X86_64 => image.search_code(x86_64::DISPLACEMENT, |start, code| {
+                x86_64::displacements(code, start, targets)
+            }),
             Self::Aarch64 => Vec::new(),
         }
     }

@@ -103,11 +103,18 @@ pub fn identify(file: &[u8]) -> Result<Option<BuildInfo>, Error> {
 
 /// Finds and proves all that the probes need to know about a go command.
 pub fn plan(file: &[u8]) -> Result<Plan, Error> {
+    plan_sparing(file, &|_| ())
+}
+
+/// The same, and tells of parts of the file that were read from end to end, and of which little is
+/// read again: nearly all of it is, once, and whoever has it mapped may not want it all in memory.
+pub fn plan_sparing(file: &[u8], spare: &dyn Fn(&[u8])) -> Result<Plan, Error> {
     let build = identify(file)?.ok_or(Error::NotGo)?;
     if build.main_package != GO_COMMAND {
         return Err(Error::NotGoCommand { main_package: build.main_package });
     }
-    let image = Image::parse(file)?;
+    let mut image = Image::parse(file)?;
+    image.spare = spare;
     let choice = layout::choose(&build.go_version)?;
     let version = choice.version;
 
@@ -163,6 +170,7 @@ impl Code<'_> {
         );
         let found: BTreeMap<&str, Vec<Range>> =
             names.iter().copied().zip(self.table.find(&names)).collect();
+        (self.image.spare)(self.table.section);
         let functions = Named { code: self, found };
 
         let returning = rows.iter().filter(|hook| hook.point == Point::Return);

@@ -39,6 +39,8 @@ const FUNCTION_SIZES: [usize; 2] = [40, 44];
 
 /// The section `.gopclntab`.
 pub(super) struct FunctionTable<'a> {
+    /// All of it.
+    pub(super) section: &'a [u8],
     names: &'a [u8],
     /// Tables of values for the instructions of a function.
     values: &'a [u8],
@@ -100,7 +102,7 @@ impl<'a> FunctionTable<'a> {
         let is_old = section[0] == HEADERS[0][0];
         let function_size = FUNCTION_SIZES[usize::from(!is_old)];
         let quantum = section[HEADER_QUANTUM];
-        Ok(Self { names, values, quantum, function_size, table, entries })
+        Ok(Self { section, names, values, quantum, function_size, table, entries })
     }
 
     /// How many functions there are.

@@ -102,14 +102,12 @@ impl<'a> Callers<'a> {
         let mut found = Self { code, functions: BTreeMap::new(), calls: BTreeMap::new(), pointed };
         let mut calls: BTreeMap<u64, Result<Calls, Unproven>> =
             called.iter().map(|called| (*called, Ok(Calls::new()))).collect();
-        for (start, bytes) in code.image.code() {
-            for (place, called) in code.image.machine.displacements(bytes, start, called) {
-                let known = calls.get_mut(&called).expect("one of those asked for");
-                if let Ok(of_function) = known
-                    && let Err(unproven) = found.note(place, called, of_function)
-                {
-                    *known = Err(unproven);
-                }
+        for (place, called) in code.image.machine.displacements(code.image, called) {
+            let known = calls.get_mut(&called).expect("one of those asked for");
+            if let Ok(of_function) = known
+                && let Err(unproven) = found.note(place, called, of_function)
+            {
+                *known = Err(unproven);
             }
         }
         found.calls = calls;

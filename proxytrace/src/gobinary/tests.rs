@@ -1,6 +1,6 @@
 //! Plans of real toolchains, and of damaged ones.
 
-use std::{collections::BTreeMap, env, fmt::Write as _, fs, path::PathBuf};
+use std::{cell::RefCell, collections::BTreeMap, env, fmt::Write as _, fs, path::PathBuf};
 
 use object::{Object, ObjectSection, ObjectSymbol};
 use proxytrace_common::{
@@ -398,6 +398,30 @@ fn what_go_may_execute_twice_is_known() {
         let again = |at: &u32| !table.is_executed_once(range, range.start + at);
         assert_eq!(ALL.step_by(4).filter(again).collect::<Vec<_>>(), expected, "{version}");
     }
+}
+
+/// Whatever is as long as what stretches share is in one of them, and in no other.
+#[test]
+fn code_is_searched_in_stretches() {
+    const SHARED: usize = 4;
+    let Some(file) = go_command("1.27.3") else { return };
+    let told = RefCell::new(Vec::new());
+    let note = |bytes: &[u8]| told.borrow_mut().push((bytes.as_ptr(), bytes.len()));
+    let mut image = Image::parse(&file).expect("sound");
+    image.spare = &note;
+    let stretches = image.search_code(SHARED, |start, bytes| vec![(start, bytes.to_vec())]);
+    assert_eq!(told.borrow().len(), stretches.len());
+    let (first, last) = (&stretches[0], &stretches[stretches.len() - 1]);
+    assert!(stretches.len() > 2);
+    let whole = image.tail(first.0).expect("it is there");
+    let mut at = first.0;
+    for (start, bytes) in &stretches {
+        assert_eq!(*start, at);
+        let from = usize::try_from(at - first.0).expect("it fits");
+        assert_eq!(bytes, &whole[from..][..bytes.len()]);
+        at += (bytes.len() - SHARED) as u64;
+    }
+    assert_eq!(last.0 + last.1.len() as u64, first.0 + whole.len() as u64);
 }
 
 fn file_word(file: &[u8], at: usize) -> [u8; 4] {

@@ -13,7 +13,7 @@ use iced_x86::{
     OpAccess, OpKind, Register, UsedMemory,
 };
 
-pub(super) use self::references::displacements;
+pub(super) use self::references::{DISPLACEMENT, displacements};
 use super::{Unproven, placement::Landing};
 
 /// Registers of integer arguments and results, in Go's order (`cmd/compile/abi-internal.md`).

@@ -6,7 +6,7 @@ use super::Function;
 use crate::gobinary::placement::Reference;
 
 /// Bytes of a displacement.
-const SIZE: usize = 4;
+pub(in crate::gobinary) const DISPLACEMENT: usize = 4;
 /// How many of its values, by the remainder, are told apart at a glance: few enough for the cache that
 /// is nearest.
 const MARKS: usize = 1 << 12;
@@ -40,13 +40,13 @@ pub(in crate::gobinary) fn displacements(
     }
     let mut found = Vec::new();
     // Byte by byte: this loop goes over all code there is.
-    for (place, bytes) in (1..).zip(code.windows(1 + SIZE)) {
+    for (place, bytes) in (1..).zip(code.windows(1 + DISPLACEMENT)) {
         let &[before, ref bytes @ ..] = bytes else { continue };
         if !PRECEDES[usize::from(before)] {
             continue;
         }
         let Ok(bytes) = bytes.try_into() else { continue };
-        let here = u32::from_le_bytes(bytes).wrapping_add(low(place + SIZE as u64));
+        let here = u32::from_le_bytes(bytes).wrapping_add(low(place + DISPLACEMENT as u64));
         if marks[here as usize % MARKS]
             && let Some(target) = targets.iter().find(|target| sum(**target) == here)
         {
