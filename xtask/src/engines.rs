@@ -18,10 +18,12 @@ const KUBERNETES: &str = "kubernetes-validate==1.37.0";
 
 /// Packages of Debian, and programs in them. They are taken out of the packages: installed, they
 /// would serve on this machine.
-const PROGRAMS: [(&str, &[&str]); 3] = [
+const PROGRAMS: [(&str, &[&str]); 5] = [
     ("prometheus", &["usr/bin/prometheus", "usr/bin/promtool"]),
-    // It makes containers.
+    // They make containers.
     ("runc", &["usr/sbin/runc"]),
+    ("containerd", &["usr/bin/containerd", "usr/bin/ctr"]),
+    ("docker.io", &["usr/sbin/dockerd", "usr/bin/docker"]),
     ("prometheus-node-exporter", &["usr/bin/prometheus-node-exporter"]),
 ];
 
