@@ -31,6 +31,7 @@ Exit codes:
   For `replay`: 0, 1 for a broken recording, 2, 10, 75 and 78.
   For `doctor`: 0, 125 if it cannot be traced, 1 and 2.
   For `preflight`: 0, 1 if go would fail, 2, 10, 75 and 78.
+  For `agent`: 0, 2 for wrong settings as well, 125 if it cannot watch.
 
 Without --fail-on and --exit-class findings never change the exit code.";
 

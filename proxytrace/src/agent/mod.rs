@@ -56,8 +56,7 @@ const SWEEP_TICKS: u64 = 60;
 const SCHEMA: &str = "proxytrace.build/v1";
 
 /// Watches until it is told to end.
-pub fn run(options: &Options) -> anyhow::Result<()> {
-    let settings = options.settings()?;
+pub fn run(options: &Options, settings: Settings) -> anyhow::Result<()> {
     let signals = Signals::take()?;
     let mut agent = Agent::new(options, settings)?;
     let result = agent.live(&signals);

@@ -45,9 +45,12 @@ enum Ask {
 pub(crate) fn run(agent: &Agent) -> u8 {
     match &agent.ask {
         Some(Ask::Status { state }) => status(state),
-        None => match agent::run(&agent.options) {
-            Ok(()) => 0,
-            Err(error) => complain(&error, exit_code_of(&error)),
+        None => match agent.options.settings() {
+            Ok(settings) => match agent::run(&agent.options, settings) {
+                Ok(()) => 0,
+                Err(error) => complain(&error, exit_code_of(&error)),
+            },
+            Err(error) => complain(&error, exit::USAGE),
         },
     }
 }

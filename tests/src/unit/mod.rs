@@ -48,6 +48,8 @@ pub fn check(package: &Path, toolchain: &Toolchain, backend: &str) -> Result<()>
     let mut steps = Steps(Instant::now());
     install(package).context("installing")?;
     steps.done("installed, and neither enabled nor started");
+    refuses().context("wrong settings")?;
+    steps.done("with wrong settings not started anew");
     settings(1.0)?;
     start().context("starting")?;
     steps.done("active once it watches");
@@ -140,6 +142,20 @@ fn says(what: &str) -> Result<()> {
     until(&format!("said to systemd: {what}"), || {
         Ok(AGENT.shown()?.get("StatusText").starts_with(what).then_some(()))
     })
+}
+
+/// What is wrong with its settings is said once: whoever is started anew would end in the same way.
+fn refuses() -> Result<()> {
+    let right = fs::read(SETTINGS)?;
+    fs::write(SETTINGS, "sample = 7\n")?;
+    AGENT.control(&["start", "--no-block"])?;
+    let failed = |shown: &systemd::Shown| shown.get("ActiveState") == "failed";
+    let (shown, _) = AGENT.until("failed", systemd::PATIENCE, failed)?;
+    shown.ensure(&[("Result", "exit-code"), ("ExecMainStatus", "2"), ("NRestarts", "0")])?;
+    let journal = AGENT.journal()?;
+    ensure!(journal.contains(&format!("{SETTINGS} is wrong")), "{journal}");
+    fs::write(SETTINGS, right)?;
+    AGENT.control(&["reset-failed"])
 }
 
 fn start() -> Result<()> {

@@ -126,3 +126,26 @@ fn the_agent_takes_its_settings() {
         options.settings().unwrap_or_else(|error| panic!("{name}: {error:#}"));
     }
 }
+
+/// Wrong settings have an exit code of their own, which the unit does not start anew after.
+#[test]
+fn wrong_settings_are_told_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("agent.toml");
+    let unit = fs::read_to_string(file("proxytrace-agent.service")).unwrap();
+    assert!(unit.lines().any(|line| line == "RestartPreventExitStatus=2"));
+    let ran = || {
+        let mut agent = Command::new(cases::proxytrace());
+        agent.args(["agent", "--once", "--for", "1s", "--config"]).arg(&config);
+        agent.output().unwrap()
+    };
+    let missing = ran();
+    for (text, said) in [("sample = 7", "sample"), ("simple = 1", "unknown field `simple`")] {
+        fs::write(&config, text).unwrap();
+        let output = ran();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{stderr}");
+        assert!(stderr.contains("agent.toml is wrong") && stderr.contains(said), "{stderr}");
+    }
+    assert_eq!(missing.status.code(), Some(2), "{missing:?}");
+}
