@@ -23,7 +23,7 @@ mod worker;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
@@ -104,11 +104,35 @@ impl Default for Pace {
     }
 }
 
+/// What was handed over and is not counted yet.
+#[derive(Default)]
+struct Waiting {
+    builds: AtomicU64,
+    chains: AtomicUsize,
+}
+
+impl Waiting {
+    /// One build more; yields the chains that there were without.
+    fn add(&self, chains: usize) -> usize {
+        self.builds.fetch_add(1, Ordering::Relaxed);
+        self.chains.fetch_add(chains, Ordering::Relaxed)
+    }
+
+    fn take(&self, chains: usize) {
+        self.builds.fetch_sub(1, Ordering::Relaxed);
+        self.chains.fetch_sub(chains, Ordering::Relaxed);
+    }
+}
+
+/// As how many chains a build counts.
+fn chains(build: &Build) -> usize {
+    build.trace.chains.len().max(1)
+}
+
 /// All exporters.
 pub struct Exporters {
     sender: SyncSender<Message>,
-    /// Chains that wait.
-    waiting: Arc<AtomicUsize>,
+    waiting: Arc<Waiting>,
     /// Builds, of the way in.
     intake: Ledger,
     shared: Arc<Shared>,
@@ -132,7 +156,7 @@ impl Exporters {
         let lines = Lines::open(options, pace, &shared.ledger("ndjson"))?;
         let outlets = Outlets::open(&ready, pace, &shared)?;
         let (sender, receiver) = sync_channel(BUILDS);
-        let waiting = Arc::new(AtomicUsize::new(0));
+        let waiting = Arc::new(Waiting::default());
         let worker = Worker {
             receiver,
             waiting: Arc::clone(&waiting),
@@ -167,12 +191,12 @@ impl Exporters {
 
     /// Hands a build over. Never waits: where there is no room, the build is dropped and counted.
     pub fn observe(&self, build: Build) {
-        let chains = build.trace.chains.len().max(1);
-        let before = self.waiting.fetch_add(chains, Ordering::Relaxed);
+        let chains = chains(&build);
+        let before = self.waiting.add(chains);
         // One that is larger than the room for all gets in alone.
         let fits = before == 0 || before + chains <= CHAINS;
         if !fits || self.sender.try_send(Message::Build(Box::new(build))).is_err() {
-            self.waiting.fetch_sub(chains, Ordering::Relaxed);
+            self.waiting.take(chains);
             self.intake.book().dropped.busy += 1;
         }
     }
@@ -199,6 +223,33 @@ impl Exporters {
         // disk keeps it from that.
         drop(self.sender);
         self.worker.end(self.pace.end + GRACE);
+        // Of what it has not done by now nobody will know more.
+        self.intake.book().dropped.ended += self.waiting.builds.load(Ordering::Relaxed);
         self.shared.deliveries()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+    use crate::report::samples::healthy;
+
+    #[test]
+    fn what_a_disk_kept_from_being_counted_is_given_up() {
+        let options = || Options { metrics: Some("off".parse().unwrap()), ..Options::default() };
+        let pace = Pace { end: Duration::ZERO, ..Pace::default() };
+        let exporters = Exporters::start_at(&options(), pace).unwrap();
+        let (release, held) = channel::<()>();
+        exporters.reload(options(), move |_| _ = held.recv());
+        for _ in 0..3 {
+            exporters.observe(Build::new(healthy()));
+        }
+        let all = exporters.finish();
+        drop(release);
+        let (name, intake) = all[0];
+        assert_eq!((name, intake.sent, intake.dropped.ended), ("intake", 0, 3));
+        assert_eq!(intake.dropped.all(), 3);
     }
 }

@@ -1,16 +1,15 @@
 //! The thread that counts and writes.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use super::Pace;
 use super::ledger::Ledger;
 use super::lines::Lines;
 use super::options::Options;
 use super::outlets::{self, Outlets, Ready};
 use super::shared::Shared;
+use super::{Pace, Waiting, chains};
 use crate::export::metrics::Registry;
 use crate::export::{Build, Health, rows};
 
@@ -30,7 +29,7 @@ const CHANGE: Duration = Duration::from_secs(1);
 /// The thread that counts and writes.
 pub(super) struct Worker {
     pub(super) receiver: Receiver<Message>,
-    pub(super) waiting: Arc<AtomicUsize>,
+    pub(super) waiting: Arc<Waiting>,
     pub(super) shared: Arc<Shared>,
     pub(super) intake: Ledger,
     /// What is open, or is to be.
@@ -98,7 +97,7 @@ impl Worker {
             }
             None => self.intake.book().dropped.closed += 1,
         }
-        self.waiting.fetch_sub(build.trace.chains.len().max(1), Ordering::Relaxed);
+        self.waiting.take(chains(build));
     }
 
     /// What is open has to be closed first: it may be the same port, the same queue. What can be
