@@ -57,7 +57,7 @@ pub(crate) fn interleaved(
 }
 
 /// CPU time of all children that have ended, and of theirs (getrusage(2)).
-fn cpu_of_children() -> Result<Duration> {
+pub(crate) fn cpu_of_children() -> Result<Duration> {
     let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
     let duration = |time: TimeVal| -> Result<Duration> {
         Ok(Duration::new(time.tv_sec().try_into()?, u32::try_from(time.tv_usec())? * 1000))

@@ -146,6 +146,8 @@ impl Files {
     /// Puts probes into what is found in the usual places, where something has changed there.
     pub(super) fn foresee(&mut self, programs: &mut Programs, executables: &mut Executables) {
         let roots = self.lasting.iter().map(|(_, root)| *root);
+        // Of two mount namespaces with the same file one is enough.
+        let mut refused = Vec::new();
         for path in roots.flat_map(places::find).collect::<BTreeSet<_>>() {
             let Ok(file) = regular::open(&path) else { continue };
             let identity = Identity::of(&file).ok();
@@ -156,7 +158,7 @@ impl Files {
             let Some(identity) = identity else { continue };
             let foreseen = self.known.values().filter(|known| known.is_foreseen).count();
             let has_probes = self.known.values().any(|known| known.identity == identity);
-            if has_probes || foreseen >= FORESEEN_MAX {
+            if has_probes || foreseen >= FORESEEN_MAX || refused.contains(&identity) {
                 continue;
             }
             let Some(plan) = read(&file) else { continue };
@@ -170,7 +172,7 @@ impl Files {
                     }
                 }
                 Err(Refused::NoRoom) => _ = self.places.remove(&path),
-                Err(Refused::ForGood) => {}
+                Err(Refused::ForGood) => refused.push(identity),
             }
         }
     }

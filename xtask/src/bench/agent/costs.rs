@@ -13,8 +13,8 @@ use super::{MEMORY_MAX, MODULES, RATE};
 use crate::bench::series::median;
 
 /// Rounds, and builds of each way in a round: one after the other, as an agent that starts or ends
-/// beside a build would be measured with it.
-const ROUNDS: usize = 12;
+/// beside a build would be measured with it. So many rounds tell a hundredth.
+const ROUNDS: usize = 40;
 const BUILDS: usize = 12;
 /// How long the probes of an agent that was ended may take to be gone.
 const GONE: Duration = Duration::from_millis(500);
@@ -73,7 +73,9 @@ pub(super) fn measure(place: &Place) -> Result<Value> {
     Ok(json!({ "slow_down": slow_down, "steady": steady.collect::<Result<Vec<_>>>()? }))
 }
 
-/// Times of builds without an agent and beside one, in seconds: the median of each round.
+/// Times of builds without an agent and beside one, and of the processor that they took, in seconds:
+/// the medians of each round. They are compared with those of the same round without an agent, before
+/// and after.
 fn slow_down(place: &Place) -> Result<Value> {
     const WAYS: [(&str, Option<&str>); 4] = [
         ("no agent", None),
@@ -81,25 +83,40 @@ fn slow_down(place: &Place) -> Result<Value> {
         ("no agent, control", None),
         ("chosen", Some("1")),
     ];
-    let mut seconds = WAYS.map(|_| Vec::new());
+    let mut all = WAYS.map(|_| [Vec::new(), Vec::new()]);
     for _ in 0..ROUNDS {
-        for ((_, share), seconds) in WAYS.iter().zip(&mut seconds) {
+        for ((_, share), all) in WAYS.iter().zip(&mut all) {
             let agent = share.map(|share| place.agent(share)).transpose()?;
             agent.as_ref().map_or(Ok(()), Agent::settle)?;
             // The first one warms the caches.
             let took = (0..=BUILDS).map(|_| place.build()).collect::<Result<Vec<_>>>()?;
-            seconds.push(median(&took[1..]));
+            for (kind, all) in all.iter_mut().enumerate() {
+                all.push(median(&took[1..].iter().map(|took| took[kind]).collect::<Vec<_>>()));
+            }
             drop(agent);
             thread::sleep(GONE);
         }
     }
-    let [bare, ..] = &seconds;
-    let rows = WAYS.iter().zip(&seconds).map(|((name, _), seconds)| {
-        let ratios: Vec<f64> = seconds.iter().zip(bare).map(|(one, bare)| one / bare).collect();
-        json!({ "way": name, "seconds": seconds, "median": median(seconds),
-                "ratio": median(&ratios) })
+    let [before, _, after, _] = &all;
+    let ratio = |kind: usize, seconds: &[f64]| {
+        let without = before[kind].iter().zip(&after[kind]).map(|(one, other)| (one + other) / 2.0);
+        mean(&seconds.iter().zip(without).map(|(it, without)| it / without).collect::<Vec<_>>())
+    };
+    let rows = WAYS.iter().zip(&all).map(|((name, _), [wall, processor])| {
+        json!({ "way": name, "seconds": wall, "processor_seconds": processor,
+                "median": median(wall), "ratio": ratio(0, wall),
+                "processor_ratio": ratio(1, processor) })
     });
     Ok(rows.collect())
+}
+
+/// The mean, and its standard error.
+fn mean(values: &[f64]) -> [f64; 2] {
+    #[expect(clippy::cast_precision_loss, reason = "there are few")]
+    let count = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / count;
+    let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+    [mean, (squares / (count - 1.0) / count).sqrt()]
 }
 
 /// Processor and memory of the agent over some time.
@@ -141,18 +158,25 @@ fn steady(place: &Place, situation: &Situation) -> Result<Value> {
 }
 
 pub(super) fn table(measured: &Value) -> Result<String> {
-    let mut text = format!("builds of {MODULES} modules, {ROUNDS} rounds of {BUILDS}\n");
+    let mut text = format!(
+        "builds of {MODULES} modules, {ROUNDS} rounds of {BUILDS}; means and standard errors of the \
+         ratios to builds without an agent: time, processor\n"
+    );
     let number = |value: &Value| value.as_f64().context("no number");
     let list = |name: &str| measured[name].as_array().cloned().unwrap_or_default();
     for row in list("slow_down") {
-        let (median, ratio) = (number(&row["median"])?, number(&row["ratio"])?);
+        let median = number(&row["median"])?;
+        let ratio = |name: &str| -> Result<String> {
+            Ok(format!("{:.3} ± {:.3}", number(&row[name][0])?, number(&row[name][1])?))
+        };
         let budget = if row["way"] == UNSAMPLED {
             format!("  (budget {UNSAMPLED_MAX})")
         } else {
             String::new()
         };
         let way = row["way"].as_str().unwrap_or("?");
-        writeln!(text, "{way:<42}{:>9.1} ms{ratio:>8.3}{budget}", median * 1000.0)?;
+        let (wall, processor) = (ratio("ratio")?, ratio("processor_ratio")?);
+        writeln!(text, "{way:<42}{:>9.1} ms{wall:>17}{processor:>17}{budget}", median * 1000.0)?;
     }
     writeln!(text, "\n{:<42}{:>12}{:>12}{:>12}", "agent", "processor", "memory", "most")?;
     for row in list("steady") {

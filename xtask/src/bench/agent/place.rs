@@ -12,6 +12,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 use super::receiver::Receiver;
+use crate::bench::series::cpu_of_children;
 
 /// Until the last of what is exported every five seconds has been.
 pub(super) const FLUSH: Duration = Duration::from_secs(8);
@@ -31,8 +32,8 @@ impl Place {
         Ok(Self { proxytrace: proxytrace.to_owned(), dir })
     }
 
-    /// A build into an empty cache; its time in seconds.
-    pub(super) fn build(&self) -> Result<f64> {
+    /// A build into an empty cache; its time, and that of the processor, in seconds.
+    pub(super) fn build(&self) -> Result<[f64; 2]> {
         let cache = self.dir.join("mod");
         if cache.exists() {
             fs::remove_dir_all(&cache)?;
@@ -40,10 +41,11 @@ impl Place {
         let mut command = Command::new("go");
         command.args(["mod", "download"]).env("GOMODCACHE", &cache);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let start = Instant::now();
+        let (start, before) = (Instant::now(), cpu_of_children()?);
         let status = command.status()?;
+        let took = [start.elapsed(), cpu_of_children()?.saturating_sub(before)];
         ensure!(status.success(), "a build ended with {status}");
-        Ok(start.elapsed().as_secs_f64())
+        Ok(took.map(|took| took.as_secs_f64()))
     }
 
     /// An agent that hands nothing on.
