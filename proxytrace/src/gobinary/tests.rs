@@ -400,7 +400,7 @@ fn what_go_may_execute_twice_is_known() {
     }
 }
 
-/// Whatever is as long as what stretches share is in one of them, and in no other.
+/// Whatever is a byte longer than what stretches share is in one of them, and in no other.
 #[test]
 fn code_is_searched_in_stretches() {
     const SHARED: usize = 4;
