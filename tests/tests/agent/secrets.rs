@@ -2,6 +2,7 @@
 //! real builds through the agent into everything that it writes, sends, serves and logs.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
@@ -64,10 +65,17 @@ const HOSTILE: &str = "x\u{1b}[2J\u{9b}2J\r\nlevel=error msg=owned\u{202e}\"} 1\
 fn all_of(dir: &Path, sink: &Sink, agent: &Agent, metrics: &str) -> Vec<(String, Vec<u8>)> {
     let mut all: Vec<(String, Vec<u8>)> =
         sink.posts().into_iter().map(|post| (post.path, post.body)).collect();
-    for file in files_below(dir).into_iter().chain(files_below(agent.dir())) {
-        let bytes = fs::read(&file).unwrap();
-        all.push((file.display().to_string(), bytes));
-    }
+    let files = || -> io::Result<Vec<_>> {
+        let files = files_below(dir).into_iter().chain(files_below(agent.dir()));
+        files.map(|file| Ok((file.display().to_string(), fs::read(&file)?))).collect()
+    };
+    // One that gets its name meanwhile is read with all others once more.
+    all.extend(loop {
+        match files() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            read => break read.unwrap(),
+        }
+    });
     let served = curl(&[&format!("http://{metrics}/metrics")]).expect("it serves metrics");
     all.push(("metrics".to_owned(), served.into_bytes()));
     all.push(("log".to_owned(), agent.log().join("\n").into_bytes()));
