@@ -22,7 +22,7 @@ use proxytrace::agent::state::State;
 use crate::toolchain::Toolchain;
 use crate::waiting::Waiting;
 use rows::{LOGS, Ran, Seen, job};
-use systemd::{Unit, read, text, until};
+use systemd::{PATIENCE, Shown, Unit, read, text, until};
 
 const AGENT: Unit = Unit("proxytrace-agent.service");
 const PROGRAM: &str = "/usr/bin/proxytrace";
@@ -149,8 +149,8 @@ fn refuses() -> Result<()> {
     let right = fs::read(SETTINGS)?;
     fs::write(SETTINGS, "sample = 7\n")?;
     AGENT.control(&["start", "--no-block"])?;
-    let failed = |shown: &systemd::Shown| shown.get("ActiveState") == "failed";
-    let (shown, _) = AGENT.until("failed", systemd::PATIENCE, failed)?;
+    let failed = |shown: &Shown| shown.get("ActiveState") == "failed";
+    let (shown, _) = AGENT.until("failed", PATIENCE, failed)?;
     shown.ensure(&[("Result", "exit-code"), ("ExecMainStatus", "2"), ("NRestarts", "0")])?;
     let journal = AGENT.journal()?;
     ensure!(journal.contains(&format!("{SETTINGS} is wrong")), "{journal}");

@@ -5,12 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use proxytrace_tests::lab::{Daemon, Lab};
-use proxytrace_tests::scenario::Scenario;
 use proxytrace_tests::toolchain::Toolchain;
 
-use super::{GROUPS, Groups, OF_DOCKER, OF_POD, POD, Ran, SCENARIO, USER, environment, fill};
-use crate::engines::engines;
-use crate::running::{Agent, alone, can_run};
+use super::{GROUPS, OF_DOCKER, OF_POD, POD, Ran, Setting, USER, environment, fill};
+use crate::running::Agent;
 
 /// The daemon, which brings containerd: `$1` is where it keeps all it has.
 const DAEMON: &str = r#"
@@ -74,24 +72,17 @@ const CONTAINERS: [Container; 5] = [
 
 #[test]
 fn builds_under_docker_and_containerd_say_which() {
-    if !can_run() {
-        return;
-    }
-    let Some(engines) = engines() else { return };
-    let _alone = alone();
-    let toolchain = Toolchain::newest().unwrap();
-    let scenario = Scenario::find(SCENARIO).expect("it is in the table");
-    let lab = Lab::start(scenario, &toolchain).unwrap();
-    let _groups = Groups;
-    let engine = Engine::start(&lab, &engines, &toolchain);
+    let Some(setting) = Setting::new() else { return };
+    let Setting { engines, lab, toolchain, .. } = &setting;
+    let engine = Engine::start(lab, engines, toolchain);
     // It knows the toolchains on PATH, and not those in the images.
-    let agent = Agent::start(&toolchain, &["--sample", "1"]);
+    let agent = Agent::start(toolchain, &["--sample", "1"]);
     let before = agent.state().health.executables;
     for container in &CONTAINERS {
         let from = lab.log().len();
         let id = &*engine.run(container);
         let Container { name, pod, first, .. } = *container;
-        Ran { id, pod, name, from, first }.is_seen(&agent, &lab, scenario);
+        Ran { id, pod, name, from, first }.is_seen(&agent, &setting);
     }
     let health = agent.state().health;
     assert_eq!(health.lost, 0);

@@ -6,14 +6,16 @@ mod runc;
 use std::ffi::OsStr;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt as _, chown};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::MutexGuard;
 
 use proxytrace_tests::check;
 use proxytrace_tests::lab::Lab;
 use proxytrace_tests::scenario::Scenario;
 use proxytrace_tests::toolchain::Toolchain;
 
-use crate::running::{self, Agent, Build, RUN};
+use crate::engines::engines;
+use crate::running::{self, Agent, Build, RUN, alone, can_run};
 
 /// What the containers do.
 const SCENARIO: &str = "redirect-404-next";
@@ -25,6 +27,31 @@ const OF_POD: &str = "kubepods/burstable/pod7a3b4c1d-2f5d-4c9e-9e8f-0a1b2c3d4e5f
 const POD: &str = "7a3b4c1d-2f5d-4c9e-9e8f-0a1b2c3d4e5f";
 /// Nobody in particular.
 const USER: u32 = 1000;
+
+/// What builds in containers run against, alone on this machine.
+struct Setting {
+    engines: PathBuf,
+    scenario: &'static Scenario,
+    lab: Lab,
+    toolchain: Toolchain,
+    _groups: Groups,
+    _alone: MutexGuard<'static, ()>,
+}
+
+impl Setting {
+    /// None, and said aloud, where there is none to be had.
+    fn new() -> Option<Self> {
+        if !can_run() {
+            return None;
+        }
+        let engines = engines()?;
+        let alone = alone();
+        let toolchain = Toolchain::newest().unwrap();
+        let scenario = Scenario::find(SCENARIO).expect("it is in the table");
+        let lab = Lab::start(scenario, &toolchain).unwrap();
+        Some(Self { engines, scenario, lab, toolchain, _groups: Groups, _alone: alone })
+    }
+}
 
 /// A build that has run in a container.
 struct Ran<'a> {
@@ -41,7 +68,8 @@ struct Ran<'a> {
 
 impl Ran<'_> {
     /// The agent has seen all of it, or if it is the first, says that it has not.
-    fn is_seen(&self, agent: &Agent, lab: &Lab, scenario: &Scenario) {
+    fn is_seen(&self, agent: &Agent, setting: &Setting) {
+        let Setting { lab, scenario, .. } = setting;
         let is_it = |build: &Build| build.container.as_deref() == Some(self.id);
         agent.until("seen the build", || agent.builds().iter().any(is_it));
         let builds: Vec<Build> = agent.builds().into_iter().filter(is_it).collect();

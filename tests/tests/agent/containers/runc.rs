@@ -5,13 +5,10 @@ use std::path::Path;
 use std::process::Output;
 
 use proxytrace_tests::lab::Lab;
-use proxytrace_tests::scenario::Scenario;
-use proxytrace_tests::toolchain::Toolchain;
 use serde_json::{Value, json};
 
-use super::{GROUPS, Groups, OF_DOCKER, OF_POD, POD, Ran, SCENARIO, USER, environment, fill};
-use crate::engines::engines;
-use crate::running::{Agent, alone, can_run};
+use super::{GROUPS, OF_DOCKER, OF_POD, POD, Ran, Setting, USER, environment, fill};
+use crate::running::Agent;
 
 /// Of a container's id, all but the first two digits.
 const ID: &str = "5f0c1b7e2a9d4c3b8e6f7a1029384756abcdef0123456789fedcba98765432";
@@ -41,27 +38,20 @@ const PLACES: [Place; 3] = [
 
 #[test]
 fn builds_in_containers_say_which() {
-    if !can_run() {
-        return;
-    }
-    let Some(engines) = engines() else { return };
-    let _alone = alone();
-    let toolchain = Toolchain::newest().unwrap();
-    let scenario = Scenario::find(SCENARIO).expect("it is in the table");
-    let lab = Lab::start(scenario, &toolchain).unwrap();
+    let Some(setting) = Setting::new() else { return };
+    let Setting { engines, lab, toolchain, .. } = &setting;
     let image = tempfile::tempdir().unwrap();
-    fill(image.path(), &lab, &toolchain);
+    fill(image.path(), lab, toolchain);
     let runc = engines.join("usr/sbin/runc");
-    let _groups = Groups;
     // It knows the toolchains on PATH, and not the one in the image.
-    let agent = Agent::start(&toolchain, &["--sample", "1"]);
+    let agent = Agent::start(toolchain, &["--sample", "1"]);
     let before = agent.state().health.executables;
     for (index, place) in PLACES.iter().enumerate() {
         let from = lab.log().len();
-        let output = place.run(&lab, &runc, image.path());
+        let output = place.run(lab, &runc, image.path());
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let (id, name, first) = (&*place.id(), &*place.name(), index == 0);
-        Ran { id, pod: place.pod, name, from, first }.is_seen(&agent, &lab, scenario);
+        Ran { id, pod: place.pod, name, from, first }.is_seen(&agent, &setting);
     }
     let health = agent.state().health;
     assert_eq!(health.lost, 0);
