@@ -63,6 +63,24 @@ pub const UNDECIDED: u32 = 0;
 /// It is nothing to be told of.
 pub const PASSED_OVER: u32 = 1;
 
+/// What is counted of trees, as places in an array of numbers.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Choices {
+    /// Passed over in the kernel.
+    PassedOver = 0,
+    /// Chosen in the kernel.
+    Chosen = 1,
+    /// Of those, the ones of which user space has nothing more to tell, less those that it chose
+    /// itself and has yet to tell of. It writes this for whoever comes after it.
+    Told = 2,
+}
+
+impl Choices {
+    /// How many there are.
+    pub const COUNT: u32 = 3;
+}
+
 /// How trees are chosen; user space may change it at any time. 16 bytes.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]

@@ -2,7 +2,8 @@
 
 use aya_ebpf::helpers::{bpf_get_current_task, bpf_ktime_get_ns};
 use proxytrace_common::host::{
-    ANY, FileKey, GO_SIZE_MIN, Member, OVERLAY_MAGIC, Sampling, TICK_NS, UNDECIDED, choice, tree,
+    ANY, Choices, FileKey, GO_SIZE_MIN, Member, OVERLAY_MAGIC, Sampling, TICK_NS, UNDECIDED,
+    choice, tree,
 };
 use proxytrace_common::record::{Kind, Tag};
 
@@ -52,7 +53,7 @@ pub fn exec(binprm: u64) {
                 lose_one();
                 return;
             }
-            count(begins.0 != 0);
+            count(if begins.0 == 0 { Choices::PassedOver } else { Choices::Chosen });
             if begins.0 == 0 {
                 return;
             }
@@ -146,8 +147,8 @@ fn choose(pid: u32) -> Option<(u64, u64)> {
 }
 
 #[inline(always)]
-fn count(chosen: bool) {
-    if let Some(count) = CHOICES.get_ptr_mut(u32::from(chosen)) {
+fn count(choice: Choices) {
+    if let Some(count) = CHOICES.get_ptr_mut(choice as u32) {
         // SAFETY: the pointer is to a map's value.
         unsafe { atomic_add_u64(count, 1) };
     }

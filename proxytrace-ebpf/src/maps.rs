@@ -3,7 +3,7 @@
 use aya_ebpf::Global;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf};
-use proxytrace_common::host::{ANY, FileKey, HostOffsets, Member, Sampling};
+use proxytrace_common::host::{ANY, Choices, FileKey, HostOffsets, Member, Sampling};
 use proxytrace_common::plan::{
     EXECUTABLES_MAX, HEADER_NAME_MAX, Layout, Recipe, Root, SITES_MAX, TYPES_MAX, TypeKey, TypeRule,
 };
@@ -68,9 +68,9 @@ pub static SEEN: LruHashMap<FileKey, u32> = LruHashMap::with_max_entries(64, 0);
 /// How trees are chosen.
 #[map]
 pub static SAMPLING: Array<Sampling> = Array::with_max_entries(1, 0);
-/// Two numbers: trees that were passed over, and chosen.
+/// How many trees were chosen, and what became of them.
 #[map]
-pub static CHOICES: Array<u64> = Array::with_max_entries(2, 0);
+pub static CHOICES: Array<u64> = Array::with_max_entries(Choices::COUNT, 0);
 /// The first process of that tree.
 #[map]
 pub static ROOT: Array<Root> = Array::with_max_entries(1, 0);

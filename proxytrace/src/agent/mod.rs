@@ -32,7 +32,7 @@ use sd_notify::NotifyState;
 use serde_json::json;
 
 use crate::capture::heap;
-use crate::capture::host::{self, Counts, Host};
+use crate::capture::host::{self, Counts, Host, KEPT, Predecessor};
 use crate::export::{Build, Health};
 use crate::report;
 use builds::{Bounds, Builds};
@@ -116,10 +116,19 @@ struct Agent<'a> {
     /// Losses that the log tells of already.
     told_lost: u64,
     refused: Refused,
+    gap: Gap,
+}
+
+/// What was between this agent and those before it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Gap {
+    builds: u64,
+    time: Duration,
 }
 
 impl<'a> Agent<'a> {
     fn new(options: &'a Options, settings: Settings) -> anyhow::Result<Self> {
+        let before = Predecessor::take();
         heap::share();
         let controller = Controller::new(settings.sample(), settings.budgets());
         let mut agent = Self {
@@ -134,11 +143,14 @@ impl<'a> Agent<'a> {
             before: Counts::default(),
             told_lost: 0,
             refused: Refused::default(),
+            gap: Gap::default(),
         };
         if agent.is_switched_off() {
+            forget();
             agent.log().warn("the kill switch is on: nothing is watched", &[]);
         } else {
-            agent.watch()?;
+            agent.watch(before)?;
+            agent.bridge();
         }
         // Before there are other threads. While nothing is watched, nobody knows how probes will be
         // attached.
@@ -159,9 +171,11 @@ impl<'a> Agent<'a> {
         self.settings.kill_switch.as_deref().is_some_and(Path::exists)
     }
 
-    fn watch(&mut self) -> anyhow::Result<()> {
+    fn watch(&mut self, before: Predecessor) -> anyhow::Result<()> {
         let seed = self.settings.seed.unwrap_or_else(seed_of_host);
-        let host = Host::watch(seed, self.controller.share())?;
+        let host = Host::watch(seed, self.controller.share(), before)?;
+        forget();
+        keep(&host);
         let Counts { executables, missed, .. } = host.counts()?;
         let fields: log::Fields<'_> = &[
             ("share", &self.controller.share()),
@@ -171,6 +185,25 @@ impl<'a> Agent<'a> {
         self.log().info("watching", fields);
         self.host = Some(host);
         Ok(())
+    }
+
+    /// Counts what was between this agent and the one before.
+    fn bridge(&mut self) {
+        let Some(path) = self.state_file() else { return };
+        let Ok(last) = State::read(path) else { return };
+        let counted = self.host.as_ref().and_then(Host::untold);
+        let age = last.age();
+        self.gap = Gap {
+            builds: last.health.unwatched + counted.unwrap_or(0),
+            time: Duration::from_nanos(last.health.unwatched_ns) + age.unwrap_or_default(),
+        };
+        let Some(age) = age else { return };
+        let builds = counted.map_or("not counted".to_owned(), |builds| builds.to_string());
+        let seconds = format!("{:.1}", age.as_secs_f64());
+        self.log().info(
+            "there was no agent for a while",
+            &[("seconds", &seconds), ("builds_unwatched", &builds)],
+        );
     }
 
     /// The loop.
@@ -215,7 +248,8 @@ impl<'a> Agent<'a> {
                 host.give_up(tree)?;
             }
         }
-        self.hand_on()
+        self.hand_on()?;
+        self.host.as_mut().map_or(Ok(()), Host::told)
     }
 
     fn hand_on(&mut self) -> anyhow::Result<()> {
@@ -269,9 +303,10 @@ impl<'a> Agent<'a> {
         let off = self.is_switched_off();
         if off && self.host.is_some() {
             self.leave("the kill switch was turned on")?;
+            forget();
             self.log().warn("the kill switch was turned on: nothing is watched", &[]);
         } else if !off && self.host.is_none() {
-            self.watch()?;
+            self.watch(Predecessor::default())?;
         }
         Ok(())
     }
@@ -279,10 +314,11 @@ impl<'a> Agent<'a> {
     /// Takes the probes out, and hands on what was seen.
     fn leave(&mut self, reason: &str) -> anyhow::Result<()> {
         let Some(mut host) = self.host.take() else { return Ok(()) };
-        host.drain(&mut self.builds)?;
+        host.retire(&mut self.builds)?;
         self.builds.give_up_all(reason, host::now());
         self.before = sum(self.before, host.counts()?);
-        self.hand_on()
+        self.hand_on()?;
+        host.told()
     }
 
     fn keep_budgets(&mut self, health: &Health) -> anyhow::Result<()> {
@@ -356,6 +392,8 @@ impl<'a> Agent<'a> {
             late: counts.late,
             missed: counts.missed,
             abandoned: self.builds.abandoned + counts.unseen,
+            unwatched: self.gap.builds,
+            unwatched_ns: u64::try_from(self.gap.time.as_nanos()).unwrap_or(u64::MAX),
             cpu_ns: u64::try_from(micros(user) + micros(system)).unwrap_or(0) * 1_000,
             resident: resident().unwrap_or(0),
         })
@@ -369,6 +407,8 @@ impl<'a> Agent<'a> {
             started_at: self.started_at,
             written_at: Timestamp::now(),
             uptime_ns: u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX),
+            boot_id: state::boot_id(),
+            written_ns: u64::try_from(state::since_boot().as_nanos()).unwrap_or(u64::MAX),
             is_off: self.host.is_none() && !has_ended,
             has_ended,
             sample: self.settings.sample().get(),
@@ -377,11 +417,14 @@ impl<'a> Agent<'a> {
         }
     }
 
+    /// Where it is told how the agent does, if it is.
+    fn state_file(&self) -> Option<&Path> {
+        let is_wanted = !self.options.once || self.settings.state.is_some();
+        is_wanted.then(|| self.settings.state())
+    }
+
     fn write(&self, state: &State) {
-        if self.options.once && self.settings.state.is_none() {
-            return;
-        }
-        let path = self.settings.state();
+        let Some(path) = self.state_file() else { return };
         if let Err(error) = state.write(path) {
             let fields: log::Fields<'_> = &[("file", &path.display()), ("error", &error)];
             self.log().warn("the state cannot be written", fields);
@@ -451,6 +494,22 @@ fn resident() -> Option<u64> {
 fn notify(state: &[NotifyState<'_>]) {
     // Without a service manager there is nobody to tell.
     let _ = sd_notify::notify(state);
+}
+
+/// Has the service manager hold what counts builds while there is no agent.
+fn keep(host: &Host) {
+    let Ok(counting) = host.counting() else { return };
+    for (name, fd) in counting {
+        let store = [NotifyState::FdStore, NotifyState::FdName(name)];
+        let _ = sd_notify::notify_with_fds(&store, &[fd]);
+    }
+}
+
+/// Has it hold nothing more.
+fn forget() {
+    for name in KEPT {
+        notify(&[NotifyState::FdStoreRemove, NotifyState::FdName(name)]);
+    }
 }
 
 fn notify_reloading() {

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use nix::time::ClockId;
 use serde::{Deserialize, Serialize};
 
 use crate::export::Health;
@@ -29,6 +30,13 @@ pub struct State {
     /// How long it had run when this was written, in nanoseconds: clocks may be set.
     #[serde(default)]
     pub uptime_ns: u64,
+    /// The boot in which that was (`/proc/sys/kernel/random/boot_id`), and when, by
+    /// `CLOCK_BOOTTIME`, in nanoseconds.
+    #[serde(default)]
+    pub boot_id: String,
+    /// See `boot_id`.
+    #[serde(default)]
+    pub written_ns: u64,
     /// Whether the kill switch is on.
     pub is_off: bool,
     /// Whether the agent has ended, and said so.
@@ -60,6 +68,12 @@ impl State {
     /// Reads it.
     pub fn read(path: &Path) -> io::Result<Self> {
         Ok(serde_json::from_str(&fs::read_to_string(path)?)?)
+    }
+
+    /// How long ago it was written; none if the machine was started since.
+    pub(super) fn age(&self) -> Option<Duration> {
+        let now = since_boot().checked_sub(Duration::from_nanos(self.written_ns))?;
+        (!self.boot_id.is_empty() && self.boot_id == boot_id()).then_some(now)
     }
 
     /// Whether the agent seems to be running, at this time; `lives` says whether its process exists.
@@ -111,6 +125,12 @@ impl State {
             self.health.cpu_ns as f64 / 1e9 / seconds,
             self.health.resident as f64 / f64::from(1 << 20),
         );
+        let unwatched = Duration::from_nanos(self.health.unwatched_ns).as_secs_f64();
+        let unwatched = if unwatched > 0.0 {
+            format!(", {} in {unwatched:.0} s between agents", self.health.unwatched)
+        } else {
+            String::new()
+        };
         for (name, value) in [
             ("agent", format!("{running} (pid {}, version {})", self.pid, self.version)),
             ("share", format!("{} of builds{lowered}", percent(self.health.share))),
@@ -127,7 +147,7 @@ impl State {
             (
                 "missed",
                 format!(
-                    "{} events lost, {} builds met late, {} given up, {} that ran before",
+                    "{} events lost, {} builds met late, {} given up, {} that ran before{unwatched}",
                     self.health.lost, self.health.late, self.health.abandoned, self.health.missed
                 ),
             ),
@@ -150,6 +170,17 @@ impl State {
     }
 }
 
+/// Which boot of the machine this is.
+pub(super) fn boot_id() -> String {
+    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id");
+    id.map_or_else(|_| String::new(), |id| id.trim_end().to_owned())
+}
+
+/// Time since then, sleep included.
+pub(super) fn since_boot() -> Duration {
+    ClockId::CLOCK_BOOTTIME.now().map_or(Duration::ZERO, Duration::from)
+}
+
 fn percent(share: f64) -> String {
     format!("{:.3}%", share * 100.0)
 }
@@ -166,6 +197,8 @@ mod tests {
             started_at: at,
             written_at: at + SignedDuration::from_secs(100),
             uptime_ns: 100_000_000_000,
+            boot_id: boot_id(),
+            written_ns: since_boot().as_nanos().try_into().unwrap(),
             is_off: false,
             has_ended: false,
             sample: 0.05,
@@ -202,6 +235,25 @@ mod tests {
         assert!(blind.ends_with("no go command could be given probes, see the log"), "{blind}");
         let off = State { is_off: true, ..state };
         assert!(off.line().contains("kill switch"), "{}", off.line());
+    }
+
+    #[test]
+    fn its_age_is_known_within_a_boot() {
+        let state = state();
+        assert!(state.age().unwrap() < Duration::from_mins(1));
+        let later = State { written_ns: u64::MAX, ..state.clone() };
+        let other = State { boot_id: "another".into(), ..state.clone() };
+        let old = State { boot_id: String::new(), ..state };
+        assert_eq!([later.age(), other.age(), old.age()], [None; 3]);
+    }
+
+    #[test]
+    fn a_gap_is_shown() {
+        let mut state = state();
+        assert!(!state.render(state.written_at, true).contains("between agents"));
+        (state.health.unwatched, state.health.unwatched_ns) = (2, 12_300_000_000);
+        let text = state.render(state.written_at, true);
+        assert!(text.contains(", 2 in 12 s between agents\n"), "{text}");
     }
 
     #[test]

@@ -184,8 +184,8 @@ pub(super) struct Programs {
     pub(super) object: Loaded,
     /// Programs for tracepoints, loaded ahead.
     ready: Vec<(&'static str, OwnedFd)>,
-    /// What keeps programs on tracepoints, and on functions of the kernel.
-    attached: Vec<OwnedFd>,
+    /// What keeps programs on tracepoints, and on functions of the kernel; by their names.
+    attached: Vec<(&'static str, OwnedFd)>,
     backend: Backend,
     events: RingBuf<MapData>,
     sites: Slots,
@@ -266,7 +266,12 @@ impl Programs {
         Ok(Self {
             object,
             ready,
-            attached: link.ok().and_then(Result::ok).into_iter().collect(),
+            attached: link
+                .ok()
+                .and_then(Result::ok)
+                .map(|link| (GO_MULTI, link))
+                .into_iter()
+                .collect(),
             backend,
             events,
             sites: Slots::below(SITES_MAX),
@@ -321,7 +326,7 @@ impl Programs {
         TRACEPOINTS.iter().try_for_each(|(name, place)| self.attach(name, *place))
     }
 
-    fn attach(&mut self, name: &str, place: Place) -> anyhow::Result<()> {
+    fn attach(&mut self, name: &'static str, place: Place) -> anyhow::Result<()> {
         for _ in 0..place.copies() {
             let program = match self.ready.iter().position(|(ready, _)| *ready == name) {
                 Some(ready) => self.ready.swap_remove(ready).1,
@@ -333,9 +338,15 @@ impl Programs {
             };
             let attached =
                 attached.with_context(|| format!("cannot attach to {}", place.name()))?;
-            self.attached.push(attached);
+            self.attached.push((name, attached));
         }
         Ok(())
+    }
+
+    /// What keeps programs of these names where they are.
+    pub(super) fn held(&self, names: &[&str]) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let held = self.attached.iter().filter(|(name, _)| names.contains(name));
+        held.map(|(_, held)| held.as_fd())
     }
 
     /// How what goes over sockets is seen, as in the JSON contract; none if it is not.
@@ -442,7 +453,8 @@ impl Programs {
     /// Takes the probes out, and the gate down, in the background.
     pub(super) fn leave(self, gate: Option<Gate>) {
         let held = self.probed.into_values().flat_map(|probes| probes.held);
-        let held: Vec<OwnedFd> = held.chain(self.attached).collect();
+        let attached = self.attached.into_iter().map(|(_, held)| held);
+        let held: Vec<OwnedFd> = held.chain(attached).collect();
         leave(&held, gate);
     }
 

@@ -84,6 +84,11 @@ pub struct Health {
     pub missed: u64,
     /// Builds that were given up, because they were too many or too large.
     pub abandoned: u64,
+    /// Builds that were chosen before this agent began, since the first on this host, and of which none
+    /// tells; where a service manager holds what counts them. They are not among the missed.
+    pub unwatched: u64,
+    /// How long there was no agent between this one and those, in nanoseconds.
+    pub unwatched_ns: u64,
     /// Processor time of the agent in nanoseconds.
     pub cpu_ns: u64,
     /// Resident memory now in bytes.

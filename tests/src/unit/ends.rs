@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
@@ -9,7 +10,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::rows::{self, LOGS, Ran, Seen, job};
-use super::systemd::until;
+use super::systemd::{read, until};
 use super::{AGENT, PROBES, SETTINGS, dpkg, runs, state, status};
 use crate::toolchain::Toolchain;
 use crate::waiting::Waiting;
@@ -28,14 +29,17 @@ fn seconds(property: &str) -> Result<Duration> {
     Ok(Duration::try_from(span)?)
 }
 
-/// Another process runs, and has counted what was running when it began.
-fn is_new(restarts: u32, old: i32, missed: u64) -> Result<()> {
+/// Another process runs, and has counted what was running when it began, and of what those before it
+/// were to tell and did not.
+fn is_new(restarts: u32, old: i32, (missed, unwatched): (u64, u64)) -> Result<()> {
     until("said so", || Ok(runs(restarts).ok()))?;
     let pid = runs(restarts)?;
     ensure!(pid != old, "the same process");
     let state = state()?;
     ensure!(i32::try_from(state.pid)? == pid, "another's state");
-    ensure!(state.health.missed == missed, "{} that ran before", state.health.missed);
+    let counted = (state.health.missed, state.health.unwatched);
+    ensure!(counted == (missed, unwatched), "{:?}", state.health);
+    ensure!(state.health.unwatched_ns > 0, "{:?}", state.health);
     ensure!(state.health.lost == 0 && state.health.late == 0, "{:?}", state.health);
     Ok(())
 }
@@ -63,7 +67,7 @@ pub(super) fn watchdog(toolchain: &Toolchain) -> Result<()> {
         took.as_secs(),
         waits.as_secs()
     );
-    is_new(1, pid, 1)?;
+    is_new(1, pid, (0, 2))?;
     ensure!(waiting.probes()? > PROBES, "the new one has no probes");
     ensure!(rows::builds(&lost.run)?.is_empty(), "somebody saw {}", lost.run);
     Ran::new("unit-after-watchdog", "healthy-plain", toolchain)?.is_seen(toolchain)?;
@@ -78,12 +82,14 @@ pub(super) fn killed(toolchain: &Toolchain) -> Result<()> {
     let waiting = Waiting::start(toolchain, job("unit-killed"))?;
     kill(Pid::from_raw(pid), Signal::SIGKILL)?;
     until("without probes", || Ok((waiting.probes()? == 0).then_some(())))?;
+    // There is none now, and somebody counts all the same.
+    read(Command::new(toolchain.goroot.join("bin/go")).arg("version"))?;
     let said = status()?;
     ensure!(said.0 == Some(1) && said.1.contains("not running: last heard of"), "{said:?}");
     AGENT.until("started anew", waits + SLACK, |shown| {
         shown.get("ActiveState") == "active" && shown.get("NRestarts") == "2"
     })?;
-    is_new(2, pid, 1)?;
+    is_new(2, pid, (0, 4))?;
     Ran::new("unit-after-kill", "healthy-plain", toolchain)?.is_seen(toolchain).map(drop)
 }
 
@@ -106,7 +112,7 @@ pub(super) fn restart(package: &Path, toolchain: &Toolchain) -> Result<()> {
     let other = other_machine(toolchain)?;
     AGENT.control(&["restart"])?;
     // Whoever restarts it by hand begins to count anew.
-    is_new(0, pid, 1)?;
+    is_new(0, pid, (1, 4))?;
     // What the old one knew of the build it has handed on.
     ensure!(!Seen::of("unit-restarted")?.build.complete, "what was cut off is taken for all");
 
@@ -118,7 +124,7 @@ pub(super) fn restart(package: &Path, toolchain: &Toolchain) -> Result<()> {
 
     let (pid, text) = (runs(0)?, fs::read_to_string(SETTINGS)?);
     dpkg(&["--install"], package)?;
-    is_new(0, pid, 1)?;
+    is_new(0, pid, (1, 4))?;
     ensure!(fs::read_to_string(SETTINGS)? == text, "the upgrade has changed the settings");
     ensure!(AGENT.is("is-enabled")? == "enabled", "the upgrade has disabled it");
     drop(waiting);
@@ -139,6 +145,8 @@ pub(super) fn stop(toolchain: &Toolchain) -> Result<()> {
         ("MainPID", "0"),
     ])?;
     ensure!(waiting.probes()? == 0, "{} probes are left", waiting.probes()?);
+    // Nor is anything held that counts.
+    AGENT.shown()?.ensure(&[("NFileDescriptorStore", "0")])?;
     let said = status()?;
     ensure!(said.0 == Some(1) && said.1.contains("not running: ended at"), "{said:?}");
     let journal = AGENT.journal()?;

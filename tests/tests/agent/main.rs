@@ -16,5 +16,6 @@ mod secrets;
 mod service;
 #[path = "../monitoring/sink.rs"]
 mod sink;
+mod succession;
 mod surroundings;
 mod truth;

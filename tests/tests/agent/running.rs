@@ -36,7 +36,8 @@ pub(crate) struct Agent {
     builds: Arc<Mutex<Vec<Build>>>,
     log: Arc<Mutex<Vec<String>>>,
     readers: Vec<JoinHandle<()>>,
-    dir: TempDir,
+    /// None once another one has it.
+    dir: Option<TempDir>,
 }
 
 /// One at a time: each has probes in the same files, and sees what the tests of others do.
@@ -74,11 +75,22 @@ impl Agent {
         options: &[&str],
         environment: &[(&str, &OsStr)],
     ) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::spawn(Command::new(cases::proxytrace()), toolchain, options, environment, None)
+    }
+
+    /// The same, by a command that executes what is added to it, and with the directory of one that
+    /// was before it.
+    pub(crate) fn spawn(
+        mut command: Command,
+        toolchain: &Toolchain,
+        options: &[&str],
+        environment: &[(&str, &OsStr)],
+        dir: Option<TempDir>,
+    ) -> Self {
+        let dir = dir.unwrap_or_else(|| tempfile::tempdir().unwrap());
         let inherited = std::env::var_os("PATH").unwrap_or_default();
         let path = [toolchain.goroot.join("bin")].into_iter();
         let path = path.chain(std::env::split_paths(&inherited));
-        let mut command = Command::new(cases::proxytrace());
         command
             .args(["agent", "--once", "--for", "1h", "--state"])
             .arg(dir.path().join("state.json"))
@@ -108,7 +120,7 @@ impl Agent {
                 move || stderr.lines().for_each(|line| log.lock().unwrap().push(line.unwrap()))
             }),
         ];
-        Self { child, lines, builds, log, readers, dir }
+        Self { child, lines, builds, log, readers, dir: Some(dir) }
     }
 
     /// Waits, not for ever.
@@ -156,7 +168,7 @@ impl Agent {
     }
 
     pub(crate) fn dir(&self) -> &Path {
-        self.dir.path()
+        self.dir.as_ref().unwrap().path()
     }
 
     /// How it does, from now on: it writes that when it has read its settings again.
@@ -170,13 +182,19 @@ impl Agent {
     }
 
     /// Asks it to end, and waits until it has said everything.
-    pub(crate) fn end(mut self) -> (ExitStatus, Vec<Build>, Vec<String>) {
-        self.signal(libc::SIGTERM);
+    pub(crate) fn end(self) -> (ExitStatus, Vec<Build>, Vec<String>) {
+        let (status, builds, log, _) = self.end_by(libc::SIGTERM);
+        (status, builds, log)
+    }
+
+    /// Ends it by a signal; yields its directory, too.
+    pub(crate) fn end_by(mut self, signal: i32) -> (ExitStatus, Vec<Build>, Vec<String>, TempDir) {
+        self.signal(signal);
         let status = self.child.wait().unwrap();
         for reader in self.readers.drain(..) {
             reader.join().unwrap();
         }
-        (status, self.builds(), self.log())
+        (status, self.builds(), self.log(), self.dir.take().unwrap())
     }
 }
 

@@ -33,6 +33,8 @@ fn health(turn: u64) -> Health {
         late: turn,
         missed: turn,
         abandoned: turn,
+        unwatched: turn,
+        unwatched_ns: turn * 1_000_000_000,
         cpu_ns: 100_000_000 * turn,
         resident: 80 << 20,
     }

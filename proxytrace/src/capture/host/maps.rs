@@ -1,7 +1,7 @@
 //! What the kernel side of a watched host is told, and tells, through its maps.
 
 use aya::maps::{Array, HashMap};
-use proxytrace_common::host::{FileKey, Member, PASSED_OVER, Sampling};
+use proxytrace_common::host::{Choices, FileKey, Member, PASSED_OVER, Sampling};
 
 use crate::capture::program::Programs;
 
@@ -18,7 +18,14 @@ impl Programs {
     /// How many trees were chosen, and passed over, so far.
     pub(super) fn choices(&self) -> anyhow::Result<(u64, u64)> {
         let choices = Array::<_, u64>::try_from(self.object.map("CHOICES")?)?;
-        Ok((choices.get(&1, 0)?, choices.get(&0, 0)?))
+        let count = |of: Choices| choices.get(&(of as u32), 0);
+        Ok((count(Choices::Chosen)?, count(Choices::PassedOver)?))
+    }
+
+    /// Of the trees that the kernel chose, so many are told of.
+    pub(super) fn tell(&mut self, told: u64) -> anyhow::Result<()> {
+        let map = self.object.map_mut("CHOICES")?;
+        Ok(Array::<_, u64>::try_from(map)?.set(Choices::Told as u32, told, 0)?)
     }
 
     /// A file has the probes of this executable.

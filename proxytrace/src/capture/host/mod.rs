@@ -9,6 +9,7 @@ mod job;
 mod maps;
 mod overlay;
 mod places;
+mod predecessor;
 mod root;
 mod running;
 mod tree;
@@ -23,6 +24,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
+pub use predecessor::{KEPT, Predecessor};
 use proxytrace_common::host::{ANY, Member, Sampling};
 use proxytrace_common::record::Tag;
 pub(in crate::capture) use root::Root;
@@ -104,6 +106,10 @@ pub struct Host {
     missed: u64,
     /// Trees that were chosen by us, and passed over, as their executable was not known.
     adopted: [u64; 2],
+    /// What the kernel was told last of how many of its trees were told of.
+    told: u64,
+    /// See [`Host::untold`].
+    untold: Option<u64>,
 }
 
 /// The threshold that chooses all trees.
@@ -123,8 +129,8 @@ fn threshold_of(share: f64) -> u64 {
 
 impl Host {
     /// Puts probes into the toolchains that can be found, and follows all that begins from here on.
-    /// `seed` makes the choice that of this host.
-    pub fn watch(seed: u64, share: f64) -> anyhow::Result<Self> {
+    /// `seed` makes the choice that of this host. What was before ends.
+    pub fn watch(seed: u64, share: f64, before: Predecessor) -> anyhow::Result<Self> {
         check_privileges()?;
         if pids::our_namespace()?.is_some() {
             return Err(Error::CannotTrace {
@@ -163,20 +169,26 @@ impl Host {
             unseen: 0,
             missed: 0,
             adopted: [0; 2],
+            told: 0,
+            untold: None,
         };
         host.files.foresee(&mut host.programs, &mut host.executables);
         host.programs.follow_processes().map_err(|error| cannot_trace(&error))?;
-        host.missed = host.find_running()?;
+        // What another version left may be of another form.
+        let untold = before.end(&host.programs).ok().flatten();
+        host.untold = untold.as_ref().map(|untold| untold.trees);
+        host.missed = host.find_running(&untold.unwrap_or_default().running)?;
         Ok(host)
     }
 
     /// Puts probes into what runs already, wherever that is, and counts the trees: nothing is known
-    /// of how they began, so that they are left alone.
-    fn find_running(&mut self) -> anyhow::Result<u64> {
+    /// of how they began, so that they are left alone. The processes of some are counted already.
+    fn find_running(&mut self, counted: &HashSet<u32>) -> anyhow::Result<u64> {
         let Self { programs, executables, files, .. } = self;
         let running = running::commands(|pid| files.meet(pid, programs, executables));
-        let members: HashSet<u32> = programs.members()?.into_iter().map(|(pid, _)| pid).collect();
-        Ok(running::trees(&running, &members))
+        let members = programs.members()?.into_iter().map(|(pid, _)| pid);
+        let known: HashSet<u32> = members.chain(counted.iter().copied()).collect();
+        Ok(running::trees(&running, &known))
     }
 
     /// Chooses another share of the trees that begin from here on.
@@ -192,6 +204,29 @@ impl Host {
         let mut fds: Vec<PollFd<'_>> = all.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
         // An interrupted wait is a short one.
         let _ = poll(&mut fds, PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX));
+    }
+
+    /// What must be held for the trees to be counted that begin when this is dropped: names for the
+    /// service manager ([`KEPT`]), and descriptors.
+    pub fn counting(&self) -> anyhow::Result<Vec<(&'static str, BorrowedFd<'_>)>> {
+        self.programs.counting()
+    }
+
+    /// The trees that were chosen before this began, and of which no agent tells; none if nobody has
+    /// counted them.
+    pub fn untold(&self) -> Option<u64> {
+        self.untold
+    }
+
+    /// Hands the last on, and gives up what is running. What was chosen and has not come in is left
+    /// to be counted, as is all that begins from here on.
+    pub fn retire(&mut self, watcher: &mut dyn Watcher) -> anyhow::Result<()> {
+        self.drain(watcher)?;
+        let running: Vec<TreeId> = self.trees.running.keys().copied().collect();
+        for tree in running {
+            self.give_up(tree)?;
+        }
+        Ok(())
     }
 
     /// Whether putting probes in takes `CAP_SYS_ADMIN`, now and later.
@@ -248,6 +283,19 @@ impl Host {
         self.trees.hand_on(watcher);
         let oldest = self.trees.oldest();
         self.files.let_gone_go(oldest, &mut self.programs, &mut self.executables);
+        Ok(())
+    }
+
+    /// What was handed on has arrived: has the kernel know of how many of its trees there is nothing
+    /// more to tell.
+    pub fn told(&mut self) -> anyhow::Result<()> {
+        let over = self.trees.begun - self.trees.running.len() as u64 + self.unseen;
+        // Less than none, while all that run are ours.
+        let told = over.wrapping_sub(self.adopted[1]);
+        if told != self.told {
+            self.programs.tell(told)?;
+            self.told = told;
+        }
         Ok(())
     }
 

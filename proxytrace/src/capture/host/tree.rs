@@ -90,6 +90,8 @@ pub(super) struct Trees {
     pub(super) news: Vec<News>,
     pub(super) malformed: u64,
     pub(super) events: u64,
+    /// How many ever began.
+    pub(super) begun: u64,
     /// Trees of which the beginning was missed.
     pub(super) late: u64,
 }
@@ -189,6 +191,7 @@ impl Trees {
         }
         self.by_pid.insert(record.pid, id);
         self.running.insert(id, tree);
+        self.begun += 1;
     }
 
     /// A process of a tree has started another one, as is told now: that of this record, in which it

@@ -117,6 +117,11 @@ families! {
         "Builds that were running already when the watch began, and are not seen."),
     Abandoned: counter("proxytrace_builds_abandoned_total", &[],
         "Builds that were given up, because they were too many or too large."),
+    Unwatched: counter("proxytrace_builds_unwatched_total", &[],
+        "Builds that were chosen between two agents, or by one that was killed, and that none tells of. \
+         Counted under systemd."),
+    UnwatchedTime: counter("proxytrace_unwatched_seconds_total", &[],
+        "How long no agent ran between one and the next, since the machine started."),
     Cpu: counter("proxytrace_cpu_seconds_total", &[], "Processor time of the agent."),
     Resident: gauge("proxytrace_resident_memory_bytes", &[], "Resident memory of the agent."),
     Started: gauge("proxytrace_start_time_seconds", &[],

@@ -224,6 +224,8 @@ impl Registry {
         self.set(Id::Late, &[], count(health.late));
         self.set(Id::Missed, &[], count(health.missed));
         self.set(Id::Abandoned, &[], count(health.abandoned));
+        self.set(Id::Unwatched, &[], count(health.unwatched));
+        self.set(Id::UnwatchedTime, &[], seconds(health.unwatched_ns));
         self.set(Id::Cpu, &[], seconds(health.cpu_ns));
         self.set(Id::Resident, &[], count(health.resident));
     }
