@@ -500,7 +500,9 @@ fn notify(state: &[NotifyState<'_>]) {
 fn keep(host: &Host) {
     let Ok(counting) = host.counting() else { return };
     for (name, fd) in counting {
-        let store = [NotifyState::FdStore, NotifyState::FdName(name)];
+        // Maps say that something is wrong to whoever polls them, and systemd would let go of them.
+        let unpolled = NotifyState::Custom("FDPOLL=0");
+        let store = [NotifyState::FdStore, NotifyState::FdName(name), unpolled];
         let _ = sd_notify::notify_with_fds(&store, &[fd]);
     }
 }

@@ -112,6 +112,8 @@ fn listen(socket: &UnixDatagram, store: &Mutex<Vec<(String, OwnedFd)>>, ready: &
             store.lock().unwrap().retain(|(of, _)| of != name);
         }
         if said.contains_key("FDSTORE") {
+            // It would look after what is in the store, and throw out what seems to be broken.
+            assert_eq!(said.get("FDPOLL"), Some(&"0"), "{said:?}");
             store.lock().unwrap().extend(taken.into_iter().map(|fd| (name.to_owned(), fd)));
         }
         // Who starts nobody more does not listen.
