@@ -13,8 +13,8 @@ pub const SITES_MAX: u32 = 4096;
 pub const EXECUTABLES_MAX: u32 = 64;
 /// Bytes of a header name that are compared: the longest in [`crate::record::HEADERS`].
 pub const HEADER_NAME_MAX: usize = 16;
-/// Go types, over all executables of one trace, for which there is a rule or a name.
-pub const TYPES_MAX: u32 = 32_768;
+/// Go types of one executable for which there is a rule.
+pub const RULES_MAX: u32 = 64;
 /// "Not there" for an offset in a [`TypeRule`].
 pub const NONE: u16 = u16::MAX;
 
@@ -242,8 +242,6 @@ pub enum Role {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[cfg_attr(feature = "user", derive(serde::Deserialize, serde::Serialize))]
 pub struct TypeRule {
-    /// Index of the type's name in the plan's table; never zero.
-    pub id: u32,
     /// A [`Role`].
     pub role: u8,
     /// Bytes of the number at `number`: 1, 2, 4 or 8; zero for none.
@@ -267,7 +265,6 @@ pub struct TypeRule {
 impl TypeRule {
     /// The rule that reads nothing.
     pub const NAMED: Self = Self {
-        id: 0,
         role: Role::Other as u8,
         number_size: 0,
         string: NONE,
@@ -455,7 +452,7 @@ const _: () = assert!(size_of::<Operand>() == 16);
 const _: () = assert!(size_of::<Recipe>() == 32 + 16 * (FIELDS_MAX + 4) + 4 * SPILLS_MAX);
 const _: () = assert!(size_of::<Spill>() == 4);
 const _: () = assert!(size_of::<Layout>() == 8);
-const _: () = assert!(size_of::<TypeRule>() == 20);
+const _: () = assert!(size_of::<TypeRule>() == 16);
 const _: () = assert!(size_of::<TypeKey>() == 16);
 
 #[cfg(feature = "user")]

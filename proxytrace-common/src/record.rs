@@ -374,7 +374,7 @@ pub struct ConnectionAddresses {
     pub padding: [u8; 7],
 }
 
-/// One error of a chain of wrapped errors. 48 bytes.
+/// One error of a chain of wrapped errors. 40 bytes.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct ErrorStep {
@@ -384,14 +384,10 @@ pub struct ErrorStep {
     pub number: u64,
     /// The address that the type's rule names.
     pub address: SocketAddress,
-    /// Index of the type's name in the plan's table, zero if it has none.
-    pub type_id: u32,
-    /// Zero.
-    pub padding: u32,
 }
 
 const _: () = assert!(size_of::<Header>() == 48);
 const _: () = assert!(size_of::<FieldHeader>() == 4);
 const _: () = assert!(size_of::<SocketAddress>() == 24);
 const _: () = assert!(size_of::<ConnectionAddresses>() == 56);
-const _: () = assert!(size_of::<ErrorStep>() == 48);
+const _: () = assert!(size_of::<ErrorStep>() == 40);

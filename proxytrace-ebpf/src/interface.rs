@@ -43,7 +43,6 @@ impl Step for ErrorWalk {
         let step = &mut scratch.step.0;
         step.type_address = address;
         if let Some(rule) = rule {
-            step.type_id = rule.id;
             if rule.number != NONE
                 && let Some(number) = read_u64(error.data + u64::from(rule.number))
             {

@@ -5,7 +5,7 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf};
 use proxytrace_common::host::{ANY, Choices, FileKey, HostOffsets, Member, Sampling};
 use proxytrace_common::plan::{
-    EXECUTABLES_MAX, HEADER_NAME_MAX, Layout, Recipe, Root, SITES_MAX, TYPES_MAX, TypeKey, TypeRule,
+    EXECUTABLES_MAX, HEADER_NAME_MAX, Layout, RULES_MAX, Recipe, Root, SITES_MAX, TypeKey, TypeRule,
 };
 
 use crate::scratch::{SLOTS, Scratch};
@@ -33,7 +33,8 @@ pub static LAYOUTS: Array<Layout> = Array::with_max_entries(EXECUTABLES_MAX, 0);
 /// What to read of values behind interfaces. Its memory is there from the start: kernels before 6.1
 /// hold it for unsafe otherwise, and warn of it in their log (`check_map_prog_compatibility`).
 #[map]
-pub static TYPES: HashMap<TypeKey, TypeRule> = HashMap::with_max_entries(TYPES_MAX, 0);
+pub static TYPES: HashMap<TypeKey, TypeRule> =
+    HashMap::with_max_entries(EXECUTABLES_MAX * RULES_MAX, 0);
 /// The index in [`SITES`], left by the program in front of [`go_numbered`](crate::go::go_numbered).
 #[map]
 pub static NUMBER: PerCpuArray<u32> = PerCpuArray::with_max_entries(1, 0);

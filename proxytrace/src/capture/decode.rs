@@ -6,7 +6,7 @@ use std::path::Path;
 use foldhash::HashMap;
 use proxytrace_common::record::{Kind, Tag};
 
-use super::executables::Executables;
+use super::executables::{Executables, TypeNames};
 use super::host::{self, Job, Root};
 use super::pids::Pids;
 use super::record::{Record, named};
@@ -116,7 +116,8 @@ impl Decoder {
         record: &Record<'_>,
         executables: &Executables,
     ) -> Result<Option<What>, Malformed> {
-        let names = executables.get(record.executable).map_or(&[][..], |exe| &exe.type_names);
+        let none = TypeNames::new();
+        let names = executables.get(record.executable).map_or(&none, |exe| &exe.type_names);
         Ok(Some(match record.kind {
             Kind::Fork => {
                 let child = record.pid_in(Tag::Child).ok_or(Malformed)?;
@@ -299,7 +300,7 @@ impl Decoder {
     fn body_end(
         &mut self,
         record: &Record<'_>,
-        names: &[String],
+        names: &TypeNames,
     ) -> Result<Option<What>, Malformed> {
         let address = record.number(Tag::Body).ok_or(Malformed)?;
         let body = self.bodies.remove(&(record.pid, address));
@@ -320,7 +321,7 @@ fn attempt(record: &Record<'_>, protocol: &str) -> What {
 }
 
 /// How a connection is made. None for what is not about TCP, or takes no time.
-fn dialing(record: &Record<'_>, names: &[String]) -> Result<Option<What>, Malformed> {
+fn dialing(record: &Record<'_>, names: &TypeNames) -> Result<Option<What>, Malformed> {
     Ok(Some(match record.kind {
         Kind::Resolve => {
             let host = record.text(Tag::Host).ok_or(Malformed)?;

@@ -1,6 +1,6 @@
 //! The executables that were met, and which of them have probes.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
@@ -29,6 +29,9 @@ pub(super) struct Identity {
     pub(super) changed: (i64, i64),
 }
 
+/// Names of types, by link-time address of their descriptors.
+pub(super) type TypeNames = BTreeMap<u64, String>;
+
 /// A `go` command that has probes.
 #[derive(Debug)]
 pub(super) struct Probed {
@@ -36,7 +39,7 @@ pub(super) struct Probed {
     /// In the mount namespace of whoever executed it.
     pub(super) path: PathBuf,
     pub(super) go_version: String,
-    pub(super) type_names: Vec<String>,
+    pub(super) type_names: TypeNames,
 }
 
 /// All executables met so far.

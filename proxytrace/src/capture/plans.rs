@@ -208,7 +208,7 @@ mod tests {
             layout: Layout { goid: 152, parent_goid: 272, map: 1 },
             sites: vec![site(3), site(40)],
             types: Vec::new(),
-            type_names: vec![String::new(), "*net.OpError".into()],
+            type_names: [(0x1000, "*net.OpError".into())].into(),
             hooks: vec!["main.main".into()],
             missing: vec![MissingHook { hook: "f".into(), reason: "absent".into() }],
             nearest: None,

@@ -9,6 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use bytes::Bytes;
 use proxytrace_common::record::{CUT, FAULT, HEADERS, Header, Kind, SocketAddress, Tag};
 
+use super::executables::TypeNames;
 use crate::event::{Failure, FailureStep, Headers};
 use crate::{redact, url};
 
@@ -336,7 +337,7 @@ impl<'a> Record<'a> {
     }
 
     /// The chain of errors, if there is one. `names` are those of the executable's types.
-    pub(super) fn failure(&self, names: &[String]) -> Option<Failure> {
+    pub(super) fn failure(&self, names: &TypeNames) -> Option<Failure> {
         if !self.has(Tag::Error) {
             return None;
         }
@@ -378,13 +379,12 @@ fn after_line(text: &str) -> Option<&str> {
 }
 
 /// One `ErrorStep`.
-fn failure_step(mut bytes: &[u8], names: &[String]) -> Option<FailureStep> {
-    let _type_address: [u8; 8] = take(&mut bytes)?;
+fn failure_step(mut bytes: &[u8], names: &TypeNames) -> Option<FailureStep> {
+    let type_address = u64::from_ne_bytes(take(&mut bytes)?);
     let number = u64::from_ne_bytes(take(&mut bytes)?);
     let address = socket_address(&mut bytes)?;
-    let id = u32::from_ne_bytes(take(&mut bytes)?);
     Some(FailureStep {
-        type_name: names.get(id as usize).cloned().unwrap_or_default(),
+        type_name: names.get(&type_address).cloned().unwrap_or_default(),
         number: (number != 0).then_some(number),
         address,
         ..FailureStep::default()

@@ -68,11 +68,11 @@ pub struct Plan {
     /// The probed addresses, each proven, in the order in which they are to be put in: who enters
     /// `main.main` has met none of the others too late.
     pub sites: Vec<Site>,
-    /// Link-time addresses of the descriptors of all types that can be an error or a connection,
-    /// ascending, with what to read of them.
+    /// What to read of types that can be an error or a connection, by link-time address of their
+    /// descriptors, ascending; of those of which there is something to read.
     pub types: Vec<(u64, TypeRule)>,
-    /// Names of types; a [`TypeRule::id`] is an index, and the first is empty.
-    pub type_names: Vec<String>,
+    /// Names of all of them, by the same addresses.
+    pub type_names: BTreeMap<u64, String>,
     /// Functions that have probes.
     pub hooks: Vec<String>,
     /// Functions that have none.
@@ -132,8 +132,8 @@ pub fn plan_sparing(file: &[u8], spare: &dyn Fn(&[u8])) -> Result<Plan, Error> {
             missing: format!("{hook}: {reason}"),
         });
     }
-    let implementers = types::implementers(&image, &module, version)?;
-    let (types, type_names) = rule_types(implementers, version);
+    let type_names = types::implementers(&image, &module, version)?;
+    let types = rules_of(&type_names, version);
     let (layout, machine) = (version.layout(), image.machine);
     Ok(Plan { build, machine, layout, sites, types, type_names, hooks, missing, nearest })
 }
@@ -313,23 +313,15 @@ fn are_better(returns: &[Landing], after_calls: &[Landing]) -> bool {
     returns.iter().any(is_emulated) && !after_calls.iter().all(is_emulated)
 }
 
-/// Numbers the types and gives each its rule: rows of [`Plan::types`], and [`Plan::type_names`].
+/// The rules of the types that have one: rows of [`Plan::types`].
 ///
 /// Go prints the types of two packages of one name alike: such types are named, but not looked into.
-fn rule_types(
-    implementers: BTreeMap<u64, String>,
-    version: Version,
-) -> (Vec<(u64, TypeRule)>, Vec<String>) {
+fn rules_of(types: &BTreeMap<u64, String>, version: Version) -> Vec<(u64, TypeRule)> {
     let mut count = BTreeMap::new();
-    for name in implementers.values() {
-        *count.entry(name.clone()).or_insert(0_usize) += 1;
+    for name in types.values() {
+        *count.entry(name).or_insert(0_usize) += 1;
     }
-    let mut names = vec![String::new()];
-    let rows = (1..).zip(implementers).map(|(id, (address, name))| {
-        let known = if count[&name] == 1 { name.as_str() } else { "" };
-        let rule = TypeRule { id, ..rules::rule_for(known, version) };
-        names.push(name);
-        (address, rule)
-    });
-    (rows.collect(), names)
+    let only = types.iter().filter(|(_, name)| count[name] == 1);
+    let rules = only.map(|(address, name)| (*address, rules::rule_for(name, version)));
+    rules.filter(|(_, rule)| *rule != TypeRule::NAMED).collect()
 }

@@ -4,7 +4,7 @@
 //! A value whose type is no pointer is behind one too: offsets count from the interface's data word
 //! either way.
 
-use proxytrace_common::plan::{NONE, Role, TypeRule};
+use proxytrace_common::plan::{NONE, RULES_MAX, Role, TypeRule};
 
 use super::layout::{Shape, Version};
 
@@ -53,7 +53,6 @@ pub(super) fn rule_for(name: &str, version: Version) -> TypeRule {
         _ => 0,
     };
     TypeRule {
-        id: 0,
         role: reads.role as u8,
         number_size,
         string: offset(reads.text),
@@ -68,6 +67,8 @@ pub(super) fn rule_for(name: &str, version: Version) -> TypeRule {
 
 const NAMED: Reads =
     Reads { role: Role::Other, text: "", name: "", server: "", number: "", address: "", next: "" };
+
+const _: () = assert!(RULES.len() <= RULES_MAX as usize);
 
 #[rustfmt::skip]
 const RULES: &[Rule] = &[

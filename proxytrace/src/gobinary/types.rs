@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use proxytrace_common::plan::TYPES_MAX;
-
 use super::{Error, buildinfo::take_varint, image::Image, layout::Version, moduledata::ModuleData};
 
 /// Interfaces whose values the probe program meets.
@@ -20,6 +18,8 @@ pub(super) const INTERFACE_METHOD_COUNT: u64 = 64;
 const EXTRA_STAR: u8 = 2;
 /// The longest name of a type worth telling; those of struct literals are longer.
 const NAME_MAX: u64 = 256;
+/// More types than any `go` command has.
+const TYPES_MAX: usize = 32_768;
 /// More methods than any interface has.
 const METHODS_MAX: u64 = 1024;
 
@@ -50,7 +50,7 @@ pub(super) fn implementers(
         if wanted && let Some(name) = type_name(image, types, concrete) {
             found.entry(concrete).or_insert_with(|| name.to_owned());
         }
-        if found.len() >= TYPES_MAX as usize {
+        if found.len() >= TYPES_MAX {
             return Err(Error::Types("there are too many"));
         }
     }
