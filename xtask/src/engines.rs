@@ -30,6 +30,14 @@ const PROGRAMS: [(&str, &[&str]); 5] = [
 /// The same for libraries, found by the last part of their path: sets the clock of one program.
 const LIBRARIES: [(&str, &str); 1] = [("libfaketime", "faketime/libfaketime.so.1")];
 
+/// `ZooKeeper`, that replicas of `ClickHouse` meet in: packages, and of them what a server of it loads.
+const JARS: [(&str, &[&str]); 4] = [
+    ("libzookeeper-java", &["zookeeper.jar", "zookeeper-jute.jar"]),
+    ("libslf4j-java", &["slf4j-api.jar"]),
+    ("libdropwizard-metrics-java", &["metrics-core.jar"]),
+    ("libsnappy-java", &["snappy-java.jar"]),
+];
+
 /// Names the directory that they are in, to the tests.
 pub const DIR_VAR: &str = "PROXYTRACE_ENGINES_DIR";
 
@@ -72,6 +80,18 @@ pub fn install() -> Result<PathBuf> {
         }
         if !dir.join(&path).is_file() {
             bail!("{package} has no {path}");
+        }
+    }
+    // It serves nobody unless it is told to, and does not run from elsewhere.
+    apt::provide("java", "default-jre-headless")?;
+    let java = dir.join("usr/share/java");
+    for (package, jars) in JARS {
+        let missing = || jars.iter().find(|jar| !java.join(jar).is_file());
+        if missing().is_some() {
+            extract(package, &dir)?;
+        }
+        if let Some(jar) = missing() {
+            bail!("{package} has no {jar}");
         }
     }
     Ok(dir)

@@ -1,6 +1,7 @@
 """ClickHouse's HTTP interface before chdb, its engine in a process: what the tests need of it.
 
-Prints its port. A query is in the parameter `query` and the body, as in ClickHouse.
+Takes a directory, and the configuration of a replica if it is one. Prints its port. A query is in
+the parameter `query` and the body, as in ClickHouse.
 """
 
 import gzip
@@ -13,7 +14,13 @@ import urllib.parse
 
 from chdb import session
 
-engine = session.Session(sys.argv[1])
+database, *configuration = sys.argv[1:]
+if configuration:
+    import replica
+
+    replica.wake()
+    database += f"?config-file={configuration[0]}"
+engine = session.Session(database)
 one_at_a_time = threading.Lock()
 BINARY = " FORMAT RowBinary"
 

@@ -22,22 +22,32 @@ use crate::builds::{self, FAST};
 use crate::engines::{Engine, curl, engines, monitoring, wait_for};
 use crate::otlp::{Rotel, to};
 
-const TABLES: [&str; 3] = ["builds", "chains", "findings"];
+pub(crate) const TABLES: [&str; 3] = ["builds", "chains", "findings"];
 /// Builds count differently.
-const SHARES: [f64; 3] = [0.5, 0.125, 0.25];
+pub(crate) const SHARES: [f64; 3] = [0.5, 0.125, 0.25];
 
 pub(crate) struct ClickHouse {
     pub(crate) url: String,
+    /// That of the agent, and of who asks.
+    pub(crate) database: &'static str,
     _engine: Engine,
 }
 
 impl ClickHouse {
     pub(crate) fn start(engines: &Path, directory: &Path) -> Self {
+        Self::start_as(engines, directory, None)
+    }
+
+    /// A server of this configuration.
+    pub(crate) fn start_as(engines: &Path, directory: &Path, configuration: Option<&Path>) -> Self {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/monitoring/clickhouse.py");
         let mut command = Command::new("python3");
-        command.arg(script).arg(directory).env("PYTHONPATH", engines.join("python"));
+        // It would leave compiled modules among the sources.
+        command.arg("-B").arg(script).arg(directory).args(configuration);
+        command.env("PYTHONPATH", engines.join("python"));
         let (engine, port) = Engine::start_on_port(&mut command);
-        let server = ClickHouse { url: format!("http://127.0.0.1:{port}/"), _engine: engine };
+        let url = format!("http://127.0.0.1:{port}/");
+        let server = ClickHouse { url, database: "proxytrace", _engine: engine };
         for statement in statements(&monitoring().join("clickhouse/schema.sql")) {
             server.run(&statement);
         }
@@ -48,14 +58,14 @@ impl ClickHouse {
     pub(crate) fn options(&self, files: &Path) -> Options {
         Options {
             metrics: Some("off".parse().unwrap()),
-            clickhouse: Some(format!("{}?database=proxytrace", self.url)),
+            clickhouse: Some(format!("{}?database={}", self.url, self.database)),
             ndjson: Some(files.to_owned()),
             ..Options::default()
         }
     }
 
     fn post(&self, parameters: &str, body: &str) -> Option<String> {
-        let url = format!("{}?database=proxytrace{parameters}", self.url);
+        let url = format!("{}?database={}{parameters}", self.url, self.database);
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(file.path(), body).unwrap();
         curl(&["--data-binary", &format!("@{}", file.path().display()), &url])
@@ -74,13 +84,13 @@ impl ClickHouse {
         lines.map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
-    fn count(&self, table: &str) -> u64 {
+    pub(crate) fn count(&self, table: &str) -> u64 {
         let rows = self.rows("", &format!("SELECT count() FROM {table}"));
         number(&rows[0][0]) as u64
     }
 
     /// Every query that is shipped, by name.
-    fn queries(&self, change: &str) -> BTreeMap<String, Vec<Vec<Value>>> {
+    pub(crate) fn queries(&self, change: &str) -> BTreeMap<String, Vec<Vec<Value>>> {
         let files = fs::read_dir(monitoring().join("clickhouse/queries")).unwrap();
         let mut all = BTreeMap::new();
         for path in files.map(|entry| entry.unwrap().path()) {
@@ -94,7 +104,7 @@ impl ClickHouse {
     }
 }
 
-fn statements(path: &Path) -> Vec<String> {
+pub(crate) fn statements(path: &Path) -> Vec<String> {
     let text = fs::read_to_string(path).unwrap();
     let code: Vec<&str> = text.lines().filter(|line| !line.starts_with("--")).collect();
     let code = code.join("\n");
@@ -437,36 +447,6 @@ fn spans_come_through_a_collector() {
         assert!(same || p95 == u64::MAX, "{row:?}, and not {p95} ns");
     }
     assert!(times.values().filter(|times| *times.last().unwrap() < u64::MAX).count() >= 2);
-}
-
-/// The variant for clusters needs a cluster; that it is what `ClickHouse` can parse, its parser says.
-#[test]
-fn the_schema_for_clusters_can_be_parsed() {
-    let Some(engines) = engines() else { return };
-    let directory = TempDir::new().unwrap();
-    let server = ClickHouse::start(&engines, &directory.path().join("db"));
-    let cluster = statements(&monitoring().join("clickhouse/cluster.sql"));
-    assert_eq!(cluster.len(), 2 + 2 * TABLES.len());
-    for statement in &cluster {
-        let tree = server.run(&format!("EXPLAIN AST {statement}"));
-        assert!(tree.contains("CreateQuery"), "{tree}");
-    }
-    // Keys and times to live are those of the tables of one server.
-    let single = statements(&monitoring().join("clickhouse/schema.sql"));
-    let clause = |statement: &str, begin: &str| {
-        statement.lines().find(|line| line.starts_with(begin)).map(str::to_owned)
-    };
-    for table in TABLES {
-        let of = |all: &[String], name: &str| {
-            all.iter().find(|one| one.contains(name)).cloned().unwrap()
-        };
-        let one = of(&single, &format!("proxytrace.{table}"));
-        let many = of(&cluster, &format!("proxytrace_local.{table}"));
-        for begin in ["PARTITION BY", "ORDER BY", "TTL"] {
-            assert_eq!(clause(&one, begin), clause(&many, begin), "{table}");
-            assert!(clause(&one, begin).is_some());
-        }
-    }
 }
 
 pub(crate) fn of_table(files: &Path, table: &str) -> Vec<PathBuf> {

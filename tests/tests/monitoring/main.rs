@@ -3,6 +3,7 @@
 
 mod builds;
 mod clickhouse;
+mod cluster;
 mod engines;
 mod faults;
 mod otlp;

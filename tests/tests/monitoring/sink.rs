@@ -38,7 +38,7 @@ impl Sink {
         port: u16,
         answer: impl Fn(usize) -> u16 + Send + Sync + 'static,
     ) -> Self {
-        Self::listen(port, None, answer)
+        Self::listen(port, None, move |number, _| answer(number))
     }
 
     /// Takes everything, behind TLS.
@@ -52,13 +52,14 @@ impl Sink {
             .with_no_client_auth()
             .with_single_cert(certificates, key)
             .unwrap();
-        Self::listen(0, Some(Arc::new(config)), |_| 200)
+        Self::listen(0, Some(Arc::new(config)), |_, _| 200)
     }
 
-    fn listen(
+    /// Answers by the number and what is in it.
+    pub(crate) fn listen(
         port: u16,
         tls: Option<Arc<ServerConfig>>,
-        answer: impl Fn(usize) -> u16 + Send + Sync + 'static,
+        answer: impl Fn(usize, &Post) -> u16 + Send + Sync + 'static,
     ) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -101,7 +102,11 @@ impl Sink {
     }
 }
 
-fn serve(stream: impl Read + Write, posts: &Mutex<Vec<Post>>, answer: &dyn Fn(usize) -> u16) {
+fn serve(
+    stream: impl Read + Write,
+    posts: &Mutex<Vec<Post>>,
+    answer: &dyn Fn(usize, &Post) -> u16,
+) {
     let mut reader = BufReader::new(stream);
     loop {
         let mut lines = Vec::new();
@@ -136,8 +141,10 @@ fn serve(stream: impl Read + Write, posts: &Mutex<Vec<Post>>, answer: &dyn Fn(us
         }
         let status = {
             let mut posts = posts.lock().unwrap();
-            let status = answer(posts.len());
-            posts.push(Post { path, headers, body, status });
+            let mut post = Post { path, headers, body, status: 0 };
+            post.status = answer(posts.len(), &post);
+            let status = post.status;
+            posts.push(post);
             status
         };
         let head = format!("HTTP/1.1 {status} said\r\nContent-Length: 0\r\nRetry-After: 0\r\n\r\n");
