@@ -7,6 +7,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use proxytrace::model::Severity;
+use proxytrace::report::escape::escape;
 
 use crate::command::agent::Agent;
 use crate::command::preflight::Preflight;
@@ -290,13 +291,24 @@ pub(crate) enum Replayed {
     Under(String),
 }
 
+/// Characters of an argument that a message repeats at most.
+const ROOM: usize = 10_000;
+
 /// Reads the arguments, the program's name first.
 pub(crate) fn parse(
     args: impl IntoIterator<Item = OsString>,
 ) -> Result<(Action, Report), clap::Error> {
     let args: Vec<OsString> = args.into_iter().collect();
+    read(&args).map_err(|error| {
+        // A message repeats arguments: it is made anew of such as a terminal and a CI do not obey.
+        let safe = args.iter().map(|arg| escape(&arg.to_string_lossy(), ROOM).into());
+        read(&safe.collect::<Vec<OsString>>()).err().unwrap_or(error)
+    })
+}
+
+fn read(args: &[OsString]) -> Result<(Action, Report), clap::Error> {
     let Cli { action, run, report } =
-        Cli::try_parse_from(&args).map_err(|error| point_at_dashes(error, &args))?;
+        Cli::try_parse_from(args).map_err(|error| point_at_dashes(error, args))?;
     let action = match action {
         None => Action::Run { command: run.command, record: run.record },
         Some(Subcommands::Run(inner)) => {

@@ -27,6 +27,20 @@ fn the_definition_is_sound() {
 }
 
 #[test]
+fn nothing_in_an_argument_is_obeyed_by_who_shows_the_message() {
+    for (args, shown) in [
+        (&["replay", "--format", "\x1b[31mx", "f"][..], "\\x1b[31mx"),
+        (&["agent", "--sample=1\n::error::x"], "1\\n::error::x"),
+        (&["replay", "--json=a\u{202e}b", "--ndjson=a\u{202e}b", "f"], "a\\u{202e}b"),
+    ] {
+        let args = ["proxytrace"].iter().chain(args).map(OsString::from);
+        let message = super::parse(args).expect_err("wrong").to_string();
+        assert!(message.contains(shown), "{message}");
+        assert!(!message.contains(['\x1b', '\u{202e}']) && !message.contains("\n::"), "{message}");
+    }
+}
+
+#[test]
 fn run_is_the_default() {
     for line in ["-- go mod download", "run -- go mod download"] {
         let (argv, record, report) = command(line);
