@@ -22,7 +22,7 @@ mod tests {
         let plan = gobinary::plan(seed).expect("sound");
         let probed = ["cmd/go/internal/modfetch.TryProxies", "net/http.(*Client).do", "main.main"];
         assert_eq!(plan.hooks, probed);
-        let names: Vec<&String> = plan.type_names.values().collect();
+        let names: Vec<&str> = plan.type_names.values().map(|name| &**name).collect();
         assert_eq!((names, plan.types.len()), (vec!["*url.Error"], 1));
     }
 }
