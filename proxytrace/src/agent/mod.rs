@@ -150,8 +150,8 @@ impl<'a> Agent<'a> {
             agent.log().warn("the kill switch is on: nothing is watched", &[]);
         } else {
             agent.watch(before)?;
-            agent.bridge();
         }
+        agent.bridge();
         // Before there are other threads. While nothing is watched, nobody knows how probes will be
         // attached.
         let is_administrator = agent.host.as_ref().is_none_or(Host::takes_administrator);

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use std::{io, thread};
+use std::{fs, io, thread};
 
 use proxytrace_tests::cases;
 use proxytrace_tests::toolchain::Toolchain;
@@ -30,6 +30,8 @@ struct Manager {
     _dir: TempDir,
 }
 
+/// Watches every build.
+const ALL: [&str; 2] = ["--sample", "1"];
 /// Numbers that no descriptor has in the process of a test.
 const AWAY: RawFd = 500;
 /// Where descriptors begin that are handed over (`SD_LISTEN_FDS_START`).
@@ -55,10 +57,12 @@ impl Manager {
     }
 
     /// Starts an agent, and hands over what the one before it left.
-    fn start(&self, toolchain: &Toolchain, share: &str, dir: Option<TempDir>) -> Agent {
+    fn start(&self, toolchain: &Toolchain, options: &[&str], dir: Option<TempDir>) -> Agent {
         let mut command = Command::new("sh");
         // The pid is that of what is executed.
         command.args(["-c", "LISTEN_PID=$$ exec \"$@\"", "sh"]).arg(cases::proxytrace());
+        // The one before said so again after each reload.
+        while self.ready.try_recv().is_ok() {}
         let store = self.store.lock().unwrap();
         let names: Vec<&str> = store.iter().map(|(name, _)| &**name).collect();
         let (names, count) = (names.join(":"), names.len().to_string());
@@ -84,7 +88,7 @@ impl Manager {
             ("LISTEN_FDS", OsStr::new(&count)),
             ("LISTEN_FDNAMES", OsStr::new(&names)),
         ];
-        let agent = Agent::spawn(command, toolchain, &["--sample", share], &environment, dir);
+        let agent = Agent::spawn(command, toolchain, options, &environment, dir);
         // It will take others in their place.
         drop(store);
         self.ready.recv_timeout(Duration::from_secs(20)).expect("an agent that is ready");
@@ -139,7 +143,7 @@ fn builds_between_two_agents_are_counted() {
     // What runs as one is asked to end it hands on as far as that was seen, and the next has missed it.
     for (signal, unwatched, missed) in [(libc::SIGTERM, 3, 1), (libc::SIGKILL, 4, 0)] {
         let manager = Manager::new();
-        let first = manager.start(&toolchain, "1", None);
+        let first = manager.start(&toolchain, &ALL, None);
         let held = manager.held();
         assert!(held >= 5, "{held} are less than three links and two maps");
         version(&toolchain, "seen");
@@ -152,7 +156,7 @@ fn builds_between_two_agents_are_counted() {
         for _ in 0..3 {
             version(&toolchain, "between");
         }
-        let second = manager.start(&toolchain, "1", Some(dir));
+        let second = manager.start(&toolchain, &ALL, Some(dir));
         second.watches();
         let health = second.state().health;
         assert_eq!(
@@ -170,13 +174,22 @@ fn builds_between_two_agents_are_counted() {
         // They stay counted, and what is not to be seen is not missed.
         let (status, _, _, dir) = second.end_by(libc::SIGTERM);
         assert!(status.success());
-        let third = manager.start(&toolchain, "0", Some(dir));
+        let third = manager.start(&toolchain, &["--sample", "0"], Some(dir));
         third.watches();
         let health = third.state().health;
         assert_eq!((health.unwatched, health.missed), (unwatched, 0), "{:#?}", third.log());
         let (_, _, _, dir) = third.end_by(signal);
         version(&toolchain, "between");
-        let fourth = manager.start(&toolchain, "1", Some(dir));
+
+        // One that is to watch nothing keeps the count, and has nothing held.
+        let switch = dir.path().join("off");
+        fs::write(&switch, "").unwrap();
+        let off =
+            manager.start(&toolchain, &["--kill-switch", switch.to_str().unwrap()], Some(dir));
+        off.until("off", || off.log().iter().any(|line| line.contains("nothing is watched")));
+        assert_eq!((off.state().health.unwatched, manager.held()), (unwatched, 0));
+        let (_, _, _, dir) = off.end_by(signal);
+        let fourth = manager.start(&toolchain, &ALL, Some(dir));
         fourth.watches();
         assert_eq!(fourth.state().health.unwatched, unwatched, "{:#?}", fourth.log());
     }
@@ -192,7 +205,7 @@ fn builds_while_one_agent_follows_another_are_in_one_count_each() {
     let toolchain = Toolchain::newest().unwrap();
     for signal in [libc::SIGTERM, libc::SIGKILL] {
         let manager = Manager::new();
-        let first = manager.start(&toolchain, "1", None);
+        let first = manager.start(&toolchain, &ALL, None);
         let is_over = AtomicBool::new(false);
         let (built, seen, health) = thread::scope(|scope| {
             let builder = scope.spawn(|| {
@@ -206,7 +219,7 @@ fn builds_while_one_agent_follows_another_are_in_one_count_each() {
             first.until("seen some", || first.builds_of("many").len() > 20);
             let (_, before, _, dir) = first.end_by(signal);
             thread::sleep(Duration::from_millis(300));
-            let second = manager.start(&toolchain, "1", Some(dir));
+            let second = manager.start(&toolchain, &ALL, Some(dir));
             second.watches();
             second.until("seen some", || second.builds_of("many").len() > 20);
             is_over.store(true, Ordering::Relaxed);
