@@ -194,7 +194,7 @@ impl<'a> Agent<'a> {
         let counted = self.host.as_ref().and_then(Host::untold);
         let age = last.age();
         self.gap = Gap {
-            builds: last.health.unwatched + counted.unwrap_or(0),
+            builds: last.health.unwatched.saturating_add(counted.unwrap_or(0)),
             time: Duration::from_nanos(last.health.unwatched_ns) + age.unwrap_or_default(),
         };
         let Some(age) = age else { return };

@@ -13,7 +13,7 @@ use proxytrace_tests::cases;
 use proxytrace_tests::toolchain::Toolchain;
 use serde_json::Value;
 
-use crate::running::{Agent, alone, can_run, job};
+use crate::running::{Agent, alone, can_run, job, version};
 use crate::sink::Sink;
 
 /// The capabilities that an agent keeps (capability.h), and the one that it keeps where each probe is
@@ -21,12 +21,6 @@ use crate::sink::Sink;
 const CAPABILITIES: [(&str, u32); 4] =
     [("CAP_DAC_READ_SEARCH", 2), ("CAP_SYS_PTRACE", 19), ("CAP_PERFMON", 38), ("CAP_BPF", 39)];
 const ADMINISTRATOR: (&str, u32) = ("CAP_SYS_ADMIN", 21);
-
-fn version(toolchain: &Toolchain, run: &str) {
-    let mut command = Command::new(toolchain.goroot.join("bin/go"));
-    command.arg("version").envs(job(run)).stdout(Stdio::null());
-    assert!(command.status().unwrap().success());
-}
 
 /// A set of capabilities of a thread, as `/proc` has it.
 fn capabilities(status: &Path, set: &str) -> u64 {

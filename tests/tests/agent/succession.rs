@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -19,7 +19,7 @@ use proxytrace_tests::waiting::Waiting;
 use sendfd::RecvWithFd as _;
 use tempfile::TempDir;
 
-use crate::running::{Agent, alone, can_run, job};
+use crate::running::{Agent, alone, can_run, version};
 
 /// What a service manager does for a unit with `FileDescriptorStoreMax=` (`sd_notify(3)`,
 /// `sd_listen_fds(3)`).
@@ -127,12 +127,6 @@ fn listen(socket: &UnixDatagram, store: &Mutex<Vec<(String, OwnedFd)>>, ready: &
     }
 }
 
-fn version(toolchain: &Toolchain, run: &str) {
-    let mut command = Command::new(toolchain.goroot.join("bin/go"));
-    command.arg("version").envs(job(run)).stdout(Stdio::null());
-    assert!(command.status().unwrap().success());
-}
-
 #[test]
 fn builds_between_two_agents_are_counted() {
     if !can_run() {
@@ -195,6 +189,15 @@ fn builds_between_two_agents_are_counted() {
     }
 }
 
+/// Says that it is over when it is dropped.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// However many come: each is in one count.
 #[test]
 fn builds_while_one_agent_follows_another_are_in_one_count_each() {
@@ -216,13 +219,15 @@ fn builds_while_one_agent_follows_another_are_in_one_count_each() {
                 }
                 built
             });
+            // Whatever fails here, the builder ends.
+            let over = Over(&is_over);
             first.until("seen some", || first.builds_of("many").len() > 20);
             let (_, before, _, dir) = first.end_by(signal);
             thread::sleep(Duration::from_millis(300));
             let second = manager.start(&toolchain, &ALL, Some(dir));
             second.watches();
             second.until("seen some", || second.builds_of("many").len() > 20);
-            is_over.store(true, Ordering::Relaxed);
+            drop(over);
             let built = builder.join().unwrap();
             second.until("seen all", || second.state().health.running == 0);
             let health = second.state().health;
