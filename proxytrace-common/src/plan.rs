@@ -119,6 +119,8 @@ impl Operand {
 /// In place of a register: what was kept for the goroutine. No argument and no result of a hook is
 /// in the register with this number.
 pub const KEPT: u8 = 15;
+/// In place of a register: what [`Recipe::base`] points to. As for [`KEPT`], none is there.
+pub const BASE: u8 = 14;
 
 /// Values of one probe that are not in their registers any more, but on the stack.
 pub const SPILLS_MAX: usize = 4;
@@ -153,6 +155,9 @@ pub struct Recipe {
     pub kind: u16,
     /// How many of `fields` are used.
     pub field_count: u16,
+    /// A pointer that several of the following start from: it is read once, and is [`BASE`] for
+    /// them. [`Operand::ABSENT`] if there is none.
+    pub base: Operand,
     /// Strings and numbers.
     pub fields: [Operand; FIELDS_MAX],
     /// What is read one by one: a header map, of which the allow-listed headers are read, or a slice
@@ -186,6 +191,7 @@ impl Recipe {
             executable: 0,
             kind: kind as u16,
             field_count: 0,
+            base: Operand::ABSENT,
             fields: [Operand::ABSENT; FIELDS_MAX],
             several: Operand::ABSENT,
             error: Operand::ABSENT,
@@ -449,7 +455,7 @@ pub struct KernelOffsets {
 const _: () = assert!(size_of::<KernelOffsets>() == 140);
 const _: () = assert!(size_of::<Root>() == 16);
 const _: () = assert!(size_of::<Operand>() == 16);
-const _: () = assert!(size_of::<Recipe>() == 32 + 16 * (FIELDS_MAX + 4) + 4 * SPILLS_MAX);
+const _: () = assert!(size_of::<Recipe>() == 32 + 16 * (FIELDS_MAX + 5) + 4 * SPILLS_MAX);
 const _: () = assert!(size_of::<Spill>() == 4);
 const _: () = assert!(size_of::<Layout>() == 8);
 const _: () = assert!(size_of::<TypeRule>() == 16);

@@ -71,10 +71,8 @@ numbered! {
         Lookup = 18,
         /// `web.get` entered: the start of one fetch, auth-resend included.
         FetchEnter = 19,
-        /// `http.(*Client).do` entered: the start of one send, redirects included.
-        SendEnter = 20,
-        /// `http.(*Client).do` returned: [`Tag::Status`], error.
-        SendReturn = 21,
+        /// `http.(*Client).do` gives up one send, redirects included: error.
+        SendFailed = 20,
         /// `http.(*Transport).roundTrip` entered: [`Tag::Method`], the URL, headers of the request.
         RequestEnter = 22,
         /// `http.(*Transport).roundTrip` returned: [`Tag::Status`], headers of the response, error.
@@ -307,6 +305,15 @@ pub const HEADERS: [(&str, Tag); 13] = [
     ("Referer", Tag::Referer),
     ("User-Agent", Tag::UserAgent),
 ];
+/// How long these names are: a bit for each length.
+pub const HEADER_LENGTHS: u64 = {
+    let (mut lengths, mut i) = (0, 0);
+    while i < HEADERS.len() {
+        lengths |= 1 << HEADERS[i].0.len();
+        i += 1;
+    }
+    lengths
+};
 
 /// What every record begins with. 48 bytes.
 #[repr(C)]

@@ -6,15 +6,17 @@ use aya_ebpf::helpers::bpf_get_attach_cookie;
 use aya_ebpf::macros::uprobe;
 use aya_ebpf::programs::ProbeContext;
 use proxytrace_common::host::ANY;
-use proxytrace_common::plan::{self, FIELDS_MAX, NONE, OFFSETS_MAX, Operand, Read, Recipe, Role};
+use proxytrace_common::plan::{
+    self, FIELDS_MAX, Layout, NONE, OFFSETS_MAX, Operand, Read, Recipe, Role,
+};
 use proxytrace_common::record::Kind;
 
 use crate::headers::headers;
 use crate::interface::{AnswerStep, ConnectionStep, ErrorWalk, Interface, type_of};
 use crate::maps::{KEPT, LAYOUTS, NUMBER, Owner, SITES, count_hit, is_host, member, settle};
 use crate::process::{arguments, current_pid, environment};
-use crate::scratch::{REGISTERS, Scratch, Urgency, record};
-use crate::user::{read_pair, read_u64};
+use crate::scratch::{PIECE, REGISTERS, Scratch, Urgency, record};
+use crate::user::{read_pair, read_to, read_u64};
 use crate::verifier::{Step, bound, on_the_tasks_stack, repeat};
 
 /// What the context of a uprobe is.
@@ -108,9 +110,10 @@ fn fill<const HELPER: bool>(
     let header = scratch.header();
     header.kind = recipe.kind;
     header.executable = recipe.executable;
-    header.goroutine = read_u64(goroutine + u64::from(layout.goid)).unwrap_or(0);
-    if layout.parent_goid != NONE {
-        header.parent_goroutine = read_u64(goroutine + u64::from(layout.parent_goid)).unwrap_or(0);
+    identify(scratch, goroutine, layout);
+    if recipe.base.read != Read::Absent as u8 {
+        let base = resolve(scratch, &recipe.base).and_then(read_u64).unwrap_or(0);
+        scratch.registers[plan::BASE as usize] = base;
     }
 
     if recipe.kind == Kind::Start as u16 {
@@ -142,6 +145,25 @@ fn fill<const HELPER: bool>(
         repeat::<ConnectionStep, HELPER>(scratch);
     }
     true
+}
+
+/// Says which goroutine it is, and which one started it.
+#[inline(always)]
+fn identify(scratch: &mut Scratch, goroutine: u64, layout: &Layout) {
+    let first = goroutine + u64::from(layout.goid);
+    if layout.parent_goid == NONE {
+        scratch.header().goroutine = read_u64(first).unwrap_or(0);
+        return;
+    }
+    // The two are near each other, and each read costs more than what is between them.
+    let between = bound::<{ PIECE as i32 - 1 }>(u64::from(layout.parent_goid - layout.goid));
+    // SAFETY: the piece has room for a word more than the bounded length.
+    if unsafe { read_to(scratch.piece.as_mut_ptr().cast(), first, between as u32 + 8) } {
+        let [id, _] = scratch.in_piece(0);
+        let [parent, _] = scratch.in_piece(between);
+        scratch.header().goroutine = id;
+        scratch.header().parent_goroutine = parent;
+    }
 }
 
 /// Whether the number that decides is what it must be.

@@ -1,10 +1,10 @@
 //! Headers of requests and responses: Go's maps from names to values.
 
 use proxytrace_common::plan::{HEADER_NAME_MAX, MapKind, bucket_map, swiss_map};
-use proxytrace_common::record::{Kind, Tag};
+use proxytrace_common::record::{HEADER_LENGTHS, Kind, Tag};
 
 use crate::maps::HEADER_NAMES;
-use crate::scratch::{FOUND_MAX, Scratch};
+use crate::scratch::{FOUND_MAX, PIECE, Scratch};
 use crate::user::{read_pair, read_to, read_u8, read_u64};
 use crate::verifier::{Step, bound, repeat};
 
@@ -22,8 +22,6 @@ const SLICE_SIZE: u64 = 24;
 pub struct Groups {
     /// The group that is being looked at.
     group: u64,
-    /// What the group says of its places: a byte each, those of places that are done shifted out.
-    control: u64,
     /// Groups still to be looked at, this one included.
     left: u64,
     /// From a group to the key of its first entry, and to its value; from an entry to the next.
@@ -61,7 +59,6 @@ impl Groups {
         };
         Some(Self {
             group,
-            control: 0,
             left,
             key: swiss_map::SLOTS,
             key_stride: swiss_map::SLOT_SIZE,
@@ -83,7 +80,6 @@ impl Groups {
         let group = read_u64(map + bucket_map::BUCKETS)?;
         Some(Self {
             group,
-            control: 0,
             left: 1 << bits,
             key: bucket_map::KEYS,
             key_stride: STRING_SIZE,
@@ -104,30 +100,29 @@ impl Groups {
         // The high bit: empty or deleted. Below five: empty or moved.
         if self.buckets != 0 { control >= 5 } else { control & 0x80 == 0 }
     }
+}
 
-    /// Goes to the next group; says whether there is one.
-    #[inline(always)]
-    fn advance(&mut self) -> bool {
-        if self.buckets != 0 {
-            let Some(overflow) = read_u64(self.group + bucket_map::OVERFLOW) else { return false };
-            if overflow != 0 {
-                self.group = overflow;
-                return true;
-            }
-        }
-        self.left -= 1;
-        if self.left != 0 {
-            self.first += self.stride;
-        } else if self.old != 0 {
-            self.first = self.old;
-            self.left = if self.old_count == 0 { 1 } else { self.old_count };
-            self.old = 0;
-        } else {
-            return false;
-        }
-        self.group = self.first;
-        true
+/// Goes to the next group; says whether there is one.
+#[inline(always)]
+fn advance(scratch: &mut Scratch) -> bool {
+    let [overflow, _] = scratch.in_piece(bucket_map::OVERFLOW);
+    let groups = &mut scratch.groups;
+    if groups.buckets != 0 && overflow != 0 {
+        groups.group = overflow;
+        return true;
     }
+    groups.left -= 1;
+    if groups.left != 0 {
+        groups.first += groups.stride;
+    } else if groups.old != 0 {
+        groups.first = groups.old;
+        groups.left = if groups.old_count == 0 { 1 } else { groups.old_count };
+        groups.old = 0;
+    } else {
+        return false;
+    }
+    groups.group = groups.first;
+    true
 }
 
 /// Adds the allow-listed headers of the map at an address.
@@ -166,33 +161,34 @@ impl Step for FindHeader {
     fn turn(scratch: &mut Scratch, turn: u64) -> bool {
         let slot = turn & 7;
         if slot == 0 {
-            match read_u64(scratch.groups.group) {
-                Some(control) => scratch.groups.control = control,
-                None => return false,
+            let (group, size) =
+                (scratch.groups.group, bound::<{ PIECE as i32 - 1 }>(scratch.groups.stride));
+            // SAFETY: the piece has room for more than the bounded size.
+            if !unsafe { read_to(scratch.piece.as_mut_ptr().cast(), group, size as u32) } {
+                return false;
             }
         }
-        let groups = &mut scratch.groups;
-        let used = groups.is_used(groups.control & 0xff);
-        groups.control >>= 8;
-        if used {
-            let key = groups.group + groups.key + slot * groups.key_stride;
-            let values = groups.group + groups.value + slot * groups.value_stride;
+        let groups = &scratch.groups;
+        // What the group says of its places: a byte each.
+        if groups.is_used(scratch.in_piece(0)[0] >> (8 * slot) & 0xff) {
+            let key = groups.key + slot * groups.key_stride;
+            let values = groups.value + slot * groups.value_stride;
             note_header(scratch, key, values);
         }
-        slot != 7 || scratch.groups.advance()
+        slot != 7 || advance(scratch)
     }
 }
 
 #[inline(always)]
 fn note_header(scratch: &mut Scratch, key: u64, values: u64) {
-    let (tag, first, count) = match header_tag(key) {
+    let (tag, first, count) = match header_tag(scratch.in_piece(key)) {
         Some(tag) => {
-            let Some([first, count]) = read_pair(values) else { return };
+            let [first, count] = scratch.in_piece(values);
             (tag, first, count)
         }
         // Of a request, that it is there: its name, which is a string like a value.
         None if scratch.header().kind == Kind::RequestEnter as u16 => {
-            (Tag::OtherHeader as u64, key, 1)
+            (Tag::OtherHeader as u64, scratch.groups.group + key, 1)
         }
         None => return,
     };
@@ -227,12 +223,10 @@ impl Step for CopyHeader {
     }
 }
 
-/// The tag of the header whose name (a string) is at `key`, if it is on the allow-list.
+/// The tag of the header of this name (pointer, length), if it is on the allow-list.
 #[inline(always)]
-fn header_tag(key: u64) -> Option<u64> {
-    let [name, length] = read_pair(key)?;
-    // The shortest is `Age`.
-    if length < 3 || length > HEADER_NAME_MAX as u64 {
+fn header_tag([name, length]: [u64; 2]) -> Option<u64> {
+    if length > HEADER_NAME_MAX as u64 || HEADER_LENGTHS >> length & 1 == 0 {
         return None;
     }
     let length = bound::<{ 2 * HEADER_NAME_MAX as i32 - 1 }>(length);

@@ -41,6 +41,9 @@ pub const REGISTERS: usize = 16;
 /// Room for the headers found: as many as are on the allow-list, and a power of two.
 pub const FOUND_MAX: usize = 16;
 
+/// A piece of a structure is smaller than this, as groups of header maps are.
+pub const PIECE: usize = 512;
+
 /// One buffer.
 #[repr(C)]
 pub struct Scratch {
@@ -57,6 +60,8 @@ pub struct Scratch {
     pub found_count: u64,
     /// The header map that is being read.
     pub groups: Groups,
+    /// A piece of a structure that several values are taken from.
+    pub piece: [u64; PIECE / 8 + 2],
     /// The interface that is being walked.
     pub interface: Interface,
     /// What is known of the connection that is being walked.
@@ -147,6 +152,14 @@ impl Scratch {
             unsafe { self.bytes.as_mut_ptr().cast::<u64>().add(place).write_volatile(word) };
         }
         self.cursor = size_of::<Header>() as u32;
+    }
+
+    /// Two words so far into the piece.
+    #[inline(always)]
+    pub fn in_piece(&self, offset: u64) -> [u64; 2] {
+        let word = bound::<{ PIECE as i32 / 8 - 1 }>(offset >> 3) as usize;
+        // SAFETY: the number is masked, and there are two words more.
+        unsafe { [*self.piece.as_ptr().add(word), *self.piece.as_ptr().add(word + 1)] }
     }
 
     /// The record's header, to be completed.

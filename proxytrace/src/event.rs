@@ -86,15 +86,12 @@ pub enum What {
         /// Module path.
         module: String,
     },
-    /// `web.get` began: one fetch. A second send inside of it is an auth-resend.
+    /// `web.get` began: one fetch. Inside of it a second request is a redirect where the answer before
+    /// led there, and otherwise an auth-resend, or http after https.
     FetchEnter,
-    /// `http.Client.do` began: one send. A second request inside of it is a redirect.
-    SendEnter,
-    /// `http.Client.do` ended.
-    SendReturn {
-        /// Status of the last response, if there was one (also beside an error).
-        status: Option<u16>,
-        /// A refused or an endless redirect, or what the transport said.
+    /// `http.Client.do` gives up: one send, of a request and of what it was redirected to.
+    SendFailed {
+        /// A refused or an endless redirect, or what the transport said; none if it could not be read.
         error: Option<Failure>,
     },
     /// `http.Transport.roundTrip` began: one request, before it has a connection.

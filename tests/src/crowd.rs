@@ -55,11 +55,7 @@ pub fn download(proxytrace: &Path, toolchain: &Toolchain, processes: usize) -> R
     ensure!(asked == seen, "{} requests in the trace, {} in the log", asked.len(), seen.len());
 
     let counts = count(&recording)?;
-    for (entry, exit) in [
-        ("walk-enter", "walk-return"),
-        ("send-enter", "send-return"),
-        ("request-enter", "request-return"),
-    ] {
+    for (entry, exit) in [("walk-enter", "walk-return"), ("request-enter", "request-return")] {
         let (entries, exits) = (counts.get(entry), counts.get(exit));
         ensure!(entries.is_some() && entries == exits, "{entry}: {entries:?}, {exit}: {exits:?}");
     }
@@ -76,8 +72,6 @@ fn count(recording: &Path) -> Result<BTreeMap<&'static str, usize>> {
         let kind = match event?.what {
             What::WalkEnter => "walk-enter",
             What::WalkReturn { .. } => "walk-return",
-            What::SendEnter => "send-enter",
-            What::SendReturn { .. } => "send-return",
             What::RequestEnter { .. } => "request-enter",
             What::RequestReturn { .. } => "request-return",
             What::Try { .. } => "try",

@@ -36,8 +36,6 @@ fn kind(what: &What) -> Option<Kind> {
         What::WalkReturn { .. } => Kind::WalkReturn,
         What::Lookup { .. } => Kind::Lookup,
         What::FetchEnter => Kind::FetchEnter,
-        What::SendEnter => Kind::SendEnter,
-        What::SendReturn { .. } => Kind::SendReturn,
         What::RequestEnter { .. } => Kind::RequestEnter,
         What::RequestReturn { .. } => Kind::RequestReturn,
         What::Try { .. } => Kind::TryHttp2,
@@ -97,9 +95,6 @@ fn fields(what: &What, to: &mut Fields<'_>) {
             to.number(Tag::ContentLength, 4321);
             to.number(Tag::Body, body.unwrap_or_default());
             to.headers(headers);
-        }
-        What::SendReturn { status, .. } => {
-            to.number(Tag::Status, status.expect("an answer").into());
         }
         What::BodyEnd { body, .. } => {
             to.number(Tag::Body, *body);

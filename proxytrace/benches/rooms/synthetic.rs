@@ -86,7 +86,6 @@ impl Maker {
         self.push(goroutine, What::WalkEnter);
         self.push(goroutine, What::Lookup { proxy: ORIGIN.into(), module: module.to_owned() });
         self.push(goroutine, What::FetchEnter);
-        self.push(goroutine, What::SendEnter);
         if artifact == "zip" {
             let target = format!("{TARGET}{path}");
             self.request(goroutine, &url, 302, Some(&target));
@@ -94,8 +93,6 @@ impl Maker {
         } else {
             self.request(goroutine, &url, 200, None);
         }
-        let status = Some(if refused { 403 } else { 200 });
-        self.push(goroutine, What::SendReturn { status, error: None });
         let body = What::BodyEnd { body: self.body, remaining: Some(0), short: false, error: None };
         self.push(goroutine, body);
         let error = refused.then(|| Failure {

@@ -194,10 +194,7 @@ impl Decoder {
                 module: record.text(Tag::Module).ok_or(Malformed)?,
             },
             Kind::FetchEnter => What::FetchEnter,
-            Kind::SendEnter => What::SendEnter,
-            Kind::SendReturn => {
-                What::SendReturn { status: record.status(), error: record.failure(names) }
-            }
+            Kind::SendFailed => What::SendFailed { error: record.failure(names) },
             Kind::RequestEnter => {
                 let (url, cut) = record.url();
                 self.unread = record.has_fault();

@@ -18,12 +18,10 @@ pub(super) struct Fetch {
     /// What it is for; none before its first request.
     pub(super) goal: Option<At>,
     first: Option<RequestAt>,
-    /// Whether a send is running, and how many requests it has made.
-    pub(super) sending: bool,
-    pub(super) hops: usize,
-    /// The final status of the send before.
-    ended: Option<u16>,
-    pub(super) last: Option<RequestAt>,
+    /// Requests of the last send, and whether it was given up.
+    hops: usize,
+    gave_up: bool,
+    last: Option<RequestAt>,
     pub(super) open: Option<RequestAt>,
     tries: usize,
 }
@@ -46,20 +44,17 @@ pub(super) struct On<'a> {
 }
 
 impl Fetch {
-    pub(super) fn begin_send(&mut self) {
-        self.sending = true;
-        self.hops = 0;
-        self.open = None;
-    }
-
     /// A request begins; a fetch of something else has begun if it does not fit.
+    ///
+    /// It is the first of a send unless net/http was told to go elsewhere, and did not refuse to.
     pub(super) fn begin_request(&mut self, url: &str, chains: &Chains) {
-        if !self.sending {
-            self.begin_send();
+        let status = self.last.and_then(|last| chains.request(last).status);
+        if self.gave_up || status.is_some_and(|status| !status::redirects(status)) {
+            (self.hops, self.gave_up, self.open) = (0, false, None);
         }
         let other = |first| !same_fetch(&chains.request(first).url, url);
         if self.hops == 0 && self.first.is_some_and(other) {
-            *self = Self { sending: true, ..Self::default() };
+            *self = Self::default();
         }
     }
 
@@ -68,7 +63,7 @@ impl Fetch {
         let url = asking.url.as_str();
         let last = self.last.map(|last| context.chains.request(last));
         let begun_here = |first| url::same_place(&context.chains.request(first).url, url);
-        let resent = matches!(self.ended, Some(400..=499))
+        let resent = matches!(last.and_then(|last| last.status), Some(400..=499))
             && url.starts_with("https:")
             && self.first.is_some_and(begun_here);
         let (cause, follows) = match last {
@@ -115,33 +110,21 @@ impl Fetch {
         context.chains.connect(request, connection, protocol, remote.map(canonical), time);
     }
 
-    pub(super) fn end_send(
-        &mut self,
-        status: Option<u16>,
-        error: Option<&Failure>,
-        context: &mut Context<'_>,
-    ) {
-        self.sending = false;
+    /// The send ended with an error; without one, it could not be read.
+    pub(super) fn give_up(&mut self, error: Option<&Failure>, context: &mut Context<'_>) {
+        self.gave_up = true;
         self.open = None;
-        self.ended = status.filter(|_| error.is_none());
         let (Some(last), Some(at), Some(first)) = (self.last, self.goal, self.first) else {
             return;
         };
-        if self.hops == 0 {
-            return;
-        }
         let last = context.chains.request(last);
         let redirected = last.status.is_some_and(status::redirects);
-        let outcome = match (error, status) {
-            (Some(error), _) => match failure::outcome(error) {
-                Outcome::Unknown if last.outcome == Outcome::ProxyRefused => last.outcome,
-                Outcome::Unknown if redirected => {
-                    refusal(&context.chains.request(first).url, self.hops, last)
-                }
-                outcome => outcome,
-            },
-            (None, Some(status)) => status::of_request(status, false),
-            (None, None) => return,
+        let outcome = match error.map_or(Outcome::Unknown, failure::outcome) {
+            Outcome::Unknown if last.outcome == Outcome::ProxyRefused => last.outcome,
+            Outcome::Unknown if redirected => {
+                refusal(&context.chains.request(first).url, self.hops, last)
+            }
+            outcome => outcome,
         };
         context.chains.set_outcome(at, outcome);
     }

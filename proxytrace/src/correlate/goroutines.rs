@@ -125,10 +125,9 @@ impl Goroutines {
                     walk.asks = true;
                 }
             }
-            What::SendEnter => goroutine.fetch.get_or_insert_default().begin_send(),
-            What::SendReturn { status, error } => {
+            What::SendFailed { error } => {
                 if let Some(fetch) = &mut goroutine.fetch {
-                    fetch.end_send(status, error.as_ref(), context);
+                    fetch.give_up(error.as_ref(), context);
                 }
             }
             What::RequestEnter { method, url, headers, credentials, cut } => {

@@ -30,6 +30,9 @@ pub(super) struct Hook {
     /// How the function is called, if not by name.
     pub(super) through: Option<Through>,
     reads: &'static [Reading],
+    /// The beginning of the names of those that call it, if its other calls are not meant: where its
+    /// calls are known, only those are probed.
+    pub(super) within: Option<&'static str>,
     /// What must be so for anything to be recorded.
     only: Option<Only>,
 }
@@ -64,7 +67,7 @@ const LOOKUP: &str = "cmd/go/internal/modfetch.Lookup";
 const LOOKUP_OF_FETCHER: &str = "cmd/go/internal/modfetch.(*Fetcher).Lookup";
 const CHECK_SUM_DB: &str = "cmd/go/internal/modfetch.checkSumDB";
 const INFO_FILE_OF_FETCHER: &str = "cmd/go/internal/modfetch.(*Fetcher).InfoFile";
-const CLIENT_DO: &str = "net/http.(*Client).do";
+const DIAL_CONN: &str = "net/http.(*Transport).dialConn";
 const READ_RESPONSE: &str = "net/http.ReadResponse";
 const ROUND_TRIP: &str = "net/http.(*Transport).roundTrip";
 
@@ -88,11 +91,8 @@ pub(super) const HOOKS: &[Hook] = &[
     on_entry(Minors::from(26), LOOKUP_OF_FETCHER, Kind::Lookup, LOOKED_UP),
     // One fetch, its sends, their requests.
     on_entry(Minors::ALL, "cmd/go/internal/web.get", Kind::FetchEnter, &[]),
-    on_entry(Minors::ALL, CLIENT_DO, Kind::SendEnter, &[]),
-    on_return(Minors::ALL, CLIENT_DO, Kind::SendReturn, &[
-        field(Tag::Status, "->0", &["net/http.Response.StatusCode"]),
-        value(Tag::Error, "->1"),
-    ]),
+    // Its `uerr`, through which all its errors go. That a send begins or ends well, its requests say.
+    on_entry(Minors::ALL, "net/http.(*Client).do.func2", Kind::SendFailed, &[value(Tag::Error, "err")]),
     on_entry(Minors::ALL, ROUND_TRIP, Kind::RequestEnter, &[
         field(Tag::Method, "req", &["net/http.Request.Method"]),
         field(Tag::Scheme, "req", &[URL, "net/url.URL.Scheme"]),
@@ -137,8 +137,9 @@ pub(super) const HOOKS: &[Hook] = &[
         value(Tag::Executable, "exe"),
     ]),
     // CONNECT to a forward proxy: a dial, and a child that reads the answer to it.
-    on_entry(Minors::ALL, "net/http.(*Transport).dialConn", Kind::NewConnection, &[]),
+    on_entry(Minors::ALL, DIAL_CONN, Kind::NewConnection, &[]),
     Hook {
+        within: Some(DIAL_CONN),
         only: Some(Only::Text(field(Tag::Method, "req", &["net/http.Request.Method"]), "CONNECT")),
         ..on_entry(Minors::ALL, READ_RESPONSE, Kind::TunnelEnter, &[
             field(Tag::Host, "req", &["net/http.Request.Host"]),
@@ -146,6 +147,7 @@ pub(super) const HOOKS: &[Hook] = &[
         ])
     },
     Hook {
+        within: Some(DIAL_CONN),
         only: Some(Only::Text(field(Tag::Method, "->0", &["net/http.Response.Request", "net/http.Request.Method"]), "CONNECT")),
         ..on_return(Minors::ALL, READ_RESPONSE, Kind::TunnelReturn, &[
             field(Tag::Status, "->0", &["net/http.Response.StatusCode"]),
@@ -274,8 +276,38 @@ impl Hook {
                 recipe.filter_value = u64::from_le_bytes(bytes);
             }
         }
+        share(&mut recipe);
         recipe
     }
+}
+
+/// Has a pointer that several values are reached by be followed once.
+fn share(recipe: &mut Recipe) {
+    let step = |operand: &Operand| {
+        (operand.dereferences > 0).then_some((operand.register, operand.offsets[0]))
+    };
+    let count = usize::from(recipe.field_count);
+    let of = |recipe: &Recipe| {
+        let others = [recipe.several, recipe.error, recipe.interface];
+        recipe.fields[..count].iter().chain(&others).filter_map(step).collect::<Vec<_>>()
+    };
+    let steps = of(recipe);
+    let uses = |step: &(u8, u16)| steps.iter().filter(|other| *other == step).count();
+    let Some(&shared) = steps.iter().max_by_key(|step| uses(step)).filter(|step| uses(step) > 1)
+    else {
+        return;
+    };
+    let others = [&mut recipe.several, &mut recipe.error, &mut recipe.interface];
+    for operand in recipe.fields[..count].iter_mut().chain(others) {
+        if step(operand) == Some(shared) {
+            operand.register = plan::BASE;
+            operand.offsets.rotate_left(1);
+            operand.offsets[OFFSETS_MAX - 1] = 0;
+            operand.dereferences -= 1;
+        }
+    }
+    let (register, offset) = shared;
+    recipe.base = Operand::memory(Tag::Body, Read::U64, register, &[offset]);
 }
 
 impl Reading {
@@ -376,7 +408,7 @@ const fn on_entry(
     kind: Kind,
     reads: &'static [Reading],
 ) -> Hook {
-    Hook { go, function, point: Point::Entry, kind, through: None, reads, only: None }
+    Hook { go, function, point: Point::Entry, kind, through: None, reads, within: None, only: None }
 }
 
 const fn on_return(
@@ -385,7 +417,16 @@ const fn on_return(
     kind: Kind,
     reads: &'static [Reading],
 ) -> Hook {
-    Hook { go, function, point: Point::Return, kind, through: None, reads, only: None }
+    Hook {
+        go,
+        function,
+        point: Point::Return,
+        kind,
+        through: None,
+        reads,
+        within: None,
+        only: None,
+    }
 }
 
 #[cfg(test)]
@@ -393,6 +434,27 @@ mod tests {
     use proxytrace_common::plan::FIELDS_MAX;
 
     use super::*;
+
+    #[test]
+    fn what_several_values_are_reached_by_is_followed_once() {
+        let mut recipe = Recipe::marker(Kind::RequestEnter);
+        recipe.fields[0] = Operand::memory(Tag::Host, Read::String, 1, &[16, 40]);
+        recipe.fields[1] = Operand::memory(Tag::Method, Read::String, 1, &[0]);
+        recipe.fields[2] = Operand::memory(Tag::Path, Read::String, 0, &[16, 56]);
+        recipe.field_count = 3;
+        recipe.error = Operand::memory(Tag::Error, Read::Interface, 1, &[16, 8, 24]);
+        let alone = Recipe { error: Operand::ABSENT, ..recipe };
+        let mut same = alone;
+        share(&mut same);
+        assert_eq!(same, alone);
+        share(&mut recipe);
+        assert_eq!(recipe.base.offsets, [16, 0, 0, 0]);
+        assert_eq!((recipe.base.register, recipe.base.dereferences), (1, 0));
+        assert_eq!(recipe.fields[0], Operand::memory(Tag::Host, Read::String, plan::BASE, &[40]));
+        assert_eq!(recipe.fields[1..3], alone.fields[1..3]);
+        let error = Operand::memory(Tag::Error, Read::Interface, plan::BASE, &[8, 24]);
+        assert_eq!(recipe.error, error);
+    }
 
     /// With GODEBUG=fips140=on that code checks its own bytes, and a probe would end the program.
     #[test]
@@ -470,8 +532,9 @@ mod tests {
         assert_eq!(info.error, Operand::register(Tag::Error, Read::RegisterInterface, 3));
         for (minor, raw_path) in [(25, 72), (26, 104)] {
             let request = recipe(Kind::RequestEnter, Point::Entry, minor);
-            let expected = Operand::memory(Tag::RawPath, Read::String, 1, &[16, raw_path]);
+            let expected = Operand::memory(Tag::RawPath, Read::String, plan::BASE, &[raw_path]);
             assert_eq!(request.fields[5], expected, "go1.{minor}");
+            assert_eq!((request.base.register, request.base.offsets[0]), (1, 16));
         }
         let response = recipe(Kind::RequestReturn, Point::Return, 27);
         assert_eq!(response.error, Operand::register(Tag::Error, Read::RegisterInterface, 1));

@@ -263,7 +263,9 @@ impl Named<'_> {
         let mut sites = Vec::new();
         for hook in rows {
             let recipe = hook.recipe(version);
+            let calls = |within| callers.calls(self.start(name).ok()?, within).ok();
             let landings = match hook.point {
+                Point::Entry if let Some(calls) = hook.within.and_then(calls) => calls,
                 Point::Entry => {
                     let entry = function.entry(|address| self.code.is_morestack(address))?;
                     let landing = function.entry_landing(entry, &registers(&recipe));
@@ -298,7 +300,9 @@ impl Named<'_> {
         recipe: &Recipe,
     ) -> Result<Vec<Landing>, Unproven> {
         let function = self.start(hook.function)?;
-        let Some(through) = hook.through else { return callers.landings(function, recipe) };
+        let Some(through) = hook.through else {
+            return callers.landings(function, hook.within, recipe);
+        };
         let caller = self.code.decode(self.range(through.caller)?)?;
         let entry = caller.entry(|address| self.code.is_morestack(address))?;
         let wrapper = self.start(through.wrapper)?;

@@ -9,7 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use proxytrace_common::plan::{KEPT, Operand, Read, Recipe, SPILLS_MAX, Spill};
+use proxytrace_common::plan::{BASE, KEPT, Operand, Read, Recipe, SPILLS_MAX, Spill};
 use serde::{Deserialize, Serialize};
 
 use super::{Code, Unproven, machine::Function, types::ITAB_HEADER};
@@ -133,15 +133,42 @@ impl<'a> Callers<'a> {
         }
     }
 
-    /// The places that see what a function returns, each time that it does.
-    pub(super) fn landings(&self, called: u64, recipe: &Recipe) -> Result<Vec<Landing>, Unproven> {
-        let calls = self.calls_alone_of(called)?;
+    /// The places that see what a function returns, each time that it does, or that it does to those
+    /// functions alone whose names begin so.
+    pub(super) fn landings(
+        &self,
+        called: u64,
+        within: Option<&str>,
+        recipe: &Recipe,
+    ) -> Result<Vec<Landing>, Unproven> {
         let wanted = registers(recipe);
         let mut landings = Vec::new();
-        for (start, calls) in calls {
+        for (start, calls) in self.calls_within(called, within)? {
             landings.extend(self.functions[start].after_calls(calls, &wanted)?);
         }
         if landings.is_empty() { Err(Unproven::Uncalled) } else { Ok(landings) }
+    }
+
+    /// The calls themselves in functions whose names begin so: what is passed is in its registers.
+    /// The kernel emulates direct calls.
+    pub(super) fn calls(&self, called: u64, within: &str) -> Result<Vec<Landing>, Unproven> {
+        let calls = self.calls_within(called, Some(within))?;
+        let landing = |&address| Landing { step: Step::Emulated, ..Landing::stepped(address) };
+        let landings: Vec<Landing> = calls.flat_map(|(_, calls)| calls).map(landing).collect();
+        if landings.is_empty() { Err(Unproven::Uncalled) } else { Ok(landings) }
+    }
+
+    fn calls_within<'s>(
+        &'s self,
+        called: u64,
+        within: Option<&'s str>,
+    ) -> Result<impl Iterator<Item = (&'s u64, &'s Vec<u64>)>, Unproven> {
+        let calls = self.calls_alone_of(called)?;
+        let is_meant = move |start: u64| match (within, self.code.offset(start)) {
+            (Some(name), Some(offset)) => self.code.table.starts_with(offset, name),
+            (within, _) => within.is_none(),
+        };
+        Ok(calls.iter().filter(move |(start, _)| is_meant(**start)))
     }
 
     /// The same where the results are handed on through a wrapper that is called by an interface.
@@ -186,7 +213,7 @@ impl<'a> Callers<'a> {
 
 /// The registers that a recipe reads, by their number in Go's order.
 pub(super) fn registers(recipe: &Recipe) -> Vec<u8> {
-    let others = [recipe.several, recipe.error, recipe.interface, recipe.filter];
+    let others = [recipe.base, recipe.several, recipe.error, recipe.interface, recipe.filter];
     let operands = recipe.fields[..usize::from(recipe.field_count)].iter().chain(&others);
     let mut registers: Vec<u8> = operands
         .filter(|operand| operand.read != Read::Absent as u8)
@@ -195,7 +222,7 @@ pub(super) fn registers(recipe: &Recipe) -> Vec<u8> {
             [Some(operand.register), second]
         })
         .flatten()
-        .filter(|&register| register != KEPT)
+        .filter(|&register| ![KEPT, BASE].contains(&register))
         .collect();
     registers.sort_unstable();
     registers.dedup();

@@ -127,7 +127,7 @@ pub(super) const FUNCTIONS: &[(&str, &[&str])] = &[
     ("cmd/go/internal/modfetch.TryProxies", &["->0"]),
     ("cmd/go/internal/modfetch.Lookup", &["proxy", "path"]),
     ("cmd/go/internal/modfetch.(*Fetcher).Lookup", &["proxy", "path"]),
-    ("net/http.(*Client).do", &["->0", "->1"]),
+    ("net/http.(*Client).do.func2", &["err"]),
     ("net/http.(*Transport).roundTrip", &["req", "->0", "->1"]),
     ("net/http.(*persistConn).roundTrip", &["pc"]),
     ("net/http.(*http2ClientConn).RoundTrip", &["cc"]),

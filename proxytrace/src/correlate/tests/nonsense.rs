@@ -97,7 +97,7 @@ fn halves_and_strangers_are_ignored() {
     let error = None;
     for what in [
         What::WalkReturn { error: error.clone() },
-        What::SendReturn { status: Some(200), error },
+        What::SendFailed { error },
         What::Fork { child: 4_000 },
     ] {
         script.push(GO, None, what);

@@ -103,7 +103,6 @@ fn sockets_and_requests_make_one_connection() {
     let goroutine = Some(Goroutine { id: 7, parent: 1 });
     for what in [
         What::FetchEnter,
-        What::SendEnter,
         What::RequestEnter {
             method: "GET".into(),
             url: zip(A, "x.lab/m"),
@@ -162,7 +161,7 @@ fn capture_is_complete_only_if_nothing_is_amiss() {
     };
     assert!(complete(|script| script));
     assert!(!complete(|script| script.lose()));
-    assert!(!complete(|script| script.attach(&["net/http.(*Client).do"], false)));
+    assert!(!complete(|script| script.attach(&["net/http.(*Transport).roundTrip"], false)));
     assert!(!complete(|script| script.attach(&[], true)));
 }
 
@@ -181,8 +180,7 @@ fn a_tunnel_is_a_request_of_the_chain_that_opened_it() {
         error: None,
         cut: Vec::new(),
     };
-    let done = What::SendReturn { status: Some(200), error: None };
-    script.run(&[Task::new(7).step(on).step(answer).step(done).found()]);
+    script.run(&[Task::new(7).step(on).step(answer).found()]);
     let trace = script.trace();
     let [request, tunnel] = &trace.chains[0].attempts[0].requests[..] else {
         panic!("{:#?}", trace.chains)
@@ -210,7 +208,7 @@ fn a_tunnel_that_was_refused_is_why_its_request_failed() {
             error: Some(error.clone()),
             cut: Vec::new(),
         };
-        let done = What::SendReturn { status: None, error: Some(error.clone()) };
+        let done = What::SendFailed { error: Some(error.clone()) };
         script.run(&[Task::new(7).step(failed).step(done).failed(error)]);
         let trace = script.trace();
         assert_eq!(trace.chains[0].outcome, Outcome::ProxyRefused, "{status}");

@@ -219,7 +219,7 @@ pub(crate) fn tunnel(url: &str, status: u16) -> Script {
         cut: Vec::new(),
     };
     let asking = Task::new(7).walk().lookup(A, "x.lab/m").step(What::FetchEnter);
-    script.run(&[asking.step(What::SendEnter).step(enter)]);
+    script.run(&[asking.step(enter)]);
     script.run(&[Task::of(GO, 8, 7).step(What::NewConnection)]);
     let (local, remote) = to_squid();
     let connect = What::TunnelEnter { target: "a.lab:443".into(), local, remote };
@@ -243,7 +243,6 @@ pub(crate) fn tunneled(url: &str, status: u16, headers: &[(&str, &str)]) -> Scri
         error: None,
         cut: Vec::new(),
     };
-    let done = What::SendReturn { status: Some(status), error: None };
-    script.run(&[Task::new(7).step(on).step(answer).step(done)]);
+    script.run(&[Task::new(7).step(on).step(answer)]);
     script
 }

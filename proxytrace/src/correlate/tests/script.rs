@@ -290,17 +290,18 @@ impl Task {
     pub(crate) fn sends(self, sends: &[&[Hop]]) -> Self {
         let begun = self.step(What::FetchEnter);
         sends.iter().fold(begun, |task, hops| {
-            let task = hops.iter().fold(task.step(What::SendEnter), Self::hop);
-            let last = hops.last().expect("a send has a request");
-            task.step(What::SendReturn { status: last.status, error: last.error.clone() })
+            let task = hops.iter().fold(task, Self::hop);
+            match &hops.last().expect("a send has a request").error {
+                Some(error) => task.step(What::SendFailed { error: Some(error.clone()) }),
+                None => task,
+            }
         })
     }
 
     /// One fetch whose last redirect go does not follow.
     pub(crate) fn fetch_refused(self, hops: &[Hop], error: Failure) -> Self {
-        let task = hops.iter().fold(self.step(What::FetchEnter).step(What::SendEnter), Self::hop);
-        let status = hops.last().and_then(|last| last.status);
-        task.step(What::SendReturn { status, error: Some(error) })
+        let task = hops.iter().fold(self.step(What::FetchEnter), Self::hop);
+        task.step(What::SendFailed { error: Some(error) })
     }
 
     fn hop(mut self, hop: &Hop) -> Self {

@@ -604,16 +604,18 @@ fn a_switch_to_another_toolchain_is_a_success() {
 #[test]
 fn pt900_makes_everything_possible_and_nothing_certain() {
     let mut script = failing("https://proxy.lab", 1, scenarios::redirect_to_forbidden);
-    script.attach(&["net/http.(*Client).do"], true);
+    script.attach(&["net/http.(*Transport).roundTrip"], true);
     script.lose();
     let findings = diagnose(&script.trace());
     assert_eq!(brief(&findings), ["PT006 error root ×1", "PT900 note contributing ×0"]);
     assert_eq!(findings[0].confidence, Confidence::Possible);
     assert_eq!(findings[1].confidence, Confidence::Certain);
     let message = &findings[1].message;
-    for part in
-        ["3 events were lost", "no probe in net/http.(*Client).do", "before it had its probes"]
-    {
+    for part in [
+        "3 events were lost",
+        "no probe in net/http.(*Transport).roundTrip",
+        "before it had its probes",
+    ] {
         assert!(message.contains(part), "{message}");
     }
 }
