@@ -25,7 +25,9 @@ fn container(path: &str) -> Option<String> {
 /// The uid of a pod: `pod2f5d….slice`, `kubepods-burstable-pod2f5d_….slice`, `pod2f5d-…`. That of a
 /// static pod is a hash without dashes.
 fn pod(path: &str) -> Option<String> {
-    if !path.contains("kubepods") {
+    // In a control group namespace of its own, as a container has with cgroup v2, the agent sees what is
+    // above its own group as `..`, and `kubepods` may be among that.
+    if !path.contains("kubepods") && !path.starts_with("/../") {
         return None;
     }
     path.split(['/', ':']).find_map(|component| {
@@ -49,7 +51,7 @@ mod tests {
 
     /// As they are found on hosts: name, the file (`ID`, `UID`, `U_ID` with underscores, `STATIC`),
     /// whether there is a container, and the pod.
-    const CASES: [(&str, &str, bool, Option<&str>); 20] = [
+    const CASES: [(&str, &str, bool, Option<&str>); 23] = [
         ("v2, a session", "0::/user.slice/user-1000.slice/session-3.scope", false, None),
         ("v2, a service", "0::/system.slice/actions.runner.service", false, None),
         ("v2, the root", "0::/", false, None),
@@ -104,6 +106,14 @@ mod tests {
             true,
             Some(UID),
         ),
+        (
+            "v2, cgroupfs, for an agent in a container",
+            "0::/../../../besteffort/podUID/ID",
+            true,
+            Some(UID),
+        ),
+        ("the same, of the same class", "0::/../../podUID/ID", true, Some(UID)),
+        ("v2, docker, for an agent in a container", "0::/../ID", true, None),
         ("v1, a static pod", "2:memory:/kubepods/burstable/podSTATIC/ID", true, Some(STATIC)),
     ];
 

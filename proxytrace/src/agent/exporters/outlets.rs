@@ -16,6 +16,7 @@ use super::remote::{Destinations, Remotes, Signal};
 use super::shared::{Shared, now_ns};
 use super::spool::Spool;
 use super::{Pace, textfile};
+use crate::agent::machine;
 use crate::export::{Build, Host, hex, otlp};
 
 /// No piece of a queue is much longer, in bytes, unless one row is.
@@ -129,12 +130,9 @@ pub(super) fn try_textfile(options: &Options, shared: &Shared) -> anyhow::Result
 
 /// This machine.
 fn host(options: &Options) -> Host {
-    let read = |path: &str| std::fs::read_to_string(path).ok().map(|text| text.trim().to_owned());
-    let name = read("/proc/sys/kernel/hostname").unwrap_or_default();
-    // The id itself is not for others (machine-id(5)).
-    let id = read("/etc/machine-id").filter(|id| !id.is_empty()).map(|id| {
+    let id = machine::id().map(|id| {
         let sum = digest(&SHA256, format!("proxytrace\0{id}").as_bytes());
         hex(&sum.as_ref()[..16])
     });
-    Host { name, id, group: options.host_group.clone().unwrap_or_default() }
+    Host { name: machine::name(), id, group: options.host_group.clone().unwrap_or_default() }
 }
