@@ -7,15 +7,25 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
-use super::place::{Agent, FLUSH, Place};
+use super::place::{Agent, Build, FLUSH, Place};
 use super::receiver::Receiver;
 use super::{MEMORY_MAX, MODULES, RATE};
 use crate::bench::series::median;
 
-/// Rounds, and builds of each way in a round: one after the other, as an agent that starts or ends
-/// beside a build would be measured with it. So many rounds tell a hundredth.
-const ROUNDS: usize = 40;
-const BUILDS: usize = 12;
+/// What is built beside an agent.
+struct Work {
+    name: &'static str,
+    what: Build,
+    /// Rounds, and builds of each way in a round: one after the other, as an agent that starts or
+    /// ends beside a build would be measured with it. So many tell a hundredth.
+    rounds: usize,
+    builds: usize,
+}
+
+const WORKS: [Work; 2] = [
+    Work { name: "go build", what: Build::Whole, rounds: 40, builds: 4 },
+    Work { name: "go mod download", what: Build::Download, rounds: 40, builds: 12 },
+];
 /// How long the probes of an agent that was ended may take to be gone.
 const GONE: Duration = Duration::from_millis(500);
 /// How long the agent is watched at rest and under load. What is exported fills files, so that those
@@ -66,7 +76,11 @@ const SITUATIONS: [Situation; 5] = [
 ];
 
 pub(super) fn measure(place: &Place) -> Result<Value> {
-    let slow_down = slow_down(place)?;
+    let slow_down = WORKS.iter().map(|work| {
+        let ways = slow_down(place, work).with_context(|| format!("{} failed", work.name))?;
+        Ok(json!({ "work": work.name, "ways": ways }))
+    });
+    let slow_down = slow_down.collect::<Result<Vec<_>>>()?;
     let steady = SITUATIONS.iter().map(|situation| {
         steady(place, situation).with_context(|| format!("{} failed", situation.name))
     });
@@ -76,7 +90,7 @@ pub(super) fn measure(place: &Place) -> Result<Value> {
 /// Times of builds without an agent and beside one, and of the processor that they took, in seconds:
 /// the medians of each round. They are compared with those of the same round without an agent, before
 /// and after.
-fn slow_down(place: &Place) -> Result<Value> {
+fn slow_down(place: &Place, work: &Work) -> Result<Value> {
     const WAYS: [(&str, Option<&str>); 4] = [
         ("no agent", None),
         (UNSAMPLED, Some("0")),
@@ -84,12 +98,13 @@ fn slow_down(place: &Place) -> Result<Value> {
         ("chosen", Some("1")),
     ];
     let mut all = WAYS.map(|_| [Vec::new(), Vec::new()]);
-    for _ in 0..ROUNDS {
+    for _ in 0..work.rounds {
         for ((_, share), all) in WAYS.iter().zip(&mut all) {
             let agent = share.map(|share| place.agent(share)).transpose()?;
             agent.as_ref().map_or(Ok(()), Agent::settle)?;
             // The first one warms the caches.
-            let took = (0..=BUILDS).map(|_| place.build()).collect::<Result<Vec<_>>>()?;
+            let took = (0..=work.builds).map(|_| place.build(work.what));
+            let took = took.collect::<Result<Vec<_>>>()?;
             for (kind, all) in all.iter_mut().enumerate() {
                 all.push(median(&took[1..].iter().map(|took| took[kind]).collect::<Vec<_>>()));
             }
@@ -134,7 +149,7 @@ fn steady(place: &Place, situation: &Situation) -> Result<Value> {
         while start.elapsed() < load {
             let next = Duration::from_mins(1) / RATE * builds;
             thread::sleep(next.saturating_sub(start.elapsed()));
-            place.build()?;
+            place.build(Build::Download)?;
             builds += 1;
         }
     } else {
@@ -159,27 +174,31 @@ fn steady(place: &Place, situation: &Situation) -> Result<Value> {
 
 pub(super) fn table(measured: &Value) -> Result<String> {
     let mut text = format!(
-        "builds of {MODULES} modules, {ROUNDS} rounds of {BUILDS}; means and standard errors of the \
-         ratios to builds without an agent: time, processor\n"
+        "builds of {MODULES} modules; means and standard errors of the ratios to builds without an \
+         agent: time, processor\n"
     );
     let number = |value: &Value| value.as_f64().context("no number");
-    let list = |name: &str| measured[name].as_array().cloned().unwrap_or_default();
-    for row in list("slow_down") {
-        let median = number(&row["median"])?;
-        let ratio = |name: &str| -> Result<String> {
-            Ok(format!("{:.3} ± {:.3}", number(&row[name][0])?, number(&row[name][1])?))
-        };
-        let budget = if row["way"] == UNSAMPLED {
-            format!("  (budget {UNSAMPLED_MAX})")
-        } else {
-            String::new()
-        };
-        let way = row["way"].as_str().unwrap_or("?");
-        let (wall, processor) = (ratio("ratio")?, ratio("processor_ratio")?);
-        writeln!(text, "{way:<42}{:>9.1} ms{wall:>17}{processor:>17}{budget}", median * 1000.0)?;
+    let list = |of: &Value, name: &str| of[name].as_array().cloned().unwrap_or_default();
+    for work in list(measured, "slow_down") {
+        writeln!(text, "{}", work["work"].as_str().unwrap_or("?"))?;
+        for row in list(&work, "ways") {
+            let median = number(&row["median"])?;
+            let ratio = |name: &str| -> Result<String> {
+                Ok(format!("{:.3} ± {:.3}", number(&row[name][0])?, number(&row[name][1])?))
+            };
+            let budget = if row["way"] == UNSAMPLED {
+                format!("  (budget {UNSAMPLED_MAX})")
+            } else {
+                String::new()
+            };
+            let way = row["way"].as_str().unwrap_or("?");
+            let (wall, processor) = (ratio("ratio")?, ratio("processor_ratio")?);
+            let median = median * 1000.0;
+            writeln!(text, "  {way:<40}{median:>9.1} ms{wall:>17}{processor:>17}{budget}")?;
+        }
     }
     writeln!(text, "\n{:<42}{:>12}{:>12}{:>12}", "agent", "processor", "memory", "most")?;
-    for row in list("steady") {
+    for row in list(measured, "steady") {
         let mib = |name: &str| Ok::<_, anyhow::Error>(number(&row[name])? / f64::from(1 << 20));
         let (processor, resident, most) =
             (number(&row["processor"])?, mib("resident")?, mib("most")?);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
-use super::place::{FLUSH, Place};
+use super::place::{Build, FLUSH, Place};
 use super::receiver::Receiver;
 use super::{MEMORY_MAX, MODULES, RATE};
 
@@ -45,7 +45,7 @@ pub(super) fn measure(place: &Place) -> Result<Value> {
         }
         let next = Duration::from_mins(1) / RATE * builds;
         thread::sleep(next.saturating_sub(start.elapsed()));
-        place.build()?;
+        place.build(Build::Download)?;
         builds += 1;
     }
     thread::sleep(FLUSH);

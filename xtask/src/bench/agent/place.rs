@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{BufRead as _, BufReader};
+use std::io::{self, BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{self, Child, Command, Stdio};
 use std::thread;
@@ -16,6 +16,15 @@ use crate::bench::series::cpu_of_children;
 
 /// Until the last of what is exported every five seconds has been.
 pub(super) const FLUSH: Duration = Duration::from_secs(8);
+
+/// What is built, always into an empty module cache.
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub(super) enum Build {
+    /// `go mod download`: nothing but requests, which are answered at once.
+    Download,
+    /// `go build`: the modules are compiled as well, and linked; the standard library has been.
+    Whole,
+}
 
 /// Where builds run, in memory.
 pub(super) struct Place {
@@ -32,20 +41,37 @@ impl Place {
         Ok(Self { proxytrace: proxytrace.to_owned(), dir })
     }
 
-    /// A build into an empty cache; its time, and that of the processor, in seconds.
-    pub(super) fn build(&self) -> Result<[f64; 2]> {
-        let cache = self.dir.join("mod");
-        if cache.exists() {
-            fs::remove_dir_all(&cache)?;
+    /// A build; its time, and that of the processor, in seconds.
+    pub(super) fn build(&self, what: Build) -> Result<[f64; 2]> {
+        let modules = self.dir.join("mod");
+        remove(&modules)?;
+        let built = self.dir.join("built");
+        if what == Build::Whole {
+            // What is compiled again is what a build before has compiled.
+            remove(&built)?;
+            copy(&self.compiled()?, &built)?;
         }
-        let mut command = Command::new("go");
-        command.args(["mod", "download"]).env("GOMODCACHE", &cache);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let words: &[&str] = match what {
+            Build::Download => &["mod", "download"],
+            Build::Whole => &["build", "-modcacherw", "-o", "/dev/null", "."],
+        };
+        let mut command = go(words);
+        command.env("GOMODCACHE", &modules).env("GOCACHE", &built);
         let (start, before) = (Instant::now(), cpu_of_children()?);
         let status = command.status()?;
         let took = [start.elapsed(), cpu_of_children()?.saturating_sub(before)];
         ensure!(status.success(), "a build ended with {status}");
         Ok(took.map(|took| took.as_secs_f64()))
+    }
+
+    /// A build cache that has of the standard library what every program needs.
+    fn compiled(&self) -> Result<PathBuf> {
+        let compiled = self.dir.join("compiled");
+        if !compiled.exists() {
+            let status = go(&["build", "runtime"]).env("GOCACHE", &compiled).status()?;
+            ensure!(status.success(), "the standard library: {status}");
+        }
+        Ok(compiled)
     }
 
     /// An agent that hands nothing on.
@@ -107,6 +133,32 @@ impl Place {
         let names = names.collect::<Result<Vec<_>>>()?;
         Ok(names.iter().filter(|name| name.as_encoded_bytes().ends_with(b".gz")).count())
     }
+}
+
+/// A go command that says nothing.
+fn go(words: &[&str]) -> Command {
+    let mut command = Command::new("go");
+    command.args(words).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+}
+
+fn remove(dir: &Path) -> io::Result<()> {
+    if dir.exists() { fs::remove_dir_all(dir) } else { Ok(()) }
+}
+
+/// Copies a directory and all below it.
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let to = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy(&entry.path(), &to)?;
+        } else {
+            fs::copy(entry.path(), to)?;
+        }
+    }
+    Ok(())
 }
 
 impl Drop for Place {
