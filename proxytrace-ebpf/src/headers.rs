@@ -105,11 +105,13 @@ impl Groups {
 /// Goes to the next group; says whether there is one.
 #[inline(always)]
 fn advance(scratch: &mut Scratch) -> bool {
-    let [overflow, _] = scratch.in_piece(bucket_map::OVERFLOW);
     let groups = &mut scratch.groups;
-    if groups.buckets != 0 && overflow != 0 {
-        groups.group = overflow;
-        return true;
+    if groups.buckets != 0 {
+        let Some(overflow) = read_u64(groups.group + bucket_map::OVERFLOW) else { return false };
+        if overflow != 0 {
+            groups.group = overflow;
+            return true;
+        }
     }
     groups.left -= 1;
     if groups.left != 0 {
@@ -160,13 +162,8 @@ impl Step for FindHeader {
     #[inline(always)]
     fn turn(scratch: &mut Scratch, turn: u64) -> bool {
         let slot = turn & 7;
-        if slot == 0 {
-            let (group, size) =
-                (scratch.groups.group, bound::<{ PIECE as i32 - 1 }>(scratch.groups.stride));
-            // SAFETY: the piece has room for more than the bounded size.
-            if !unsafe { read_to(scratch.piece.as_mut_ptr().cast(), group, size as u32) } {
-                return false;
-            }
+        if slot == 0 && !read_group(scratch) {
+            return false;
         }
         let groups = &scratch.groups;
         // What the group says of its places: a byte each.
@@ -177,6 +174,25 @@ impl Step for FindHeader {
         }
         slot != 7 || advance(scratch)
     }
+}
+
+/// Reads the group that is being looked at as far as it is used: what lies behind can be on a page that
+/// is not there yet. Its control word, its first entry and its last are on pages that are.
+#[inline(always)]
+fn read_group(scratch: &mut Scratch) -> bool {
+    let groups = &scratch.groups;
+    let Some(control) = read_u64(groups.group) else { return false };
+    let mut used = 0;
+    for slot in 0..8 {
+        if groups.is_used(control >> (8 * slot) & 0xff) {
+            used = groups.value + slot * groups.value_stride + SLICE_SIZE;
+        }
+    }
+    scratch.piece[0] = control;
+    let size = bound::<{ PIECE as i32 - 1 }>(used);
+    // SAFETY: the piece has room for more than the bounded size.
+    size == 0
+        || unsafe { read_to(scratch.piece.as_mut_ptr().cast(), scratch.groups.group, size as u32) }
 }
 
 #[inline(always)]

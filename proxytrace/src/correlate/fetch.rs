@@ -138,6 +138,8 @@ fn refusal(first: &str, hops: usize, last: &Request) -> Outcome {
         Outcome::RedirectRefused
     } else if hops >= 10 {
         Outcome::RedirectLimit
+    } else if last.location.is_none() && !last.cut.is_empty() {
+        Outcome::Unknown
     } else {
         Outcome::RedirectInvalid
     }

@@ -345,8 +345,10 @@ fn refused(send: &Send<'_>, attempt: &Attempt) -> Option<(&'static str, String)>
         Outcome::RedirectInvalid => Some((
             "PT005",
             match &last.location {
-                None => format!("{} answered {status} without a Location", last.host),
-                Some(_) => {
+                None if last.cut.is_empty() => {
+                    format!("{} answered {status} without a Location", last.host)
+                }
+                _ => {
                     format!("{} answered {status} with a Location that is no URL", last.host)
                 }
             },

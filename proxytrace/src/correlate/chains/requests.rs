@@ -174,14 +174,17 @@ impl Chains {
 
     /// A request ends.
     pub(in super::super) fn close(&mut self, at: RequestAt, ending: Ending<'_>, time: u64) {
+        // It may be among what is not recorded.
+        let unseen = ending.cut.iter().any(|cut| cut == "location" || cut == "headers");
+        let has_location = unseen || ending.headers.contains_key("Location");
         let outcome = match (ending.error, ending.status) {
             (Some(error), _) => match failure::outcome(error) {
                 Outcome::Unknown if self.tunnel_refused(at) => Outcome::ProxyRefused,
                 outcome => outcome,
             },
-            (None, status) => status.map_or(Outcome::Unknown, |status| {
-                status::of_request(status, ending.headers.contains_key("Location"))
-            }),
+            (None, status) => {
+                status.map_or(Outcome::Unknown, |status| status::of_request(status, has_location))
+            }
         };
         let request = self.request_mut(at);
         request.status = ending.status;
@@ -198,7 +201,7 @@ impl Chains {
         request.error =
             ending.error.map(|error| RequestError { kind: outcome, ..failure::error(error) });
         request.outcome = outcome;
-        let redirects = ending.status.is_some_and(status::redirects) && request.location.is_some();
+        let redirects = ending.status.is_some_and(status::redirects) && has_location;
         let tracked = &mut self.all[at.at.chain];
         tracked.ended = tracked.ended.max(time);
         // The send says it better, if its end is seen.

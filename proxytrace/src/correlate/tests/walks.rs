@@ -1,5 +1,6 @@
 //! Chains, attempts, causes, and what came after redirects.
 
+use crate::event::What;
 use crate::model::{Artifact, Cause, Next, Outcome, Trace};
 
 use super::scenarios::{self, A, B, got, url, zip};
@@ -135,6 +136,59 @@ fn a_refusal_is_told_apart_without_its_text() {
         let trace = Script::new(A, 1).run(&[task.failed(untold())]).trace();
         assert_eq!(chain(&trace, "x.lab/m@v1.0.0 zip").outcome, expected);
     }
+}
+
+/// The page that a header stands on can be one that is not there when it is read.
+#[test]
+fn a_location_that_was_not_seen_is_not_said_to_be_missing() {
+    let go_says = "failed to parse Location header \"https://[\": missing ']' in host";
+    for (said, expected) in [("", Outcome::Unknown), (go_says, Outcome::RedirectInvalid)] {
+        let error = || failure(&[("*fmt.wrapError", said)], None);
+        let hops = [hop(&zip(A, "x.lab/m"), 302).to("https://[")];
+        let task = Task::new(7).walk().lookup(A, "x.lab/m").fetch_refused(&hops, error());
+        let mut script = Script::new(A, 1);
+        script.run(&[task.failed(error())]);
+        for event in &mut script.events {
+            if let What::RequestReturn { headers, cut, .. } = &mut event.what {
+                headers.clear();
+                cut.push("headers".to_owned());
+            }
+        }
+        let trace = script.trace();
+        assert_eq!(chain(&trace, "x.lab/m@v1.0.0 zip").outcome, expected);
+        let findings = crate::diagnose::diagnose(&trace);
+        assert!(findings.iter().all(|finding| !finding.message.contains("without a Location")));
+        assert_eq!(findings.iter().any(|it| it.code == "PT005"), !said.is_empty(), "{findings:#?}");
+    }
+    // Where it was followed, it led there.
+    let hops = [hop(&zip(A, "x.lab/m"), 302), hop("https://cdn.lab/b", 200)];
+    let mut script = Script::new(A, 0);
+    script.run(&[got(7, "x.lab/m", &hops)]);
+    for event in &mut script.events {
+        if let What::RequestReturn { status: Some(302), cut, .. } = &mut event.what {
+            cut.push("headers".to_owned());
+        }
+    }
+    let trace = script.trace();
+    let requests = &chain(&trace, "x.lab/m@v1.0.0 zip").attempts[0].requests;
+    assert_eq!(requests.iter().map(|it| it.outcome).collect::<Vec<_>>(), [Outcome::Ok; 2]);
+}
+
+/// One that could not be read is told apart like one without a text.
+#[test]
+fn an_error_that_was_not_read_ends_its_send_all_the_same() {
+    let hops = [hop(&zip(A, "x.lab/m"), 302).to("http://plain.lab/z")];
+    let error = plain_error("refused");
+    let task = Task::new(7).walk().lookup(A, "x.lab/m").fetch_refused(&hops, error.clone());
+    let mut script = Script::new(A, 1);
+    script.run(&[task.failed(error)]);
+    for event in &mut script.events {
+        if let What::SendFailed { error } = &mut event.what {
+            *error = None;
+        }
+    }
+    let outcome = chain(&script.trace(), "x.lab/m@v1.0.0 zip").outcome;
+    assert_eq!(outcome, Outcome::RedirectRefused);
 }
 
 #[test]
