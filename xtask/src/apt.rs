@@ -1,10 +1,12 @@
 //! Packages of Debian and its kin.
 
+use std::fs;
 use std::process::{Command, Stdio};
 
 use anyhow::{Result, bail};
 
 use crate::process::{self, as_root, is_root, run, status, which};
+use crate::workspace;
 
 /// Installs packages, reading the lists anew where these are missing or out of date.
 ///
@@ -18,14 +20,54 @@ pub fn install(packages: &[&str]) -> Result<()> {
         bail!("apt-get needs root, and there is no sudo");
     }
     status("Installing", format_args!("{} (apt)", packages.join(" ")));
-    if simulates(packages) && run(&mut apt_install(packages)).is_ok() {
+    let from = Vec::new();
+    if simulates(&from, packages) && run(&mut apt_install(&from, packages)).is_ok() {
         return Ok(());
     }
     update()?;
-    if !simulates(packages) {
+    if simulates(&from, packages) {
+        return run(&mut apt_install(&from, packages));
+    }
+    // A package that was taken from the backports once can want others from there.
+    let from = backports()?;
+    if from.is_empty() || !simulates(&from, packages) {
         bail!("apt does not offer {} here without removing others", packages.join(" "));
     }
-    run(&mut apt_install(packages))
+    run(&mut apt_install(&from, packages))
+}
+
+/// Options by which apt has this release of Debian's backports as well, for one call: the system's
+/// own lists stay as they are. None on other systems.
+fn backports() -> Result<Vec<String>> {
+    let system = fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let field = |name: &str| system.lines().find_map(|line| line.strip_prefix(name));
+    let (Some("debian"), Some(release)) = (field("ID="), field("VERSION_CODENAME=")) else {
+        return Ok(Vec::new());
+    };
+    // Wherever the release itself comes from.
+    let mut targets = Command::new("apt-get");
+    targets.args(["indextargets", "--format", "$(RELEASE) $(REPO_URI)", "Created-By: Packages"]);
+    let targets = process::read(&mut targets)?;
+    let mut archives = targets.lines().filter_map(|line| line.split_once(' '));
+    let Some((_, archive)) = archives.find(|(name, _)| *name == release) else {
+        return Ok(Vec::new());
+    };
+    let dir = workspace().join("target/apt");
+    let (list, lists) = (dir.join("sources.list"), dir.join("lists"));
+    fs::create_dir_all(lists.join("partial"))?;
+    let suites = [release.to_owned(), format!("{release}-backports")];
+    fs::write(&list, suites.map(|suite| format!("deb {archive} {suite} main\n")).concat())?;
+    let from = [
+        format!("Dir::Etc::SourceList={}", list.display()),
+        "Dir::Etc::SourceParts=/dev/null".to_owned(),
+        format!("Dir::State::Lists={}", lists.display()),
+        format!("APT::Default-Release={release}-backports"),
+    ];
+    let from = from.into_iter().flat_map(|option| ["-o".to_owned(), option]).collect::<Vec<_>>();
+    status("Updating", "the package lists of the backports (apt)");
+    // The release to prefer is in no list before.
+    run(apt_get().args(&from[..6]).args(["update", "-qq"]))?;
+    Ok(from)
 }
 
 /// Reads the package lists anew.
@@ -42,13 +84,14 @@ pub fn provide(program: &str, package: &str) -> Result<()> {
     install(&[package]).map_err(|error| error.context(format!("install `{program}` and try again")))
 }
 
-fn simulates(packages: &[&str]) -> bool {
-    process::succeeds(Command::new("apt-get").arg("--simulate").args(INSTALL).args(packages))
+fn simulates(from: &[String], packages: &[&str]) -> bool {
+    let mut command = Command::new("apt-get");
+    process::succeeds(command.args(from).arg("--simulate").args(INSTALL).args(packages))
 }
 
-fn apt_install(packages: &[&str]) -> Command {
+fn apt_install(from: &[String], packages: &[&str]) -> Command {
     let mut command = apt_get();
-    command.arg("-qq").args(INSTALL).args(packages);
+    command.args(from).arg("-qq").args(INSTALL).args(packages);
     command
 }
 
