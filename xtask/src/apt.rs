@@ -37,7 +37,7 @@ pub fn install(packages: &[&str]) -> Result<()> {
 }
 
 /// Options by which apt has this release of Debian's backports as well, for one call: the system's
-/// own lists stay as they are. None on other systems.
+/// own lists stay as they are. Empty on other systems.
 fn backports() -> Result<Vec<String>> {
     let system = fs::read_to_string("/etc/os-release").unwrap_or_default();
     let field = |name: &str| system.lines().find_map(|line| line.strip_prefix(name));
@@ -57,16 +57,17 @@ fn backports() -> Result<Vec<String>> {
     fs::create_dir_all(lists.join("partial"))?;
     let suites = [release.to_owned(), format!("{release}-backports")];
     fs::write(&list, suites.map(|suite| format!("deb {archive} {suite} main\n")).concat())?;
-    let from = [
+    let options = |options: &[String]| -> Vec<String> {
+        options.iter().flat_map(|option| ["-o".to_owned(), option.clone()]).collect()
+    };
+    let mut from = options(&[
         format!("Dir::Etc::SourceList={}", list.display()),
         "Dir::Etc::SourceParts=/dev/null".to_owned(),
         format!("Dir::State::Lists={}", lists.display()),
-        format!("APT::Default-Release={release}-backports"),
-    ];
-    let from = from.into_iter().flat_map(|option| ["-o".to_owned(), option]).collect::<Vec<_>>();
+    ]);
     status("Updating", "the package lists of the backports (apt)");
-    // The release to prefer is in no list before.
-    run(apt_get().args(&from[..6]).args(["update", "-qq"]))?;
+    run(apt_get().args(&from).args(["update", "-qq"]))?;
+    from.extend(options(&[format!("APT::Default-Release={release}-backports")]));
     Ok(from)
 }
 

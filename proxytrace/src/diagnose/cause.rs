@@ -348,7 +348,11 @@ fn refused(send: &Send<'_>, attempt: &Attempt) -> Option<(&'static str, String)>
                 None if last.cut.is_empty() => {
                     format!("{} answered {status} without a Location", last.host)
                 }
-                _ => {
+                // Whether there was one is not known.
+                None => {
+                    format!("{} answered {status} with no Location that go can follow", last.host)
+                }
+                Some(_) => {
                     format!("{} answered {status} with a Location that is no URL", last.host)
                 }
             },

@@ -50,7 +50,7 @@ pub struct Origin {
 pub struct Host {
     /// Its name.
     pub name: String,
-    /// What tells it from others of its name: a hash of `/etc/machine-id`.
+    /// What tells it from others of its name: a hash of its machine id (machine-id(5)).
     pub id: Option<String>,
     /// What it is to be compared with others by: a pool, a site, an image.
     pub group: String,
