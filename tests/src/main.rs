@@ -3,7 +3,7 @@
 use std::env;
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{BufWriter, Write as _};
+use std::io::{self, BufWriter, Write as _};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{self, ExitStatus};
@@ -73,7 +73,7 @@ struct Run {
 
 fn main() -> Result<()> {
     match Cli::parse() {
-        Cli::List => list(),
+        Cli::List => list()?,
         Cli::Check(options) => {
             for scenario in &options.scenarios {
                 check(&options, scenario).with_context(|| format!("{scenario} failed"))?;
@@ -89,10 +89,16 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-fn list() {
+fn list() -> io::Result<()> {
     let width = Scenario::all().iter().map(|scenario| scenario.name.len()).max().unwrap_or(0);
-    for Scenario { name, about, .. } in Scenario::all() {
-        println!("{name:width$}  {about}");
+    let mut out = io::stdout().lock();
+    let listed = Scenario::all()
+        .iter()
+        .try_for_each(|Scenario { name, about, .. }| writeln!(out, "{name:width$}  {about}"));
+    match listed {
+        // Whoever reads has read enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        listed => listed,
     }
 }
 

@@ -1,6 +1,6 @@
 //! Log lines with a structure, on stderr.
 
-use std::fmt::{Display, Write as _};
+use std::fmt::Write as _;
 use std::io::{self, Write as _};
 
 use serde_json::{Map, Value};
@@ -16,7 +16,24 @@ pub(super) struct Log {
 }
 
 /// What is said beside the message, by name.
-pub(super) type Fields<'a> = &'a [(&'a str, &'a dyn Display)];
+pub(super) type Fields<'a> = &'a [(&'a str, &'a dyn Field)];
+
+/// What a line can say: in JSON, numbers are numbers.
+pub(super) trait Field {
+    fn value(&self) -> Value;
+}
+
+macro_rules! fields {
+    ($($of:ty),*) => {
+        $(impl Field for $of {
+            fn value(&self) -> Value {
+                Value::from(self.to_owned())
+            }
+        })*
+    };
+}
+
+fields!(&str, String, bool, u64, usize, f64);
 
 impl Log {
     pub(super) fn error(self, message: &str, fields: Fields<'_>) {
@@ -60,24 +77,23 @@ fn line(
         LogLevel::Info => "info",
         LogLevel::Debug => "debug",
     };
-    let ours: [(&str, &dyn Display); 3] = [("time", &time), ("level", &level), ("msg", &message)];
-    let all = ours.iter().chain(fields).map(|(name, value)| (*name, value.to_string()));
+    let ours: [(&str, &dyn Field); 3] = [("time", &time), ("level", &level), ("msg", &message)];
+    let all = ours.iter().chain(fields).map(|(name, field)| (*name, field.value()));
     match format {
         LogFormat::Json => {
             let object: Map<String, Value> =
-                all.map(|(name, value)| (name.to_owned(), Value::String(value))).collect();
+                all.map(|(name, value)| (name.to_owned(), value)).collect();
             json(&Value::Object(object)) + "\n"
         }
         LogFormat::Logfmt => {
             let mut line = String::new();
             for (name, value) in all {
                 let separator = if line.is_empty() { "" } else { " " };
-                let is_plain = !value.is_empty()
-                    && value
-                        .chars()
-                        .all(|c| c.is_ascii_graphic() && !['"', '=', '\\'].contains(&c));
-                // A string as JSON has it is one as logfmt has it.
-                let value = if is_plain { value } else { json(&Value::String(value)) };
+                let value = match value {
+                    Value::String(text) if is_plain(&text) => text,
+                    // As JSON has it is as logfmt has it.
+                    other => json(&other),
+                };
                 let _ = write!(line, "{separator}{name}={value}");
             }
             line + "\n"
@@ -85,10 +101,15 @@ fn line(
     }
 }
 
+/// Whether logfmt takes it without quotes.
+fn is_plain(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|c| c.is_ascii_graphic() && !['"', '=', '\\'].contains(&c))
+}
+
 /// As all JSON here: nothing in it is obeyed by a terminal.
 fn json(value: &Value) -> String {
     let mut bytes = Vec::new();
-    // Neither memory nor a value of strings refuses.
+    // Memory refuses nothing.
     let _ = report::json::value(value, &mut bytes);
     String::from_utf8_lossy(&bytes).into_owned()
 }
@@ -100,15 +121,17 @@ mod tests {
     #[test]
     fn what_is_not_plain_is_quoted() {
         let line = |format| {
-            let fields: Fields<'_> = &[("share", &0.05), ("why", &"a \"b\"\n=c"), ("none", &"")];
+            let fields: Fields<'_> =
+                &[("share", &0.05), ("lost", &2_u64), ("why", &"a \"b\"\n=c"), ("none", &"")];
             line(format, "T", LogLevel::Warn, "share lowered", fields)
         };
         assert_eq!(
             line(LogFormat::Logfmt),
-            "time=T level=warn msg=\"share lowered\" share=0.05 why=\"a \\\"b\\\"\\n=c\" none=\"\"\n"
+            "time=T level=warn msg=\"share lowered\" share=0.05 lost=2 why=\"a \\\"b\\\"\\n=c\" none=\"\"\n"
         );
         let json: Value = serde_json::from_str(&line(LogFormat::Json)).unwrap();
         assert_eq!((&json["level"], &json["why"]), (&"warn".into(), &"a \"b\"\n=c".into()));
+        assert_eq!((&json["share"], &json["lost"]), (&0.05.into(), &2.into()));
     }
 
     #[test]

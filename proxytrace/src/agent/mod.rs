@@ -200,7 +200,7 @@ impl<'a> Agent<'a> {
         };
         let Some(age) = age else { return };
         let builds = counted.map_or("not counted".to_owned(), |builds| builds.to_string());
-        let seconds = format!("{:.1}", age.as_secs_f64());
+        let seconds = (age.as_secs_f64() * 10.0).round() / 10.0;
         self.log().info(
             "there was no agent for a while",
             &[("seconds", &seconds), ("builds_unwatched", &builds)],
@@ -427,7 +427,8 @@ impl<'a> Agent<'a> {
     fn write(&self, state: &State) {
         let Some(path) = self.state_file() else { return };
         if let Err(error) = state.write(path) {
-            let fields: log::Fields<'_> = &[("file", &path.display()), ("error", &error)];
+            let (file, error) = (path.display().to_string(), error.to_string());
+            let fields: log::Fields<'_> = &[("file", &file), ("error", &error)];
             self.log().warn("the state cannot be written", fields);
         }
     }

@@ -34,8 +34,8 @@ const PROGRAMS: [(&str, &[&str]); 3] = [
     ("strip", &["binutils"]),
 ];
 
-/// Runs the machines, all or the quick ones, of which the names begin so; prints a table, and fails
-/// if one failed.
+/// Runs the machines, all or the quick ones, of which the names begin with these words; prints a
+/// table, and fails if one failed.
 pub(crate) fn vm(all: bool, beginning: &str) -> Result<()> {
     bpf::setup()?;
     for (program, packages) in PROGRAMS {
@@ -44,7 +44,7 @@ pub(crate) fn vm(all: bool, beginning: &str) -> Result<()> {
         }
     }
     let runs: Vec<Run> = runs(all);
-    let runs: Vec<Run> = runs.into_iter().filter(|run| name(run).starts_with(beginning)).collect();
+    let runs: Vec<Run> = runs.into_iter().filter(|run| begins(&name(run), beginning)).collect();
     if runs.is_empty() {
         bail!("no machine's name begins with `{beginning}`");
     }
@@ -169,6 +169,12 @@ fn tell(run: &Run, outcome: Result<&Outcome, &anyhow::Error>) {
         }
         Err(error) => status("Failed", format_args!("{}: {error:#}", name(run))),
     }
+}
+
+/// Whether it begins with these words: `amd64 6.1` is not the beginning of `amd64 6.12`.
+fn begins(name: &str, words: &str) -> bool {
+    let mut of_it = name.split_whitespace();
+    words.split_whitespace().all(|word| of_it.next() == Some(word))
 }
 
 /// A row of the table.
