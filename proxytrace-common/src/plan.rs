@@ -11,8 +11,6 @@ pub const OFFSETS_MAX: usize = 4;
 pub const SITES_MAX: u32 = 4096;
 /// Executables of one trace.
 pub const EXECUTABLES_MAX: u32 = 64;
-/// Bytes of a header name that are compared: the longest in [`crate::record::HEADERS`].
-pub const HEADER_NAME_MAX: usize = 16;
 /// Go types of one executable for which there is a rule.
 pub const RULES_MAX: u32 = 64;
 /// "Not there" for an offset in a [`TypeRule`].

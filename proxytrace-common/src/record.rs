@@ -69,8 +69,6 @@ numbered! {
         WalkReturn = 17,
         /// `modfetch.Lookup` entered: [`Tag::Proxy`], [`Tag::Module`].
         Lookup = 18,
-        /// `web.get` entered: the start of one fetch, auth-resend included.
-        FetchEnter = 19,
         /// `http.(*Client).do` gives up one send, redirects included: error.
         SendFailed = 20,
         /// `http.(*Transport).roundTrip` entered: [`Tag::Method`], the URL, headers of the request.
@@ -305,14 +303,30 @@ pub const HEADERS: [(&str, Tag); 13] = [
     ("Referer", Tag::Referer),
     ("User-Agent", Tag::UserAgent),
 ];
-/// How long these names are: a bit for each length.
-pub const HEADER_LENGTHS: u64 = {
-    let (mut lengths, mut i) = (0, 0);
+/// Bytes of the longest of these names.
+pub const HEADER_NAME_MAX: usize = 16;
+/// A name as its words, padded with zeros, and its tag; no name where the tag is zero.
+pub type HeaderName = ([u64; HEADER_NAME_MAX / 8], u64);
+/// These names by their length, of which no more than two are equal: what is not among those that a
+/// program compares is on no list that it could look into.
+pub const HEADERS_BY_LENGTH: [[HeaderName; 2]; HEADER_NAME_MAX + 1] = {
+    let mut all = [[([0; HEADER_NAME_MAX / 8], 0); 2]; HEADER_NAME_MAX + 1];
+    let mut i = 0;
     while i < HEADERS.len() {
-        lengths |= 1 << HEADERS[i].0.len();
+        let (name, tag) = HEADERS[i];
+        let (name, mut words, mut at) = (name.as_bytes(), [[0; 8]; HEADER_NAME_MAX / 8], 0);
+        while at < name.len() {
+            words[at / 8][at % 8] = name[at];
+            at += 1;
+        }
+        let of_length = &mut all[name.len()];
+        let place = if of_length[0].1 == 0 { 0 } else { 1 };
+        assert!(of_length[place].1 == 0);
+        of_length[place] =
+            ([u64::from_ne_bytes(words[0]), u64::from_ne_bytes(words[1])], tag as u64);
         i += 1;
     }
-    lengths
+    all
 };
 
 /// What every record begins with. 48 bytes.

@@ -1,9 +1,8 @@
 //! Headers of requests and responses: Go's maps from names to values.
 
-use proxytrace_common::plan::{HEADER_NAME_MAX, MapKind, bucket_map, swiss_map};
-use proxytrace_common::record::{HEADER_LENGTHS, Kind, Tag};
+use proxytrace_common::plan::{MapKind, bucket_map, swiss_map};
+use proxytrace_common::record::{HEADER_NAME_MAX, HEADERS_BY_LENGTH, HeaderName, Kind, Tag};
 
-use crate::maps::HEADER_NAMES;
 use crate::scratch::{FOUND_MAX, PIECE, Scratch};
 use crate::user::{read_pair, read_to, read_u8, read_u64};
 use crate::verifier::{Step, bound, repeat};
@@ -24,6 +23,8 @@ pub struct Groups {
     group: u64,
     /// Groups still to be looked at, this one included.
     left: u64,
+    /// Entries still to be found, as the map counts them.
+    entries: u64,
     /// From a group to the key of its first entry, and to its value; from an entry to the next.
     key: u64,
     key_stride: u64,
@@ -42,14 +43,18 @@ pub struct Groups {
 
 impl Groups {
     #[inline(always)]
-    fn of(map: u64, kind: u32) -> Option<Self> {
-        if kind == MapKind::Swiss as u32 { Self::swiss(map) } else { Self::buckets(map) }
+    fn of(map: u64, kind: u32, entries: u64) -> Option<Self> {
+        if kind == MapKind::Swiss as u32 {
+            Self::swiss(map, entries)
+        } else {
+            Self::buckets(map, entries)
+        }
     }
 
     /// `internal/runtime/maps.Map` (Go ≥ 1.24): groups of a control word and eight slots. Of several
     /// tables (more than 896 headers), the first.
     #[inline(always)]
-    fn swiss(map: u64) -> Option<Self> {
+    fn swiss(map: u64, entries: u64) -> Option<Self> {
         let [directory, length] = read_pair(map + swiss_map::DIRECTORY)?;
         let (group, left) = if length == 0 {
             (directory, 1)
@@ -60,6 +65,7 @@ impl Groups {
         Some(Self {
             group,
             left,
+            entries,
             key: swiss_map::SLOTS,
             key_stride: swiss_map::SLOT_SIZE,
             value: swiss_map::SLOTS + STRING_SIZE,
@@ -75,12 +81,13 @@ impl Groups {
     /// `runtime.hmap` (Go ≤ 1.23): buckets of eight hashes, eight keys, eight values, a pointer to an
     /// overflow bucket.
     #[inline(always)]
-    fn buckets(map: u64) -> Option<Self> {
+    fn buckets(map: u64, entries: u64) -> Option<Self> {
         let bits = bound::<15>(u64::from(read_u8(map + bucket_map::B)?));
         let group = read_u64(map + bucket_map::BUCKETS)?;
         Some(Self {
             group,
             left: 1 << bits,
+            entries,
             key: bucket_map::KEYS,
             key_stride: STRING_SIZE,
             value: bucket_map::VALUES,
@@ -133,21 +140,22 @@ pub fn headers<const HELPER: bool>(scratch: &mut Scratch, map: u64, map_kind: u3
     if map == 0 {
         return;
     }
-    let Some(groups) = Groups::of(map, map_kind) else {
+    // Both kinds begin with the number of their entries (`hmap.count`, `Map.used`).
+    let entries = read_u64(map);
+    if entries == Some(0) {
+        return;
+    }
+    let Some(groups) = entries.and_then(|entries| Groups::of(map, map_kind, entries)) else {
         // It is on a page that is not there now.
         scratch.put(Tag::HeadersCut, &1u64);
         return;
     };
-    // A map has none before its first entry.
-    if groups.group == 0 {
-        return;
-    }
     scratch.groups = groups;
     scratch.found_count = 0;
     // First find, then copy: the loop over all entries stays small.
     repeat::<FindHeader, HELPER>(scratch);
     repeat::<CopyHeader, HELPER>(scratch);
-    if scratch.groups.left != 0 || scratch.found_count > FOUND_MAX as u64 {
+    if scratch.groups.entries != 0 || scratch.found_count > FOUND_MAX as u64 {
         scratch.put(Tag::HeadersCut, &1u64);
     }
 }
@@ -171,6 +179,11 @@ impl Step for FindHeader {
             let key = groups.key + slot * groups.key_stride;
             let values = groups.value + slot * groups.value_stride;
             note_header(scratch, key, values);
+            // What follows the last entry may be on a page that was never touched.
+            scratch.groups.entries -= 1;
+            if scratch.groups.entries == 0 {
+                return false;
+            }
         }
         slot != 7 || advance(scratch)
     }
@@ -242,7 +255,9 @@ impl Step for CopyHeader {
 /// The tag of the header of this name (pointer, length), if it is on the allow-list.
 #[inline(always)]
 fn header_tag([name, length]: [u64; 2]) -> Option<u64> {
-    if length > HEADER_NAME_MAX as u64 || HEADER_LENGTHS >> length & 1 == 0 {
+    static KNOWN: [[HeaderName; 2]; HEADER_NAME_MAX + 1] = HEADERS_BY_LENGTH;
+    let [one, other] = KNOWN.get(length as usize)?;
+    if one.1 == 0 {
         return None;
     }
     let length = bound::<{ 2 * HEADER_NAME_MAX as i32 - 1 }>(length);
@@ -251,7 +266,9 @@ fn header_tag([name, length]: [u64; 2]) -> Option<u64> {
     if !unsafe { read_to(padded.as_mut_ptr().cast(), name, length as u32) } {
         return None;
     }
-    let name = [padded[0], padded[1]];
-    // SAFETY: the value is copied at once, and user space never changes it.
-    unsafe { HEADER_NAMES.get(name) }.map(|&tag| u64::from(tag))
+    let of = |known: &HeaderName| {
+        if known.0[0] == padded[0] && known.0[1] == padded[1] { known.1 } else { 0 }
+    };
+    let tag = of(one) | of(other);
+    (tag != 0).then_some(tag)
 }

@@ -5,7 +5,7 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf};
 use proxytrace_common::host::{ANY, Choices, FileKey, HostOffsets, Member, Sampling};
 use proxytrace_common::plan::{
-    EXECUTABLES_MAX, HEADER_NAME_MAX, Layout, RULES_MAX, Recipe, Root, SITES_MAX, TypeKey, TypeRule,
+    EXECUTABLES_MAX, Layout, RULES_MAX, Recipe, Root, SITES_MAX, TypeKey, TypeRule,
 };
 
 use crate::scratch::{SLOTS, Scratch};
@@ -47,10 +47,6 @@ pub static NOWHERE: ProgramArray = ProgramArray::with_max_entries(1, 0);
 /// The same for programs of `uprobe_multi`.
 #[map]
 pub static NOWHERE_MULTI: ProgramArray = ProgramArray::with_max_entries(1, 0);
-/// Tags of the allow-listed headers by canonical name, padded with zeros.
-#[map]
-pub static HEADER_NAMES: HashMap<[u64; HEADER_NAME_MAX / 8], u32> =
-    HashMap::with_max_entries(64, 0);
 /// Where the stderr of a command goes that a goroutine has started and waits for.
 #[map]
 pub static KEPT: LruHashMap<Owner, u64> = LruHashMap::with_max_entries(1024, 0);

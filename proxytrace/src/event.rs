@@ -86,9 +86,6 @@ pub enum What {
         /// Module path.
         module: String,
     },
-    /// `web.get` began: one fetch. Inside of it a second request is a redirect where the answer before
-    /// led there, and otherwise an auth-resend, or http after https.
-    FetchEnter,
     /// `http.Client.do` gives up: one send, of a request and of what it was redirected to.
     SendFailed {
         /// A refused or an endless redirect, or what the transport said; none if it could not be read.

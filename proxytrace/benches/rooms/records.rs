@@ -35,7 +35,6 @@ fn kind(what: &What) -> Option<Kind> {
         What::WalkEnter => Kind::WalkEnter,
         What::WalkReturn { .. } => Kind::WalkReturn,
         What::Lookup { .. } => Kind::Lookup,
-        What::FetchEnter => Kind::FetchEnter,
         What::RequestEnter { .. } => Kind::RequestEnter,
         What::RequestReturn { .. } => Kind::RequestReturn,
         What::Try { .. } => Kind::TryHttp2,

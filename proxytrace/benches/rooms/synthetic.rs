@@ -85,7 +85,6 @@ impl Maker {
         let (url, refused) = (format!("{ORIGIN}{path}"), forbidden && artifact == "zip");
         self.push(goroutine, What::WalkEnter);
         self.push(goroutine, What::Lookup { proxy: ORIGIN.into(), module: module.to_owned() });
-        self.push(goroutine, What::FetchEnter);
         if artifact == "zip" {
             let target = format!("{TARGET}{path}");
             self.request(goroutine, &url, 302, Some(&target));

@@ -193,7 +193,6 @@ impl Decoder {
                 proxy: record.proxy().ok_or(Malformed)?,
                 module: record.text(Tag::Module).ok_or(Malformed)?,
             },
-            Kind::FetchEnter => What::FetchEnter,
             Kind::SendFailed => What::SendFailed { error: record.failure(names) },
             Kind::RequestEnter => {
                 let (url, cut) = record.url();

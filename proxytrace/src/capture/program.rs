@@ -12,10 +12,8 @@ use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf};
 use aya_obj::generated::bpf_prog_type;
 use proxytrace_common::host::{HostOffsets, Member, SEEN_MAX};
 use proxytrace_common::plan::{
-    EXECUTABLES_MAX, HEADER_NAME_MAX, KernelOffsets, Layout, Recipe, Root, SITES_MAX, TypeKey,
-    TypeRule,
+    EXECUTABLES_MAX, KernelOffsets, Layout, Recipe, Root, SITES_MAX, TypeKey, TypeRule,
 };
-use proxytrace_common::record::HEADERS;
 
 use super::bpf::raw_tracepoint;
 use super::gate::Gate;
@@ -254,13 +252,6 @@ impl Programs {
         let backend = backend.map_err(|_| anyhow!("loading the eBPF programs failed"))??;
         #[cfg(feature = "ebpf-log")]
         let log = super::log::attach(backend.program())?;
-        let names = object.map_mut("HEADER_NAMES")?;
-        let mut names = HashMap::<_, [u8; HEADER_NAME_MAX], u32>::try_from(names)?;
-        for (name, tag) in HEADERS {
-            let mut key = [0; HEADER_NAME_MAX];
-            key[..name.len()].copy_from_slice(name.as_bytes());
-            names.insert(key, u32::from(tag as u8), 0)?;
-        }
         before_ring();
         let events = RingBuf::try_from(object.take_map("EVENTS")?)?;
         Ok(Self {

@@ -12,7 +12,7 @@ use super::failure;
 use super::status;
 use super::url;
 
-/// One run of `web.get`.
+/// One run of `web.get`: requests of one URL, one after the other in a goroutine, and where they led.
 #[derive(Debug, Default)]
 pub(super) struct Fetch {
     /// What it is for; none before its first request.
@@ -48,8 +48,13 @@ impl Fetch {
     ///
     /// It is the first of a send unless net/http was told to go elsewhere, and did not refuse to.
     pub(super) fn begin_request(&mut self, url: &str, chains: &Chains) {
-        let status = self.last.and_then(|last| chains.request(last).status);
-        if self.gave_up || status.is_some_and(|status| !status::redirects(status)) {
+        let has_ended = |last| {
+            let last: &Request = chains.request(last);
+            // An answer that leads nowhere is handed back, whatever its status.
+            let leads = last.location.is_some() || !last.cut.is_empty();
+            last.status.is_some_and(|status| !(status::redirects(status) && leads))
+        };
+        if self.gave_up || self.last.is_some_and(has_ended) {
             (self.hops, self.gave_up, self.open) = (0, false, None);
         }
         let other = |first| !same_fetch(&chains.request(first).url, url);

@@ -119,18 +119,15 @@ impl Goroutines {
                     walk.lookup = Some(lookup);
                 }
             }
-            What::FetchEnter => {
-                goroutine.fetch = Some(Fetch::default());
-                if let Some(walk) = goroutine.walks.last_mut() {
-                    walk.asks = true;
-                }
-            }
             What::SendFailed { error } => {
                 if let Some(fetch) = &mut goroutine.fetch {
                     fetch.give_up(error.as_ref(), context);
                 }
             }
             What::RequestEnter { method, url, headers, credentials, cut } => {
+                if let Some(walk) = goroutine.walks.last_mut() {
+                    walk.asks = true;
+                }
                 let mut fetch = goroutine.fetch.take().unwrap_or_default();
                 fetch.begin_request(&url, context.chains);
                 if fetch.goal.is_none() {

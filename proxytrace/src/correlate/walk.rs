@@ -112,6 +112,12 @@ impl Walk {
             if attempt.requests.is_empty() && attempt.outcome == Outcome::Unfinished {
                 let outcome = unasked(leave, proxy, beside, at, context);
                 context.chains.set_outcome(at, outcome);
+            } else if attempt.outcome == Outcome::Unfinished
+                && !matches!(leave, Leave::Succeeded)
+                && attempt.requests.last().is_some_and(|last| last.duration_ns.is_some())
+            {
+                // It may have led on, and did not: what it said of that was not seen.
+                context.chains.set_outcome(at, Outcome::Unknown);
             }
             let supported = context.chains.artifact(at.chain) == Artifact::SumdbSupported;
             let next = match leave {

@@ -89,9 +89,8 @@ pub(super) const HOOKS: &[Hook] = &[
     on_return(Minors::ALL, TRY_PROXIES, Kind::WalkReturn, &[value(Tag::Error, "->0")]),
     on_entry(Minors::to(25), LOOKUP, Kind::Lookup, LOOKED_UP),
     on_entry(Minors::from(26), LOOKUP_OF_FETCHER, Kind::Lookup, LOOKED_UP),
-    // One fetch, its sends, their requests.
-    on_entry(Minors::ALL, "cmd/go/internal/web.get", Kind::FetchEnter, &[]),
-    // Its `uerr`, through which all its errors go. That a send begins or ends well, its requests say.
+    // One send: its `uerr`, through which all its errors go. That it begins or ends well, and of which
+    // fetch it is, its requests say.
     on_entry(Minors::ALL, "net/http.(*Client).do.func2", Kind::SendFailed, &[value(Tag::Error, "err")]),
     on_entry(Minors::ALL, ROUND_TRIP, Kind::RequestEnter, &[
         field(Tag::Method, "req", &["net/http.Request.Method"]),

@@ -18,12 +18,11 @@ const DEBIANS: &str = "1.19.8";
 /// For arm64: the oldest with the register ABI as it is, the first with Swiss maps, the newest.
 const ARM64_VERSIONS: [&str; 3] = ["1.21.13", "1.24.11", "1.27.3"];
 /// Every function with a probe, apart from those that have other names in other versions.
-const FUNCTIONS: [&str; 23] = [
+const FUNCTIONS: [&str; 22] = [
     "main.main",
     "cmd/go/internal/modfetch.TryProxies",
     "cmd/go/internal/modfetch.checkModSum",
     "cmd/go/internal/modfetch.checkSumDB",
-    "cmd/go/internal/web.get",
     "net/http.(*Client).do.func2",
     "net/http.(*Transport).roundTrip",
     "net/http.(*persistConn).roundTrip",

@@ -229,7 +229,7 @@ pub(crate) fn incomplete() -> Trace {
             go_version: Some("go1.27.3".into()),
             hooks: vec![],
             missing: vec![MissingHook {
-                hook: "web.get".into(),
+                hook: "modfetch.Lookup".into(),
                 reason: "not found in the symbol table".into(),
             }],
             late: true,

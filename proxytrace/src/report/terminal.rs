@@ -295,7 +295,7 @@ mod tests {
         note[PT900]: the capture is incomplete: what is missing may change the findings
            = note: 12 events lost, 900 read
            = note: /usr/lib/go/bin/go was running before it had its probes
-           = note: no probe on web.get in /usr/lib/go/bin/go: not found in the symbol table
+           = note: no probe on modfetch.Lookup in /usr/lib/go/bin/go: not found in the symbol table
 
         proxytrace: 40 modules, 120 requests, 3 redirects, 0 fallbacks; nothing wrong in what was seen (0.8 s)
         ");

@@ -37,7 +37,6 @@ pub(crate) fn any(data: &[u8]) {
     for proxy in texts.take(ENTRIES_MAX) {
         let url = format!("{proxy}/{module}/@v/v1.0.0.zip");
         push(What::Lookup { proxy, module: module.clone() });
-        push(What::FetchEnter);
         let (headers, cut) = (Headers::new(), Vec::new());
         let method = "GET".to_owned();
         push(What::RequestEnter { method, url, headers, credentials: None, cut });

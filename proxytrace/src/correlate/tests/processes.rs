@@ -102,7 +102,6 @@ fn sockets_and_requests_make_one_connection() {
     tcp(&mut script, 9, TcpState::Established, mapped.parse().ok(), "[::ffff:10.0.0.2]:443");
     let goroutine = Some(Goroutine { id: 7, parent: 1 });
     for what in [
-        What::FetchEnter,
         What::RequestEnter {
             method: "GET".into(),
             url: zip(A, "x.lab/m"),

@@ -218,7 +218,7 @@ pub(crate) fn tunnel(url: &str, status: u16) -> Script {
         credentials: None,
         cut: Vec::new(),
     };
-    let asking = Task::new(7).walk().lookup(A, "x.lab/m").step(What::FetchEnter);
+    let asking = Task::new(7).walk().lookup(A, "x.lab/m");
     script.run(&[asking.step(enter)]);
     script.run(&[Task::of(GO, 8, 7).step(What::NewConnection)]);
     let (local, remote) = to_squid();

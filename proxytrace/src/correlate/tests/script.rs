@@ -288,8 +288,7 @@ impl Task {
     }
 
     pub(crate) fn sends(self, sends: &[&[Hop]]) -> Self {
-        let begun = self.step(What::FetchEnter);
-        sends.iter().fold(begun, |task, hops| {
+        sends.iter().fold(self, |task, hops| {
             let task = hops.iter().fold(task, Self::hop);
             match &hops.last().expect("a send has a request").error {
                 Some(error) => task.step(What::SendFailed { error: Some(error.clone()) }),
@@ -300,7 +299,7 @@ impl Task {
 
     /// One fetch whose last redirect go does not follow.
     pub(crate) fn fetch_refused(self, hops: &[Hop], error: Failure) -> Self {
-        let task = hops.iter().fold(self.step(What::FetchEnter), Self::hop);
+        let task = hops.iter().fold(self, Self::hop);
         task.step(What::SendFailed { error: Some(error) })
     }
 

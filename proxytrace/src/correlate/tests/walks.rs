@@ -160,6 +160,19 @@ fn a_location_that_was_not_seen_is_not_said_to_be_missing() {
         assert!(findings.iter().all(|finding| !finding.message.contains("without a Location")));
         assert_eq!(findings.iter().any(|it| it.code == "PT005"), !said.is_empty(), "{findings:#?}");
     }
+    // go hands back what leads nowhere.
+    let task = Task::new(7).walk().lookup(A, "x.lab/m").fetch(&[hop(&zip(A, "x.lab/m"), 302)]);
+    let mut script = Script::new(A, 1);
+    script.run(&[task.failed(failure(&[("*web.HTTPError", "302 Found")], None))]);
+    for event in &mut script.events {
+        if let What::RequestReturn { cut, .. } = &mut event.what {
+            cut.push("headers".to_owned());
+        }
+    }
+    let trace = script.trace();
+    let attempt = &chain(&trace, "x.lab/m@v1.0.0 zip").attempts[0];
+    assert_eq!((attempt.outcome, attempt.next), (Outcome::Unknown, Some(Next::Stop)));
+    assert!(attempt.reason.contains("was not seen"), "{attempt:?}");
     // Where it was followed, it led there.
     let hops = [hop(&zip(A, "x.lab/m"), 302), hop("https://cdn.lab/b", 200)];
     let mut script = Script::new(A, 0);

@@ -72,7 +72,7 @@ fn asked(script: &mut Script, socket: u64, url: &str, status: Option<u16>) {
         error: None,
         cut: vec![],
     };
-    for what in [What::FetchEnter, request, on, end] {
+    for what in [request, on, end] {
         script.push(GO, TASK, what);
     }
 }
