@@ -1,6 +1,5 @@
 //! Builds, chains and requests as spans.
 
-use std::borrow::Cow;
 use std::net::SocketAddr;
 
 use foldhash::HashMap;
@@ -12,7 +11,7 @@ use super::{Of, span_id};
 use crate::correlate::story;
 use crate::export::fetch::{self, Fetch};
 use crate::export::{Build, BuildId, names};
-use crate::model::{AfterRedirect, Artifact, Attempt, Cause, Chain, Outcome, Request, RequestId};
+use crate::model::{Artifact, Attempt, Cause, Chain, Outcome, Request, RequestId};
 
 /// All of them; of requests those that go itself sent.
 pub(super) fn of(build: &Build, id: BuildId) -> Vec<Span> {
@@ -128,7 +127,9 @@ fn of_request(
 ) -> Span {
     let (address, port) = fetch::server(request);
     let peer: Option<SocketAddr> = request.remote_addr.as_deref().and_then(|it| it.parse().ok());
-    let reason = failure(attempt, request);
+    // A 404 is what a walk is made of; the other 4xx and 5xx are errors, as is no answer.
+    let is_failure = !matches!(request.outcome, Outcome::NotFound | Outcome::Canceled);
+    let reason = fetch::failure(attempt, request).filter(|_| is_failure);
     let location = request.location.as_deref().map(redacted);
     let is_url = request.url.contains("://");
     let attributes = Attributes::default()
@@ -162,16 +163,6 @@ fn of_request(
         links: request.follows.map(|before| link(id, before)).into_iter().collect(),
         status: reason.is_some().then(|| error(detail().unwrap_or_default())),
         ..span(build, id, Of::Request(request.id), request.started_ns, whole_ns(request))
-    }
-}
-
-/// Why a request failed. A 404 is what a walk is made of; the other 4xx and 5xx are errors, as is no
-/// answer, and a redirect that go refused to follow.
-fn failure(attempt: &Attempt, request: &Request) -> Option<Cow<'static, str>> {
-    match (request.outcome, request.after_redirect) {
-        (Outcome::NotFound | Outcome::Canceled, _) => None,
-        (_, Some(AfterRedirect::Refused)) => names::error_type(attempt.outcome, None),
-        (outcome, _) => names::error_type(outcome, Some(request)),
     }
 }
 

@@ -8,7 +8,8 @@ use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 
 use super::*;
 use crate::export::metrics::Limits;
-use crate::model::Cause;
+use crate::export::rows;
+use crate::model::{AfterRedirect, Cause, Outcome};
 use crate::report::samples::forbidden;
 
 fn host() -> Host {
@@ -99,7 +100,28 @@ fn a_tunnel_has_no_url() {
     let spans = decoded(&super::spans(&Build::new(trace), &host()));
     let tunnel = spans.iter().find(|span| span.name == "CONNECT").unwrap();
     assert_eq!(text(&tunnel.attributes, "url.full"), None);
+    assert_eq!(text(&tunnel.attributes, "server.port").as_deref(), Some("443"));
     assert_eq!(text(&tunnel.attributes, "url.template"), None);
+}
+
+/// A redirect that go refused is told in spans and in lines alike, and once.
+#[test]
+fn a_refused_redirect_is_an_error() {
+    let mut trace = forbidden();
+    let attempt = &mut trace.chains[0].attempts[0];
+    attempt.outcome = Outcome::RedirectRefused;
+    attempt.requests.truncate(1);
+    attempt.requests[0].after_redirect = Some(AfterRedirect::Refused);
+    trace.chains.truncate(1);
+    let build = Build::new(trace);
+    let spans = decoded(&spans(&build, &host()));
+    let refused = spans.iter().find(|span| span.kind == SpanKind::Client as i32).unwrap();
+    assert_eq!(text(&refused.attributes, "http.response.status_code").as_deref(), Some("302"));
+    let reason = text(&refused.attributes, "error.type").unwrap();
+    assert!(reason == "redirect_insecure" && refused.status.is_some());
+    let [_, chains, _] = rows::lines(&build, &host());
+    let row: serde_json::Value = serde_json::from_slice(&chains.bytes).unwrap();
+    assert_eq!(row["attempts"][0]["requests"][0]["error_type"], *reason);
 }
 
 #[test]
