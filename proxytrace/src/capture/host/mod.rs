@@ -60,8 +60,8 @@ pub trait Watcher {
     fn job(&mut self, tree: TreeId, job: Job);
     /// Things happened in it, in time order; they came in so many bytes.
     fn events(&mut self, tree: TreeId, events: &[Event], bytes: usize);
-    /// Nobody of it lives any more.
-    fn ended(&mut self, tree: TreeId, end: End);
+    /// Nobody of it lives any more; none if its first process was met too late to see how it ended.
+    fn ended(&mut self, tree: TreeId, end: Option<End>);
 }
 
 /// Counts, since the start unless said otherwise.

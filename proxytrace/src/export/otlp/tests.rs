@@ -104,6 +104,21 @@ fn a_tunnel_has_no_url() {
     assert_eq!(text(&tunnel.attributes, "url.template"), None);
 }
 
+/// A span must have an end: it is the last of what is known.
+#[test]
+fn a_build_whose_end_was_not_seen_ends_with_the_last_of_it() {
+    let mut trace = forbidden();
+    trace.command.duration_ns = None;
+    let build = Build::new(trace);
+    let spans = decoded(&spans(&build, &host()));
+    let last = spans[1..].iter().map(|span| span.end_time_unix_nano).max();
+    assert_eq!(Some(spans[0].end_time_unix_nano), last);
+    assert!(spans[0].start_time_unix_nano < spans[0].end_time_unix_nano);
+    let [builds, ..] = rows::lines(&build, &host());
+    let row: serde_json::Value = serde_json::from_slice(&builds.bytes).unwrap();
+    assert!(row["duration_ns"].is_null());
+}
+
 /// A redirect that go refused is told in spans and in lines alike, and once.
 #[test]
 fn a_refused_redirect_is_an_error() {
