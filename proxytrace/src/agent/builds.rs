@@ -111,7 +111,7 @@ impl Builds {
         let time = now.saturating_sub(running.began);
         let what = What::WatchEnded { reason: reason.to_owned() };
         running.correlator.push(Event { time, pid: 0, goroutine: None, what });
-        self.done.push(running.finish(End { time, exit_code: None, signal: None }));
+        self.done.push(running.finish(Some(End { time, exit_code: None, signal: None })));
     }
 }
 
@@ -149,7 +149,7 @@ impl Watcher for Builds {
         }
     }
 
-    fn ended(&mut self, tree: TreeId, end: End) {
+    fn ended(&mut self, tree: TreeId, end: Option<End>) {
         if let Some(running) = self.running.remove(&tree) {
             self.done.push(running.finish(end));
         }
@@ -157,8 +157,8 @@ impl Watcher for Builds {
 }
 
 impl Running {
-    fn finish(self, end: End) -> Build {
-        let mut trace = self.correlator.finish(&end);
+    fn finish(self, end: Option<End>) -> Build {
+        let mut trace = self.correlator.finish(end.as_ref());
         trace.findings = diagnose(&trace);
         Build { trace, share: self.share, origin: self.origin }
     }
@@ -188,12 +188,22 @@ mod tests {
         builds.job(1, Job::from([("cicd.pipeline.name", "p".to_owned())]));
         builds.events(1, &some_events(3), 300);
         assert!(builds.take().is_empty() && builds.excess(10).is_empty());
-        builds.ended(1, END);
+        builds.ended(1, Some(END));
         let [build] = &builds.take()[..] else { panic!("one build") };
         assert_eq!((build.share, build.trace.capture.events), (0.25, 3));
         assert_eq!(build.trace.command.exit_code, Some(1));
         assert_eq!(build.origin.job["cicd.pipeline.name"], "p");
         assert_eq!(builds.abandoned, 0);
+    }
+
+    /// A process that had ended when it was met: of how long it ran, and how it ended, nothing is said.
+    #[test]
+    fn an_end_that_was_not_seen_is_unknown() {
+        let mut builds = Builds::within(Bounds::default());
+        builds.began(1, begun(5));
+        builds.ended(1, None);
+        let command = &builds.take()[0].trace.command;
+        assert_eq!((command.duration_ns, command.exit_code, command.signal), (None, None, None));
     }
 
     #[test]

@@ -289,8 +289,9 @@ impl Correlator {
         self.chains.take_ended(&self.processes)
     }
 
-    /// Ends the trace. Its findings are for [`crate::diagnose`].
-    pub fn finish(self, end: &End) -> Trace {
+    /// Ends the trace: none is an end that nobody saw. Its findings are for [`crate::diagnose`].
+    pub fn finish<'a>(self, end: impl Into<Option<&'a End>>) -> Trace {
+        let end = end.into();
         let Self {
             start,
             processes,
@@ -319,9 +320,9 @@ impl Correlator {
             started_at: start.started_at,
             command: Command {
                 argv: start.argv,
-                exit_code: end.exit_code,
-                signal: end.signal,
-                duration_ns: Some(end.time),
+                exit_code: end.and_then(|end| end.exit_code),
+                signal: end.and_then(|end| end.signal),
+                duration_ns: end.map(|end| end.time),
             },
             chains: chains.into_model(&processes, capture.complete),
             processes: processes.into_model(),

@@ -12,7 +12,8 @@ use super::names;
 use crate::correlate::{status, story};
 use crate::diagnose;
 use crate::model::{
-    Artifact, Attempt, Cause, Chain, ChainId, Next, Outcome, Request, RequestId, Trace, Witness,
+    AfterRedirect, Artifact, Attempt, Cause, Chain, ChainId, Next, Outcome, Request, RequestId,
+    Trace, Witness,
 };
 
 /// What came was good, as far as is known, and go did not take it, as the checksum database did not
@@ -142,6 +143,8 @@ pub(crate) fn server(request: &Request) -> (&str, Option<u16>) {
     let default = match request.url.split_once("://") {
         Some(("http", _)) => Some(80),
         Some(("https", _)) => Some(443),
+        // CONNECT has an authority, which always names the port.
+        None => request.url.rsplit_once(':').and_then(|(_, port)| port.parse().ok()),
         _ => None,
     };
     let (name, port) = match host.rsplit_once(':') {
@@ -152,6 +155,15 @@ pub(crate) fn server(request: &Request) -> (&str, Option<u16>) {
         _ => (host, None),
     };
     (name.trim_start_matches('[').trim_end_matches(']'), port.or(default))
+}
+
+/// Why a request came to nothing: it says so, too, where it was answered with a redirect that go
+/// refused to follow.
+pub(crate) fn failure(attempt: &Attempt, request: &Request) -> Option<Cow<'static, str>> {
+    match request.after_redirect {
+        Some(AfterRedirect::Refused) => names::error_type(attempt.outcome, None),
+        _ => names::error_type(request.outcome, Some(request)),
+    }
 }
 
 /// The host that a request was redirected to, if it was.

@@ -80,7 +80,8 @@ pub struct Health {
     pub refused_for_room: u64,
     /// Builds of which the beginning was missed.
     pub late: u64,
-    /// Builds that were running already when the watch began, and are not seen.
+    /// Builds that are not seen, as they were running already when the watch began, or were gone
+    /// before it was known that their executable is a `go` command.
     pub missed: u64,
     /// Builds that were given up, because they were too many or too large.
     pub abandoned: u64,

@@ -271,7 +271,7 @@ fn attempt_row<'a>(fetch: &Fetch<'a>) -> AttemptRow<'a> {
         resent: again.contains(&request.id),
         protocol: request.protocol.as_deref(),
         remote_addr: request.remote_addr.as_deref(),
-        error_type: names::error_type(request.outcome, Some(request)),
+        error_type: fetch::failure(attempt, request),
         duration_ns: request.duration_ns,
         ttfb_ns: request.ttfb_ns,
         body_ns: request.body_ns,

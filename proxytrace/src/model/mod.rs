@@ -72,7 +72,7 @@ pub struct Command {
     pub exit_code: Option<i32>,
     /// The signal that ended it.
     pub signal: Option<i32>,
-    /// How long it ran.
+    /// How long it ran; none if its end was not seen.
     pub duration_ns: Option<u64>,
 }
 

@@ -58,6 +58,18 @@ fn kill_9_and_a_new_one() {
     assert!(agent.builds_of("again").iter().all(|build| build.trace.capture.complete));
 }
 
+/// The same toolchain, with a `go` that nobody knows.
+fn copied(toolchain: &Toolchain, to: &Path) -> Toolchain {
+    for entry in fs::read_dir(&toolchain.goroot).unwrap().map(Result::unwrap) {
+        if entry.file_name() != "bin" {
+            symlink(entry.path(), to.join(entry.file_name())).unwrap();
+        }
+    }
+    fs::create_dir(to.join("bin")).unwrap();
+    fs::copy(toolchain.goroot.join("bin/go"), to.join("bin/go")).unwrap();
+    Toolchain { goroot: to.to_owned(), version: toolchain.version.clone() }
+}
+
 /// The agent takes a while to look at a toolchain that it meets.
 #[test]
 fn nobody_is_missed_who_executes_a_new_toolchain_meanwhile() {
@@ -68,15 +80,8 @@ fn nobody_is_missed_who_executes_a_new_toolchain_meanwhile() {
     let toolchain = Toolchain::newest().unwrap();
     let agent = Agent::start(&toolchain, &["--sample", "1"]);
     let dir = tempfile::tempdir().unwrap();
-    for entry in fs::read_dir(&toolchain.goroot).unwrap().map(Result::unwrap) {
-        if entry.file_name() != "bin" {
-            symlink(entry.path(), dir.path().join(entry.file_name())).unwrap();
-        }
-    }
-    fs::create_dir(dir.path().join("bin")).unwrap();
-    fs::copy(toolchain.goroot.join("bin/go"), dir.path().join("bin/go")).unwrap();
+    let new = copied(&toolchain, dir.path());
     let before = agent.state().health.executables;
-    let new = Toolchain { goroot: dir.path().to_owned(), version: toolchain.version.clone() };
     let waiting: Vec<_> = (0..4).map(|_| Waiting::start(&new, job("met")).unwrap()).collect();
     agent.until("looked", || agent.state().health.executables > before);
     drop(waiting);
@@ -91,6 +96,40 @@ fn nobody_is_missed_who_executes_a_new_toolchain_meanwhile() {
         processes.filter(is_one).count()
     };
     agent.until("seen them end", || met() == 4);
+}
+
+/// Each is in mounts of its own, and so its file is not to be found once it is gone. What is met after
+/// the toolchain is known is late, what was met before is missed.
+#[test]
+fn builds_that_are_gone_before_their_toolchain_is_known_are_counted() {
+    if !can_run() {
+        return;
+    }
+    let _alone = alone();
+    let toolchain = Toolchain::newest().unwrap();
+    let agent = Agent::start(&toolchain, &["--sample", "1"]);
+    let dir = tempfile::tempdir().unwrap();
+    let new = copied(&toolchain, dir.path());
+    let builds = |count: usize| {
+        for _ in 0..count {
+            let mut command = Command::new("unshare");
+            command.arg("--mount").arg(new.goroot.join("bin/go")).arg("version");
+            assert!(command.stdout(Stdio::null()).status().unwrap().success());
+        }
+    };
+    let before = agent.state().health;
+    // It is busy for as long.
+    agent.signal(libc::SIGSTOP);
+    builds(3);
+    let waiting = Waiting::start(&new, job("met")).unwrap();
+    builds(2);
+    agent.signal(libc::SIGCONT);
+    agent.until("looked", || agent.state().health.executables > before.executables);
+    drop(waiting);
+    agent.until("seen it end", || !agent.builds_of("met").is_empty());
+    let after = agent.state().health;
+    let counted = (after.chosen - before.chosen, after.late - before.late);
+    assert_eq!((counted, after.missed - before.missed), ((3, 3), 3), "{:#?}", agent.log());
 }
 
 #[test]

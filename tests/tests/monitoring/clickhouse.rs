@@ -385,7 +385,7 @@ fn check(answers: &BTreeMap<String, Vec<Vec<Value>>>, early: &[Build], late: &[B
 }
 
 /// The table that the exporter of the OpenTelemetry Collector makes, and that Rotel's writes to.
-const OTEL_TRACES: &str = "CREATE TABLE proxytrace.otel_traces (
+const OTEL_TRACES: &str = "CREATE TABLE otel.otel_traces (
     Timestamp DateTime64(9), TraceId String, SpanId String, ParentSpanId String, TraceState String,
     SpanName LowCardinality(String), SpanKind LowCardinality(String),
     ServiceName LowCardinality(String), ResourceAttributes Map(LowCardinality(String), String),
@@ -397,17 +397,36 @@ const OTEL_TRACES: &str = "CREATE TABLE proxytrace.otel_traces (
         Attributes Map(LowCardinality(String), String))
 ) ENGINE = MergeTree ORDER BY (ServiceName, SpanName, Timestamp)";
 
+/// A forward proxy refuses the way to the host of the first request: that is not the host's doing.
+fn refuse_tunnel(build: &mut Build) {
+    let attempts = build.trace.chains.iter_mut().flat_map(|chain| &mut chain.attempts);
+    let Some(requests) = attempts.map(|one| &mut one.requests).find(|all| !all.is_empty()) else {
+        return;
+    };
+    let tunnel = Request {
+        id: u32::MAX,
+        cause: Cause::ConnectTunnel,
+        method: "CONNECT".to_owned(),
+        url: format!("{}:443", requests[0].host),
+        status: Some(407),
+        outcome: Outcome::ProxyRefused,
+        ..requests[0].clone()
+    };
+    requests.push(tunnel);
+}
+
 /// From the agent to a collector, and from there to the tables that collectors have.
 #[test]
 fn spans_come_through_a_collector() {
     let Some(engines) = engines() else { return };
     let directory = TempDir::new().unwrap();
     let server = ClickHouse::start(&engines, &directory.path().join("db"));
+    server.run("CREATE DATABASE otel");
     server.run(OTEL_TRACES);
     let exporter = [
         ["--exporter", "clickhouse"],
         ["--clickhouse-exporter-endpoint", server.url.trim_end_matches('/')],
-        ["--clickhouse-exporter-database", "proxytrace"],
+        ["--clickhouse-exporter-database", "otel"],
         ["--clickhouse-exporter-compression", "none"],
     ];
     // The engine in a process gathers no inserts.
@@ -417,17 +436,23 @@ fn spans_come_through_a_collector() {
     let mut builds = builds::at(&builds::all(), &builds::ago(60));
     for build in &mut builds {
         build.share = SHARES[0];
+        refuse_tunnel(build);
     }
     for build in &builds {
         exporters.observe(build.clone());
     }
     let deliveries: BTreeMap<_, _> = exporters.finish().into_iter().collect();
     let sent = deliveries["otlp-spans"].sent;
-    wait_for("all spans", || (server.count("otel_traces") == sent).then_some(()));
+    wait_for("all spans", || (server.count("otel.otel_traces") == sent).then_some(()));
+    // Collectors, too, send again what they cannot know to have come.
+    server.run(
+        "INSERT INTO otel.otel_traces SELECT * FROM otel.otel_traces WHERE SpanKind = 'Client'",
+    );
     let (mut hosts, mut times) = (Expected::default(), BTreeMap::<String, Vec<u64>>::new());
     for build in &builds {
         let attempts = builds::attempts(std::slice::from_ref(build));
-        for request in attempts.flat_map(|attempt| &attempt.requests) {
+        let requests = attempts.flat_map(|attempt| &attempt.requests);
+        for request in requests.filter(|request| request.cause != Cause::ConnectTunnel) {
             let host = request.host.split(':').next().unwrap();
             hosts.add(&[host], build, &[true]);
             let time = request.duration_ns.map(|head| head + request.body_ns.unwrap_or(0));

@@ -229,7 +229,11 @@ impl Files {
             let mut files = roots.filter_map(|root| open(&root.join(name)));
             files.find(|(_, identity)| identity.inode == key.inode)
         };
-        let Some((file, identity)) = by_process.or_else(by_name) else { return Look::Unknown };
+        let Some((file, identity)) = by_process.or_else(by_name) else {
+            // While it waited for us it may have become known.
+            let known = self.known.iter().find(|(_, known)| known.keys.contains(&key));
+            return known.map_or(Look::Unknown, |(&index, _)| Look::Known(index));
+        };
         let namespace = root.is_none().then_some(mounts);
         let seeing = [u64::from(pid)].into_iter().chain(exec.numbers(Tag::Ancestor));
         let Found { file, identity, path, namespace } =

@@ -14,7 +14,7 @@ mod root;
 mod running;
 mod tree;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 pub use predecessor::{KEPT, Predecessor};
-use proxytrace_common::host::{ANY, Member, Sampling};
+use proxytrace_common::host::{ANY, FileKey, Member, Sampling};
 use proxytrace_common::record::Tag;
 pub(in crate::capture) use root::Root;
 
@@ -60,8 +60,8 @@ pub trait Watcher {
     fn job(&mut self, tree: TreeId, job: Job);
     /// Things happened in it, in time order; they came in so many bytes.
     fn events(&mut self, tree: TreeId, events: &[Event], bytes: usize);
-    /// Nobody of it lives any more.
-    fn ended(&mut self, tree: TreeId, end: End);
+    /// Nobody of it lives any more; none if its first process was met too late to see how it ended.
+    fn ended(&mut self, tree: TreeId, end: Option<End>);
 }
 
 /// Counts, since the start unless said otherwise.
@@ -83,7 +83,8 @@ pub struct Counts {
     pub refused_for_room: u64,
     /// Trees of which the beginning was missed.
     pub late: u64,
-    /// Trees that were running already when the watch began.
+    /// Trees that were running already when the watch began, or were gone before it was known that
+    /// their executable is a `go` command.
     pub missed: u64,
     /// Trees that were chosen, of which nothing was seen.
     pub unseen: u64,
@@ -104,6 +105,8 @@ pub struct Host {
     is_lossy: bool,
     unseen: u64,
     missed: u64,
+    /// What was executed and gone when it was to be looked at: each is a tree, if it is a `go` command.
+    unmet: VecDeque<FileKey>,
     /// Trees that were chosen by us, and passed over, as their executable was not known.
     adopted: [u64; 2],
     /// What the kernel was told last of how many of its trees were told of.
@@ -111,6 +114,9 @@ pub struct Host {
     /// See [`Host::untold`].
     untold: Option<u64>,
 }
+
+/// So many are kept in mind: most are no `go` commands.
+const UNMET_MAX: usize = 1024;
 
 /// The threshold that chooses all trees.
 const ALL: f64 = 4_294_967_296.0;
@@ -168,6 +174,7 @@ impl Host {
             is_lossy: false,
             unseen: 0,
             missed: 0,
+            unmet: VecDeque::new(),
             adopted: [0; 2],
             told: 0,
             untold: None,
@@ -301,9 +308,15 @@ impl Host {
 
     /// Somebody has executed a file that was not known.
     fn meet(&mut self, news: &News, watcher: &mut dyn Watcher) -> anyhow::Result<()> {
-        let Self { programs, files, .. } = self;
+        let Self { programs, files, unmet, .. } = self;
         let index = match files.look(&news.record(), news.file) {
-            Look::Unknown => return programs.unsee(&news.file),
+            Look::Unknown => {
+                if news.begins.is_some() {
+                    unmet.truncate(UNMET_MAX - 1);
+                    unmet.push_front(news.file);
+                }
+                return programs.unsee(&news.file);
+            }
             Look::Other => return programs.pass_over(&news.file),
             Look::Known(index) => {
                 files.also(index, news.file, programs);
@@ -315,6 +328,9 @@ impl Host {
                 index
             }
         };
+        let before = self.unmet.len();
+        self.unmet.retain(|file| *file != news.file);
+        self.missed += (before - self.unmet.len()) as u64;
         self.files.touch(index, monotonic_now());
         Ok(())
     }

@@ -258,7 +258,7 @@ impl Trees {
         }
         for id in ended {
             if let Some(tree) = self.remove(id) {
-                watcher.ended(id, tree.end.unwrap_or_default());
+                watcher.ended(id, tree.end);
             }
         }
     }

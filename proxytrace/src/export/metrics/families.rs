@@ -114,7 +114,8 @@ families! {
          have it; the next time there may be some)."),
     Late: counter("proxytrace_builds_late_total", &[], "Builds of which the beginning was missed."),
     Missed: counter("proxytrace_builds_missed_total", &[],
-        "Builds that were running already when the watch began, and are not seen."),
+        "Builds that are not seen: they were running already when the watch began, or were gone before \
+         their go command was known."),
     Abandoned: counter("proxytrace_builds_abandoned_total", &[],
         "Builds that were given up, because they were too many or too large."),
     Unwatched: counter("proxytrace_builds_unwatched_total", &[],

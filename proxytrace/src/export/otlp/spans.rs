@@ -1,6 +1,5 @@
 //! Builds, chains and requests as spans.
 
-use std::borrow::Cow;
 use std::net::SocketAddr;
 
 use foldhash::HashMap;
@@ -12,26 +11,48 @@ use super::{Of, span_id};
 use crate::correlate::story;
 use crate::export::fetch::{self, Fetch};
 use crate::export::{Build, BuildId, names};
-use crate::model::{AfterRedirect, Artifact, Attempt, Cause, Chain, Outcome, Request, RequestId};
+use crate::model::{Artifact, Attempt, Cause, Chain, Outcome, Request, RequestId};
+
+/// What all spans of a build are below.
+#[derive(Clone, Copy)]
+struct Whole<'a> {
+    build: &'a Build,
+    id: BuildId,
+    /// Since it began.
+    end_ns: u64,
+}
 
 /// All of them; of requests those that go itself sent.
 pub(super) fn of(build: &Build, id: BuildId) -> Vec<Span> {
     let trace = &build.trace;
-    let mut spans = vec![root(build, id)];
+    let end_ns = trace.command.duration_ns.unwrap_or_else(|| last_ns(build));
+    let whole = Whole { build, id, end_ns };
+    let mut spans = vec![root(whole)];
     for chain in &trace.chains {
-        spans.push(of_chain(build, id, chain));
+        spans.push(of_chain(whole, chain));
         for attempt in &chain.attempts {
             let counts = resend_counts(&attempt.requests);
             for request in fetch::sent_by_go(attempt) {
                 let count = counts.get(&request.id).copied().unwrap_or(0);
-                spans.push(of_request(build, id, (chain, attempt, request), count));
+                spans.push(of_request(whole, (chain, attempt, request), count));
             }
         }
     }
     spans
 }
 
-fn root(build: &Build, id: BuildId) -> Span {
+/// The last time that is known of a build whose end was not seen: a span has an end.
+fn last_ns(build: &Build) -> u64 {
+    let times = build.trace.chains.iter().flat_map(|chain| {
+        let requests = chain.attempts.iter().flat_map(|attempt| &attempt.requests);
+        let ended = requests.map(|it| ended_ns(it).unwrap_or(it.started_ns));
+        ended.chain([chain.started_ns.saturating_add(chain.duration_ns.unwrap_or(0))])
+    });
+    times.max().unwrap_or(0)
+}
+
+fn root(whole: Whole<'_>) -> Span {
+    let build = whole.build;
     let command = &build.trace.command;
     let first = build.trace.processes.first();
     let failed = command.exit_code.is_some_and(|code| code != 0);
@@ -47,7 +68,7 @@ fn root(build: &Build, id: BuildId) -> Span {
         name: operation(&command.argv),
         attributes: attributes.list(),
         status: failed.then(|| error(String::new())),
-        ..span(build, id, Of::Build, 0, command.duration_ns)
+        ..span(whole, Of::Build, 0, command.duration_ns)
     }
 }
 
@@ -70,7 +91,8 @@ fn operation(argv: &[String]) -> String {
     std::iter::once("go").chain(words).collect::<Vec<_>>().join(" ")
 }
 
-fn of_chain(build: &Build, id: BuildId, chain: &Chain) -> Span {
+fn of_chain(whole: Whole<'_>, chain: &Chain) -> Span {
+    let build = whole.build;
     let last = chain.attempts.last();
     let requests = last.map_or(&[][..], |attempt| &attempt.requests);
     // Absence is an answer: what becomes of it, the build's status says.
@@ -116,19 +138,20 @@ fn of_chain(build: &Build, id: BuildId, chain: &Chain) -> Span {
         status: reason
             .is_some()
             .then(|| error(last.map_or_else(String::new, |last| last.reason.clone()))),
-        ..span(build, id, Of::Chain(chain.id), chain.started_ns, chain.duration_ns)
+        ..span(whole, Of::Chain(chain.id), chain.started_ns, chain.duration_ns)
     }
 }
 
 fn of_request(
-    build: &Build,
-    id: BuildId,
+    whole: Whole<'_>,
     (chain, attempt, request): (&Chain, &Attempt, &Request),
     resend_count: u32,
 ) -> Span {
     let (address, port) = fetch::server(request);
     let peer: Option<SocketAddr> = request.remote_addr.as_deref().and_then(|it| it.parse().ok());
-    let reason = failure(attempt, request);
+    // A 404 is what a walk is made of; the other 4xx and 5xx are errors, as is no answer.
+    let is_failure = !matches!(request.outcome, Outcome::NotFound | Outcome::Canceled);
+    let reason = fetch::failure(attempt, request).filter(|_| is_failure);
     let location = request.location.as_deref().map(redacted);
     let is_url = request.url.contains("://");
     let attributes = Attributes::default()
@@ -156,22 +179,12 @@ fn of_request(
     let detail = || request.error.as_ref().and_then(|error| error.detail.clone());
     Span {
         kind: SpanKind::Client as i32,
-        parent_span_id: span_id(id, Of::Chain(chain.id)),
+        parent_span_id: span_id(whole.id, Of::Chain(chain.id)),
         name: name.to_owned(),
         attributes: attributes.list(),
-        links: request.follows.map(|before| link(id, before)).into_iter().collect(),
+        links: request.follows.map(|before| link(whole.id, before)).into_iter().collect(),
         status: reason.is_some().then(|| error(detail().unwrap_or_default())),
-        ..span(build, id, Of::Request(request.id), request.started_ns, whole_ns(request))
-    }
-}
-
-/// Why a request failed. A 404 is what a walk is made of; the other 4xx and 5xx are errors, as is no
-/// answer, and a redirect that go refused to follow.
-fn failure(attempt: &Attempt, request: &Request) -> Option<Cow<'static, str>> {
-    match (request.outcome, request.after_redirect) {
-        (Outcome::NotFound | Outcome::Canceled, _) => None,
-        (_, Some(AfterRedirect::Refused)) => names::error_type(attempt.outcome, None),
-        (outcome, _) => names::error_type(outcome, Some(request)),
+        ..span(whole, Of::Request(request.id), request.started_ns, whole_ns(request))
     }
 }
 
@@ -229,11 +242,10 @@ fn error(message: String) -> Status {
 }
 
 /// A span below the build's. What did not end, ends with the build.
-fn span(build: &Build, id: BuildId, of: Of, started_ns: u64, duration_ns: Option<u64>) -> Span {
-    let end = duration_ns.map_or_else(
-        || build.trace.command.duration_ns.unwrap_or(started_ns).max(started_ns),
-        |duration| started_ns.saturating_add(duration),
-    );
+fn span(whole: Whole<'_>, of: Of, started_ns: u64, duration_ns: Option<u64>) -> Span {
+    let Whole { build, id, end_ns } = whole;
+    let end = duration_ns
+        .map_or_else(|| end_ns.max(started_ns), |duration| started_ns.saturating_add(duration));
     Span {
         trace_id: id.0.to_vec(),
         span_id: span_id(id, of),

@@ -8,7 +8,8 @@ use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 
 use super::*;
 use crate::export::metrics::Limits;
-use crate::model::Cause;
+use crate::export::rows;
+use crate::model::{AfterRedirect, Cause, Outcome};
 use crate::report::samples::forbidden;
 
 fn host() -> Host {
@@ -99,7 +100,43 @@ fn a_tunnel_has_no_url() {
     let spans = decoded(&super::spans(&Build::new(trace), &host()));
     let tunnel = spans.iter().find(|span| span.name == "CONNECT").unwrap();
     assert_eq!(text(&tunnel.attributes, "url.full"), None);
+    assert_eq!(text(&tunnel.attributes, "server.port").as_deref(), Some("443"));
     assert_eq!(text(&tunnel.attributes, "url.template"), None);
+}
+
+/// A span must have an end: it is the last of what is known.
+#[test]
+fn a_build_whose_end_was_not_seen_ends_with_the_last_of_it() {
+    let mut trace = forbidden();
+    trace.command.duration_ns = None;
+    let build = Build::new(trace);
+    let spans = decoded(&spans(&build, &host()));
+    let last = spans[1..].iter().map(|span| span.end_time_unix_nano).max();
+    assert_eq!(Some(spans[0].end_time_unix_nano), last);
+    assert!(spans[0].start_time_unix_nano < spans[0].end_time_unix_nano);
+    let [builds, ..] = rows::lines(&build, &host());
+    let row: serde_json::Value = serde_json::from_slice(&builds.bytes).unwrap();
+    assert!(row["duration_ns"].is_null());
+}
+
+/// A redirect that go refused is told in spans and in lines alike, and once.
+#[test]
+fn a_refused_redirect_is_an_error() {
+    let mut trace = forbidden();
+    let attempt = &mut trace.chains[0].attempts[0];
+    attempt.outcome = Outcome::RedirectRefused;
+    attempt.requests.truncate(1);
+    attempt.requests[0].after_redirect = Some(AfterRedirect::Refused);
+    trace.chains.truncate(1);
+    let build = Build::new(trace);
+    let spans = decoded(&spans(&build, &host()));
+    let refused = spans.iter().find(|span| span.kind == SpanKind::Client as i32).unwrap();
+    assert_eq!(text(&refused.attributes, "http.response.status_code").as_deref(), Some("302"));
+    let reason = text(&refused.attributes, "error.type").unwrap();
+    assert!(reason == "redirect_insecure" && refused.status.is_some());
+    let [_, chains, _] = rows::lines(&build, &host());
+    let row: serde_json::Value = serde_json::from_slice(&chains.bytes).unwrap();
+    assert_eq!(row["attempts"][0]["requests"][0]["error_type"], *reason);
 }
 
 #[test]
