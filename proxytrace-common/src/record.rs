@@ -307,8 +307,8 @@ pub const HEADERS: [(&str, Tag); 13] = [
 pub const HEADER_NAME_MAX: usize = 16;
 /// A name as its words, padded with zeros, and its tag; no name where the tag is zero.
 pub type HeaderName = ([u64; HEADER_NAME_MAX / 8], u64);
-/// These names by their length, of which no more than two are equal: what is not among those that a
-/// program compares is on no list that it could look into.
+/// These names by their length: no more than two have the same, so that a program compares two and
+/// looks nothing up.
 pub const HEADERS_BY_LENGTH: [[HeaderName; 2]; HEADER_NAME_MAX + 1] = {
     let mut all = [[([0; HEADER_NAME_MAX / 8], 0); 2]; HEADER_NAME_MAX + 1];
     let mut i = 0;
