@@ -91,6 +91,10 @@ fn line(
                 let separator = if line.is_empty() { "" } else { " " };
                 let value = match value {
                     Value::String(text) if is_plain(&text) => text,
+                    // 1, where JSON has 1.0.
+                    Value::Number(number) if number.is_f64() => {
+                        number.as_f64().map_or_else(String::new, |number| number.to_string())
+                    }
                     // As JSON has it is as logfmt has it.
                     other => json(&other),
                 };
@@ -121,13 +125,18 @@ mod tests {
     #[test]
     fn what_is_not_plain_is_quoted() {
         let line = |format| {
-            let fields: Fields<'_> =
-                &[("share", &0.05), ("lost", &2_u64), ("why", &"a \"b\"\n=c"), ("none", &"")];
+            let fields: Fields<'_> = &[
+                ("share", &0.05),
+                ("from", &1.0),
+                ("lost", &2_u64),
+                ("why", &"a \"b\"\n=c"),
+                ("none", &""),
+            ];
             line(format, "T", LogLevel::Warn, "share lowered", fields)
         };
         assert_eq!(
             line(LogFormat::Logfmt),
-            "time=T level=warn msg=\"share lowered\" share=0.05 lost=2 why=\"a \\\"b\\\"\\n=c\" none=\"\"\n"
+            "time=T level=warn msg=\"share lowered\" share=0.05 from=1 lost=2 why=\"a \\\"b\\\"\\n=c\" none=\"\"\n"
         );
         let json: Value = serde_json::from_str(&line(LogFormat::Json)).unwrap();
         assert_eq!((&json["level"], &json["why"]), (&"warn".into(), &"a \"b\"\n=c".into()));
