@@ -210,7 +210,7 @@ fn read_group(scratch: &mut Scratch) -> bool {
 
 #[inline(always)]
 fn note_header(scratch: &mut Scratch, key: u64, values: u64) {
-    let (tag, first, count) = match header_tag(scratch.in_piece(key)) {
+    let (tag, first, count) = match header_tag(scratch, key) {
         Some(tag) => {
             let [first, count] = scratch.in_piece(values);
             (tag, first, count)
@@ -252,20 +252,22 @@ impl Step for CopyHeader {
     }
 }
 
-/// The tag of the header of this name (pointer, length), if it is on the allow-list.
+/// The tag of the header whose name is so far into the piece, if it is on the allow-list.
 #[inline(always)]
-fn header_tag([name, length]: [u64; 2]) -> Option<u64> {
+fn header_tag(scratch: &mut Scratch, key: u64) -> Option<u64> {
     static KNOWN: [[HeaderName; 2]; HEADER_NAME_MAX + 1] = HEADERS_BY_LENGTH;
+    let [name, length] = scratch.in_piece(key);
     let [one, other] = KNOWN.get(length as usize)?;
     if one.1 == 0 {
         return None;
     }
     let length = bound::<{ 2 * HEADER_NAME_MAX as i32 - 1 }>(length);
-    let mut padded = [0u64; 2 * HEADER_NAME_MAX / 8];
-    // SAFETY: the masked length is within the array.
-    if !unsafe { read_to(padded.as_mut_ptr().cast(), name, length as u32) } {
+    scratch.name.clear();
+    // SAFETY: the masked length is within twice the longest name.
+    if !unsafe { read_to((&raw mut scratch.name).cast(), name, length as u32) } {
         return None;
     }
+    let padded = scratch.name.0;
     let of = |known: &HeaderName| {
         if known.0[0] == padded[0] && known.0[1] == padded[1] { known.1 } else { 0 }
     };

@@ -4,8 +4,12 @@ use aya_ebpf::Global;
 use aya_ebpf::helpers::bpf_probe_read_kernel;
 use proxytrace_common::plan::KernelOffsets;
 
-/// Set at load time.
+use crate::verifier::set_by_user;
+
+/// A map of its own, which user space writes before anything is attached: it finds the offsets while
+/// the programs are being verified, which would need constants from the start.
 #[unsafe(no_mangle)]
+#[unsafe(link_section = ".data.kernel")]
 static KERNEL: Global<KernelOffsets> = Global::new(KernelOffsets {
     task_tgid: 0,
     task_mm: 0,
@@ -46,8 +50,8 @@ static KERNEL: Global<KernelOffsets> = Global::new(KernelOffsets {
 
 /// Where the fields are in this kernel.
 #[inline(always)]
-pub fn offsets() -> KernelOffsets {
-    KERNEL.load()
+pub fn offsets() -> &'static KernelOffsets {
+    set_by_user(&KERNEL)
 }
 
 /// Reads a field of a kernel structure; none if the memory cannot be read.

@@ -10,7 +10,7 @@ use proxytrace_common::plan::{
 
 use crate::scratch::{SLOTS, Scratch};
 use crate::tcp::SocketOwner;
-use crate::verifier::atomic_add_u64;
+use crate::verifier::{atomic_add_u64, set_by_user};
 use crate::wire::Stream;
 
 /// A goroutine of a process.
@@ -138,8 +138,8 @@ static HOST: Global<HostOffsets> = Global::new(HostOffsets {
 
 /// See [`HOST`].
 #[inline(always)]
-pub fn host() -> HostOffsets {
-    HOST.load()
+pub fn host() -> &'static HostOffsets {
+    set_by_user(&HOST)
 }
 
 /// Whether all of the host is watched.

@@ -10,7 +10,7 @@ use aya_ebpf::helpers::{
 };
 use proxytrace_common::plan::{FIELDS_MAX, Operand};
 use proxytrace_common::record::{
-    CUT, ConnectionAddresses, ErrorStep, FAULT, FieldHeader, Header, Kind, STRING_MAX, Tag,
+    CUT, ConnectionAddresses, ErrorStep, FAULT, FieldHeader, HEADER_NAME_MAX, Header, Kind, STRING_MAX, Tag,
 };
 
 use crate::headers::Groups;
@@ -60,6 +60,8 @@ pub struct Scratch {
     pub found: [(u64, u64); FOUND_MAX],
     /// How many of `found` there are.
     pub found_count: u64,
+    /// The name of a header, and as much again, as the verifier sees it.
+    pub name: Wide<[u64; 2 * HEADER_NAME_MAX / 8]>,
     /// The header map that is being read.
     pub groups: Groups,
     /// A piece of a structure that several values are taken from.
@@ -254,13 +256,10 @@ impl Scratch {
         let (length, mut flags) =
             if length > STRING_MAX as u64 { (STRING_MAX as u64, CUT) } else { (length, 0) };
         let mut length = bound::<{ 2 * STRING_MAX as i32 - 1 }>(length);
-        if length != 0 {
-            // SAFETY: the helper checks the source; `place` has room for twice STRING_MAX.
-            let read =
-                unsafe { bpf_probe_read_user(place.cast(), length as u32, address as *const _) };
-            if read != 0 {
-                (length, flags) = (0, FAULT);
-            }
+        // SAFETY: the helper checks the source; `place` has room for twice STRING_MAX.
+        let read = unsafe { bpf_probe_read_user(place.cast(), length as u32, address as *const _) };
+        if read != 0 {
+            (length, flags) = (0, FAULT);
         }
         self.close(place, tag, flags, length);
     }

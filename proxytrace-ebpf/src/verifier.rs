@@ -2,7 +2,9 @@
 
 use core::arch::asm;
 use core::ffi::c_void;
+use core::ptr;
 
+use aya_ebpf::Global;
 use aya_ebpf::helpers::generated::bpf_loop;
 use aya_ebpf::programs::ProbeContext;
 
@@ -112,6 +114,18 @@ pub fn bound<const MASK: i32>(value: u64) -> u64 {
         asm!("{0} &= {mask}", inout(reg) bounded, mask = const MASK, options(pure, nomem, nostack));
     }
     bounded
+}
+
+/// What user space has put in the place of a value, of which the compiler knows nothing then. Only what
+/// is used of it is read: `Global::load` reads all of it, each time.
+#[inline(always)]
+pub fn set_by_user<T>(global: &'static Global<T>) -> &'static T {
+    let mut place = (&raw const *global).expose_provenance();
+    // SAFETY: one move of a register to itself; a `Global` is a `T` and nothing else.
+    unsafe {
+        asm!("{0} = {0}", inout(reg) place, options(pure, nomem, nostack));
+        &*ptr::with_exposed_provenance(place)
+    }
 }
 
 /// Adds to a number that others may be adding to as well. The result is not to be had: the plain

@@ -70,6 +70,12 @@ impl Loaded {
         Ok(())
     }
 
+    /// Writes all of a map that is a section of the object.
+    pub(super) fn write(&self, name: &str, data: &[u8]) -> anyhow::Result<()> {
+        let map = map_fd(self.map(name)?)?;
+        Ok(update(map, 0, data)?)
+    }
+
     pub(super) fn map(&self, name: &str) -> anyhow::Result<&Map> {
         self.maps.get(name).with_context(|| format!("no map {name}"))
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::sync::LazyLock;
 use std::thread;
 use std::time::Duration;
 
@@ -26,6 +27,8 @@ use crate::gobinary::Plan;
 
 static OBJECT: &[u8] = include_bytes_aligned!(env!("PROXYTRACE_BPF_OBJECT"));
 
+/// The map of the kernel's offsets: a section of the object.
+const KERNEL: &str = ".data.kernel";
 /// The uprobe program for `uprobe_multi`.
 const GO_MULTI: &str = "go_multi";
 /// Program and raw tracepoint of what the kernel tells.
@@ -62,7 +65,7 @@ impl Place {
     /// How many copies of a program are attached here.
     fn copies(self) -> usize {
         match self {
-            Self::Tracepoint(_) => copies(),
+            Self::Tracepoint(_) => *COPIES,
             Self::Function(_) => 1,
         }
     }
@@ -112,12 +115,12 @@ const PREEMPTIBLE: (u32, u32) = (6, 19);
 
 /// How often each program is attached to its tracepoint. What a program does not see, since it is
 /// running already, another copy of it does; the programs tell once what both see (`once.rs` there).
-fn copies() -> usize {
+static COPIES: LazyLock<usize> = LazyLock::new(|| {
     let release = super::kernel_release();
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map_while(|n| n.parse().ok());
     let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
     if version >= PREEMPTIBLE { 2 } else { 1 }
-}
+});
 
 fn room() -> Option<u32> {
     let room: u32 = std::env::var(ROOM_VAR).ok()?.parse().ok()?;
@@ -209,31 +212,26 @@ impl Programs {
         counting: bool,
     ) -> anyhow::Result<Self> {
         let entries = [("HITS", if counting { SITES_MAX } else { 1 })];
-        let offsets = || Ok((offsets()?, HostOffsets::default()));
-        Self::load_with(offsets, before_ring, counting, &entries)
+        Self::load_with(offsets, HostOffsets::default(), before_ring, counting, &entries)
     }
 
     /// The same, for all of a host.
     pub(super) fn load_for_host(kernel: KernelOffsets, host: HostOffsets) -> anyhow::Result<Self> {
         let entries = [("EVENTS", HOST_RING), ("KNOWN", KNOWN_MAX), ("SEEN", SEEN_MAX)];
-        Self::load_with(|| Ok((kernel, host)), || {}, false, &entries)
+        Self::load_with(|| Ok(kernel), host, || {}, false, &entries)
     }
 
     fn load_with(
-        offsets: impl FnOnce() -> anyhow::Result<(KernelOffsets, HostOffsets)>,
+        kernel: impl FnOnce() -> anyhow::Result<KernelOffsets>,
+        host: HostOffsets,
         before_ring: impl FnOnce(),
         counting: bool,
         entries: &[(&str, u32)],
     ) -> anyhow::Result<Self> {
         let mut object = Loaded::parse(OBJECT).context("cannot read the eBPF programs")?;
-        let (kernel, host) = offsets()?;
         let count_hits = u32::from(counting);
         let settings = Settings {
-            constants: &[
-                ("KERNEL", bytes(&kernel)),
-                ("HOST", bytes(&host)),
-                ("COUNT_HITS", bytes(&count_hits)),
-            ],
+            constants: &[("HOST", bytes(&host)), ("COUNT_HITS", bytes(&count_hits))],
             entries,
         };
         object.make(&settings)?;
@@ -249,6 +247,7 @@ impl Programs {
                 .collect();
             (backend.join(), link.join(), ready)
         });
+        object.write(KERNEL, bytes(&kernel()?))?;
         let backend = backend.map_err(|_| anyhow!("loading the eBPF programs failed"))??;
         #[cfg(feature = "ebpf-log")]
         let log = super::log::attach(backend.program())?;
