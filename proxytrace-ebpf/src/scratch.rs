@@ -10,7 +10,8 @@ use aya_ebpf::helpers::{
 };
 use proxytrace_common::plan::{FIELDS_MAX, Operand};
 use proxytrace_common::record::{
-    CUT, ConnectionAddresses, ErrorStep, FAULT, FieldHeader, HEADER_NAME_MAX, Header, Kind, STRING_MAX, Tag,
+    CUT, ConnectionAddresses, ErrorStep, FAULT, FieldHeader, HEADER_NAME_MAX, Header, Kind,
+    STRING_MAX, Tag,
 };
 
 use crate::headers::Groups;

@@ -36,9 +36,9 @@ impl Wanted {
 }
 
 impl Exports {
-    pub(super) fn start(options: &Options) -> anyhow::Result<Self> {
+    pub(super) fn start(options: &Options, health: Health) -> anyhow::Result<Self> {
         let wanted = Wanted::of(options);
-        let exporters = Exporters::start(options)?;
+        let exporters = Exporters::start(options, health)?;
         let asked = Arc::new(Mutex::new(Some(wanted)));
         Ok(Self { exporters, asked, told: BTreeMap::new() })
     }
@@ -113,7 +113,7 @@ mod tests {
         };
         let log = Log { format: LogFormat::Logfmt, level: LogLevel::Error };
         for _ in 0..5 {
-            let exports = Exports::start(&to("a")).unwrap();
+            let exports = Exports::start(&to("a"), Health::default()).unwrap();
             // The second comes while the first is still being done.
             exports.reload(&to("b"), log);
             exports.reload(&to("a"), log);

@@ -157,7 +157,7 @@ impl<'a> Agent<'a> {
         // attached.
         let is_administrator = agent.host.as_ref().is_none_or(Host::takes_administrator);
         privileges::drop(is_administrator).context("cannot give up privileges")?;
-        agent.out.exports = Some(Exports::start(&agent.settings.export)?);
+        agent.out.exports = Some(Exports::start(&agent.settings.export, agent.health()?)?);
         Ok(agent)
     }
 

@@ -241,13 +241,20 @@ impl Options {
                 return Err(error).with_context(|| format!("cannot read {}", path.display()));
             }
         };
-        let file = parse(&text).with_context(|| format!("{} is wrong", path.display()))?;
+        Ok(self.over(parse(&text).with_context(|| format!("{} is wrong", path.display()))?))
+    }
+
+    fn over(&self, mut file: Settings) -> Settings {
+        if self.once && self.config.is_none() {
+            // Those are the service's, which may be running: its port, its queue, its files.
+            file.export = exporters::Options::default();
+        }
         let mut settings = self.settings.clone().over(file);
         if self.once {
             // Whoever asks for it will find it; nobody expects it of a short run.
             settings.export.metrics.get_or_insert(Listen(None));
         }
-        Ok(settings)
+        settings
     }
 }
 
@@ -293,6 +300,21 @@ mod tests {
         let flags = Settings { sample: Share::new(1.0), ..Settings::default() };
         let both = flags.over(file.clone());
         assert_eq!(both, Settings { sample: Share::new(1.0), ..file });
+    }
+
+    #[test]
+    fn a_short_run_leaves_what_the_service_exports_to_the_service() {
+        let file = || parse("sample = 0.1\n[export]\nndjson = \"/var/lib/a\"\n").unwrap();
+        let metrics = Some(Listen(None));
+        let service = Options::default();
+        assert_eq!(service.over(file()), file());
+        let once = Options { once: true, ..Options::default() };
+        let export = exporters::Options { metrics: metrics.clone(), ..Default::default() };
+        assert_eq!(once.over(file()), Settings { export, ..file() });
+        // It has been asked for.
+        let named = Options { config: Some("mine.toml".into()), ..once };
+        let export = exporters::Options { metrics, ..file().export };
+        assert_eq!(named.over(file()), Settings { export, ..file() });
     }
 
     /// systemd takes the directories of a unit below /run away when it ends.

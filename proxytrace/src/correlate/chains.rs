@@ -137,6 +137,10 @@ impl Chains {
         self.all[chain].chain.artifact
     }
 
+    pub(super) fn module(&self, chain: usize) -> Option<&str> {
+        self.all[chain].chain.module.as_deref()
+    }
+
     pub(super) fn attempt(&self, at: At) -> &Attempt {
         &self.all[at.chain].chain.attempts[at.attempt]
     }

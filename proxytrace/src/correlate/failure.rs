@@ -204,19 +204,45 @@ const fn alert(number: u64, means: &'static str) -> Rule<&'static str> {
 
 /// What `failure` comes to; `unknown` if the table does not tell.
 pub(super) fn outcome(failure: &Failure) -> Outcome {
-    find(OUTCOMES, failure).unwrap_or(Outcome::Unknown)
+    match find(OUTCOMES, failure).unwrap_or(Outcome::Unknown) {
+        // TCP gives up connections that were there, too (`ETIMEDOUT`): nobody answered any more.
+        Outcome::ConnectTimeout if was_connected(failure) => Outcome::Reset,
+        outcome => outcome,
+    }
+}
+
+/// Whether what failed was reading from a connection, or writing to it.
+fn was_connected(failure: &Failure) -> bool {
+    failure.steps.iter().any(|step| {
+        step.type_name == "*net.OpError" && matches!(step.text.as_deref(), Some("read" | "write"))
+    })
 }
 
 /// What `failure` says beyond its outcome, and who said it.
 fn reason(failure: &Failure) -> Option<String> {
     let words = find(REASONS, failure)?;
     let server = failure.steps.iter().find_map(|step| step.server.as_deref());
-    Some(server.map_or_else(|| words.to_owned(), |server| format!("{words} (asked {server})")))
+    let words =
+        server.map_or_else(|| words.to_owned(), |server| format!("{words} (asked {server})"));
+    // It is said of the forward proxy, whose name is not that of the host.
+    let of_proxy = outcome(failure) == Outcome::ProxyRefused;
+    Some(if of_proxy { format!("was not reached: the forward proxy {words}") } else { words })
 }
 
 fn find<T: Copy>(rules: &[Rule<T>], failure: &Failure) -> Option<T> {
     let rule = rules.iter().find(|rule| failure.steps.iter().any(|step| rule.holds(step)));
     rule.map(|rule| rule.means)
+}
+
+/// Whether a query found modules, and in them not what was asked for
+/// (`cmd/go/internal/modload/query.go:queryPrefixModules`): what failed beside those it did without.
+pub(super) fn is_of_query(failure: &Failure) -> bool {
+    const TYPES: [&str; 3] = [
+        "*modload.PackageNotInModuleError",
+        "*modload.NoMatchingVersionError",
+        "*modload.NoPatchBaseError",
+    ];
+    failure.steps.iter().any(|step| TYPES.contains(&step.type_name.as_str()))
 }
 
 /// Whether go takes `failure` for absence and asks on: it equals `fs.ErrNotExist`
@@ -356,6 +382,10 @@ mod tests {
                 Outcome::Unreachable,
             ),
             (vec![url(), step("*net.OpError", Some("read"), None), errno(104)], Outcome::Reset),
+            // Of a connection that was there, and of one that was not.
+            (vec![url(), step("*net.OpError", Some("read"), None), errno(110)], Outcome::Reset),
+            (vec![url(), step("*net.OpError", Some("write"), None), errno(110)], Outcome::Reset),
+            (vec![url(), dial(), errno(110)], Outcome::ConnectTimeout),
             (
                 vec![url(), step("*net.OpError", Some("proxyconnect"), None), errno(111)],
                 Outcome::ProxyRefused,

@@ -43,7 +43,7 @@ pub(crate) fn tell(attempt: &mut Attempt, artifact: Artifact, list: &List) {
     let mut reason = answer(attempt);
     reason.push_str(consequence);
     attempt.reason = reason;
-    after_redirects(attempt);
+    after_redirects(attempt, artifact);
 }
 
 /// What the entry answered: who really did, and what.
@@ -162,7 +162,7 @@ pub(crate) fn words(outcome: Outcome) -> &'static str {
 
 /// What came after each 3xx response. Where several things did, the most telling one counts:
 /// refused, the same URL asked of the same host again by a later send, a fallback, followed.
-fn after_redirects(attempt: &mut Attempt) {
+fn after_redirects(attempt: &mut Attempt, artifact: Artifact) {
     let is_redirect = |request: &Request| {
         request.cause != Cause::ConnectTunnel && matches!(request.status, Some(300..=399))
     };
@@ -185,7 +185,8 @@ fn after_redirects(attempt: &mut Attempt) {
         .collect();
     let last_send = send;
     let mut last_asked: HashMap<&str, usize> = HashMap::default();
-    if last_send > 0 {
+    // Of a page go asks again for another path below it, whatever it was answered.
+    if last_send > 0 && artifact != Artifact::GoGet {
         last_asked.extend(asked.iter().map(|(_, request, send)| (request.url.as_str(), *send)));
     }
     let moved = matches!(attempt.next, Some(Next::NextEntry | Next::Direct));

@@ -128,6 +128,7 @@ impl Walk {
                 Leave::Failed(error) if supported && failure::is_absence(error) => {
                     Some(Next::Direct)
                 }
+                Leave::Failed(error) if self.did_without(error, at, context) => None,
                 Leave::Failed(_) => Some(Next::Stop),
             };
             context.chains.settle(at, next, time);
@@ -139,16 +140,35 @@ impl Walk {
         self.lookup.as_ref().is_some_and(|lookup| list.passes_by(&lookup.module))
     }
 
+    /// Whether a query failed for what it had found, so that it does not matter what else failed; or, if
+    /// it was something that was fetched, what else there is none of.
+    fn did_without(&self, error: &Failure, at: At, context: &Context<'_>) -> bool {
+        let outcome = context.chains.attempt(at).outcome;
+        let of_found = outcome == Outcome::NotFound
+            && is_of_contents(failure::outcome(error))
+            && self.is_of_several(context);
+        of_found || (failure::is_of_query(error) && story::failed(outcome))
+    }
+
+    /// Whether several modules were asked for at the same time.
+    fn is_of_several(&self, context: &Context<'_>) -> bool {
+        let wanted = self.here.iter().filter(|at| !is_search(context.chains.artifact(at.chain)));
+        let mut modules = wanted.map(|at| context.chains.module(at.chain));
+        modules.next().is_some_and(|first| modules.any(|other| other != first))
+    }
+
     /// A walk that failed after a good answer failed for what was in it, where its error says so; or
-    /// for what is not in a repository that was there.
+    /// for what is not in a repository that was there. Where several modules were asked for at the
+    /// same time, the error may be of any of them, or of what was fetched of one in a walk of its own.
     fn spoil_last(&self, leave: &Leave<'_>, context: &mut Context<'_>) {
         let (Leave::Failed(error), Some(&last)) = (leave, self.here.last()) else { return };
+        if self.is_of_several(context) {
+            return;
+        }
         let outcome = failure::outcome(error);
-        let fits = match outcome {
-            Outcome::BadContent | Outcome::Checksum | Outcome::Truncated | Outcome::Reset => true,
-            Outcome::NotFound => context.chains.artifact(last.chain) == Artifact::Vcs,
-            _ => false,
-        };
+        let of_repository =
+            outcome == Outcome::NotFound && context.chains.artifact(last.chain) == Artifact::Vcs;
+        let fits = of_repository || is_of_contents(outcome);
         if fits && context.chains.attempt(last).outcome == Outcome::Ok {
             context.chains.spoil(last, outcome, Some(error));
         }
@@ -186,6 +206,11 @@ impl Walk {
             self.carried = carried;
         }
     }
+}
+
+/// Whether it is what came that was wrong, or that not all of it came.
+fn is_of_contents(outcome: Outcome) -> bool {
+    matches!(outcome, Outcome::BadContent | Outcome::Checksum | Outcome::Truncated | Outcome::Reset)
 }
 
 /// Whether go asked for the sake of finding a repository.

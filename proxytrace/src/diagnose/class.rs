@@ -1,7 +1,7 @@
 //! Whether it is of use to run a failed command again.
 
 use crate::correlate::story::last_asked;
-use crate::model::{Attempt, Cause, Chain, Finding, Outcome, Role, Severity, Trace};
+use crate::model::{Attempt, Cause, Chain, Finding, Outcome, RequestError, Role, Severity, Trace};
 
 use super::view::culprit;
 
@@ -54,6 +54,14 @@ fn of_attempt(chain: &Chain, attempt: &Attempt) -> Option<Class> {
             Some(if unknown { Class::Permanent } else { Class::Transient })
         }
         Outcome::HttpError => status.map(of_status),
+        // Nobody answered the handshake.
+        Outcome::TlsOther
+            if last
+                .and_then(|request| request.error.as_ref())
+                .is_some_and(is_handshake_timeout) =>
+        {
+            Some(Class::Transient)
+        }
         Outcome::ProxyRefused => {
             let tunnels = attempt.requests.iter().rev();
             let mut refused = tunnels.filter(|request| request.cause == Cause::ConnectTunnel);
@@ -73,6 +81,11 @@ fn of_attempt(chain: &Chain, attempt: &Attempt) -> Option<Class> {
         | Outcome::BadContent
         | Outcome::Checksum => Some(Class::Permanent),
     }
+}
+
+/// What `net/http` ends a handshake with after ten seconds (`transport.go:addTLS`).
+fn is_handshake_timeout(error: &RequestError) -> bool {
+    error.types.iter().any(|name| name == "http.tlsHandshakeTimeoutError")
 }
 
 /// Statuses that ask for another try, by their own definition (RFC 9110, RFC 6585, RFC 8470).

@@ -229,6 +229,11 @@ impl<'a> View<'a> {
         said.then_some(last)
     }
 
+    /// Whether go has got something of a chain's module: then nobody had to find out whether it is one.
+    fn is_had(&self, chain: &Chain) -> bool {
+        chain.module.as_deref().is_some_and(|module| self.had.contains(&(chain.process, module)))
+    }
+
     /// Whether something with a longer path was asked for at the same time.
     pub(super) fn is_probe(&self, chain: &Chain) -> bool {
         let (module, version) = (chain.module.as_deref(), chain.version.as_deref());
@@ -236,16 +241,14 @@ impl<'a> View<'a> {
         is_query(chain.artifact) && module.is_some_and(|m| self.prefixes.contains(&key(m)))
     }
 
-    /// Whether the same query has found something with a shorter or a longer path.
+    /// Whether the same query has found something with a shorter path, which it gave up for the failure
+    /// of this one: what fails beside something longer is passed over.
     pub(super) fn is_found_elsewhere(&self, chain: &Chain) -> bool {
-        let Some(module) = chain.module.as_deref() else { return false };
-        let related = |path: &str| {
-            path != module
-                && (prefixes(path).any(|p| p == module) || prefixes(module).any(|p| p == path))
+        let Some(module) = chain.module.as_deref().filter(|_| !self.is_had(chain)) else {
+            return false;
         };
-        self.found
-            .get(&(chain.process, chain.version.as_deref()))
-            .is_some_and(|modules| modules.iter().any(|path| related(path)))
+        let found = self.found.get(&(chain.process, chain.version.as_deref()));
+        found.is_some_and(|modules| prefixes(module).any(|path| modules.contains(path)))
     }
 
     pub(super) fn process(&self, id: ProcessId) -> Option<&'a Process> {
@@ -339,7 +342,8 @@ impl<'a> View<'a> {
     /// The query for a shorter path whose failure go reports in place of the absence of this one
     /// (`modload/query.go:queryPrefixModules`).
     fn spoiling_probe(&self, chain: &Chain) -> Option<&'a Chain> {
-        let absent = is_query(chain.artifact) && chain.outcome == Outcome::NotFound;
+        let absent =
+            is_query(chain.artifact) && chain.outcome == Outcome::NotFound && !self.is_had(chain);
         let module = chain.module.as_deref().filter(|_| absent)?;
         let version = chain.version.as_deref();
         prefixes(module).find_map(|path| self.serious.get(&(chain.process, path, version)).copied())

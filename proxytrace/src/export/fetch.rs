@@ -182,8 +182,8 @@ fn target(from: &Request, requests: &[Request]) -> Option<String> {
         return Some(next.host.clone());
     }
     let location = from.location.as_deref()?;
-    let named = location.split_once("://").map(|(_, rest)| rest);
-    let Some(rest) = named.or_else(|| location.strip_prefix("//")) else {
+    let named = location.split_once("://").filter(|(scheme, _)| !scheme.contains(['/', '?', '#']));
+    let Some(rest) = named.map(|(_, rest)| rest).or_else(|| location.strip_prefix("//")) else {
         return Some(from.host.clone());
     };
     let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
@@ -292,7 +292,15 @@ mod tests {
             requests[0].location = Some(location.to_owned());
             assert_eq!(target(&requests[0], requests).as_deref(), host);
         }
-        requests[0].location = Some("/elsewhere".to_owned());
-        assert_eq!(target(&requests[0], requests), Some(requests[0].host.clone()));
+        for location in
+            ["/elsewhere", "/login?next=https://other.lab/x", "?u=https://other.lab", "/a://b"]
+        {
+            requests[0].location = Some(location.to_owned());
+            assert_eq!(
+                target(&requests[0], requests),
+                Some(requests[0].host.clone()),
+                "{location}"
+            );
+        }
     }
 }

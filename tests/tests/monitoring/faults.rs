@@ -288,6 +288,12 @@ fn a_disk_that_is_full_costs_what_does_not_fit() {
             hand_over(1);
             let full = (of(&exporters, "otlp-spans"), of(&exporters, "ndjson"));
             assert!(full.0.dropped.disk > 0 && full.1.dropped.disk > 0, "{full:?}");
+            // The log has no other way to tell of it.
+            let why: BTreeMap<_, _> =
+                exporters.failures().into_iter().map(|(name, _, why)| (name, why)).collect();
+            for name in ["otlp-spans", "ndjson"] {
+                assert!(why[name].contains("No space left"), "{why:?}");
+            }
             // There is room again, and it goes on.
             fs::remove_file(&filler).unwrap();
             hand_over(2);
@@ -386,6 +392,45 @@ fn options_change_under_way() {
     assert_eq!(one + two, 3 * self::expected());
     assert_eq!(deliveries["otlp-spans"].dropped.all(), 0, "{deliveries:#?}");
     assert_eq!(deliveries["intake"].sent, 3 * golden.len() as u64);
+}
+
+/// Of two files beside one another the collector would read both, and one would never change.
+#[test]
+fn the_textfile_is_where_the_options_have_it_and_nowhere_else() {
+    let directory = TempDir::new().unwrap();
+    let to = |name: &str| Options {
+        metrics: Some("off".parse().unwrap()),
+        textfile: Some(directory.path().join(name)),
+        ..Options::default()
+    };
+    let files = || {
+        let entries = fs::read_dir(directory.path()).unwrap();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    // Somebody else's, until it is known that this agent can start.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let listen = taken.local_addr().unwrap().to_string();
+    fs::write(directory.path().join("a.prom"), "theirs").unwrap();
+    let refused = Options { metrics: Some(listen.parse().unwrap()), ..to("a.prom") };
+    assert!(Exporters::start_at(&refused, FAST).is_err());
+    assert_eq!(fs::read(directory.path().join("a.prom")).unwrap(), b"theirs");
+
+    let exporters = Exporters::start_at(&to("a.prom"), FAST).unwrap();
+    let reload = |options: Options| {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        exporters.reload(options, move |result| sender.send(result).unwrap());
+        receiver.recv_timeout(Duration::from_secs(30)).unwrap()
+    };
+    let broken = Options { ndjson: Some("/dev/null/x".into()), ..to("b.prom") };
+    assert!(reload(broken).is_err());
+    assert_eq!(files(), ["a.prom"]);
+    reload(to("b.prom")).unwrap();
+    assert_eq!(files(), ["b.prom"]);
+    reload(Options { textfile: None, ..to("b.prom") }).unwrap();
+    assert!(files().is_empty(), "{:?}", files());
+    exporters.finish();
 }
 
 /// The authorities are those of the system, or of `SSL_CERT_FILE`.

@@ -65,8 +65,8 @@ impl Files {
             let due = self.open[record as usize]
                 .as_ref()
                 .is_some_and(|open| open.bytes > 0 && open.since.elapsed() >= self.rotation.age);
-            if due && self.change(record).is_err() {
-                self.ledger.book().failures += 1;
+            if due && let Err(error) = self.change(record) {
+                self.ledger.failed(error.to_string());
             }
         }
     }
@@ -86,9 +86,11 @@ impl Files {
             return Err(error);
         }
         open.bytes += lines.bytes.len() as u64;
-        if open.bytes >= self.rotation.bytes && self.change(record).is_err() {
+        if open.bytes >= self.rotation.bytes
+            && let Err(error) = self.change(record)
+        {
             // The lines are written; that the file is too long is tried to be mended later.
-            self.ledger.book().failures += 1;
+            self.ledger.failed(error.to_string());
         }
         Ok(())
     }

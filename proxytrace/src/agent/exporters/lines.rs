@@ -196,8 +196,13 @@ impl Writer {
                     stdout.write_all(&lines.bytes).and_then(|()| stdout.flush())
                 }
             };
-            let count = if result.is_ok() { &mut written } else { &mut failed };
-            *count += lines.count;
+            match result {
+                Ok(()) => written += lines.count,
+                Err(error) => {
+                    failed += lines.count;
+                    self.ledger.refused(error.to_string());
+                }
+            }
         }
         let mut waiting = lock(&self.waiting);
         if waiting.is_over {

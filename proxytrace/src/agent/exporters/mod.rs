@@ -142,17 +142,22 @@ pub struct Exporters {
 
 impl Exporters {
     /// Opens everything that the options name, so that what is wrong with them is known at once.
-    pub fn start(options: &Options) -> anyhow::Result<Self> {
+    /// `health` is how the agent is now: some of its sums go on from those of the agent before.
+    pub fn start(options: &Options, health: Health) -> anyhow::Result<Self> {
         let pace = options.haste.map(|haste| Pace::default().faster(haste.get()));
-        Self::start_at(options, pace.unwrap_or_default())
+        Self::start_with(options, health, pace.unwrap_or_default())
     }
 
-    /// The same, at another pace.
+    /// The same, at another pace, and without an agent.
     pub fn start_at(options: &Options, pace: Pace) -> anyhow::Result<Self> {
-        let shared = Arc::new(Shared::new(options.limits(), pace.youth));
+        Self::start_with(options, Health::default(), pace)
+    }
+
+    fn start_with(options: &Options, health: Health, pace: Pace) -> anyhow::Result<Self> {
+        let shared = Arc::new(Shared::new(options.limits(), pace.youth, health));
         let intake = shared.ledger("intake");
         let ready = Ready::read(options, pace)?;
-        outlets::try_textfile(options, &shared)?;
+        outlets::try_textfile(options)?;
         let lines = Lines::open(options, pace, &shared.ledger("ndjson"))?;
         let outlets = Outlets::open(&ready, pace, &shared)?;
         let (sender, receiver) = sync_channel(BUILDS);

@@ -104,6 +104,18 @@ impl Outlets {
         }
     }
 
+    /// Removes the file of the sums, unless these have the same: nobody writes it any more, and what is
+    /// in it would look as if it were so still.
+    pub(super) fn remove_textfile(&self, others: &Self) {
+        let others = others.textfile.as_ref().map(|(path, _)| path);
+        if let Some((path, ledger)) =
+            self.textfile.as_ref().filter(|(path, _)| Some(path) != others)
+            && let Err(error) = std::fs::remove_file(path)
+        {
+            ledger.failed(error.to_string());
+        }
+    }
+
     /// Sends what there is, as far as there is time for it, and closes everything; but the sums may
     /// still be written.
     pub(super) fn end(&mut self, time: Duration) {
@@ -117,10 +129,11 @@ impl Outlets {
     }
 }
 
-/// Writes the sums where they are to go: whether that can be done is to be known at once.
-pub(super) fn try_textfile(options: &Options, shared: &Shared) -> anyhow::Result<()> {
+/// Whether the sums can be written where they are to go: that is to be known at once. What is there
+/// already may be of another agent, or of this one.
+pub(super) fn try_textfile(options: &Options) -> anyhow::Result<()> {
     let Some(path) = &options.textfile else { return Ok(()) };
-    textfile::replace(path, &shared.text()).with_context(|| {
+    textfile::try_at(path).with_context(|| {
         format!(
             "cannot write {}; name a --textfile in a directory that the agent may write to",
             path.display()

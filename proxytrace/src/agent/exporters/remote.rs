@@ -239,7 +239,8 @@ fn spread(batch: &Batch, wait: Duration) -> Duration {
 
 fn below(base: &Uri, path: &str) -> anyhow::Result<Uri> {
     let text = base.to_string();
-    format!("{}{path}", text.trim_end_matches('/')).parse().context("--otlp is no URL")
+    let (text, query) = text.split_at(text.find('?').unwrap_or(text.len()));
+    format!("{}{path}{query}", text.trim_end_matches('/')).parse().context("--otlp is no URL")
 }
 
 /// The statement as `ClickHouse`'s HTTP interface takes it.
@@ -269,6 +270,8 @@ mod tests {
         assert_eq!(below(&otlp, "/v1/traces").unwrap(), "http://c:4318/v1/traces");
         let otlp: Uri = "https://c/otlp".parse().unwrap();
         assert_eq!(below(&otlp, "/v1/logs").unwrap(), "https://c/otlp/v1/logs");
+        let otlp: Uri = "https://c/otlp/?key=a/b".parse().unwrap();
+        assert_eq!(below(&otlp, "/v1/logs").unwrap(), "https://c/otlp/v1/logs?key=a/b");
         for (base, begin) in [
             ("http://c:8123", "http://c:8123/?query=INSERT+INTO+chains+"),
             ("http://c:8123/?database=p", "http://c:8123/?database=p&query=INSERT+INTO+chains+"),

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::ledger::{Ledger, lock};
 use crate::export::metrics::{Limits, Registry};
-use crate::export::{Delivery, Host, otlp, prometheus};
+use crate::export::otlp::Since;
+use crate::export::{Delivery, Health, Host, otlp, prometheus};
 
 /// The sums, and the account of each exporter.
 pub(super) struct Shared {
@@ -19,19 +20,19 @@ pub(super) struct Shared {
 
 struct Sums {
     registry: Registry,
+    /// How the agent is: what it says goes on where the registry begins anew.
+    health: Health,
     /// Since when, in nanoseconds since 1970.
     since_ns: u64,
 }
 
 impl Shared {
-    /// `youth` is how long a new series is shown as none.
-    pub(super) fn new(limits: Limits, youth: Duration) -> Self {
+    /// `youth` is how long a new series is shown as none, `health` what there is to go on from.
+    pub(super) fn new(limits: Limits, youth: Duration, health: Health) -> Self {
         let started_ns = now_ns();
+        let registry = registry(limits, started_ns, youth, &health);
         Shared {
-            sums: Mutex::new(Sums {
-                registry: registry(limits, started_ns, youth),
-                since_ns: started_ns,
-            }),
+            sums: Mutex::new(Sums { registry, health, since_ns: started_ns }),
             ledgers: Mutex::default(),
             address: Mutex::default(),
             started_ns,
@@ -44,11 +45,18 @@ impl Shared {
         change(&mut lock(&self.sums).registry);
     }
 
-    /// Other bounds. Sums begin anew then, as what was put together cannot be taken apart.
+    /// How the agent is.
+    pub(super) fn health(&self, health: Health) {
+        let mut sums = lock(&self.sums);
+        sums.registry.health(&health);
+        sums.health = health;
+    }
+
+    /// Other bounds. Sums of builds begin anew then, as what was put together cannot be taken apart.
     pub(super) fn limit(&self, limits: Limits) {
         let mut sums = lock(&self.sums);
         if sums.registry.limits() != limits {
-            sums.registry = registry(limits, self.started_ns, self.youth);
+            sums.registry = registry(limits, self.started_ns, self.youth, &sums.health);
             // By the same clock as before: readers of sums know a new one by this.
             sums.since_ns = now_ns().max(sums.since_ns + 1);
         }
@@ -101,7 +109,8 @@ impl Shared {
         let now = now_ns();
         // By a clock that was set back, the agent has not begun yet.
         self.with_deliveries(|sums| {
-            otlp::metrics(&sums.registry, host, sums.since_ns.min(now), now)
+            let since = Since { agent: self.started_ns.min(now), builds: sums.since_ns.min(now) };
+            otlp::metrics(&sums.registry, host, since, now)
         })
     }
 
@@ -117,8 +126,10 @@ impl Shared {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a time to the microsecond")]
-fn registry(limits: Limits, started_ns: u64, youth: Duration) -> Registry {
-    Registry::new(limits, started_ns as f64 / 1e9).beginning_at_none(youth)
+fn registry(limits: Limits, started_ns: u64, youth: Duration, health: &Health) -> Registry {
+    let mut registry = Registry::new(limits, started_ns as f64 / 1e9).beginning_at_none(youth);
+    registry.health(health);
+    registry
 }
 
 /// Nanoseconds since 1970.
@@ -130,7 +141,7 @@ pub(super) fn now_ns() -> u64 {
 #[cfg(test)]
 mod tests {
     use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
-    use opentelemetry_proto::tonic::metrics::v1::metric::Data;
+    use opentelemetry_proto::tonic::metrics::v1::{metric::Data, number_data_point::Value};
     use prost::Message as _;
 
     use super::*;
@@ -138,21 +149,28 @@ mod tests {
     /// Sums that begin again at none have another beginning: else they have shrunk.
     #[test]
     fn new_sums_have_a_new_beginning() {
-        let began = |shared: &Shared| {
+        let began = |shared: &Shared, name: &str| {
             let message = shared.metrics(&Host::default());
             let request = ExportMetricsServiceRequest::decode(&*message.bytes).unwrap();
             let metrics = &request.resource_metrics[0].scope_metrics[0].metrics;
-            let sum = metrics.iter().find_map(|metric| match metric.data.as_ref()? {
-                Data::Sum(sum) => Some(sum.data_points[0].start_time_unix_nano),
-                _ => None,
-            });
-            sum.unwrap()
+            let metric = metrics.iter().find(|metric| metric.name == name).unwrap();
+            let Some(Data::Sum(sum)) = &metric.data else { panic!("{metric:?}") };
+            let Some(Value::AsDouble(value)) = sum.data_points[0].value else { panic!("{sum:?}") };
+            (sum.data_points[0].start_time_unix_nano, value)
         };
-        let shared = Shared::new(Limits::default(), Duration::ZERO);
-        let first = began(&shared);
+        let health = |late| Health { late, ..Health::default() };
+        let shared = Shared::new(Limits::default(), Duration::ZERO, health(3));
+        let (builds, late) = ("proxytrace_builds_observed_total", "proxytrace_builds_late_total");
+        let first = began(&shared, builds);
+        assert_eq!(began(&shared, late), (first.0, 3.0));
         shared.limit(Limits::default());
-        assert_eq!(began(&shared), first);
+        assert_eq!(began(&shared, builds), first);
+        shared.health(health(4));
         shared.limit(Limits { values: 7, ..Limits::default() });
-        assert!(began(&shared) > first);
+        assert!(began(&shared, builds).0 > first.0);
+        // What does not come from builds goes on.
+        assert_eq!(began(&shared, late), (first.0, 4.0));
+        let text = String::from_utf8(shared.text()).unwrap();
+        assert!(text.contains("\nproxytrace_builds_late_total 4\n"), "{text}");
     }
 }

@@ -81,8 +81,9 @@ impl Spool {
         if records == 0 {
             return;
         }
-        if self.append(piece, records).is_err() {
+        if let Err(error) = self.append(piece, records) {
             self.ledger.book().dropped.disk += records;
+            self.ledger.refused(error.to_string());
             // Nothing is added to a file that may have half a frame at its end.
             self.give_up_open();
         }
@@ -108,7 +109,17 @@ impl Spool {
                 Some(place) => fs::read(file(place, number)),
                 None => Ok(first.frames.clone()),
             };
-            let frames = frames(read.as_deref().unwrap_or_default());
+            let read = match read {
+                Ok(read) => read,
+                // Somebody has removed it.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+                // It may be read later, as where there were too many open files.
+                Err(error) => {
+                    self.ledger.failed(error.to_string());
+                    return None;
+                }
+            };
+            let frames = frames(&read);
             let lost = first.records.saturating_sub(frames.records);
             if lost > 0 || frames.payload.is_empty() {
                 self.ledger.book().dropped.torn += lost;
@@ -333,6 +344,26 @@ mod tests {
         after.complete();
         let payloads: Vec<_> = drain(&mut after).into_iter().map(|(_, payload)| payload).collect();
         assert_eq!(payloads, [b"a", b"b", b"c"]);
+    }
+
+    /// As where there are too many open files: it is all there when that has passed.
+    #[test]
+    fn what_cannot_be_read_now_is_read_later() {
+        let dir = TempDir::new().unwrap();
+        let (mut spool, ledger) = spool(Some(&dir), 1 << 20);
+        for piece in [b"a", b"b"] {
+            spool.push(one(piece, 1));
+            spool.complete();
+        }
+        let path = file(&dir.path().join("q"), 0);
+        let away = dir.path().join("away");
+        fs::rename(&path, &away).unwrap();
+        fs::create_dir(&path).unwrap();
+        assert!(spool.first().is_none());
+        assert_eq!((ledger.failures().0, ledger.now().dropped.all()), (1, 0));
+        fs::remove_dir(&path).unwrap();
+        fs::rename(&away, &path).unwrap();
+        assert_eq!(drain(&mut spool), [(1, b"a".to_vec()), (1, b"b".to_vec())]);
     }
 
     #[test]

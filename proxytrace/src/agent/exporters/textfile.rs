@@ -7,6 +7,23 @@ use std::path::Path;
 
 /// Replaces the file. The collector runs as a user of its own and reads what ends in `.prom`.
 pub(super) fn replace(path: &Path, contents: &[u8]) -> io::Result<()> {
+    write(path, contents, |partial| fs::rename(partial, path))
+}
+
+/// Whether it could be replaced, as far as that can be known without.
+pub(super) fn try_at(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Err(io::ErrorKind::IsADirectory.into());
+    }
+    write(path, b"", |partial| fs::remove_file(partial))
+}
+
+/// Writes a file beside it, and does `then` with that.
+fn write(
+    path: &Path,
+    contents: &[u8],
+    then: impl FnOnce(&Path) -> io::Result<()>,
+) -> io::Result<()> {
     let partial = path.with_extension("prom.partial");
     // The directory may be that of another user, who may have put a link there: it is not followed.
     let _ = fs::remove_file(&partial);
@@ -16,7 +33,7 @@ pub(super) fn replace(path: &Path, contents: &[u8]) -> io::Result<()> {
         // Whatever the umask is.
         file.set_permissions(Permissions::from_mode(0o644))?;
         file.write_all(contents)?;
-        fs::rename(&partial, path)
+        then(&partial)
     })();
     if written.is_err() {
         let _ = fs::remove_file(&partial);

@@ -49,7 +49,7 @@ impl Worker {
             match self.receiver.recv_timeout(step) {
                 Ok(Message::Build(build)) => self.build(&build),
                 Ok(Message::Health(health)) => {
-                    self.shared.change(|registry| registry.health(&health));
+                    self.shared.health(*health);
                 }
                 Ok(Message::Options(options, done)) => done(self.change(&options)),
                 Err(RecvTimeoutError::Timeout) => {}
@@ -104,7 +104,7 @@ impl Worker {
     /// wrong with files that are read, is known before.
     fn change(&mut self, options: &Options) -> anyhow::Result<()> {
         let ready = Ready::read(options, self.pace)?;
-        outlets::try_textfile(options, &self.shared)?;
+        outlets::try_textfile(options)?;
         let same = self.lines.as_ref().is_some_and(|lines| lines.is_at(options));
         let lines = if same {
             None
@@ -112,15 +112,19 @@ impl Worker {
             Lines::open(options, self.pace, &self.shared.ledger("ndjson"))?
         };
         let time = self.pace.end.min(CHANGE);
-        if let Some(mut outlets) = self.outlets.take() {
+        let before = self.outlets.take().map(|mut outlets| {
             outlets.end(time);
             outlets.write_textfile(&self.shared);
-        }
+            outlets
+        });
         let opened = Outlets::open(&ready, self.pace, &self.shared);
         let Ok(outlets) = opened else {
             self.open_again();
             return opened.map(drop);
         };
+        if let Some(before) = before {
+            before.remove_textfile(&outlets);
+        }
         self.outlets = Some(outlets);
         if same {
             self.lines.iter().for_each(|lines| lines.keep(options));

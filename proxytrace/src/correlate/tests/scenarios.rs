@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::event::{Headers, What};
+use crate::event::{Failure, Headers, What};
 
 use super::script::{
     GO, Hop, Script, Task, bad_status, broken, hop, no_such_host, plain_error, refused,
@@ -188,6 +188,11 @@ pub(crate) fn unverified(goproxy: &str, status: u16) -> Script {
 
 /// A query asks every prefix of a package path at once, in children of the goroutine that walks.
 pub(crate) fn probes(statuses: [u16; 3], exit: i32) -> Script {
+    probes_ending(statuses, (exit != 0).then(|| bad_status(404)))
+}
+
+/// The same, with what the query fails for.
+pub(crate) fn probes_ending(statuses: [u16; 3], error: Option<Failure>) -> Script {
     let paths = ["x.lab/a/b", "x.lab/a", "x.lab"];
     let walker = Task::of(super::script::GO, 1, 0);
     let probe = |n: usize| {
@@ -195,10 +200,13 @@ pub(crate) fn probes(statuses: [u16; 3], exit: i32) -> Script {
             .lookup(A, paths[n])
             .fetch(&[hop(&url(A, paths[n], "list"), statuses[n])])
     };
-    let mut script = Script::new("https://proxy.lab", exit);
+    let mut script = Script::new("https://proxy.lab", i32::from(error.is_some()));
     script.run(&[walker.clone().walk()]);
     script.run(&[probe(0), probe(1), probe(2)]);
-    script.run(&[if exit == 0 { walker.found() } else { walker.failed(bad_status(404)) }]);
+    script.run(&[match error {
+        None => walker.found(),
+        Some(error) => walker.failed(error),
+    }]);
     script
 }
 

@@ -4,7 +4,7 @@ use foldhash::HashMap;
 
 use crate::correlate::story::{answer, failed};
 use crate::correlate::url::{self, Url};
-use crate::model::{Attempt, Cause, Chain, Outcome, Request, RequestId, Severity};
+use crate::model::{Artifact, Attempt, Cause, Chain, Outcome, Request, RequestId, Severity};
 
 use super::super::sign::Sign;
 use super::super::view::{Send, View, sends};
@@ -13,9 +13,10 @@ use super::{counted, moved};
 /// From so many redirects on a way is long.
 const LONG: usize = 3;
 
-/// PT001. What a lost event may explain is no sign.
+/// PT001. What a lost event may explain is no sign; nor is that go asks for a page twice, for two paths
+/// below it (`vcs.go:repoRootForImportDynamic`).
 pub(super) fn origin_retry(view: &View<'_>, chain: &Chain) -> Vec<Sign> {
-    if !view.trace.capture.complete {
+    if !view.trace.capture.complete || chain.artifact == Artifact::GoGet {
         return Vec::new();
     }
     let mut signs = Vec::new();

@@ -126,8 +126,9 @@ pub(super) fn pipe_hides_outage(_: &View<'_>, chain: &Chain) -> Vec<Sign> {
     chain.attempts.iter().filter_map(sign).collect()
 }
 
+/// Where go asks a host twice, as `noproxy` and as `direct`, it tells of the same failure.
 fn serious(attempt: &Attempt) -> bool {
-    failed(attempt.outcome) && attempt.outcome != Outcome::NotFound
+    failed(attempt.outcome) && attempt.outcome != Outcome::NotFound && attempt.proxy != "noproxy"
 }
 
 /// PT104.

@@ -1,7 +1,7 @@
 //! What was answered, and by whom.
 
 use crate::correlate::tests::scenarios::{A, B, failing, got, tunneled, url, zip};
-use crate::correlate::tests::script::{GO, Script, Task, bad_status, failure, hop};
+use crate::correlate::tests::script::{GO, Script, Task, bad_status, broken, failure, hop};
 use crate::event::{Failure, What};
 use crate::model::{Confidence, Outcome};
 
@@ -67,6 +67,38 @@ fn statuses_of_a_forward_proxy_and_of_limits() {
     assert_eq!(of(hop(&asked, 407)), ["PT211 error root ×1"]);
     assert_eq!(of(hop(&asked, 503)), ["PT409 error root ×1"]);
     assert_eq!(of(hop(&asked, 503).with("Retry-After", "7")), ["PT408 error root ×1"]);
+}
+
+/// What is said of the forward proxy is not said of the host that was to be reached through it.
+#[test]
+fn a_forward_proxy_without_an_address_is_named() {
+    let steps = [
+        ("*url.Error", "Get"),
+        ("*net.OpError", "proxyconnect"),
+        ("*net.OpError", "dial"),
+        ("*net.DNSError", "no such host"),
+    ];
+    let error = failure(&steps, None);
+    let script = one(A, 1, &[broken(&zip(A, "x.lab/m"), error.clone(), false)], error);
+    assert_eq!(of_script(&script), ["PT211 error root ×1"]);
+    let message = only(&script, "PT211").message;
+    assert!(
+        message.contains("the forward proxy has no address: its name does not exist"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_handshake_that_nobody_answers_may_pass() {
+    for (name, expected) in
+        [("http.tlsHandshakeTimeoutError", Class::Transient), ("tls.AlertError", Class::Permanent)]
+    {
+        let error = failure(&[("*url.Error", "Get"), (name, "")], None);
+        let script = one(A, 1, &[broken(&zip(A, "x.lab/m"), error.clone(), false)], error);
+        let mut trace = script.trace();
+        trace.findings = diagnose(&trace);
+        assert_eq!(class(&trace), Some(expected), "{name}");
+    }
 }
 
 /// A `.mod` that is a page: the walk is well, and go then says that it cannot read it.

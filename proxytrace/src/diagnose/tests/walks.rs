@@ -1,7 +1,9 @@
 //! The walk through GOPROXY, and the modules that are asked for.
 
-use crate::correlate::tests::scenarios::{A, B, probes, url, zip};
-use crate::correlate::tests::script::{Script, Task, bad_status, config, hop, plain_error};
+use crate::correlate::tests::scenarios::{A, B, probes, probes_ending, url, zip};
+use crate::correlate::tests::script::{
+    Script, Task, bad_status, broken, config, draw, failure, hop, no_such_host, plain_error,
+};
 use crate::model::{Confidence, Severity};
 
 use super::{of_script, only};
@@ -71,6 +73,68 @@ fn pt106_is_a_probe_that_spoils_the_query() {
     assert_eq!(of_script(&probes([502, 404, 502], 1)), ["PT409 error root ×2"]);
     // Nor is anything wrong where go went on.
     assert!(of_script(&probes([200, 500, 404], 0)).is_empty());
+}
+
+/// `go get x.lab/a/b@v1.0.0`, where `x.lab/a` is there and has no such package.
+#[test]
+fn what_a_query_did_without_is_no_failure() {
+    for name in ["PackageNotInModuleError", "NoMatchingVersionError", "NoPatchBaseError"] {
+        let error = || Some(failure(&[(&format!("*modload.{name}"), "")], None));
+        for statuses in [[404, 200, 404], [404, 200, 500], [404, 200, 429]] {
+            assert_eq!(of_script(&probes_ending(statuses, error())), [""; 0], "{statuses:?}");
+        }
+    }
+}
+
+/// The zip of what was found was fetched in a walk of its own, and is what is wrong.
+#[test]
+fn a_query_is_not_wrong_where_what_it_found_is() {
+    let error = plain_error("zip: not a valid zip file");
+    assert_eq!(of_script(&probes_ending([404, 404, 200], Some(error))), [""; 0]);
+}
+
+/// Modules within one another are none of them probes.
+#[test]
+fn pt106_is_not_of_a_module_that_go_has() {
+    let walk = |id, module, file, status| {
+        let task = Task::new(id).walk().lookup(A, module);
+        let task = task.fetch(&[hop(&url(A, module, file), status)]);
+        if status == 200 { task.found() } else { task.failed(bad_status(status)) }
+    };
+    let mut script = Script::new(A, 1);
+    script.run(&[walk(7, "x.lab/o", "v1.0.0.info", 200), walk(8, "x.lab/o/k", "v1.0.0.mod", 200)]);
+    script.run(&[walk(9, "x.lab/o/k", "v1.0.0.info", 429)]);
+    assert_eq!(of_script(&script), ["PT408 error root ×1"]);
+}
+
+/// `vcs.go` asks for the page of a prefix for each path below it, and outside of any group.
+#[test]
+fn pt001_is_not_of_pages_that_are_asked_for_twice() {
+    let page = "https://x.lab/a?go-get=1";
+    let hops =
+        [hop(page, 301).to("https://x.lab/a/?go-get=1"), hop("https://x.lab/a/?go-get=1", 200)];
+    let task = Task::new(7).walk().lookup("direct", "x.lab/a").fetch(&hops).fetch(&hops).found();
+    let mut script = Script::new("direct", 0);
+    script.run(&[task]);
+    let found = of_script(&script);
+    assert!(!found.iter().any(|line| line.starts_with("PT001")), "{found:?}");
+    let trace = script.trace();
+    let drawn: String = trace.chains.iter().flat_map(draw).collect();
+    assert!(drawn.contains("301 (followed)") && !drawn.contains("retry"), "{drawn}");
+}
+
+/// `noproxy` and then `direct` ask the same host.
+#[test]
+fn pt104_is_not_of_a_host_that_was_asked_twice() {
+    let ask = || broken("https://x.lab/m?go-get=1", no_such_host(), false);
+    let error = failure(&[("*module.ModuleError", ""), ("modfetch.notExistError", "")], None);
+    let task = Task::new(7).walk().lookup("noproxy", "x.lab/m").fetch(&[ask()]);
+    let task = task.lookup("direct", "x.lab/m").fetch(&[ask()]).failed(error);
+    let mut script = Script::new("https://proxy.lab,direct", 1);
+    script.run(&[task]);
+    let found = of_script(&script);
+    assert!(found.iter().any(|line| line.starts_with("PT201 error root")), "{found:?}");
+    assert!(!found.iter().any(|line| line.starts_with("PT104")), "{found:?}");
 }
 
 #[test]

@@ -7,8 +7,8 @@
 mod families;
 mod labels;
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashSet};
 use std::time::{Duration, Instant};
 
 pub(crate) use self::families::Id;
@@ -23,6 +23,8 @@ use crate::model::Request;
 #[derive(Debug)]
 pub struct Registry {
     series: Vec<BTreeMap<Labels, Point>>,
+    /// Families whose sums come from elsewhere, as they are.
+    told: HashSet<&'static str>,
     admitted: Admitted,
     limits: Limits,
     /// Series that come from builds, as readers count them.
@@ -108,6 +110,7 @@ impl Registry {
         let series = FAMILIES.iter().map(|_| BTreeMap::new()).collect();
         let mut registry = Registry {
             series,
+            told: HashSet::new(),
             admitted: Admitted::new(limits),
             limits,
             grown: 0,
@@ -248,6 +251,11 @@ impl Registry {
         all.filter(|(_, series)| !series.is_empty())
     }
 
+    /// Whether a family's sums come from builds that were observed here, and not from elsewhere.
+    pub fn is_of_builds(&self, family: &Family) -> bool {
+        !self.told.contains(family.name)
+    }
+
     /// The names of a family's labels.
     pub fn labels(&self, family: &Family) -> Vec<&'static str> {
         let module = (family.by_module && self.limits.modules.is_some()).then_some("module");
@@ -267,6 +275,7 @@ impl Registry {
     fn set(&mut self, id: Id, labels: &[&str], value: f64) {
         let labels = labels.iter().map(|value| Box::from(*value)).collect();
         self.series[id as usize].insert(labels, Point::Value(value));
+        self.told.insert(id.family().name);
     }
 
     fn add(&mut self, id: Id, labels: &[&str], module: Option<&str>, amount: f64) {
@@ -314,9 +323,10 @@ impl Registry {
             let (grown, length) = (self.grown + lines, self.length + length);
             if grown > self.limits.series || length > self.limits.bytes {
                 overflows.push("series");
+                // What is empty says that there is no such thing, as of an error.
                 let closed = labels.iter().map(|(name, value)| match Open::of(name) {
-                    Some(_) => OTHER,
-                    None => value,
+                    Some(_) if !value.is_empty() => OTHER,
+                    _ => value,
                 });
                 key = closed.map(Box::from).collect();
             } else {

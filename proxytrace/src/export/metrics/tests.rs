@@ -145,6 +145,21 @@ fn too_many_series_become_other() {
     assert!(registry.value("proxytrace_label_overflows_total", &["series"]).unwrap() > 400.0);
 }
 
+/// An answer of which the host is not told any more is no error yet.
+#[test]
+fn what_is_empty_stays_so_where_there_are_too_many_series() {
+    let mut registry = registry(Limits { series: 0, ..Limits::default() });
+    let mut trace = forbidden();
+    let request = trace.chains[0].attempts[0].requests[0].clone();
+    trace.chains.truncate(1);
+    trace.chains[0].attempts.truncate(1);
+    trace.chains[0].attempts[0].requests = vec![Request { status: Some(200), ..request }];
+    registry.observe(&Build::new(trace));
+    let name = "http_client_request_duration_seconds";
+    assert_eq!(registry.value(name, &["other", "other", "other", ""]), Some(1.0));
+    assert_eq!(registry.value(name, &["other", "other", "other", "other"]), None);
+}
+
 /// What is bounded is what a reader gets, however servers and users fill it.
 #[test]
 fn the_page_is_bounded() {

@@ -62,9 +62,18 @@ pub fn logs(build: &Build, host: &Host, now_ns: u64) -> Option<Message> {
     Some(Message { bytes: ExportLogsServiceRequest { resource_logs }.encode_to_vec(), count })
 }
 
-/// `ExportMetricsServiceRequest`: all sums since `started_ns`, as of `now_ns`, both since 1970.
-pub fn metrics(registry: &Registry, host: &Host, started_ns: u64, now_ns: u64) -> Message {
-    let (metrics, count) = sums::of(registry, started_ns, now_ns);
+/// When sums began, in nanoseconds since 1970.
+#[derive(Clone, Copy, Debug)]
+pub struct Since {
+    /// The agent did, and with it what it says of itself.
+    pub agent: u64,
+    /// Those of builds did.
+    pub builds: u64,
+}
+
+/// `ExportMetricsServiceRequest`: all sums as of `now_ns`, in nanoseconds since 1970.
+pub fn metrics(registry: &Registry, host: &Host, since: Since, now_ns: u64) -> Message {
+    let (metrics, count) = sums::of(registry, since, now_ns);
     let resource_metrics = vec![resource::with_metrics(host, metrics)];
     Message { bytes: ExportMetricsServiceRequest { resource_metrics }.encode_to_vec(), count }
 }

@@ -11,16 +11,19 @@ use opentelemetry_proto::tonic::metrics::v1::{
     metric::Data, number_data_point::Value,
 };
 
+use super::Since;
 use super::attributes::Attributes;
 use crate::export::metrics::{self, BUCKETS, Family, Kind, Labels, Point, Registry};
 
 /// Metrics, and how many data points are in them.
-pub(super) fn of(registry: &Registry, started_ns: u64, now_ns: u64) -> (Vec<Metric>, u64) {
+pub(super) fn of(registry: &Registry, since: Since, now_ns: u64) -> (Vec<Metric>, u64) {
     let mut count = 0;
     let metrics = registry.families().map(|(family, series)| {
         count += series.len() as u64;
         let names = registry.labels(family);
         let points = series.iter().map(|(labels, point)| (attributes(&names, labels), point));
+        let is_of_builds = registry.is_of_builds(family);
+        let started_ns = if is_of_builds { since.builds } else { since.agent };
         metric(family, points, (started_ns, now_ns))
     });
     let metrics = metrics.collect();
@@ -39,7 +42,8 @@ fn attributes(names: &[&str], labels: &Labels) -> Vec<KeyValue> {
                 all.integer("http.response.status_code", Some(status)).text("error.type", &**value)
             }
             Ok(status) => all.integer("http.response.status_code", Some(status)),
-            Err(_) => all.text("error.type", &**value),
+            // One that stands for several: nobody knows whether it is an error.
+            Err(_) => all,
         },
         "error_type" => all.text("error.type", &**value),
         name => all.text(name, &**value),
