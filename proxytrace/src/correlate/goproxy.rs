@@ -3,12 +3,13 @@
 //! `cmd/go/internal/modfetch/proxy.go:proxyList`, Go 1.13 to 1.27, and
 //! `golang.org/x/mod/module.MatchPrefixPatterns`.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use crate::event::Setting;
 use crate::model::Separator;
 
-use super::url::Url;
+use super::url::{self, Url};
 
 /// One entry of the list.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -186,6 +187,14 @@ fn in_class(mut class: &[u8], byte: u8) -> bool {
             [] => return false,
         }
     }
+}
+
+/// The path of a `file:` entry; none where go wants no such URL, as there is more in it than a path
+/// (`modfetch/proxy.go:newProxyRepo`).
+pub(crate) fn file(entry: &str) -> Option<Cow<'_, str>> {
+    let rest = entry.strip_prefix("file:")?;
+    let path = rest.strip_prefix("//").unwrap_or(rest);
+    (path.starts_with('/') && !path.contains(['?', '#'])).then(|| url::decode(path))
 }
 
 #[cfg(test)]

@@ -48,9 +48,12 @@ fn of_attempt(chain: &Chain, attempt: &Attempt) -> Option<Class> {
         // A name that does not exist, and a name server that does not answer, are both `dns`.
         Outcome::Dns => {
             let error = last.and_then(|request| request.error.as_ref());
-            let unknown = error
-                .and_then(|error| error.detail.as_deref())
-                .is_some_and(|detail| detail.contains("no such host"));
+            let unknown = error.is_some_and(|error| {
+                let said = |text: &Option<String>, part| {
+                    text.as_deref().is_some_and(|text| text.contains(part))
+                };
+                said(&error.detail, "no such host") || said(&error.reason, "does not exist")
+            });
             Some(if unknown { Class::Permanent } else { Class::Transient })
         }
         Outcome::HttpError => status.map(of_status),
@@ -86,6 +89,10 @@ fn of_attempt(chain: &Chain, attempt: &Attempt) -> Option<Class> {
 /// What `net/http` ends a handshake with after ten seconds (`transport.go:addTLS`).
 fn is_handshake_timeout(error: &RequestError) -> bool {
     error.types.iter().any(|name| name == "http.tlsHandshakeTimeoutError")
+        || error
+            .reason
+            .as_deref()
+            .is_some_and(|why| why.contains("did not answer the TLS handshake"))
 }
 
 /// Statuses that ask for another try, by their own definition (RFC 9110, RFC 6585, RFC 8470).

@@ -59,8 +59,9 @@ pub(super) fn choose(entries: &[Entry], failing: &[bool], allowed: Allowed) -> C
     let (mut left_out, mut forced) = (Vec::new(), Vec::new());
     // From the end, so that what follows an entry is decided before it is.
     for place in (0..entries.len()).rev().filter(|place| failing[*place]) {
-        let next = kept.iter().copied().find(|later| *later > place).map(|later| &entries[later]);
-        if widens(&entries[place], next, allowed) {
+        let later = kept.iter().filter(|later| **later > place);
+        let later = later.map(|later| (&entries[*later], failing[*later]));
+        if widens(&entries[place], later, allowed) {
             forced.push(place);
         } else {
             kept.retain(|other| *other != place);
@@ -86,28 +87,45 @@ pub(super) fn choose(entries: &[Entry], failing: &[bool], allowed: Allowed) -> C
         };
         return match fallback {
             Some(entries) => Choice { entries, left_out, kept: Vec::new() },
-            None => Choice {
-                entries: entries.iter().filter(|e| e.proxy != "noproxy").cloned().collect(),
-                left_out: Vec::new(),
-                kept: (0..entries.len()).filter(|place| failing[*place]).collect(),
-            },
+            None => all(entries, failing),
         };
     }
     let entries = kept.iter().map(|place| entries[*place].clone()).collect();
     Choice { entries, left_out, kept: forced }
 }
 
-/// Whether leaving an entry out sends its questions where they may not go.
-fn widens(entry: &Entry, next: Option<&Entry>, allowed: Allowed) -> bool {
+/// The list as it is.
+pub(super) fn all(entries: &[Entry], failing: &[bool]) -> Choice {
+    Choice {
+        entries: entries.iter().filter(|e| e.proxy != "noproxy").cloned().collect(),
+        left_out: Vec::new(),
+        kept: (0..entries.len()).filter(|place| failing[*place]).collect(),
+    }
+}
+
+/// Whether leaving an entry out sends its questions where they may not go, by way of `later` ones, of
+/// which is said whether they fail.
+fn widens<'a>(
+    entry: &Entry,
+    later: impl Iterator<Item = (&'a Entry, bool)>,
+    allowed: Allowed,
+) -> bool {
     // With `|` go asks the next one in any case.
     if entry.separator == Some(Separator::Pipe) {
         return false;
     }
-    match next {
-        None => false,
-        Some(next) if next.proxy == "direct" => !allowed.direct,
-        Some(next) => is_public(next) && !is_public(entry) && !allowed.public,
+    for (next, fails) in later {
+        match next.proxy.as_str() {
+            "direct" => return !allowed.direct,
+            "off" => return false,
+            _ if is_public(next) => return !is_public(entry) && !allowed.public,
+            // go stops there.
+            _ if fails && next.separator != Some(Separator::Pipe) => return false,
+            // It may not have what is asked for.
+            _ => {}
+        }
     }
+    false
 }
 
 /// The list as GOPROXY has it.
@@ -225,6 +243,15 @@ mod tests {
                 NOTHING,
                 "https://proxy.golang.org|direct",
             ),
+            // Whoever comes next may not have it, and then these are asked.
+            ("https://bad,https://b,direct", NOTHING, "https://bad,https://b,direct"),
+            ("https://bad,https://b,direct", direct, "https://b,direct"),
+            (
+                "https://bad,https://b,https://proxy.golang.org",
+                NOTHING,
+                "https://bad,https://b,https://proxy.golang.org",
+            ),
+            ("https://bad,https://b,off", NOTHING, "https://b,off"),
             // Two in a row: what comes after both counts.
             ("https://bad1,https://bad2,direct", NOTHING, "https://bad2,direct"),
             ("https://bad1,https://bad2,https://c", NOTHING, "https://c"),

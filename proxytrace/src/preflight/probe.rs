@@ -56,6 +56,14 @@ pub(super) struct Subject {
     pub(super) summed: bool,
 }
 
+impl Subject {
+    /// Whether go asks for it: for no list where it has been told the version.
+    pub(super) fn asks(&self, artifact: Artifact) -> bool {
+        !matches!(artifact, Artifact::List | Artifact::Latest)
+            || !content::is_canonical(&self.query)
+    }
+}
+
 impl Answer {
     /// Whether what was asked failed: absence is an answer.
     pub(super) fn failed(&self) -> bool {
@@ -336,11 +344,13 @@ pub(super) fn base(list: &List, entries: &[Answers], database: &Database) -> Bas
     if database.given {
         return itself();
     }
+    // A failure that `|` lets go pass over is what the walk ends with, unless `direct` is there.
+    let mut failed = false;
     for (place, entry) in list.entries.iter().enumerate() {
         let url = match settings::target(&entry.proxy) {
             Target::Url(url) => url,
-            Target::Word if entry.proxy == "noproxy" => continue,
-            Target::Word => return itself(),
+            Target::Word if entry.proxy == "direct" => return itself(),
+            Target::Word if entry.proxy == "off" => break,
             _ => continue,
         };
         match entries[place].by_question.get(&(None, Artifact::SumdbSupported)) {
@@ -348,9 +358,9 @@ pub(super) fn base(list: &List, entries: &[Answers], database: &Database) -> Bas
                 return Base::Entry(place, url.below(&format!("sumdb/{}", database.name)));
             }
             Some(answer) if answer.outcome == Outcome::NotFound => {}
-            _ if entry.separator == Some(crate::model::Separator::Pipe) => {}
+            _ if entry.separator == Some(crate::model::Separator::Pipe) => failed = true,
             _ => return Base::Failed,
         }
     }
-    itself()
+    if failed { Base::Failed } else { itself() }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 use super::address::Address;
-use crate::correlate::goproxy::List;
+use crate::correlate::goproxy::{self, List};
 use crate::event::{Origin, Setting};
 use crate::{capture, goenv, redact};
 
@@ -200,13 +200,22 @@ pub(super) enum Target {
     Invalid(&'static str),
 }
 
+/// Whether go refuses a list for this entry before it asks anyone (`modfetch/proxy.go:proxyList`);
+/// credentials it refuses when it comes to them.
+pub(super) fn spoils(entry: &str) -> bool {
+    matches!(target(entry), Target::Invalid(_)) && Address::parse(entry).is_none()
+}
+
 /// What an entry is (`modfetch/proxy.go:newProxyRepo`, `proxyList`).
 pub(super) fn target(entry: &str) -> Target {
     if matches!(entry, "direct" | "off" | "noproxy") {
         return Target::Word;
     }
-    if let Some(path) = entry.strip_prefix("file://") {
-        return Target::File(PathBuf::from(path));
+    if entry.starts_with("file:") {
+        return match goproxy::file(entry) {
+            Some(path) => Target::File(PathBuf::from(&*path)),
+            None => Target::Invalid("no valid URL: go wants file:// and a path, and nothing else"),
+        };
     }
     match Address::parse(entry) {
         Some(url) if url.user.is_some() && !url.secure => {
@@ -224,12 +233,41 @@ pub(super) fn target(entry: &str) -> Target {
 mod tests {
     use std::path::Path;
 
-    use super::{Database, Module, Settings, has_sums, required};
+    use super::{Database, Module, Settings, Target, has_sums, required, spoils, target};
 
     fn settings(environment: &[(&str, &str)]) -> Settings {
         let environment =
             environment.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
         Settings::of(environment, Path::new(""), &|_| None)
+    }
+
+    #[test]
+    fn a_file_is_a_path_and_nothing_else() {
+        for (entry, expected) in [
+            ("file:///srv/p", Some("/srv/p")),
+            ("file:/srv/p", Some("/srv/p")),
+            ("file:///srv/go%20proxy", Some("/srv/go proxy")),
+            ("file://./cache", None),
+            ("file://localhost/srv/p", None),
+            ("file:///srv/p?x", None),
+            ("file:srv", None),
+        ] {
+            let found = match target(entry) {
+                Target::File(path) => Some(path),
+                _ => None,
+            };
+            assert_eq!(found.as_deref(), expected.map(Path::new), "{entry}");
+            assert_eq!(spoils(entry), expected.is_none(), "{entry}");
+        }
+        for (entry, expected) in [
+            ("direkt", true),
+            ("ftp://x", true),
+            ("https://x", false),
+            ("http://u:p@x", false),
+            ("direct", false),
+        ] {
+            assert_eq!(spoils(entry), expected, "{entry}");
+        }
     }
 
     #[test]

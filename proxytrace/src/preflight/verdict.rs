@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::choose;
-use super::probe::{Answers, Base, Subject, fails};
+use super::probe::{Answers, Base, Question, Subject, fails};
+use super::settings;
 use super::walk::{Asked, End};
 use super::{AnswerReport, EntryReport, Fare, ModuleReport, Options, Report, SCHEMA, Verdict};
 use crate::correlate::goproxy::Entry;
@@ -13,6 +14,9 @@ use crate::redact;
 
 /// How go fares with all modules, and with the entries themselves if there are none.
 pub(super) fn fare(asked: &Asked, entries: &[Entry]) -> Fare {
+    if entries.iter().any(|entry| settings::spoils(&entry.proxy)) {
+        return Fare::Fails;
+    }
     let public = asked.subjects.iter().enumerate().filter(|(_, subject)| !subject.private);
     let ends: Vec<Fare> = public.map(|(place, _)| module_fare(asked, entries, place)).collect();
     if !ends.is_empty() {
@@ -41,6 +45,9 @@ pub(super) fn fare(asked: &Asked, entries: &[Entry]) -> Fare {
 }
 
 fn module_fare(asked: &Asked, entries: &[Entry], module: usize) -> Fare {
+    if entries.iter().any(|entry| settings::spoils(&entry.proxy)) {
+        return Fare::Fails;
+    }
     match asked.end(entries, module) {
         End::Served => Fare::Works,
         End::Unasked => Fare::Unknown,
@@ -61,12 +68,17 @@ pub(super) fn report(asked: &Asked, trace: Trace, works: Fare, options: &Options
     let failing: Vec<bool> =
         (0..asked.entries.len()).map(|place| may_be_left_out(asked, place, options)).collect();
     let choice = choose::choose(&asked.list.entries, &failing, options.allowed);
+    let own: Vec<Entry> =
+        asked.list.entries.iter().filter(|e| e.proxy != "noproxy").cloned().collect();
+    // What fails for one may be all that another has.
+    let choice = match fare(asked, &choice.entries) {
+        with if choice.entries == own || with as u8 <= works as u8 => choice,
+        _ => choose::all(&asked.list.entries, &failing),
+    };
     let visible = |places: &[usize]| {
         let shift = usize::from(asked.list.entries.first().is_some_and(|e| e.proxy == "noproxy"));
         places.iter().map(|place| place - shift).collect()
     };
-    let own: Vec<Entry> =
-        asked.list.entries.iter().filter(|e| e.proxy != "noproxy").cloned().collect();
     let secret = choose::text(&choice.entries);
     Report {
         schema: SCHEMA,
@@ -104,7 +116,7 @@ fn may_be_left_out(asked: &Asked, place: usize, options: &Options) -> bool {
     let entry = &asked.entries[place];
     entry.invalid.is_some()
         || entry.by_question.iter().any(|(question, answer)| {
-            counts(asked, entry, question.0)
+            counts(asked, entry, *question)
                 && answer.failed()
                 && answer.failures >= options.failures
         })
@@ -112,8 +124,12 @@ fn may_be_left_out(asked: &Asked, place: usize, options: &Options) -> bool {
 
 /// Whether an answer says something of the entry: a question that go would not ask tells only
 /// whether somebody is there.
-fn counts(asked: &Asked, entry: &Answers, module: Option<usize>) -> bool {
-    module.is_some() || asked.sums.base.is_some() || entry.unreached.is_some()
+fn counts(asked: &Asked, entry: &Answers, (module, artifact): Question) -> bool {
+    let is_asked = match module {
+        Some(module) => asked.subjects[module].asks(artifact),
+        None => asked.sums.base.is_some(),
+    };
+    is_asked || entry.unreached.is_some()
 }
 
 const ORDER: [Artifact; 6] = [
@@ -212,7 +228,7 @@ fn verdict(asked: &Asked, trace: &Trace, place: usize) -> (Verdict, String) {
         return (Verdict::Fails, why.to_owned());
     }
     let mut questions: Vec<_> =
-        entry.by_question.keys().filter(|question| counts(asked, entry, question.0)).collect();
+        entry.by_question.keys().filter(|question| counts(asked, entry, **question)).collect();
     questions.sort();
     let outcome = |question: &&&(Option<usize>, Artifact)| asked.outcome(place, ***question);
     // What could not be verified is the database's failure, not that of who served it.

@@ -87,6 +87,14 @@ impl Asked {
                 end => end.max(End::Failed(Outcome::NotFound)),
             };
         }
+        // A version that another entry knows is not what go would find.
+        if self.subjects[module].asks(Artifact::List)
+            && let (_, end @ End::Failed(outcome)) =
+                self.walk(entries, (Some(module), Artifact::List))
+            && outcome != Outcome::NotFound
+        {
+            worst = end;
+        }
         for artifact in NEEDED {
             worst = worst.max(self.walk(entries, (Some(module), artifact)).1);
         }
@@ -279,6 +287,10 @@ impl Walks<'_> {
             }
             for artifact in [Artifact::List, Artifact::Latest].into_iter().chain(NEEDED) {
                 let question = (Some(module), artifact);
+                let unreached = |entry: &Answers| entry.unreached.is_some();
+                if !subject.asks(artifact) && !asked.entries.iter().any(unreached) {
+                    continue;
+                }
                 // A chain whose answers are not all there would not be what go saw.
                 let (steps, end) = asked.walk(&asked.list.entries, question);
                 let told = |step: &Step| {
@@ -463,6 +475,9 @@ mod tests {
     use super::*;
     use crate::preflight::Fare;
     use crate::preflight::choose::{Allowed, choose};
+    use crate::preflight::client::Body;
+    use crate::preflight::probe::base;
+    use crate::preflight::settings::Database;
     use crate::preflight::verdict::fare;
 
     /// A list of one entry that cannot be reached, and a module of this version.
@@ -504,5 +519,59 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// What two entries answered: `https://a` and `https://b`, in this order.
+    fn two(separator: &str, query: &str, answers: [&[(Artifact, Outcome)]; 2]) -> Asked {
+        let asked = unreached(Some("v1.0.0"));
+        let value = format!("https://a{separator}https://b");
+        let setting = Setting { value, origin: Origin::Environment };
+        let entries = answers.map(|answers| Answers {
+            by_question: answers
+                .iter()
+                .map(|&(artifact, outcome)| {
+                    let module = (artifact != Artifact::SumdbSupported).then_some(0);
+                    let failures = u32::from(fails(outcome)) * 3;
+                    let (requests, body) = (Vec::new(), Body::default());
+                    ((module, artifact), Answer { requests, outcome, failures, body })
+                })
+                .collect(),
+            ..Answers::default()
+        });
+        let mut subjects = asked.subjects;
+        subjects[0].query = query.to_owned();
+        Asked {
+            list: List::of(&BTreeMap::from([("GOPROXY".to_owned(), setting)])),
+            entries: entries.into(),
+            subjects,
+            sums: Sums::default(),
+        }
+    }
+
+    const ALL: [(Artifact, Outcome); 3] =
+        [(Artifact::Info, Outcome::Ok), (Artifact::Mod, Outcome::Ok), (Artifact::Zip, Outcome::Ok)];
+
+    /// go walks the list for the version, too; one that it is told it takes.
+    #[test]
+    fn a_version_is_what_go_would_find() {
+        let failing = [&[(Artifact::List, Outcome::HttpError)][..], &ALL].concat();
+        let serving = [&[(Artifact::List, Outcome::Ok)][..], &ALL].concat();
+        for (query, expected) in [("latest", Fare::Fails), ("v1.0.0", Fare::Works)] {
+            let asked = two(",", query, [&failing, &serving]);
+            assert_eq!(fare(&asked, &asked.list.entries), expected, "{query}");
+        }
+    }
+
+    /// `sumdb.go:initBase` ends with what failed, where nothing else was found.
+    #[test]
+    fn a_failure_that_is_passed_over_keeps_go_from_the_database() {
+        let database = Database { name: "s.lab".into(), url: "https://s.lab".into(), given: false };
+        let supported = |outcome| [(Artifact::SumdbSupported, outcome)];
+        let base = |first| {
+            let asked = two("|", "v1.0.0", [&supported(first), &supported(Outcome::NotFound)]);
+            base(&asked.list, &asked.entries, &database)
+        };
+        assert!(matches!(base(Outcome::HttpError), Base::Failed));
+        assert!(matches!(base(Outcome::NotFound), Base::Itself(_)));
     }
 }

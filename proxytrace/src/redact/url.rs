@@ -41,8 +41,20 @@ pub fn text(text: &str) -> Cow<'_, str> {
         found.extend(within.into_iter().map(|secret| start + secret.start..start + secret.end));
         start += piece.len();
     }
+    found.extend(ports(text));
     found.sort_by_key(|secret| secret.start);
     replace(text, &found)
+}
+
+/// What go says is no port, after a colon: the beginning of a password that has a `/`, a `?` or a `#`
+/// in it, which should have been escaped (`net/url/url.go:parseHost`).
+fn ports(text: &str) -> impl Iterator<Item = Range<usize>> {
+    const BEFORE: &str = "invalid port \":";
+    const AFTER: &str = "\" after host";
+    text.match_indices(BEFORE).filter_map(|(at, _)| {
+        let start = at + BEFORE.len();
+        Some(start..start + text[start..].find(AFTER)?)
+    })
 }
 
 /// The password in what go leaves of `https://user:password@host` where it takes what follows the
@@ -429,5 +441,15 @@ mod tests {
             );
         }
         assert_eq!(url(&deep), "https://h/?to=REDACTED");
+    }
+
+    /// What `net/url` says of a password that should have been escaped.
+    #[test]
+    fn what_is_no_port_is_a_password() {
+        let said = "parse \"https://ci:s3cr/et@proxy.corp\": invalid port \":s3cr\" after host";
+        let clean = text(said);
+        assert!(clean.ends_with("invalid port \":REDACTED\" after host"), "{clean}");
+        assert!(!clean.contains("s3cr"), "{clean}");
+        assert_eq!(text(&clean), clean);
     }
 }

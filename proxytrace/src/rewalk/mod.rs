@@ -16,7 +16,7 @@ mod tests;
 
 use serde::Serialize;
 
-use crate::correlate::goproxy::{Entry, List, same_entry};
+use crate::correlate::goproxy::{self, Entry, List, same_entry};
 use crate::correlate::story::{failed, walks_the_list};
 use crate::correlate::target::is_word;
 use crate::event::{Origin, Setting};
@@ -163,6 +163,9 @@ fn check(goproxy: &str) -> Result<(), Refused> {
         let refused = |why| Err(Refused::Entry(redact::url(proxy).into_owned(), why));
         match proxy.split_once(':') {
             None => return refused("has no scheme"),
+            Some(("file", _)) if goproxy::file(proxy).is_none() => {
+                return refused("is a file:// URL of more than a path");
+            }
             Some(("http" | "https" | "file", _)) => {}
             Some(_) => return refused("has a scheme other than https, http and file"),
         }

@@ -203,6 +203,28 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         ..BASE
     },
     Scenario {
+        name: "no-such-package",
+        about: "a package that its module does not have: go says so, and no proxy is to blame",
+        command: &["go", "get", "mod.lab/m01/none@v1.0.0"],
+        modules: modules(1),
+        goproxy: "https://proxy.lab",
+        hosts: &[PROXY],
+        succeeds: false,
+        answers: &[some("proxy.lab", 200), some_resent("proxy.lab", 404)],
+        ..BASE
+    },
+    Scenario {
+        name: "no-such-package-500",
+        about: "the same, and a shorter path is answered 500, which go passes over",
+        command: &["go", "get", "mod.lab/m01/none@v1.0.0"],
+        modules: modules(1),
+        goproxy: "https://proxy.lab",
+        hosts: &[host("proxy.lab", H2, &[on("/mod.lab/@*", Status(500, &[])), on("*", Serve)])],
+        succeeds: false,
+        answers: &[some("proxy.lab", 200), some_resent("proxy.lab", 404), some("proxy.lab", 500)],
+        ..BASE
+    },
+    Scenario {
         name: "go-get-latest",
         about: "a package of a module, without a version",
         command: &["go", "get", "mod.lab/m01/cmd@latest"],
