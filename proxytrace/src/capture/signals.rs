@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, raise, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::unistd::{Pid, getpid, getsid};
 
 use super::child::Child;
 
@@ -46,15 +47,23 @@ impl Signals {
         &self.original
     }
 
-    /// Passes on what was sent to us by a process; what the terminal sent, the command has.
+    /// Passes on what was sent to us by a process; what the terminal sent, the command has, and what it
+    /// sent itself.
     pub(super) fn forward(&mut self, child: &Child) {
         while let Ok(Some(signal)) = self.fd.read_signal() {
             let number = signal.ssi_signo.cast_signed();
-            // An alarm that was set before us was meant for whom we run: it outlives execve.
-            let is_sent = signal.ssi_code != libc::SI_KERNEL || number == Signal::SIGALRM as i32;
+            let is_sent = signal.ssi_code != libc::SI_KERNEL
+                // An alarm that was set before us was meant for whom we run: it outlives execve.
+                || number == Signal::SIGALRM as i32
+                // That the terminal is gone is told to the leader of its session alone.
+                || (number == Signal::SIGHUP as i32 && leads_session());
             // A file of ours that has become too long says so as if we had sent it.
             let is_ours = signal.ssi_pid == std::process::id();
-            if number != Signal::SIGCHLD as i32 && is_sent && !is_ours {
+            if number != Signal::SIGCHLD as i32
+                && is_sent
+                && !is_ours
+                && !is_below(signal.ssi_pid, child.pid())
+            {
                 child.forward(number);
             }
         }
@@ -66,6 +75,33 @@ impl Signals {
         // It cannot fail, nor be blocked.
         let _ = raise(Signal::SIGSTOP);
     }
+}
+
+fn leads_session() -> bool {
+    getsid(None) == Ok(getpid())
+}
+
+/// Whether a process is the command, or one that it started: what it sends to whoever has started it
+/// is not for itself. Zero is nobody that can be seen from here.
+fn is_below(pid: u32, command: Pid) -> bool {
+    let mut pid = pid.cast_signed();
+    for _ in 0..ANCESTORS {
+        if pid == command.as_raw() {
+            return true;
+        }
+        let Some(parent) = (pid > 1).then(|| parent(pid)).flatten() else { return false };
+        pid = parent;
+    }
+    false
+}
+
+/// How far it is looked for whoever started a process.
+const ANCESTORS: usize = 64;
+
+fn parent(pid: i32) -> Option<i32> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name before it can have anything in it.
+    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
 }
 
 impl AsFd for Signals {

@@ -135,7 +135,10 @@ impl Wire {
         let mut others = Others::new(&self.commands);
         for exchange in &self.exchanges {
             let image = processes.get(exchange.process);
-            if image.process.go_version.is_some() {
+            // One that got its probes late has not said that it is a go command.
+            let is_go =
+                image.process.go_version.is_some() || self.by_go.contains_key(&exchange.connection);
+            if is_go {
                 if !image.telemetry {
                     of_go.entry(exchange.connection).or_default().push(exchange);
                 }

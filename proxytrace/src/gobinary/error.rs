@@ -99,6 +99,8 @@ pub(super) enum Unproven {
     Reference { address: u64 },
     #[error("there is data that points to it, at {address:#x}")]
     Pointer { address: u64 },
+    #[error("there is more code around it than any go command has")]
+    Crowded,
     #[error("nothing calls it as was expected")]
     Uncalled,
     #[error("its caller has branches whose targets are in a table")]

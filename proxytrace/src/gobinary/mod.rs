@@ -47,6 +47,9 @@ const MORESTACK: &str = "runtime.morestack";
 /// The longest function that is disassembled; those with hooks have about 5,000 bytes.
 const FUNCTION_MAX: u32 = 64 << 10;
 
+/// So many probes a hook may need; nine is the most in the releases that are known.
+const LANDINGS_MAX: usize = 64;
+
 /// Who built an executable, read from its build info.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct BuildInfo {
@@ -281,6 +284,9 @@ impl Named<'_> {
                     }
                 }
             };
+            if landings.len() > LANDINGS_MAX {
+                return Err(Unproven::Crowded);
+            }
             for landing in landings {
                 let offset =
                     self.code.image.code_offset(landing.address).ok_or(Unproven::Extent)?;

@@ -90,7 +90,15 @@ pub(super) struct Callers<'a> {
     calls: BTreeMap<u64, Result<Calls, Unproven>>,
     /// The functions to which data points.
     pointed: BTreeSet<u64>,
+    /// Bytes of code that were decoded.
+    decoded: u32,
 }
+
+/// So much code may be decoded to find calls, in bytes, each of which can be an instruction: what says
+/// that it is a go command may be anybody's. Of a real one it is a few hundred functions.
+const DECODED_MAX: u32 = 1 << 20;
+/// So many calls of one function may be in another one.
+const CALLS_MAX: usize = 64;
 
 /// Addresses of calls, by the first address of the function that they are in.
 type Calls = BTreeMap<u64, Vec<u64>>;
@@ -99,7 +107,8 @@ impl<'a> Callers<'a> {
     /// Searches the code and the data for references to functions, by their first address.
     pub(super) fn find(code: &'a Code<'a>, called: &[u64]) -> Self {
         let pointed = code.image.words_among(called);
-        let mut found = Self { code, functions: BTreeMap::new(), calls: BTreeMap::new(), pointed };
+        let mut found =
+            Self { code, functions: BTreeMap::new(), calls: BTreeMap::new(), pointed, decoded: 0 };
         let mut calls: BTreeMap<u64, Result<Calls, Unproven>> =
             called.iter().map(|called| (*called, Ok(Calls::new()))).collect();
         for (place, called) in code.image.machine.displacements(code.image, called) {
@@ -120,13 +129,19 @@ impl<'a> Callers<'a> {
         let Some(range) = self.code.function_around(place) else { return Err(reference) };
         let start = self.code.text + u64::from(range.start);
         if !self.functions.contains_key(&start) {
+            let decoded = self.decoded.saturating_add(range.end - range.start);
+            if decoded > DECODED_MAX {
+                return Err(Unproven::Crowded);
+            }
+            self.decoded = decoded;
             self.functions.insert(start, self.code.decode(range)?);
         }
         match self.functions[&start].reference(place, called) {
             Reference::Call(_) if self.code.is_named(range, SELF_CHECKING) => Err(reference),
             Reference::Call(address) => {
-                calls.entry(start).or_default().push(address);
-                Ok(())
+                let calls = calls.entry(start).or_default();
+                calls.push(address);
+                if calls.len() > CALLS_MAX { Err(Unproven::Crowded) } else { Ok(()) }
             }
             Reference::None => Ok(()),
             Reference::Other => Err(reference),

@@ -4,6 +4,8 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::Stdio;
 
+use nix::pty::{OpenptyResult, openpty};
+
 use super::{can_trace, id, send, state, traced, until};
 
 /// Waits in small steps, for a trap to be run in between; a signal that never comes does not hold up
@@ -53,6 +55,53 @@ fn signals_for_us_reach_the_command() {
     send(libc::SIGTERM, id(&child));
     let status = child.wait().unwrap();
     assert_eq!((status.code(), status.signal()), (Some(128 + libc::SIGTERM), None));
+}
+
+/// As whoever is told that its child is ready, by a signal: here that is proxytrace.
+#[test]
+fn what_the_command_sends_does_not_come_back() {
+    if !can_trace() {
+        return;
+    }
+    for script in ["kill -USR1 $PPID", "sh -c 'kill -USR1 $1; sleep 0.1' - $PPID"] {
+        let script = format!("{script}; sleep 0.3; exit 7");
+        let status = traced("sh").args(["-c", &script]).status().unwrap();
+        assert_eq!((status.code(), status.signal()), (Some(7), None), "{script}");
+    }
+}
+
+/// The kernel tells the leader of the session alone.
+#[test]
+fn a_terminal_that_goes_away_takes_the_command_with_it() {
+    if !can_trace() {
+        return;
+    }
+    let OpenptyResult { master, slave } = openpty(None, None).unwrap();
+    let mut command = traced("sh");
+    command.args(["-c", "echo on; exec sleep 60"]).stdin(slave.try_clone().unwrap());
+    command.stdout(slave.try_clone().unwrap()).stderr(Stdio::null());
+    let lead = || {
+        nix::unistd::setsid()?;
+        // SAFETY: a system call on this process's standard input.
+        if unsafe { libc::ioctl(0, libc::TIOCSCTTY, 0) } == 0 {
+            Ok(())
+        } else {
+            Err(std::io::Error::last_os_error())
+        }
+    };
+    // SAFETY: `lead` makes two calls that may be made between fork and exec.
+    unsafe { command.pre_exec(lead) };
+    let mut child = command.spawn().unwrap();
+    drop((command, slave));
+    let mut terminal = std::fs::File::from(master);
+    terminal.read_exact(&mut [0; 2]).unwrap();
+    drop(terminal);
+    let mut ended = None;
+    until("ended", || {
+        ended = child.try_wait().unwrap();
+        ended.is_some()
+    });
+    assert_eq!(ended.unwrap().code(), Some(128 + libc::SIGHUP));
 }
 
 /// As by `perl -e 'alarm 1; exec @ARGV'`.

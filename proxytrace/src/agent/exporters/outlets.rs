@@ -1,6 +1,6 @@
 //! Everything that is open but lines: queues, the network, the textfile.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -104,16 +104,9 @@ impl Outlets {
         }
     }
 
-    /// Removes the file of the sums, unless these have the same: nobody writes it any more, and what is
-    /// in it would look as if it were so still.
-    pub(super) fn remove_textfile(&self, others: &Self) {
-        let others = others.textfile.as_ref().map(|(path, _)| path);
-        if let Some((path, ledger)) =
-            self.textfile.as_ref().filter(|(path, _)| Some(path) != others)
-            && let Err(error) = std::fs::remove_file(path)
-        {
-            ledger.failed(error.to_string());
-        }
+    /// Where the sums are written.
+    pub(super) fn textfile(&self) -> Option<PathBuf> {
+        self.textfile.as_ref().map(|(path, _)| path.clone())
     }
 
     /// Sends what there is, as far as there is time for it, and closes everything; but the sums may
@@ -139,6 +132,13 @@ pub(super) fn try_textfile(options: &Options) -> anyhow::Result<()> {
             path.display()
         )
     })
+}
+
+/// Removes a file of sums that nobody writes any more: what is in it would look as if it were so still.
+pub(super) fn remove_textfile(path: &Path, shared: &Shared) {
+    if let Err(error) = std::fs::remove_file(path) {
+        shared.ledger("textfile").failed(error.to_string());
+    }
 }
 
 /// This machine.

@@ -112,20 +112,21 @@ impl Worker {
             Lines::open(options, self.pace, &self.shared.ledger("ndjson"))?
         };
         let time = self.pace.end.min(CHANGE);
-        let before = self.outlets.take().map(|mut outlets| {
+        // All of it is closed then: it may be the same queue.
+        let textfile = self.outlets.take().and_then(|mut outlets| {
             outlets.end(time);
             outlets.write_textfile(&self.shared);
-            outlets
+            outlets.textfile()
         });
         let opened = Outlets::open(&ready, self.pace, &self.shared);
         let Ok(outlets) = opened else {
             self.open_again();
             return opened.map(drop);
         };
-        if let Some(before) = before {
-            before.remove_textfile(&outlets);
-        }
         self.outlets = Some(outlets);
+        if let Some(before) = textfile.filter(|path| Some(path) != options.textfile.as_ref()) {
+            outlets::remove_textfile(&before, &self.shared);
+        }
         if same {
             self.lines.iter().for_each(|lines| lines.keep(options));
         } else if let Some(before) = std::mem::replace(&mut self.lines, lines) {

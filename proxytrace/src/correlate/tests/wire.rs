@@ -102,6 +102,21 @@ fn both_say_the_same() {
     assert!(requests(&trace, "proxy.lab go-get").iter().all(|r| r.witness == Witness::Both));
 }
 
+/// One that has its probes since it was running already has not said that it is a go command.
+#[test]
+fn what_a_late_go_asks_is_there_once() {
+    let mut script = Script::new(HTTP, 0);
+    script.events.retain(|event| !matches!(event.what, What::GoStart { .. }));
+    connect(&mut script, GO, 1);
+    seen(&mut script, GO, (1, 0), "GET", LIST);
+    asked(&mut script, 1, LIST, Some(200));
+    answered(&mut script, GO, (1, 0), 200, None);
+    let trace = script.trace();
+    assert_eq!(witnesses(&trace), Witnesses { agreed: 1, ..Witnesses::default() });
+    let requests = trace.chains.iter().flat_map(|chain| &chain.attempts);
+    assert_eq!(requests.map(|attempt| attempt.requests.len()).sum::<usize>(), 1);
+}
+
 /// Each is one lie of one of them.
 #[test]
 fn what_they_do_not_agree_on_is_counted() {
