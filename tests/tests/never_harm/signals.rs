@@ -4,6 +4,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::Stdio;
 
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::pty::{OpenptyResult, openpty};
 
 use super::{can_trace, id, send, state, traced, until};
@@ -77,6 +78,10 @@ fn a_terminal_that_goes_away_takes_the_command_with_it() {
         return;
     }
     let OpenptyResult { master, slave } = openpty(None, None).unwrap();
+    // Nobody else may hold it when it is closed.
+    for end in [&master, &slave] {
+        fcntl(end, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).unwrap();
+    }
     let mut command = traced("sh");
     command.args(["-c", "echo on; exec sleep 60"]).stdin(slave.try_clone().unwrap());
     command.stdout(slave.try_clone().unwrap()).stderr(Stdio::null());
