@@ -132,6 +132,52 @@ fn builds_that_are_gone_before_their_toolchain_is_known_are_counted() {
     assert_eq!((counted, after.missed - before.missed), ((3, 3), 3), "{:#?}", agent.log());
 }
 
+/// As by `GOTOOLCHAIN`, where the `go` that switches has just been unpacked: it is one build, and what it
+/// did before it switched was missed.
+#[test]
+fn a_new_toolchain_that_becomes_a_known_one_is_one_build() {
+    if !can_run() {
+        return;
+    }
+    let _alone = alone();
+    let toolchain = Toolchain::newest().unwrap();
+    let other = toolchain.other().unwrap();
+    let agent = Agent::start(&toolchain, &["--sample", "1"]);
+    let dir = tempfile::tempdir().unwrap();
+    let new = copied(&toolchain, dir.path());
+    let path = dir.path().join("path");
+    fs::create_dir(&path).unwrap();
+    let name = format!("go{}", other.version);
+    symlink(other.goroot.join("bin/go"), path.join(&name)).unwrap();
+    let version = |go: &Toolchain, job_name: &str| {
+        let mut command = Command::new(go.goroot.join("bin/go"));
+        let path = format!("{}:{}", path.display(), std::env::var("PATH").unwrap());
+        command.arg("version").envs(job(job_name)).env("PATH", path);
+        command.env("GOTOOLCHAIN", format!("{name}+path"));
+        let output = command.output().unwrap();
+        assert!(String::from_utf8_lossy(&output.stdout).contains(&name), "{output:?}");
+    };
+    version(&other, "known");
+    agent.until("seen it", || agent.builds_of("known").len() == 1);
+    let before = agent.state().health;
+    agent.signal(libc::SIGSTOP);
+    version(&new, "switched");
+    agent.signal(libc::SIGCONT);
+    agent.until("looked", || agent.state().health.executables > before.executables);
+    agent.until("seen it end", || !agent.builds_of("switched").is_empty());
+    // Counted by what is told every few seconds.
+    agent.until("counted", || agent.state().health.chosen > before.chosen);
+    version(&new, "after");
+    agent.until("seen it", || agent.builds_of("after").len() == 1);
+    let after = agent.state().health;
+    let counted = (after.chosen - before.chosen, after.late - before.late);
+    assert_eq!((counted, after.missed - before.missed), ((2, 1), 0), "{:#?}", agent.log());
+    let switched = agent.builds_of("switched");
+    assert_eq!(switched.len(), 1);
+    assert!(!switched[0].trace.capture.complete);
+    assert!(agent.builds_of("after")[0].trace.capture.complete);
+}
+
 #[test]
 fn the_kill_switch_takes_all_probes_out() {
     if !can_run() {

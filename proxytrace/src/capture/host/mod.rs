@@ -34,7 +34,7 @@ use super::program::Programs;
 use super::{Error, btf, cannot_trace, check_privileges, kernel_release, monotonic_now, pids};
 use crate::event::{Attach, End, Event, Start};
 use files::{Candidate, Files, Look};
-use tree::{First, News, Trees};
+use tree::{After, First, News, Trees};
 
 /// Names a tree of processes while it runs.
 pub type TreeId = u64;
@@ -361,6 +361,26 @@ impl Host {
             }
             return Ok(());
         };
+        // It has become another `go` since, before this one was known.
+        match trees.after(&news.record()) {
+            // The kernel has begun a tree with that, or has passed it over: what came before was missed.
+            Some(After::Before(tree)) => {
+                trees.was(tree, index, files);
+                return Ok(());
+            }
+            // It was that, and is met in its turn: this belongs to the same.
+            Some(After::Since(tree)) => {
+                programs.reassign(news.pid, Member { tree, executable: index, padding: 0 })?;
+                trees.become_go(tree, &news.record(), index, (&*executables, &*files));
+                return Ok(());
+            }
+            None if programs.member(news.pid)?.is_some() => {
+                // What tells of that tree is on its way.
+                trees.untold.insert(news.pid, index);
+                return Ok(());
+            }
+            None => {}
+        }
         // Whoever started it may have been met just before.
         let parent = news.record().pid_in(Tag::Parent);
         let parents = match parent {
@@ -410,6 +430,7 @@ impl Host {
     /// Looks after what no event tells of: to be called every minute or so.
     pub fn sweep(&mut self, watcher: &mut dyn Watcher) -> anyhow::Result<()> {
         self.find_lost(watcher)?;
+        self.trees.untold.clear();
         let (now, oldest) = (monotonic_now(), self.trees.oldest());
         let Self { programs, executables, files, .. } = self;
         files.let_go(now, oldest, programs, executables);

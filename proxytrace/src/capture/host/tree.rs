@@ -94,6 +94,16 @@ pub(super) struct Trees {
     pub(super) begun: u64,
     /// Trees of which the beginning was missed.
     pub(super) late: u64,
+    /// Processes that ran this `go` before the one that a tree is to begin with.
+    pub(super) untold: HashMap<u32, u32>,
+}
+
+/// Where a process is that became a `go` which was not known, and has become another one since.
+pub(super) enum After {
+    /// In a tree that began after that.
+    Before(TreeId),
+    /// In one that began before.
+    Since(TreeId),
 }
 
 impl Trees {
@@ -192,6 +202,45 @@ impl Trees {
         self.by_pid.insert(record.pid, id);
         self.running.insert(id, tree);
         self.begun += 1;
+        if let Some(before) = self.untold.remove(&record.pid) {
+            self.was(id, before, known.1);
+        }
+    }
+
+    /// The tree of the process of this record, if it is in one already.
+    pub(super) fn after(&self, record: &Record<'_>) -> Option<After> {
+        let id = self.of(record.pid)?;
+        let tree = self.running.get(&id)?;
+        if record.time < tree.began {
+            return Some(After::Before(id));
+        }
+        // One that has ended is another process.
+        tree.live.contains(&record.pid).then_some(After::Since(id))
+    }
+
+    /// The first process of a tree had been this `go` before the tree began.
+    pub(super) fn was(&mut self, id: TreeId, executable: u32, files: &Files) {
+        if let Some(tree) = self.running.get_mut(&id)
+            && let Some(attach) = files.attached(executable)
+        {
+            tree.tell(executable, &attach, true);
+            tree.is_late = true;
+        }
+    }
+
+    /// A process of a tree has become this `go`, as is told now.
+    pub(super) fn become_go(
+        &mut self,
+        id: TreeId,
+        record: &Record<'_>,
+        executable: u32,
+        known: Known<'_>,
+    ) {
+        let Some(tree) = self.running.get_mut(&id) else { return };
+        if tree.take(record, known).is_err() {
+            self.malformed += 1;
+        }
+        tree.await_start(record, executable, known.1);
     }
 
     /// A process of a tree has started another one, as is told now: that of this record, in which it
