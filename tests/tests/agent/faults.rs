@@ -147,15 +147,14 @@ fn a_new_toolchain_that_becomes_a_known_one_is_one_build() {
     let new = copied(&toolchain, dir.path());
     let path = dir.path().join("path");
     fs::create_dir(&path).unwrap();
-    let name = format!("go{}", other.version);
-    symlink(other.goroot.join("bin/go"), path.join(&name)).unwrap();
+    symlink(other.goroot.join("bin/go"), path.join(&other.version)).unwrap();
     let version = |go: &Toolchain, job_name: &str| {
         let mut command = Command::new(go.goroot.join("bin/go"));
         let path = format!("{}:{}", path.display(), std::env::var("PATH").unwrap());
         command.arg("version").envs(job(job_name)).env("PATH", path);
-        command.env("GOTOOLCHAIN", format!("{name}+path"));
+        command.env("GOTOOLCHAIN", &other.version);
         let output = command.output().unwrap();
-        assert!(String::from_utf8_lossy(&output.stdout).contains(&name), "{output:?}");
+        assert!(String::from_utf8_lossy(&output.stdout).contains(&other.version), "{output:?}");
     };
     version(&other, "known");
     agent.until("seen it", || agent.builds_of("known").len() == 1);
