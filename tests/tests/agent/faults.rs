@@ -135,7 +135,7 @@ fn builds_that_are_gone_before_their_toolchain_is_known_are_counted() {
 /// As by `GOTOOLCHAIN`, where the `go` that switches has just been unpacked: it is one build, and what it
 /// did before it switched was missed.
 #[test]
-fn a_new_toolchain_that_becomes_a_known_one_is_one_build() {
+fn a_new_toolchain_that_becomes_another_one_is_one_build() {
     if !can_run() {
         return;
     }
@@ -148,10 +148,10 @@ fn a_new_toolchain_that_becomes_a_known_one_is_one_build() {
     let path = dir.path().join("path");
     fs::create_dir(&path).unwrap();
     symlink(other.goroot.join("bin/go"), path.join(&other.version)).unwrap();
+    let searched = || format!("{}:{}", path.display(), std::env::var("PATH").unwrap());
     let version = |go: &Toolchain, job_name: &str| {
         let mut command = Command::new(go.goroot.join("bin/go"));
-        let path = format!("{}:{}", path.display(), std::env::var("PATH").unwrap());
-        command.arg("version").envs(job(job_name)).env("PATH", path);
+        command.arg("version").envs(job(job_name)).env("PATH", searched());
         command.env("GOTOOLCHAIN", &other.version);
         let output = command.output().unwrap();
         assert!(String::from_utf8_lossy(&output.stdout).contains(&other.version), "{output:?}");
@@ -171,6 +171,27 @@ fn a_new_toolchain_that_becomes_a_known_one_is_one_build() {
     let after = agent.state().health;
     let counted = (after.chosen - before.chosen, after.late - before.late);
     assert_eq!((counted, after.missed - before.missed), ((2, 1), 0), "{:#?}", agent.log());
+    // Neither of the two is known, and the second one runs on.
+    let also = dir.path().join("also");
+    fs::create_dir(&also).unwrap();
+    let unknown = copied(&other, &also);
+    let link = path.join(&other.version);
+    fs::remove_file(&link).unwrap();
+    symlink(unknown.goroot.join("bin/go"), &link).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let new = copied(&toolchain, dir.path());
+    let switching = [("GOTOOLCHAIN", other.version.clone()), ("PATH", searched())];
+    agent.signal(libc::SIGSTOP);
+    let waiting = Waiting::start(&new, job("both").into_iter().chain(switching)).unwrap();
+    agent.signal(libc::SIGCONT);
+    agent.until("looked", || agent.state().health.executables > after.executables + 1);
+    drop(waiting);
+    agent.until("seen it end", || !agent.builds_of("both").is_empty());
+    agent.until("counted", || agent.state().health.late > after.late);
+    let both = agent.state().health;
+    assert_eq!((both.chosen - after.chosen, both.late - after.late), (1, 1), "{:#?}", agent.log());
+    assert_eq!(agent.builds_of("both").len(), 1);
+
     let switched = agent.builds_of("switched");
     assert_eq!(switched.len(), 1);
     assert!(!switched[0].trace.capture.complete);
