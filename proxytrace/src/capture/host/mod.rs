@@ -363,7 +363,7 @@ impl Host {
         };
         // It has become another `go` since, before this one was known.
         match trees.after(&news.record()) {
-            // The kernel has begun a tree with that, or has passed it over: what came before was missed.
+            // The kernel has begun a tree with that: what came before was missed.
             Some(After::Before(tree)) => {
                 trees.was(tree, index, files);
                 return Ok(());
@@ -375,7 +375,7 @@ impl Host {
                 return Ok(());
             }
             None if programs.member(news.pid)?.is_some() => {
-                // What tells of that tree is on its way.
+                // What tells of that tree is on its way; or it has been passed over.
                 trees.untold.insert(news.pid, index);
                 return Ok(());
             }
