@@ -1,5 +1,5 @@
 -- What a change did, entry by entry: the hour before it against the hour after.
--- clickhouse-client --param_change='2026-01-02 03:04:05' --queries-file before-and-after.sql
+-- clickhouse-client --database proxytrace --param_change='2026-01-02 03:04:05' --queries-file before-and-after.sql
 SELECT
     a.proxy AS proxy,
     sumIf(weight, before) AS fetches_before,
@@ -15,7 +15,7 @@ FROM
         weight,
         a,
         time < {change:DateTime('UTC')} AS before,
-        a.outcome NOT IN ('ok', 'not-found', 'canceled', 'unfinished', 'unknown', 'unverified') AS failed
+        a.outcome NOT IN ('ok', 'not-found', 'cached', 'canceled', 'unfinished', 'unknown', 'unverified') AS failed
     FROM chains
     ARRAY JOIN attempts AS a
     WHERE time >= {change:DateTime('UTC')} - INTERVAL 1 HOUR

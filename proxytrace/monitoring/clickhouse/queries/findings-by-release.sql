@@ -9,7 +9,7 @@ SELECT
     any(b.builds) AS builds,
     found / nullIf(builds, 0) AS per_build
 FROM findings AS f
-LEFT JOIN
+GLOBAL LEFT JOIN
 (
     SELECT go_version, sum(weight) AS builds
     FROM

@@ -5,7 +5,7 @@ SELECT
     a.proxy AS proxy,
     r.target_host AS target_host,
     sum(weight) AS redirects,
-    sumIf(weight, a.outcome NOT IN ('ok', 'not-found', 'canceled', 'unfinished', 'unknown', 'unverified')) AS failed,
+    sumIf(weight, a.outcome NOT IN ('ok', 'not-found', 'cached', 'canceled', 'unfinished', 'unknown', 'unverified')) AS failed,
     uniqExact(host) AS hosts
 FROM
 (

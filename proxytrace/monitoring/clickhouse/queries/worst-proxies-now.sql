@@ -5,10 +5,10 @@ SELECT
     sum(weight) AS fetches,
     sumIf(weight, a.outcome = 'ok') AS served,
     sumIf(weight, a.outcome = 'not-found') AS absent,
-    sumIf(weight, a.outcome NOT IN ('ok', 'not-found', 'canceled', 'unfinished', 'unknown', 'unverified')) AS failed,
+    sumIf(weight, a.outcome NOT IN ('ok', 'not-found', 'cached', 'canceled', 'unfinished', 'unknown', 'unverified')) AS failed,
     served / nullIf(served + failed, 0) AS success_ratio,
     quantileExactWeightedIf(0.95)(a.duration_ns, toUInt64(round(weight)), a.duration_ns IS NOT NULL) / 1e9 AS p95_seconds,
-    arraySort(groupUniqArrayIf(a.error_type, a.outcome NOT IN ('ok', 'not-found', 'canceled', 'unfinished', 'unknown', 'unverified'))) AS reasons
+    arraySort(groupUniqArrayIf(a.error_type, a.outcome NOT IN ('ok', 'not-found', 'cached', 'canceled', 'unfinished', 'unknown', 'unverified'))) AS reasons
 FROM chains
 ARRAY JOIN attempts AS a
 WHERE time >= now() - INTERVAL 1 HOUR AND NOT probe
