@@ -4,9 +4,10 @@
 -- `--clickhouse 'http://…/?database=proxytrace_cluster&distributed_foreground_insert=1'` agents hear
 -- from the shards, and not from a server that has yet to pass on what it took.
 --
--- A batch that comes twice is known by whichever replica it comes to: one of the last 100,000 of a
--- shard, and of a week. By default releases forget after 1,000 or 10,000, and recent ones after an
--- hour; an agent that heard no answer may be back only after the weekend.
+-- A batch that comes twice is known by whichever replica it comes to, for as many batches of its shard
+-- as the release keeps in mind (`replicated_deduplication_window`, 1,000 or 10,000: on a busy shard an
+-- hour or less), and no longer than a week: by default recent releases forget after an hour, and an
+-- agent that heard no answer may be back only after the weekend.
 
 CREATE DATABASE IF NOT EXISTS proxytrace_local ON CLUSTER '{cluster}';
 CREATE DATABASE IF NOT EXISTS proxytrace_cluster ON CLUSTER '{cluster}';
@@ -16,21 +17,21 @@ ENGINE = ReplicatedMergeTree('/clickhouse/tables/{shard}/proxytrace/builds', '{r
 PARTITION BY toDate(time)
 ORDER BY (host_group, host, time)
 TTL toDateTime(time) + INTERVAL 90 DAY
-SETTINGS replicated_deduplication_window = 100000, replicated_deduplication_window_seconds = 604800, ttl_only_drop_parts = 1;
+SETTINGS replicated_deduplication_window_seconds = 604800, ttl_only_drop_parts = 1;
 
 CREATE TABLE IF NOT EXISTS proxytrace_local.chains ON CLUSTER '{cluster}' AS proxytrace.chains
 ENGINE = ReplicatedMergeTree('/clickhouse/tables/{shard}/proxytrace/chains', '{replica}')
 PARTITION BY toDate(time)
 ORDER BY (host_group, module, version, time)
 TTL toDateTime(time) + INTERVAL 30 DAY
-SETTINGS replicated_deduplication_window = 100000, replicated_deduplication_window_seconds = 604800, ttl_only_drop_parts = 1;
+SETTINGS replicated_deduplication_window_seconds = 604800, ttl_only_drop_parts = 1;
 
 CREATE TABLE IF NOT EXISTS proxytrace_local.findings ON CLUSTER '{cluster}' AS proxytrace.findings
 ENGINE = ReplicatedMergeTree('/clickhouse/tables/{shard}/proxytrace/findings', '{replica}')
 PARTITION BY toDate(time)
 ORDER BY (code, host_group, time)
 TTL toDateTime(time) + INTERVAL 90 DAY
-SETTINGS replicated_deduplication_window = 100000, replicated_deduplication_window_seconds = 604800, ttl_only_drop_parts = 1;
+SETTINGS replicated_deduplication_window_seconds = 604800, ttl_only_drop_parts = 1;
 
 CREATE TABLE IF NOT EXISTS proxytrace_cluster.builds ON CLUSTER '{cluster}' AS proxytrace.builds
 ENGINE = Distributed('{cluster}', 'proxytrace_local', 'builds', cityHash64(build));

@@ -1,6 +1,6 @@
 -- Tables for what `proxytrace agent --clickhouse` inserts and `--ndjson` writes (proxytrace.fleet/v1).
--- For a cluster see cluster.sql. A batch that comes twice is known by its token, if it is
--- one of the last 10,000, and stored once.
+-- For a cluster see cluster.sql. A batch that comes twice is known by its token, among the
+-- last 1,000 of a table, and stored once.
 
 CREATE DATABASE IF NOT EXISTS proxytrace;
 
@@ -33,7 +33,7 @@ ENGINE = MergeTree
 PARTITION BY toDate(time)
 ORDER BY (host_group, host, time)
 TTL toDateTime(time) + INTERVAL 90 DAY
-SETTINGS non_replicated_deduplication_window = 10000, ttl_only_drop_parts = 1;
+SETTINGS non_replicated_deduplication_window = 1000, ttl_only_drop_parts = 1;
 
 -- A line for each artifact of each module that a go command wanted, with the entries of GOPROXY that
 -- were asked for it and the requests that were made.
@@ -82,7 +82,7 @@ ENGINE = MergeTree
 PARTITION BY toDate(time)
 ORDER BY (host_group, module, version, time)
 TTL toDateTime(time) + INTERVAL 30 DAY
-SETTINGS non_replicated_deduplication_window = 10000, ttl_only_drop_parts = 1;
+SETTINGS non_replicated_deduplication_window = 1000, ttl_only_drop_parts = 1;
 
 -- A line for each reason why something was wrong in a build.
 CREATE TABLE IF NOT EXISTS proxytrace.findings
@@ -112,4 +112,4 @@ ENGINE = MergeTree
 PARTITION BY toDate(time)
 ORDER BY (code, host_group, time)
 TTL toDateTime(time) + INTERVAL 90 DAY
-SETTINGS non_replicated_deduplication_window = 10000, ttl_only_drop_parts = 1;
+SETTINGS non_replicated_deduplication_window = 1000, ttl_only_drop_parts = 1;
