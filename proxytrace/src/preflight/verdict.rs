@@ -14,7 +14,7 @@ use crate::redact;
 
 /// How go fares with all modules, and with the entries themselves if there are none.
 pub(super) fn fare(asked: &Asked, entries: &[Entry]) -> Fare {
-    if entries.iter().any(|entry| settings::spoils(&entry.proxy)) {
+    if is_refused(entries) {
         return Fare::Fails;
     }
     let public = asked.subjects.iter().enumerate().filter(|(_, subject)| !subject.private);
@@ -44,8 +44,13 @@ pub(super) fn fare(asked: &Asked, entries: &[Entry]) -> Fare {
     }
 }
 
+/// Whether go refuses the list before it asks anyone.
+fn is_refused(entries: &[Entry]) -> bool {
+    entries.iter().any(|entry| settings::spoils(&entry.proxy))
+}
+
 fn module_fare(asked: &Asked, entries: &[Entry], module: usize) -> Fare {
-    if entries.iter().any(|entry| settings::spoils(&entry.proxy)) {
+    if is_refused(entries) {
         return Fare::Fails;
     }
     match asked.end(entries, module) {

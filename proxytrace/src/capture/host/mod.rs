@@ -365,7 +365,7 @@ impl Host {
         match trees.after(&news.record()) {
             // The kernel has begun a tree with that: what came before was missed.
             Some(After::Before(tree)) => {
-                trees.was(tree, index, files);
+                trees.was_go(tree, index, files);
                 return Ok(());
             }
             // It was that, and is met in its turn: this belongs to the same.

@@ -203,7 +203,7 @@ impl Trees {
         self.running.insert(id, tree);
         self.begun += 1;
         if let Some(before) = self.untold.remove(&record.pid) {
-            self.was(id, before, known.1);
+            self.was_go(id, before, known.1);
         }
     }
 
@@ -219,7 +219,7 @@ impl Trees {
     }
 
     /// The first process of a tree had been this `go` before the tree began.
-    pub(super) fn was(&mut self, id: TreeId, executable: u32, files: &Files) {
+    pub(super) fn was_go(&mut self, id: TreeId, executable: u32, files: &Files) {
         if let Some(tree) = self.running.get_mut(&id)
             && let Some(attach) = files.attached(executable)
         {
