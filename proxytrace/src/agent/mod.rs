@@ -52,6 +52,8 @@ const TICK: Duration = Duration::from_secs(1);
 /// looked after: in ticks.
 const STATE_TICKS: u64 = 5;
 const SWEEP_TICKS: u64 = 60;
+/// For tests: another number of ticks between two sweeps.
+const SWEEP_VAR: &str = "PROXYTRACE_SWEEP_TICKS";
 
 /// What `--once` writes: a build a line, with its trace.
 const SCHEMA: &str = "proxytrace.build/v1";
@@ -118,6 +120,7 @@ struct Agent<'a> {
     told_lost: u64,
     refused: Refused,
     gap: Gap,
+    sweep_ticks: u64,
 }
 
 /// What was between this agent and those before it.
@@ -145,6 +148,10 @@ impl<'a> Agent<'a> {
             told_lost: 0,
             refused: Refused::default(),
             gap: Gap::default(),
+            sweep_ticks: std::env::var(SWEEP_VAR)
+                .ok()
+                .and_then(|ticks| ticks.parse().ok())
+                .unwrap_or(SWEEP_TICKS),
         };
         if agent.is_switched_off() {
             forget();
@@ -291,7 +298,7 @@ impl<'a> Agent<'a> {
             }
             notify(&[NotifyState::Status(&state.line()), NotifyState::Watchdog]);
         }
-        if ticks % SWEEP_TICKS == SWEEP_TICKS - 1 {
+        if (ticks + 1).is_multiple_of(self.sweep_ticks) {
             if let Some(host) = &mut self.host {
                 host.sweep(&mut self.builds)?;
             }

@@ -1,5 +1,6 @@
 //! What goes wrong: nobody's build is harmed, nothing wrong is said, and what is lost is counted.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -234,6 +235,49 @@ fn the_kill_switch_takes_all_probes_out() {
     agent.until("seen it", || agent.builds_of("after").len() == 1);
     assert!(agent.builds_of("off").is_empty());
     assert!(!agent.state().is_off);
+}
+
+/// So many builds at a time are watched by an agent; here are more, by a script that starts a child in
+/// each turn of a loop.
+const CROWD: &str = r#"
+i=0; while [ $i -lt 256 ]; do env -i HOME=/ "$GO" version >/dev/null; i=$((i + 1)); done
+"$GO" generate ./...
+"#;
+
+/// What goes on to start processes while it is given up has some of which that is not known yet.
+#[test]
+fn a_build_that_is_given_up_is_abandoned_once() {
+    if !can_run() {
+        return;
+    }
+    let _alone = alone();
+    let toolchain = Toolchain::newest().unwrap();
+    let sweep = [("PROXYTRACE_SWEEP_TICKS", OsStr::new("2"))];
+    let agent = Agent::begin_with(&toolchain, &["--sample", "1"], &sweep);
+    agent.watches();
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("go.mod"), "module example.com/forks\n").unwrap();
+    let source = "package forks\n\n//go:generate sh forks.sh\n";
+    fs::write(dir.path().join("forks.go"), source).unwrap();
+    let forks =
+        "echo >started; i=0; while [ $i -lt 2000 ]; do sleep 9 & i=$((i + 1)); done; wait\n";
+    fs::write(dir.path().join("forks.sh"), forks).unwrap();
+    let before = agent.state().health;
+    // All of them begin in one turn.
+    agent.signal(libc::SIGSTOP);
+    let mut crowd = Command::new("sh");
+    crowd.args(["-c", CROWD]).env("GO", toolchain.goroot.join("bin/go")).current_dir(dir.path());
+    let mut crowd = crowd.envs(job("crowd")).stdin(Stdio::null()).spawn().unwrap();
+    let started = dir.path().join("started");
+    agent.until("begun to fork", || started.exists());
+    agent.signal(libc::SIGCONT);
+    agent.until("given up", || agent.state().health.abandoned > before.abandoned);
+    assert!(crowd.wait().unwrap().success());
+    // Sweeps, and what is said every few seconds.
+    thread::sleep(Duration::from_secs(6));
+    let after = agent.state().health;
+    let counted = (after.chosen - before.chosen, after.abandoned - before.abandoned);
+    assert_eq!((counted, after.lost), ((257, 1), 0), "{:#?}", agent.log());
 }
 
 #[test]

@@ -14,7 +14,7 @@ mod root;
 mod running;
 mod tree;
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::time::Duration;
 
@@ -104,6 +104,8 @@ pub struct Host {
     /// Whether some were lost since the last sweep.
     is_lossy: bool,
     unseen: u64,
+    /// Trees that were given up, of which processes may live that were started meanwhile.
+    given_up: HashSet<TreeId>,
     missed: u64,
     /// What was executed and gone when it was to be looked at: each is a tree, if it is a `go` command.
     unmet: VecDeque<FileKey>,
@@ -173,6 +175,7 @@ impl Host {
             lost: 0,
             is_lossy: false,
             unseen: 0,
+            given_up: HashSet::new(),
             missed: 0,
             unmet: VecDeque::new(),
             adopted: [0; 2],
@@ -420,6 +423,7 @@ impl Host {
 
     /// Gives up a tree: it is passed over from here on.
     pub fn give_up(&mut self, tree: TreeId) -> anyhow::Result<()> {
+        self.given_up.insert(tree);
         let Some(tree) = self.trees.remove(tree) else { return Ok(()) };
         for pid in tree.live {
             self.programs.reassign(pid, PASSED_OVER)?;
@@ -452,7 +456,7 @@ impl Host {
         let known: HashSet<TreeId> = self.trees.running.keys().copied().collect();
         // What was on its way when we looked arrives here.
         self.drain(watcher)?;
-        let mut unseen = BTreeSet::new();
+        let mut strays = HashSet::new();
         for (&pid, member) in &members {
             if !lives(pid) {
                 self.programs.part(pid)?;
@@ -461,10 +465,13 @@ impl Host {
                 && !self.trees.running.contains_key(&member.tree)
             {
                 self.programs.reassign(pid, PASSED_OVER)?;
-                unseen.insert(member.tree);
+                strays.insert(member.tree);
             }
         }
-        self.unseen += unseen.len() as u64;
+        // Of one that was given up it is known, until nobody of it is left.
+        self.unseen += strays.difference(&self.given_up).count() as u64;
+        let still: HashSet<TreeId> = members.values().map(|member| member.tree).collect();
+        self.given_up.retain(|tree| still.contains(tree));
         for (id, pid) in missing {
             if let Some(tree) = self.trees.running.get_mut(&id)
                 && !lives(pid)
