@@ -104,8 +104,7 @@ fn run(command: &[OsString], record: Option<&Path>, report: &Report) -> u8 {
             let failed = unwritten.map(|error| complain(&error, exit::FAILED));
             let reported = write_reports(&trace, outputs, people, report, &mut io::stderr());
             let class = report.exit_class.then(|| class_code(&trace)).flatten();
-            let code = class.filter(|_| code != 0).unwrap_or(code);
-            first_failure([code, reported, failed.unwrap_or(0)])
+            first_failure([class.unwrap_or(code), reported, failed.unwrap_or(0)])
         }
         Err(error) => first_failure([code, complain(&error, exit::FAILED)]),
     };
@@ -162,9 +161,11 @@ fn schema() -> u8 {
     written.err().map_or(0, |error| complain(&error, exit::FAILED))
 }
 
-/// What `--exit-class` says of a command that failed.
+/// What `--exit-class` says of a command that failed. One that succeeded did not, whatever failed
+/// below it.
 fn class_code(trace: &Trace) -> Option<u8> {
-    match diagnose::class(trace)? {
+    let succeeded = trace.command.exit_code == Some(0);
+    match diagnose::class(trace).filter(|_| !succeeded)? {
         Class::Transient => Some(exit::TRANSIENT),
         Class::Permanent => Some(exit::PERMANENT),
     }

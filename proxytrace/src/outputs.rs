@@ -84,7 +84,7 @@ pub(crate) const STDOUT: &str = "-";
 #[derive(Default)]
 pub(crate) struct Opened {
     files: Vec<(Output, &'static Format)>,
-    /// Written while the trace grows.
+    /// Written while the trace grows: one, and any other when the trace is there.
     stream: Option<Output>,
     /// Whether stdout is taken.
     pub(crate) on_stdout: bool,
@@ -170,7 +170,9 @@ impl Opened {
             opened.on_stdout |= file == Path::new(STDOUT);
             let output = claims.open(&file)?;
             match report::format(&format) {
-                Some(format) if stream && format.name == NDJSON => opened.stream = Some(output),
+                Some(format) if stream && format.name == NDJSON && opened.stream.is_none() => {
+                    opened.stream = Some(output);
+                }
                 Some(format) => opened.files.push((output, format)),
                 None => {}
             }
@@ -257,5 +259,18 @@ mod tests {
         let mut claims = Claims::default();
         let null = Path::new("/dev/null");
         assert!(claims.open(null).is_ok() && claims.open(null).is_ok() && claims.settle().is_ok());
+    }
+
+    #[test]
+    fn one_output_grows_and_no_other_is_forgotten() {
+        let directory = tempfile::tempdir().unwrap();
+        let [first, second] = ["first", "second"].map(|name| directory.path().join(name));
+        let again = Wanted { format: NDJSON.to_owned(), file: Some(second.clone()) };
+        let outputs =
+            Outputs { ndjson: Some(first.clone()), format: vec![again], ..Outputs::default() };
+        let mut opened = Opened::open(&outputs, true, &mut Claims::default()).unwrap();
+        assert_eq!(opened.take_stream().map(|output| output.path), Some(first));
+        let others: Vec<&Path> = opened.files.iter().map(|(output, _)| output.path()).collect();
+        assert_eq!(others, [second.as_path()]);
     }
 }

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use proxytrace::event::{End, Event, Start, What};
-use proxytrace::model::Trace;
+use proxytrace::model::{Severity, Trace};
+use proxytrace::preflight;
 use proxytrace::recording::{Reader, Writer};
 use tempfile::TempDir;
 
@@ -238,6 +239,13 @@ fn the_exit_code_says_whether_to_try_again() {
         assert_eq!(output.status.code(), Some(code), "{name}");
         assert_eq!(proxytrace(&["replay", path(&recording)]).status.code(), Some(0), "{name}");
     }
+    // A command may do without the go that failed below it.
+    let directory = TempDir::new().unwrap();
+    let succeeded = directory.path().join("succeeded");
+    let text = fs::read_to_string(FAILED).unwrap();
+    assert!(text.contains("\"exit_code\":1"));
+    fs::write(&succeeded, text.replace("\"exit_code\":1", "\"exit_code\":0")).unwrap();
+    check(&proxytrace(&["replay", "--exit-class", path(&succeeded)]), 0, "error[PT409]", "");
 }
 
 #[test]
@@ -344,6 +352,25 @@ fn a_log_is_read() {
     assert_eq!(again.stdout, output.stdout);
     fs::write(&log, "make: nothing\n").unwrap();
     check(&proxytrace(&["log", path(&log)]), 2, "", "go mod download -x");
+}
+
+/// Preflight knows which of its failures go would come to.
+#[test]
+fn a_trace_of_preflight_keeps_its_findings() {
+    let directory = TempDir::new().unwrap();
+    let [file, again] = ["file", "again"].map(|name| directory.path().join(name));
+    check(&proxytrace(&["replay", "--json", path(&file), FAILED]), 0, "error[PT409]", "");
+    let mut trace: Trace = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    preflight::BACKEND.clone_into(&mut trace.capture.backend);
+    for finding in &mut trace.findings {
+        finding.severity = finding.severity.min(Severity::Warning);
+    }
+    fs::write(&file, serde_json::to_vec(&trace).unwrap()).unwrap();
+    let read = ["replay", "--fail-on", "error", "--json", path(&again), path(&file)];
+    check(&proxytrace(&read), 0, "warning[PT409]", "");
+    let kept: Trace = serde_json::from_slice(&fs::read(&again).unwrap()).unwrap();
+    assert_eq!(kept, trace);
+    check(&proxytrace(&["diff", path(&file), path(&again)]), 0, "no difference\n", "");
 }
 
 /// What a file of somebody else has in it must not reach the terminal by way of an error.

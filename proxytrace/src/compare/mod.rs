@@ -37,7 +37,7 @@ pub struct Comparison {
 /// What a trace is of.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Side {
-    /// RFC 3339.
+    /// RFC 3339; empty where it is not known.
     pub started_at: String,
     /// The command, redacted.
     pub argv: Vec<String>,

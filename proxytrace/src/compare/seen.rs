@@ -70,9 +70,16 @@ fn apart(difference: Difference) -> Vec<Difference> {
         .collect()
 }
 
+/// The same may be said of some chains as an error and of others as a warning, or with another
+/// advice: all of it counts, in an order that is the same in every trace.
 fn told(trace: &Trace) -> BTreeMap<String, String> {
-    let loud = trace.findings.iter().filter(|finding| finding.severity > Severity::Note);
-    loud.map(|finding| {
+    let mut told: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for finding in trace.findings.iter().filter(|finding| finding.severity > Severity::Note) {
+        let severity = match finding.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+            Severity::Note => "note",
+        };
         let possible = match finding.confidence {
             Confidence::Certain => "",
             Confidence::Possible => ", possible",
@@ -81,7 +88,12 @@ fn told(trace: &Trace) -> BTreeMap<String, String> {
             1 => "1 chain".to_owned(),
             number => format!("{number} chains"),
         };
-        (format!("{}: {}", finding.code, finding.message), format!("{chains}{possible}"))
-    })
-    .collect()
+        let said = format!("{}: {}", finding.code, finding.message);
+        told.entry(said).or_default().push(format!("{severity}, {chains}{possible}"));
+    }
+    let together = |mut all: Vec<String>| {
+        all.sort();
+        all.join("; ")
+    };
+    told.into_iter().map(|(said, all)| (said, together(all))).collect()
 }

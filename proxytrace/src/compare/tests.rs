@@ -4,7 +4,7 @@ use super::*;
 use crate::correlate::tests::scenarios::{self, A, failing, got, zip};
 use crate::correlate::tests::script::{Hop, Script, config, hop};
 use crate::diagnose::diagnose;
-use crate::model::Trace;
+use crate::model::{Confidence, Finding, Severity, Trace};
 
 fn diagnosed(script: &Script) -> Trace {
     let mut trace = script.trace();
@@ -125,6 +125,24 @@ fn what_was_asked_on_one_side_alone_is_said() {
     b.processes[0].argv.push("-x".to_owned());
     let lines = brief(&compare(&a, &b));
     assert_eq!(lines[0], "Command go mod download: ran → none");
+}
+
+#[test]
+fn what_is_said_more_than_once_counts_each_time() {
+    let mut a = diagnosed(&failing("https://proxy.lab", 3, scenarios::redirect_to_forbidden));
+    let first = a.findings[0].clone();
+    let of =
+        |chains, severity, confidence| Finding { severity, chains, confidence, ..first.clone() };
+    a.findings = vec![of(vec![0, 1, 2], Severity::Error, Confidence::Certain)];
+    let mut b = a.clone();
+    b.findings.push(of(vec![0], Severity::Warning, Confidence::Possible));
+    let (code, message) = (&first.code, &first.message);
+    let told = format!(
+        "Finding {code}: {message}: error, 3 chains → error, 3 chains; warning, 1 chain, possible"
+    );
+    assert_eq!(brief(&compare(&a, &b)), [told.as_str()]);
+    b.findings.reverse();
+    assert_eq!(brief(&compare(&a, &b)), [told]);
 }
 
 #[test]

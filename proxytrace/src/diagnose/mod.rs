@@ -31,6 +31,8 @@ use crate::model::{
 
 pub use self::catalogue::{CATALOGUE, Kind, explain};
 pub use self::class::{Class, class};
+pub(crate) use self::view::culprit;
+
 use self::sign::Sign;
 use self::view::View;
 

@@ -373,7 +373,7 @@ impl<'a> View<'a> {
 
 /// Of the last walk, the first attempt that failed for another reason than absence, or else the
 /// last.
-pub(super) fn culprit(chain: &Chain) -> Option<&Attempt> {
+pub(crate) fn culprit(chain: &Chain) -> Option<&Attempt> {
     let walk = last_walk(chain);
     let serious =
         |attempt: &&Attempt| failed(attempt.outcome) && attempt.outcome != Outcome::NotFound;

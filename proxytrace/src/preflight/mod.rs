@@ -47,6 +47,9 @@ pub use self::table::render;
 /// The name and version of the document that `--json` writes.
 pub const SCHEMA: &str = "proxytrace.preflight/v1";
 
+/// What its trace says of how it was made, in place of the kind of probes.
+pub const BACKEND: &str = "preflight";
+
 /// How many of the modules that `go.mod` requires are asked about.
 const FROM_GO_MOD: usize = 5;
 

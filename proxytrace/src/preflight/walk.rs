@@ -267,7 +267,11 @@ pub(super) fn trace(asked: &Asked, book: Book, frame: &Frame) -> Trace {
         requirements: Vec::new(),
         netrc: Vec::new(),
         findings: Vec::new(),
-        capture: Capture { backend: "preflight".to_owned(), complete: true, ..Capture::default() },
+        capture: Capture {
+            backend: super::BACKEND.to_owned(),
+            complete: true,
+            ..Capture::default()
+        },
     }
 }
 

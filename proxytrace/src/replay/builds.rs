@@ -23,7 +23,6 @@ const LINGER: u64 = 1_000_000_000;
 #[derive(Debug)]
 pub struct Survey {
     everywhere: Vec<Event>,
-    end: End,
     /// What is wrong with the recording, if anything.
     pub broken: Option<Error>,
 }
@@ -45,12 +44,11 @@ impl Survey {
                 Err(error) => broken = Some(error),
             }
         }
-        let end = reader.end();
         if lost > 0 {
             let what = What::Lost { count: lost };
-            everywhere.push(Event { time: end.time, pid: 0, goroutine: None, what });
+            everywhere.push(Event { time: reader.end().time, pid: 0, goroutine: None, what });
         }
-        Self { everywhere, end, broken }
+        Self { everywhere, broken }
     }
 }
 
@@ -84,7 +82,7 @@ pub fn builds<E>(
         mem::take(&mut builds.done).into_iter().try_for_each(&mut each)?;
     }
     let outside = builds.outside;
-    builds.finish(survey.end).into_iter().try_for_each(each)?;
+    builds.finish().into_iter().try_for_each(each)?;
     Ok(outside)
 }
 
@@ -113,7 +111,10 @@ struct Running {
     root: u32,
     began: u64,
     processes: usize,
-    end: End,
+    /// That of its root, if it was seen.
+    end: Option<End>,
+    /// When the last of its processes ended, if all have.
+    over: u64,
 }
 
 impl Builds {
@@ -157,7 +158,7 @@ impl Builds {
                 if let Some(running) =
                     self.running.get_mut(&number).filter(|it| it.root == event.pid)
                 {
-                    running.end = end;
+                    running.end = Some(end);
                 }
                 let before = self.of_pid.remove(&event.pid);
                 self.leave(before, event.time);
@@ -204,8 +205,8 @@ impl Builds {
         let began = image.as_ref().unwrap_or(event).time;
         let mut correlator = Correlator::new(&Start { argv, ..self.start.clone() });
         self.everywhere.iter().cloned().chain(image).for_each(|event| correlator.push(event));
-        let end = End::default();
-        let running = Running { correlator, root: event.pid, began, processes: 0, end };
+        let running =
+            Running { correlator, root: event.pid, began, processes: 0, end: None, over: 0 };
         self.running.insert(number, running);
         self.of_pid.insert(event.pid, number);
         self.enter(number);
@@ -224,15 +225,14 @@ impl Builds {
         let Some(running) = self.running.get_mut(&number) else { return };
         running.processes = running.processes.saturating_sub(1);
         if running.processes == 0 {
-            // Its root may not have been seen to end.
-            running.end.time = running.end.time.max(time);
+            running.over = running.over.max(time);
             self.ended.push_back(number);
         }
     }
 
     /// Ends the builds that nothing more is to come of.
     fn let_go(&mut self, now: u64) {
-        let over = |running: &Running| running.end.time.saturating_add(LINGER) < now;
+        let over = |running: &Running| running.over.saturating_add(LINGER) < now;
         while let Some(&number) = self.ended.front()
             && self.running.get(&number).is_none_or(over)
         {
@@ -242,24 +242,23 @@ impl Builds {
     }
 
     fn finish_one(&mut self, number: Number) {
-        let Some(Running { correlator, began, end, .. }) = self.running.remove(&number) else {
+        let Some(Running { correlator, began, end, over, .. }) = self.running.remove(&number)
+        else {
             return;
         };
         self.of_socket.retain(|_, of| *of != number);
-        let took = End { time: end.time.saturating_sub(began), ..end };
-        let mut trace = correlator.finish(&took);
+        // What its root has started may have gone on for longer.
+        let took = |end: End| End { time: end.time.max(over).saturating_sub(began), ..end };
+        let mut trace = correlator.finish(end.map(took).as_ref());
         trace.findings = diagnose(&trace);
         self.done.push(trace);
     }
 
-    /// The rest: what had not ended when the recording did, has no exit code.
-    fn finish(mut self, end: End) -> Vec<Trace> {
+    /// The rest: what had not ended when the recording did, has no exit code and no duration.
+    fn finish(mut self) -> Vec<Trace> {
         let mut rest: Vec<Number> = self.running.keys().copied().collect();
         rest.sort_unstable();
         for number in rest {
-            if let Some(running) = self.running.get_mut(&number).filter(|it| it.processes > 0) {
-                running.end.time = running.end.time.max(end.time);
-            }
             self.finish_one(number);
         }
         self.done

@@ -25,7 +25,8 @@ pub fn replay(mut reader: Reader<impl BufRead>) -> (Trace, Option<Error>) {
             Err(error) => broken = Some(error),
         }
     }
-    let mut trace = correlator.finish(&reader.end());
+    let end = (!reader.is_cut()).then(|| reader.end());
+    let mut trace = correlator.finish(end.as_ref());
     trace.findings = diagnose(&trace);
     (trace, broken)
 }

@@ -72,6 +72,15 @@ const LAST: u64 = 900_000_000_000;
 const END: End = End { time: LAST, exit_code: Some(2), signal: None };
 
 #[test]
+fn a_recording_that_is_cut_has_no_end() {
+    for recording in recordings() {
+        let (trace, broken) = replay(Reader::new(&recording[..recording.len() - 5]).unwrap());
+        assert!(broken.is_none());
+        assert_eq!((trace.command.exit_code, trace.command.duration_ns), (None, None));
+    }
+}
+
+#[test]
 fn one_build_is_the_whole() {
     for recording in recordings() {
         let (whole, _) = replay(Reader::new(&recording[..]).unwrap());
@@ -207,8 +216,16 @@ fn what_a_go_starts_is_of_its_build_and_nothing_else_is() {
     let cut = &events[..exit];
     let (all, _) = by_build(&write(&Start::default(), cut, END));
     let [build] = &all[..] else { panic!("{} builds", all.len()) };
-    assert_eq!(build.command.exit_code, None);
+    assert_eq!((build.command.exit_code, build.command.duration_ns), (None, None));
     assert!(build.chains.iter().any(|chain| chain.outcome != Outcome::Unfinished));
+
+    // With that of the go, but not that of its tool.
+    let of_go = |event: &Event| event.pid == go && matches!(event.what, What::Exit { .. });
+    let ended = events.iter().position(of_go).unwrap();
+    let (all, _) = by_build(&write(&Start::default(), &events[..=ended], END));
+    let [build] = &all[..] else { panic!("{} builds", all.len()) };
+    assert!(build.command.exit_code.is_some());
+    assert!(build.command.duration_ns.is_some_and(|took| took < time));
 
     // What is lost may be any build's.
     let lost = events.iter().cloned().chain([event(LAST, 0, What::Lost { count: 3 })]);

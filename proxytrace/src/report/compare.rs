@@ -40,12 +40,17 @@ pub fn render(comparison: &Comparison, names: (&str, &str), options: &Options) -
 
 fn head(name: &str, side: &Side) -> String {
     let argv = escape(&side.argv.join(" "), NAME);
+    let began = match side.started_at.as_str() {
+        // A log does not say when it was.
+        "" => String::new(),
+        time => format!(", {}", escape(time, NAME)),
+    };
     let exit = match side.exit_code {
-        Some(code) => format!("exited with {code}"),
-        None => "did not end".to_owned(),
+        Some(code) => format!(" exited with {code}"),
+        None => "; how the command ended is not known".to_owned(),
     };
     let complete = if side.complete { "" } else { "; not everything was seen of it" };
-    format!("{}, {}: `{argv}` {exit}{complete}", escape(name, NAME), escape(&side.started_at, NAME))
+    format!("{}{began}: `{argv}`{exit}{complete}", escape(name, NAME))
 }
 
 fn line(difference: &Difference, paint: Paint, verbose: bool) -> String {
@@ -65,4 +70,29 @@ fn line(difference: &Difference, paint: Paint, verbose: bool) -> String {
         let _ = writeln!(text, "    {shown}");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Options, render};
+    use crate::compare::compare;
+    use crate::report::samples::healthy;
+
+    #[test]
+    fn what_is_not_known_is_not_made_up() {
+        let known = healthy();
+        let mut log = known.clone();
+        log.started_at.clear();
+        (log.command.exit_code, log.capture.complete) = (None, false);
+        let text = render(&compare(&known, &log), ("run", "log"), &Options::default());
+        let heads: Vec<&str> = text.lines().take(2).collect();
+        assert_eq!(
+            heads,
+            [
+                "a: run, 2026-01-02T03:04:05Z: `go mod download` exited with 0",
+                "b: log: `go mod download`; how the command ended is not known; not everything was \
+                 seen of it",
+            ]
+        );
+    }
 }

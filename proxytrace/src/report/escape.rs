@@ -10,8 +10,9 @@ pub const NAME: usize = 200;
 /// `text` in at most `room` characters, with nothing in it that a terminal obeys.
 ///
 /// Control characters and characters that reorder or hide text become `\n`, `\x1b`, `\u{202e}`;
-/// of a text that is too long the middle is left out (`…`). The bracket of `##[`, which GitHub's
-/// runner obeys anywhere in a line of a log, becomes `\x5b`. All else stays.
+/// of a text that is too long the middle is left out (`…`). The bracket of `##[` and of `##vso[`,
+/// which the runners of GitHub and of Azure Pipelines obey anywhere in a line of a log, becomes
+/// `\x5b`. All else stays.
 pub fn escape(text: &str, room: usize) -> String {
     shorten(&escape_controls(text, room), room)
 }
@@ -21,7 +22,7 @@ fn escape_controls(text: &str, room: usize) -> String {
     let mut safe = String::with_capacity(text.len().min(8 * room));
     let mut push = |c: char| {
         let _ = match c {
-            '[' if safe.ends_with("##") => safe.write_str("\\x5b"),
+            '[' if calls_a_runner(&safe) => safe.write_str("\\x5b"),
             '\n' => safe.write_str("\\n"),
             '\r' => safe.write_str("\\r"),
             '\t' => safe.write_str("\\t"),
@@ -37,6 +38,13 @@ fn escape_controls(text: &str, room: usize) -> String {
         _ => text.chars().for_each(&mut push),
     }
     safe
+}
+
+/// Whether a `[` after this begins a command. Azure's agent compares as a language does, not byte by
+/// byte (`Command.cs:TryParse`): the case is left open.
+fn calls_a_runner(before: &str) -> bool {
+    let end = before.as_bytes().last_chunk::<5>();
+    before.ends_with("##") || end.is_some_and(|end| end.eq_ignore_ascii_case(b"##vso"))
 }
 
 /// Leaves out the middle of a text of more than `room` characters.
@@ -99,6 +107,13 @@ mod tests {
     #[test]
     fn what_a_runner_obeys_is_spelled_out() {
         assert_eq!(escape("a##[error]b #[x] ###[y", LONG), "a##\\x5berror]b #[x] ###\\x5by");
+        assert_eq!(
+            escape("##vso[task.complete]a ä###VsO[b", LONG),
+            "##vso\\x5btask.complete]a ä###VsO\\x5bb"
+        );
+        for text in ["#vso[x]", "vso[x]", "##vs[x]", "##vso [x]", "ävso[x]"] {
+            assert_eq!(escape(text, LONG), text);
+        }
     }
 
     #[test]

@@ -24,18 +24,21 @@ struct Case<'a> {
 fn write(trace: &Trace, output: &mut dyn Write) -> io::Result<()> {
     let cases = cases(trace);
     let failures = cases.values().filter(|case| !case.errors.is_empty()).count();
-    let totals = format!(
-        r#"tests="{}" failures="{failures}" errors="0" time="{}""#,
-        cases.len(),
-        seconds(trace.command.duration_ns.unwrap_or(0))
-    );
+    let took = trace.command.duration_ns;
+    let took = took.map_or_else(String::new, |ns| format!(r#" time="{}""#, seconds(ns)));
+    let totals = format!(r#"tests="{}" failures="{failures}" errors="0"{took}"#, cases.len());
     writeln!(output, r#"<?xml version="1.0" encoding="UTF-8"?>"#)?;
     writeln!(output, r#"<testsuites name="proxytrace" {totals}>"#)?;
-    let (name, time) = (text(&trace.command.argv.join(" ")), text(&trace.started_at));
-    let totals = format!(r#"{totals} skipped="0" timestamp="{time}""#);
-    writeln!(output, r#"  <testsuite name="{name}" {totals}>"#)?;
-    let pids: BTreeMap<ProcessId, u32> =
-        trace.processes.iter().map(|process| (process.id, process.pid)).collect();
+    let name = text(&trace.command.argv.join(" "));
+    let began = match text(&trace.started_at).as_str() {
+        // A log does not say when it was.
+        "" => String::new(),
+        time => format!(r#" timestamp="{time}""#),
+    };
+    writeln!(output, r#"  <testsuite name="{name}" {totals} skipped="0"{began}>"#)?;
+    // No process was traced where preflight asked, or where a log was read.
+    let traced = trace.processes.iter().filter(|process| process.pid != 0);
+    let pids: BTreeMap<ProcessId, u32> = traced.map(|process| (process.id, process.pid)).collect();
     for ((process, name), case) in &cases {
         let class = match process.and_then(|process| pids.get(&process)) {
             Some(pid) => format!("go pid {pid}"),
@@ -122,4 +125,32 @@ fn text(text: &str) -> String {
         }
     }
     safe
+}
+
+#[cfg(test)]
+mod tests {
+    use super::write;
+    use crate::model::Trace;
+    use crate::report::samples;
+
+    fn written(trace: &Trace) -> String {
+        let mut text = Vec::new();
+        write(trace, &mut text).unwrap();
+        String::from_utf8(text).unwrap()
+    }
+
+    #[test]
+    fn what_is_not_known_is_left_out() {
+        let mut trace = samples::healthy();
+        let text = written(&trace);
+        let whole = r#" errors="0" time="0.812" skipped="0" timestamp="2026-01-02T03:04:05Z">"#;
+        assert!(text.contains(whole) && text.contains(r#"classname="go pid 4711""#), "{text}");
+        // As `log` has it.
+        trace.started_at.clear();
+        trace.command.duration_ns = None;
+        trace.processes[0].pid = 0;
+        let text = written(&trace);
+        assert!(text.contains(r#" errors="0" skipped="0">"#), "{text}");
+        assert!(text.contains(r#"classname="proxytrace""#) && !text.contains("pid"), "{text}");
+    }
 }

@@ -24,6 +24,8 @@ fn write(trace: &Trace, output: &mut dyn Write) -> io::Result<()> {
     let found: Vec<&Finding> = trace.findings.iter().filter(|finding| is_shown(finding)).collect();
     let kinds = CATALOGUE.iter().filter(|kind| found.iter().any(|one| one.code == kind.code));
     let results: Vec<Value> = found.iter().map(|finding| result(finding)).collect();
+    // A log does not say when it was.
+    let started = (!trace.started_at.is_empty()).then_some(&trace.started_at);
     let log = json!({
         "$schema": SCHEMA,
         "version": "2.1.0",
@@ -37,7 +39,7 @@ fn write(trace: &Trace, output: &mut dyn Write) -> io::Result<()> {
             "invocations": [{
                 "commandLine": escape(&trace.command.argv.join(" "), LONG),
                 "exitCode": trace.command.exit_code,
-                "startTimeUtc": trace.started_at,
+                "startTimeUtc": started,
                 "executionSuccessful": trace.capture.complete,
             }],
             "results": results,
@@ -134,7 +136,25 @@ fn without_nulls(value: Value) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use super::{identifier, message, uri};
+    use serde_json::Value;
+
+    use super::{identifier, message, uri, write};
+    use crate::model::Trace;
+    use crate::report::samples;
+
+    #[test]
+    fn when_it_was_is_absent_where_it_is_not_known() {
+        let invocation = |trace: &Trace| {
+            let mut text = Vec::new();
+            write(trace, &mut text).unwrap();
+            let log: Value = serde_json::from_slice(&text).unwrap();
+            log["runs"][0]["invocations"][0].clone()
+        };
+        let mut trace = samples::healthy();
+        assert_eq!(invocation(&trace)["startTimeUtc"], "2026-01-02T03:04:05Z");
+        trace.started_at.clear();
+        assert_eq!(invocation(&trace).get("startTimeUtc"), None);
+    }
 
     #[test]
     fn rules_have_names_like_others() {

@@ -1,20 +1,25 @@
 //! What go itself said of a failure, where that leads astray.
 
 use crate::correlate::story::last_asked;
+use crate::diagnose::culprit;
 use crate::model::{Chain, Finding, Role, Trace};
 
 /// The last line that go printed about the chain of a root cause, and the host that failed, if the
-/// line names other hosts and not that one.
+/// line names another host that was asked on the way there. What it says of another entry is true:
+/// that one failed as well.
 pub(super) fn misleading<'a>(trace: &'a Trace, finding: &Finding) -> Option<(&'a str, &'a str)> {
     if finding.role != Role::Root {
         return None;
     }
     let chain = trace.chains.iter().find(|chain| Some(chain.id) == finding.chain)?;
-    let host = last_asked(&chain.attempts.last()?.requests).map(|last| last.host.as_str())?;
+    let requests = &culprit(chain)?.requests;
+    let host = last_asked(requests).map(|last| last.host.as_str())?;
     let process = trace.processes.iter().find(|process| process.id == chain.process)?;
     let mut lines = process.stderr_tail.as_deref()?.lines();
     let line = lines.rfind(|line| line.contains("://") && is_about(line, chain))?;
-    (!host.is_empty() && !line.contains(host)).then_some((line, host))
+    let names = |host: &str| !host.is_empty() && line.contains(host);
+    let leads_astray = requests.iter().any(|request| names(&request.host)) && !names(host);
+    (leads_astray && !host.is_empty()).then_some((line, host))
 }
 
 /// Whether a line names the module, with its version where that is known.
@@ -29,6 +34,7 @@ fn is_about(line: &str, chain: &Chain) -> bool {
 #[cfg(test)]
 mod tests {
     use super::misleading;
+    use crate::model::{Next, Outcome};
     use crate::report::samples;
 
     const LINE: &str = "go: example.com/m00@v1.0.0: reading \
@@ -47,6 +53,28 @@ mod tests {
         trace.processes[0].stderr_tail = Some(format!("go: downloading\n{LINE}\nexit\n"));
         let found = misleading(&trace, &trace.findings[0]);
         assert_eq!(found, Some((LINE, "storage.example")));
+    }
+
+    /// After `|` go asks the next entry, too, and prints the first failure if that has nothing.
+    #[test]
+    fn an_entry_that_was_asked_later_is_not_what_failed() {
+        let mut trace = forbidden();
+        let attempts = &mut trace.chains[0].attempts;
+        let mut later = attempts[0].clone();
+        attempts[0].next = Some(Next::NextEntry);
+        later.outcome = Outcome::NotFound;
+        for request in &mut later.requests {
+            "later.example".clone_into(&mut request.host);
+        }
+        attempts.push(later);
+        for (host, astray) in
+            [("storage.example", false), ("proxy.example", true), ("later.example", false)]
+        {
+            let line = LINE.replace("proxy.example", host);
+            trace.processes[0].stderr_tail = Some(line.clone());
+            let expected = astray.then_some((&*line, "storage.example"));
+            assert_eq!(misleading(&trace, &trace.findings[0]), expected, "{host}");
+        }
     }
 
     #[test]
