@@ -153,6 +153,11 @@ impl<'a> Agent<'a> {
                 .and_then(|ticks| ticks.parse().ok())
                 .unwrap_or(SWEEP_TICKS),
         };
+        if agent.settings.seed.is_none() && machine::id().is_none() {
+            let alike = "this machine has no id: another one of this name chooses alike, unless each \
+                         is given a --seed";
+            agent.log().warn(alike, &[("name", &machine::name())]);
+        }
         if agent.is_switched_off() {
             forget();
             agent.log().warn("the kill switch is on: nothing is watched", &[]);
@@ -397,6 +402,8 @@ impl<'a> Agent<'a> {
             executables,
             refused: counts.refused,
             refused_for_room: counts.refused_for_room,
+            refused_for_machine: counts.refused_for_machine,
+            refused_by_kernel: counts.refused_by_kernel,
             late: counts.late,
             missed: counts.missed,
             abandoned: self.builds.abandoned + counts.unseen,
@@ -477,15 +484,22 @@ fn sum(a: Counts, b: Counts) -> Counts {
         executables: 0,
         refused: a.refused + b.refused,
         refused_for_room: a.refused_for_room + b.refused_for_room,
+        refused_for_machine: a.refused_for_machine + b.refused_for_machine,
+        refused_by_kernel: a.refused_by_kernel + b.refused_by_kernel,
         late: a.late + b.late,
         missed: a.missed + b.missed,
         unseen: a.unseen + b.unseen,
     }
 }
 
-/// What makes the choice another one on each host: a hash of its machine id and its name.
+/// What makes the choice another one on each host.
 fn seed_of_host() -> u64 {
-    let text = format!("{}\n{}", machine::id().unwrap_or_default(), machine::name());
+    seed_of(machine::id(), &machine::name())
+}
+
+/// A hash of a machine id, if there is one, and a name.
+fn seed_of(id: Option<&str>, name: &str) -> u64 {
+    let text = format!("{}\n{name}", id.unwrap_or_default());
     let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
     let bytes = digest.as_ref().first_chunk().expect("a digest has 32 bytes");
     u64::from_le_bytes(*bytes)
@@ -548,5 +562,25 @@ impl Signals {
         use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
         let mut fds = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
         let _ = poll(&mut fds, PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::seed_of;
+
+    #[test]
+    fn each_host_chooses_for_itself_and_always_alike() {
+        let id = Some("0123456789abcdef0123456789abcdef");
+        let other = Some("0123456789abcdef0123456789abcdee");
+        // As it has always been: another one after an update would choose other builds.
+        assert_eq!(seed_of(id, "build-1"), 0x6600_0141_a669_2ac6);
+        assert_ne!(seed_of(other, "build-1"), seed_of(id, "build-1"));
+        // Copies of an image have one id.
+        assert_ne!(seed_of(id, "build-2"), seed_of(id, "build-1"));
+        // Without an id the name is all that tells hosts apart.
+        assert_ne!(seed_of(None, "build-1"), seed_of(id, "build-1"));
+        assert_ne!(seed_of(None, "build-2"), seed_of(None, "build-1"));
+        assert_eq!(seed_of(None, "build-1"), seed_of(Some(""), "build-1"));
     }
 }

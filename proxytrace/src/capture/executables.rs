@@ -81,6 +81,17 @@ impl Prepared {
     }
 }
 
+/// Why a `go` command has no probes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Unprobed {
+    /// No such release is known.
+    Release,
+    /// It is for another machine.
+    Machine,
+    /// The kernel did not take them.
+    Kernel,
+}
+
 impl Executables {
     /// Reads an executable ahead of its probes; none if it is no `go` command.
     pub(super) fn prepare(path: &Path) -> Option<Prepared> {
@@ -136,7 +147,7 @@ impl Executables {
         let link = link_to(file);
         let path = std::fs::read_link(&link).unwrap_or(link);
         let (index, attach) = self.attach(file, identity, path, plan, programs);
-        if let Some(index) = index {
+        if let Ok(index) = index {
             self.of_files.insert(identity.file(), index);
         }
         attach
@@ -158,7 +169,7 @@ impl Executables {
         path: PathBuf,
         plan: Result<Plan, gobinary::Error>,
         programs: &mut Programs,
-    ) -> (Option<u32>, Attach) {
+    ) -> (Result<u32, Unprobed>, Attach) {
         let mut attach = Attach {
             exe: path.to_string_lossy().into_owned(),
             go_version: None,
@@ -167,20 +178,27 @@ impl Executables {
             late: false,
             nearest: None,
         };
-        let mut found = None;
+        let found;
         let failed = |reason: String| MissingHook { hook: "*".to_owned(), reason };
         match plan {
-            Err(error) => attach.missing.push(failed(error.to_string())),
+            Err(error) => {
+                found = Err(Unprobed::Release);
+                attach.missing.push(failed(error.to_string()));
+            }
             // Run by an emulator, whose registers are not those of the machine that it emulates.
             Ok(plan) if plan.machine != Machine::HOST => {
+                found = Err(Unprobed::Machine);
                 attach.missing.push(failed("it is for another machine than this one".to_owned()));
             }
             Ok(plan) => {
                 attach.go_version = Some(plan.build.go_version.clone());
                 match programs.probe(&link_to(file), &plan) {
-                    Err(error) => attach.missing.push(failed(format!("{error:#}"))),
+                    Err(error) => {
+                        found = Err(Unprobed::Kernel);
+                        attach.missing.push(failed(format!("{error:#}")));
+                    }
                     Ok(index) => {
-                        found = Some(index);
+                        found = Ok(index);
                         attach.hooks = plan.hooks;
                         attach.missing = plan.missing;
                         attach.nearest = plan.nearest;
@@ -280,13 +298,8 @@ pub(super) fn link_to(file: &File) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }
 
-/// The plan for a `go` command; none for any other file.
-pub(super) fn read(file: &File) -> Option<Result<Plan, gobinary::Error>> {
-    read_with(file, |_, data| plan(data))
-}
-
-/// The same, made once for all runs.
-fn read_once(file: &File, identity: Identity) -> Option<Result<Plan, gobinary::Error>> {
+/// The plan for a `go` command, made once for all runs; none for any other file.
+pub(super) fn read_once(file: &File, identity: Identity) -> Option<Result<Plan, gobinary::Error>> {
     read_with(file, |build, data| {
         let plans = Plans::of_user();
         if let Some(plan) = plans.as_ref().and_then(|plans| plans.find(identity, build, data)) {
@@ -332,6 +345,10 @@ mod tests {
     use std::{env, fs};
 
     use super::*;
+
+    fn read(file: &File) -> Option<Result<Plan, gobinary::Error>> {
+        read_with(file, |_, data| plan(data))
+    }
 
     /// As any user may make one: a `go` command, and after it more zeros than there is memory.
     #[test]

@@ -1,9 +1,9 @@
 //! Plans of earlier runs: the `go` that was analysed once is not analysed again.
 //!
 //! A plan is one file's: of its device, inode, size and time of change, which nobody can set
-//! (inode(7)) but who serves the file system itself, as with FUSE. Not of its build id: whoever gives that of a release to a file of their own would
-//! have probes put where nothing was proven. At every address there must be the code that was there
-//! when it was proven, too.
+//! (inode(7)) but who serves the file system itself, as with FUSE. Not of its build id: whoever gives
+//! that of a release to a file of their own would have probes put where nothing was proven. At every
+//! address there must be the code that was there when it was proven, too.
 //!
 //! The files are in the cache directory of the user that we are, and nobody else may write there.
 //! What is not as we wrote it is no plan. What cannot be written is not: nothing depends on it.
@@ -23,6 +23,8 @@ use crate::gobinary::{BuildInfo, Plan};
 
 /// Below the user's caches.
 const PLACE: [&str; 2] = ["proxytrace", "plans"];
+/// Set by systemd to the directory of `CacheDirectory=`.
+const OF_SERVICE: &str = "CACHE_DIRECTORY";
 const EXTENSION: &str = "plan";
 /// The largest file that is read, in bytes; a plan of Go 1.27 has about 30 KB.
 const SIZE_MAX: u64 = 1 << 20;
@@ -124,8 +126,14 @@ fn code(plan: &Plan, data: &[u8]) -> Option<Vec<[u8; CODE]>> {
     plan.sites.iter().map(|site| at(site.offset)).collect()
 }
 
-/// Where the user that we are has caches. What sudo left in the environment is another's.
+/// Where the user that we are has caches, or the service that we are. What sudo left in the environment
+/// is another's, as is what a service has that started us.
 fn caches() -> Option<PathBuf> {
+    let of_service = std::env::var_os(OF_SERVICE).map(PathBuf::from);
+    let of_service = of_service.filter(|path| path.is_absolute() && path.ends_with(PLACE[0]));
+    if let Some(above) = of_service.as_deref().and_then(Path::parent) {
+        return Some(above.to_owned());
+    }
     let chosen = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
     let is_ours = std::env::var_os("SUDO_UID").is_none();
     chosen

@@ -78,12 +78,16 @@ pub struct Health {
     pub refused: u64,
     /// Of `refused`, those for which there was no room: the next time there may be some.
     pub refused_for_room: u64,
+    /// Of `refused`, those that are for another machine, and run in an emulator.
+    pub refused_for_machine: u64,
+    /// Of `refused`, those into which the kernel put no probes.
+    pub refused_by_kernel: u64,
     /// Builds of which the beginning was missed.
     pub late: u64,
     /// Builds that are not seen, as they were running already when the watch began, or were gone
     /// before it was known that their executable is a `go` command.
     pub missed: u64,
-    /// Builds that were given up, because they were too many or too large.
+    /// Builds that were given up, because they were too many or too large, or of which nothing came.
     pub abandoned: u64,
     /// Builds that were chosen before this agent began, since the first on this host, and of which none
     /// tells; where a service manager holds what counts them. They are not among the missed.

@@ -287,7 +287,10 @@ fn an_overflow_is_counted() {
     }
     let _alone = alone();
     let toolchain = Toolchain::newest().unwrap();
-    let agent = Agent::start(&toolchain, &["--sample", "1"]);
+    let sweep = [("PROXYTRACE_SWEEP_TICKS", OsStr::new("2"))];
+    let agent = Agent::begin_with(&toolchain, &["--sample", "1"], &sweep);
+    agent.watches();
+    let before = agent.state().health;
     let waiting = Waiting::start(&toolchain, job("held")).unwrap();
     // Nobody reads, and each `go` sends its environment.
     agent.signal(libc::SIGSTOP);
@@ -302,6 +305,15 @@ fn an_overflow_is_counted() {
     drop(waiting);
     agent.until("seen it end", || agent.builds_of("held").len() == 1);
     assert!(!agent.builds_of("held")[0].trace.capture.complete, "it ran while something was lost");
+    // Each is told of, or is known to have been lost.
+    let accounted = || {
+        let health = agent.state().health;
+        (health.chosen - before.chosen, agent.builds().len() as u64 + health.abandoned)
+    };
+    agent.until("accounted for all", || accounted() == (41, 41));
+    assert!(agent.builds().len() < 41, "the ring was large enough");
+    let whole = agent.builds().iter().filter(|build| build.trace.capture.complete).count();
+    eprintln!("{} builds told of, {whole} of them whole", agent.builds().len());
     // And it goes on.
     let lost = agent.state().health.lost;
     let mut command = Command::new(toolchain.goroot.join("bin/go"));
@@ -310,6 +322,8 @@ fn an_overflow_is_counted() {
     agent.until("seen another", || agent.builds_of("later").len() == 1);
     assert!(agent.builds_of("later")[0].trace.capture.complete);
     assert_eq!(agent.state().health.lost, lost);
+    agent.until("counted it", || accounted().0 == 42);
+    assert_eq!(accounted(), (42, 42));
 }
 
 /// A burst of short processes, some of them `go`s below a `go`-less parent.

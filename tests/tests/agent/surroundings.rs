@@ -1,16 +1,21 @@
 //! Where builds run: other namespaces, other toolchains.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
+use std::os::unix::fs::DirEntryExt as _;
 use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use proxytrace::event::Origin;
+use proxytrace::export::Health;
 use proxytrace_tests::toolchain::Toolchain;
 
-use crate::running::{Agent, alone, can_run, job};
+use crate::running::{Agent, RUN, alone, can_run, job};
 
 /// A root of its own with a `go` in it, as a container has: the first run makes it known.
 const IN_A_CONTAINER: &str = r#"
@@ -190,7 +195,36 @@ GITHUB_RUN_ID=second /mnt/go version
 sleep 1
 "#;
 
-/// Runs until it is told to stop, each time with another toolchain under the same name.
+/// What was analysed once is not analysed again by the next agent.
+#[test]
+fn plans_are_kept_for_the_next_agent() {
+    if !can_run() {
+        return;
+    }
+    let _alone = alone();
+    let toolchain = Toolchain::newest().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let cache = dir.path().join("proxytrace");
+    // Each that is written is a new file.
+    let inodes = || {
+        let agent = Agent::begin_with(&toolchain, &[], &[("CACHE_DIRECTORY", cache.as_os_str())]);
+        agent.watches();
+        let executables = agent.state().health.executables;
+        drop(agent);
+        let files = fs::read_dir(cache.join("plans")).unwrap().map(Result::unwrap);
+        let inodes: BTreeMap<_, _> = files.map(|file| (file.file_name(), file.ino())).collect();
+        (executables, inodes)
+    };
+    let first = inodes();
+    assert!(first.0 > 0 && first.1.len() as u64 >= first.0, "{first:?}");
+    assert_eq!(inodes(), first);
+}
+
+/// How many builds there are at a time.
+const LOAD: usize = 2;
+
+/// Builds go on while another toolchain comes under the name of what they run: each runs as it is,
+/// each is counted, and of none is said what it was not.
 #[test]
 fn toolchains_are_replaced_under_load() {
     if !can_run() {
@@ -205,52 +239,100 @@ fn toolchains_are_replaced_under_load() {
     fs::copy(toolchain.goroot.join("bin/go"), &go).unwrap();
     let as_found = Toolchain { goroot: dir.path().to_owned(), version: String::new() };
     let agent = Agent::start(&as_found, &["--sample", "1"]);
-    let before = agent.state().health.executables;
+    let before = agent.state().health;
 
     // Its telemetry child would keep the file busy.
     fs::create_dir_all(dir.path().join(".config/go/telemetry")).unwrap();
     fs::write(dir.path().join(".config/go/telemetry/mode"), "off").unwrap();
-    let run = |turn: usize| {
+    // What each run said that it was.
+    let said = Mutex::new(Vec::new());
+    let run = || {
+        let number = {
+            let mut said = said.lock().unwrap();
+            said.push(String::new());
+            said.len() - 1
+        };
+        let name = format!("replaced-{number}");
         let mut command = Command::new(&go);
         command.env("GOROOT", &toolchain.goroot).env("HOME", dir.path());
-        let output = command.arg("version").envs(job(&format!("replaced-{turn}"))).output();
-        let output = output.unwrap();
-        assert!(output.status.success(), "{turn}: {output:?}");
-        String::from_utf8(output.stdout).unwrap()
+        let output = command.arg("version").envs(job(&name)).output().unwrap();
+        assert!(output.status.success(), "{name}: {output:?}");
+        said.lock().unwrap()[number] = String::from_utf8(output.stdout).unwrap();
+        name
     };
-    let mut turn = 0;
+    // One that was not known when it began may not tell whose it is.
+    let is_met =
+        |name: &str| agent.builds_of(name).iter().any(|build| build.trace.capture.complete);
     for round in 0..6 {
         let (source, is_in_place) = ([&other, &toolchain][round % 2], round % 3 == 2);
         let source_go = source.goroot.join("bin/go");
-        if is_in_place {
-            fs::copy(&source_go, &go).unwrap();
-        } else {
-            let new = dir.path().join("new");
-            fs::copy(&source_go, &new).unwrap();
-            fs::rename(&new, &go).unwrap();
-        }
-        // What was known of the contents before must not be believed of these.
-        for _ in 0..12 {
-            assert!(run(turn).contains(&source.version), "{turn}");
-            turn += 1;
-        }
-        let last = format!("replaced-{}", turn - 1);
-        let is_met = || !agent.builds_of(&last).is_empty();
-        if !is_met() {
-            // A large file takes its time to be read, without optimization.
-            thread::sleep(Duration::from_secs(2));
-            run(turn);
-            let last = format!("replaced-{turn}");
-            agent.until("met the new one", || !agent.builds_of(&last).is_empty());
-            turn += 1;
-        }
+        let ended = AtomicBool::new(false);
+        thread::scope(|scope| {
+            if is_in_place {
+                // Nobody can write to what runs.
+                fs::copy(&source_go, &go).unwrap();
+            }
+            for _ in 0..LOAD {
+                scope.spawn(|| {
+                    while !ended.load(Ordering::Relaxed) {
+                        run();
+                    }
+                });
+            }
+            if !is_in_place {
+                let new = dir.path().join("new");
+                fs::copy(&source_go, &new).unwrap();
+                fs::rename(&new, &go).unwrap();
+            }
+            // What was known of the contents before must not be believed of these.
+            for _ in 0..12 {
+                let name = run();
+                let number: usize = name.rsplit('-').next().unwrap().parse().unwrap();
+                let said = said.lock().unwrap()[number].clone();
+                assert!(said.contains(&source.version), "{round}: {said}");
+            }
+            let begun = Instant::now();
+            while begun.elapsed() < Duration::from_mins(1) {
+                let name = run();
+                thread::sleep(Duration::from_millis(300));
+                if is_met(&name) {
+                    break;
+                }
+            }
+            ended.store(true, Ordering::Relaxed);
+        });
+        let last = run();
+        agent.until("met the new one", || is_met(&last));
     }
-    let state = agent.state();
+    let runs = said.into_inner().unwrap();
+    let counted = || {
+        let health = agent.state().health;
+        let sum = |health: &Health| health.chosen + health.missed;
+        sum(&health) - sum(&before)
+    };
+    agent.until("counted all", || counted() >= runs.len() as u64);
+    assert_eq!(counted(), runs.len() as u64, "{:#?}", agent.log());
+    let health = agent.state().health;
     // What is gone has none any more.
-    assert!(state.health.executables <= before + 1, "{} of {before}", state.health.executables);
+    assert!(health.executables <= before.executables + 1, "{health:?}");
+    assert_eq!((health.lost, health.abandoned), (0, 0));
     let (status, builds, log) = agent.end();
     assert!(status.success(), "{log:#?}");
-    let versions = |build: &crate::running::Build| build.trace.processes[0].go_version.clone();
-    let seen: Vec<_> = builds.iter().filter_map(versions).collect();
-    assert!(seen.contains(&toolchain.version) && seen.contains(&other.version), "{seen:?}");
+    let mut seen = 0;
+    for (number, said) in runs.iter().enumerate() {
+        let name = format!("replaced-{number}");
+        let of_it = builds.iter().filter(|build| build.job.get(RUN) == Some(&name));
+        for build in of_it.filter(|build| build.trace.capture.complete) {
+            let version = build.trace.processes[0].go_version.as_deref().expect("a release");
+            assert!(said.contains(version), "{version}: {said}");
+            seen += 1;
+        }
+    }
+    assert!(seen >= runs.len() / 2, "{seen} of {}", runs.len());
+    eprintln!(
+        "{} runs, {seen} seen whole, {} late, {} missed",
+        runs.len(),
+        health.late,
+        health.missed
+    );
 }

@@ -18,7 +18,7 @@ use proxytrace_common::record::Tag;
 
 use super::root::{self, Root, mount_namespace};
 use super::{overlay, places};
-use crate::capture::executables::{Executables, Identity, link_to, read};
+use crate::capture::executables::{Executables, Identity, Unprobed, link_to, read_once};
 use crate::capture::monotonic_now;
 use crate::capture::program::Programs;
 use crate::capture::record::Record;
@@ -63,6 +63,8 @@ pub(super) struct Files {
     /// `go` commands that got no probes, and those of them for which there was no room.
     pub(super) refused: u64,
     pub(super) refused_for_room: u64,
+    pub(super) refused_for_machine: u64,
+    pub(super) refused_by_kernel: u64,
     /// The last of those that got none for good, and why.
     pub(super) told: Vec<Attach>,
 }
@@ -117,6 +119,8 @@ impl Files {
             places: HashMap::new(),
             refused: 0,
             refused_for_room: 0,
+            refused_for_machine: 0,
+            refused_by_kernel: 0,
             told: Vec::new(),
         }
     }
@@ -161,7 +165,7 @@ impl Files {
             if has_probes || foreseen >= FORESEEN_MAX || refused.contains(&identity) {
                 continue;
             }
-            let Some(plan) = read(&file) else { continue };
+            let Some(plan) = read_once(&file, identity) else { continue };
             let key = key_of(&file, &identity);
             let name = called(&file);
             let candidate = Candidate { file, identity, path: name, plan, namespace: None };
@@ -201,7 +205,7 @@ impl Files {
         if self.known.values().any(is_it) {
             return true;
         }
-        let Some(plan) = read(&file) else { return false };
+        let Some(plan) = read_once(&file, identity) else { return false };
         let candidate = Candidate { file, identity, path, plan, namespace };
         // What is refused is counted there.
         let _ = self.attach(candidate, key, monotonic_now(), programs, executables);
@@ -247,7 +251,7 @@ impl Files {
         {
             return Look::Known(index);
         }
-        match read(&file) {
+        match read_once(&file, identity) {
             None => Look::Other,
             Some(plan) => Look::Go(Box::new(Candidate { file, identity, path, plan, namespace })),
         }
@@ -339,13 +343,21 @@ impl Files {
             return Err(Refused::NoRoom);
         }
         let (index, attach) = executables.attach(&file, identity, path, plan, programs);
-        let Some(index) = index else {
-            self.refused += 1;
-            if self.told.len() < TOLD_MAX {
-                self.told.push(attach);
+        let index = match index {
+            Ok(index) => index,
+            Err(why) => {
+                self.refused += 1;
+                match why {
+                    Unprobed::Release => {}
+                    Unprobed::Machine => self.refused_for_machine += 1,
+                    Unprobed::Kernel => self.refused_by_kernel += 1,
+                }
+                if self.told.len() < TOLD_MAX {
+                    self.told.push(attach);
+                }
+                let _ = programs.pass_over(&key);
+                return Err(Refused::ForGood);
             }
-            let _ = programs.pass_over(&key);
-            return Err(Refused::ForGood);
         };
         let watch = self.watch(&file);
         let known = Known {

@@ -81,6 +81,10 @@ pub struct Counts {
     pub refused: u64,
     /// Of `refused`, those for which there was no room.
     pub refused_for_room: u64,
+    /// Of `refused`, those that are for another machine.
+    pub refused_for_machine: u64,
+    /// Of `refused`, those into which the kernel put no probes.
+    pub refused_by_kernel: u64,
     /// Trees of which the beginning was missed.
     pub late: u64,
     /// Trees that were running already when the watch began, or were gone before it was known that
@@ -104,6 +108,8 @@ pub struct Host {
     /// Whether some were lost since the last sweep.
     is_lossy: bool,
     unseen: u64,
+    /// Trees of which nothing had come at the last sweep, although they were chosen.
+    doubted: u64,
     /// Trees that were given up, of which processes may live that were started meanwhile.
     given_up: HashSet<TreeId>,
     missed: u64,
@@ -175,6 +181,7 @@ impl Host {
             lost: 0,
             is_lossy: false,
             unseen: 0,
+            doubted: 0,
             given_up: HashSet::new(),
             missed: 0,
             unmet: VecDeque::new(),
@@ -265,6 +272,8 @@ impl Host {
             executables: self.files.count() as u64,
             refused: self.files.refused,
             refused_for_room: self.files.refused_for_room,
+            refused_for_machine: self.files.refused_for_machine,
+            refused_by_kernel: self.files.refused_by_kernel,
             late: self.trees.late,
             missed: self.missed,
             unseen: self.unseen,
@@ -433,7 +442,10 @@ impl Host {
 
     /// Looks after what no event tells of: to be called every minute or so.
     pub fn sweep(&mut self, watcher: &mut dyn Watcher) -> anyhow::Result<()> {
+        // Before what has come of them is read.
+        let (chosen, _) = self.programs.choices()?;
         self.find_lost(watcher)?;
+        self.count_unseen(chosen);
         self.trees.untold.clear();
         let (now, oldest) = (monotonic_now(), self.trees.oldest());
         let Self { programs, executables, files, .. } = self;
@@ -444,6 +456,18 @@ impl Host {
             programs.unsee_all()?;
         }
         Ok(())
+    }
+
+    /// Of trees that began while the ring was full nothing has come, once they are over. What is missing
+    /// at two sweeps is not on its way any more.
+    fn count_unseen(&mut self, chosen: u64) {
+        if self.is_lossy || self.doubted > 0 {
+            let known = self.trees.begun + self.unseen;
+            let missing = (chosen + self.adopted[1]).saturating_sub(known);
+            let sure = missing.min(self.doubted);
+            self.unseen += sure;
+            self.doubted = missing - sure;
+        }
     }
 
     /// Where records were lost, we and the kernel may not agree on who is followed.

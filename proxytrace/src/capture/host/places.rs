@@ -5,6 +5,11 @@ use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use glob::Pattern;
+
+use crate::capture::regular;
+use crate::goenv::{self, Go};
+
 /// On every machine.
 const SYSTEM: [&str; 10] = [
     "/usr/bin/go",
@@ -20,7 +25,8 @@ const SYSTEM: [&str; 10] = [
     "/home/linuxbrew/.linuxbrew/opt/go*/bin/go",
 ];
 
-/// Below the directory of a user: the module cache, golang.org/dl, and version managers.
+/// Below the directory of a user: the module cache where nobody says otherwise, golang.org/dl, and
+/// version managers.
 const HOME: [&str; 7] = [
     "go/pkg/mod/golang.org/toolchain@*/bin/go",
     "sdk/go*/bin/go",
@@ -31,32 +37,59 @@ const HOME: [&str; 7] = [
     ".local/go*/bin/go",
 ];
 
+/// Below a module cache: those that go itself downloads.
+const DOWNLOADED: &str = "golang.org/toolchain@*/bin/go";
+
 /// The `go` commands below a root that can be found without being executed. With ours, those that
 /// the environment names.
 pub(super) fn find(root: &Path) -> BTreeSet<PathBuf> {
+    let below = below(root);
+    if root != Path::new("/") {
+        return below;
+    }
+    let environment: Vec<(String, String)> = env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
+    let downloaded = in_module_cache(&environment, root).map(|pattern| matching(&pattern));
+    let path = env::var_os("PATH").unwrap_or_default();
+    let goroot = env::var_os("GOROOT").filter(|goroot| !goroot.is_empty());
+    let named = env::split_paths(&path)
+        .chain(goroot.map(|goroot| Path::new(&goroot).join("bin")))
+        .map(|directory| directory.join("go"))
+        .filter(|go| go.is_file());
+    let all = named.chain(downloaded.into_iter().flatten()).chain(below);
+    // A link and what it leads to are one.
+    all.filter_map(|path| fs::canonicalize(path).ok()).collect()
+}
+
+/// Those in the usual places.
+fn below(root: &Path) -> BTreeSet<PathBuf> {
     let passwd = fs::read_to_string(root.join("etc/passwd")).unwrap_or_default();
     let homes = homes(&passwd);
-    let below = homes.iter().flat_map(|home| HOME.iter().map(move |path| format!("{home}/{path}")));
-    let patterns = SYSTEM.iter().map(|path| (*path).to_owned()).chain(below);
-    if root != Path::new("/") {
-        let patterns = patterns.map(|pattern| format!("{}{pattern}", root.display()));
-        return patterns
-            .filter_map(|pattern| glob::glob(&pattern).ok())
-            .flatten()
-            .flatten()
-            .collect();
-    }
-    let caches = ["GOMODCACHE", "GOROOT"].map(|name| env::var(name).ok());
-    let [cache, root] = caches;
-    let patterns = patterns
-        .chain(cache.map(|cache| format!("{cache}/golang.org/toolchain@*/bin/go")))
-        .chain(root.map(|root| format!("{root}/bin/go")));
-    let found = patterns.filter_map(|pattern| glob::glob(&pattern).ok()).flatten().flatten();
-    let path = env::var_os("PATH").unwrap_or_default();
-    let on_path = env::split_paths(&path).map(|directory| directory.join("go"));
-    let on_path: Vec<PathBuf> = on_path.filter(|go| go.is_file()).collect();
-    // A link and what it leads to are one.
-    on_path.into_iter().chain(found).filter_map(|path| fs::canonicalize(path).ok()).collect()
+    let in_homes = homes.into_iter().flat_map(|home| {
+        let environment = [("HOME".to_owned(), home.to_owned())];
+        let usual = HOME.iter().map(move |path| format!("{home}/{path}"));
+        usual.chain(in_module_cache(&environment, root))
+    });
+    let patterns = SYSTEM.iter().map(|path| (*path).to_owned()).chain(in_homes);
+    let root = root.to_string_lossy();
+    let root = Pattern::escape(root.trim_end_matches('/'));
+    patterns.flat_map(|pattern| matching(&format!("{root}{pattern}"))).collect()
+}
+
+/// A pattern of what is in the module cache of a `go` with this environment. The file of its user
+/// (`go env -w`) is found below the root.
+fn in_module_cache(environment: &[(String, String)], root: &Path) -> Option<String> {
+    let read = |path: &Path| regular::small_file(regular::open_below(root, path)?);
+    let go = Go { exe: Path::new(""), version: "" };
+    let (cache, _) = goenv::secret(environment, go, &read).remove("GOMODCACHE")?;
+    // It is the user's word: a pattern in it would have us look through all directories that there are.
+    cache.starts_with('/').then(|| format!("{}/{DOWNLOADED}", Pattern::escape(&cache)))
+}
+
+/// What there is of a pattern.
+fn matching(pattern: &str) -> impl Iterator<Item = PathBuf> + use<> {
+    glob::glob(pattern).into_iter().flatten().flatten()
 }
 
 /// The directories of those who can log in, root first.
@@ -74,7 +107,12 @@ fn homes(passwd: &str) -> BTreeSet<&str> {
 
 #[cfg(test)]
 mod tests {
-    use super::homes;
+    use std::collections::BTreeSet;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+    use std::path::PathBuf;
+
+    use super::{DOWNLOADED, find, homes, in_module_cache};
 
     #[test]
     fn people_have_homes() {
@@ -82,5 +120,86 @@ mod tests {
             a:x:1000:1000:A,,,:/home/a:/bin/sh\nb:x:1001:1001::/home/*:/bin/sh\n\
             nobody:x:65534:65534::/nonexistent:/bin/false\nbroken\n:::\n";
         assert_eq!(homes(passwd).into_iter().collect::<Vec<_>>(), ["/home/a", "/root"]);
+    }
+
+    #[test]
+    fn toolchains_are_found_below_a_root() {
+        let root = tempfile::tempdir().unwrap();
+        let put = |path: &str, text: &str| -> PathBuf {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, text).unwrap();
+            path
+        };
+        put(
+            "etc/passwd",
+            "root:x:0:0::/root:/bin/sh\na:x:1000:1000::/home/a:/bin/sh\n\
+             b:x:1001:1001::/home/b:/bin/sh\nc:x:1002:1002::/home/c:/bin/sh\n\
+             daemon:x:2:2::/var/daemon:/bin/false\n",
+        );
+        // What `go env -w` writes. A file that is elsewhere is one below the same root.
+        put("home/a/.config/go/env", "GOPATH=/srv/a:/srv/more\n");
+        put("home/b/.config/go/env", "GOMODCACHE=/cache/[b]*\n");
+        put("etc/c.env", "GOPATH=/opt/ignored\nGOMODCACHE=/cache/c\n");
+        fs::create_dir_all(root.path().join("home/c/.config/go")).unwrap();
+        let link = root.path().join("home/c/.config/go/env");
+        symlink("/etc/c.env", link).unwrap();
+        let expected = [
+            "usr/bin/go",
+            "usr/local/bin/go",
+            "usr/local/go/bin/go",
+            "usr/local/go1.26.6/bin/go",
+            "usr/lib/go/bin/go",
+            "usr/lib/go-1.24/bin/go",
+            "usr/lib/golang/bin/go",
+            "opt/go1.27.3/bin/go",
+            "opt/hostedtoolcache/go/1.27.3/x64/bin/go",
+            "snap/go/current/bin/go",
+            "home/linuxbrew/.linuxbrew/opt/go@1.26/bin/go",
+            "root/go/pkg/mod/golang.org/toolchain@v0.0.1-go1.27.3.linux-amd64/bin/go",
+            "root/sdk/go1.27.3/bin/go",
+            "home/a/.gvm/gos/go1.27.3/bin/go",
+            "home/a/.goenv/versions/1.27.3/bin/go",
+            "home/a/.asdf/installs/golang/1.27.3/go/bin/go",
+            "home/b/.local/share/mise/installs/go/1.27.3/bin/go",
+            "home/b/.local/go/bin/go",
+            "srv/a/pkg/mod/golang.org/toolchain@v0.0.1-go1.27.3.linux-amd64/bin/go",
+            "cache/[b]*/golang.org/toolchain@v0.0.1-go1.27.3.linux-amd64/bin/go",
+            "cache/c/golang.org/toolchain@v0.0.1-go1.27.3.linux-amd64/bin/go",
+        ];
+        let expected = expected.map(|path| put(path, ""));
+        for other in [
+            "var/daemon/sdk/go1.27.3/bin/go",
+            "cache/b1/golang.org/toolchain@v0.0.1-go1.27.3.linux-amd64/bin/go",
+            "srv/more/pkg/mod/golang.org/toolchain@v0.0.1-go1.27.3.linux-amd64/bin/go",
+            "usr/bin/gofmt",
+        ] {
+            put(other, "");
+        }
+        assert_eq!(find(root.path()), BTreeSet::from(expected));
+    }
+
+    #[test]
+    fn the_environment_says_where_the_module_cache_is() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir(root.path().join("etc")).unwrap();
+        fs::write(root.path().join("etc/go.env"), "GOPATH=/f\n").unwrap();
+        let cache = |environment: &[(&str, &str)]| {
+            let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+            let environment: Vec<_> = environment.iter().map(owned).collect();
+            let pattern = in_module_cache(&environment, root.path())?;
+            Some(pattern.strip_suffix(&format!("/{DOWNLOADED}")).unwrap().to_owned())
+        };
+        let (home, gopath) = (("HOME", "/h"), ("GOPATH", "/p:/q"));
+        assert_eq!(cache(&[home, gopath, ("GOMODCACHE", "/m")]).as_deref(), Some("/m"));
+        assert_eq!(cache(&[home, gopath, ("GOMODCACHE", "")]).as_deref(), Some("/p/pkg/mod"));
+        assert_eq!(cache(&[home]).as_deref(), Some("/h/go/pkg/mod"));
+        let file = ("GOENV", "/etc/go.env");
+        assert_eq!(cache(&[home, file]).as_deref(), Some("/f/pkg/mod"));
+        assert_eq!(cache(&[home, file, gopath]).as_deref(), Some("/p/pkg/mod"));
+        // go takes none of these.
+        for wrong in [&[("GOMODCACHE", "m")][..], &[("GOPATH", "~/go")], &[]] {
+            assert_eq!(cache(wrong), None, "{wrong:?}");
+        }
     }
 }

@@ -111,13 +111,14 @@ families! {
     Executables: gauge("proxytrace_executables", &[], "Go commands that have probes."),
     Refused: counter("proxytrace_executables_refused_total", &["reason"],
         "Go commands that could not be given probes: release (no such release is known), room (others \
-         have it; the next time there may be some)."),
+         have it; the next time there may be some), machine (it is for another one), kernel (it took \
+         no probes)."),
     Late: counter("proxytrace_builds_late_total", &[], "Builds of which the beginning was missed."),
     Missed: counter("proxytrace_builds_missed_total", &[],
         "Builds that are not seen: they were running already when the watch began, or were gone before \
          their go command was known."),
     Abandoned: counter("proxytrace_builds_abandoned_total", &[],
-        "Builds that were given up, because they were too many or too large."),
+        "Builds that were given up, because they were too many or too large, or of which nothing came."),
     Unwatched: counter("proxytrace_builds_unwatched_total", &[],
         "Builds that were chosen between two agents, or by one that was killed, and that none tells of. \
          Counted under systemd."),

@@ -221,9 +221,16 @@ impl Registry {
         self.set(Id::Events, &[], count(health.events));
         self.set(Id::Lost, &[], count(health.lost));
         self.set(Id::Executables, &[], count(health.executables));
-        let of_release = health.refused.saturating_sub(health.refused_for_room);
-        self.set(Id::Refused, &["release"], count(of_release));
-        self.set(Id::Refused, &["room"], count(health.refused_for_room));
+        let others = [
+            ("room", health.refused_for_room),
+            ("machine", health.refused_for_machine),
+            ("kernel", health.refused_by_kernel),
+        ];
+        let of_others: u64 = others.iter().map(|(_, refused)| refused).sum();
+        self.set(Id::Refused, &["release"], count(health.refused.saturating_sub(of_others)));
+        for (reason, refused) in others {
+            self.set(Id::Refused, &[reason], count(refused));
+        }
         self.set(Id::Late, &[], count(health.late));
         self.set(Id::Missed, &[], count(health.missed));
         self.set(Id::Abandoned, &[], count(health.abandoned));

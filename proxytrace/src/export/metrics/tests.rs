@@ -207,12 +207,18 @@ fn a_long_value_is_other() {
 #[test]
 fn health_is_as_it_is_said() {
     let mut registry = registry(Limits::default());
-    let (refused, refused_for_room) = (5, 2);
-    let health = Health { refused, refused_for_room, ..Health::default() };
+    let health = Health {
+        refused: 10,
+        refused_for_room: 2,
+        refused_for_machine: 4,
+        refused_by_kernel: 1,
+        ..Health::default()
+    };
     registry.health(&Health { share: 0.25, cpu_ns: 1_500_000_000, lost: 7, ..health });
     assert_eq!(registry.value("proxytrace_sample_share", &[]), Some(0.25));
     assert_eq!(registry.value("proxytrace_cpu_seconds_total", &[]), Some(1.5));
     assert_eq!(registry.value("proxytrace_events_dropped_total", &[]), Some(7.0));
     let refused = |why| registry.value("proxytrace_executables_refused_total", &[why]);
-    assert_eq!((refused("release"), refused("room")), (Some(3.0), Some(2.0)));
+    let all = ["release", "room", "machine", "kernel"].map(refused);
+    assert_eq!(all, [3.0, 2.0, 4.0, 1.0].map(Some));
 }
