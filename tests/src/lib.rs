@@ -17,6 +17,7 @@ pub mod log;
 pub mod modules;
 mod names;
 mod namespace;
+pub mod python;
 pub mod scenario;
 mod server;
 mod sumdb;

@@ -1,11 +1,12 @@
 //! Packages of Debian and its kin.
 
 use std::fs;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Result, bail};
 
-use crate::process::{self, as_root, is_root, run, status, which};
+use crate::process::{self, as_root, is_root, run, status, warning, which};
 use crate::workspace;
 
 /// Installs packages, reading the lists anew where these are missing or out of date.
@@ -83,6 +84,26 @@ pub fn provide(program: &str, package: &str) -> Result<()> {
         return Ok(());
     }
     install(&[package]).map_err(|error| error.context(format!("install `{program}` and try again")))
+}
+
+/// The same for a package that serves from its installation on, of which the program alone is wanted:
+/// its units are stopped, and do not start with the machine. Of a socket and the service behind it,
+/// the socket comes first. Where the program was there already, nothing is touched.
+pub fn provide_without_serving(program: &str, package: &str, units: &[&str]) -> Result<()> {
+    let is_new = which(program).is_none();
+    provide(program, package)?;
+    if !is_new || !Path::new("/run/systemd/system").exists() {
+        return Ok(());
+    }
+    for unit in units {
+        let mut systemctl = as_root("systemctl");
+        systemctl.args(["disable", "--now", "--quiet", unit]);
+        // The program is there all the same.
+        if let Err(error) = run(systemctl.stdout(Stdio::from(std::io::stderr()))) {
+            warning(format_args!("{unit} of {package} may serve on this machine: {error:#}"));
+        }
+    }
+    Ok(())
 }
 
 fn simulates(from: &[String], packages: &[&str]) -> bool {

@@ -33,6 +33,9 @@ const HOST: &str = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }
 /// is a GOROOT.
 pub const ROOT_DIR_VAR: &str = "PROXYTRACE_GO_ROOT_DIR";
 
+/// Names the Python for which packages are installed, to the tests.
+pub const PYTHON_VAR: &str = "PROXYTRACE_PYTHON";
+
 /// Where the toolchains are kept: `$XDG_CACHE_HOME/proxytrace/go`, or the same in `~/.cache`.
 pub fn root_dir() -> Result<PathBuf> {
     let set = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);

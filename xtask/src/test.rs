@@ -11,19 +11,19 @@ use crate::build::{self, cargo};
 use crate::dist::{self, Pace};
 use crate::{fuzz, layouts, vm};
 
-/// Programs that tests run, and Debian's packages of them.
-const PROGRAMS: [(&str, &str); 11] = [
-    ("/usr/bin/curl", "curl"),
-    ("/usr/bin/python3", "python3"),
-    ("sudo", "sudo"),
-    ("git", "git"),
-    ("/usr/sbin/nginx", "nginx-light"),
-    ("/usr/sbin/squid", "squid"),
-    ("/usr/sbin/fcgiwrap", "fcgiwrap"),
-    ("/usr/bin/ssh", "openssh-client"),
-    ("/usr/sbin/sshd", "openssh-server"),
-    ("chromium", "chromium"),
-    ("systemd-analyze", "systemd"),
+/// Programs that tests run, Debian's packages of them, and the units by which those serve.
+const PROGRAMS: [(&str, &str, &[&str]); 11] = [
+    ("/usr/bin/curl", "curl", &[]),
+    ("/usr/bin/python3", "python3", &[]),
+    ("sudo", "sudo", &[]),
+    ("git", "git", &[]),
+    ("/usr/sbin/nginx", "nginx-light", &["nginx.service"]),
+    ("/usr/sbin/squid", "squid", &["squid.service"]),
+    ("/usr/sbin/fcgiwrap", "fcgiwrap", &["fcgiwrap.socket", "fcgiwrap.service"]),
+    ("/usr/bin/ssh", "openssh-client", &[]),
+    ("/usr/sbin/sshd", "openssh-server", &["ssh.socket", "ssh.service"]),
+    ("chromium", "chromium", &[]),
+    ("systemd-analyze", "systemd", &[]),
 ];
 
 /// Checks that ask nothing of the machine: what to do about a failure, and cargo's arguments.
@@ -45,8 +45,8 @@ pub(crate) fn test(arguments: &[OsString]) -> Result<()> {
         _ => (false, arguments),
     };
     bpf::setup()?;
-    for (program, package) in PROGRAMS {
-        apt::provide(program, package)?;
+    for (program, package, units) in PROGRAMS {
+        apt::provide_without_serving(program, package, units)?;
     }
     for version in go::VERSIONS {
         match go::install(version) {
@@ -80,6 +80,8 @@ pub(crate) fn test(arguments: &[OsString]) -> Result<()> {
     status("Testing", "the workspace");
     let mut test = cargo();
     test.env(BIN_VAR, &programs.proxytrace).env(go::ROOT_DIR_VAR, go::root_dir()?);
+    // Readers and engines were installed by it, and for it.
+    test.env(go::PYTHON_VAR, go::with_pip().unwrap_or("python3"));
     test.env(readers::DIR_VAR, readers);
     if let Some(engines) = engines {
         test.env(engines::DIR_VAR, engines);

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use proxytrace_tests::cases::{self, skip};
+use proxytrace_tests::python::python;
 
 use crate::engines::engines;
 
@@ -80,7 +81,7 @@ fn the_manifest_is_one_of_kubernetes() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("manifest");
         fs::write(&file, manifest).unwrap();
-        let mut python = Command::new("python3");
+        let mut python = python();
         python.args(["-c", VALIDATE]).args(RELEASES).env("PYTHONPATH", engines.join("kubernetes"));
         python.stdin(fs::File::open(file).unwrap()).output().unwrap()
     };

@@ -10,11 +10,11 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use proxytrace::agent::exporters::{Exporters, Options};
 use proxytrace::export::Build;
 use proxytrace::model::{Attempt, Cause, Next, Outcome, Request};
+use proxytrace_tests::python::python;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -41,7 +41,7 @@ impl ClickHouse {
     /// A server of this configuration.
     pub(crate) fn start_as(engines: &Path, directory: &Path, configuration: Option<&Path>) -> Self {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/monitoring/clickhouse.py");
-        let mut command = Command::new("python3");
+        let mut command = python();
         // It would leave compiled modules among the sources.
         command.arg("-B").arg(script).arg(directory).args(configuration);
         command.env("PYTHONPATH", engines.join("python"));

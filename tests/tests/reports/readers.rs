@@ -4,11 +4,11 @@
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use proxytrace::report::json::SCHEMA;
 use proxytrace_tests::cases::skip;
 use proxytrace_tests::golden;
+use proxytrace_tests::python::python;
 use tempfile::TempDir;
 
 use crate::hostile;
@@ -46,7 +46,7 @@ fn others_can_read_it() {
     let schema = directory.path().join("schema");
     fs::write(&schema, SCHEMA).unwrap();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reports/readers.py");
-    let output = Command::new("python3")
+    let output = python()
         .arg(script)
         .args([directory.path(), &schema])
         .env("PYTHONPATH", packages)

@@ -4,10 +4,11 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 
 use proxytrace_tests::cases;
 use proxytrace_tests::lab::Lab;
+use proxytrace_tests::python::python;
 use proxytrace_tests::scenario::Scenario;
 use proxytrace_tests::toolchain::Toolchain;
 use tempfile::TempDir;
@@ -26,7 +27,7 @@ impl Runner {
         let directory = TempDir::new().unwrap();
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reports/readme.py");
         let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
-        let mut python = Command::new("python3");
+        let mut python = python();
         python.arg(script).arg(readme).arg(directory.path()).env("PYTHONPATH", packages);
         let output = python.output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

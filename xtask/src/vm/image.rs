@@ -26,13 +26,12 @@ exec /bin/setpriv --reuid 1000 --regid 1000 --clear-groups \"$@\"
 ";
 const AS_USER_WITH_CAPABILITIES: &str = "#!/bin/sh
 chown -R 1000:1000 \"$HOME/..\"
-caps=+bpf,+perfmon
-exec as-user --inh-caps $caps --ambient-caps $caps proxytrace \"$@\"
+exec as-user --inh-caps $CAPS --ambient-caps $CAPS proxytrace \"$@\"
 ";
 /// What the shell's program is also called.
-const APPLETS: [&str; 12] = [
-    "cat", "chown", "echo", "grep", "mktemp", "mount", "poweroff", "seq", "sh", "sleep", "tr",
-    "true",
+const APPLETS: [&str; 13] = [
+    "cat", "chown", "echo", "env", "grep", "mktemp", "mount", "poweroff", "seq", "sh", "sleep",
+    "tr", "true",
 ];
 /// Small files: names are asked of the lab's own name server, users have names.
 const FILES: [(&str, &str); 5] = [

@@ -48,6 +48,11 @@ check() {
     end passed
 }
 
+# The kernel is locked down as its command line says.
+locked() {
+    grep -q "\[$variant\]" /sys/kernel/security/lockdown || end "failed: it is not locked down"
+}
+
 # proxytrace must refuse, with a text.
 refuse() {
     "$@" proxytrace -- true >/tmp/said 2>&1
@@ -55,29 +60,54 @@ refuse() {
     cat /tmp/said
     [ $code = 125 ] || end "failed: exit code $code and not 125"
     grep -q "$text" /tmp/said || end "failed: it does not say: $text"
-    end passed
 }
 
 case $variant in
-plain | integrity) check ;;
+plain) check ;;
+integrity)
+    locked
+    check
+    ;;
+one-by-one)
+    export PROXYTRACE_PERF=1
+    backend=perf
+    check
+    ;;
 memlock)
     ulimit -l 64
     check
     ;;
 confidentiality)
+    locked
     text='the kernel is locked down (confidentiality)'
     refuse
+    end passed
     ;;
 no-types)
     mount -t tmpfs tmpfs /sys/kernel/btf
     text='this kernel does not show its types'
     refuse
+    end passed
     ;;
 no-capabilities)
     text='tracing needs privileges that this user does not have'
     refuse as-user
+    end passed
+    ;;
+administrator)
+    # With fewer it says what is missing, and the command runs.
+    HOME=$(mktemp -d) CAPS=+bpf,+perfmon as-user-with-capabilities -- go version >/tmp/said 2>&1 ||
+        end "failed: exit code $?"
+    cat /tmp/said
+    grep -q 'this kernel lets CAP_SYS_ADMIN alone put a probe in' /tmp/said ||
+        end "failed: it does not say what is missing"
+    export CAPS=+bpf,+perfmon,+sys_admin
+    check --proxytrace /bin/as-user-with-capabilities
     ;;
 systemd) . /system.sh ;;
-capabilities) check --proxytrace /bin/as-user-with-capabilities ;;
+capabilities)
+    export CAPS=+bpf,+perfmon
+    check --proxytrace /bin/as-user-with-capabilities
+    ;;
 *) end "failed: no such variant: $variant" ;;
 esac

@@ -72,6 +72,10 @@ pub(super) enum Variant {
     NoTypes,
     /// A user with the capabilities that are enough.
     Capabilities,
+    /// A user with those that are enough before Linux 6.6, and not with fewer.
+    Administrator,
+    /// Probes are attached one by one, although there is a better way.
+    OneByOne,
     /// A user without any.
     NoCapabilities,
     /// A whole system: systemd is the first program and runs the agent, from its package.
@@ -88,6 +92,8 @@ impl Variant {
             Self::Confidentiality => "confidentiality",
             Self::NoTypes => "no-types",
             Self::Capabilities => "capabilities",
+            Self::Administrator => "administrator",
+            Self::OneByOne => "one-by-one",
             Self::NoCapabilities => "no-capabilities",
             Self::Systemd => "systemd",
         }
@@ -168,12 +174,14 @@ impl Run {
 const QUICK_KERNELS: [&str; 4] = ["amd64 5.10", "amd64 6.1", "amd64 7.3", "arm64 6.1"];
 
 /// Where the variants run.
-const VARIANTS: [(&str, Variant); 10] = [
+const VARIANTS: [(&str, Variant); 12] = [
     ("amd64 5.10", Variant::Memlock),
+    ("amd64 6.1", Variant::Administrator),
     ("amd64 6.1", Variant::Systemd),
     ("amd64 6.12", Variant::Integrity),
     ("amd64 6.12", Variant::Confidentiality),
     ("amd64 6.12", Variant::NoTypes),
+    ("amd64 6.12", Variant::OneByOne),
     ("amd64 6.12", Variant::NoCapabilities),
     ("amd64 6.12", Variant::Capabilities),
     ("amd64 6.18", Variant::Capabilities),

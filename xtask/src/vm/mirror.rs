@@ -2,12 +2,13 @@
 //! only to be looked into.
 
 use std::cmp::Reverse;
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use xtask::process::{as_root, read, run, status};
+use xtask::process::{as_root, read, run, status, warning};
 use xtask::{apt, go};
 
 use super::image::Arch;
@@ -18,8 +19,19 @@ pub(crate) struct Mirror {
     cache: PathBuf,
 }
 
+/// What there is of a kernel.
+pub(super) enum Found {
+    /// Its image, and its release.
+    Image(PathBuf, String),
+    /// Nothing; and whether that is so by what the mirror says of the suite: it may just not have been
+    /// reached.
+    Nothing { is_sure: bool },
+}
+
 /// The compiler's library for the other architecture.
 const STD: &str = "libstd-rust-web-dev";
+/// What apt said of the lists when they were last read.
+const SAID: &str = "update.log";
 const BUSYBOX: &str = "busybox-static";
 /// The suite from which the shell comes.
 const BUSYBOX_SUITE: &str = "bookworm";
@@ -40,15 +52,15 @@ impl Mirror {
     }
 
     /// The image of the newest kernel of a version, and its release; from the cache, once it is there
-    /// (remove it there to have a newer one). None if the mirror has none.
-    pub(super) fn kernel(&self, kernel: &Kernel) -> Result<Option<(PathBuf, String)>> {
+    /// (remove it there to have a newer one).
+    pub(super) fn kernel(&self, kernel: &Kernel) -> Result<Found> {
         let dir = self.cache.join("kernels").join(kernel.name().replace(' ', "-"));
         let (image, release) = (dir.join("vmlinuz"), dir.join("release"));
         if !release.is_file() {
             let apt = self.apt()?;
-            let Some(package) = apt.newest_kernel(kernel)? else { return Ok(None) };
-            status("Fetching", &package);
-            let file = apt.download(&package, kernel.arch)?;
+            let Some((package, file)) = apt.fetch_kernel(kernel)? else {
+                return Ok(Found::Nothing { is_sure: apt.is_heard_of(kernel.suite)? });
+            };
             fs::create_dir_all(&dir)?;
             extract(&file, "*/vmlinuz*", &image)?;
             fs::write(&release, &package)?;
@@ -56,7 +68,7 @@ impl Mirror {
         let release = fs::read_to_string(release)?;
         let release =
             release.trim_start_matches("linux-image-").trim_start_matches("linux-binary-");
-        Ok(Some((image, release.to_owned())))
+        Ok(Found::Image(image, release.to_owned()))
     }
 
     /// A shell and its programs, in one file without libraries.
@@ -64,7 +76,8 @@ impl Mirror {
         let file = self.cache.join(format!("busybox-{}", arch.debian()));
         if !file.is_file() {
             status("Fetching", format_args!("{BUSYBOX} for {}", arch.debian()));
-            let package = self.apt()?.download(BUSYBOX, arch)?;
+            let apt = self.apt()?;
+            let package = apt.fetch(BUSYBOX, arch)?;
             extract(&package, "*/bin/busybox", &file)?;
         }
         Ok(file)
@@ -78,7 +91,12 @@ impl Mirror {
         let dir = self.cache.join(format!("std-{}-{version}", arch.debian()));
         if !dir.is_dir() {
             status("Fetching", format_args!("{STD} for {}", arch.debian()));
-            let package = self.apt()?.download(&format!("{STD}={version}"), arch)?;
+            let apt = self.apt()?;
+            let package = apt.fetch(&format!("{STD}={version}"), arch);
+            // Mirrors keep the newest alone.
+            let package = package.with_context(|| {
+                format!("cannot fetch {STD} {version}, as installed here: is that out of date?")
+            })?;
             let partial = dir.with_extension("partial");
             run(Command::new("dpkg-deb").arg("--extract").arg(&package).arg(&partial))?;
             fs::rename(partial, &dir)?;
@@ -129,6 +147,8 @@ fn extract(package: &Path, pattern: &str, to: &Path) -> Result<()> {
 struct Apt {
     dir: PathBuf,
     options: Vec<String>,
+    /// Until what was downloaded has been read: the next download removes it.
+    _lock: File,
 }
 
 impl Apt {
@@ -136,6 +156,9 @@ impl Apt {
         for name in ["lists/partial", "cache/archives/partial", "preferences.d", "packages"] {
             fs::create_dir_all(dir.join(name))?;
         }
+        // One at a time; the lock ends with the process, however that ends.
+        let lock = File::create(dir.join(".lock"))?;
+        lock.lock()?;
         fs::write(dir.join("status"), "")?;
         let path = |name: &str| dir.join(name).display().to_string();
         let settings = [
@@ -157,17 +180,33 @@ impl Apt {
         let options = settings
             .iter()
             .flat_map(|(name, value)| ["--option".to_owned(), format!("{name}={value}")]);
-        let apt = Self { dir: dir.to_owned(), options: options.collect() };
+        let apt = Self { dir: dir.to_owned(), options: options.collect(), _lock: lock };
         if !dir.join("sources.list").is_file() {
-            status("Updating", "the package lists of other suites (apt)");
-            fs::write(dir.join("sources.partial"), sources()?)?;
-            fs::rename(dir.join("sources.partial"), dir.join("sources.list"))?;
-            // A suite that is no more leaves the others.
-            if let Err(error) = run(apt.command("apt-get").args(["update", "--quiet=2"])) {
-                xtask::process::warning(format_args!("{error:#}"));
-            }
+            apt.update_once()?;
         }
         Ok(apt)
+    }
+
+    /// Reads the lists anew, once in a process: whether it has done so just now.
+    fn update_once(&self) -> Result<bool> {
+        static DONE: AtomicBool = AtomicBool::new(false);
+        if DONE.swap(true, Ordering::Relaxed) {
+            return Ok(false);
+        }
+        status("Updating", "the package lists of other suites (apt)");
+        let partial = self.dir.join("sources.partial");
+        fs::write(&partial, sources()?)?;
+        fs::rename(partial, self.dir.join("sources.list"))?;
+        let mut update = self.command("apt-get");
+        update.args(["update", "--quiet=2"]).env("LC_ALL", "C.UTF-8").stdout(std::io::stderr());
+        let output = update.stderr(Stdio::piped()).spawn()?.wait_with_output()?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        // A suite that is no more leaves the others.
+        if !output.status.success() {
+            warning(format_args!("apt-get update: {}", said.trim()));
+        }
+        fs::write(self.dir.join(SAID), &*said)?;
+        Ok(true)
     }
 
     fn command(&self, program: &str) -> Command {
@@ -181,8 +220,51 @@ impl Apt {
         Ok(newest(names.lines(), kernel).map(str::to_owned))
     }
 
-    /// Downloads a package; the file is its own in its directory.
+    /// The newest kernel of a version: the name of its package, and the package. Where the lists
+    /// know none, or one that is to be had no more, newer ones are asked.
+    fn fetch_kernel(&self, kernel: &Kernel) -> Result<Option<(String, PathBuf)>> {
+        let find = || -> Result<Option<(String, PathBuf)>> {
+            let Some(package) = self.newest_kernel(kernel)? else { return Ok(None) };
+            status("Fetching", &package);
+            let file = self.download(&package, kernel.arch);
+            let file = file.with_context(|| format!("cannot fetch {package}"))?;
+            Ok(Some((package, file)))
+        };
+        match find() {
+            Ok(None) | Err(_) if self.update_once()? => find(),
+            found => found,
+        }
+    }
+
+    /// A package, by newer lists where these do not lead to it.
+    fn fetch(&self, package: &str, arch: Arch) -> Result<PathBuf> {
+        match self.download(package, arch) {
+            // apt itself has said what was wrong.
+            Err(_) if self.update_once()? => self.download(package, arch),
+            file => file,
+        }
+    }
+
+    /// Whether the mirror has said what is in a suite, or that there is no such suite. Of one that was
+    /// never fetched whole apt keeps no lists.
+    fn is_heard_of(&self, suite: &str) -> Result<bool> {
+        if fs::read_to_string(self.dir.join(SAID)).is_ok_and(|said| is_no_more(&said, suite)) {
+            return Ok(true);
+        }
+        for entry in fs::read_dir(self.dir.join("lists"))? {
+            if is_release_of(&entry?.file_name().to_string_lossy(), suite) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Downloads a package; the file is the only one in its directory.
     fn download(&self, package: &str, arch: Arch) -> Result<PathBuf> {
+        // An older version, of a run before, would be taken for it.
+        let packages = self.dir.join("packages");
+        fs::remove_dir_all(&packages)?;
+        fs::create_dir(&packages)?;
         let (name, version) =
             package.split_once('=').map_or((package, None), |(n, v)| (n, Some(v)));
         let mut wanted = format!("{name}:{}", arch.debian());
@@ -194,7 +276,7 @@ impl Apt {
         run(self.command("apt-get").args(["download", "--quiet=2"]).arg(&wanted))?;
         let prefix = format!("{name}_");
         let suffix = format!("_{}.deb", arch.debian());
-        for entry in fs::read_dir(self.dir.join("packages"))? {
+        for entry in fs::read_dir(packages)? {
             let path = entry?.path();
             let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             if file.starts_with(&prefix) && file.ends_with(&suffix) {
@@ -257,6 +339,16 @@ impl Own {
     }
 }
 
+/// Whether apt said that a suite is not on the mirror.
+fn is_no_more(said: &str, suite: &str) -> bool {
+    said.contains(&format!(" {suite} Release' does not have a Release file"))
+}
+
+/// Whether a file of apt's lists is what a suite has in its root.
+fn is_release_of(file: &str, suite: &str) -> bool {
+    ["InRelease", "Release"].iter().any(|name| file.ends_with(&format!("_dists_{suite}_{name}")))
+}
+
 /// The package with the newest kernel of a version: since Linux 6.19 the kernel itself is in
 /// `linux-binary-…`, before in `linux-image-…`.
 fn newest<'a>(names: impl Iterator<Item = &'a str>, kernel: &Kernel) -> Option<&'a str> {
@@ -278,6 +370,29 @@ fn newest<'a>(names: impl Iterator<Item = &'a str>, kernel: &Kernel) -> Option<&
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_suite_that_is_gone_is_told_from_one_that_was_not_reached() {
+        let said = "E: The repository 'http://mirror/debian bullseye Release' does not have a Release \
+                    file.\nW: Failed to fetch http://mirror/debian/dists/trixie/InRelease  Could not \
+                    connect to mirror:80\n";
+        assert!(is_no_more(said, "bullseye"));
+        assert!(!is_no_more(said, "trixie") && !is_no_more(said, "eye"));
+    }
+
+    #[test]
+    fn a_suite_is_known_by_its_release() {
+        let lists = [
+            "lock",
+            "deb.debian.org_debian_dists_trixie-backports_InRelease",
+            "deb.debian.org_debian_dists_trixie-backports_main_binary-amd64_Packages.lz4",
+            "mirror_debian_dists_bullseye_Release",
+            "mirror_debian_dists_bookworm_main_binary-amd64_Packages.lz4",
+        ];
+        let has = |suite| lists.iter().any(|file| is_release_of(file, suite));
+        assert!(has("trixie-backports") && has("bullseye"));
+        assert!(!has("trixie") && !has("backports") && !has("bookworm"));
+    }
 
     #[test]
     fn the_newest_package_of_a_version_is_found() {
