@@ -134,7 +134,8 @@ fn plan(criterion: &mut Criterion) {
     });
 }
 
-/// The toolchains that `cargo xtask` has installed.
+/// The newest release of those that `cargo xtask` has installed: what has a suffix, as `1.27.3-pie`,
+/// is built otherwise, or for another machine.
 fn newest_go() -> Option<PathBuf> {
     let cache = PathBuf::from(std::env::var_os("HOME")?).join(".cache/proxytrace/go");
     let roots = fs::read_dir(cache).ok()?.filter_map(|entry| Some(entry.ok()?.path()));
@@ -142,9 +143,12 @@ fn newest_go() -> Option<PathBuf> {
         let paths = [root.join("bin/go"), root.join("go/bin/go")];
         paths.into_iter().find(|path| path.is_file())
     };
-    let mut all: Vec<PathBuf> = roots.filter_map(|root| go(&root)).collect();
-    all.sort();
-    all.pop()
+    let release = |root: &Path| -> Option<Vec<u32>> {
+        let name = root.file_name()?.to_str()?;
+        name.split('.').map(|part| part.parse().ok()).collect()
+    };
+    let all = roots.filter_map(|root| Some((release(&root)?, go(&root)?)));
+    all.max().map(|(_, go)| go)
 }
 
 criterion_group!(benches, formats, rooms, plan);

@@ -33,15 +33,10 @@ pub(crate) fn measure(arguments: &[OsString]) -> Result<()> {
         memory: Memory::new()?,
         functions: Vec::new(),
     };
-    // Counts repeat, but what two threads have in memory at a time does not. Counting is in nobody's
-    // time.
+    // Counting is in nobody's time.
     let mut traced = place.count()?;
     for _ in 1..COUNTED {
-        let again = place.count()?["counts"]["peak_memory"].take();
-        let peak = &mut traced["counts"]["peak_memory"];
-        if again.as_u64() > peak.as_u64() {
-            *peak = again;
-        }
+        keep_most(&mut traced, &place.count()?);
     }
     place.functions = entries(&traced["counts"]);
     let groups = part.groups.iter().map(|(rounds, ways)| {
@@ -52,6 +47,18 @@ pub(crate) fn measure(arguments: &[OsString]) -> Result<()> {
     let traced = if part.is_counted { traced } else { Value::Null };
     println!("{}", json!({ "groups": groups, "traced": traced }));
     Ok(())
+}
+
+/// Of a run that is counted again, what is more than before: counts repeat, but what two threads have
+/// in memory at a time does not, nor what is lost.
+fn keep_most(traced: &mut Value, again: &Value) {
+    for pointer in ["/counts/peak_memory", "/capture/lost"] {
+        if let (Some(most), Some(new)) = (traced.pointer_mut(pointer), again.pointer(pointer))
+            && new.as_u64() > most.as_u64()
+        {
+            *most = new.clone();
+        }
+    }
 }
 
 /// The functions that are probed at their entries, and were entered.
@@ -66,7 +73,7 @@ fn entries(counts: &Value) -> Vec<String> {
     names
 }
 
-/// Runs of which the most memory counts.
+/// Runs of which the most memory counts, and the most that was lost.
 const COUNTED: u32 = 5;
 const DOWNLOAD: &[&str] = &["go", "mod", "download"];
 
@@ -183,4 +190,21 @@ fn succeed(command: &mut Command) -> Result<()> {
     let status = command.status().with_context(|| cannot_run(command.get_program()))?;
     ensure!(status.success(), "`{}` ended with {status}", shown(command));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_most_of_all_runs_is_kept() {
+        let run = |peak: u32, lost: u32| {
+            let counts = json!({"peak_memory": peak, "records": 5});
+            json!({"counts": counts, "capture": {"lost": lost}})
+        };
+        let mut traced = run(20, 0);
+        keep_most(&mut traced, &run(19, 7));
+        keep_most(&mut traced, &run(21, 3));
+        assert_eq!(traced, run(21, 7));
+    }
 }

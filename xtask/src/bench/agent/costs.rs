@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::place::{Agent, Build, FLUSH, Place};
 use super::receiver::Receiver;
-use super::{MEMORY_MAX, MODULES, RATE};
+use super::{MEMORY_MAX, MODULES, RATE, verdict};
 use crate::bench::series::median;
 
 /// What is built beside an agent.
@@ -28,9 +28,9 @@ const WORKS: [Work; 2] = [
 ];
 /// How long the probes of an agent that was ended may take to be gone.
 const GONE: Duration = Duration::from_millis(500);
-/// How long the agent is watched at rest and under load. What is exported fills files, so that those
-/// are packed, too.
-const REST: Duration = Duration::from_secs(30);
+/// How long the agent is watched at rest and under load: at rest, a tick of 10 ms is to be a
+/// hundredth of the budget. What is exported fills files, so that those are packed, too.
+const REST: Duration = Duration::from_mins(2);
 const LOAD: Duration = Duration::from_mins(1);
 const EXPORT: Duration = Duration::from_mins(4);
 /// What the agent may take of one processor, and of a build that it passes over the time to that
@@ -155,9 +155,9 @@ fn steady(place: &Place, situation: &Situation) -> Result<Value> {
     } else {
         thread::sleep(REST);
     }
-    let seconds = start.elapsed().as_secs_f64();
     thread::sleep(FLUSH);
-    let processor = (agent.processor()? - before) / seconds;
+    // Of the time until now, in which all of that was taken.
+    let processor = (agent.processor()? - before) / start.elapsed().as_secs_f64();
     let [resident, most] = agent.resident()?;
     // What was not done costs nothing.
     if situation.share == "1" {
@@ -187,7 +187,8 @@ pub(super) fn table(measured: &Value) -> Result<String> {
                 Ok(format!("{:.3} ± {:.3}", number(&row[name][0])?, number(&row[name][1])?))
             };
             let budget = if row["way"] == UNSAMPLED {
-                format!("  (budget {UNSAMPLED_MAX})")
+                let is_within = number(&row["ratio"][0])? <= UNSAMPLED_MAX;
+                format!("  (budget {UNSAMPLED_MAX})  {}", verdict(is_within))
             } else {
                 String::new()
             };
@@ -203,10 +204,12 @@ pub(super) fn table(measured: &Value) -> Result<String> {
         let (processor, resident, most) =
             (number(&row["processor"])?, mib("resident")?, mib("most")?);
         let name = row["name"].as_str().unwrap_or("?");
+        let is_small = row["most"].as_u64().is_some_and(|most| most <= MEMORY_MAX);
         writeln!(
             text,
-            "{name:<42}{:>10.2} %{resident:>8.1} MiB{most:>8.1} MiB",
-            processor * 100.0
+            "{name:<42}{:>10.2} %{resident:>8.1} MiB{most:>8.1} MiB  {}",
+            processor * 100.0,
+            verdict(processor <= CPU_MAX && is_small)
         )?;
     }
     writeln!(text, "{:<42}{:>10.2} %{:>8} MiB", "budget", CPU_MAX * 100.0, MEMORY_MAX >> 20)?;

@@ -28,6 +28,11 @@ const MEMORY_MAX: u64 = 32 << 20;
 const COSTS: &str = "costs";
 const HOUR: &str = "hour";
 
+/// What is said of a row, in the words of the other benchmark's figures.
+fn verdict(is_within: bool) -> &'static str {
+    if is_within { "within the budget" } else { "over" }
+}
+
 /// Measures, prints the figures beside their budgets, and writes `target/bench-agent.json`; or of an
 /// hour, and `target/bench-agent-hour.json`.
 pub(crate) fn bench(hour: bool) -> Result<()> {
