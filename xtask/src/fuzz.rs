@@ -1,6 +1,7 @@
 //! `cargo xtask fuzz`: what reads hostile bytes, under libFuzzer, for a bounded time.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -13,18 +14,23 @@ use crate::build::{self, cargo};
 /// Seconds for each target, if not said otherwise.
 pub(crate) const SECONDS: u32 = 3;
 
-/// What the fuzzer needs to see which way an input took; as `cargo fuzz` sets it, without the
-/// sanitizers, which need a nightly compiler and of which safe code has little.
-const RUSTFLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
-    -Cllvm-args=-sanitizer-coverage-trace-compares \
-    -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
-    -Cllvm-args=-sanitizer-coverage-pc-table";
-/// Named, so that the flags are not those of build scripts.
-const TARGET: &str = if cfg!(target_arch = "aarch64") {
-    "aarch64-unknown-linux-gnu"
-} else {
-    "x86_64-unknown-linux-gnu"
-};
+/// Compiles our own crates with what the fuzzer needs to see which way an input took, as `cargo fuzz`
+/// sets it, without the sanitizers, which need a nightly compiler and of which safe code has little;
+/// and quick enough to run. What comes from elsewhere is as the tests have it, and is there already:
+/// to compile all of that for the fuzzer takes longer than it runs.
+const COMPILER: &str = r#"#!/bin/sh
+case " $* " in
+*" --crate-name proxytrace "* | *" --crate-name proxytrace_common "* | *" --crate-name fuzz "*)
+    exec "$@" -Copt-level=1 -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+        -Cllvm-args=-sanitizer-coverage-trace-compares \
+        -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
+        -Cllvm-args=-sanitizer-coverage-pc-table
+    ;;
+esac
+exec "$@"
+"#;
+/// How cargo is told of it; it keeps what is compiled so apart.
+const COMPILER_VAR: &str = "RUSTC_WORKSPACE_WRAPPER";
 /// `proxytrace_fuzz::TARGET_VAR`.
 const TARGET_VAR: &str = "PROXYTRACE_FUZZ_TARGET";
 
@@ -58,10 +64,14 @@ pub(crate) fn fuzz(seconds: u32) -> Result<()> {
 
 fn build() -> Result<PathBuf> {
     status("Building", "the fuzzer");
+    let compiler = workspace().join("target/fuzz-rustc");
+    if fs::read_to_string(&compiler).ok().as_deref() != Some(COMPILER) {
+        fs::write(&compiler, COMPILER)?;
+        fs::set_permissions(&compiler, Permissions::from_mode(0o755))?;
+    }
     let mut cargo = cargo();
-    cargo.args(["build", "--profile", "fuzz", "--target", TARGET, "--features", "engine"]);
-    cargo.args(["--package", "proxytrace-fuzz", "--bin", "fuzz"]);
-    cargo.env_remove("CARGO_ENCODED_RUSTFLAGS").env("RUSTFLAGS", RUSTFLAGS);
+    cargo.args(["build", "--features", "engine", "--package", "proxytrace-fuzz", "--bin", "fuzz"]);
+    cargo.env(COMPILER_VAR, &compiler);
     let [fuzzer] = build::executables(&mut cargo, ["fuzz"])?;
     Ok(fuzzer)
 }
