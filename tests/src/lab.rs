@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{self, Command, ExitStatus, Output, Stdio};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{env, ffi::OsStr, io};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -36,8 +36,9 @@ const LIMIT: Duration = Duration::from_mins(1);
 const LIMIT_VAR: &str = "LAB_LIMIT";
 /// Tell proxytrace to do something in another way than the best.
 const WAYS: [&str; 2] = ["PROXYTRACE_WIRE", "PROXYTRACE_PERF"];
-/// How often, and at what intervals, [`Lab::spawn`] looks whether a server listens.
-const LISTEN_TRIES: u32 = 100;
+/// For how long, and at what intervals, [`Lab::spawn`] looks whether a server listens: some start
+/// others, on a machine that may be busy.
+const LISTEN_LIMIT: Duration = Duration::from_mins(1);
 const LISTEN_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The hosts of a scenario, in namespaces of their own, until this is dropped.
@@ -227,7 +228,8 @@ impl Lab {
         let child = self.ask(Job::Spawn { command, result }, started)?;
         let mut daemon =
             Daemon(child.with_context(|| format!("cannot run {}", program.display()))?);
-        for _ in 0..LISTEN_TRIES {
+        let begun = Instant::now();
+        while begun.elapsed() < LISTEN_LIMIT {
             let mut probe = self.command("bash");
             probe.args(["-c", &format!("exec 3<>/dev/tcp/{address}")]);
             if self.output(probe)?.status.success() {

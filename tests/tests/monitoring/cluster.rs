@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::time::Duration;
 
-use proxytrace::agent::exporters::{Exporters, Options};
+use proxytrace::agent::exporters::{Exporters, Options, Pace};
 use proxytrace::export::Build;
 use proxytrace_tests::cases::skip;
 use serde_json::json;
@@ -140,7 +140,15 @@ fn token(post: &Post) -> String {
 }
 
 fn deliver(options: &Options, builds: &[Build]) {
-    let exporters = Exporters::start_at(options, FAST).unwrap();
+    // Batches as large as they are, one after the other: each is a program that inserts it, three
+    // times, and a sender that gives up would not hear of the last.
+    let pace = Pace {
+        flush: Duration::from_secs(1),
+        post: Duration::from_secs(90),
+        end: Duration::from_mins(3),
+        ..FAST
+    };
+    let exporters = Exporters::start_at(options, pace).unwrap();
     for build in builds {
         exporters.observe(build.clone());
     }

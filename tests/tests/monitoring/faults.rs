@@ -35,6 +35,12 @@ fn of(exporters: &Exporters, name: &str) -> Delivery {
     deliveries[name]
 }
 
+/// Waits for the worker, for which nobody who is hasty waits long.
+fn all_are_taken_in(exporters: &Exporters) {
+    let all = builds::all().len() as u64;
+    wait_for("all builds", || (of(exporters, "intake").sent == all).then_some(()));
+}
+
 fn with_queue(url: String, queue: &Path) -> Options {
     Options { queue: Some(queue.to_owned()), ..to(url) }
 }
@@ -84,6 +90,7 @@ fn what_is_in_the_queue_outlives_the_agent() {
     for build in builds::all() {
         before.observe(build);
     }
+    all_are_taken_in(&before);
     let deliveries: BTreeMap<_, _> = before.finish().into_iter().collect();
     assert_eq!((deliveries["otlp-spans"].sent, deliveries["otlp-spans"].dropped.all()), (0, 0));
     assert!(deliveries["otlp-spans"].queued_bytes.unwrap() > 0);
@@ -148,6 +155,7 @@ fn what_is_in_memory_is_lost_and_counted() {
     for build in builds::all() {
         exporters.observe(build);
     }
+    all_are_taken_in(&exporters);
     let deliveries: BTreeMap<_, _> = exporters.finish().into_iter().collect();
     assert_eq!(deliveries["otlp-spans"].dropped.ended, expected());
     assert_eq!(deliveries["otlp-spans"].queued_bytes, Some(0));

@@ -181,6 +181,11 @@ fn it_ends_as_the_command_ends() {
     }
 }
 
+/// Tells when proxytrace is started, and when its command is.
+const STARTED: &str = r#"
+date +%s.%N; "$0" --quiet -- date +%s.%N
+"#;
+
 /// Kills proxytrace after `$1` seconds, and waits for what it had started.
 const KILLED: &str = r#"
 "$0" --quiet -- sh -c 'echo >started; go mod download; echo $? >ended' &
@@ -199,11 +204,22 @@ fn kill_9_at_any_moment() {
     }
     let toolchain = Toolchain::newest().unwrap();
     let scenario = Scenario::find("healthy-40").expect("it is in the table");
+    let start = {
+        let lab = Lab::start(scenario, &toolchain).unwrap();
+        let mut command = lab.command("sh");
+        command.args(["-c", STARTED]).arg(cases::proxytrace());
+        let output = String::from_utf8(lab.output(command).unwrap().stdout).unwrap();
+        let [before, after] = [0, 1].map(|word| {
+            let word = output.split_whitespace().nth(word).expect("two times");
+            word.parse::<f64>().unwrap()
+        });
+        after - before
+    };
     let mut finished = 0;
     for turn in 0..28 {
         let lab = Lab::start(scenario, &toolchain).unwrap();
         // From before anything has begun to after it has ended.
-        let delay = format!("{:.3}", 0.013 * f64::from(turn));
+        let delay = format!("{:.3}", start * 3.0 / 28.0 * f64::from(turn));
         let mut command = lab.command("sh");
         command.args(["-c", KILLED]).arg(cases::proxytrace()).arg(&delay);
         let output = lab.output(command).unwrap();

@@ -117,7 +117,10 @@ fn no_line_where_none_is_welcome() {
         (&[], format!("stty -icanon; {download}"), &[]),
         (&[], format!("stty -echo; {download}"), &[]),
     ] {
+        let asked = || lab.log().iter().filter(|entry| entry.url.ends_with(".zip")).count();
+        let before = asked();
         let pieces = run(&lab, options, &script, environment);
+        assert!(asked() > before, "{script} {environment:?}: nobody has waited for anything");
         assert!(!is_drawn(&pieces), "{script} {environment:?}: {}", screen(&pieces));
         let bytes = pieces.concat();
         assert!(!bytes.windows(2).any(|two| two == b"\x1b7"), "{script} {environment:?}");
