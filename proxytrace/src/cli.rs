@@ -383,6 +383,10 @@ fn check_outputs(action: &Action, outputs: &[Wanted]) -> Result<(), clap::Error>
         let on_stdout = own(&one).then_some(&stdout);
         one.file.as_ref().or(on_stdout)
     });
+    let for_shell = matches!(action, Action::Preflight(preflight) if preflight.shell);
+    if for_shell && named.clone().any(|file| *file == stdout) {
+        return Err(conflict("with --shell stdout is for `eval`: name a file, as in --json FILE"));
+    }
     let mut files = record.into_iter().chain(named);
     while let Some(file) = files.next() {
         if files.clone().any(|other| other == file) {

@@ -7,8 +7,9 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use crate::correlate::story::first_of_last_send;
 use crate::correlate::url::Url;
-use crate::model::{NetrcLine, Trace};
+use crate::model::{Attempt, Cause, NetrcLine, Request, Trace};
 use crate::redact;
 
 /// What a netrc file has for a machine, and in which line it is complete, 1-based.
@@ -31,8 +32,7 @@ pub(crate) fn find(text: &str, host: &str) -> Option<(String, String)> {
 pub fn lines_without_port(trace: &Trace, read: &dyn Fn(&Path) -> Option<String>) -> Vec<NetrcLine> {
     let mut found = BTreeSet::new();
     for chain in &trace.chains {
-        let requests = chain.attempts.iter().flat_map(|attempt| &attempt.requests);
-        let refused = requests.filter(|request| {
+        let refused = chain.attempts.iter().flat_map(to_first_hosts).filter(|request| {
             let bare = request.credentials.as_ref().is_some_and(Vec::is_empty);
             bare && request.status == Some(401) && request.url.starts_with("https://")
         });
@@ -52,6 +52,16 @@ pub fn lines_without_port(trace: &Trace, read: &dyn Fn(&Path) -> Option<String>)
         }
     }
     found.into_iter().collect()
+}
+
+/// The requests to the host that their send began with: for that of a redirect's target go never
+/// looks for credentials (`cmd/go/internal/web/http.go:get`).
+fn to_first_hosts(attempt: &Attempt) -> impl Iterator<Item = &Request> {
+    let begins = |request: &Request| matches!(request.cause, Cause::Initial | Cause::AuthResend);
+    attempt.requests.chunk_by(move |_, next| !begins(next)).flat_map(|send| {
+        let first = first_of_last_send(send);
+        send.iter().filter(move |request| request.host == first.host)
+    })
 }
 
 /// Machines with a name and a password.
@@ -94,7 +104,7 @@ mod tests {
 
     use super::{find, lines_without_port};
     use crate::correlate::tests::scenarios::{A, got};
-    use crate::correlate::tests::script::{Script, hop};
+    use crate::correlate::tests::script::{Hop, Script, hop};
 
     #[test]
     fn a_machine_is_the_host_as_written() {
@@ -110,9 +120,14 @@ mod tests {
     /// The lines of this file that are passed over, and whether it was read, where `url` was answered
     /// 401 after these credentials.
     fn passed_over(text: &str, url: &str, credentials: &[&str]) -> (Vec<(u32, String)>, bool) {
-        let mut script = Script::new(A, 1);
         let answer = credentials.iter().fold(hop(url, 401), |hop, name| hop.sending(name));
-        script.run(&[got(7, "x.lab/m", &[answer])]);
+        passed_over_in(text, &[answer])
+    }
+
+    /// The same in a send of these requests.
+    fn passed_over_in(text: &str, hops: &[Hop]) -> (Vec<(u32, String)>, bool) {
+        let mut script = Script::new(A, 1);
+        script.run(&[got(7, "x.lab/m", hops)]);
         let mut trace = script.trace();
         trace.processes[0].surroundings.netrc = Some("/home/me/.netrc".to_owned());
         let was_read = Cell::new(false);
@@ -139,5 +154,19 @@ mod tests {
         let plain = "https://proxy.lab/x.lab/m/@v/v1.0.0.zip";
         assert_eq!(passed_over(text, plain, &[]), (vec![], false));
         assert_eq!(passed_over(text, &url.replace("https", "http"), &[]), (vec![], false));
+    }
+
+    #[test]
+    fn nobody_looks_for_the_target_of_a_redirect() {
+        let text = "machine storage.lab login u password p\nmachine proxy.lab login u password p\n";
+        let (first, target) =
+            ("https://proxy.lab:8443/x.lab/m/@v/v1.0.0.zip", "https://storage.lab:8443/m");
+        let to = |target: &str| [hop(first, 302).to(target), hop(target, 401)];
+        assert_eq!(passed_over_in(text, &to(target)), (vec![], false));
+        let again = [hop(first, 302).to(target), hop(target, 401).retried()];
+        assert_eq!(passed_over_in(text, &again), (vec![], false));
+        // On the same host it is the credentials for the first URL that are sent.
+        let same = passed_over_in(text, &to("https://proxy.lab:8443/m"));
+        assert_eq!(same, (vec![(2, "proxy.lab".to_owned())], true));
     }
 }

@@ -8,7 +8,8 @@ use proxytrace::golog;
 use proxytrace::model::{Cause, Confidence, Severity};
 use proxytrace_tests::cases;
 use proxytrace_tests::lab::Lab;
-use proxytrace_tests::scenario::{self as lab, Action, Scenario, Trouble};
+use proxytrace_tests::modules::Modules;
+use proxytrace_tests::scenario::{self as lab, Action, Host, Protocol, Rule, Scenario, Trouble};
 use proxytrace_tests::toolchain::Toolchain;
 
 /// The oldest, those between which something changed, and the newest.
@@ -93,6 +94,46 @@ fn a_module_that_cannot_be_asked_about_has_a_root() {
         let (trace, _) = golog::read(&*output.stderr)?;
         let said = trace.findings.iter().any(|finding| finding.severity == Severity::Error);
         ensure!(said, "{:?}: {}", trace.findings, String::from_utf8_lossy(&output.stderr));
+        Ok(())
+    });
+}
+
+/// What go says of packages and of imports has no `go: ` in front.
+#[test]
+fn a_build_that_cannot_get_a_package_has_a_root() {
+    const NO_ZIP: Scenario = Scenario {
+        name: "no-zip",
+        about: "the proxy forbids what a module contains",
+        modules: Modules { prefix: "mod.lab/m", count: 1, others: &[] },
+        goproxy: "https://proxy.lab",
+        hosts: &[Host {
+            name: "proxy.lab",
+            protocol: Protocol::H2,
+            rules: &[
+                Rule { pattern: "*.zip", action: Action::Status(403, &[]) },
+                Rule { pattern: "*", action: Action::Serve },
+            ],
+            trouble: None,
+        }],
+        succeeds: false,
+        ..Scenario::BASE
+    };
+    cases::for_each_of(&[NO_ZIP], RELEASES, |scenario, toolchain| {
+        let tidy = ["mod", "tidy", "-x"];
+        for words in [["build", "-x", "."], ["test", "-x", "."], tidy] {
+            // Before, tidying does not tell what it asks for.
+            if words == tidy && toolchain.minor() < 21 {
+                continue;
+            }
+            let lab = Lab::start(scenario, toolchain)?;
+            let mut command = lab.command("go");
+            command.args(words);
+            let output = lab.output(command)?;
+            let (trace, _) = golog::read(&*output.stderr)?;
+            let codes: Vec<_> = trace.findings.iter().map(|it| (&*it.code, it.severity)).collect();
+            let text = String::from_utf8_lossy(&output.stderr);
+            ensure!(codes.contains(&("PT302", Severity::Error)), "{words:?}: {codes:?}: {text}");
+        }
         Ok(())
     });
 }

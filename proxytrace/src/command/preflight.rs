@@ -45,7 +45,7 @@ pub(crate) struct Preflight {
     github_env: bool,
     /// Print the GOPROXY to use as shell code, for `eval`, and all else to stderr.
     #[arg(long)]
-    shell: bool,
+    pub(crate) shell: bool,
 }
 
 /// Asks and reports; the exit code.

@@ -13,6 +13,9 @@ pub(super) enum Line<'a> {
     Command { seconds: f64, command: &'a str },
     /// `go: …`, not of its progress: an error.
     Error(&'a str),
+    /// What go says of a package or an import has no `go: ` in front: that `url` or a version of
+    /// `module` could not be had. A program that go runs may say so, too, of what go did not ask for.
+    Named { url: Option<&'a str>, module: Option<&'a str>, said: &'a str },
     /// Anything else.
     Other,
 }
@@ -44,6 +47,10 @@ const PROGRESS: &[&str] = &[
 /// that begin so are errors (`x/mod/module.ModuleError` without a version).
 const OF_MODULES: &[&str] = &[" is deprecated: ", " found"];
 
+/// What a line has that names a module or a URL and is no error: a warning
+/// (`modfetch/fetch.go:checkModSum`), and what `go list -e -json` tells.
+const NO_ERRORS: &[&str] = &["warning: ", "\"Err\": "];
+
 fn is_progress(said: &str) -> bool {
     PROGRESS.iter().any(|progress| said.starts_with(progress))
         || (said.starts_with("module ") && OF_MODULES.iter().any(|words| said.contains(words)))
@@ -63,16 +70,70 @@ pub(super) fn read(line: &str) -> Line<'_> {
             return Line::Command { seconds, command };
         }
     }
-    match line.split_once("go: ") {
-        Some((before, said))
-            if !before.contains(|c: char| c.is_alphabetic() && c != 'T' && c != 'Z')
-                && said.contains(": ")
-                && !is_progress(said) =>
-        {
+    match said_by_go(line) {
+        Some((_, said)) if is_progress(said) => Line::Other,
+        Some((before, said)) if is_of_ci(before) && said.contains(": ") => {
             Line::Error(said.trim_end())
         }
-        _ => Line::Other,
+        _ => named(line.trim()),
     }
+}
+
+/// What stands before the first word `go:` of a line, and what follows it.
+fn said_by_go(line: &str) -> Option<(&str, &str)> {
+    const GO: &str = "go: ";
+    let mut places = line.match_indices(GO).map(|(at, _)| (&line[..at], &line[at + GO.len()..]));
+    places.find(|(before, _)| before.is_empty() || before.ends_with(char::is_whitespace))
+}
+
+/// Whether a CI may have put this before what go says: the names of a job and a step, and then a
+/// time, a number or a sign. After another word go is but mentioned, and after `main.go:3:` it is a
+/// program that speaks.
+fn is_of_ci(before: &str) -> bool {
+    let last = before.split_whitespace().next_back().unwrap_or_default();
+    let is_letter = |c: char| c.is_alphabetic() && c != 'T' && c != 'Z';
+    let has_digits = last.contains(|c: char| c.is_ascii_digit());
+    !last.contains(is_letter) || (has_digits && !last.ends_with(':'))
+}
+
+/// What a line without `go: ` names.
+fn named(line: &str) -> Line<'_> {
+    let (url, module) = (url_of(line), module_of(line));
+    if (url.is_none() && module.is_none()) || NO_ERRORS.iter().any(|words| line.contains(words)) {
+        return Line::Other;
+    }
+    // Without the place in a file, or what a CI has put there.
+    let at = module.and_then(|module| line.find(module)).unwrap_or(0);
+    Line::Named { url, module, said: &line[at..] }
+}
+
+/// The URL of `: reading URL: …` (`web/api.go:HTTPError`) or of `: Get "URL": …` (`net/url.Error`).
+fn url_of(line: &str) -> Option<&str> {
+    line.match_indices(": ").find_map(|(at, _)| {
+        let said = &line[at + 2..];
+        let rest = said.strip_prefix("reading ").or_else(|| said.strip_prefix("Get "))?;
+        let rest = rest.strip_prefix('"').unwrap_or(rest);
+        let is_url = ["https://", "http://"].iter().any(|scheme| rest.starts_with(scheme));
+        let url = rest.split(['"', ' ']).next().filter(|_| is_url)?;
+        Some(url.trim_end_matches(':'))
+    })
+}
+
+/// The module of `MODULE@vX.Y.Z: …` (`x/mod/module.ModuleError`).
+fn module_of(line: &str) -> Option<&str> {
+    let (before, _) = line.rsplit_once(": ")?;
+    before.split(": ").find_map(|piece| {
+        let (module, version) = piece.rsplit(char::is_whitespace).next()?.rsplit_once('@')?;
+        (!module.is_empty() && is_version(version)).then_some(module)
+    })
+}
+
+/// `vX.Y.Z`, and what may follow it.
+fn is_version(text: &str) -> bool {
+    let mut numbers = text.strip_prefix('v').unwrap_or_default().splitn(3, '.');
+    numbers.clone().count() == 3
+        && numbers.all(|number| number.starts_with(|c: char| c.is_ascii_digit()))
+        && !text.contains('/')
 }
 
 fn get_line(get: &str) -> Line<'_> {
@@ -97,6 +158,10 @@ pub(super) struct Result<'a> {
     pub(super) target: Option<&'a str>,
 }
 
+/// What the error of a forward proxy begins with, whatever failed there: nothing is known of the
+/// server (`net/http/transport.go:dialConn`).
+const FORWARD: &[&str] = &[": proxyconnect ", ": socks connect "];
+
 /// Texts of errors, by what they stand for; the first that is found counts.
 const ERRORS: &[(&str, Outcome)] = &[
     ("redirected from secure URL", Outcome::RedirectRefused),
@@ -113,7 +178,6 @@ const ERRORS: &[(&str, Outcome)] = &[
     ("TLS handshake timeout", Outcome::TlsOther),
     ("server gave HTTP response to HTTPS client", Outcome::TlsOther),
     ("Proxy Authentication Required", Outcome::ProxyRefused),
-    ("proxyconnect ", Outcome::ProxyRefused),
     ("connection reset by peer", Outcome::Reset),
     ("stream error: ", Outcome::Reset),
     ("unexpected EOF", Outcome::Truncated),
@@ -139,10 +203,12 @@ pub(super) fn result(text: &str) -> Result<'_> {
     let of = |(words, outcome): &(&str, Outcome)| text.contains(words).then_some(*outcome);
     // A dial that ran into its limit says `dial tcp …: i/o timeout`.
     let timeout = text.contains("dial tcp") && text.contains("i/o timeout");
-    let outcome = match timeout {
-        true if text.contains("lookup ") => Outcome::Dns,
-        true => Outcome::ConnectTimeout,
-        false => ERRORS.iter().find_map(of).unwrap_or(Outcome::Unknown),
+    let forward = FORWARD.iter().any(|words| text.contains(words));
+    let outcome = match (forward, timeout) {
+        (true, _) => Outcome::ProxyRefused,
+        (_, true) if text.contains("lookup ") => Outcome::Dns,
+        (_, true) => Outcome::ConnectTimeout,
+        _ => ERRORS.iter().find_map(of).unwrap_or(Outcome::Unknown),
     };
     let quoted = text.split_once("Get \"").and_then(|(_, rest)| rest.split_once('"'));
     Result { status: None, seconds, outcome, target: quoted.map(|(target, _)| target) }

@@ -15,7 +15,7 @@ mod lines;
 mod tests;
 
 use std::borrow::Cow;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io::{self, BufRead, Read as _};
 
 use crate::correlate::goproxy::List;
@@ -88,8 +88,12 @@ struct Log {
     keys: HashMap<Key, usize>,
     /// Where the requests that have not ended are, by URL.
     open: HashMap<String, VecDeque<(usize, usize, usize)>>,
+    /// The hosts and the modules that go asked for.
+    asked: HashSet<String>,
     commands: Vec<Process>,
     stderr: String,
+    /// Whether go said more than is in `stderr`.
+    cut: bool,
     failed: bool,
     dropped: u64,
 }
@@ -100,19 +104,33 @@ impl Log {
     fn line(&mut self, line: &str) {
         let full = self.requests as usize + self.commands.len() >= MAX_REQUESTS;
         match lines::read(line) {
-            Line::Other => return,
             Line::Begin(_) | Line::Command { .. } if full => self.dropped += 1,
             Line::Begin(url) => self.begin(url),
             Line::End { url, result } => self.end(url, &lines::result(result), result),
             Line::Command { seconds, command } => self.command(seconds, command),
-            Line::Error(said) => {
-                self.failed = true;
-                if self.stderr.len() + said.len() < MAX_STDERR {
-                    self.stderr.extend(["go: ", said, "\n"]);
-                }
+            Line::Error(said) => self.error(&["go: ", said, "\n"]),
+            Line::Named { url, module, said } if self.has_asked(url, module) => {
+                self.error(&[said, "\n"]);
             }
+            Line::Other | Line::Named { .. } => return,
         }
         self.understood += 1;
+    }
+
+    /// Whether go asked for any of these.
+    fn has_asked(&self, url: Option<&str>, module: Option<&str>) -> bool {
+        let host = url.and_then(host);
+        [host.as_deref(), module].into_iter().flatten().any(|name| self.asked.contains(name))
+    }
+
+    fn error(&mut self, said: &[&str]) {
+        self.failed = true;
+        let room = MAX_STDERR.saturating_sub(self.stderr.len());
+        if said.iter().map(|part| part.len()).sum::<usize>() <= room {
+            self.stderr.extend(said.iter().copied());
+        } else {
+            self.cut = true;
+        }
     }
 
     fn begin(&mut self, url: &str) {
@@ -138,6 +156,7 @@ impl Log {
             });
         }
         let request = self.request(url);
+        self.asked.extend(self.chains[place].module.clone());
         let attempts = &mut self.chains[place].attempts;
         // The list is not known; one entry after the other was asked.
         let again = attempts.last().is_some_and(|last| last.proxy == proxy);
@@ -154,7 +173,8 @@ impl Log {
     fn request(&mut self, url: &str) -> Request {
         let id = self.requests;
         self.requests = self.requests.saturating_add(1);
-        let host = Url::parse(url).map_or_else(String::new, |url| url.named_host());
+        let host = host(url).unwrap_or_default();
+        self.asked.insert(host.clone());
         Request::begun(id, "GET".to_owned(), url.to_owned(), host, self.time)
     }
 
@@ -166,6 +186,7 @@ impl Log {
         // An error names the URL that it is about: that of a redirect which go does not print.
         let redirected = result.target.filter(|target| host(target) != host(url));
         let refused = result.outcome == Outcome::RedirectRefused;
+        self.asked.extend(redirected.and_then(host));
         let target = redirected.filter(|_| !refused).map(|target| self.request(target));
         let attempt = &mut self.chains[chain].attempts[attempt];
         attempt.outcome = result.outcome;
@@ -244,6 +265,8 @@ impl Log {
 
     /// Says where each walk went, as far as the order of the lines tells.
     fn settle(&mut self) {
+        // The whole of what a run that failed said.
+        let said = Some(self.stderr.as_str()).filter(|said| !said.is_empty() && !self.cut);
         let searches: HashMap<String, (u64, Outcome)> = self
             .chains
             .iter()
@@ -273,6 +296,10 @@ impl Log {
                     chain.attempts.push(direct);
                 }
             }
+            // After a 404 go may have had it from a version control tool, of which little is printed: what
+            // no error names has not failed.
+            let module = chain.module.as_deref();
+            let unnamed = said.zip(module).is_some_and(|(said, module)| !said.contains(module));
             let count = chain.attempts.len();
             for place in 0..count {
                 let next = chain.attempts.get(place + 1).map(|next| next.proxy.clone());
@@ -282,6 +309,7 @@ impl Log {
                 attempt.next = match next.as_deref() {
                     Some("direct") => Some(Next::Direct),
                     Some(_) => Some(Next::NextEntry),
+                    None if unnamed && attempt.outcome == Outcome::NotFound => None,
                     None => failed(attempt.outcome).then_some(Next::Stop),
                 };
                 attempt.reason = answer(attempt);

@@ -60,10 +60,50 @@ fn lines_are_told_apart_whatever_stands_before_them() {
             "go: module x.lab/m@latest found (v1.0.0), but: does not contain package x.lab/m/p",
             Line::Other,
         ),
+        (
+            "build\tRun go build\t2026-11-23T10:00:00.1234567Z go: x.lab/m@v1: reading https://p: 403 Forbidden",
+            Line::Error("x.lab/m@v1: reading https://p: 403 Forbidden"),
+        ),
+        ("app-1  | go: x.lab/m@main: no such thing", Line::Error("x.lab/m@main: no such thing")),
         ("cargo: x: y", Line::Other),
+        ("Then let it go: it says: no", Line::Other),
+        ("    x_test.go:7: go: x: y", Line::Other),
+        ("build 7 go: downloading x.lab/m v1.0.0: x", Line::Other),
         ("", Line::Other),
     ] {
         assert_eq!(line(text), expected, "{text}");
+    }
+}
+
+#[test]
+fn what_is_said_of_a_package_names_a_url_or_a_module() {
+    let url = "https://p.lab/x.lab/m/@v/v1.0.0.zip";
+    let said = format!("x.lab/m@v1.0.0: reading {url}: 403 Forbidden");
+    let expected = Line::Named { url: Some(url), module: Some("x.lab/m"), said: &said };
+    for before in ["main.go:3:8: ", "\t", "build\tRun go\t2026-11-23T10:00:00.1Z a/main.go:3:8: "] {
+        assert_eq!(line(&format!("{before}{said}\r\n")), expected, "{before}");
+    }
+    for (said, url, module) in [
+        ("a.go:1:2: module x.lab/m: reading https://p.lab/a: 404", Some("https://p.lab/a"), None),
+        ("a.go:1:2: x: Get \"https://p.lab/a\": EOF", Some("https://p.lab/a"), None),
+        ("a.go:1:2: x: Get https://p.lab/a: EOF", Some("https://p.lab/a"), None),
+        ("x.lab/m@v1.0.0-rc.1+incompatible: git fetch: exit status 128", None, Some("x.lab/m")),
+    ] {
+        assert_eq!(line(said), Line::Named { url, module, said }, "{said}");
+    }
+    for said in [
+        "go: warning: x.lab/m@v1.0.0: retracted by module author: broken",
+        "warning: verifying x.lab/m@v1.0.0: unknown hashes in go.sum: h2:x; adding h1:y",
+        "\t\"Err\": \"module x.lab/m: reading https://p.lab/x.lab/m/@v/list: 404 Not Found\"",
+        "cd /root/go/pkg/mod/x.lab/m@v1.0.0",
+        "/root/go/pkg/mod/x.lab/m@v1.0.0/a.go:3:8: undefined: x",
+        "reading https://p.lab/a",
+        "x.lab/m@v1: y",
+        "x.lab/m@v1.0.0:",
+        "@v1.0.0: x",
+        ": reading : Get \": @: ",
+    ] {
+        assert_eq!(line(said), Line::Other, "{said}");
     }
 }
 
@@ -100,6 +140,26 @@ fn results_are_a_status_or_an_error() {
         ("Get \"https://p\": EOF", Outcome::Reset),
         ("Get \"https://p\": unexpected EOF", Outcome::Truncated),
         ("Get \"/\": stopped after 10 redirects", Outcome::RedirectLimit),
+        (
+            "Get \"https://p\": proxyconnect tcp: dial tcp: lookup squid on 1.1.1.1:53: no such host",
+            Outcome::ProxyRefused,
+        ),
+        (
+            "Get \"https://p\": proxyconnect tcp: dial tcp 10.0.0.1:3128: i/o timeout",
+            Outcome::ProxyRefused,
+        ),
+        (
+            "Get \"https://p\": proxyconnect tcp: tls: first record does not look like a TLS handshake",
+            Outcome::ProxyRefused,
+        ),
+        (
+            "Get \"https://p\": socks connect tcp 10.0.0.1:1080->p:443: dial tcp 10.0.0.1:1080: connect: connection refused",
+            Outcome::ProxyRefused,
+        ),
+        (
+            "Get \"https://p\": dial tcp: lookup proxyconnect on 1.1.1.1:53: no such host",
+            Outcome::Dns,
+        ),
         ("something nobody has heard of", Outcome::Unknown),
         ("9999 Odd (1s)", Outcome::Unknown),
     ] {
@@ -171,6 +231,61 @@ fn what_go_get_says_of_a_module_is_an_error() {
          go: module x.lab/m: reading {url}: 403 Forbidden\n"
     ));
     assert_eq!(codes(&trace), ["PT302"]);
+}
+
+#[test]
+fn what_go_says_of_a_package_is_an_error() {
+    let url = "https://proxy.lab/x.lab/m/@v/v1.0.0.zip";
+    let said = format!("x.lab/m@v1.0.0: reading {url}: 403 Forbidden");
+    for said in [
+        format!("main.go:3:8: {said}"),
+        format!("go: main.lab/main imports\n\tx.lab/m: {said}"),
+        format!("build\tRun go build\t2026-11-23T10:00:00.1234567Z go: {said}"),
+    ] {
+        let trace = log(&format!("# get {url}\n# get {url}: 403 Forbidden (0.1s)\n{said}\n"));
+        assert_eq!(codes(&trace), ["PT302"], "{said}");
+    }
+    // The target of a redirect is in no other line.
+    let trace = log(&format!(
+        "# get {url}\n# get {url}: Get \"https://storage.lab/z\": dial tcp 127.0.0.3:443: connect: connection refused\n\
+         main.go:3:8: module x.lab/m: Get \"https://storage.lab/z\": dial tcp 127.0.0.3:443: connect: connection refused\n"
+    ));
+    assert_eq!(codes(&trace), ["PT007"]);
+}
+
+#[test]
+fn what_a_program_says_is_none() {
+    let url = "https://proxy.lab/x.lab/m/@v/list";
+    for said in [
+        "    x_test.go:7: Get \"http://127.0.0.1:4/\": EOF",
+        "--- FAIL: other.lab/n@v1.0.0: not good",
+        "I can not let go: it is mine: all of it",
+    ] {
+        let trace = log(&format!("# get {url}\n# get {url}: 404 Not Found (0.1s)\n{said}\n"));
+        assert_eq!(codes(&trace), [] as [&str; 0], "{said}");
+    }
+}
+
+#[test]
+fn what_no_error_names_came_from_elsewhere() {
+    let git = "https://proxy.lab/git.lab/o/r/@v/v1.0.0.info";
+    let url = "https://proxy.lab/x.lab/m/@v/v1.0.0.zip";
+    let asked = format!(
+        "# get {git}\n# get {git}: 404 Not Found (0.1s)\n0.1s # cd /m/vcs/1; git ls-remote -q origin\n\
+         # get {url}\n# get {url}: 403 Forbidden (0.1s)\n"
+    );
+    let forbidden = format!("main.go:3:8: x.lab/m@v1.0.0: reading {url}: 403 Forbidden\n");
+    assert_eq!(codes(&log(&format!("{asked}{forbidden}"))), ["PT302"]);
+    let missing = format!("go: git.lab/o/r@v1.0.0: reading {git}: 404 Not Found\n");
+    assert_eq!(codes(&log(&format!("{asked}{missing}{forbidden}"))), ["PT410", "PT302"]);
+}
+
+#[test]
+fn a_secret_in_the_query_hides_no_answer() {
+    let url = "https://proxy.lab/go/x.lab/m/@v/list?token=abc";
+    let trace = log(&format!("# get {url}\n# get {url}: 403 Forbidden (0.1s)\n"));
+    assert_eq!(trace.chains[0].attempts[0].requests[0].status, Some(403));
+    assert!(!format!("{trace:?}").contains("abc"));
 }
 
 #[test]

@@ -83,27 +83,41 @@ fn look<'a>(
 pub fn asks_for(asked: &Requirement, module: &str, version: Option<&str>) -> bool {
     asked.module == module
         && version.is_none_or(|version| {
-            let release = asked.version.strip_prefix("go").unwrap_or(&asked.version);
-            let toolchain = || version.contains(&format!("-go{release}."));
-            version == asked.version || (module == TOOLCHAIN && toolchain())
+            let toolchain = || module == TOOLCHAIN && is_toolchain(version, &asked.version);
+            version == asked.version || toolchain()
         })
+}
+
+/// Whether a line `toolchain goX` or `go X` asks for this version, in which the system stands behind
+/// the release. `go 1.22` is a language, and asks for its first release, `1.22.0`
+/// (`toolchain/select.go:Select`).
+fn is_toolchain(version: &str, asked: &str) -> bool {
+    let release = asked.strip_prefix("go");
+    let rest = version.strip_prefix("v0.0.1-go");
+    let rest = rest.and_then(|rest| rest.strip_prefix(release.unwrap_or(asked)));
+    rest.is_some_and(|rest| {
+        let first = rest.strip_prefix(".0").filter(|_| release.is_none());
+        let system = first.unwrap_or(rest).strip_prefix('.');
+        system.is_some_and(|system| !system.starts_with(|c: char| c.is_ascii_digit()))
+    })
 }
 
 /// The go.mod and go.work files that a process is told by.
 fn main_files(process: &Process, read: Read<'_>) -> Vec<PathBuf> {
     let Some(directory) = directory(process) else { return Vec::new() };
     let setting = |name: &str| process.config.get(name).map(|setting| setting.value.as_str());
+    let argv: Vec<&str> = process.argv.iter().map(String::as_str).collect();
     let flags = setting("GOFLAGS").unwrap_or_default().split_whitespace();
-    let flags: Vec<&str> = flags.chain(process.argv.iter().map(String::as_str)).collect();
+    let flags: Vec<&str> = flags.chain(of_go(&argv).iter().copied()).collect();
     let mut files = Vec::new();
-    match flag(&flags, "modfile") {
+    match flag(&flags, "modfile").filter(|file| !file.is_empty()) {
         Some(file) => files.push(directory.join(file)),
         None => files.extend(above(&directory, "go.mod", read)),
     }
     let work = match setting("GOWORK") {
         Some("off") => None,
+        None | Some("" | "auto") => above(&directory, "go.work", read),
         Some(file) => Some(directory.join(file)),
-        None => above(&directory, "go.work", read),
     };
     if let Some(work) = work {
         let text = read(&work).unwrap_or_default();
@@ -116,32 +130,77 @@ fn main_files(process: &Process, read: Read<'_>) -> Vec<PathBuf> {
     files
 }
 
-/// Where a process works: `go -C DIR` changes it at once.
+/// Where a process works: `go -C DIR` changes it at once. That is the first flag, right behind the
+/// words of the command (`cmd/go/main.go:handleChdirFlag`); a later one is a program's.
 fn directory(process: &Process) -> Option<PathBuf> {
     let directory = PathBuf::from(process.surroundings.directory.as_deref()?);
-    let flags: Vec<&str> = process.argv.iter().map(String::as_str).collect();
-    Some(match flag(flags.get(..4.min(flags.len()))?, "C") {
+    let words: Vec<&str> = process.argv.iter().skip(1).map(String::as_str).collect();
+    let place = match words.as_slice() {
+        ["mod" | "work", second, ..] if !second.starts_with('-') => 2,
+        [first, ..] if !first.starts_with('-') => 1,
+        _ => 0,
+    };
+    Some(match words.get(place..).and_then(|flags| first_flag(flags, "C")) {
         Some(other) => clean(&directory.join(other)),
         None => directory,
     })
 }
 
-/// The value of `-name=value` or `-name value`.
+/// Flags of `go run` whose value may be the next word (`work/build.go:AddBuildFlags`).
+const VALUED: &[&str] = &[
+    "C",
+    "asmflags",
+    "buildmode",
+    "compiler",
+    "covermode",
+    "coverpkg",
+    "exec",
+    "gccgoflags",
+    "gcflags",
+    "installsuffix",
+    "ldflags",
+    "mod",
+    "modfile",
+    "overlay",
+    "p",
+    "pgo",
+    "pkgdir",
+    "tags",
+    "toolexec",
+];
+
+/// The arguments without those that `go run` and `go test` hand to the program which they start.
+fn of_go<'a>(argv: &'a [&'a str]) -> &'a [&'a str] {
+    let command = match argv.get(1).copied() {
+        Some("-C" | "--C") => 3,
+        Some(word) if word.starts_with('-') => 2,
+        _ => 1,
+    };
+    let end = if argv.get(command) == Some(&"run") {
+        let takes_next = |word: &str| flag_name(word).is_some_and(|name| VALUED.contains(&name));
+        let is_program = |at: &usize| flag_name(argv[*at]).is_none() && !takes_next(argv[*at - 1]);
+        (command + 1..argv.len()).find(is_program)
+    } else {
+        argv.iter().position(|word| flag_name(word) == Some("args"))
+    };
+    &argv[..end.unwrap_or(argv.len())]
+}
+
+/// What follows the one or two dashes of a flag.
+fn flag_name(word: &str) -> Option<&str> {
+    let name = word.strip_prefix('-')?;
+    Some(name.strip_prefix('-').unwrap_or(name))
+}
+
+/// The value of the last `-name=value` or `-name value`: go lets a later one replace it.
 fn flag<'a>(arguments: &[&'a str], name: &str) -> Option<&'a str> {
-    for (place, argument) in arguments.iter().enumerate() {
-        let Some(flag) = argument.strip_prefix('-') else { continue };
-        let flag = flag.strip_prefix('-').unwrap_or(flag);
-        match flag.strip_prefix(name) {
-            Some("") => return arguments.get(place + 1).copied(),
-            Some(value) => {
-                if let Some(value) = value.strip_prefix('=') {
-                    return Some(value);
-                }
-            }
-            None => {}
-        }
-    }
-    None
+    (0..arguments.len()).rev().find_map(|place| first_flag(&arguments[place..], name))
+}
+
+/// The value of `-name=value` or `-name value`, if the arguments begin with it.
+fn first_flag<'a>(arguments: &[&'a str], name: &str) -> Option<&'a str> {
+    let value = flag_name(arguments.first()?)?.strip_prefix(name)?;
+    if value.is_empty() { arguments.get(1).copied() } else { value.strip_prefix('=') }
 }
 
 /// The file of this name in a directory or the nearest above it.
@@ -241,12 +300,45 @@ mod tests {
         let other = format!("module w\n\nrequire {name} v0.9.0\n");
         check(&plain, &[("/w/go.mod", &other)], &[]);
 
-        let there = trace(&["go", "-C", "../other", "mod", "download"], &[]);
-        check(&there, &[("/w/other/go.mod", &text)], &[&shown("/w/other/go.mod")]);
+        for argv in [
+            &["go", "-C", "../other", "mod", "download"][..],
+            &["go", "mod", "-C=../other", "download"],
+            &["go", "mod", "download", "-C", "../other"],
+            &["go", "run", "--C", "../other", "."],
+        ] {
+            let there = trace(argv, &[]);
+            let files = [("/w/other/go.mod", text.as_str()), ("/w/go.mod", text.as_str())];
+            check(&there, &files, &[&shown("/w/other/go.mod")]);
+        }
+        for argv in [&["go", "run", ".", "-C", "../other"][..], &["go", "mod", "download", "-C"]] {
+            let here = trace(argv, &[]);
+            let files = [("/w/other/go.mod", text.as_str()), ("/w/go.mod", text.as_str())];
+            check(&here, &files, &[&shown("/w/go.mod")]);
+        }
         let file = trace(&["go", "mod", "download", "-modfile=/m/ci.mod"], &[]);
         check(&file, &[("/m/ci.mod", &text), ("/w/go.mod", &text)], &[&shown("/m/ci.mod")]);
         let file = trace(&["go", "build"], &[("GOFLAGS", "-v -modfile=ci.mod")]);
         check(&file, &[("/w/sub/ci.mod", &text)], &[&shown("/w/sub/ci.mod")]);
+    }
+
+    #[test]
+    fn the_last_mention_of_a_flag_counts_and_a_programs_does_not() {
+        for (argv, used) in [
+            (&["go", "build"][..], "a.mod"),
+            (&["go", "build", "-modfile=b.mod"], "b.mod"),
+            (&["go", "build", "-modfile=b.mod", "--modfile", "c.mod"], "c.mod"),
+            (&["go", "build", "-modfile="], "go.mod"),
+            (&["go", "test", "./...", "-modfile=b.mod", "-args", "-modfile=c.mod"], "b.mod"),
+            (&["go", "run", "-tags", "x", "-modfile", "b.mod", ".", "-modfile=c.mod"], "b.mod"),
+            (&["go", "-C", ".", "run", "-race", ".", "-modfile=c.mod"], "a.mod"),
+        ] {
+            let trace = trace(argv, &[("GOFLAGS", "-modfile=a.mod")]);
+            let (name, version) = module(&trace, 0);
+            let text = format!("require {name} {version}\n");
+            let files = ["a.mod", "b.mod", "c.mod", "go.mod"].map(|file| format!("/w/sub/{file}"));
+            let files = files.each_ref().map(|file| (file.as_str(), text.as_str()));
+            check(&trace, &files, &[&format!("/w/sub/{used}:1 {name}@{version}")]);
+        }
     }
 
     #[test]
@@ -257,6 +349,12 @@ mod tests {
         let work = "go 1.22\nuse ./a\n";
         check(
             &plain,
+            &[("/w/go.work", work), ("/w/a/go.mod", &text)],
+            &[&format!("/w/a/go.mod:3 {name}@{version}")],
+        );
+        let auto = trace(&["go", "build"], &[("GOWORK", "auto")]);
+        check(
+            &auto,
             &[("/w/go.work", work), ("/w/a/go.mod", &text)],
             &[&format!("/w/a/go.mod:3 {name}@{version}")],
         );
@@ -294,6 +392,25 @@ mod tests {
         assert!(asks_for(&asked("1.22.3"), TOOLCHAIN, version));
         assert!(!asks_for(&asked("1.22"), TOOLCHAIN, Some("v0.0.1-go1.221.linux-amd64")));
         assert!(!asks_for(&asked("go1.22.4"), TOOLCHAIN, version));
+        for (line, release, expected) in [
+            ("1.22", "1.22.3", false),
+            ("1.22", "1.22.0", true),
+            ("1.22", "1.22rc1", false),
+            ("1.22rc1", "1.22rc1", true),
+            ("go1.22rc1", "1.22rc1", true),
+            ("go1.22rc1", "1.22rc12", false),
+            ("1.22.0", "1.22.0", true),
+            ("1.20", "1.20", true),
+            ("1.2", "1.20", false),
+            ("go1.22", "1.22", true),
+            ("go1.22", "1.22.0", false),
+            ("go1.22.3-corp", "1.22.3-corp", true),
+            ("", "1.22.3", false),
+        ] {
+            let version = format!("v0.0.1-go{release}.linux-amd64");
+            let asks = asks_for(&asked(line), TOOLCHAIN, Some(&version));
+            assert_eq!(asks, expected, "{line}: {version}");
+        }
     }
 
     #[test]

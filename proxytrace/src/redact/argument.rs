@@ -272,6 +272,7 @@ mod tests {
                 &["go", "build", "-ldflags=-X=main.token=REDACTED"],
             ),
             (&["git", "clone", "https://u:p@h/r"], &["git", "clone", "https://REDACTED@h/r"]),
+            (&["git", "clone", "https://u:pw/@h/r"], &["git", "clone", "https://REDACTED@h/r"]),
             (&["git", "clone", "git@github.com:o/r"], &["git", "clone", "git@github.com:o/r"]),
         ] {
             assert_eq!(arguments(command), clean, "{command:?}");

@@ -86,6 +86,7 @@ mod tests {
             ),
             ("GOPROXY", "https://a/?token=x,direct", "https://a/?token=REDACTED,direct"),
             ("GOPROXY", "https://user:pa,ss@host/p", "https://user:REDACTED,REDACTED@host/p"),
+            ("GOPROXY", "https://u:pw/@a/x,direct", "https://REDACTED@a/x,direct"),
             ("GOPROXY", "https://a:8080,[::1]:80|direct", "https://a:8080,[::1]:80|direct"),
             (
                 "GOPROXY",

@@ -34,6 +34,8 @@ pub fn text(text: &str) -> Cow<'_, str> {
         |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '`' | '<' | '>' | '(' | ')');
     for piece in text.split_inclusive(apart) {
         let word = piece.trim_end_matches(apart);
+        // One sign behind an URL is the text's: `URL?token=x: 403 Forbidden`.
+        let word = word.strip_suffix([':', ',', ';']).unwrap_or(word);
         let mut within = secrets(word, Scheme::Written, 0);
         if within.is_empty() {
             within.extend(cut_off(word));
@@ -116,12 +118,21 @@ fn secrets(text: &str, scheme: Scheme, depth: u8) -> Vec<Range<usize>> {
 }
 
 /// Whether a glance tells that there is no secret: no parameter, nothing encoded, no userinfo. Of what
-/// go asks for nearly all is so, the `/@v/` in it included: userinfo does not follow a slash.
+/// go asks for nearly all is so, the `/@v/` in it included.
 fn is_plain(text: &str) -> bool {
     let bytes = text.as_bytes();
     let mut others = memchr2_iter(b'%', b'@', bytes);
     memchr3(b'?', b'#', b';', bytes).is_none()
-        && others.all(|at| bytes[at] == b'@' && at > 0 && bytes[at - 1] == b'/')
+        && others.all(|at| bytes[at] == b'@' && is_of_go(text, at))
+}
+
+/// Whether the `@` at this place is go's own, that of `/@v/list` or of `/@latest`. Any other may end
+/// userinfo, as a password may end in a slash.
+fn is_of_go(text: &str, at: usize) -> bool {
+    let after = &text[at + 1..];
+    let is_of_host = |c: char| c.is_alphanumeric() || "-._:@/".contains(c);
+    let latest = after.strip_prefix("latest").is_some_and(|rest| !rest.starts_with(is_of_host));
+    text[..at].ends_with('/') && (latest || after.starts_with("v/"))
 }
 
 /// Where authorities begin: after every `://` before the query (lists of URLs, URLs as paths),
@@ -162,9 +173,8 @@ fn userinfo(text: &str, start: usize) -> Option<Range<usize>> {
     let end = match authority.rfind('@') {
         Some(end) => end,
         // A port that is no number is the first half of a password with a `/`, `?` or `#` in it.
-        // The `@` of `/@v/list` and `/@latest` is go's own.
         None if !has_valid_port(authority, &rest[authority.len()..]) => {
-            rest.match_indices('@').rfind(|(at, _)| !rest[..*at].ends_with('/'))?.0
+            rest.match_indices('@').rfind(|(at, _)| !is_of_go(rest, *at))?.0
         }
         None => return None,
     };
@@ -257,6 +267,9 @@ mod tests {
         ("https://u:p?w@host/", "https://REDACTED@host/"),
         ("https://u:p#w@host/", "https://REDACTED@host/"),
         ("https://u:/pw@host/", "https://REDACTED@host/"),
+        ("https://u:pw/@host/m/@v/list", "https://REDACTED@host/m/@v/list"),
+        ("https://u:pw/@host:80/m/@latest", "https://REDACTED@host:80/m/@latest"),
+        ("https://u:pw/@latest.host/", "https://REDACTED@latest.host/"),
         ("https://u:\\pw@host/", "https://REDACTED@host/"),
         ("https://u://pw@host/", "https://u://REDACTED@host/"),
         ("https://u%40corp:p%2Fw@host/", "https://REDACTED@host/"),
@@ -318,6 +331,8 @@ mod tests {
         "https://h/?token",
         "https://[::1]:8080/@v/list",
         "https://h:port/m/@v/list",
+        "https://h:port/m/@latest",
+        "https://h/@scope/m/@v/list",
         "file:///srv/a@b/c",
         "../relative/m@v1.0.0.zip",
         "example.com/m@v1.2.3",
@@ -370,6 +385,15 @@ mod tests {
                 "see https://u:p@h/\nhttp2: header \"authorization\" = \"Basic x\"\nhttps://v:q@i",
                 "see https://REDACTED@h/\nhttp2: header \"authorization\" = REDACTED\nhttps://REDACTED@i",
             ),
+            // One sign behind an URL is the text's.
+            (
+                "# get https://h/m/@v/list?token=x: 403 Forbidden (0.1s)",
+                "# get https://h/m/@v/list?token=REDACTED: 403 Forbidden (0.1s)",
+            ),
+            (
+                "https://h/?sig=x:, https://h/?sig=x; and https://h/?sig=x:",
+                "https://h/?sig=REDACTED, https://h/?sig=REDACTED; and https://h/?sig=REDACTED:",
+            ),
             ("", ""),
         ] {
             assert_eq!(text(message), clean);
@@ -396,7 +420,8 @@ mod tests {
     /// Over all texts of a few pieces that mean something here.
     #[test]
     fn where_a_glance_tells_it_there_is_nothing() {
-        const PIECES: &[&str] = &["a", ":", "/", "@", "//", "\\", "https", "]", ",", " "];
+        const PIECES: &[&str] =
+            &["a", ":", "/", "@", "//", "\\", "https", "]", ",", " ", "v/", "latest"];
         let mut texts = vec![String::new()];
         let mut plain = 0;
         for _ in 0..5 {
@@ -446,10 +471,14 @@ mod tests {
     /// What `net/url` says of a password that should have been escaped.
     #[test]
     fn what_is_no_port_is_a_password() {
-        let said = "parse \"https://ci:s3cr/et@proxy.corp\": invalid port \":s3cr\" after host";
-        let clean = text(said);
-        assert!(clean.ends_with("invalid port \":REDACTED\" after host"), "{clean}");
-        assert!(!clean.contains("s3cr"), "{clean}");
-        assert_eq!(text(&clean), clean);
+        for said in [
+            "parse \"https://ci:s3cr/et@proxy.corp\": invalid port \":s3cr\" after host",
+            "parse \"https://ci:s3cr/@proxy.corp\": invalid port \":s3cr\" after host",
+        ] {
+            let clean = text(said);
+            assert!(clean.ends_with("invalid port \":REDACTED\" after host"), "{clean}");
+            assert!(!clean.contains("s3cr"), "{clean}");
+            assert_eq!(text(&clean), clean);
+        }
     }
 }

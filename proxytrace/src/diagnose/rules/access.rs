@@ -36,10 +36,12 @@ const INTERNAL: &[&str] = &[
     ".home.arpa",
 ];
 
-/// PT303. go looks for the host as the URL has it (`cmd/go/internal/auth`).
+/// PT303. go looks for the host as the URL has it (`cmd/go/internal/auth`), and for that of the first
+/// URL alone: for the target of a redirect nobody looks (`web/http.go:get`).
 pub(super) fn netrc_port(view: &View<'_>, chain: &Chain) -> Vec<Sign> {
     let last = chain.attempts.last().filter(|_| view.failed(chain));
-    let refused = last.and_then(Send::last_of).map(|send| send.last());
+    let send = last.and_then(Send::last_of).filter(|send| !send.crossed());
+    let refused = send.map(|send| send.last());
     let Some(request) = refused.filter(|request| request.status == Some(401)) else {
         return Vec::new();
     };
@@ -151,4 +153,38 @@ pub(super) fn private_leak(view: &View<'_>, chain: &Chain) -> Vec<Sign> {
         }
     };
     hosts.into_iter().map(sign).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::correlate::tests::scenarios::zip;
+    use crate::correlate::tests::script::{Hop, Script, Task, bad_status, hop};
+    use crate::diagnose::diagnose;
+    use crate::model::NetrcLine;
+
+    const ENTRY: &str = "https://proxy.lab:8443";
+
+    /// Whether PT303 is told of a send of these requests, where netrc has lines without the port.
+    fn is_told(hops: &[Hop]) -> bool {
+        let mut script = Script::new(ENTRY, 1);
+        let task = Task::new(7).walk().lookup(ENTRY, "x.lab/m").fetch(hops);
+        script.run(&[task.failed(bad_status(401))]);
+        let mut trace = script.trace();
+        let line = |host: &str| NetrcLine {
+            file: "/home/me/.netrc".to_owned(),
+            line: 3,
+            host: host.to_owned(),
+        };
+        trace.netrc = Vec::from(["proxy.lab", "storage.lab"].map(line));
+        diagnose(&trace).iter().any(|finding| finding.code == "PT303")
+    }
+
+    #[test]
+    fn pt303_is_of_the_host_that_credentials_are_looked_for() {
+        let first = zip(ENTRY, "x.lab/m");
+        let to = |target: &str| [hop(&first, 302).to(target), hop(target, 401)];
+        assert!(is_told(&[hop(&first, 401)]));
+        assert!(is_told(&to("https://proxy.lab:8443/m")));
+        assert!(!is_told(&to("https://storage.lab:8443/m")));
+    }
 }
