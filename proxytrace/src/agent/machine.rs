@@ -24,10 +24,13 @@ fn first_of(paths: &[&str]) -> Option<String> {
     paths.iter().find_map(|path| read(path))
 }
 
+/// What an image says that is to get its id when it is first booted (machine-id(5)).
+const NONE_YET: &str = "uninitialized";
+
 /// What a file says; none if that is nothing, or there is no such file.
 fn read(path: &str) -> Option<String> {
     let text = fs::read_to_string(path).ok()?;
-    Some(text.trim().to_owned()).filter(|text| !text.is_empty())
+    Some(text.trim().to_owned()).filter(|text| !text.is_empty() && text != NONE_YET)
 }
 
 #[cfg(test)]
@@ -37,12 +40,14 @@ mod tests {
     #[test]
     fn the_first_that_says_something_counts() {
         let dir = tempfile::tempdir().expect("a directory");
-        let [missing, empty, id, other] = ["missing", "empty", "id", "other"]
+        let [missing, empty, none, id, other] = ["missing", "empty", "none", "id", "other"]
             .map(|name| dir.path().join(name).to_str().expect("text").to_owned());
-        for (path, text) in [(&empty, "\n"), (&id, "0123\n"), (&other, "4567\n")] {
+        let texts =
+            [(&empty, "\n"), (&none, "uninitialized\n"), (&id, "0123\n"), (&other, "4567\n")];
+        for (path, text) in texts {
             fs::write(path, text).expect("a file");
         }
-        assert_eq!(first_of(&[&missing, &empty, &id, &other]).as_deref(), Some("0123"));
+        assert_eq!(first_of(&[&missing, &empty, &none, &id, &other]).as_deref(), Some("0123"));
         assert_eq!(first_of(&[&missing, &empty]), None);
     }
 }

@@ -154,8 +154,7 @@ impl<'a> Agent<'a> {
                 .unwrap_or(SWEEP_TICKS),
         };
         if agent.settings.seed.is_none() && machine::id().is_none() {
-            let alike = "this machine has no id: another one of this name chooses alike, unless each \
-                         is given a --seed";
+            let alike = "no machine id: hosts of the same name choose alike; give each a --seed";
             agent.log().warn(alike, &[("name", &machine::name())]);
         }
         if agent.is_switched_off() {

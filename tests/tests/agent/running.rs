@@ -61,7 +61,10 @@ impl Agent {
 
     /// Waits until it watches.
     pub(crate) fn watches(&self) {
-        self.until("watching", || self.log().iter().any(|line| line.contains("msg=watching")));
+        // As either format of the log has it.
+        let said = ["msg=watching", "\"msg\":\"watching\""];
+        let is_it = |line: &String| said.iter().any(|said| line.contains(said));
+        self.until("watching", || self.log().iter().any(is_it));
     }
 
     /// The same, without the waiting.

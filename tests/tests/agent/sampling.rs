@@ -31,6 +31,14 @@ fn pids(builds: &[Build]) -> BTreeSet<u32> {
     builds.iter().map(|build| build.trace.processes[0].pid).collect()
 }
 
+/// Those of them that are chosen by this seed.
+fn chosen(ran: &[(u32, u64)], seed: u64, share: f64) -> BTreeSet<u32> {
+    let threshold = (share * 2f64.powi(32)).round();
+    let is_chosen = |pid, start| f64::from(choice(seed, pid, start)) < threshold;
+    let chosen = ran.iter().filter(|(pid, start)| is_chosen(*pid, *start));
+    chosen.map(|(pid, _)| *pid).collect()
+}
+
 /// The choice can be computed by whoever knows the seed, so that the numbers need no tolerance: the
 /// scaled count is as near to the true one as the binomial distribution of these very choices.
 #[test]
@@ -48,10 +56,7 @@ fn those_are_chosen_that_the_seed_chooses() {
     let options = ["--sample", "10%", "--seed", &SEED.to_string()];
     let agent = Agent::start(&toolchain, &[&options[..], &outlets].concat());
     let ran: Vec<(u32, u64)> = (0..count).map(|_| run(&toolchain, "sampling")).collect();
-    let threshold = (share * 2f64.powi(32)).round();
-    let is_chosen = |pid, start| f64::from(choice(SEED, pid, start)) < threshold;
-    let chosen = ran.iter().filter(|(pid, start)| is_chosen(*pid, *start));
-    let expected: BTreeSet<u32> = chosen.map(|(pid, _)| *pid).collect();
+    let expected = chosen(&ran, SEED, share);
     agent.until("seen them all", || agent.builds_of("sampling").len() >= expected.len());
     let state = agent.state();
     let (_, all, _) = agent.end();
@@ -79,6 +84,39 @@ fn those_are_chosen_that_the_seed_chooses() {
         .sum();
     let others = f64::from(u32::try_from(all.len() - builds.len()).unwrap()) / share;
     assert!((told - others - scaled).abs() < 1e-6, "{told} instead of {scaled} and {others}");
+}
+
+/// Without a seed the choice is made from the machine's id and name, and so is the same one after a
+/// restart, a reboot and an update.
+#[test]
+fn a_host_has_a_choice_of_its_own() {
+    if !can_run() {
+        return;
+    }
+    let _alone = alone();
+    let toolchain = Toolchain::newest().unwrap();
+    let read = |path: &str| {
+        let text = fs::read_to_string(path).unwrap_or_default();
+        Some(text.trim().to_owned()).filter(|text| !text.is_empty())
+    };
+    let id = ["/proc/1/root/etc/machine-id", "/etc/machine-id"].into_iter().find_map(read);
+    let name = read("/proc/sys/kernel/hostname").unwrap_or_default();
+    let text = format!("{}\n{name}", id.as_deref().unwrap_or_default());
+    let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
+    let seed = u64::from_le_bytes(*digest.as_ref().first_chunk().unwrap());
+    let agent = Agent::start(&toolchain, &["--sample", "50%"]);
+    // Another seed would choose the same ones of so many once in 2^64 times.
+    let ran: Vec<(u32, u64)> = (0..64).map(|_| run(&toolchain, "host")).collect();
+    let expected = chosen(&ran, seed, 0.5);
+    agent.until("seen them all", || agent.builds_of("host").len() >= expected.len());
+    // What is chosen beside them is handed on at the end.
+    let (_, builds, log) = agent.end();
+    let is_ours = |build: &Build| build.job.values().any(|it| it == "host");
+    let builds: Vec<Build> = builds.into_iter().filter(is_ours).collect();
+    assert_eq!(pids(&builds), expected);
+    // Where the name alone tells hosts apart, whoever runs it is to know.
+    let is_told = log.iter().any(|line| line.contains("no machine id"));
+    assert_eq!(is_told, id.is_none(), "{log:#?}");
 }
 
 /// `sh` starts two `go`s, a `go` starts another: each tree begins at its first `go`, and a part of

@@ -167,32 +167,64 @@ fn once_ends_by_itself() {
     assert!(log.contains(&said), "{log}");
 }
 
+/// Each budget by itself; the agents run beside one another, as each looks for ten seconds first.
 #[test]
 fn a_budget_lowers_the_share_and_says_so() {
+    // In per cent: with builds one after the other an agent takes some.
+    const CPU: f64 = 0.2;
     if !can_run() {
         return;
     }
     let _alone = alone();
     let toolchain = Toolchain::newest().unwrap();
-    let agent = Agent::start(&toolchain, &["--sample", "1", "--max-events", "5/s"]);
-    let lowered = || agent.log().into_iter().find(|line| line.contains("share lowered"));
-    agent.until("lowered its share", || {
-        version(&toolchain, "budget");
-        lowered().is_some()
+    let cpu = format!("{CPU}%");
+    let budgets = [
+        ("--max-events", "5/s", "share lowered: too many events"),
+        ("--max-cpu", cpu.as_str(), "share lowered: too much processor time"),
+    ];
+    let agents = budgets.map(|(budget, most, why)| {
+        let options = ["--sample", "1", "--log-format", "json", budget, most];
+        (Agent::begin(&toolchain, &options), why)
     });
-    let line = lowered().unwrap();
-    assert!(line.contains("level=warn") && line.contains("too many events"), "{line}");
-    assert!(line.contains(" from=1 "), "{line}");
-    let health = agent.state().health;
-    assert!(health.share < 1.0, "{health:?}");
-    let said = status(&agent.dir().join("state.json"));
-    let said = String::from_utf8_lossy(&said.stdout).into_owned();
-    assert!(said.contains("(lowered from 100.000% to keep within the budgets)"), "{said}");
-    // The kernel chooses by it.
-    agent.until("passed over a build", || {
-        version(&toolchain, "budget");
-        agent.state().health.passed_over > 0
-    });
+    for (agent, _) in &agents {
+        agent.watches();
+    }
+    for (agent, why) in agents {
+        let lowered = || json(&agent.log()).into_iter().find(|line| line["msg"] == why);
+        agent.until("lowered its share", || {
+            version(&toolchain, "budget");
+            lowered().is_some()
+        });
+        let line = lowered().unwrap();
+        assert_eq!((&line["level"], &line["from"]), (&"warn".into(), &1.0.into()), "{line}");
+        if why.contains("processor") {
+            let cpu = line["cpu"].as_str().unwrap().strip_suffix('%').unwrap();
+            assert!(cpu.parse::<f64>().unwrap() >= CPU, "{line}");
+        }
+        let health = agent.state().health;
+        assert!(health.share < 1.0, "{health:?}");
+        let said = status(&agent.dir().join("state.json"));
+        let said = String::from_utf8_lossy(&said.stdout).into_owned();
+        assert!(said.contains("(lowered from 100.000% to keep within the budgets)"), "{said}");
+        // The kernel chooses by it.
+        agent.until("passed over a build", || {
+            version(&toolchain, "budget");
+            agent.state().health.passed_over > 0
+        });
+        let (status, _, log) = agent.end();
+        assert!(status.success(), "{log:#?}");
+        let log = json(&log);
+        for line in &log {
+            assert!(["time", "level", "msg"].iter().all(|it| line[*it].is_string()), "{line}");
+        }
+        assert_eq!(log.last().unwrap()["msg"], "ended", "{log:#?}");
+    }
+}
+
+/// The lines of a log, each an object of JSON.
+fn json(log: &[String]) -> Vec<Value> {
+    let parse = |line: &String| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"));
+    log.iter().map(parse).collect()
 }
 
 #[test]
@@ -307,7 +339,7 @@ fn a_reader_that_stalls_holds_nobody() {
     assert_ne!(ended, "0", "the pipe had room for everything, or nothing was counted");
 }
 
-/// Those that go itself downloads, where it puts them.
+/// Those that go itself downloads, where it puts them, and the one that the environment names.
 #[test]
 fn toolchains_in_the_module_cache_are_found() {
     if !can_run() {
@@ -315,19 +347,42 @@ fn toolchains_in_the_module_cache_are_found() {
     }
     let _alone = alone();
     let toolchain = Toolchain::newest().unwrap();
-    let cache = tempfile::tempdir().unwrap();
-    let environment = [("GOMODCACHE", cache.path().as_os_str())];
-    let found = || {
-        let agent =
-            Agent::begin_with(&toolchain, &["--sample", "1", "--metrics", "off"], &environment);
+    let go = toolchain.goroot.join("bin/go");
+    let dir = tempfile::tempdir().unwrap();
+    let put = |place: &str, root: &str| {
+        let (place, root) = (dir.path().join(place), Path::new(root));
+        fs::create_dir_all(place.join(root).join("bin")).unwrap();
+        fs::copy(&go, place.join(root).join("bin/go")).unwrap();
+        place
+    };
+    let toolchain_in = |cache: &str| put(cache, "golang.org/toolchain@v0.0.1-go1.27.0.linux-amd64");
+    // Whoever runs the test may have set something.
+    let plain = ["GOENV", "GOMODCACHE", "GOPATH", "GOROOT", "HOME", "XDG_CONFIG_HOME"];
+    let plain = plain.map(|name| (name, OsStr::new("")));
+    let found = |environment: &[(&str, &Path)]| {
+        let environment = environment.iter().map(|(name, path)| (*name, path.as_os_str()));
+        let environment: Vec<_> = plain.into_iter().chain(environment).collect();
+        let options = ["--sample", "1", "--metrics", "off"];
+        let agent = Agent::begin_with(&toolchain, &options, &environment);
         agent.watches();
         agent.state().health.executables
     };
-    let before = found();
-    let place = cache.path().join("golang.org/toolchain@v0.0.1-go1.27.0.linux-amd64/bin");
-    fs::create_dir_all(&place).unwrap();
-    fs::copy(toolchain.goroot.join("bin/go"), place.join("go")).unwrap();
-    assert_eq!(found(), before + 1);
+    let before = found(&[]);
+    let (cache, root) = (toolchain_in("cache"), put("root", ""));
+    let both = [("GOMODCACHE", cache.as_path()), ("GOROOT", root.as_path())];
+    assert_eq!(found(&both), before + 2);
+    // Where nobody says otherwise.
+    toolchain_in("home/go/pkg/mod");
+    let home = dir.path().join("home");
+    assert_eq!(found(&[("HOME", home.as_path())]), before + 1);
+    // Where the user has said so, for good.
+    toolchain_in("gopath/pkg/mod");
+    let gopath = format!("GOPATH={}", dir.path().join("gopath").display());
+    let home = dir.path().join("other");
+    let mut set = Command::new(&go);
+    set.args(["env", "-w", &gopath]).envs(plain).env("HOME", &home);
+    assert!(set.status().unwrap().success());
+    assert_eq!(found(&[("HOME", home.as_path())]), before + 1);
 }
 
 /// The bundle of authorities is renewed under its name, as distributions do.

@@ -1,13 +1,14 @@
 //! What the agent hands on is what the servers saw.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use anyhow::{Context as _, Result, ensure};
-use proxytrace::export::Health;
+use proxytrace::export::metrics::{Limits, Registry};
+use proxytrace::export::{self, Health, Origin, prometheus};
 use proxytrace::model::Witness;
 use proxytrace_tests::check;
 use proxytrace_tests::lab::Lab;
@@ -21,6 +22,8 @@ use crate::running::{Agent, Build, RUN, alone, can_run, job};
 const RUNS: usize = 160;
 /// Says otherwise: 2,000 take ten minutes.
 const RUNS_VAR: &str = "AGENT_RUNS";
+/// How many values a label may have: hosts and modules of all scenarios.
+const VALUES: usize = 10_000;
 /// How many at a time.
 const PARALLEL: usize = 4;
 
@@ -58,6 +61,7 @@ fn every_build_equals_the_log_of_its_servers() {
     count_others(&builds, &mut answered);
     assert_eq!(counted(&metrics), answered, "what Prometheus is told");
     assert!(metrics.contains(&format!("\nproxytrace_builds_observed_total {}\n", builds.len())));
+    equals_the_builds(&metrics, &builds);
     assert!(health.resident < 64 << 20, "{} bytes resident", health.resident);
     eprintln!("{} builds: {health:?}", runs.len());
 }
@@ -96,6 +100,7 @@ fn a_tenth_of_the_builds_speaks_for_all() {
         *count *= u64::from(ONE_IN);
     }
     assert_eq!(counted(&metrics), answered, "what Prometheus is told");
+    equals_the_builds(&metrics, &builds);
 
     let answers = |is_it: fn(u16) -> bool| {
         move |run: &Run| run.log.iter().filter(|entry| entry.status.is_some_and(is_it)).count()
@@ -121,6 +126,44 @@ fn is_near(what: &str, chosen: &[&Run], runs: &[Run], count: impl Fn(&Run) -> us
     assert!((told - fact).abs() < 5.0 * deviation, "{what}: {told} instead of {fact}");
 }
 
+/// Every count of what builds did is the sum over those that were handed on, each of which was held to
+/// the log of its servers: none is missing, or there twice. (How a build is counted `monitoring` tests.)
+fn equals_the_builds(metrics: &str, builds: &[Build]) {
+    let limits = Limits { values: VALUES, ..Limits::default() };
+    let mut registry = Registry::new(limits, 0.0);
+    for Build { share, trace, .. } in builds {
+        let origin = Origin::default();
+        registry.observe(&export::Build { share: *share, trace: trace.clone(), origin });
+    }
+    registry.settle();
+    let mut text = Vec::new();
+    prometheus::write(&registry, &mut text).unwrap();
+    // Sums of seconds depend on their order in the last digit.
+    let of_builds = |text: &str| -> BTreeSet<String> {
+        let lines = text.lines().filter(|line| OF_BUILDS.iter().any(|it| line.starts_with(it)));
+        lines.filter(|line| !line.contains("_sum")).map(str::to_owned).collect()
+    };
+    let expected = of_builds(&String::from_utf8(text).unwrap());
+    for family in OF_BUILDS {
+        assert!(expected.iter().any(|line| line.starts_with(family)), "no {family}");
+    }
+    assert_eq!(of_builds(metrics), expected);
+}
+
+/// How metrics begin that come from builds alone.
+const OF_BUILDS: [&str; 10] = [
+    "go_mod_fetch_total",
+    "go_mod_fetch_success_total",
+    "go_mod_fetch_errors_total",
+    "go_mod_fetch_duration_seconds",
+    "go_mod_operations_total",
+    "go_mod_redirects_total",
+    "go_mod_fallbacks_total",
+    "go_mod_goauth_resends_total",
+    "proxytrace_findings_",
+    "proxytrace_builds_total",
+];
+
 /// Runs all builds beside an agent with this share, `check` after each. Yields what the agent handed
 /// on, what it told Prometheus and of itself, and the runs.
 fn watch_all(
@@ -136,7 +179,8 @@ fn watch_all(
     let scenarios: Vec<&Scenario> = Scenario::all().iter().filter(is_fit).collect();
     let directory = tempfile::tempdir().unwrap();
     let textfile = directory.path().join("proxytrace.prom");
-    let options = ["--sample", share, "--label-values", "10000", "--textfile"];
+    let values = VALUES.to_string();
+    let options = ["--sample", share, "--label-values", &values, "--textfile"];
     let options = [&options[..], &[textfile.to_str().unwrap()]].concat();
     let agent = Agent::start(toolchain, &options);
     let (next, failures) = (AtomicUsize::new(0), Mutex::new(Vec::new()));

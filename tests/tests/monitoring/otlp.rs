@@ -115,6 +115,10 @@ fn a_collector_receives_every_span() {
     for (resource, span) in &all {
         assert_eq!(attribute(resource, "service.name").as_deref(), Some("proxytrace"));
         assert_eq!(attribute(resource, "container.id").as_deref(), Some("c0ffee"));
+        assert_eq!(
+            attribute(resource, "k8s.pod.uid").as_deref(),
+            Some("0e9b7d6e-0000-4000-8000-000000000000")
+        );
         assert_eq!(attribute(resource, "cicd.pipeline.name").as_deref(), Some("nightly"));
         assert!(attribute(resource, "host.name").is_some(), "{span:?}");
         assert_eq!(

@@ -4,6 +4,7 @@
 //! not read, connections are few and end. All metrics are written out once a second at most, however
 //! many ask, and there are two such pages at most, however slowly they are read.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
@@ -27,7 +28,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
@@ -35,8 +36,11 @@ use super::options::Options;
 use super::shared::Shared;
 use crate::export::prometheus;
 
-/// Connections at a time; one more is closed at once.
+/// Connections at a time. For one more the oldest has to go, whatever it does, as soon as it has had
+/// its time: others wait for no longer than that, however many ask and however little they say.
 const CONNECTIONS: usize = 32;
+/// See [`CONNECTIONS`]: enough for the page to be asked for and read.
+const TURN: Duration = Duration::from_millis(250);
 /// A handshake, and the head of a request, may take so long.
 const HEAD: Duration = Duration::from_secs(5);
 /// A connection takes no other request when it has lasted so long.
@@ -105,7 +109,7 @@ impl Port {
     /// Answers, for ever.
     pub(super) async fn serve(self, shared: Arc<Shared>) -> io::Result<Infallible> {
         let listener = TcpListener::from_std(self.listener)?;
-        let room = Arc::new(Semaphore::new(CONNECTIONS));
+        let mut connections = Connections::default();
         let Access { tls, token, .. } = self.access;
         let page = Arc::new(Page { shared, token, written: std::sync::Mutex::default() });
         loop {
@@ -114,9 +118,9 @@ impl Port {
                 sleep(Duration::from_millis(100)).await;
                 continue;
             };
-            let Ok(permit) = Arc::clone(&room).try_acquire_owned() else { continue };
+            connections.make_room().await;
             let (tls, page) = (tls.clone(), Arc::clone(&page));
-            tokio::spawn(async move {
+            connections.add(tokio::spawn(async move {
                 match tls {
                     Some(tls) => {
                         if let Ok(Ok(stream)) = timeout(HEAD, tls.accept(stream)).await {
@@ -125,9 +129,31 @@ impl Port {
                     }
                     None => converse(stream, page).await,
                 }
-                drop(permit);
-            });
+            }));
         }
+    }
+}
+
+/// Those that are open, the oldest first, and since when.
+#[derive(Default)]
+struct Connections(VecDeque<(Instant, JoinHandle<()>)>);
+
+impl Connections {
+    /// Waits until there may be one more.
+    async fn make_room(&mut self) {
+        self.0.retain(|(_, connection)| !connection.is_finished());
+        while self.0.len() >= CONNECTIONS
+            && let Some((since, mut oldest)) = self.0.pop_front()
+        {
+            // It may end by itself.
+            if timeout(TURN.saturating_sub(since.elapsed()), &mut oldest).await.is_err() {
+                oldest.abort();
+            }
+        }
+    }
+
+    fn add(&mut self, connection: JoinHandle<()>) {
+        self.0.push_back((Instant::now(), connection));
     }
 }
 

@@ -83,7 +83,7 @@ fn in_module_cache(environment: &[(String, String)], root: &Path) -> Option<Stri
     let read = |path: &Path| regular::small_file(regular::open_below(root, path)?);
     let go = Go { exe: Path::new(""), version: "" };
     let (cache, _) = goenv::secret(environment, go, &read).remove("GOMODCACHE")?;
-    // It is the user's word: a pattern in it would have us look through all directories that there are.
+    // It is the user's word: a pattern in it could have us look through all directories.
     cache.starts_with('/').then(|| format!("{}/{DOWNLOADED}", Pattern::escape(&cache)))
 }
 
