@@ -29,12 +29,16 @@ Exit codes:
   125  this machine cannot be traced; COMMAND was not run
   126  COMMAND cannot be executed
   127  there is no COMMAND
-  For `replay`: 0, 1 for a broken recording, 2, 10, 75 and 78.
+  For `replay` and `log`: 0, 1 for a broken recording, 2, 10, 75 and 78.
+  For `diff`: 0, 1 for a broken recording, and 2.
   For `doctor`: 0, 125 if it cannot be traced, 1 and 2.
   For `preflight`: 0, 1 if go would fail, 2, 10, 75 and 78.
-  For `agent`: 0, 2 for wrong settings as well, 125 if it cannot watch.
+  For `agent`: 0, 2 for a wrong file of settings as well, 125 if it cannot watch or export.
+  For `agent status`: 0, 1 if none runs, and 2.
 
-Without --fail-on and --exit-class findings never change the exit code.";
+Without --fail-on and --exit-class findings never change the exit code.
+
+The help of each command lists the options of all; one that does nothing for it is refused.";
 
 /// See which Go module proxy was asked, who answered, and why the go command went on.
 ///

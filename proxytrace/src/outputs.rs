@@ -15,7 +15,7 @@ use proxytrace::report::{self, Format};
 /// What else to write, and where: `-` is stdout, and then the report goes to stderr.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct Outputs {
-    /// Write the trace as JSON (proxytrace.trace/v1) to FILE.
+    /// Write the trace as JSON (proxytrace.trace/v1), or what else the command finds, to FILE.
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
     /// Write the trace as JSON lines to FILE, each chain as soon as it has ended.

@@ -22,6 +22,7 @@ pub mod scenario;
 mod server;
 mod sumdb;
 mod table;
+pub mod terminal;
 pub mod times;
 pub mod toolchain;
 pub mod unit;

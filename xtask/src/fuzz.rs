@@ -1,6 +1,7 @@
 //! `cargo xtask fuzz`: what reads hostile bytes, under libFuzzer, for a bounded time.
 
 use std::fs::{self, Permissions};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::Command;
@@ -64,11 +65,12 @@ pub(crate) fn fuzz(seconds: u32) -> Result<()> {
 
 fn build() -> Result<PathBuf> {
     status("Building", "the fuzzer");
-    let compiler = workspace().join("target/fuzz-rustc");
-    if fs::read_to_string(&compiler).ok().as_deref() != Some(COMPILER) {
-        fs::write(&compiler, COMPILER)?;
-        fs::set_permissions(&compiler, Permissions::from_mode(0o755))?;
-    }
+    // Cargo knows it by its name alone.
+    let mut hasher = DefaultHasher::new();
+    COMPILER.hash(&mut hasher);
+    let compiler = workspace().join(format!("target/fuzz-rustc-{:016x}", hasher.finish()));
+    fs::write(&compiler, COMPILER)?;
+    fs::set_permissions(&compiler, Permissions::from_mode(0o755))?;
     let mut cargo = cargo();
     cargo.args(["build", "--features", "engine", "--package", "proxytrace-fuzz", "--bin", "fuzz"]);
     cargo.env(COMPILER_VAR, &compiler);

@@ -20,7 +20,8 @@ pub(crate) fn run(command: &[OsString]) -> Result<()> {
     let mut traced = if command.is_empty() {
         let mut lab = as_root(&programs.lab);
         lab.args(["run", "demo", "--go"]).arg(goroot()?).arg("--").arg(&programs.proxytrace);
-        lab.args(["--", "go", "mod", "download"]);
+        // What is healthy is one line without it.
+        lab.args(["--verbose", "--", "go", "mod", "download"]);
         lab
     } else {
         let mut proxytrace = as_root(&programs.proxytrace);

@@ -16,8 +16,6 @@ use crate::export::{Build, Origin};
 pub(super) struct Bounds {
     /// Builds at a time.
     pub(super) builds: usize,
-    /// Events of one.
-    pub(super) events: u64,
     /// Bytes in which the events of one came, and of all: what they take in memory is of that order.
     pub(super) bytes: usize,
     /// See `bytes`.
@@ -28,13 +26,7 @@ pub(super) struct Bounds {
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self {
-            builds: 256,
-            events: 200_000,
-            bytes: 8 << 20,
-            all_bytes: 16 << 20,
-            age: 3_600_000_000_000,
-        }
+        Self { builds: 256, bytes: 8 << 20, all_bytes: 16 << 20, age: 3_600_000_000_000 }
     }
 }
 
@@ -44,7 +36,6 @@ struct Running {
     share: f64,
     origin: Origin,
     began: u64,
-    events: u64,
     bytes: usize,
 }
 
@@ -72,9 +63,9 @@ impl Builds {
     /// Those that must be given up, at this time by `CLOCK_MONOTONIC`. What was seen of them is done.
     pub(super) fn excess(&mut self, now: u64) -> Vec<TreeId> {
         let mut excess = std::mem::take(&mut self.refused);
-        let Bounds { events, bytes, age, all_bytes, .. } = self.bounds;
+        let Bounds { bytes, age, all_bytes, .. } = self.bounds;
         let reason = |running: &Running| {
-            if running.events > events || running.bytes > bytes {
+            if running.bytes > bytes {
                 Some("it did more than is kept of one build")
             } else if now.saturating_sub(running.began) > age {
                 Some("it ran for longer than a build is watched")
@@ -127,7 +118,6 @@ impl Watcher for Builds {
             share: begun.share,
             origin: Origin { container, pod, job: BTreeMap::new() },
             began: begun.time,
-            events: 0,
             bytes: 0,
         };
         self.running.insert(tree, running);
@@ -141,7 +131,6 @@ impl Watcher for Builds {
 
     fn events(&mut self, tree: TreeId, events: &[Event], bytes: usize) {
         if let Some(running) = self.running.get_mut(&tree) {
-            running.events += events.len() as u64;
             running.bytes += bytes;
             for event in events {
                 running.correlator.push(event.clone());
@@ -208,13 +197,13 @@ mod tests {
 
     #[test]
     fn what_is_too_much_is_given_up_and_counted() {
-        let bounds = Bounds { builds: 3, events: 10, bytes: 500, all_bytes: 800, age: 100 };
+        let bounds = Bounds { builds: 3, bytes: 500, all_bytes: 800, age: 100 };
         let mut builds = Builds::within(bounds);
         for tree in 1..=4 {
             builds.began(tree, begun(0));
         }
         assert_eq!((builds.excess(1), builds.abandoned), (vec![4], 1));
-        builds.events(1, &some_events(11), 100);
+        builds.events(1, &some_events(11), 501);
         assert_eq!((builds.excess(1), builds.abandoned), (vec![1], 2));
         builds.began(5, begun(50));
         builds.events(2, &some_events(1), 450);

@@ -140,29 +140,30 @@ pub enum LogLevel {
 #[derive(Args, Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Settings {
-    /// Choose this share of all builds: 0.05 or 5%. The same host and process are always chosen
+    /// Choose this share of all builds: 0.05 or 5%, which it is if not given. The same host and process are always chosen
     /// alike; a build and all that it starts are chosen together.
     #[arg(long, value_name = "SHARE")]
     pub sample: Option<Share>,
-    /// Choose less, as long as the agent takes more of a processor than this: 1%.
+    /// Choose less, as long as the agent takes more of a processor than this, such as 1%; no bound if
+    /// not given.
     #[arg(long, value_name = "PART")]
     pub max_cpu: Option<Processor>,
-    /// Choose less, as long as more events come in than this: 500/s.
+    /// Choose less, as long as more events come in than this, such as 500/s; no bound if not given.
     #[arg(long, value_name = "RATE")]
     pub max_events: Option<Rate>,
     /// As long as this file exists, watch nothing, and take all probes out.
     #[arg(long, value_name = "FILE")]
     pub kill_switch: Option<PathBuf>,
-    /// Where to write how the agent does, for `agent status`.
+    /// Where to write how the agent does, for `agent status`; /run/proxytrace/agent.json if not given.
     #[arg(long, value_name = "FILE")]
     pub state: Option<PathBuf>,
     /// Makes the choice another one; that of a host is made from its name and its machine id.
     #[arg(long, value_name = "NUMBER")]
     pub seed: Option<u64>,
-    /// How to write log lines.
+    /// How to write log lines; logfmt if not given.
     #[arg(long, value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,
-    /// Which log lines to write.
+    /// Which log lines to write; info if not given.
     #[arg(long, value_name = "LEVEL")]
     pub log_level: Option<LogLevel>,
     /// Where builds go: in the file, the table `export`.

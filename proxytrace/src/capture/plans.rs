@@ -28,7 +28,7 @@ const OF_SERVICE: &str = "CACHE_DIRECTORY";
 const EXTENSION: &str = "plan";
 /// The largest file that is read, in bytes; a plan of Go 1.27 has about 30 KB.
 const SIZE_MAX: u64 = 1 << 20;
-/// So many files stay, the youngest: containers bring new files of the same `go` without end.
+/// So many files stay, those used last: containers bring new files of the same `go` without end.
 const FILES_MAX: usize = 64;
 /// A file can be written to again within the same time of change, as its clock has it. After so
 /// long it cannot.
@@ -72,7 +72,12 @@ impl Plans {
             && kept.executable == file
             && kept.plan.build == *build
             && code(&kept.plan, data).as_ref() == Some(&kept.code);
-        is_ours.then_some(kept.plan)
+        if !is_ours {
+            return None;
+        }
+        // Others make room for it that nobody has used for longer.
+        let _ = File::open(self.path(file)).and_then(|plan| plan.set_modified(SystemTime::now()));
+        Some(kept.plan)
     }
 
     /// Keeps the plan of a file that nobody has written to lately.
@@ -81,6 +86,10 @@ impl Plans {
         let kept = Kept { program: self.program, executable: file, code, plan };
         let Ok(payload) = postcard::to_stdvec(&kept) else { return };
         let bytes = [digest(&SHA256, &payload).as_ref(), &payload].concat();
+        // It would not be read.
+        if bytes.len() as u64 > SIZE_MAX {
+            return;
+        }
         // Without it the next run takes longer.
         let _ = write(&self.path(file), &bytes).and_then(|()| self.prune());
     }

@@ -103,8 +103,9 @@ fn named(line: &str) -> Line<'_> {
         return Line::Other;
     }
     // Without the place in a file, or what a CI has put there.
-    let at = module.and_then(|module| line.find(module)).unwrap_or(0);
-    Line::Named { url, module, said: &line[at..] }
+    let at = module
+        .and_then(|module| line.find(&format!("module {module}: ")).or_else(|| line.find(module)));
+    Line::Named { url, module, said: &line[at.unwrap_or(0)..] }
 }
 
 /// The URL of `: reading URL: …` (`web/api.go:HTTPError`) or of `: Get "URL": …` (`net/url.Error`).
@@ -119,10 +120,13 @@ fn url_of(line: &str) -> Option<&str> {
     })
 }
 
-/// The module of `MODULE@vX.Y.Z: …` (`x/mod/module.ModuleError`).
+/// The module of `MODULE@vX.Y.Z: …` or `module MODULE: …` (`x/mod/module.ModuleError`).
 fn module_of(line: &str) -> Option<&str> {
     let (before, _) = line.rsplit_once(": ")?;
     before.split(": ").find_map(|piece| {
+        if let Some(module) = piece.strip_prefix("module ") {
+            return Some(module).filter(|module| !module.contains(char::is_whitespace));
+        }
         let (module, version) = piece.rsplit(char::is_whitespace).next()?.rsplit_once('@')?;
         (!module.is_empty() && is_version(version)).then_some(module)
     })

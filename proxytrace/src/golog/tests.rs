@@ -84,10 +84,15 @@ fn what_is_said_of_a_package_names_a_url_or_a_module() {
         assert_eq!(line(&format!("{before}{said}\r\n")), expected, "{before}");
     }
     for (said, url, module) in [
-        ("a.go:1:2: module x.lab/m: reading https://p.lab/a: 404", Some("https://p.lab/a"), None),
+        ("module x.lab/m: reading https://p.lab/a: 404", Some("https://p.lab/a"), Some("x.lab/m")),
         ("a.go:1:2: x: Get \"https://p.lab/a\": EOF", Some("https://p.lab/a"), None),
         ("a.go:1:2: x: Get https://p.lab/a: EOF", Some("https://p.lab/a"), None),
         ("x.lab/m@v1.0.0-rc.1+incompatible: git fetch: exit status 128", None, Some("x.lab/m")),
+        (
+            "module x.lab/m: git ls-remote -q --end-of-options origin in /m/vcs/1: exit status 128:",
+            None,
+            Some("x.lab/m"),
+        ),
     ] {
         assert_eq!(line(said), Line::Named { url, module, said }, "{said}");
     }

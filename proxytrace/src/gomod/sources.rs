@@ -108,7 +108,7 @@ fn main_files(process: &Process, read: Read<'_>) -> Vec<PathBuf> {
     let setting = |name: &str| process.config.get(name).map(|setting| setting.value.as_str());
     let argv: Vec<&str> = process.argv.iter().map(String::as_str).collect();
     let flags = setting("GOFLAGS").unwrap_or_default().split_whitespace();
-    let flags: Vec<&str> = flags.chain(of_go(&argv).iter().copied()).collect();
+    let flags: Vec<&str> = flags.chain(argv.iter().copied()).collect();
     let mut files = Vec::new();
     match flag(&flags, "modfile").filter(|file| !file.is_empty()) {
         Some(file) => files.push(directory.join(file)),
@@ -144,46 +144,6 @@ fn directory(process: &Process) -> Option<PathBuf> {
         Some(other) => clean(&directory.join(other)),
         None => directory,
     })
-}
-
-/// Flags of `go run` whose value may be the next word (`work/build.go:AddBuildFlags`).
-const VALUED: &[&str] = &[
-    "C",
-    "asmflags",
-    "buildmode",
-    "compiler",
-    "covermode",
-    "coverpkg",
-    "exec",
-    "gccgoflags",
-    "gcflags",
-    "installsuffix",
-    "ldflags",
-    "mod",
-    "modfile",
-    "overlay",
-    "p",
-    "pgo",
-    "pkgdir",
-    "tags",
-    "toolexec",
-];
-
-/// The arguments without those that `go run` and `go test` hand to the program which they start.
-fn of_go<'a>(argv: &'a [&'a str]) -> &'a [&'a str] {
-    let command = match argv.get(1).copied() {
-        Some("-C" | "--C") => 3,
-        Some(word) if word.starts_with('-') => 2,
-        _ => 1,
-    };
-    let end = if argv.get(command) == Some(&"run") {
-        let takes_next = |word: &str| flag_name(word).is_some_and(|name| VALUED.contains(&name));
-        let is_program = |at: &usize| flag_name(argv[*at]).is_none() && !takes_next(argv[*at - 1]);
-        (command + 1..argv.len()).find(is_program)
-    } else {
-        argv.iter().position(|word| flag_name(word) == Some("args"))
-    };
-    &argv[..end.unwrap_or(argv.len())]
 }
 
 /// What follows the one or two dashes of a flag.
@@ -328,9 +288,6 @@ mod tests {
             (&["go", "build", "-modfile=b.mod"], "b.mod"),
             (&["go", "build", "-modfile=b.mod", "--modfile", "c.mod"], "c.mod"),
             (&["go", "build", "-modfile="], "go.mod"),
-            (&["go", "test", "./...", "-modfile=b.mod", "-args", "-modfile=c.mod"], "b.mod"),
-            (&["go", "run", "-tags", "x", "-modfile", "b.mod", ".", "-modfile=c.mod"], "b.mod"),
-            (&["go", "-C", ".", "run", "-race", ".", "-modfile=c.mod"], "a.mod"),
         ] {
             let trace = trace(argv, &[("GOFLAGS", "-modfile=a.mod")]);
             let (name, version) = module(&trace, 0);

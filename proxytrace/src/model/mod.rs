@@ -400,7 +400,8 @@ pub struct Capture {
     pub lost: u64,
     /// Executables with probes.
     pub attach: Vec<Attach>,
-    /// How the probes were attached: `uprobe-multi` or `perf`.
+    /// How the probes were attached: `uprobe-multi` or `perf`; `log` or `preflight` where there were
+    /// none.
     pub backend: String,
     /// What ended the watch before the command ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]

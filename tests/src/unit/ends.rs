@@ -9,14 +9,14 @@ use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::rows::{self, LOGS, Ran, Seen, job};
+use super::rows::{self, CACHE, LOGS, Ran, Seen, job};
 use super::systemd::{read, until};
 use super::{AGENT, PROBES, SETTINGS, dpkg, runs, state, status};
 use crate::toolchain::Toolchain;
 use crate::waiting::Waiting;
 
 /// Where it keeps something itself.
-const OWN: [&str; 4] = ["/etc/proxytrace", LOGS, "/var/lib/proxytrace", "/run/proxytrace"];
+const OWN: [&str; 5] = ["/etc/proxytrace", LOGS, CACHE, "/var/lib/proxytrace", "/run/proxytrace"];
 /// How long what is started anew may take beyond what the unit says, in a machine that is emulated.
 const SLACK: Duration = Duration::from_mins(1);
 

@@ -1,10 +1,11 @@
 //! What the agent may do, and what it takes.
 
 use std::fs;
+use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::rows::LOGS;
+use super::rows::{CACHE, LOGS};
 use super::{AGENT, PROBES};
 
 /// The capabilities that remain, by their numbers in `include/uapi/linux/capability.h`:
@@ -47,10 +48,12 @@ pub(super) fn privileges(backend: &str) -> Result<()> {
         let mut lines = mounts.lines().rev().map(|line| line.split(' ').collect::<Vec<_>>());
         lines.find(|words| words[1] == place).map(|words| words[3].to_owned())
     };
-    for (place, expected) in [("/", "ro"), (LOGS, "rw"), ("/run/proxytrace", "rw")] {
+    for (place, expected) in [("/", "ro"), (LOGS, "rw"), (CACHE, "rw"), ("/run/proxytrace", "rw")] {
         let options = options(place).with_context(|| format!("{place} is no mount: {mounts}"))?;
         ensure!(options.split(',').any(|word| word == expected), "{place} is {options}");
     }
+    let plans = fs::read_dir(Path::new(CACHE).join("plans"))?.count();
+    ensure!(plans > 0, "nothing is kept of toolchains");
     Ok(())
 }
 

@@ -18,6 +18,8 @@ use crate::toolchain::Toolchain;
 
 /// Where the settings have files of lines written, which the unit makes a place for.
 pub(super) const LOGS: &str = "/var/log/proxytrace";
+/// What it found in toolchains.
+pub(super) const CACHE: &str = "/var/cache/proxytrace";
 /// Where Prometheus is answered, as the settings in the package have it.
 const METRICS: &str = "127.0.0.1:9478";
 /// What names a build.

@@ -267,11 +267,11 @@ fn toolchains_are_replaced_under_load() {
         let (source, is_in_place) = ([&other, &toolchain][round % 2], round % 3 == 2);
         let source_go = source.goroot.join("bin/go");
         let ended = AtomicBool::new(false);
+        // Nobody can write to what runs; and a program that is started while somebody writes may keep
+        // the file open for a moment, so that it cannot be run.
+        let new = dir.path().join("new");
+        fs::copy(&source_go, if is_in_place { &go } else { &new }).unwrap();
         thread::scope(|scope| {
-            if is_in_place {
-                // Nobody can write to what runs.
-                fs::copy(&source_go, &go).unwrap();
-            }
             for _ in 0..LOAD {
                 scope.spawn(|| {
                     while !ended.load(Ordering::Relaxed) {
@@ -280,8 +280,6 @@ fn toolchains_are_replaced_under_load() {
                 });
             }
             if !is_in_place {
-                let new = dir.path().join("new");
-                fs::copy(&source_go, &new).unwrap();
                 fs::rename(&new, &go).unwrap();
             }
             // What was known of the contents before must not be believed of these.

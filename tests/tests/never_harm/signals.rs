@@ -4,8 +4,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::Stdio;
 
-use nix::fcntl::{FcntlArg, FdFlag, fcntl};
-use nix::pty::{OpenptyResult, openpty};
+use proxytrace_tests::terminal;
 
 use super::{can_trace, id, send, state, traced, until};
 
@@ -77,11 +76,8 @@ fn a_terminal_that_goes_away_takes_the_command_with_it() {
     if !can_trace() {
         return;
     }
-    let OpenptyResult { master, slave } = openpty(None, None).unwrap();
     // Nobody else may hold it when it is closed.
-    for end in [&master, &slave] {
-        fcntl(end, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).unwrap();
-    }
+    let (master, slave) = terminal::open().unwrap();
     let mut command = traced("sh");
     command.args(["-c", "echo on; exec sleep 60"]).stdin(slave.try_clone().unwrap());
     command.stdout(slave.try_clone().unwrap()).stderr(Stdio::null());
@@ -98,9 +94,8 @@ fn a_terminal_that_goes_away_takes_the_command_with_it() {
     unsafe { command.pre_exec(lead) };
     let mut child = command.spawn().unwrap();
     drop((command, slave));
-    let mut terminal = std::fs::File::from(master);
-    terminal.read_exact(&mut [0; 2]).unwrap();
-    drop(terminal);
+    (&master).read_exact(&mut [0; 2]).unwrap();
+    drop(master);
     let mut ended = None;
     until("ended", || {
         ended = child.try_wait().unwrap();

@@ -1,15 +1,15 @@
 //! The line about a run that goes on, on a terminal that the command writes to as well.
 
-use std::fs::File;
 use std::io::Read as _;
 use std::num::NonZero;
 use std::process::Stdio;
 
-use nix::pty::{Winsize, openpty};
+use nix::pty::Winsize;
 use proxytrace_tests::cases;
 use proxytrace_tests::lab::Lab;
 use proxytrace_tests::modules::Modules;
 use proxytrace_tests::scenario::{Action, Host, Protocol, Rule, Scenario};
+use proxytrace_tests::terminal;
 use proxytrace_tests::toolchain::Toolchain;
 
 /// A proxy that takes its time.
@@ -35,14 +35,14 @@ const SIZE: Winsize = Winsize { ws_row: 24, ws_col: 160, ws_xpixel: 0, ws_ypixel
 
 /// What came to the terminal, in pieces.
 fn run(lab: &Lab, options: &[&str], script: &str, environment: &[(&str, &str)]) -> Vec<Vec<u8>> {
-    let pty = openpty(&SIZE, None).unwrap();
+    let (mut master, slave) = terminal::open().unwrap();
+    terminal::resize(&slave, &SIZE).unwrap();
     let mut command = lab.command("setsid");
     command.args(["--ctty", "--wait"]).arg(cases::proxytrace()).args(options);
     command.args(["--", "sh", "-c", script]).env("TERM", "xterm");
     command.envs(environment.iter().copied());
-    let end = || Stdio::from(pty.slave.try_clone().unwrap());
+    let end = || Stdio::from(slave.try_clone().unwrap());
     command.stdin(end()).stdout(end()).stderr(end());
-    let mut master = File::from(pty.master);
     let reader = std::thread::spawn(move || {
         let (mut pieces, mut buffer) = (Vec::new(), [0; 1 << 12]);
         // Ends with an error when nobody has the other end any more.
@@ -52,7 +52,7 @@ fn run(lab: &Lab, options: &[&str], script: &str, environment: &[(&str, &str)]) 
         pieces
     });
     let _ = lab.status(command).unwrap();
-    drop(pty.slave);
+    drop(slave);
     reader.join().unwrap()
 }
 

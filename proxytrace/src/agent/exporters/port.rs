@@ -37,9 +37,9 @@ use super::shared::Shared;
 use crate::export::prometheus;
 
 /// Connections at a time. For one more the oldest has to go, whatever it does, as soon as it has had
-/// its time: others wait for no longer than that, however many ask and however little they say.
+/// its time: so many have their turn in that, in order, however many ask and however little they say.
 const CONNECTIONS: usize = 32;
-/// See [`CONNECTIONS`]: enough for the page to be asked for and read.
+/// See [`CONNECTIONS`]: on the same machine or one near it, enough to ask for the page and to read it.
 const TURN: Duration = Duration::from_millis(250);
 /// A handshake, and the head of a request, may take so long.
 const HEAD: Duration = Duration::from_secs(5);

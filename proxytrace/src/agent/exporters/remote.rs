@@ -44,7 +44,8 @@ impl Signal {
         }
     }
 
-    /// Whether it may go better another time. OTLP says which statuses (specification, "Failures");
+    /// Whether it may go better another time. OTLP says which statuses (specification, "Failures"), but
+    /// for 408, by which servers and what stands before them say that they are busy;
     /// `ClickHouse` answers 4xx also for what its operators mend: a table, a user, a grant.
     fn passes(self, status: u16) -> bool {
         match self {

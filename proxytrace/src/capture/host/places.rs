@@ -37,8 +37,8 @@ const HOME: [&str; 7] = [
     ".local/go*/bin/go",
 ];
 
-/// Below a module cache: those that go itself downloads.
-const DOWNLOADED: &str = "golang.org/toolchain@*/bin/go";
+/// Below a module cache: where those are that go itself downloads, and what their names begin with.
+const DOWNLOADED: (&str, &str) = ("golang.org", "toolchain@");
 
 /// The `go` commands below a root that can be found without being executed. With ours, those that
 /// the environment names.
@@ -50,14 +50,14 @@ pub(super) fn find(root: &Path) -> BTreeSet<PathBuf> {
     let environment: Vec<(String, String)> = env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
-    let downloaded = in_module_cache(&environment, root).map(|pattern| matching(&pattern));
+    let downloaded = in_module_cache(&environment, root);
     let path = env::var_os("PATH").unwrap_or_default();
     let goroot = env::var_os("GOROOT").filter(|goroot| !goroot.is_empty());
     let named = env::split_paths(&path)
         .chain(goroot.map(|goroot| Path::new(&goroot).join("bin")))
         .map(|directory| directory.join("go"))
         .filter(|go| go.is_file());
-    let all = named.chain(downloaded.into_iter().flatten()).chain(below);
+    let all = named.chain(downloaded).chain(below);
     // A link and what it leads to are one.
     all.filter_map(|path| fs::canonicalize(path).ok()).collect()
 }
@@ -66,25 +66,40 @@ pub(super) fn find(root: &Path) -> BTreeSet<PathBuf> {
 fn below(root: &Path) -> BTreeSet<PathBuf> {
     let passwd = fs::read_to_string(root.join("etc/passwd")).unwrap_or_default();
     let homes = homes(&passwd);
-    let in_homes = homes.into_iter().flat_map(|home| {
-        let environment = [("HOME".to_owned(), home.to_owned())];
-        let usual = HOME.iter().map(move |path| format!("{home}/{path}"));
-        usual.chain(in_module_cache(&environment, root))
+    let downloaded = homes.iter().flat_map(|home| {
+        let environment = [("HOME".to_owned(), (*home).to_owned())];
+        in_module_cache(&environment, root)
     });
+    let downloaded: BTreeSet<PathBuf> = downloaded.collect();
+    let in_homes =
+        homes.iter().flat_map(|home| HOME.iter().map(move |path| format!("{home}/{path}")));
     let patterns = SYSTEM.iter().map(|path| (*path).to_owned()).chain(in_homes);
     let root = root.to_string_lossy();
     let root = Pattern::escape(root.trim_end_matches('/'));
-    patterns.flat_map(|pattern| matching(&format!("{root}{pattern}"))).collect()
+    let usual = patterns.flat_map(|pattern| matching(&format!("{root}{pattern}")));
+    usual.chain(downloaded).collect()
 }
 
-/// A pattern of what is in the module cache of a `go` with this environment. The file of its user
-/// (`go env -w`) is found below the root.
-fn in_module_cache(environment: &[(String, String)], root: &Path) -> Option<String> {
+/// The `go` commands in the module cache of one with this environment.
+fn in_module_cache(environment: &[(String, String)], root: &Path) -> Vec<PathBuf> {
+    let Some(cache) = module_cache(environment, root) else { return Vec::new() };
+    let (place, beginning) = DOWNLOADED;
+    // It is the user's word: no part of a pattern, which could have us look through all directories.
+    let entries = fs::read_dir(root.join(cache.trim_start_matches('/')).join(place));
+    let is_one = |entry: &fs::DirEntry| {
+        entry.file_name().to_str().is_some_and(|name| name.starts_with(beginning))
+    };
+    let entries = entries.into_iter().flatten().flatten().filter(is_one);
+    entries.map(|entry| entry.path().join("bin/go")).filter(|go| go.exists()).collect()
+}
+
+/// Where the module cache of a `go` with this environment is. The file of its user (`go env -w`) is
+/// found below the root.
+fn module_cache(environment: &[(String, String)], root: &Path) -> Option<String> {
     let read = |path: &Path| regular::small_file(regular::open_below(root, path)?);
     let go = Go { exe: Path::new(""), version: "" };
     let (cache, _) = goenv::secret(environment, go, &read).remove("GOMODCACHE")?;
-    // It is the user's word: a pattern in it could have us look through all directories.
-    cache.starts_with('/').then(|| format!("{}/{DOWNLOADED}", Pattern::escape(&cache)))
+    cache.starts_with('/').then_some(cache)
 }
 
 /// What there is of a pattern.
@@ -112,7 +127,7 @@ mod tests {
     use std::os::unix::fs::symlink;
     use std::path::PathBuf;
 
-    use super::{DOWNLOADED, find, homes, in_module_cache};
+    use super::{find, homes, in_module_cache, module_cache};
 
     #[test]
     fn people_have_homes() {
@@ -187,8 +202,7 @@ mod tests {
         let cache = |environment: &[(&str, &str)]| {
             let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
             let environment: Vec<_> = environment.iter().map(owned).collect();
-            let pattern = in_module_cache(&environment, root.path())?;
-            Some(pattern.strip_suffix(&format!("/{DOWNLOADED}")).unwrap().to_owned())
+            module_cache(&environment, root.path())
         };
         let (home, gopath) = (("HOME", "/h"), ("GOPATH", "/p:/q"));
         assert_eq!(cache(&[home, gopath, ("GOMODCACHE", "/m")]).as_deref(), Some("/m"));
@@ -197,6 +211,11 @@ mod tests {
         let file = ("GOENV", "/etc/go.env");
         assert_eq!(cache(&[home, file]).as_deref(), Some("/f/pkg/mod"));
         assert_eq!(cache(&[home, file, gopath]).as_deref(), Some("/p/pkg/mod"));
+        // Anybody may say so, of a directory of theirs.
+        for hostile in ["/".repeat(1 << 20), "/*".repeat(1 << 16), "/[/..".repeat(1 << 12)] {
+            let environment = [("GOMODCACHE".to_owned(), hostile)];
+            assert!(in_module_cache(&environment, root.path()).is_empty());
+        }
         // go takes none of these.
         for wrong in [&[("GOMODCACHE", "m")][..], &[("GOPATH", "~/go")], &[]] {
             assert_eq!(cache(wrong), None, "{wrong:?}");

@@ -20,7 +20,7 @@ pub struct Kind {
     pub code: &'static str,
     /// `redirect-target-status`.
     pub slug: &'static str,
-    /// How bad it is at its worst.
+    /// How bad it is; PT102 is a warning at times, others are lowered.
     pub severity: Severity,
     /// One line.
     pub title: &'static str,
