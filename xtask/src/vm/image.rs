@@ -26,7 +26,8 @@ exec /bin/setpriv --reuid 1000 --regid 1000 --clear-groups \"$@\"
 ";
 const AS_USER_WITH_CAPABILITIES: &str = "#!/bin/sh
 chown -R 1000:1000 \"$HOME/..\"
-exec as-user --inh-caps $CAPS --ambient-caps $CAPS proxytrace \"$@\"
+caps=$(cat /capabilities)
+exec as-user --inh-caps $caps --ambient-caps $caps proxytrace \"$@\"
 ";
 /// What the shell's program is also called.
 const APPLETS: [&str; 13] = [

@@ -70,7 +70,6 @@ integrity)
     ;;
 one-by-one)
     export PROXYTRACE_PERF=1
-    backend=perf
     check
     ;;
 memlock)
@@ -96,17 +95,18 @@ no-capabilities)
     ;;
 administrator)
     # With fewer it says what is missing, and the command runs.
-    HOME=$(mktemp -d) CAPS=+bpf,+perfmon as-user-with-capabilities -- go version >/tmp/said 2>&1 ||
+    echo +bpf,+perfmon >/capabilities
+    HOME=$(mktemp -d) as-user-with-capabilities -- go version >/tmp/said 2>&1 ||
         end "failed: exit code $?"
     cat /tmp/said
     grep -q 'this kernel lets CAP_SYS_ADMIN alone put a probe in' /tmp/said ||
         end "failed: it does not say what is missing"
-    export CAPS=+bpf,+perfmon,+sys_admin
+    echo +bpf,+perfmon,+sys_admin >/capabilities
     check --proxytrace /bin/as-user-with-capabilities
     ;;
 systemd) . /system.sh ;;
 capabilities)
-    export CAPS=+bpf,+perfmon
+    echo +bpf,+perfmon >/capabilities
     check --proxytrace /bin/as-user-with-capabilities
     ;;
 *) end "failed: no such variant: $variant" ;;

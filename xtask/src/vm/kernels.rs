@@ -155,6 +155,11 @@ pub(super) struct Run {
 }
 
 impl Run {
+    /// How probes are attached in it.
+    pub(super) fn backend(&self) -> &'static str {
+        if self.variant == Variant::OneByOne { "perf" } else { self.kernel.backend }
+    }
+
     /// What is run in it.
     pub(super) fn scenarios(&self) -> Vec<&'static str> {
         let scenarios = match self {

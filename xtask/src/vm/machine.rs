@@ -113,7 +113,7 @@ fn qemu(run: &Run, kernel: &Path, archive: &Path) -> Command {
          lab.kprobes={} lab.wire={} lab.run={}",
         run.variant.parameters(),
         run.variant.name(),
-        run.kernel.backend,
+        run.backend(),
         run.kernel.kprobes,
         run.kernel.wire,
         run.scenarios().join(",")

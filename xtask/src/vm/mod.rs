@@ -200,7 +200,7 @@ fn begins(name: &str, words: &str) -> bool {
 
 /// A row of the table.
 fn row(run: &Run, release: &str, result: &str, took: &str) -> String {
-    let (kernel, backend, wire) = (run.kernel.name(), run.kernel.backend, run.kernel.wire);
+    let (kernel, backend, wire) = (run.kernel.name(), run.backend(), run.kernel.wire);
     let (variant, scenarios) = (run.variant.name(), run.scenarios().join(", "));
     format!(
         "| {kernel} | {release} | {variant} | {backend} | {wire} | {scenarios} | {result} | {took} |"
