@@ -1,4 +1,5 @@
-//! What is longer than proxytrace reads is cut, and said to be.
+//! What is longer than proxytrace reads is cut, and said to be; and what the kernel has to verify is
+//! bounded.
 
 use std::fs;
 use std::process::Command;
@@ -49,5 +50,29 @@ fn an_environment_that_is_not_read_to_its_end_is_a_loss() -> Result<()> {
     let Some(trace) = trace else { return Ok(()) };
     ensure!(trace.capture.lost == 1 && !trace.capture.complete, "{:?}", trace.capture);
     ensure!(trace.findings.iter().any(|finding| finding.code == "PT900"));
+    Ok(())
+}
+
+/// Instructions that the kernel may walk when it verifies the program on Go's functions, the largest:
+/// more than half of the time that starting takes is verification. On Linux 6.18 they are 5,800.
+const VERIFIED: u64 = 8_000;
+
+/// What is loaded, as the descriptors of the process that traces say (proc(5), `fdinfo`).
+#[test]
+fn the_program_is_quickly_verified() -> Result<()> {
+    if !cases::can_start() {
+        return Ok(());
+    }
+    let mut traced = Command::new(cases::proxytrace());
+    // The shell's own descriptors come and go.
+    traced.args(["-q", "--", "sh", "-c", "cat /proc/$PPID/fdinfo/* 2>/dev/null"]);
+    let said = String::from_utf8(traced.output()?.stdout)?;
+    let mut sizes = said.lines().filter_map(|line| line.strip_prefix("verified_insns:\t"));
+    ensure!(said.contains("prog_tag:"), "no program: {said}");
+    let Some(size) = sizes.next() else {
+        cases::skip("this kernel does not say what it verified (Linux 5.16)");
+        return Ok(());
+    };
+    ensure!(size.parse::<u64>()? <= VERIFIED, "{size}");
     Ok(())
 }
