@@ -30,6 +30,8 @@
     element.append(...children.filter((child) => child != null).map((child) => child instanceof Node ? child : String(child)));
     return element;
   }
+  // A log, and what preflight asks, have none.
+  const pid = (process) => (process.pid ? ` pid ${process.pid}` : '');
   const count = (number, noun) => `${number.toLocaleString('en')} ${noun}${number === 1 ? '' : 's'}`;
   function time(ns) {
     if (ns == null) return '';
@@ -433,7 +435,7 @@
       ['body', request.body_bytes ?? request.content_length],
       ['connection', made && `${made.local_addr ?? '?'} → ${made.remote_addr ?? '?'}, ${count(made.requests, 'request')}${made.tls?.version ? `, ${made.tls.version}` : ''}`],
       ['protocol', request.protocol], ['headers', Object.entries(request.headers).map(([name, value]) => `${name}: ${value}`).join('\n')],
-      ['go', process && `${process.go_version ?? ''} pid ${process.pid}: ${process.argv.join(' ')}`], ['cut', request.cut.join(', ')],
+      ['go', process && `${process.go_version ?? ''}${pid(process)}: ${process.argv.join(' ')}`], ['cut', request.cut.join(', ')],
     ].filter(([, value]) => value != null && value !== '');
     const close = () => { at('details').hidden = true; list.focus({ preventScroll: true }); };
     at('details').replaceChildren(make('button', { type: 'button', class: 'close', onclick: close }, 'close'), make('h3', {}, `Request ${request.id}`),
@@ -496,11 +498,11 @@
   // ---- the run -------------------------------------------------------------------------------
   {
     const about = at('about');
-    about.append(make('p', { class: 'faint' }, `proxytrace ${show(trace.proxytrace, 40)} on Linux ${show(trace.kernel, 80)}, ${show(trace.started_at, 40)}. `
+    about.append(make('p', { class: 'faint' }, `proxytrace ${show(trace.proxytrace, 40)}${trace.kernel && ` on Linux ${show(trace.kernel, 80)}`}${trace.started_at && `, ${show(trace.started_at, 40)}`}. `
       + (trace.capture.complete ? 'The capture is complete.' : `The capture is not complete: ${count(trace.capture.lost, 'event')} lost, ${trace.capture.attach.reduce((all, one) => all + one.missing.length, 0)} probes missing.`)));
     for (const process of trace.processes.filter((process) => process.go_version != null).slice(0, 200)) {
       const settings = Object.entries(process.config).filter(([, setting]) => setting.origin !== 'default');
-      about.append(make('details', {}, make('summary', {}, `${show(process.go_version, 40)} pid ${process.pid}: ${show(process.argv.join(' '), 200)}`),
+      about.append(make('details', {}, make('summary', {}, `${show(process.go_version, 40)}${pid(process)}: ${show(process.argv.join(' '), 200)}`),
         ...settings.map(([name, setting]) => make('p', {}, make('code', {}, `${show(name, 80)}=${show(setting.value)}`), make('span', { class: 'faint' }, ` ${setting.origin}`))),
         process.stderr_tail ? make('p', {}, 'The last that it wrote to stderr:') : null,
         ...(process.stderr_tail ?? '').split('\n').filter(Boolean).slice(-40).map((line) => make('p', { class: 'said' }, make('code', {}, show(line))))));
