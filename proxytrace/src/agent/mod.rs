@@ -168,6 +168,10 @@ impl<'a> Agent<'a> {
         // attached.
         let is_administrator = agent.host.as_ref().is_none_or(Host::takes_administrator);
         privileges::drop(is_administrator).context("cannot give up privileges")?;
+        if let Err(error) = privileges::refuse() {
+            let error = format!("{error:#}");
+            agent.log().warn("the kernel refuses the agent no system calls", &[("error", &error)]);
+        }
         agent.out.exports = Some(Exports::start(&agent.settings.export, agent.health()?)?);
         Ok(agent)
     }

@@ -1,6 +1,10 @@
 //! What the agent may do, once it watches: no more than it still needs.
 
+use std::collections::BTreeMap;
+
+use anyhow::Context as _;
 use caps::{CapSet, Capability, CapsHashSet};
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 
 /// Capabilities that remain, and what for. New toolchains must get probes at any time.
 const KEPT: [(Capability, &str); 4] = [
@@ -14,12 +18,76 @@ const KEPT: [(Capability, &str); 4] = [
 /// `perf_uprobe_event_init` in `kernel/events/core.c`, Linux 6.1).
 const ADMINISTRATOR: Capability = Capability::CAP_SYS_ADMIN;
 
+/// System calls that the agent has no use for, and somebody who had got hold of it would have: to
+/// become another program, to look into others or to change them, to change what is mounted, the
+/// kernel, the clock, or who one is. The unit of systemd allows fewer; this holds without one, too.
+const REFUSED: &[libc::c_long] = &[
+    libc::SYS_execve,
+    libc::SYS_execveat,
+    libc::SYS_ptrace,
+    libc::SYS_process_vm_readv,
+    libc::SYS_process_vm_writev,
+    libc::SYS_pidfd_getfd,
+    libc::SYS_mount,
+    libc::SYS_umount2,
+    libc::SYS_move_mount,
+    libc::SYS_open_tree,
+    libc::SYS_fsopen,
+    libc::SYS_fsmount,
+    libc::SYS_mount_setattr,
+    libc::SYS_pivot_root,
+    libc::SYS_chroot,
+    libc::SYS_setns,
+    libc::SYS_unshare,
+    libc::SYS_mknodat,
+    libc::SYS_open_by_handle_at,
+    libc::SYS_init_module,
+    libc::SYS_finit_module,
+    libc::SYS_delete_module,
+    libc::SYS_kexec_load,
+    libc::SYS_kexec_file_load,
+    libc::SYS_reboot,
+    libc::SYS_swapon,
+    libc::SYS_swapoff,
+    libc::SYS_clock_settime,
+    libc::SYS_settimeofday,
+    libc::SYS_adjtimex,
+    libc::SYS_clock_adjtime,
+    libc::SYS_sethostname,
+    libc::SYS_setdomainname,
+    libc::SYS_setuid,
+    libc::SYS_setgid,
+    libc::SYS_setreuid,
+    libc::SYS_setregid,
+    libc::SYS_setresuid,
+    libc::SYS_setresgid,
+    libc::SYS_setgroups,
+    libc::SYS_setfsuid,
+    libc::SYS_setfsgid,
+    libc::SYS_add_key,
+    libc::SYS_request_key,
+    libc::SYS_keyctl,
+    libc::SYS_userfaultfd,
+    libc::SYS_io_uring_setup,
+];
+
+/// Has the kernel refuse (`EPERM`) what is [`REFUSED`], for good. To be called before there are other
+/// threads, as each has its own filters. An error where the kernel has no such filters.
+pub(super) fn refuse() -> anyhow::Result<()> {
+    let rules: BTreeMap<i64, _> = REFUSED.iter().map(|call| (*call, Vec::new())).collect();
+    let refused = SeccompAction::Errno(libc::EPERM.cast_unsigned());
+    let machine = std::env::consts::ARCH.try_into().context("no filter for this machine")?;
+    let filter = SeccompFilter::new(rules, SeccompAction::Allow, refused, machine)?;
+    let program: BpfProgram = filter.try_into()?;
+    Ok(seccompiler::apply_filter(&program)?)
+}
+
 /// Gives up all other capabilities, for good: neither this process nor what it might execute gets
 /// them back. To be called before there are other threads, as each has its own.
 ///
 /// Landlock is of no use here: who is restricted by it may not look at the processes of others
 /// (`Documentation/userspace-api/landlock.rst`, "Ptrace restrictions"), which is what the agent
-/// does. System calls are limited by the unit of systemd.
+/// does.
 ///
 /// `is_administrator` says whether probes are such that they take `CAP_SYS_ADMIN`.
 pub(super) fn drop(is_administrator: bool) -> anyhow::Result<()> {
@@ -41,4 +109,30 @@ pub(super) fn drop(is_administrator: bool) -> anyhow::Result<()> {
     caps::set(None, CapSet::Permitted, &kept)?;
     caps::clear(None, CapSet::Inheritable)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+    use std::process::Command;
+    use std::thread;
+
+    use nix::errno::Errno;
+    use nix::sched::{CloneFlags, unshare};
+
+    use super::*;
+
+    /// In a thread of its own, which alone has the filter.
+    #[test]
+    fn what_is_refused_is_refused_and_all_else_is_not() {
+        let restricted = thread::spawn(|| {
+            refuse().expect("a filter");
+            assert_eq!(unshare(CloneFlags::CLONE_FS), Err(Errno::EPERM));
+            let other = Command::new("/bin/true").status();
+            assert_eq!(other.expect_err("another program").kind(), ErrorKind::PermissionDenied);
+            assert!(std::fs::read_to_string("/proc/self/status").is_ok());
+        });
+        restricted.join().expect("no panic");
+        unshare(CloneFlags::empty()).expect("no filter here");
+    }
 }

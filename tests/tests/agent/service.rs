@@ -83,7 +83,11 @@ fn those_who_run_it_are_told_how_it_does() {
             assert_eq!(capabilities(&status, set), expected, "{set} of {}", status.display());
         }
         assert_eq!((capabilities(&status, "CapInh"), capabilities(&status, "CapAmb")), (0, 0));
-        assert!(fs::read_to_string(&status).unwrap().contains("NoNewPrivs:\t1\n"));
+        let status = fs::read_to_string(&status).unwrap();
+        assert!(
+            status.contains("NoNewPrivs:\t1\n") && status.contains("Seccomp:\t2\n"),
+            "{status}"
+        );
     }
 
     agent.state();
