@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Context as _;
 use caps::{CapSet, Capability, CapsHashSet};
-use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, sock_filter};
 
 /// Capabilities that remain, and what for. New toolchains must get probes at any time.
 const KEPT: [(Capability, &str); 4] = [
@@ -20,7 +20,7 @@ const ADMINISTRATOR: Capability = Capability::CAP_SYS_ADMIN;
 
 /// System calls that the agent has no use for, and somebody who had got hold of it would have: to
 /// become another program, to look into others or to change them, to change what is mounted, the
-/// kernel, the clock, or who one is. The unit of systemd allows fewer; this holds without one, too.
+/// kernel, the clock, or who one is. The unit of systemd refuses others besides.
 const REFUSED: &[libc::c_long] = &[
     libc::SYS_execve,
     libc::SYS_execveat,
@@ -45,6 +45,8 @@ const REFUSED: &[libc::c_long] = &[
     libc::SYS_finit_module,
     libc::SYS_delete_module,
     libc::SYS_kexec_load,
+    // musl has no name for it on arm64.
+    #[cfg(not(all(target_arch = "aarch64", target_env = "musl")))]
     libc::SYS_kexec_file_load,
     libc::SYS_reboot,
     libc::SYS_swapon,
@@ -71,15 +73,43 @@ const REFUSED: &[libc::c_long] = &[
     libc::SYS_io_uring_setup,
 ];
 
+/// Calls of x32 pass for those of x86-64, by other numbers (seccomp(2)): all are refused, as soon as
+/// the number is loaded. Jumps in a filter are relative.
+fn refuse_x32(program: &mut BpfProgram) {
+    const X32: u32 = 0x4000_0000;
+    let code = |code: u32| u16::try_from(code).expect("a code of classic BPF");
+    let load = code(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS);
+    let jump = code(libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K);
+    let end = code(libc::BPF_RET | libc::BPF_K);
+    let refused = libc::SECCOMP_RET_ERRNO | libc::EPERM.cast_unsigned();
+    // The number is the first field of `seccomp_data`.
+    let loaded =
+        program.iter().position(|instruction| instruction.code == load && instruction.k == 0);
+    if cfg!(target_arch = "x86_64")
+        && let Some(place) = loaded.map(|place| place + 1)
+    {
+        let instructions = [
+            sock_filter { code: jump, jt: 0, jf: 1, k: X32 },
+            sock_filter { code: end, jt: 0, jf: 0, k: refused },
+        ];
+        program.splice(place..place, instructions);
+    }
+}
+
 /// Has the kernel refuse (`EPERM`) what is [`REFUSED`], for good. To be called before there are other
 /// threads, as each has its own filters. An error where the kernel has no such filters.
 pub(super) fn refuse() -> anyhow::Result<()> {
+    Ok(seccompiler::apply_filter(&filter()?)?)
+}
+
+fn filter() -> anyhow::Result<BpfProgram> {
     let rules: BTreeMap<i64, _> = REFUSED.iter().map(|call| (*call, Vec::new())).collect();
     let refused = SeccompAction::Errno(libc::EPERM.cast_unsigned());
     let machine = std::env::consts::ARCH.try_into().context("no filter for this machine")?;
     let filter = SeccompFilter::new(rules, SeccompAction::Allow, refused, machine)?;
-    let program: BpfProgram = filter.try_into()?;
-    Ok(seccompiler::apply_filter(&program)?)
+    let mut program: BpfProgram = filter.try_into()?;
+    refuse_x32(&mut program);
+    Ok(program)
 }
 
 /// Gives up all other capabilities, for good: neither this process nor what it might execute gets
@@ -121,6 +151,18 @@ mod tests {
     use nix::sched::{CloneFlags, unshare};
 
     use super::*;
+
+    /// A call's number, before it is compared with those that are refused.
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn numbers_of_x32_are_refused_first() {
+        let program = filter().unwrap();
+        let at = program.iter().position(|instruction| instruction.k == 0x4000_0000).unwrap();
+        let load = &program[at - 1];
+        assert_eq!((u32::from(load.code), load.k), (libc::BPF_LD | libc::BPF_ABS, 0));
+        let compares = |instruction: &sock_filter| REFUSED.contains(&instruction.k.into());
+        assert!(!program[..at].iter().any(compares) && program[at..].iter().any(compares));
+    }
 
     /// In a thread of its own, which alone has the filter.
     #[test]

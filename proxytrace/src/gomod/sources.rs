@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_mention_of_a_flag_counts_and_a_programs_does_not() {
+    fn the_last_mention_of_a_flag_counts() {
         for (argv, used) in [
             (&["go", "build"][..], "a.mod"),
             (&["go", "build", "-modfile=b.mod"], "b.mod"),

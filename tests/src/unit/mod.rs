@@ -177,6 +177,7 @@ fn start() -> Result<()> {
     let journal = AGENT.journal()?;
     let watching = journal.lines().find(|line| line.contains("msg=watching"));
     let watching = watching.with_context(|| format!("active, and not watching: {journal}"))?;
+    ensure!(!journal.contains("refuses the agent no system calls"), "{journal}");
     for part in ["time=", "level=info", "share=1 ", "toolchains=1 "] {
         ensure!(watching.contains(part), "no {part} in {watching}, {:?}", status()?);
     }

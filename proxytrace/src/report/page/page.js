@@ -435,7 +435,7 @@
       ['body', request.body_bytes ?? request.content_length],
       ['connection', made && `${made.local_addr ?? '?'} → ${made.remote_addr ?? '?'}, ${count(made.requests, 'request')}${made.tls?.version ? `, ${made.tls.version}` : ''}`],
       ['protocol', request.protocol], ['headers', Object.entries(request.headers).map(([name, value]) => `${name}: ${value}`).join('\n')],
-      ['go', process && `${process.go_version ?? ''}${pid(process)}: ${process.argv.join(' ')}`], ['cut', request.cut.join(', ')],
+      ['go', process && [`${process.go_version ?? ''}${pid(process)}`.trim(), process.argv.join(' ')].filter(Boolean).join(': ')], ['cut', request.cut.join(', ')],
     ].filter(([, value]) => value != null && value !== '');
     const close = () => { at('details').hidden = true; list.focus({ preventScroll: true }); };
     at('details').replaceChildren(make('button', { type: 'button', class: 'close', onclick: close }, 'close'), make('h3', {}, `Request ${request.id}`),
