@@ -237,6 +237,36 @@ fn the_kill_switch_takes_all_probes_out() {
     assert!(!agent.state().is_off);
 }
 
+/// Nothing tells any more of one that has ended, and has not been waited for, when it is met.
+#[test]
+fn a_build_that_is_ending_when_it_is_met_ends() {
+    if !can_run() {
+        return;
+    }
+    let _alone = alone();
+    let toolchain = Toolchain::newest().unwrap();
+    let agent = Agent::start(&toolchain, &["--sample", "1"]);
+    let dir = tempfile::tempdir().unwrap();
+    let new = copied(&toolchain, dir.path());
+    let before = agent.state().health.executables;
+    agent.signal(libc::SIGSTOP);
+    let mut command = Command::new(new.goroot.join("bin/go"));
+    let mut child =
+        command.arg("version").envs(job("ending")).stdout(Stdio::null()).spawn().unwrap();
+    let stat = format!("/proc/{}/stat", child.id());
+    agent.until("ended", || fs::read_to_string(&stat).unwrap().contains(") Z "));
+    agent.signal(libc::SIGCONT);
+    agent.until("looked", || agent.state().health.executables > before);
+    assert!(child.wait().unwrap().success());
+    // Not at the second sweep from here.
+    agent.until_within(Duration::from_secs(20), "seen it end", || {
+        agent.builds().iter().any(|build| {
+            let processes = &build.trace.processes;
+            processes.iter().any(|process| Path::new(&process.exe) == new.goroot.join("bin/go"))
+        })
+    });
+}
+
 /// So many builds at a time are watched by an agent; here are more, by a script that starts a child in
 /// each turn of a loop.
 const CROWD: &str = r#"

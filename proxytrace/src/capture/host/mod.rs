@@ -110,6 +110,8 @@ pub struct Host {
     unseen: u64,
     /// Trees of which nothing had come at the last sweep, although they were chosen.
     doubted: u64,
+    /// Processes that were met late: one that was ending already is in no event any more.
+    met_late: Vec<(TreeId, u32)>,
     /// Trees that were given up, of which processes may live that were started meanwhile.
     given_up: HashSet<TreeId>,
     missed: u64,
@@ -182,6 +184,7 @@ impl Host {
             is_lossy: false,
             unseen: 0,
             doubted: 0,
+            met_late: Vec::new(),
             given_up: HashSet::new(),
             missed: 0,
             unmet: VecDeque::new(),
@@ -282,6 +285,8 @@ impl Host {
 
     /// Reads what has come in and hands it on.
     pub fn drain(&mut self, watcher: &mut dyn Watcher) -> anyhow::Result<()> {
+        // Before what has come of them is read.
+        let gone: Vec<_> = self.met_late.extract_if(.., |(_, pid)| !lives(*pid)).collect();
         let Self { programs, executables, files, trees, start, .. } = self;
         let now = monotonic_now();
         files.look_after(now, programs, executables);
@@ -298,6 +303,13 @@ impl Host {
         }
         for news in std::mem::take(&mut self.trees.news) {
             self.meet(&news, watcher)?;
+        }
+        for (tree, pid) in gone {
+            if let Some(tree) = self.trees.running.get_mut(&tree)
+                && tree.live.remove(&pid)
+            {
+                self.programs.part(pid)?;
+            }
         }
         self.trees.hand_on(watcher);
         let oldest = self.trees.oldest();
@@ -421,9 +433,9 @@ impl Host {
                 let first = First { record: &record, executable: index, cgroup, job };
                 trees.begin(tree, first, known, &begin, watcher);
             }
-            if !lives(news.pid)
-                && let Some(tree) = trees.running.get_mut(&tree)
-            {
+            if lives(news.pid) {
+                self.met_late.push((tree, news.pid));
+            } else if let Some(tree) = trees.running.get_mut(&tree) {
                 tree.live.remove(&news.pid);
             }
         }
