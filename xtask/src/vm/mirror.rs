@@ -384,8 +384,8 @@ mod tests {
     fn a_suite_is_known_by_its_release() {
         let lists = [
             "lock",
-            "deb.debian.org_debian_dists_trixie-backports_InRelease",
-            "deb.debian.org_debian_dists_trixie-backports_main_binary-amd64_Packages.lz4",
+            "mirror_debian_dists_trixie-backports_InRelease",
+            "mirror_debian_dists_trixie-backports_main_binary-amd64_Packages.lz4",
             "mirror_debian_dists_bullseye_Release",
             "mirror_debian_dists_bookworm_main_binary-amd64_Packages.lz4",
         ];
