@@ -6,6 +6,8 @@
 
 pub mod sources;
 
+use std::collections::HashSet;
+
 /// What a line asks for.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Asked {
@@ -43,6 +45,20 @@ pub fn requirements(text: &str) -> Vec<Asked> {
         _ => {}
     });
     asked
+}
+
+/// The modules that a go.mod requires, and does not replace.
+pub fn required(text: &str) -> Vec<Asked> {
+    let (mut required, mut replaced) = (Vec::new(), HashSet::new());
+    each(text, |line, verb, words| match (verb, words) {
+        ("require", [path, version, ..]) if path != "(" && version != "(" => {
+            required.push(module(line, path, version));
+        }
+        ("replace", [path, ..]) => _ = replaced.insert(path.clone()),
+        _ => {}
+    });
+    required.retain(|asked| !replaced.contains(&asked.path));
+    required
 }
 
 /// The directories that a go.work uses.

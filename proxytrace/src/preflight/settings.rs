@@ -1,6 +1,6 @@
 //! What go would be told here: its settings, with their secrets, and the modules to ask about.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
@@ -8,6 +8,7 @@ use std::{env, fs};
 use super::address::Address;
 use crate::correlate::goproxy::{self, List};
 use crate::event::{Origin, Setting};
+use crate::gomod::{self, Asked};
 use crate::{capture, goenv, redact};
 
 /// What a go without `go.env` takes, and what stands in it since Go 1.21.
@@ -118,9 +119,7 @@ impl Settings {
 
     /// Whether go does not ask the checksum database about a module.
     pub(super) fn is_unsummed(&self, module: &str) -> bool {
-        let patterns = Setting { value: self.get("GONOSUMDB").to_owned(), origin: Origin::Default };
-        let config = BTreeMap::from([("GONOPROXY".to_owned(), patterns)]);
-        List::of(&config).passes_by(module)
+        goproxy::matches(self.get("GONOSUMDB"), module)
     }
 }
 
@@ -146,37 +145,11 @@ impl Module {
 
 /// The first modules that a `go.mod` requires, as far as they are not replaced.
 pub(super) fn required(go_mod: &str, most: usize) -> Vec<Module> {
-    let (mut block, mut required, mut replaced) = (None, Vec::new(), HashSet::new());
-    for line in go_mod.lines() {
-        let line = line.split("//").next().unwrap_or_default().trim();
-        let (verb, rest) = match (block, line) {
-            (_, ")") => {
-                block = None;
-                continue;
-            }
-            (Some(verb), rest) => (verb, rest),
-            (None, line) => match line.split_once(char::is_whitespace) {
-                Some(("require", rest)) => ("require", rest.trim()),
-                Some(("replace", rest)) => ("replace", rest.trim()),
-                _ => continue,
-            },
-        };
-        if rest == "(" {
-            block = Some(verb);
-            continue;
-        }
-        let mut words = rest.split_whitespace().map(|word| word.trim_matches(['"', '`']));
-        match (verb, words.next(), words.next()) {
-            ("require", Some(path), Some(version)) => {
-                required.extend(Module::parse(&format!("{path}@{version}")));
-            }
-            ("replace", Some(path), _) => _ = replaced.insert(path.to_owned()),
-            _ => {}
-        }
-    }
-    required.retain(|module| !replaced.contains(&module.path));
-    required.truncate(most);
-    required
+    let asked = gomod::required(go_mod).into_iter();
+    let modules = asked.filter_map(|Asked { path, version, .. }| {
+        Module::parse(&format!("{path}@{}", version.unwrap_or_default()))
+    });
+    modules.take(most).collect()
 }
 
 /// Whether `go.sum` has both sums of a module, so that nobody is asked for them.
@@ -308,10 +281,10 @@ mod tests {
 
     #[test]
     fn what_a_go_mod_requires() {
-        let text = "module m\n\ngo 1.21\n\nrequire a.lab/a v1.0.0 // indirect\nrequire (\n\t\"b.lab/b\" v2.0.0\n\tc.lab/c v3.0.0\n)\nreplace c.lab/c => ../c\nreplace (\n\tz.lab/z v1.0.0 => y.lab/y v1.0.0\n)\n";
+        let text = "module m\n\ngo 1.21\n\nrequire a.lab/a v1.0.0 // indirect\nrequire (\n\t\"b.lab/b\" v2.0.0\n\tc.lab/c v3.0.0\n)\nreplace c.lab/c => ../c\nreplace (\n\tz.lab/z v1.0.0 => y.lab/y v1.0.0\n)\nrequire(d.lab/d v4.0.0)\nrequire(\n\te.lab/e v5.0.0\n)\n";
         let found =
             |most| required(text, most).into_iter().map(|m| m.path).collect::<Vec<_>>().join(" ");
-        assert_eq!(found(9), "a.lab/a b.lab/b");
+        assert_eq!(found(9), "a.lab/a b.lab/b e.lab/e");
         assert_eq!(found(1), "a.lab/a");
     }
 
