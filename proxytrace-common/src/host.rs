@@ -52,6 +52,18 @@ impl FileKey {
     }
 }
 
+/// What the kernel side knows of a file that has probes. 16 bytes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Known {
+    /// Index of the executable.
+    pub executable: u32,
+    /// Zero.
+    pub padding: u32,
+    /// When it was last executed, by `CLOCK_MONOTONIC`, in nanoseconds; zero if it was not.
+    pub used: u64,
+}
+
 /// `OVERLAYFS_SUPER_MAGIC` (`include/uapi/linux/magic.h`).
 pub const OVERLAY_MAGIC: u64 = 0x794c_7630;
 /// A smaller file is no `go` command: Go's smallest has nine megabytes.
@@ -168,17 +180,20 @@ pub struct HostOffsets {
 
 const _: () = assert!(size_of::<Member>() == 16);
 const _: () = assert!(size_of::<FileKey>() == 24);
+const _: () = assert!(size_of::<Known>() == 16);
 const _: () = assert!(size_of::<Sampling>() == 16);
 const _: () = assert!(size_of::<HostOffsets>() == 64);
 
 #[cfg(feature = "user")]
 mod pod {
-    use super::{FileKey, HostOffsets, Member, Sampling};
+    use super::{FileKey, HostOffsets, Known, Member, Sampling};
 
     // SAFETY: `#[repr(C)]` integers without padding, valid for any bit pattern.
     unsafe impl aya::Pod for Member {}
     // SAFETY: as above.
     unsafe impl aya::Pod for FileKey {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Known {}
     // SAFETY: as above.
     unsafe impl aya::Pod for Sampling {}
     // SAFETY: as above.

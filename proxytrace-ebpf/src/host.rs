@@ -30,8 +30,14 @@ struct Said {
 pub fn exec(binprm: u64) {
     let Some(key) = file_key(binprm) else { return };
     let pid = current_pid();
-    // SAFETY: the value is copied at once.
-    let known = unsafe { KNOWN.get(key) }.copied();
+    let known = KNOWN.get_ptr_mut(key).map(|known| {
+        // SAFETY: the pointer is to a map's value, and the helper has no arguments. What is in use is
+        // to keep its probes, whoever of those that use it is passed over.
+        unsafe {
+            (*known).used = bpf_ktime_get_ns();
+            (*known).executable
+        }
+    });
     let executable = known.unwrap_or(ANY);
     let file = (known.is_none() && is_news(&key)).then_some(key);
     let before = member(pid).copied();

@@ -3,7 +3,7 @@
 use aya_ebpf::Global;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf};
-use proxytrace_common::host::{ANY, Choices, FileKey, HostOffsets, Member, Sampling};
+use proxytrace_common::host::{ANY, Choices, FileKey, HostOffsets, Known, Member, Sampling};
 use proxytrace_common::plan::{
     EXECUTABLES_MAX, Layout, RULES_MAX, Recipe, Root, SITES_MAX, TypeKey, TypeRule,
 };
@@ -53,10 +53,10 @@ pub static KEPT: LruHashMap<Owner, u64> = LruHashMap::with_max_entries(1024, 0);
 /// Processes of the traced command's tree; on a watched host, of all trees.
 #[map]
 pub static TRACKED: HashMap<u32, Member> = HashMap::with_max_entries(16384, 0);
-/// On a watched host: executables with probes, and their indices. User space sets the size, here and
+/// On a watched host: files with probes. User space sets the size, here and
 /// below.
 #[map]
-pub static KNOWN: HashMap<FileKey, u32> = HashMap::with_max_entries(1, 0);
+pub static KNOWN: HashMap<FileKey, Known> = HashMap::with_max_entries(1, 0);
 /// Other files that were executed, and what user space has found: [`UNDECIDED`] at first.
 ///
 /// [`UNDECIDED`]: proxytrace_common::host::UNDECIDED

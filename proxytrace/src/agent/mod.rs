@@ -188,8 +188,7 @@ impl<'a> Agent<'a> {
     }
 
     fn watch(&mut self, before: Predecessor) -> anyhow::Result<()> {
-        let seed = self.settings.seed.unwrap_or_else(seed_of_host);
-        let host = Host::watch(seed, self.controller.share(), before)?;
+        let host = Host::watch(self.seed(), self.controller.share(), before)?;
         forget();
         keep(&host);
         let Counts { executables, missed, .. } = host.counts()?;
@@ -255,6 +254,11 @@ impl<'a> Agent<'a> {
             }
             self.drain()?;
         }
+    }
+
+    /// What makes the choice that of this host.
+    fn seed(&self) -> u64 {
+        self.settings.seed.unwrap_or_else(seed_of_host)
     }
 
     fn drain(&mut self) -> anyhow::Result<()> {
@@ -353,7 +357,8 @@ impl<'a> Agent<'a> {
             Reason::Events => self.log().warn("share lowered: too many events", fields),
             Reason::Room => self.log().info("share raised: there is room again", fields),
         }
-        self.host.as_mut().map_or(Ok(()), |host| host.choose(change.to))
+        let seed = self.seed();
+        self.host.as_mut().map_or(Ok(()), |host| host.choose(seed, change.to))
     }
 
     /// Reads the settings again. A wrong file changes nothing.
@@ -373,9 +378,10 @@ impl<'a> Agent<'a> {
                 }
                 if is_new {
                     self.controller.wish(self.settings.sample(), self.settings.budgets());
-                    if let Some(host) = &mut self.host {
-                        host.choose(self.controller.share())?;
-                    }
+                }
+                let seed = self.seed();
+                if let Some(host) = &mut self.host {
+                    host.choose(seed, self.controller.share())?;
                 }
                 let share = self.controller.share();
                 self.log().info("settings read again", &[("share", &share)]);

@@ -32,6 +32,7 @@ mod plans;
 mod program;
 mod record;
 mod regular;
+mod remover;
 mod signals;
 mod slots;
 mod sockets;

@@ -20,8 +20,8 @@ use super::bpf::raw_tracepoint;
 use super::gate::Gate;
 use super::leave::leave;
 use super::object::{Loaded, Settings, bytes};
+use super::remover::{Out, Remover};
 use super::slots::Slots;
-use super::turn::take_out;
 use super::{cost, multi, perf};
 use crate::gobinary::Plan;
 
@@ -98,6 +98,9 @@ const WIRE: [(&str, Attachments); 3] = [
 /// Bytes of the ring where all of a host is watched: what is mapped counts as our memory, twice, and
 /// what is chosen is little.
 const HOST_RING: u32 = 2 << 20;
+
+/// No ring has more bytes (`EVENTS` in the programs' `maps.rs`).
+const RING_MAX: usize = 4 << 20;
 
 /// Files with probes that the kernel knows: of one there may be several names, in several mounts.
 const KNOWN_MAX: u32 = 8 * EXECUTABLES_MAX;
@@ -194,7 +197,9 @@ pub(super) struct Programs {
     /// By the index of the executable.
     probed: BTreeMap<u32, Probes>,
     /// Those that are being taken out: their numbers are free when that is done.
-    leaving: Vec<(u32, Vec<u32>, thread::JoinHandle<()>)>,
+    leaving: Vec<(u32, Vec<u32>, Out)>,
+    /// Takes them out.
+    remover: Option<Remover>,
     /// Every probe, where their hits are counted.
     counted: Option<Vec<cost::Probe>>,
     /// How what goes over sockets is seen, by its name in [`WIRE`].
@@ -268,6 +273,7 @@ impl Programs {
             executables: Slots::below(room().unwrap_or(EXECUTABLES_MAX)),
             probed: BTreeMap::new(),
             leaving: Vec::new(),
+            remover: None,
             counted: counting.then(Vec::new),
             wire: None,
             #[cfg(feature = "ebpf-log")]
@@ -407,8 +413,8 @@ impl Programs {
     /// Takes the probes out of an executable, and lets another have its numbers.
     pub(super) fn release(&mut self, executable: u32) {
         let Some(Probes { held, sites, types }) = self.probed.remove(&executable) else { return };
-        // Waits for RCU, seconds long on kernels without `uprobe_multi`.
-        self.leaving.push((executable, sites, thread::spawn(move || take_out(held))));
+        let out = self.remover.get_or_insert_with(Remover::start).remove(held);
+        self.leaving.push((executable, sites, out));
         let map = self.object.map_mut("TYPES");
         let map = map.and_then(|map| Ok(HashMap::<_, TypeKey, TypeRule>::try_from(map)?));
         if let Ok(mut rules) = map {
@@ -421,9 +427,7 @@ impl Programs {
     /// The same, and waits until no probe is left.
     pub(super) fn release_now(&mut self, executable: u32) {
         self.release(executable);
-        let is_out = |(it, _, out): &(u32, _, thread::JoinHandle<()>)| {
-            *it != executable || out.is_finished()
-        };
+        let is_out = |(it, _, out): &(u32, _, Out)| *it != executable || out.is_done();
         while !self.leaving.iter().all(is_out) {
             thread::sleep(OUT_INTERVAL);
         }
@@ -432,7 +436,7 @@ impl Programs {
     /// Frees the numbers of what has been taken out.
     fn reclaim(&mut self) {
         let (done, leaving) =
-            std::mem::take(&mut self.leaving).into_iter().partition(|(.., out)| out.is_finished());
+            std::mem::take(&mut self.leaving).into_iter().partition(|(.., out)| out.is_done());
         self.leaving = leaving;
         for (executable, sites, _) in done {
             self.sites.give_back(sites);
@@ -448,12 +452,17 @@ impl Programs {
         leave(&held, gate);
     }
 
-    /// The records that have come in, oldest first, each given to `take`.
+    /// The records that have come in, oldest first, each given to `take`: all that were there when this
+    /// began, and not many more, as they may come faster than they are taken.
     pub(super) fn drain(&mut self, mut take: impl FnMut(&[u8])) {
         #[cfg(feature = "ebpf-log")]
         self.log.flush();
-        while let Some(record) = self.events.next() {
+        let mut left = RING_MAX;
+        while left > 0
+            && let Some(record) = self.events.next()
+        {
             take(&record);
+            left = left.saturating_sub(record.len());
         }
     }
 

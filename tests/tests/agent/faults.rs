@@ -60,7 +60,7 @@ fn kill_9_and_a_new_one() {
 }
 
 /// The same toolchain, with a `go` that nobody knows.
-fn copied(toolchain: &Toolchain, to: &Path) -> Toolchain {
+pub(crate) fn copied(toolchain: &Toolchain, to: &Path) -> Toolchain {
     for entry in fs::read_dir(&toolchain.goroot).unwrap().map(Result::unwrap) {
         if entry.file_name() != "bin" {
             symlink(entry.path(), to.join(entry.file_name())).unwrap();

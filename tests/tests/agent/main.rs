@@ -7,6 +7,7 @@ mod counters;
 #[expect(dead_code, reason = "of the other tests' engines some are not used here")]
 mod engines;
 mod faults;
+mod lasting;
 mod operations;
 mod outages;
 mod places;

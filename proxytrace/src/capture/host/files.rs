@@ -6,11 +6,15 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{self, File};
-use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread;
+use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
 use nix::sys::stat::{major, minor};
 use proxytrace_common::host::FileKey;
@@ -30,8 +34,10 @@ use crate::gobinary::{self, Plan};
 const FORESEEN_MAX: usize = 32;
 /// As many as are told of between two looks at those without probes.
 const TOLD_MAX: usize = 16;
-/// How long one that was not among them keeps its probes without being seen in use, in nanoseconds.
-const IDLE_NS: u64 = 3_600_000_000_000;
+/// How long one that was not among them keeps its probes without being executed.
+const IDLE: Duration = Duration::from_hours(1);
+/// For tests: another time, in seconds.
+const IDLE_VAR: &str = "PROXYTRACE_IDLE";
 
 /// A `go` command that has probes.
 struct Known {
@@ -40,26 +46,38 @@ struct Known {
     /// What the kernel calls it: on some file systems that is not what a file's metadata say.
     keys: Vec<FileKey>,
     attach: Rc<Attach>,
-    watch: Option<WatchDescriptor>,
+    watch: WatchDescriptor,
     /// Whether it was found, rather than met.
     is_foreseen: bool,
     /// The mount namespace in which it was met, if that is not ours.
     namespace: Option<u64>,
-    /// When it was seen in use, by `CLOCK_MONOTONIC`.
-    used: u64,
+    /// When it got its probes, by `CLOCK_MONOTONIC`.
+    since: u64,
     /// Since when it is not there any more.
     gone: Option<u64>,
+}
+
+impl Known {
+    /// When it was last executed, or got its probes.
+    fn used(&self, programs: &Programs) -> u64 {
+        self.keys.iter().map(|key| programs.used(key)).fold(self.since, u64::max)
+    }
 }
 
 /// All that have probes, and how they are watched.
 pub(super) struct Files {
     known: BTreeMap<u32, Known>,
-    inotify: Option<Inotify>,
+    inotify: Inotify,
     /// Mount namespaces that do not go: ours, and that of the host's first process; and where what
     /// is in them can be found.
     lasting: Vec<(u64, &'static Path)>,
     /// Paths that were looked at, and what was there.
-    places: HashMap<PathBuf, Option<Identity>>,
+    places: HashMap<PathBuf, Identity>,
+    /// What is being found.
+    search: Option<Receiver<Places>>,
+    idle: u64,
+    /// Executables whose probes were taken out, since this was last asked.
+    released: BTreeSet<u32>,
     /// `go` commands that got no probes, and those of them for which there was no room.
     pub(super) refused: u64,
     pub(super) refused_for_room: u64,
@@ -68,6 +86,9 @@ pub(super) struct Files {
     /// The last of those that got none for good, and why.
     pub(super) told: Vec<Attach>,
 }
+
+/// Toolchains by their paths.
+type Places = BTreeMap<PathBuf, Identity>;
 
 /// What a file turned out to be.
 pub(super) enum Look {
@@ -111,18 +132,24 @@ pub(super) enum Refused {
 }
 
 impl Files {
-    pub(super) fn new() -> Self {
-        Self {
+    /// Without inotify nothing may get probes: nobody would take them out of a file that is changed.
+    pub(super) fn new() -> Result<Self, Errno> {
+        let idle = std::env::var(IDLE_VAR).ok().and_then(|seconds| seconds.parse().ok());
+        let idle = idle.map_or(IDLE, Duration::from_secs);
+        Ok(Self {
             known: BTreeMap::new(),
-            inotify: Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK).ok(),
+            inotify: Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?,
             lasting: lasting(),
             places: HashMap::new(),
+            search: None,
+            idle: u64::try_from(idle.as_nanos()).unwrap_or(u64::MAX),
+            released: BTreeSet::new(),
             refused: 0,
             refused_for_room: 0,
             refused_for_machine: 0,
             refused_by_kernel: 0,
             told: Vec::new(),
-        }
+        })
     }
 
     /// How many have probes.
@@ -131,8 +158,8 @@ impl Files {
     }
 
     /// Readable when a file was changed.
-    pub(super) fn as_fd(&self) -> Option<BorrowedFd<'_>> {
-        self.inotify.as_ref().map(AsFd::as_fd)
+    pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.inotify.as_fd()
     }
 
     /// What is known of the probes in an executable.
@@ -140,26 +167,37 @@ impl Files {
         self.known.get(&index).map(|known| Rc::clone(&known.attach))
     }
 
-    /// An executable was seen in use.
-    pub(super) fn touch(&mut self, index: u32, now: u64) {
-        if let Some(known) = self.known.get_mut(&index) {
-            known.used = now;
-        }
+    /// Executables whose probes were taken out since the last call.
+    pub(super) fn take_released(&mut self) -> BTreeSet<u32> {
+        std::mem::take(&mut self.released)
     }
 
-    /// Puts probes into what is found in the usual places, where something has changed there.
-    pub(super) fn foresee(&mut self, programs: &mut Programs, executables: &mut Executables) {
-        let roots = self.lasting.iter().map(|(_, root)| *root);
+    /// Puts probes into what is found in the usual places, where something has changed there. What is
+    /// not found in that time is another time's: a home may be on a server that does not answer.
+    pub(super) fn foresee(
+        &mut self,
+        patience: Duration,
+        programs: &mut Programs,
+        executables: &mut Executables,
+    ) {
+        let search = self.search.take().unwrap_or_else(|| search(&self.lasting));
+        let found = match search.recv_timeout(patience) {
+            Ok(found) => found,
+            Err(RecvTimeoutError::Timeout) => return self.search = Some(search),
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
+        self.places.retain(|path, _| found.contains_key(path));
         // Of two mount namespaces with the same file one is enough.
         let mut refused = Vec::new();
-        for path in roots.flat_map(places::find).collect::<BTreeSet<_>>() {
-            let Ok(file) = regular::open(&path) else { continue };
-            let identity = Identity::of(&file).ok();
-            let before = self.places.insert(path.clone(), identity);
-            if before == Some(identity) {
+        for (path, identity) in found {
+            if self.places.insert(path.clone(), identity) == Some(identity) {
                 continue;
             }
-            let Some(identity) = identity else { continue };
+            // By now it may be another one, which is found the next time.
+            let Some(file) = regular::open(&path).ok() else { continue };
+            if Identity::of(&file).ok() != Some(identity) {
+                continue;
+            }
             let foreseen = self.known.values().filter(|known| known.is_foreseen).count();
             let has_probes = self.known.values().any(|known| known.identity == identity);
             if has_probes || foreseen >= FORESEEN_MAX || refused.contains(&identity) {
@@ -169,7 +207,7 @@ impl Files {
             let key = key_of(&file, &identity);
             let name = called(&file);
             let candidate = Candidate { file, identity, path: name, plan, namespace: None };
-            match self.attach(candidate, key, 0, programs, executables) {
+            match self.attach(candidate, key, programs, executables) {
                 Ok(index) => {
                     if let Some(known) = self.known.get_mut(&index) {
                         known.is_foreseen = true;
@@ -208,7 +246,7 @@ impl Files {
         let Some(plan) = read_once(&file, identity) else { return false };
         let candidate = Candidate { file, identity, path, plan, namespace };
         // What is refused is counted there.
-        let _ = self.attach(candidate, key, monotonic_now(), programs, executables);
+        let _ = self.attach(candidate, key, programs, executables);
         true
     }
 
@@ -326,7 +364,6 @@ impl Files {
         &mut self,
         candidate: Candidate,
         key: FileKey,
-        now: u64,
         programs: &mut Programs,
         executables: &mut Executables,
     ) -> Result<u32, Refused> {
@@ -342,6 +379,13 @@ impl Files {
             let _ = programs.unsee(&key);
             return Err(Refused::NoRoom);
         }
+        // Of what cannot be watched we would not learn that it is changed.
+        let Ok(watch) = self.watch(&file) else {
+            self.refused += 1;
+            self.refused_for_room += 1;
+            let _ = programs.unsee(&key);
+            return Err(Refused::NoRoom);
+        };
         let (index, attach) = executables.attach(&file, identity, path, plan, programs);
         let index = match index {
             Ok(index) => index,
@@ -356,10 +400,10 @@ impl Files {
                     self.told.push(attach);
                 }
                 let _ = programs.pass_over(&key);
+                self.unwatch(watch);
                 return Err(Refused::ForGood);
             }
         };
-        let watch = self.watch(&file);
         let known = Known {
             file,
             identity,
@@ -368,7 +412,7 @@ impl Files {
             watch,
             is_foreseen: false,
             namespace,
-            used: now,
+            since: monotonic_now(),
             gone: None,
         };
         self.known.insert(index, known);
@@ -376,10 +420,16 @@ impl Files {
         Ok(index)
     }
 
-    fn watch(&self, file: &File) -> Option<WatchDescriptor> {
-        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    fn watch(&self, file: &File) -> Result<WatchDescriptor, Errno> {
         let flags = AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_ATTRIB;
-        self.inotify.as_ref()?.add_watch(Path::new(&path), flags).ok()
+        self.inotify.add_watch(&link_to(file), flags)
+    }
+
+    /// Ends a watch, unless it is that of another one as well.
+    fn unwatch(&self, watch: WatchDescriptor) {
+        if !self.known.values().any(|known| known.watch == watch) {
+            let _ = self.inotify.rm_watch(watch);
+        }
     }
 
     /// Takes the probes out of what was changed.
@@ -389,9 +439,8 @@ impl Files {
         programs: &mut Programs,
         executables: &mut Executables,
     ) {
-        let events = self.inotify.as_ref().and_then(|inotify| inotify.read_events().ok());
-        for event in events.into_iter().flatten() {
-            let watched = self.known.iter().filter(|(_, known)| known.watch == Some(event.wd));
+        for event in self.inotify.read_events().into_iter().flatten() {
+            let watched = self.known.iter().filter(|(_, known)| known.watch == event.wd);
             let indices: Vec<u32> = watched.map(|(&index, _)| index).collect();
             for index in indices {
                 if event.mask.contains(AddWatchFlags::IN_MODIFY) {
@@ -410,22 +459,22 @@ impl Files {
         }
     }
 
-    /// Takes the probes out of what nobody uses any more. `oldest`: when the oldest tree began.
+    /// Takes the probes out of what nobody uses any more. `running`: executables that somebody runs.
     pub(super) fn let_go(
         &mut self,
-        now: u64,
-        oldest: Option<u64>,
+        running: &BTreeSet<u32>,
         programs: &mut Programs,
         executables: &mut Executables,
     ) {
+        let now = monotonic_now();
         let is_foreign = self.known.values().any(|known| known.namespace.is_some());
         let namespaces = if is_foreign { mount_namespaces() } else { BTreeSet::new() };
-        let unused = |since: u64| oldest.is_none_or(|oldest| oldest > since);
-        let over = |known: &Known| {
+        let idle = self.idle;
+        let over = |index: u32, known: &Known, programs: &Programs| {
             known.namespace.is_some_and(|namespace| !namespaces.contains(&namespace))
                 || !known.is_foreseen
-                    && now.saturating_sub(known.used) > IDLE_NS
-                    && unused(known.used)
+                    && !running.contains(&index)
+                    && now.saturating_sub(known.used(programs)) > idle
         };
         self.release_those(over, programs, executables);
     }
@@ -438,26 +487,31 @@ impl Files {
         executables: &mut Executables,
     ) {
         let unused = |since: u64| oldest.is_none_or(|oldest| oldest > since);
-        self.release_those(|known| known.gone.is_some_and(unused), programs, executables);
+        let over = |_, known: &Known, _: &Programs| known.gone.is_some_and(unused);
+        self.release_those(over, programs, executables);
     }
 
     fn release_those(
         &mut self,
-        over: impl Fn(&Known) -> bool,
+        over: impl Fn(u32, &Known, &Programs) -> bool,
         programs: &mut Programs,
         executables: &mut Executables,
     ) {
-        let over = self.known.iter().filter(|(_, known)| over(known));
+        let over = self.known.iter().filter(|&(&index, known)| over(index, known, programs));
         let over: Vec<u32> = over.map(|(&index, _)| index).collect();
         for index in over {
             self.release(index, programs, executables);
         }
     }
 
-    /// Takes the probes out of the one that was not used for longest.
+    /// Takes the probes out of the one that was not used for longest, and that nobody runs.
     fn make_room(&mut self, programs: &mut Programs, executables: &mut Executables) {
-        let met = self.known.iter().filter(|(_, known)| !known.is_foreseen);
-        if let Some(index) = met.min_by_key(|(_, known)| known.used).map(|(&index, _)| index) {
+        let Ok(running) = programs.running() else { return };
+        let unused =
+            |(index, known): &(&u32, &Known)| !known.is_foreseen && !running.contains(index);
+        let met = self.known.iter().filter(unused);
+        let longest = met.min_by_key(|(_, known)| known.used(programs));
+        if let Some(index) = longest.map(|(&index, _)| index) {
             self.release(index, programs, executables);
         }
     }
@@ -466,16 +520,31 @@ impl Files {
         programs.release(index);
         executables.forget(index);
         let Some(known) = self.known.remove(&index) else { return };
+        self.released.insert(index);
         for key in known.keys {
             let _ = programs.unknow(&key);
             let _ = programs.unsee(&key);
         }
-        let others = self.known.values().any(|other| other.watch == known.watch);
-        if let (Some(inotify), Some(watch), false) = (&self.inotify, known.watch, others) {
-            let _ = inotify.rm_watch(watch);
-        }
-        self.places.retain(|_, identity| *identity != Some(known.identity));
+        self.unwatch(known.watch);
+        self.places.retain(|_, identity| *identity != known.identity);
     }
+}
+
+/// Looks for what is in the usual places, on a thread that may be held up there.
+fn search(lasting: &[(u64, &'static Path)]) -> Receiver<Places> {
+    let roots: Vec<&'static Path> = lasting.iter().map(|(_, root)| *root).collect();
+    let (sender, receiver) = channel();
+    let find = move || {
+        let found = roots.into_iter().flat_map(places::find).filter_map(|path| {
+            let identity = Identity::of(&regular::open(&path).ok()?).ok()?;
+            Some((path, identity))
+        });
+        // Whoever asked may have gone.
+        let _ = sender.send(found.collect());
+    };
+    // Without a thread nothing is found this time.
+    let _ = thread::Builder::new().name("places".to_owned()).spawn(find);
+    receiver
 }
 
 /// What the kernel is likely to call a file: not on btrfs.

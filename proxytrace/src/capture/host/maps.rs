@@ -1,7 +1,9 @@
 //! What the kernel side of a watched host is told, and tells, through its maps.
 
+use std::collections::BTreeSet;
+
 use aya::maps::{Array, HashMap};
-use proxytrace_common::host::{Choices, FileKey, Member, PASSED_OVER, Sampling};
+use proxytrace_common::host::{Choices, FileKey, Known, Member, PASSED_OVER, Sampling};
 
 use crate::capture::program::Programs;
 
@@ -31,14 +33,22 @@ impl Programs {
     /// A file has the probes of this executable.
     pub(super) fn know(&mut self, file: FileKey, executable: u32) -> anyhow::Result<()> {
         let map = self.object.map_mut("KNOWN")?;
-        Ok(HashMap::<_, FileKey, u32>::try_from(map)?.insert(file, executable, 0)?)
+        let known = Known { executable, ..Known::default() };
+        Ok(HashMap::<_, FileKey, Known>::try_from(map)?.insert(file, known, 0)?)
+    }
+
+    /// When a file with probes was last executed, by `CLOCK_MONOTONIC`; zero if it was not.
+    pub(super) fn used(&self, file: &FileKey) -> u64 {
+        let map = self.object.map("KNOWN").ok();
+        let map = map.and_then(|map| HashMap::<_, FileKey, Known>::try_from(map).ok());
+        map.and_then(|map| map.get(file, 0).ok()).map_or(0, |known| known.used)
     }
 
     /// A file has none any more.
     pub(super) fn unknow(&mut self, file: &FileKey) -> anyhow::Result<()> {
         let map = self.object.map_mut("KNOWN")?;
         // It may be gone.
-        let _ = HashMap::<_, FileKey, u32>::try_from(map)?.remove(file);
+        let _ = HashMap::<_, FileKey, Known>::try_from(map)?.remove(file);
         Ok(())
     }
 
@@ -91,6 +101,11 @@ impl Programs {
     pub(super) fn member(&self, pid: u32) -> anyhow::Result<Option<Member>> {
         let map = HashMap::<_, u32, Member>::try_from(self.object.map("TRACKED")?)?;
         Ok(map.get(&pid, 0).ok())
+    }
+
+    /// The executables that are run by somebody who is followed, or passed over.
+    pub(super) fn running(&self) -> anyhow::Result<BTreeSet<u32>> {
+        Ok(self.members()?.into_iter().map(|(_, member)| member.executable).collect())
     }
 
     /// Everybody who is followed, as far as that can be said while it changes.

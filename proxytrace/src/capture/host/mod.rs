@@ -100,7 +100,6 @@ pub struct Host {
     executables: Executables,
     files: Files,
     trees: Trees,
-    seed: u64,
     start: Start,
     /// Records that the kernel could not send.
     dropped: u64,
@@ -127,6 +126,11 @@ pub struct Host {
 
 /// So many are kept in mind: most are no `go` commands.
 const UNMET_MAX: usize = 1024;
+
+/// How long is waited for toolchains to be found.
+const AT_START: Duration = Duration::from_secs(10);
+/// See [`AT_START`]: events are waiting.
+const AT_SWEEPS: Duration = Duration::from_millis(200);
 
 /// The threshold that chooses all trees.
 const ALL: f64 = 4_294_967_296.0;
@@ -172,12 +176,17 @@ impl Host {
             backend: programs.backend().to_owned(),
             ..Start::default()
         };
+        let files = Files::new().map_err(|error| Error::CannotTrace {
+            why: format!("files cannot be watched for changes (inotify: {error})"),
+            advice: Some(
+                "raise fs.inotify.max_user_instances: other programs of this user have them all",
+            ),
+        })?;
         let mut host = Self {
             programs,
             executables: Executables::default(),
-            files: Files::new(),
+            files,
             trees: Trees::default(),
-            seed,
             start,
             dropped: 0,
             lost: 0,
@@ -192,7 +201,7 @@ impl Host {
             told: 0,
             untold: None,
         };
-        host.files.foresee(&mut host.programs, &mut host.executables);
+        host.files.foresee(AT_START, &mut host.programs, &mut host.executables);
         host.programs.follow_processes().map_err(|error| cannot_trace(&error))?;
         // What another version left may be of another form.
         let untold = before.end(&host.programs).ok().flatten();
@@ -211,16 +220,16 @@ impl Host {
         Ok(running::trees(&running, &known))
     }
 
-    /// Chooses another share of the trees that begin from here on.
-    pub fn choose(&mut self, share: f64) -> anyhow::Result<()> {
-        self.programs.sample(Sampling { seed: self.seed, threshold: threshold_of(share) })
+    /// Chooses another share of the trees that begin from here on, or others.
+    pub fn choose(&mut self, seed: u64, share: f64) -> anyhow::Result<()> {
+        self.programs.sample(Sampling { seed, threshold: threshold_of(share) })
     }
 
     /// Waits until there is something to do, or one of `others` can be read, but no longer than
     /// `limit`.
     pub fn wait(&self, others: &[BorrowedFd<'_>], limit: Duration) {
-        let own = [Some(self.programs.as_fd()), self.files.as_fd()];
-        let all = own.into_iter().flatten().chain(others.iter().copied());
+        let own = [self.programs.as_fd(), self.files.as_fd()];
+        let all = own.into_iter().chain(others.iter().copied());
         let mut fds: Vec<PollFd<'_>> = all.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
         // An interrupted wait is a short one.
         let _ = poll(&mut fds, PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX));
@@ -314,7 +323,7 @@ impl Host {
         self.trees.hand_on(watcher);
         let oldest = self.trees.oldest();
         self.files.let_gone_go(oldest, &mut self.programs, &mut self.executables);
-        Ok(())
+        self.lose_released()
     }
 
     /// What was handed on has arrived: has the kernel know of how many of its trees there is nothing
@@ -333,7 +342,7 @@ impl Host {
     /// Somebody has executed a file that was not known.
     fn meet(&mut self, news: &News, watcher: &mut dyn Watcher) -> anyhow::Result<()> {
         let Self { programs, files, unmet, .. } = self;
-        let index = match files.look(&news.record(), news.file) {
+        match files.look(&news.record(), news.file) {
             Look::Unknown => {
                 if news.begins.is_some() {
                     unmet.truncate(UNMET_MAX - 1);
@@ -345,33 +354,32 @@ impl Host {
             Look::Known(index) => {
                 files.also(index, news.file, programs);
                 self.adopt(news, index, watcher)?;
-                index
             }
             Look::Go(candidate) => {
-                let Some(index) = self.attach(news, *candidate, watcher)? else { return Ok(()) };
-                index
+                if !self.attach(news, *candidate, watcher)? {
+                    return Ok(());
+                }
             }
-        };
+        }
         let before = self.unmet.len();
         self.unmet.retain(|file| *file != news.file);
         self.missed += (before - self.unmet.len()) as u64;
-        self.files.touch(index, monotonic_now());
         Ok(())
     }
 
-    /// Puts probes into a `go` command that somebody has just begun to run.
+    /// Puts probes into a `go` command that somebody has just begun to run; says whether it got them.
     fn attach(
         &mut self,
         news: &News,
         candidate: Candidate,
         watcher: &mut dyn Watcher,
-    ) -> anyhow::Result<Option<u32>> {
+    ) -> anyhow::Result<bool> {
         let Self { programs, executables, files, .. } = self;
-        let index = files.attach(candidate, news.file, monotonic_now(), programs, executables).ok();
+        let index = files.attach(candidate, news.file, programs, executables).ok();
         if let Some(index) = index {
             self.adopt(news, index, watcher)?;
         }
-        Ok(index)
+        Ok(index.is_some())
     }
 
     /// Follows the process that runs a `go` command which was not known when it began.
@@ -459,13 +467,51 @@ impl Host {
         self.find_lost(watcher)?;
         self.count_unseen(chosen);
         self.trees.untold.clear();
-        let (now, oldest) = (monotonic_now(), self.trees.oldest());
         let Self { programs, executables, files, .. } = self;
-        files.let_go(now, oldest, programs, executables);
-        files.foresee(programs, executables);
+        files.let_go(&programs.running()?, programs, executables);
+        files.foresee(AT_SWEEPS, programs, executables);
+        self.lose_released()?;
         if std::mem::take(&mut self.is_lossy) {
             // What was lost may have told of a file that nobody tells of again.
-            programs.unsee_all()?;
+            self.programs.unsee_all()?;
+        }
+        Ok(())
+    }
+
+    /// Who runs an executable whose probes were taken out is not seen to its end.
+    fn lose_released(&mut self) -> anyhow::Result<()> {
+        let released = self.files.take_released();
+        if released.is_empty() {
+            return Ok(());
+        }
+        let now = monotonic_now();
+        for (pid, member) in self.programs.members()? {
+            if released.contains(&member.executable) {
+                // Another one may get that number.
+                self.programs.reassign(pid, Member { executable: ANY, ..member })?;
+                if let Some(tree) = self.trees.running.get_mut(&member.tree) {
+                    tree.lose(1, now);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Trees of which the first process and every `go` have ended, as at the last sweep: what they have
+    /// left running is no part of the build, and may run for ever (git's `fsmonitor--daemon`). It is
+    /// followed no more.
+    fn part_with_daemons(&mut self, members: &HashMap<u32, Member>) -> anyhow::Result<()> {
+        for (&id, tree) in &mut self.trees.running {
+            let is_other =
+                |pid| members.get(pid).is_some_and(|it| it.tree == id && it.executable == ANY);
+            let is_over = tree.has_ended() && tree.live.iter().all(is_other);
+            if std::mem::replace(&mut tree.is_over, is_over) && is_over {
+                for pid in tree.live.drain() {
+                    self.programs.part(pid)?;
+                }
+                // One that was just started may still say that it belongs to it.
+                self.given_up.insert(id);
+            }
         }
         Ok(())
     }
@@ -489,6 +535,7 @@ impl Host {
             .flat_map(|(&id, tree)| tree.live.iter().map(move |&pid| (id, pid)))
             .filter(|(id, pid)| members.get(pid).is_none_or(|member| member.tree != *id))
             .collect();
+        self.part_with_daemons(&members)?;
         let known: HashSet<TreeId> = self.trees.running.keys().copied().collect();
         // What was on its way when we looked arrives here.
         self.drain(watcher)?;

@@ -36,6 +36,8 @@ pub(super) struct Tree {
     /// Executables of which the trace knows.
     attached: HashSet<u32>,
     end: Option<End>,
+    /// Whether it was found to be over but for what it has left running.
+    pub(super) is_over: bool,
     /// Whether the CI job was looked for.
     has_job: bool,
     /// Events of this turn, and the bytes that they came in.
@@ -177,6 +179,7 @@ impl Trees {
             is_late: false,
             attached: HashSet::new(),
             end: None,
+            is_over: false,
             has_job: job.is_some(),
             turn: Vec::new(),
             bytes: 0,
@@ -282,9 +285,7 @@ impl Trees {
     /// Says of every tree that something was lost.
     pub(super) fn lose(&mut self, count: u64, now: u64) {
         for tree in self.running.values_mut() {
-            let time = now.saturating_sub(tree.began);
-            let what = What::Lost { count };
-            tree.turn.push(Event { time, pid: 0, goroutine: None, what });
+            tree.lose(count, now);
         }
     }
 
@@ -372,6 +373,17 @@ impl Tree {
             _ => {}
         }
         Ok(())
+    }
+
+    /// Says that something was lost.
+    pub(super) fn lose(&mut self, count: u64, now: u64) {
+        let time = now.saturating_sub(self.began);
+        self.turn.push(Event { time, pid: 0, goroutine: None, what: What::Lost { count } });
+    }
+
+    /// Whether its first process has ended, and been seen to.
+    pub(super) fn has_ended(&self) -> bool {
+        self.end.is_some()
     }
 
     /// The process of this record has become a `go` command, if the executable is known.
