@@ -268,7 +268,29 @@ fn what_a_program_says_is_none() {
     ] {
         let trace = log(&format!("# get {url}\n# get {url}: 404 Not Found (0.1s)\n{said}\n"));
         assert_eq!(codes(&trace), [] as [&str; 0], "{said}");
+        assert_eq!(trace.processes[0].stderr_tail, None, "{said}");
     }
+}
+
+/// Errors are read to the end, as they say what was wrong.
+#[test]
+fn what_is_too_much_is_counted() {
+    let mut log = Log { requests: u32::try_from(MAX_REQUESTS).unwrap() - 1, ..Log::default() };
+    let url = "https://proxy.lab/x.lab/m/@v/list";
+    for line in [
+        format!("# get {url}"),
+        format!("# get {url}"),
+        format!("# get {url}: 403 Forbidden (0.1s)"),
+        "0.1s # cd /m/vcs/1; git ls-remote -q origin".to_owned(),
+        format!("go: module x.lab/m: reading {url}: 403 Forbidden"),
+    ] {
+        log.line(&line);
+    }
+    assert_eq!((log.dropped, log.commands.len()), (2, 0));
+    let trace = log.into_trace();
+    assert_eq!(trace.capture.lost, 2);
+    assert_eq!(trace.chains[0].attempts[0].requests.len(), 1);
+    assert!(codes(&trace).contains(&"PT302"), "{:?}", codes(&trace));
 }
 
 #[test]
@@ -283,6 +305,9 @@ fn what_no_error_names_came_from_elsewhere() {
     assert_eq!(codes(&log(&format!("{asked}{forbidden}"))), ["PT302"]);
     let missing = format!("go: git.lab/o/r@v1.0.0: reading {git}: 404 Not Found\n");
     assert_eq!(codes(&log(&format!("{asked}{missing}{forbidden}"))), ["PT410", "PT302"]);
+    // What is not kept may have named it.
+    let long = format!("go: x.lab/m@v1.0.0: {}\n", "x".repeat(MAX_STDERR));
+    assert_eq!(codes(&log(&format!("{asked}{long}{forbidden}"))), ["PT410", "PT302"]);
 }
 
 #[test]
