@@ -47,9 +47,10 @@ fn a_toolchain_keeps_its_probes_as_long_as_it_is_used() {
     // By many short ones.
     let began = Instant::now();
     while began.elapsed() < LONG {
-        version(&new, "short");
-        assert!(is_known(), "its probes are gone: {:#?}", agent.log());
         thread::sleep(Duration::from_millis(500));
+        // Before it is met again.
+        assert!(is_known(), "its probes are gone: {:#?}", agent.log());
+        version(&new, "short");
     }
     // By a long one.
     let waiting = Waiting::start(&new, job("long")).unwrap();
