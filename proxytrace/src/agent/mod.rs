@@ -15,6 +15,7 @@ pub mod options;
 mod origin;
 mod privileges;
 mod refused;
+mod replace;
 mod share;
 pub mod state;
 

@@ -263,10 +263,15 @@ fn parse(text: &str) -> anyhow::Result<Settings> {
     Ok(toml::from_str(text)?)
 }
 
+/// No watch is longer: its end is a time that there is.
+const LONGEST: Duration = Duration::from_hours(366 * 24);
+
 fn duration(text: &str) -> Result<Duration, String> {
     let duration = text.parse::<jiff::SignedDuration>().ok();
     let duration = duration.and_then(|duration| Duration::try_from(duration).ok());
-    duration.filter(|it| !it.is_zero()).ok_or_else(|| "a time is like 60s or 5m".to_owned())
+    let duration = duration.filter(|it| !it.is_zero()).ok_or("a time is like 60s or 5m")?;
+    let duration = Some(duration).filter(|it| *it <= LONGEST);
+    duration.ok_or_else(|| "a time is at most a year, 8784h".to_owned())
 }
 
 #[cfg(test)]
@@ -290,6 +295,10 @@ mod tests {
         assert_eq!(duration("60s"), Ok(Duration::from_mins(1)));
         assert_eq!(duration("1m 30s"), Ok(Duration::from_secs(90)));
         assert!(duration("-1s").is_err() && duration("0s").is_err() && duration("60").is_err());
+        assert_eq!(duration("8784h"), Ok(LONGEST));
+        for text in ["8784h 1s", "9223372036854775807s"] {
+            assert!(duration(text).unwrap_err().contains("at most a year"), "{text}");
+        }
     }
 
     #[test]

@@ -1,9 +1,8 @@
 //! How the agent does, in a file for whoever asks.
 
 use std::fmt::Write as _;
-use std::fs::{self, Permissions};
+use std::fs;
 use std::io;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use nix::time::ClockId;
 use serde::{Deserialize, Serialize};
 
+use super::replace::replace;
 use crate::export::Health;
 
 /// From this age on nobody seems to write it any more.
@@ -56,13 +56,7 @@ impl State {
         if let Some(directory) = path.parent() {
             fs::create_dir_all(directory)?;
         }
-        let new = path.with_extension("new");
-        // Nobody else's file, whatever is there under that name.
-        let _ = fs::remove_file(&new);
-        let mut file = fs::OpenOptions::new().write(true).create_new(true).open(&new)?;
-        serde_json::to_writer(&mut file, self)?;
-        file.set_permissions(Permissions::from_mode(0o644))?;
-        fs::rename(new, path)
+        replace(path, &serde_json::to_vec(self)?)
     }
 
     /// Reads it.
@@ -266,5 +260,14 @@ mod tests {
             assert_eq!(State::read(&path).unwrap(), state);
         }
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn nothing_is_left_of_what_cannot_be_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("agent.json");
+        fs::create_dir(&path).unwrap();
+        state().write(&path).unwrap_err();
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
     }
 }

@@ -124,7 +124,7 @@ pub struct Dropped {
     pub refused: u64,
     /// They could not be written.
     pub disk: u64,
-    /// A file of the queue was cut off or is no such file.
+    /// A file of the queue was cut off, is no such file or cannot be read.
     pub torn: u64,
     /// The agent ended before they were sent.
     pub ended: u64,

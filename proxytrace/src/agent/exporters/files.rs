@@ -13,6 +13,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use jiff::Timestamp;
 
+use super::disk::{is_at, is_full};
 use super::ledger::Ledger;
 use crate::export::rows::{Lines, Record};
 
@@ -43,25 +44,39 @@ struct Open {
 }
 
 impl Files {
-    /// Goes on with the files that there are.
+    /// Goes on with the files that there are. What takes time is left to [`Files::tidy`].
     pub(super) fn open(place: PathBuf, rotation: Rotation, ledger: Ledger) -> io::Result<Self> {
-        fs::create_dir_all(&place)?;
         let mut files = Files { place, rotation, open: Default::default(), ledger };
         for record in Record::ALL {
-            files.begin(record)?;
-            files.compress_all(record)?;
+            match files.begin(record) {
+                // That passes: it is tried again with each line.
+                Err(error) if is_full(&error) => files.ledger.failed(error.to_string()),
+                begun => begun?,
+            }
         }
         Ok(files)
     }
 
-    /// Other bounds of what is kept, from the next change of a file on.
-    pub(super) fn keep(&mut self, bytes: u64) {
-        self.rotation.keep = bytes;
+    /// Compresses what is complete, and removes what is more than is kept. What fails is told, and
+    /// tried again with the next change of a file.
+    pub(super) fn tidy(&self) {
+        for record in Record::ALL {
+            if let Err(error) = self.compress_all(record) {
+                self.ledger.failed(error.to_string());
+            }
+        }
     }
 
-    /// Changes the files that are old enough.
+    /// Other bounds of what is kept, from now on: whoever lowers them may need the room.
+    pub(super) fn keep(&mut self, bytes: u64) {
+        self.rotation.keep = bytes;
+        self.tidy();
+    }
+
+    /// Lets go of files that are gone, and changes those that are old enough.
     pub(super) fn tick(&mut self) {
         for record in Record::ALL {
+            self.let_go(record);
             let due = self.open[record as usize]
                 .as_ref()
                 .is_some_and(|open| open.bytes > 0 && open.since.elapsed() >= self.rotation.age);
@@ -76,6 +91,7 @@ impl Files {
         if lines.count == 0 {
             return Ok(());
         }
+        self.let_go(record);
         if self.open[record as usize].is_none() {
             self.begin(record)?;
         }
@@ -95,7 +111,15 @@ impl Files {
         Ok(())
     }
 
+    /// Closes a file that somebody has removed or moved: what is written to it nobody would see.
+    fn let_go(&mut self, record: Record) {
+        let path = self.growing(record);
+        self.open[record as usize].take_if(|open| !is_at(&open.file, &path));
+    }
+
     fn begin(&mut self, record: Record) -> io::Result<()> {
+        // Somebody may have removed it, too.
+        fs::create_dir_all(&self.place)?;
         let path = self.growing(record);
         let mut options = OpenOptions::new();
         options.read(true).append(true).create(true).mode(0o640);
@@ -121,10 +145,9 @@ impl Files {
         self.compress_all(record)
     }
 
-    /// Compresses what is complete, and removes what is more than is kept.
     fn compress_all(&self, record: Record) -> io::Result<()> {
         let prefix = format!("{}-", record.table());
-        let mut complete = Vec::new();
+        let (mut plain, mut complete) = (Vec::new(), Vec::new());
         for entry in fs::read_dir(&self.place)? {
             let path = entry?.path();
             let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
@@ -132,23 +155,47 @@ impl Files {
                 continue;
             }
             if name.ends_with(".ndjson") {
-                complete.push(compress(&path)?);
+                plain.push(path);
             } else if name.ends_with(".ndjson.gz") {
                 complete.push(path);
             } else if name.ends_with(".partial") {
-                fs::remove_file(path)?;
+                self.remove(&path);
             }
         }
+        // Before anything else: there may be no room for it.
+        let mut complete = self.prune(complete);
+        for path in plain {
+            // One that cannot be compressed counts as it is.
+            complete.push(compress(&path).unwrap_or_else(|error| {
+                self.ledger.failed(format!("{}: {error}", path.display()));
+                path
+            }));
+        }
+        self.prune(complete);
+        Ok(())
+    }
+
+    /// Removes the oldest, where there is more than is kept; yields what stays.
+    fn prune(&self, mut complete: Vec<PathBuf>) -> Vec<PathBuf> {
         complete.sort();
         complete.dedup();
         let mut kept = 0;
-        for path in complete.iter().rev() {
-            kept += fs::metadata(path)?.len();
-            if kept > self.rotation.keep {
-                fs::remove_file(path)?;
-            }
+        let beyond = complete.iter().rposition(|path| {
+            kept += fs::symlink_metadata(path).map_or(0, |file| file.len());
+            kept > self.rotation.keep
+        });
+        for path in complete.drain(..beyond.map_or(0, |last| last + 1)) {
+            self.remove(&path);
         }
-        Ok(())
+        complete
+    }
+
+    fn remove(&self, path: &Path) {
+        if let Err(error) = fs::remove_file(path)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            self.ledger.failed(format!("{}: {error}", path.display()));
+        }
     }
 }
 
@@ -195,6 +242,7 @@ fn compress(path: &Path) -> io::Result<PathBuf> {
 mod tests {
     use super::*;
     use flate2::read::GzDecoder;
+    use std::os::unix::fs::symlink;
     use tempfile::TempDir;
 
     const ROTATION: Rotation =
@@ -206,7 +254,9 @@ mod tests {
 
     fn files(dir: &TempDir, rotation: Rotation) -> (Files, Ledger) {
         let ledger = Ledger::default();
-        (Files::open(dir.path().to_owned(), rotation, ledger.clone()).unwrap(), ledger)
+        let files = Files::open(dir.path().to_owned(), rotation, ledger.clone()).unwrap();
+        files.tidy();
+        (files, ledger)
     }
 
     fn names(dir: &TempDir) -> Vec<String> {
@@ -275,5 +325,39 @@ mod tests {
         assert_eq!(read(&dir), "{\"c\":1}\n{\"a\":1}\n{\"d\":1}\n");
         assert_eq!(names(&dir), ["chains-20260102T030405Z.ndjson.gz", "chains.ndjson"]);
         assert_eq!(ledger.now().dropped.torn, 1);
+    }
+
+    /// As where the disk is full: neither the start nor what is kept depends on it.
+    #[test]
+    fn what_cannot_be_compressed_stays_until_it_is_too_much() {
+        let dir = TempDir::new().unwrap();
+        let (packed, plain) =
+            ("chains-20260101T000000Z.ndjson.gz", "chains-20260102T000000Z.ndjson");
+        fs::write(dir.path().join(packed), "x").unwrap();
+        // A link is not followed.
+        symlink("elsewhere", dir.path().join(plain)).unwrap();
+        let (mut files, ledger) = files(&dir, ROTATION);
+        assert_eq!(ledger.now().failures, 1);
+        assert!(ledger.failures().1.contains(plain), "{:?}", ledger.failures());
+        files.write(Record::Chain, &line(0)).unwrap();
+        assert_eq!(names(&dir), [packed, plain, "chains.ndjson"]);
+        files.keep(0);
+        assert_eq!(names(&dir), ["chains.ndjson"]);
+        assert_eq!(ledger.now().failures, 2);
+    }
+
+    #[test]
+    fn what_somebody_removed_is_made_again() {
+        let dir = TempDir::new().unwrap();
+        let (mut files, ledger) = files(&dir, ROTATION);
+        files.write(Record::Chain, &line(0)).unwrap();
+        fs::remove_file(dir.path().join("chains.ndjson")).unwrap();
+        files.write(Record::Chain, &line(1)).unwrap();
+        assert_eq!(read(&dir).as_bytes(), line(1).bytes);
+        fs::remove_dir_all(dir.path()).unwrap();
+        files.tick();
+        files.write(Record::Chain, &line(2)).unwrap();
+        assert_eq!(read(&dir).as_bytes(), line(2).bytes);
+        assert_eq!(ledger.failures().0, 0);
     }
 }

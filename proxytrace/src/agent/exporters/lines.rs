@@ -156,6 +156,10 @@ impl Writer {
             }
             Err(error) => return opened.send(Err(error)).unwrap_or_default(),
         };
+        // It may take long, where much was left.
+        if let Place::Files(files) = &place {
+            files.tidy();
+        }
         loop {
             match (self.receiver.recv_timeout(step), &mut place) {
                 (Ok(Work::Build(rows)), place) => {

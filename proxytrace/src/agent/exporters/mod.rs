@@ -4,6 +4,7 @@
 //! answers Prometheus and sends what is in the queues; another one writes lines. What there is no
 //! room for is counted.
 
+mod disk;
 mod files;
 mod frame;
 mod ledger;
@@ -17,7 +18,6 @@ mod remote;
 mod shared;
 mod spool;
 mod stop;
-mod textfile;
 mod thread;
 mod worker;
 

@@ -7,6 +7,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use ring::digest::{SHA256, digest};
 
+use super::Pace;
+use super::disk::is_full;
 use super::ledger::{Ledger, lock};
 use super::lines::Rows;
 use super::network::{self, Network};
@@ -15,8 +17,7 @@ use super::port::{Access, Port};
 use super::remote::{Destinations, Remotes, Signal};
 use super::shared::{Shared, now_ns};
 use super::spool::Spool;
-use super::{Pace, textfile};
-use crate::agent::machine;
+use crate::agent::{machine, replace};
 use crate::export::{Build, Host, hex, otlp};
 
 /// No piece of a queue is much longer, in bytes, unless one row is.
@@ -98,7 +99,7 @@ impl Outlets {
     /// Writes the sums.
     pub(super) fn write_textfile(&self, shared: &Shared) {
         let Some((path, ledger)) = &self.textfile else { return };
-        match textfile::replace(path, &shared.text()) {
+        match replace::replace(path, &shared.text()) {
             Ok(()) => ledger.book().sent += 1,
             Err(error) => ledger.failed(error.to_string()),
         }
@@ -122,16 +123,19 @@ impl Outlets {
     }
 }
 
-/// Whether the sums can be written where they are to go: that is to be known at once. What is there
-/// already may be of another agent, or of this one.
+/// Whether the sums can be written where they are to go: that is to be known at once, but for a disk
+/// that is full, which passes. What is there already may be of another agent, or of this one.
 pub(super) fn try_textfile(options: &Options) -> anyhow::Result<()> {
     let Some(path) = &options.textfile else { return Ok(()) };
-    textfile::try_at(path).with_context(|| {
-        format!(
-            "cannot write {}; name a --textfile in a directory that the agent may write to",
-            path.display()
-        )
-    })
+    match replace::try_at(path) {
+        Err(error) if is_full(&error) => Ok(()),
+        tried => tried.with_context(|| {
+            format!(
+                "cannot write {}; name a --textfile in a directory that the agent may write to",
+                path.display()
+            )
+        }),
+    }
 }
 
 /// Removes a file of sums that nobody writes any more: what is in it would look as if it were so still.

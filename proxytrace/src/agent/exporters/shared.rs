@@ -14,6 +14,7 @@ pub(super) struct Shared {
     sums: Mutex<Sums>,
     ledgers: Mutex<Vec<(&'static str, Ledger)>>,
     address: Mutex<Option<SocketAddr>>,
+    /// In nanoseconds since 1970.
     started_ns: u64,
     youth: Duration,
 }
@@ -22,8 +23,7 @@ struct Sums {
     registry: Registry,
     /// How the agent is: what it says goes on where the registry begins anew.
     health: Health,
-    /// Since when, in nanoseconds since 1970.
-    since_ns: u64,
+    since: Since,
 }
 
 impl Shared {
@@ -31,8 +31,9 @@ impl Shared {
     pub(super) fn new(limits: Limits, youth: Duration, health: Health) -> Self {
         let started_ns = now_ns();
         let registry = registry(limits, started_ns, youth, &health);
+        let since = Since { agent: started_ns, builds: started_ns };
         Shared {
-            sums: Mutex::new(Sums { registry, health, since_ns: started_ns }),
+            sums: Mutex::new(Sums { registry, health, since }),
             ledgers: Mutex::default(),
             address: Mutex::default(),
             started_ns,
@@ -58,7 +59,7 @@ impl Shared {
         if sums.registry.limits() != limits {
             sums.registry = registry(limits, self.started_ns, self.youth, &sums.health);
             // By the same clock as before: readers of sums know a new one by this.
-            sums.since_ns = now_ns().max(sums.since_ns + 1);
+            sums.since.builds = now_ns().max(sums.since.builds + 1);
         }
     }
 
@@ -107,21 +108,23 @@ impl Shared {
     /// All metrics as OTLP has them.
     pub(super) fn metrics(&self, host: &Host) -> otlp::Message {
         let now = now_ns();
-        // By a clock that was set back, the agent has not begun yet.
         self.with_deliveries(|sums| {
-            let since = Since { agent: self.started_ns.min(now), builds: sums.since_ns.min(now) };
-            otlp::metrics(&sums.registry, host, since, now)
+            // By a clock that was set back, the agent has not begun yet. What it says once instead it
+            // says from then on: each other beginning is one of new sums.
+            let Since { agent, builds } = &mut sums.since;
+            (*agent, *builds) = ((*agent).min(now), (*builds).min(now));
+            otlp::metrics(&sums.registry, host, sums.since, now)
         })
     }
 
-    fn with_deliveries<T>(&self, read: impl FnOnce(&Sums) -> T) -> T {
+    fn with_deliveries<T>(&self, read: impl FnOnce(&mut Sums) -> T) -> T {
         let deliveries = self.deliveries();
         let mut sums = lock(&self.sums);
         for (name, delivery) in &deliveries {
             sums.registry.delivery(name, delivery);
         }
         sums.registry.show(Instant::now());
-        read(&sums)
+        read(&mut sums)
     }
 }
 
@@ -146,31 +149,46 @@ mod tests {
 
     use super::*;
 
+    const BUILDS: &str = "proxytrace_builds_observed_total";
+    const LATE: &str = "proxytrace_builds_late_total";
+
+    /// Since when there is a sum, and what it has come to.
+    fn began(shared: &Shared, name: &str) -> (u64, f64) {
+        let message = shared.metrics(&Host::default());
+        let request = ExportMetricsServiceRequest::decode(&*message.bytes).unwrap();
+        let metrics = &request.resource_metrics[0].scope_metrics[0].metrics;
+        let metric = metrics.iter().find(|metric| metric.name == name).unwrap();
+        let Some(Data::Sum(sum)) = &metric.data else { panic!("{metric:?}") };
+        let Some(Value::AsDouble(value)) = sum.data_points[0].value else { panic!("{sum:?}") };
+        (sum.data_points[0].start_time_unix_nano, value)
+    }
+
     /// Sums that begin again at none have another beginning: else they have shrunk.
     #[test]
     fn new_sums_have_a_new_beginning() {
-        let began = |shared: &Shared, name: &str| {
-            let message = shared.metrics(&Host::default());
-            let request = ExportMetricsServiceRequest::decode(&*message.bytes).unwrap();
-            let metrics = &request.resource_metrics[0].scope_metrics[0].metrics;
-            let metric = metrics.iter().find(|metric| metric.name == name).unwrap();
-            let Some(Data::Sum(sum)) = &metric.data else { panic!("{metric:?}") };
-            let Some(Value::AsDouble(value)) = sum.data_points[0].value else { panic!("{sum:?}") };
-            (sum.data_points[0].start_time_unix_nano, value)
-        };
         let health = |late| Health { late, ..Health::default() };
         let shared = Shared::new(Limits::default(), Duration::ZERO, health(3));
-        let (builds, late) = ("proxytrace_builds_observed_total", "proxytrace_builds_late_total");
-        let first = began(&shared, builds);
-        assert_eq!(began(&shared, late), (first.0, 3.0));
+        let first = began(&shared, BUILDS);
+        assert_eq!(began(&shared, LATE), (first.0, 3.0));
         shared.limit(Limits::default());
-        assert_eq!(began(&shared, builds), first);
+        assert_eq!(began(&shared, BUILDS), first);
         shared.health(health(4));
         shared.limit(Limits { values: 7, ..Limits::default() });
-        assert!(began(&shared, builds).0 > first.0);
+        assert!(began(&shared, BUILDS).0 > first.0);
         // What does not come from builds goes on.
-        assert_eq!(began(&shared, late), (first.0, 4.0));
+        assert_eq!(began(&shared, LATE), (first.0, 4.0));
         let text = String::from_utf8(shared.text()).unwrap();
         assert!(text.contains("\nproxytrace_builds_late_total 4\n"), "{text}");
+    }
+
+    /// Where each message had another beginning, the sums would seem to begin anew with each.
+    #[test]
+    fn a_clock_that_was_set_back_moves_the_beginning_once() {
+        let shared = Shared::new(Limits::default(), Duration::ZERO, Health::default());
+        let ahead = now_ns() + 3_600_000_000_000;
+        lock(&shared.sums).since = Since { agent: ahead, builds: ahead };
+        let first = [BUILDS, LATE].map(|name| began(&shared, name));
+        assert!(first.iter().all(|(since, _)| *since < ahead), "{first:?}");
+        assert_eq!([BUILDS, LATE].map(|name| began(&shared, name)), first);
     }
 }

@@ -10,12 +10,14 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use super::disk::is_at;
 use super::frame::{HEADER, frame, frames};
 use super::ledger::Ledger;
 
 /// A file that has grown so large is complete: no message is much longer.
 const SEGMENT: u64 = 512 << 10;
 const EXTENSION: &str = "queue";
+const LOCK: &str = "lock";
 
 /// The queue.
 pub(super) struct Spool {
@@ -25,7 +27,7 @@ pub(super) struct Spool {
     open: Option<(Segment, Option<File>)>,
     next: u64,
     /// Keeps others from the directory.
-    _lock: Option<File>,
+    lock: Option<File>,
     /// Is being sent, and stays until that is known.
     in_flight: Option<u64>,
     ledger: Ledger,
@@ -49,13 +51,12 @@ pub(super) struct Batch {
 impl Spool {
     /// The queue in a directory, with what is left in it from before; or one in memory.
     pub(super) fn open(place: Option<PathBuf>, limit: u64, ledger: Ledger) -> io::Result<Self> {
-        let (lock, complete) = match &place {
+        let (lock, (complete, next)) = match &place {
             Some(place) => (Some(take(place)?), left(place, &ledger)?),
-            None => (None, VecDeque::new()),
+            None => (None, (VecDeque::new(), 0)),
         };
-        let next = complete.back().map_or(0, |last| last.number + 1);
         let (open, in_flight) = (None, None);
-        let spool = Self { place, limit, complete, open, next, _lock: lock, in_flight, ledger };
+        let spool = Self { place, limit, complete, open, next, lock, in_flight, ledger };
         spool.tell();
         Ok(spool)
     }
@@ -104,7 +105,7 @@ impl Spool {
     /// The oldest, which stays until [`Spool::taken`] or [`Spool::refused`].
     pub(super) fn first(&mut self) -> Option<Batch> {
         while let Some(first) = self.complete.front() {
-            let (number, bytes) = (first.number, first.bytes);
+            let (number, records, bytes) = (first.number, first.records, first.bytes);
             let read = match &self.place {
                 Some(place) => fs::read(file(place, number)),
                 None => Ok(first.frames.clone()),
@@ -113,14 +114,20 @@ impl Spool {
                 Ok(read) => read,
                 // Somebody has removed it.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-                // It may be read later, as where there were too many open files.
                 Err(error) => {
                     self.ledger.failed(error.to_string());
-                    return None;
+                    // It may be read later, as where there were too many open files.
+                    if error.raw_os_error() != Some(libc::EIO) {
+                        return None;
+                    }
+                    // Nothing else waits for what the disk has lost. The next start tries it again.
+                    self.ledger.book().dropped.torn += records;
+                    self.leave(number);
+                    continue;
                 }
             };
             let frames = frames(&read);
-            let lost = first.records.saturating_sub(frames.records);
+            let lost = records.saturating_sub(frames.records);
             if lost > 0 || frames.payload.is_empty() {
                 self.ledger.book().dropped.torn += lost;
             }
@@ -190,11 +197,9 @@ impl Spool {
     fn append(&mut self, payload: &[u8], records: u64) -> io::Result<()> {
         if self.open.is_none() {
             let number = self.next;
-            let file = match &self.place {
-                Some(place) => Some(create(&file(place, number))?),
-                None => None,
-            };
+            // Whatever comes of it: should there be such a file, the next one has another number.
             self.next += 1;
+            let file = self.begin(number)?;
             let segment = Segment { number, records: 0, bytes: 0, frames: Vec::new() };
             self.open = Some((segment, file));
         }
@@ -215,6 +220,15 @@ impl Spool {
         Ok(())
     }
 
+    fn begin(&mut self, number: u64) -> io::Result<Option<File>> {
+        let Some(place) = &self.place else { return Ok(None) };
+        // Somebody may have removed the directory, or what is in it.
+        if self.lock.as_ref().is_none_or(|lock| !is_at(lock, &place.join(LOCK))) {
+            self.lock = Some(take(place)?);
+        }
+        create(&file(place, number)).map(Some)
+    }
+
     fn give_up_open(&mut self) {
         match self.open.take() {
             Some((segment, _)) if segment.bytes > 0 => self.complete.push_back(segment),
@@ -224,13 +238,18 @@ impl Spool {
     }
 
     fn remove(&mut self, number: u64) {
-        self.complete.retain(|segment| segment.number != number);
-        if self.in_flight == Some(number) {
-            self.in_flight = None;
-        }
         if let Some(place) = &self.place {
             // Should it stay, it is sent again after the next start.
             let _ = fs::remove_file(file(place, number));
+        }
+        self.leave(number);
+    }
+
+    /// It is not to be sent; its file stays where it is.
+    fn leave(&mut self, number: u64) {
+        self.complete.retain(|segment| segment.number != number);
+        if self.in_flight == Some(number) {
+            self.in_flight = None;
         }
         self.tell();
     }
@@ -254,7 +273,7 @@ fn take(place: &Path) -> io::Result<File> {
     DirBuilder::new().recursive(true).mode(0o700).create(place)?;
     let mut options = OpenOptions::new();
     let options = options.write(true).create(true).truncate(false).mode(0o600);
-    let lock = options.custom_flags(libc::O_NOFOLLOW).open(place.join("lock"))?;
+    let lock = options.custom_flags(libc::O_NOFOLLOW).open(place.join(LOCK))?;
     lock.try_lock().map_err(|error| match error {
         TryLockError::WouldBlock => io::Error::other("another agent has it"),
         TryLockError::Error(error) => error,
@@ -262,9 +281,9 @@ fn take(place: &Path) -> io::Result<File> {
     Ok(lock)
 }
 
-/// What is left in a directory from before, oldest first.
-fn left(place: &Path, ledger: &Ledger) -> io::Result<VecDeque<Segment>> {
-    let mut segments = Vec::new();
+/// What is left in a directory from before, oldest first, and the number after all that are there.
+fn left(place: &Path, ledger: &Ledger) -> io::Result<(VecDeque<Segment>, u64)> {
+    let (mut segments, mut next) = (Vec::new(), 0);
     for entry in fs::read_dir(place)? {
         let path = entry?.path();
         let stem = path.file_stem().and_then(|stem| stem.to_str());
@@ -273,24 +292,35 @@ fn left(place: &Path, ledger: &Ledger) -> io::Result<VecDeque<Segment>> {
         else {
             continue;
         };
-        let bytes = fs::read(&path)?;
+        next = next.max(number.wrapping_add(1));
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            // All others are sent. It stays where it is: the next start tries it again.
+            Err(error) => {
+                ledger.book().dropped.torn += 1;
+                ledger.failed(format!("{}: {error}", path.display()));
+                continue;
+            }
+        };
         let frames = frames(&bytes);
         ledger.book().dropped.torn += frames.torn;
         if frames.records == 0 {
-            fs::remove_file(&path)?;
+            // Should it stay, it comes to nothing the next time, too.
+            let _ = fs::remove_file(&path);
             continue;
         }
         let bytes = frames.length as u64;
         segments.push(Segment { number, records: frames.records, bytes, frames: Vec::new() });
     }
     segments.sort_by_key(|segment| segment.number);
-    Ok(segments.into())
+    Ok((segments.into(), next))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::export::Delivery;
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
     use tempfile::TempDir;
 
     fn spool(place: Option<&TempDir>, limit: u64) -> (Spool, Ledger) {
@@ -364,6 +394,58 @@ mod tests {
         fs::remove_dir(&path).unwrap();
         fs::rename(&away, &path).unwrap();
         assert_eq!(drain(&mut spool), [(1, b"a".to_vec()), (1, b"b".to_vec())]);
+    }
+
+    /// It may be read another time; what comes after it does not wait for that.
+    #[test]
+    fn what_the_disk_has_lost_is_left_aside() {
+        let dir = TempDir::new().unwrap();
+        let path = file(&dir.path().join("q"), 1);
+        let away = dir.path().join("away");
+        let (mut running, ledger) = spool(Some(&dir), 1 << 20);
+        for piece in [b"a", b"b", b"c"] {
+            running.push(one(piece, 2));
+            running.complete();
+        }
+        fs::rename(&path, &away).unwrap();
+        // At its beginning it cannot be read: EIO.
+        symlink("/proc/self/mem", &path).unwrap();
+        assert_eq!(drain(&mut running), [(2, b"a".to_vec()), (2, b"c".to_vec())]);
+        assert_eq!((ledger.failures().0, ledger.now().dropped.torn), (1, 2));
+        drop(running);
+
+        let (mut next, ledger) = spool(Some(&dir), 1 << 20);
+        // Nobody knows how much is in it.
+        assert_eq!((ledger.failures().0, ledger.now().dropped.torn), (1, 1));
+        for piece in [b"d", b"e"] {
+            next.push(one(piece, 1));
+            next.complete();
+        }
+        assert_eq!(drain(&mut next), [(1, b"d".to_vec()), (1, b"e".to_vec())]);
+        assert_eq!(ledger.now().dropped.disk, 0);
+        drop(next);
+
+        fs::rename(&away, &path).unwrap();
+        let (mut last, _) = spool(Some(&dir), 1 << 20);
+        assert_eq!(drain(&mut last), [(2, b"b".to_vec())]);
+    }
+
+    #[test]
+    fn a_directory_that_was_removed_is_made_again() {
+        let dir = TempDir::new().unwrap();
+        let place = dir.path().join("q");
+        let (mut spool, ledger) = spool(Some(&dir), 1 << 20);
+        spool.push(one(b"a", 1));
+        spool.complete();
+        fs::remove_dir_all(&place).unwrap();
+        spool.push(one(b"b", 1));
+        spool.complete();
+        assert_eq!(drain(&mut spool), [(1, b"b".to_vec())]);
+        let dropped = ledger.now().dropped;
+        assert_eq!((dropped.disk, dropped.torn), (0, 1));
+        assert_eq!(fs::metadata(&place).unwrap().permissions().mode() & 0o777, 0o700);
+        // It is nobody else's.
+        assert!(Spool::open(Some(place), 1 << 20, Ledger::default()).is_err());
     }
 
     #[test]

@@ -1,11 +1,12 @@
-//! Metrics in a file, for the textfile collector of `node_exporter`: whole at every moment.
+//! Files that are written again and again, and are whole at every moment: how the agent does, and
+//! metrics for the textfile collector of `node_exporter`.
 
 use std::fs::{self, OpenOptions, Permissions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-/// Replaces the file. The collector runs as a user of its own and reads what ends in `.prom`.
+/// Replaces the file. Whoever reads it may be any user; the collector reads what ends in `.prom`.
 pub(super) fn replace(path: &Path, contents: &[u8]) -> io::Result<()> {
     write(path, contents, |partial| fs::rename(partial, path))
 }
@@ -24,7 +25,7 @@ fn write(
     contents: &[u8],
     then: impl FnOnce(&Path) -> io::Result<()>,
 ) -> io::Result<()> {
-    let partial = path.with_extension("prom.partial");
+    let partial = path.with_added_extension("partial");
     // The directory may be that of another user, who may have put a link there: it is not followed.
     let _ = fs::remove_file(&partial);
     let written = (|| {
