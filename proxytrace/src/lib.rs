@@ -19,6 +19,7 @@ pub mod gomod;
 pub mod model;
 pub mod netrc;
 pub mod preflight;
+mod public;
 pub mod recording;
 pub mod redact;
 pub mod replay;

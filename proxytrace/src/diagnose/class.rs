@@ -3,7 +3,8 @@
 use crate::correlate::story::last_asked;
 use crate::model::{Attempt, Cause, Chain, Finding, Outcome, RequestError, Role, Severity, Trace};
 
-use super::view::culprit;
+use super::cause::culprit;
+use super::view::View;
 
 /// What a second try would come to.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -17,11 +18,12 @@ pub enum Class {
 /// The class of all errors together: permanent if one of them is; none where there is no error, or
 /// one of which it is not known.
 pub fn class(trace: &Trace) -> Option<Class> {
+    let view = View::new(trace);
     let mut roots = trace
         .findings
         .iter()
         .filter(|finding| finding.severity == Severity::Error && finding.role == Role::Root)
-        .map(|finding| class_of(trace, finding))
+        .map(|finding| class_of(&view, finding))
         .peekable();
     roots.peek()?;
     let all: Vec<Option<Class>> = roots.collect();
@@ -31,9 +33,11 @@ pub fn class(trace: &Trace) -> Option<Class> {
     all.into_iter().all(|class| class == Some(Class::Transient)).then_some(Class::Transient)
 }
 
-fn class_of(trace: &Trace, finding: &Finding) -> Option<Class> {
-    let chain = trace.chains.iter().find(|chain| Some(chain.id) == finding.chain)?;
-    of_attempt(chain, culprit(chain)?)
+/// By the attempt that the finding is about, as what `direct` came to may be known of the search for a
+/// repository alone.
+fn class_of(view: &View<'_>, finding: &Finding) -> Option<Class> {
+    let chain = view.trace.chains.iter().find(|chain| Some(chain.id) == finding.chain)?;
+    of_attempt(chain, culprit(view, chain)?)
 }
 
 fn of_attempt(chain: &Chain, attempt: &Attempt) -> Option<Class> {

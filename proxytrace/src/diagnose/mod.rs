@@ -25,9 +25,7 @@ use std::collections::BTreeMap;
 use std::hash::Hash;
 
 use crate::gomod::sources::asks_for;
-use crate::model::{
-    Chain, ChainId, Confidence, Finding, Outcome, Requirement, Role, Severity, Trace,
-};
+use crate::model::{Chain, ChainId, Confidence, Finding, Requirement, Role, Severity, Trace};
 
 pub use self::catalogue::{CATALOGUE, Kind, explain};
 pub use self::class::{Class, class};
@@ -71,12 +69,15 @@ pub fn diagnose(trace: &Trace) -> Vec<Finding> {
 /// did, or might have: their absence says nothing of a proxy.
 pub(crate) fn fruitless_probes(trace: &Trace) -> HashSet<ChainId> {
     let view = View::new(trace);
-    let fruitless = |chain: &&Chain| {
-        chain.outcome == Outcome::NotFound
-            && view::is_query(chain.artifact)
-            && (view.is_probe(chain) || view.is_found_elsewhere(chain))
-    };
-    trace.chains.iter().filter(fruitless).map(|chain| chain.id).collect()
+    let fruitless = trace.chains.iter().filter(|chain| view.is_fruitless_probe(chain));
+    fruitless.map(|chain| chain.id).collect()
+}
+
+/// Queries that came to nothing, and that go did without.
+pub(crate) fn done_without(trace: &Trace) -> HashSet<ChainId> {
+    let view = View::new(trace);
+    let idle = trace.chains.iter().filter(|chain| view.is_done_without(chain));
+    idle.map(|chain| chain.id).collect()
 }
 
 /// What equal signs have in common: code, severity, whether it is a root and whether a hypothesis,

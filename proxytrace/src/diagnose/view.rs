@@ -251,6 +251,23 @@ impl<'a> View<'a> {
         found.is_some_and(|modules| prefixes(module).any(|path| modules.contains(path)))
     }
 
+    /// Whether it is one of the queries that go makes of all prefixes of a path at once, and found
+    /// nothing though another did, or might have: its absence says nothing of a proxy.
+    pub(super) fn is_fruitless_probe(&self, chain: &Chain) -> bool {
+        chain.outcome == Outcome::NotFound
+            && is_query(chain.artifact)
+            && (self.is_probe(chain) || self.is_found_elsewhere(chain))
+    }
+
+    /// Whether it is a query that came to nothing, and that go did without: a probe beside what it
+    /// found, or a question about a module that it had ([`Self::is_shrugged_off`]).
+    pub(super) fn is_done_without(&self, chain: &Chain) -> bool {
+        failed(chain.outcome)
+            && is_query(chain.artifact)
+            && !self.failed(chain)
+            && (self.is_probe(chain) || self.is_found_elsewhere(chain) || self.is_had(chain))
+    }
+
     pub(super) fn process(&self, id: ProcessId) -> Option<&'a Process> {
         self.processes.get(&id).map(|process| process.process)
     }
@@ -259,8 +276,7 @@ impl<'a> View<'a> {
     pub(super) fn requests(&self) -> impl Iterator<Item = (&'a Chain, &'a Request)> + use<'a> {
         self.trace.chains.iter().flat_map(|chain| {
             let requests = chain.attempts.iter().flat_map(|attempt| &attempt.requests);
-            let by_go = requests.filter(|request| request.witness != Witness::Wire);
-            by_go.map(move |request| (chain, request))
+            requests.filter(|request| is_of_go(request)).map(move |request| (chain, request))
         })
     }
 
@@ -380,6 +396,12 @@ pub(crate) fn culprit(chain: &Chain) -> Option<&Attempt> {
     walk.iter().find(serious).or(walk.last())
 }
 
+/// Whether go itself made a request. Its rules are not those of other programs, as git and what
+/// `go test` runs.
+pub(super) fn is_of_go(request: &Request) -> bool {
+    request.witness != Witness::Wire
+}
+
 fn is_part_of_tile(chain: &Chain) -> bool {
     let mut requests = chain.attempts.iter().flat_map(|attempt| &attempt.requests);
     chain.artifact == Artifact::SumdbTile
@@ -392,7 +414,7 @@ pub(super) fn is_query(artifact: Artifact) -> bool {
 }
 
 /// Proper prefixes of a path, longest first.
-fn prefixes(path: &str) -> impl Iterator<Item = &str> {
+pub(super) fn prefixes(path: &str) -> impl Iterator<Item = &str> {
     path.rmatch_indices('/').map(|(at, _)| &path[..at])
 }
 

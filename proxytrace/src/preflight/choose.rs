@@ -6,23 +6,7 @@
 use crate::correlate::goproxy::Entry;
 use crate::correlate::url::decode;
 use crate::model::Separator;
-use crate::redact;
-
-/// Proxies that everybody may ask, and who run them learn of every path that is asked for.
-const PUBLIC: &[&str] = &[
-    "athens.azurefd.net",
-    "gocenter.io",
-    "goproxy.baidu.com",
-    "goproxy.cn",
-    "goproxy.io",
-    "gosum.io",
-    "mirrors.aliyun.com",
-    "mirrors.cloud.tencent.com",
-    "mirrors.tencent.com",
-    "proxy.golang.com.cn",
-    "proxy.golang.org",
-    "repo.huaweicloud.com",
-];
+use crate::{public, redact};
 
 /// The public proxy that `--allow-public` falls back to.
 const FALLBACK: &str = "https://proxy.golang.org";
@@ -48,8 +32,7 @@ fn is_public(entry: &Entry) -> bool {
     let rest = entry.proxy.split_once("://").map_or(entry.proxy.as_str(), |(_, rest)| rest);
     let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
     let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-    let host = host.split(':').next().unwrap_or(host).to_ascii_lowercase();
-    PUBLIC.contains(&host.as_str())
+    public::is_public(host)
 }
 
 /// Chooses of `entries`, of which `failing` says whether they may be left out.

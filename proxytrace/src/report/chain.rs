@@ -3,7 +3,7 @@ use serde::Serialize;
 
 use super::escape::{LONG, NAME, escape, shorten};
 use super::paint::{FAILED, FAINT, FINE, FRAME, Paint, STRONG};
-use super::summary::milliseconds;
+use super::summary::{is_redirected, milliseconds};
 use super::terminal::Options;
 use super::wrap::wrap;
 use crate::model::{AfterRedirect, Attempt, Chain, Outcome, ProcessId, Request, RequestId, Trace};
@@ -269,7 +269,7 @@ impl Drawing<'_> {
 fn style(attempt: &Attempt, request: &Request, pointed: bool) -> Style {
     match request.outcome {
         Outcome::Ok => FINE,
-        _ if request.after_redirect.is_some() => FAINT,
+        _ if is_redirected(request) => FAINT,
         Outcome::NotFound if !pointed => FINE,
         _ if attempt.outcome == Outcome::Ok => FAINT,
         _ => FAILED,

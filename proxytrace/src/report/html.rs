@@ -18,7 +18,7 @@ const STYLE: &str = include_str!("page/page.css");
 const SCRIPT: &str = include_str!("page/page.js");
 
 /// What may run and what may dress the page: the two files, by their SHA-256.
-const SCRIPT_HASH: &str = "sha256-jEtSPcrlnkCta7M64tNepsQ1c4CDou+6QRrC3bpVI1o=";
+const SCRIPT_HASH: &str = "sha256-Uq2yceh161ju6ULcEi3jIZFXbB3TX02D90TtIhiWznE=";
 const STYLE_HASH: &str = "sha256-9+ZlzRgwnKpnU5U2WpWT1/ThBMwyYmNl6nHt9mk5YT0=";
 
 fn write(trace: &Trace, output: &mut dyn Write) -> io::Result<()> {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::escape::escape;
 use super::summary::count;
+use crate::correlate::status;
 use crate::event::{Event, What};
 
 /// What a wait has to last to be worth a word, in nanoseconds.
@@ -100,7 +101,7 @@ impl Progress {
                 }
             }
             What::RequestReturn { status, headers, body, .. } => {
-                let is_redirect = status.is_some_and(|status| status / 100 == 3);
+                let is_redirect = status.is_some_and(status::redirects);
                 self.redirects += usize::from(is_redirect && headers.contains_key("Location"));
                 if let (Some(open), Some(body)) = (self.open.remove(&place), body) {
                     self.bodies.insert((event.pid, *body), wait(&open.host, Stage::Body));
@@ -274,6 +275,16 @@ mod tests {
         say(at(51, 1, lookup("direct")), 51);
         let line = say(at(52, 1, What::WalkReturn { error: None }), 60);
         assert_eq!(line, "proxytrace: 1 of 1 module done, 2 requests, 1 redirect, 1 fallback");
+    }
+
+    #[test]
+    fn what_go_does_not_follow_is_no_redirect() {
+        let mut progress = Progress::default();
+        for status in [300, 304, 307] {
+            progress.push(&at(0, 1, request("https://a/")));
+            progress.push(&at(1, 1, answer(status, Some("https://b/"), None)));
+        }
+        assert!(progress.line(0).unwrap().contains("3 requests, 1 redirect,"));
     }
 
     #[test]

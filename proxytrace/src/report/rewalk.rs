@@ -1,5 +1,6 @@
 //! What a recorded run would have come to under another GOPROXY, for people.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use super::chain::word;
@@ -7,7 +8,7 @@ use super::escape::{LONG, NAME, escape};
 use super::paint::{FAILED, FAINT, FINE, Paint, STRONG};
 use super::summary::count;
 use super::terminal::Options;
-use crate::model::{Artifact, Separator};
+use crate::model::{Artifact, ProcessId, Separator};
 use crate::rewalk::{End, Prediction, Walk};
 
 /// How many modules of one story are named.
@@ -81,12 +82,23 @@ pub fn render(prediction: &Prediction, options: &Options) -> String {
     text
 }
 
-/// Walks put together by module and process.
+/// Walks put together by module and process. One without a version is of the version that go asked for
+/// after it, as it lists those that there are to choose one; or else of the last that it asked for.
 fn modules(prediction: &Prediction) -> Vec<Module<'_>> {
+    let walks = || prediction.walks.iter();
+    let versioned = walks().filter_map(|walk| Some((subject(walk), walk.version.as_deref()?)));
+    let mut versions: HashMap<_, _> = versioned.collect();
+    let about = walks().rev().map(|walk| {
+        if let Some(version) = walk.version.as_deref() {
+            versions.insert(subject(walk), version);
+        }
+        (walk, versions.get(&subject(walk)).copied())
+    });
+    let about: Vec<(&Walk, Option<&str>)> = about.collect();
     let mut modules: Vec<Module<'_>> = Vec::new();
-    let mut places = std::collections::HashMap::new();
-    for walk in &prediction.walks {
-        let name = match (&walk.module, &walk.version) {
+    let mut places = HashMap::new();
+    for (walk, version) in about.into_iter().rev() {
+        let name = match (&walk.module, version) {
             (Some(module), Some(version)) => format!("{module}@{version}"),
             (Some(module), None) => module.clone(),
             (None, _) => "the checksum database".to_owned(),
@@ -99,6 +111,11 @@ fn modules(prediction: &Prediction) -> Vec<Module<'_>> {
         }
     }
     modules
+}
+
+/// What a walk is about, in whatever version.
+fn subject(walk: &Walk) -> (ProcessId, Option<&str>) {
+    (walk.process, walk.module.as_deref())
 }
 
 impl Module<'_> {
@@ -125,12 +142,15 @@ impl Module<'_> {
         }
     }
 
-    /// Whether the last thing that go wants of a module is among the walks.
+    /// Whether the last thing that go wants of a module is among the walks: of one whose versions are
+    /// all that it asked for, the latest.
     fn is_whole(&self) -> bool {
-        let last = |walk: &&Walk| {
-            matches!(walk.artifact, Artifact::Zip | Artifact::SumdbSupported | Artifact::Latest)
-        };
-        self.walks.iter().any(last)
+        let unversioned = self.walks.iter().all(|walk| walk.version.is_none());
+        self.walks.iter().any(|walk| match walk.artifact {
+            Artifact::Zip | Artifact::SumdbSupported => true,
+            Artifact::Latest => unversioned,
+            _ => false,
+        })
     }
 
     fn story(&self, paint: Paint) -> String {
@@ -182,5 +202,39 @@ impl Module<'_> {
             text += &paint.on(FAINT, &was);
         }
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::render;
+    use crate::correlate::tests::scenarios::{A, B, got, probes, url};
+    use crate::correlate::tests::script::{Script, Task, hop};
+    use crate::report::terminal::Options;
+    use crate::rewalk::rewalk;
+
+    /// The counts, of a recording under [`A`].
+    fn counts(script: &Script, list: &str) -> Vec<String> {
+        let text = render(&rewalk(&script.trace(), list).unwrap(), &Options::default());
+        text.lines().skip(1).take_while(|line| !line.is_empty()).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn the_versions_and_the_one_that_go_chose_are_one_module() {
+        let own = |file| got(7, "x.lab/m", &[hop(&url(A, "x.lab/m", file), 200)]);
+        let mut script = Script::new(A, 0);
+        // What go has, the versions, and the one that it chose; and once more for retractions.
+        script.run(&[own("v1.0.0.mod")]).run(&[own("list")]).run(&[own("v1.1.0.info")]);
+        let latest = Task::new(7).walk().lookup(A, "x.lab/m");
+        script.run(&[latest.fetch(&[hop(&format!("{A}/x.lab/m/@latest"), 200)]).found()]);
+        assert_eq!(counts(&script, A), ["  2 modules would be served as before"]);
+        assert_eq!(counts(&script, B), ["  2 modules cannot be told from this recording"]);
+    }
+
+    #[test]
+    fn prefixes_that_are_no_modules_are_not_counted() {
+        let counts = |statuses, exit| counts(&probes(statuses, exit), A);
+        assert_eq!(counts([404, 200, 404], 0), ["  1 module would be served as before"]);
+        assert_eq!(counts([404, 404, 404], 1), ["  3 modules would fail as before"]);
     }
 }

@@ -1,7 +1,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
-use crate::model::{Chain, ChainId, Finding, Next, Outcome, Role, Severity, Trace};
+use crate::correlate::status;
+use crate::model::{Chain, ChainId, Finding, Next, Outcome, Request, Role, Severity, Trace};
 
 /// The finding that says what capture missed.
 pub(super) const INCOMPLETE: &str = "PT900";
@@ -19,7 +20,7 @@ pub(super) fn summary(trace: &Trace) -> String {
         .filter_map(|chain| chain.module.as_deref())
         .collect();
     let cached = modules_all_cached(trace);
-    let redirects = requests().filter(|request| request.after_redirect.is_some()).count();
+    let redirects = requests().filter(|request| is_redirected(request)).count();
     let fallbacks = attempts()
         .filter(|attempt| matches!(attempt.next, Some(Next::NextEntry | Next::Direct)))
         .count();
@@ -38,6 +39,11 @@ pub(super) fn summary(trace: &Trace) -> String {
         count(fallbacks, "fallback"),
         verdict(trace),
     )
+}
+
+/// Whether a request was answered with a redirect: 300 and 304 are answers like others to go.
+pub(super) fn is_redirected(request: &Request) -> bool {
+    request.after_redirect.is_some() && request.status.is_some_and(status::redirects)
 }
 
 /// How many modules had all that was wanted of them in the module cache.
@@ -206,6 +212,14 @@ mod tests {
         assert!(summary(&trace).contains(" 1 fallback;"), "{}", summary(&trace));
         let text = render(&trace, &Options { verbose: true, ..Options::default() });
         assert!(text.contains("= dns: noproxy asked a host that has no address"), "{text}");
+    }
+
+    #[test]
+    fn what_go_does_not_follow_is_no_redirect() {
+        let mut trace = forbidden();
+        assert!(summary(&trace).contains(" 40 redirects,"), "{}", summary(&trace));
+        trace.chains[0].attempts[0].requests[0].status = Some(304);
+        assert!(summary(&trace).contains(" 39 redirects,"), "{}", summary(&trace));
     }
 
     #[test]

@@ -6,7 +6,9 @@
 //! is known where the recorded run asked it for the same artifact; elsewhere the prediction ends,
 //! and says why.
 //!
-//! A prediction holds for a chain if go asks for it at all: it may not, where another fails first.
+//! A prediction holds for a chain if go asks for it at all: it may not, where another fails first. What
+//! go asked for and did without, as the prefixes of a path that are no modules, is left out where the
+//! same would come of it.
 #![forbid(unsafe_code)]
 
 mod answers;
@@ -19,6 +21,7 @@ use serde::Serialize;
 use crate::correlate::goproxy::{self, Entry, List, same_entry};
 use crate::correlate::story::{failed, walks_the_list};
 use crate::correlate::target::is_word;
+use crate::diagnose;
 use crate::event::{Origin, Setting};
 use crate::model::{Artifact, Chain, ChainId, Next, Outcome, Process, ProcessId, Separator, Trace};
 use crate::redact;
@@ -37,7 +40,8 @@ pub struct Prediction {
     pub goproxy: String,
     /// The lists of the recorded processes, redacted, without repetitions.
     pub recorded: Vec<String>,
-    /// Each chain that walks the list, in the order of the trace.
+    /// Each chain that walks the list, in the order of the trace, but for those that go did without
+    /// and would again.
     pub walks: Vec<Walk>,
 }
 
@@ -119,13 +123,15 @@ pub fn rewalk(trace: &Trace, goproxy: &str) -> Result<Prediction, Refused> {
     check(goproxy)?;
     let mut recorded: Vec<String> = Vec::new();
     let mut walks = Vec::new();
+    let idle = diagnose::done_without(trace);
     for process in trace.processes.iter().filter(|process| process.go_version.is_some()) {
         let list = list_of(process, goproxy);
         let answers = Answers::of(trace, process, &list);
         let before = walks.len();
         let own = trace.chains.iter().filter(|chain| chain.process == process.id);
         let walked = own.filter(|c| walks_the_list(c.artifact) && !c.attempts.is_empty());
-        walks.extend(walked.map(|chain| walk(chain, &answers)));
+        let walked = walked.map(|chain| walk(chain, &answers));
+        walks.extend(walked.filter(|walk| walk.differs() || !idle.contains(&walk.chain)));
         if let Some(list) = process.config.get("GOPROXY")
             && walks.len() > before
             && !recorded.contains(&list.value)
@@ -241,9 +247,12 @@ pub(crate) fn walk(chain: &Chain, answers: &Answers<'_>) -> Walk {
     }
 }
 
-/// Whether go asks on after this outcome. A zip is looked into after the walk (`fetch.go:downloadZip`).
+/// Whether go asks on after this outcome. A zip is opened, and its checksum compared, after the walk
+/// (`fetch.go:downloadZip`, `hashZip`); the checksum of a go.mod file within it
+/// (`cache.go:cachingRepo.GoMod`).
 fn goes_on(artifact: Artifact, outcome: Outcome, entry: &Entry) -> bool {
-    let bad_zip = artifact == Artifact::Zip && outcome == Outcome::BadContent;
+    let bad_zip =
+        artifact == Artifact::Zip && matches!(outcome, Outcome::BadContent | Outcome::Checksum);
     !bad_zip && (outcome == Outcome::NotFound || entry.separator == Some(Separator::Pipe))
 }
 

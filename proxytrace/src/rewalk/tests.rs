@@ -1,7 +1,7 @@
 //! go's rules, on answers that a script gave.
 
 use super::*;
-use crate::correlate::tests::scenarios::{A, B, url, zip};
+use crate::correlate::tests::scenarios::{A, B, probes, url, zip};
 use crate::correlate::tests::script::{Hop, Script, Task, bad_status, config, hop};
 use crate::event::What;
 
@@ -148,10 +148,38 @@ fn contents_that_are_bad_stop_a_zip_and_nothing_else() {
         let mut script = Script::new(A, 1);
         script.run(&[task]);
         let mut trace = script.trace();
-        trace.chains[0].attempts[0].outcome = Outcome::BadContent;
-        let steps = rewalk(&trace, "https://proxy.lab|https://next.lab").unwrap().walks.remove(0);
-        assert_eq!(steps.steps.len() == 2, goes_on, "{artifact}");
+        for outcome in [Outcome::BadContent, Outcome::Checksum] {
+            trace.chains[0].attempts[0].outcome = outcome;
+            let list = "https://proxy.lab|https://next.lab";
+            let walk = rewalk(&trace, list).unwrap().walks.remove(0);
+            assert_eq!(walk.steps.len() == 2, goes_on, "{artifact} {outcome:?}");
+        }
     }
+}
+
+/// `go get x.lab/a/b@latest`, where the module is x.lab/a.
+#[test]
+fn prefixes_that_go_did_without_are_left_out_where_nothing_changes() {
+    let trace = probes([404, 200, 404], 0).trace();
+    let modules = |trace: &Trace, list: &str| -> Vec<Option<String>> {
+        rewalk(trace, list).unwrap().walks.into_iter().map(|walk| walk.module).collect()
+    };
+    assert_eq!(modules(&trace, A), [Some("x.lab/a".to_owned())]);
+    // What was passed over once is passed over again, and what is not known may matter.
+    assert_eq!(modules(&probes([200, 500, 404], 0).trace(), A), [Some("x.lab/a/b".to_owned())]);
+    assert_eq!(modules(&trace, B).len(), 3);
+    // An error would end the query (`modload/query.go:queryPrefixModules`).
+    let mut trace = trace;
+    for chain in trace.chains.iter_mut().filter(|chain| chain.module.as_deref() != Some("x.lab/a"))
+    {
+        let mut before = chain.attempts[0].clone();
+        before.proxy = B.to_owned();
+        before.outcome = Outcome::HttpError;
+        chain.attempts.insert(0, before);
+    }
+    assert_eq!(modules(&trace, "https://next.lab,https://proxy.lab").len(), 3);
+    // Where go failed for want of them, all are told.
+    assert_eq!(modules(&probes([404, 404, 404], 1).trace(), A).len(), 3);
 }
 
 #[test]

@@ -4,22 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::correlate::url::Url;
 use crate::model::{Artifact, Chain, Severity};
+use crate::public;
 use crate::redact::REDACTED;
 
 use super::super::sign::Sign;
-use super::super::view::{Send, View};
+use super::super::view::{Send, View, is_of_go};
+use super::host_name;
 
-/// Servers that are open to all, and whose operators see what they are asked.
-const PUBLIC: &[&str] = &[
-    "proxy.golang.org",
-    "sum.golang.org",
-    "sum.golang.google.cn",
-    "goproxy.io",
-    "goproxy.cn",
-    "mirrors.aliyun.com",
-    "mirrors.tencent.com",
-    "repo.huaweicloud.com",
-];
+/// Checksum databases that are open to all, and whose operators see what they are asked.
+const PUBLIC_SUMS: &[&str] = &["sum.golang.org", "sum.golang.google.cn"];
 
 /// Ends of host names that no public name has (RFC 6761, 6762, 8375, and those that ICANN keeps
 /// for private use or does not give away).
@@ -37,17 +30,18 @@ const INTERNAL: &[&str] = &[
 ];
 
 /// PT303. go looks for the host as the URL has it (`cmd/go/internal/auth`), and for that of the first
-/// URL alone: for the target of a redirect nobody looks (`web/http.go:get`).
+/// URL alone: for the target of a redirect nobody looks (`web/http.go:get`). git looks by itself, and
+/// knows no port there.
 pub(super) fn netrc_port(view: &View<'_>, chain: &Chain) -> Vec<Sign> {
     let last = chain.attempts.last().filter(|_| view.failed(chain));
     let send = last.and_then(Send::last_of).filter(|send| !send.crossed());
-    let refused = send.map(|send| send.last());
+    let refused = send.map(|send| send.last()).filter(|request| is_of_go(request));
     let Some(request) = refused.filter(|request| request.status == Some(401)) else {
         return Vec::new();
     };
     let authority = Url::parse(&request.url).map_or("", |url| url.host);
-    let host = authority.rsplit_once(':').map(|(host, _)| host);
-    let line = view.trace.netrc.iter().find(|line| Some(line.host.as_str()) == host);
+    let name = Some(host_name(authority)).filter(|name| *name != authority);
+    let line = view.trace.netrc.iter().find(|line| Some(line.host.as_str()) == name);
     let sign = line.map(|line| {
         let (file, number, host) = (&line.file, line.line, &line.host);
         let message = format!(
@@ -110,8 +104,10 @@ pub(in super::super) fn is_password_in_clear(entry: &str) -> bool {
     authority.flatten().is_some_and(|authority| authority.contains('@'))
 }
 
+/// Whether a host, with a port or without, is open to all.
 pub(super) fn is_public(host: &str) -> bool {
-    PUBLIC.contains(&host.to_ascii_lowercase().as_str())
+    let name = host_name(host);
+    public::is_public(host) || PUBLIC_SUMS.iter().any(|sums| sums.eq_ignore_ascii_case(name))
 }
 
 /// What to do where a setting is in force in place of GOPRIVATE, for what the chain asked for.
@@ -160,12 +156,14 @@ mod tests {
     use crate::correlate::tests::scenarios::zip;
     use crate::correlate::tests::script::{Hop, Script, Task, bad_status, hop};
     use crate::diagnose::diagnose;
-    use crate::model::NetrcLine;
+    use crate::model::{NetrcLine, Witness};
+
+    use super::is_public;
 
     const ENTRY: &str = "https://proxy.lab:8443";
 
     /// Whether PT303 is told of a send of these requests, where netrc has lines without the port.
-    fn is_told(hops: &[Hop]) -> bool {
+    fn is_told(hops: &[Hop], witness: Witness) -> bool {
         let mut script = Script::new(ENTRY, 1);
         let task = Task::new(7).walk().lookup(ENTRY, "x.lab/m").fetch(hops);
         script.run(&[task.failed(bad_status(401))]);
@@ -176,6 +174,9 @@ mod tests {
             host: host.to_owned(),
         };
         trace.netrc = Vec::from(["proxy.lab", "storage.lab"].map(line));
+        for request in &mut trace.chains[0].attempts[0].requests {
+            request.witness = witness;
+        }
         diagnose(&trace).iter().any(|finding| finding.code == "PT303")
     }
 
@@ -183,8 +184,18 @@ mod tests {
     fn pt303_is_of_the_host_that_credentials_are_looked_for() {
         let first = zip(ENTRY, "x.lab/m");
         let to = |target: &str| [hop(&first, 302).to(target), hop(target, 401)];
-        assert!(is_told(&[hop(&first, 401)]));
-        assert!(is_told(&to("https://proxy.lab:8443/m")));
-        assert!(!is_told(&to("https://storage.lab:8443/m")));
+        assert!(is_told(&[hop(&first, 401)], Witness::Go));
+        assert!(is_told(&to("https://proxy.lab:8443/m"), Witness::Go));
+        assert!(!is_told(&to("https://storage.lab:8443/m"), Witness::Go));
+        // git takes the line without the port.
+        assert!(!is_told(&[hop(&first, 401)], Witness::Wire));
+    }
+
+    #[test]
+    fn checksum_databases_are_open_to_all_as_well() {
+        for host in ["sum.golang.org", "Sum.golang.google.cn:443", "proxy.golang.org:443"] {
+            assert!(is_public(host), "{host}");
+        }
+        assert!(!is_public("sum.lab"));
     }
 }

@@ -1,6 +1,6 @@
 //! PT002, PT404, PT406, PT407.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use memchr::memchr;
 
@@ -9,7 +9,7 @@ use crate::model::{Cause, Chain, ChainId, Outcome, Request, RequestId};
 
 use super::super::sign::Sign;
 use super::super::speaker::is_page;
-use super::super::view::{View, last_walk};
+use super::super::view::{View, is_of_go, last_walk, prefixes};
 use super::evidence;
 
 /// PT002: one for the whole trace.
@@ -51,18 +51,28 @@ pub(super) fn cache_poison_risk(view: &View<'_>, chain: &Chain) -> Vec<Sign> {
 }
 
 /// PT406: one for each entry. Without another entry that has them, they may not exist; and an entry
-/// that lacks others too, which the next one has, is not meant for them.
+/// that lacks others too, which the next one has, is not meant for them. One module is no sign, however
+/// many paths go tries for it (`modload/query.go:queryPrefixModules`): those that are the packages of
+/// one share a prefix that is missing as well.
 pub(super) fn case_encoding(view: &View<'_>) -> Vec<Sign> {
+    struct Missing<'a> {
+        module: &'a str,
+        elsewhere: bool,
+        chain: ChainId,
+        requests: Vec<RequestId>,
+    }
     #[derive(Default)]
-    struct Entry {
-        missing: Vec<(ChainId, Vec<RequestId>)>,
+    struct Entry<'a> {
+        missing: Vec<Missing<'a>>,
+        /// All that was, probes too.
+        paths: BTreeSet<&'a str>,
         found_with_capitals: bool,
         found: bool,
         lacks_others: bool,
-        elsewhere: usize,
     }
-    let mut entries: BTreeMap<&str, Entry> = BTreeMap::new();
+    let mut entries: BTreeMap<&str, Entry<'_>> = BTreeMap::new();
     for chain in view.trace.chains.iter().filter(|chain| walks_the_list(chain.artifact)) {
+        let Some(module) = chain.module.as_deref() else { continue };
         for (place, attempt) in chain.attempts.iter().enumerate() {
             let Some(first) = attempt.requests.first() else { continue };
             let capitals =
@@ -74,34 +84,53 @@ pub(super) fn case_encoding(view: &View<'_>) -> Vec<Sign> {
                 Outcome::Ok if capitals => entry.found_with_capitals = true,
                 Outcome::Ok => entry.found = true,
                 Outcome::NotFound if capitals => {
-                    entry.missing.push((chain.id, evidence(attempt)));
-                    entry.elsewhere += usize::from(has());
+                    entry.paths.insert(module);
+                    if !view.is_fruitless_probe(chain) {
+                        let (elsewhere, requests) = (has(), evidence(attempt));
+                        entry.missing.push(Missing {
+                            module,
+                            elsewhere,
+                            chain: chain.id,
+                            requests,
+                        });
+                    }
                 }
                 Outcome::NotFound => entry.lacks_others |= has(),
                 _ => {}
             }
         }
     }
-    let sign = |(proxy, entry): (&str, Entry)| {
-        let count = entry.missing.len();
+    let sign = |(proxy, entry): (&str, Entry<'_>)| {
+        let modules = entry.missing.iter().map(|missing| {
+            let shortest =
+                prefixes(missing.module).filter(|path| entry.paths.contains(path)).last();
+            shortest.filter(|_| !missing.elsewhere).unwrap_or(missing.module)
+        });
+        let count = modules.collect::<BTreeSet<_>>().len();
         if count < 2 || entry.found_with_capitals || entry.lacks_others || !entry.found {
             return None;
         }
         let message = format!(
-            "{proxy} answered 404 to all {count} fetches of modules with capitals in their paths, \
-             and has others"
+            "{proxy} answered 404 to all fetches of {count} modules with capitals in their paths, and \
+             has others"
         );
-        let (chains, requests): (Vec<_>, Vec<_>) = entry.missing.into_iter().unzip();
+        let sure = entry.missing.iter().all(|missing| missing.elsewhere);
+        let (chains, requests): (Vec<_>, Vec<_>) =
+            entry.missing.into_iter().map(|missing| (missing.chain, missing.requests)).unzip();
         let sign = Sign::general("PT406", message).with(requests.concat());
         let sign = Sign { chains, ..sign };
-        Some(if entry.elsewhere == count { sign } else { sign.possibly() })
+        Some(if sure { sign } else { sign.possibly() })
     };
     entries.into_iter().filter_map(sign).collect()
 }
 
-/// PT407. Certain where the same URL was there later; a hypothesis where go failed for it.
+/// PT407. Certain where the same URL was there later; a hypothesis where go failed for it. What other
+/// programs keep asking for is no module.
 pub(super) fn negative_cache(view: &View<'_>, chain: &Chain) -> Vec<Sign> {
-    let requests = || chain.attempts.iter().flat_map(|attempt| &attempt.requests);
+    let requests = || {
+        let asked = chain.attempts.iter().flat_map(|attempt| &attempt.requests);
+        asked.filter(|request| is_of_go(request))
+    };
     let came_later = |missing: &Request| {
         requests().any(|later| {
             later.url == missing.url

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::model::{Chain, Outcome, Request};
 
 use super::super::sign::Sign;
-use super::super::view::View;
+use super::super::view::{View, is_of_go};
 
 const SECOND: u64 = 1_000_000_000;
 /// Silence of this length is PT508.
@@ -31,7 +31,8 @@ pub(super) fn silent_wait(view: &View<'_>, chain: &Chain) -> Vec<Sign> {
         _ => None,
     };
     let mut signs = Vec::new();
-    for request in chain.attempts.iter().flat_map(|attempt| &attempt.requests) {
+    let asked = chain.attempts.iter().flat_map(|attempt| &attempt.requests);
+    for request in asked.filter(|request| is_of_go(request)) {
         if waited(request).is_some_and(|waited| waited >= SILENCE) {
             let end = if request.status.is_some() { "sent" } else { "had sent" };
             let message = format!(

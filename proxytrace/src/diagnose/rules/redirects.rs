@@ -2,29 +2,31 @@
 
 use foldhash::HashMap;
 
+use crate::correlate::status;
 use crate::correlate::story::{answer, failed};
 use crate::correlate::url::{self, Url};
 use crate::model::{Artifact, Attempt, Cause, Chain, Outcome, Request, RequestId, Severity};
 
 use super::super::sign::Sign;
-use super::super::view::{Send, View, sends};
-use super::{counted, moved};
+use super::super::view::{Send, View, is_of_go, sends};
+use super::{counted, host_name, moved};
 
 /// From so many redirects on a way is long.
 const LONG: usize = 3;
 
 /// PT001. What a lost event may explain is no sign; nor is that go asks for a page twice, for two paths
-/// below it (`vcs.go:repoRootForImportDynamic`).
+/// below it (`vcs.go:repoRootForImportDynamic`), nor that every git that go runs for an attempt is
+/// redirected anew.
 pub(super) fn origin_retry(view: &View<'_>, chain: &Chain) -> Vec<Sign> {
     if !view.trace.capture.complete || chain.artifact == Artifact::GoGet {
         return Vec::new();
     }
     let mut signs = Vec::new();
-    let first = |request: &&Request| request.cause == Cause::Initial;
+    let first = |request: &&Request| request.cause == Cause::Initial && is_of_go(request);
     let again = |attempt: &&Attempt| attempt.requests.iter().filter(first).nth(1).is_some();
     for attempt in chain.attempts.iter().filter(again) {
         let mut redirected = HashMap::default();
-        for request in &attempt.requests {
+        for request in attempt.requests.iter().filter(|request| is_of_go(request)) {
             if request.cause == Cause::Initial
                 && let Some(&before) = redirected.get(request.url.as_str())
             {
@@ -33,12 +35,17 @@ pub(super) fn origin_retry(view: &View<'_>, chain: &Chain) -> Vec<Sign> {
                     format!("{host} had redirected the request, and then was asked the same again");
                 signs.push(Sign::of("PT001", chain, message).with(vec![before, request.id]));
             }
-            if matches!(request.status, Some(300..=399)) {
+            if is_redirected(request) {
                 redirected.insert(request.url.as_str(), request.id);
             }
         }
     }
     signs
+}
+
+/// Whether it was answered with a redirect: 300 and 304 are answers like others to go.
+fn is_redirected(request: &Request) -> bool {
+    request.status.is_some_and(status::redirects)
 }
 
 /// PT011, where it is no root.
@@ -90,14 +97,11 @@ pub(super) fn credentials_across_hosts(_: &View<'_>, chain: &Chain) -> Vec<Sign>
         "Proxy-Authorization",
         "Www-Authenticate",
     ];
-    fn name_of(host: &str) -> &str {
-        host.split(':').next().unwrap_or(host)
-    }
     let mut signs = Vec::new();
     for send in chain.attempts.iter().flat_map(sends) {
-        let asked = name_of(&send.first().host);
+        let asked = host_name(&send.first().host);
         for request in send.requests.iter().filter(|request| request.cause == Cause::Redirect) {
-            let host = name_of(&request.host);
+            let host = host_name(&request.host);
             let parent = host.strip_suffix(asked);
             let below = parent.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
             let names = request.credentials.iter().flatten();
@@ -118,7 +122,7 @@ pub(super) fn credentials_across_hosts(_: &View<'_>, chain: &Chain) -> Vec<Sign>
 
 /// Whether it led through a redirect, whatever came of that.
 pub(super) fn has_redirect(send: &Send<'_>) -> bool {
-    send.requests.iter().any(|request| matches!(request.status, Some(300..=399)))
+    send.requests.iter().any(is_redirected)
 }
 
 /// PT012.
@@ -143,10 +147,10 @@ pub(super) fn then_fallback(_: &View<'_>, chain: &Chain) -> Vec<Sign> {
 pub(super) fn long_chain(view: &View<'_>) -> Vec<Sign> {
     let (mut chains, mut ids, mut longest) = (Vec::new(), Vec::new(), 0);
     for chain in &view.trace.chains {
-        for send in chain.attempts.iter().flat_map(sends) {
+        let sends = chain.attempts.iter().flat_map(sends);
+        for send in sends.filter(|send| is_of_go(send.first())) {
             let hops = send.requests.iter().filter(|r| r.cause == Cause::Redirect).count();
-            let ended = !matches!(send.last().status, Some(300..=399));
-            if hops >= LONG && ended {
+            if hops >= LONG && !is_redirected(send.last()) {
                 chains.push(chain.id);
                 ids.extend(send.ids());
                 longest = longest.max(hops);

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::correlate::story::{answer, failed, unverified, walks_the_list};
+use crate::correlate::target::is_word;
 use crate::correlate::url::Url;
 use crate::model::{Artifact, Attempt, Chain, ChainId, Outcome, RequestId, Separator, Severity};
 
@@ -168,13 +169,15 @@ pub(super) fn fallback_fanout(view: &View<'_>) -> Vec<Sign> {
     fans.into_iter().filter_map(sign).collect()
 }
 
-/// PT108.
+/// PT108. An error of `noproxy` no other replaces (`modfetch/proxy.go:TryProxies`: `directRank`).
 pub(super) fn error_from_off(view: &View<'_>, chain: &Chain) -> Vec<Sign> {
     let Some((last, before)) = last_walk(chain).split_last() else { return Vec::new() };
     let hidden = last.proxy == "off"
         && view.failed(chain)
         && !before.is_empty()
-        && before.iter().all(|attempt| attempt.outcome == Outcome::NotFound);
+        && before
+            .iter()
+            .all(|attempt| attempt.outcome == Outcome::NotFound && !is_word(&attempt.proxy));
     if !hidden {
         return Vec::new();
     }

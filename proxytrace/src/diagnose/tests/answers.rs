@@ -1,7 +1,9 @@
 //! What was answered, and by whom.
 
 use crate::correlate::tests::scenarios::{A, B, failing, got, tunneled, url, zip};
-use crate::correlate::tests::script::{GO, Script, Task, bad_status, broken, failure, hop};
+use crate::correlate::tests::script::{
+    GO, Script, Task, bad_status, broken, failure, hop, no_such_host,
+};
 use crate::event::{Failure, What};
 use crate::model::{Confidence, Outcome};
 
@@ -101,6 +103,32 @@ fn a_handshake_that_nobody_answers_may_pass() {
     }
 }
 
+/// What `direct` came to is known of the search for a repository.
+#[test]
+fn what_a_second_try_comes_to_is_up_to_the_search() {
+    let page = "https://x.lab/m?go-get=1";
+    let timeout = || failure(&[("*url.Error", "Get"), ("http.tlsHandshakeTimeoutError", "")], None);
+    for (last, error, expected) in [
+        (broken(page, no_such_host(), false), no_such_host(), Class::Permanent),
+        (broken(page, timeout(), false), timeout(), Class::Transient),
+        (hop(page, 503), bad_status(503), Class::Transient),
+        (hop(page, 403), bad_status(403), Class::Permanent),
+    ] {
+        let task = Task::new(7)
+            .walk()
+            .lookup(A, "x.lab/m")
+            .fetch(&[hop(&url(A, "x.lab/m", "v1.0.0.info"), 404)])
+            .lookup("direct", "x.lab/m")
+            .fetch(&[last])
+            .failed(error);
+        let mut script = Script::new("https://proxy.lab,direct", 1);
+        script.run(&[task]);
+        let mut trace = script.trace();
+        trace.findings = diagnose(&trace);
+        assert_eq!(class(&trace), Some(expected), "{:?}", trace.findings);
+    }
+}
+
 /// A `.mod` that is a page: the walk is well, and go then says that it cannot read it.
 fn page_as_go_mod(said: &str) -> Script {
     let asked = url(A, "x.lab/m", "v1.0.0.mod");
@@ -155,6 +183,27 @@ fn pt406_needs_capitals_that_are_never_there_and_others_that_are() {
     let mut private = script([404, 404], 404);
     private.run(&[got(20, "x.lab/own", &[hop(&zip(A, "x.lab/own"), 200)])]);
     assert!(!found(private));
+}
+
+/// go tries every prefix of every package that is missing.
+#[test]
+fn pt406_is_not_of_the_paths_of_one_module() {
+    let paths = ["x.lab/Org/lib/a", "x.lab/Org/lib/b", "x.lab/Org/lib", "x.lab/Org"];
+    for paths in [&paths[..], &paths[2..]] {
+        let walker = Task::of(GO, 1, 0);
+        let probe = |(id, path): (u64, &&str)| {
+            let list = url(A, &path.replace('O', "%21o"), "list");
+            Task::new(id).lookup(A, path).fetch(&[hop(&list, 404)])
+        };
+        let mut script = Script::new(A, 1);
+        script.run(&[got(7, "x.lab/n", &[hop(&zip(A, "x.lab/n"), 200)])]);
+        script.run(&[walker.clone().walk()]);
+        script.run(&(20..).zip(paths).map(probe).collect::<Vec<_>>());
+        script.run(&[walker.failed(bad_status(404))]);
+        let found = of_script(&script);
+        assert!(found.iter().any(|line| line.starts_with("PT410")), "{found:?}");
+        assert!(!found.iter().any(|line| line.starts_with("PT406")), "{found:?}");
+    }
 }
 
 #[test]
@@ -247,6 +296,18 @@ fn pt009_is_a_header_that_net_http_does_not_take_away() {
     ] {
         assert!(of_script(&script(target, name)).is_empty(), "{target} {name}");
     }
+    // Two addresses are two hosts.
+    let (entry, target) = ("https://[2001:db8::1]:8443", "https://[2001:db8::2]/m");
+    let first = hop(&zip(entry, "x.lab/m"), 302).to(target).sending("Private-Token");
+    let hops = [first, hop(target, 200).sending("Private-Token")];
+    let task = Task::new(7).walk().lookup(entry, "x.lab/m").fetch(&hops).found();
+    let mut script = Script::new(entry, 0);
+    script.run(&[task]);
+    assert_eq!(
+        only(&script, "PT009").message,
+        "[2001:db8::1] redirected to [2001:db8::2], which got the header Private-Token that was \
+         meant for [2001:db8::1]"
+    );
 }
 
 #[test]

@@ -9,6 +9,7 @@ use crate::event::{Failure, What};
 use crate::model::{Confidence, Finding, Role, Severity, Trace};
 
 mod answers;
+mod others;
 mod run;
 mod transport;
 mod walks;
@@ -271,6 +272,47 @@ fn pt103_groups_all_modules_of_an_outage() {
     let mut script = Script::new("https://proxy.lab|https://next.lab", 0);
     script.run(&[task]);
     assert_eq!(of_script(&script), ["PT102 note contributing ×1"]);
+}
+
+/// 300 and 304 are answers like others (`net/http/client.go:redirectBehavior`).
+#[test]
+fn a_3xx_that_go_does_not_follow_is_no_redirect() {
+    for status in [300, 304] {
+        let task = Task::new(7)
+            .walk()
+            .lookup(A, "x.lab/m")
+            .fetch(&[hop(&zip(A, "x.lab/m"), status)])
+            .lookup(B, "x.lab/m")
+            .fetch(&[hop(&zip(B, "x.lab/m"), 200)])
+            .found();
+        let mut script = Script::new("https://proxy.lab|https://next.lab", 0);
+        script.run(&[task]);
+        assert_eq!(of_script(&script), ["PT103 warning contributing ×1"]);
+        let expected = format!("proxy.lab answered {status}; `|` let go ask on without a word");
+        assert_eq!(only(&script, "PT103").message, expected);
+    }
+}
+
+/// go prints the error of `noproxy`, whatever comes after it.
+#[test]
+fn pt108_is_not_of_what_was_asked_for_directly() {
+    let module = "corp.lab/m";
+    let task = Task::new(7)
+        .walk()
+        .lookup("noproxy", module)
+        .fetch(&[hop("https://corp.lab/m?go-get=1", 404)])
+        .lookup("off", module)
+        .failed(bad_status(404));
+    let mut script = Script::new("https://proxy.lab,off", 1);
+    for event in &mut script.events {
+        if let What::GoStart { config: theirs, .. } = &mut event.what {
+            theirs.extend(config(&[("GOPRIVATE", "corp.lab")]));
+        }
+    }
+    script.run(&[task]);
+    let found = of_script(&script);
+    assert!(found.contains(&"PT410 error root ×1".to_owned()), "{found:?}");
+    assert!(!found.iter().any(|line| line.starts_with("PT108")), "{found:?}");
 }
 
 #[test]

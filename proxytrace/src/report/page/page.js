@@ -39,6 +39,9 @@
     return ns < 1e9 ? `${Math.floor(ns / 1e6)} ms` : `${(ns / 1e9).toFixed(ns < 1e11 ? 2 : 0)} s`;
   }
 
+  // 300 and 304 are answers like others to go.
+  const isRedirected = ({ status, after_redirect: after }) => after != null && [301, 302, 303, 307, 308].includes(status);
+
   // ---- what there is -------------------------------------------------------------------------
   const by = (items) => new Map(items.map((item) => [item.id, item]));
   const connections = by(trace.connections), processes = by(trace.processes), chains = by(trace.chains);
@@ -57,7 +60,7 @@
     Object.assign(row, parts(request, first ? connections.get(request.connection) : null));
     row.subject = chain.module == null ? 'checksum database' : chain.module + (chain.version == null ? '' : '@' + chain.version);
     // That somebody does not have a module is an answer like another, and what go made good by asking again did not fail.
-    const bad = !['ok', 'cached', 'not-found', 'unfinished'].includes(request.outcome) && request.after_redirect == null;
+    const bad = !['ok', 'cached', 'not-found', 'unfinished'].includes(request.outcome) && !isRedirected(request);
     row.healed = bad && row.attempt.outcome === 'ok';
     row.failed = bad && !row.healed;
     if (row.healed) for (const segment of row.segments) if (segment[0] === 'lost') segment[0] = 'blocked';
@@ -116,7 +119,7 @@
     const attempts = trace.chains.flatMap((chain) => chain.attempts);
     const numbers = [
       [modules.size, 'modules'], [rows.length, 'requests'],
-      [rows.filter(({ request }) => request.after_redirect != null).length, 'redirects'],
+      [rows.filter(({ request }) => isRedirected(request)).length, 'redirects'],
       [attempts.filter((attempt) => ['next-entry', 'direct'].includes(attempt.next)).length, 'fallbacks'],
       [trace.connections.length, 'connections'],
     ];
@@ -230,7 +233,7 @@
   const KINDS = {
     all: () => true,
     failed: (row) => row.failed,
-    redirects: ({ request }) => request.after_redirect != null || request.cause === 'redirect',
+    redirects: ({ request }) => isRedirected(request) || request.cause === 'redirect',
     again: ({ request }) => ['auth-resend', 'transport-retry'].includes(request.cause),
   };
   function filter() {
@@ -327,7 +330,7 @@
       track.append(part);
       from += ns;
     }
-    const tone = row.failed ? 'bad' : row.healed ? 'faint' : request.after_redirect != null ? 'arrow' : request.outcome === 'ok' ? 'good' : 'missing';
+    const tone = row.failed ? 'bad' : row.healed ? 'faint' : isRedirected(request) ? 'arrow' : request.outcome === 'ok' ? 'good' : 'missing';
     // Where there is little room, the group says which module it is.
     const asked = (request.method === 'GET' ? '' : `${show(request.method, 20)} `) + (narrow && at('group').value === 'module'
       ? `${show(host, 60)} ${row.chain.artifact}` : (narrow ? show(host, 60) : '') + show(path || request.url, 400));
@@ -473,7 +476,7 @@
       const { request } = row;
       const host = hosts.get(request.host) ?? hosts.set(request.host, { requests: 0, good: 0, redirects: 0, missing: 0, healed: 0, failed: 0, times: [], addresses: new Set(), connections: new Set() }).get(request.host);
       host.requests += 1;
-      if (request.after_redirect != null) host.redirects += 1;
+      if (isRedirected(request)) host.redirects += 1;
       else if (request.outcome === 'not-found') host.missing += 1;
       else if (row.healed) host.healed += 1;
       else if (row.failed) host.failed += 1;

@@ -1,0 +1,39 @@
+//! Servers that are open to all, and whose operators see what they are asked.
+#![forbid(unsafe_code)]
+
+const PROXIES: &[&str] = &[
+    "athens.azurefd.net",
+    "gocenter.io",
+    "goproxy.baidu.com",
+    "goproxy.cn",
+    "goproxy.io",
+    "gosum.io",
+    "mirrors.aliyun.com",
+    "mirrors.cloud.tencent.com",
+    "mirrors.tencent.com",
+    "proxy.golang.com.cn",
+    "proxy.golang.org",
+    "repo.huaweicloud.com",
+];
+
+/// Whether a host, with a port or without, is a module proxy that everybody may ask.
+pub(crate) fn is_public(host: &str) -> bool {
+    // An IPv6 address is no name of these, whatever is left of it.
+    let name = host.split_once(':').map_or(host, |(name, _)| name);
+    PROXIES.iter().any(|public| public.eq_ignore_ascii_case(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_public;
+
+    #[test]
+    fn a_port_and_capitals_make_no_other_host() {
+        for host in ["proxy.golang.org", "Proxy.Golang.org:443", "gosum.io", "goproxy.io:8443"] {
+            assert!(is_public(host), "{host}");
+        }
+        for host in ["", "proxy.lab", "proxy.golang.org.corp.lab", "golang.org", "[2001:db8::1]"] {
+            assert!(!is_public(host), "{host}");
+        }
+    }
+}
