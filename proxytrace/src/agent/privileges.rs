@@ -96,10 +96,10 @@ fn refuse_x32(program: &mut BpfProgram) {
     }
 }
 
-/// Has the kernel refuse (`EPERM`) what is [`REFUSED`], for good. To be called before there are other
-/// threads, as each has its own filters. An error where the kernel has no such filters.
+/// Has the kernel refuse (`EPERM`) what is [`REFUSED`], for good, to all threads. An error where the
+/// kernel has no such filters.
 pub(super) fn refuse() -> anyhow::Result<()> {
-    Ok(seccompiler::apply_filter(&filter()?)?)
+    Ok(seccompiler::apply_filter_all_threads(&filter()?)?)
 }
 
 fn filter() -> anyhow::Result<BpfProgram> {
@@ -113,7 +113,8 @@ fn filter() -> anyhow::Result<BpfProgram> {
 }
 
 /// Gives up all other capabilities, for good: neither this process nor what it might execute gets
-/// them back. To be called before there are other threads, as each has its own.
+/// them back. To be called before there are other threads than those that have given up theirs, as each
+/// has its own.
 ///
 /// Landlock is of no use here: who is restricted by it may not look at the processes of others
 /// (`Documentation/userspace-api/landlock.rst`, "Ptrace restrictions"), which is what the agent
@@ -168,7 +169,8 @@ mod tests {
     #[test]
     fn what_is_refused_is_refused_and_all_else_is_not() {
         let restricted = thread::spawn(|| {
-            refuse().expect("a filter");
+            // `refuse` has it for all threads.
+            seccompiler::apply_filter(&filter().expect("a filter")).expect("it is taken");
             assert_eq!(unshare(CloneFlags::CLONE_FS), Err(Errno::EPERM));
             let other = Command::new("/bin/true").status();
             assert_eq!(other.expect_err("another program").kind(), ErrorKind::PermissionDenied);

@@ -33,6 +33,7 @@ mod program;
 mod record;
 mod regular;
 mod remover;
+mod rights;
 mod signals;
 mod slots;
 mod sockets;

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SendError, Sender, channel};
 use std::thread;
 
+use super::rights;
 use super::turn::take_out;
 
 /// Whether probes are out.
@@ -28,7 +29,12 @@ pub(super) struct Remover(Sender<(Vec<OwnedFd>, Arc<AtomicBool>)>);
 impl Remover {
     pub(super) fn start() -> Self {
         let (sender, receiver) = channel::<(Vec<OwnedFd>, Arc<AtomicBool>)>();
-        let remove = move || receiver.into_iter().for_each(|(held, is_out)| out(held, &is_out));
+        let remove = move || {
+            rights::keep(&[]);
+            for (held, is_out) in receiver {
+                out(held, &is_out);
+            }
+        };
         // Without the thread nobody receives: see below.
         let _ = thread::Builder::new().name("probes".to_owned()).spawn(remove);
         Self(sender)

@@ -10,7 +10,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use super::disk::is_at;
+use super::disk::{is_at, is_full};
 use super::frame::{HEADER, frame, frames};
 use super::ledger::Ledger;
 
@@ -51,10 +51,22 @@ pub(super) struct Batch {
 impl Spool {
     /// The queue in a directory, with what is left in it from before; or one in memory.
     pub(super) fn open(place: Option<PathBuf>, limit: u64, ledger: Ledger) -> io::Result<Self> {
-        let (lock, (complete, next)) = match &place {
-            Some(place) => (Some(take(place)?), left(place, &ledger)?),
-            None => (None, (VecDeque::new(), 0)),
-        };
+        let (mut lock, mut before) = (None, (VecDeque::new(), 0));
+        if let Some(place) = &place {
+            lock = match take(place) {
+                Ok(lock) => Some(lock),
+                // It is tried again with each file.
+                Err(error) if is_full(&error) => {
+                    ledger.failed(error.to_string());
+                    None
+                }
+                Err(error) => return Err(error),
+            };
+            if place.is_dir() {
+                before = left(place, &ledger)?;
+            }
+        }
+        let (complete, next) = before;
         let (open, in_flight) = (None, None);
         let spool = Self { place, limit, complete, open, next, lock, in_flight, ledger };
         spool.tell();

@@ -4,15 +4,13 @@
 //! written to loses them at once: they would stand at places of the new contents that nobody has
 //! proven. A probe also keeps the mount of its file busy, so that a container's go when it does.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
@@ -21,13 +19,14 @@ use proxytrace_common::host::FileKey;
 use proxytrace_common::record::Tag;
 
 use super::root::{self, Root, mount_namespace};
+use super::search::Search;
 use super::{overlay, places};
 use crate::capture::executables::{Executables, Identity, Unprobed, link_to, read_once};
 use crate::capture::monotonic_now;
 use crate::capture::program::Programs;
 use crate::capture::record::Record;
 use crate::capture::regular;
-use crate::event::Attach;
+use crate::event::{Attach, MissingHook};
 use crate::gobinary::{self, Plan};
 
 /// Toolchains that get probes before anyone executes them.
@@ -71,10 +70,7 @@ pub(super) struct Files {
     /// Mount namespaces that do not go: ours, and that of the host's first process; and where what
     /// is in them can be found.
     lasting: Vec<(u64, &'static Path)>,
-    /// Paths that were looked at, and what was there.
-    places: HashMap<PathBuf, Identity>,
-    /// What is being found.
-    search: Option<Receiver<Places>>,
+    searches: [Search; 2],
     idle: u64,
     /// Executables whose probes were taken out, since this was last asked.
     released: BTreeSet<u32>,
@@ -86,9 +82,6 @@ pub(super) struct Files {
     /// The last of those that got none for good, and why.
     pub(super) told: Vec<Attach>,
 }
-
-/// Toolchains by their paths.
-type Places = BTreeMap<PathBuf, Identity>;
 
 /// What a file turned out to be.
 pub(super) enum Look {
@@ -140,8 +133,7 @@ impl Files {
             known: BTreeMap::new(),
             inotify: Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?,
             lasting: lasting(),
-            places: HashMap::new(),
-            search: None,
+            searches: [Search::by(places::of_machine), Search::by(places::of_users)],
             idle: u64::try_from(idle.as_nanos()).unwrap_or(u64::MAX),
             released: BTreeSet::new(),
             refused: 0,
@@ -173,49 +165,56 @@ impl Files {
     }
 
     /// Puts probes into what is found in the usual places, where something has changed there. What is
-    /// not found in that time is another time's: a home may be on a server that does not answer.
+    /// not found in that time is another time's.
     pub(super) fn foresee(
         &mut self,
         patience: Duration,
         programs: &mut Programs,
         executables: &mut Executables,
     ) {
-        let search = self.search.take().unwrap_or_else(|| search(&self.lasting));
-        let found = match search.recv_timeout(patience) {
-            Ok(found) => found,
-            Err(RecvTimeoutError::Timeout) => return self.search = Some(search),
-            Err(RecvTimeoutError::Disconnected) => return,
-        };
-        self.places.retain(|path, _| found.contains_key(path));
+        self.searches.iter_mut().for_each(|search| search.begin(&self.lasting));
+        let end = Instant::now() + patience;
+        for number in 0..self.searches.len() {
+            let found = self.searches[number].end(end.saturating_duration_since(Instant::now()));
+            for (path, identity) in found {
+                self.foresee_one(number, &path, identity, programs, executables);
+            }
+        }
+    }
+
+    fn foresee_one(
+        &mut self,
+        search: usize,
+        path: &Path,
+        identity: Identity,
+        programs: &mut Programs,
+        executables: &mut Executables,
+    ) {
+        let foreseen = self.known.values().filter(|known| known.is_foreseen).count();
         // Of two mount namespaces with the same file one is enough.
-        let mut refused = Vec::new();
-        for (path, identity) in found {
-            if self.places.insert(path.clone(), identity) == Some(identity) {
-                continue;
-            }
-            // By now it may be another one, which is found the next time.
-            let Some(file) = regular::open(&path).ok() else { continue };
-            if Identity::of(&file).ok() != Some(identity) {
-                continue;
-            }
-            let foreseen = self.known.values().filter(|known| known.is_foreseen).count();
-            let has_probes = self.known.values().any(|known| known.identity == identity);
-            if has_probes || foreseen >= FORESEEN_MAX || refused.contains(&identity) {
-                continue;
-            }
-            let Some(plan) = read_once(&file, identity) else { continue };
-            let key = key_of(&file, &identity);
-            let name = called(&file);
-            let candidate = Candidate { file, identity, path: name, plan, namespace: None };
-            match self.attach(candidate, key, programs, executables) {
-                Ok(index) => {
-                    if let Some(known) = self.known.get_mut(&index) {
-                        known.is_foreseen = true;
-                    }
+        let is_known = self.known.values().any(|known| known.identity == identity)
+            || self.searches.iter().any(|search| search.refused.contains(&identity));
+        if is_known || foreseen >= FORESEEN_MAX {
+            return;
+        }
+        let again = |files: &mut Self| _ = files.searches[search].places.remove(path);
+        let Some(file) = regular::open(path).ok() else { return again(self) };
+        // By now it may be another one.
+        if Identity::of(&file).ok() != Some(identity) {
+            return again(self);
+        }
+        let Some(plan) = read_once(&file, identity) else { return };
+        let key = key_of(&file, &identity);
+        let name = called(&file);
+        let candidate = Candidate { file, identity, path: name, plan, namespace: None };
+        match self.attach(candidate, key, programs, executables) {
+            Ok(index) => {
+                if let Some(known) = self.known.get_mut(&index) {
+                    known.is_foreseen = true;
                 }
-                Err(Refused::NoRoom) => _ = self.places.remove(&path),
-                Err(Refused::ForGood) => refused.push(identity),
             }
+            Err(Refused::NoRoom) => again(self),
+            Err(Refused::ForGood) => self.searches[search].refused.push(identity),
         }
     }
 
@@ -380,11 +379,15 @@ impl Files {
             return Err(Refused::NoRoom);
         }
         // Of what cannot be watched we would not learn that it is changed.
-        let Ok(watch) = self.watch(&file) else {
-            self.refused += 1;
-            self.refused_for_room += 1;
-            let _ = programs.unsee(&key);
-            return Err(Refused::NoRoom);
+        let watch = match self.watch(&file) {
+            Ok(watch) => watch,
+            Err(error) => {
+                self.refused += 1;
+                self.refused_for_room += 1;
+                self.tell(unwatched(&path, &plan, error));
+                let _ = programs.unsee(&key);
+                return Err(Refused::NoRoom);
+            }
         };
         let (index, attach) = executables.attach(&file, identity, path, plan, programs);
         let index = match index {
@@ -396,9 +399,7 @@ impl Files {
                     Unprobed::Machine => self.refused_for_machine += 1,
                     Unprobed::Kernel => self.refused_by_kernel += 1,
                 }
-                if self.told.len() < TOLD_MAX {
-                    self.told.push(attach);
-                }
+                self.tell(attach);
                 let _ = programs.pass_over(&key);
                 self.unwatch(watch);
                 return Err(Refused::ForGood);
@@ -418,6 +419,12 @@ impl Files {
         self.known.insert(index, known);
         self.also(index, key, programs);
         Ok(index)
+    }
+
+    fn tell(&mut self, refused: Attach) {
+        if self.told.len() < TOLD_MAX {
+            self.told.push(refused);
+        }
     }
 
     fn watch(&self, file: &File) -> Result<WatchDescriptor, Errno> {
@@ -526,25 +533,10 @@ impl Files {
             let _ = programs.unsee(&key);
         }
         self.unwatch(known.watch);
-        self.places.retain(|_, identity| *identity != known.identity);
+        for search in &mut self.searches {
+            search.places.retain(|_, identity| *identity != known.identity);
+        }
     }
-}
-
-/// Looks for what is in the usual places, on a thread that may be held up there.
-fn search(lasting: &[(u64, &'static Path)]) -> Receiver<Places> {
-    let roots: Vec<&'static Path> = lasting.iter().map(|(_, root)| *root).collect();
-    let (sender, receiver) = channel();
-    let find = move || {
-        let found = roots.into_iter().flat_map(places::find).filter_map(|path| {
-            let identity = Identity::of(&regular::open(&path).ok()?).ok()?;
-            Some((path, identity))
-        });
-        // Whoever asked may have gone.
-        let _ = sender.send(found.collect());
-    };
-    // Without a thread nothing is found this time.
-    let _ = thread::Builder::new().name("places".to_owned()).spawn(find);
-    receiver
 }
 
 /// What the kernel is likely to call a file: not on btrfs.
@@ -556,6 +548,17 @@ fn key_of(file: &File, identity: &Identity) -> FileKey {
         FileKey::device(number(major(identity.device)), number(minor(identity.device)))
     };
     FileKey { inode: identity.inode, size: identity.size, device, padding: 0 }
+}
+
+/// What is told of a `go` command that cannot be watched for changes.
+fn unwatched(path: &Path, plan: &Result<Plan, gobinary::Error>, error: Errno) -> Attach {
+    let reason = format!("the file cannot be watched for changes (inotify: {error})");
+    Attach {
+        exe: path.to_string_lossy().into_owned(),
+        go_version: plan.as_ref().ok().map(|plan| plan.build.go_version.clone()),
+        missing: vec![MissingHook { hook: "*".to_owned(), reason }],
+        ..Attach::default()
+    }
 }
 
 /// The path of an open file, as whoever has it in his mounts sees it.

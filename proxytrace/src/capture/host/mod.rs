@@ -12,6 +12,7 @@ mod places;
 mod predecessor;
 mod root;
 mod running;
+mod search;
 mod tree;
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -207,6 +208,8 @@ impl Host {
         let untold = before.end(&host.programs).ok().flatten();
         host.untold = untold.as_ref().map(|untold| untold.trees);
         host.missed = host.find_running(&untold.unwrap_or_default().running)?;
+        // Who ran these ran before.
+        host.files.take_released();
         Ok(host)
     }
 
@@ -296,9 +299,11 @@ impl Host {
     pub fn drain(&mut self, watcher: &mut dyn Watcher) -> anyhow::Result<()> {
         // Before what has come of them is read.
         let gone: Vec<_> = self.met_late.extract_if(.., |(_, pid)| !lives(*pid)).collect();
-        let Self { programs, executables, files, trees, start, .. } = self;
+        let Self { programs, executables, files, .. } = self;
         let now = monotonic_now();
         files.look_after(now, programs, executables);
+        self.lose_released()?;
+        let Self { programs, executables, files, trees, start, .. } = self;
         let begin = || beginning(start);
         programs.drain(|record| trees.take(record, (executables, files), &begin, watcher));
         let dropped = self.programs.lost()?;
@@ -376,6 +381,9 @@ impl Host {
     ) -> anyhow::Result<bool> {
         let Self { programs, executables, files, .. } = self;
         let index = files.attach(candidate, news.file, programs, executables).ok();
+        if index.is_none() {
+            self.lose_released()?;
+        }
         if let Some(index) = index {
             self.adopt(news, index, watcher)?;
         }
@@ -469,8 +477,9 @@ impl Host {
         self.trees.untold.clear();
         let Self { programs, executables, files, .. } = self;
         files.let_go(&programs.running()?, programs, executables);
-        files.foresee(AT_SWEEPS, programs, executables);
         self.lose_released()?;
+        let Self { programs, executables, files, .. } = self;
+        files.foresee(AT_SWEEPS, programs, executables);
         if std::mem::take(&mut self.is_lossy) {
             // What was lost may have told of a file that nobody tells of again.
             self.programs.unsee_all()?;
@@ -478,7 +487,8 @@ impl Host {
         Ok(())
     }
 
-    /// Who runs an executable whose probes were taken out is not seen to its end.
+    /// Who runs an executable whose probes were taken out is not seen to its end. To be called before
+    /// another one gets that number.
     fn lose_released(&mut self) -> anyhow::Result<()> {
         let released = self.files.take_released();
         if released.is_empty() {

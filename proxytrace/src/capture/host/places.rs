@@ -11,7 +11,7 @@ use crate::capture::regular;
 use crate::goenv::{self, Go};
 
 /// On every machine.
-const SYSTEM: [&str; 10] = [
+const SYSTEM: [&str; 9] = [
     "/usr/bin/go",
     "/usr/local/bin/go",
     "/usr/local/go*/bin/go",
@@ -22,8 +22,10 @@ const SYSTEM: [&str; 10] = [
     // Runners of GitHub and of Azure.
     "/opt/hostedtoolcache/go/*/*/bin/go",
     "/snap/go/current/bin/go",
-    "/home/linuxbrew/.linuxbrew/opt/go*/bin/go",
 ];
+
+/// Among the directories of users, which may be on another machine.
+const BREW: &str = "/home/linuxbrew/.linuxbrew/opt/go*/bin/go";
 
 /// Below the directory of a user: the module cache where nobody says otherwise, golang.org/dl, and
 /// version managers.
@@ -40,44 +42,52 @@ const HOME: [&str; 7] = [
 /// Below a module cache: where those are that go itself downloads, and what their names begin with.
 const DOWNLOADED: (&str, &str) = ("golang.org", "toolchain@");
 
-/// The `go` commands below a root that can be found without being executed. With ours, those that
-/// the environment names.
-pub(super) fn find(root: &Path) -> BTreeSet<PathBuf> {
-    let below = below(root);
+/// The `go` commands of the machine below a root that can be found without being executed. With ours,
+/// those that the environment names.
+pub(super) fn of_machine(root: &Path) -> BTreeSet<PathBuf> {
+    let usual = SYSTEM.iter().flat_map(|path| below(root, path));
     if root != Path::new("/") {
-        return below;
+        return usual.collect();
     }
-    let environment: Vec<(String, String)> = env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .collect();
-    let downloaded = in_module_cache(&environment, root);
     let path = env::var_os("PATH").unwrap_or_default();
     let goroot = env::var_os("GOROOT").filter(|goroot| !goroot.is_empty());
     let named = env::split_paths(&path)
         .chain(goroot.map(|goroot| Path::new(&goroot).join("bin")))
         .map(|directory| directory.join("go"))
         .filter(|go| go.is_file());
-    let all = named.chain(downloaded).chain(below);
-    // A link and what it leads to are one.
-    all.filter_map(|path| fs::canonicalize(path).ok()).collect()
+    whole(named.chain(usual))
 }
 
-/// Those in the usual places.
-fn below(root: &Path) -> BTreeSet<PathBuf> {
+/// Those of its users. With ours, those in our own module cache.
+pub(super) fn of_users(root: &Path) -> BTreeSet<PathBuf> {
     let passwd = fs::read_to_string(root.join("etc/passwd")).unwrap_or_default();
     let homes = homes(&passwd);
     let downloaded = homes.iter().flat_map(|home| {
         let environment = [("HOME".to_owned(), (*home).to_owned())];
         in_module_cache(&environment, root)
     });
-    let downloaded: BTreeSet<PathBuf> = downloaded.collect();
-    let in_homes =
-        homes.iter().flat_map(|home| HOME.iter().map(move |path| format!("{home}/{path}")));
-    let patterns = SYSTEM.iter().map(|path| (*path).to_owned()).chain(in_homes);
+    let usual = homes.iter().flat_map(|home| HOME.iter().map(move |path| format!("{home}/{path}")));
+    let usual = usual.chain([BREW.to_owned()]).flat_map(|path| below(root, &path));
+    let all = usual.chain(downloaded);
+    if root != Path::new("/") {
+        return all.collect();
+    }
+    let environment: Vec<(String, String)> = env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
+    whole(all.chain(in_module_cache(&environment, root)))
+}
+
+/// What there is of a pattern below a root.
+fn below(root: &Path, pattern: &str) -> impl Iterator<Item = PathBuf> + use<> {
     let root = root.to_string_lossy();
     let root = Pattern::escape(root.trim_end_matches('/'));
-    let usual = patterns.flat_map(|pattern| matching(&format!("{root}{pattern}")));
-    usual.chain(downloaded).collect()
+    matching(&format!("{root}{pattern}"))
+}
+
+/// A link and what it leads to are one.
+fn whole(paths: impl Iterator<Item = PathBuf>) -> BTreeSet<PathBuf> {
+    paths.filter_map(|path| fs::canonicalize(path).ok()).collect()
 }
 
 /// The `go` commands in the module cache of one with this environment.
@@ -127,7 +137,7 @@ mod tests {
     use std::os::unix::fs::symlink;
     use std::path::PathBuf;
 
-    use super::{find, homes, in_module_cache, module_cache};
+    use super::{homes, in_module_cache, module_cache, of_machine, of_users};
 
     #[test]
     fn people_have_homes() {
@@ -191,7 +201,8 @@ mod tests {
         ] {
             put(other, "");
         }
-        assert_eq!(find(root.path()), BTreeSet::from(expected));
+        let found = of_machine(root.path()).into_iter().chain(of_users(root.path()));
+        assert_eq!(found.collect::<BTreeSet<_>>(), BTreeSet::from(expected));
     }
 
     #[test]
