@@ -6,7 +6,7 @@ mod verify;
 
 use std::net::SocketAddr;
 
-use foldhash::{HashMap, HashSet};
+use foldhash::HashMap;
 
 use crate::model::{Artifact, Attempt, Chain, Next, Outcome, ProcessId};
 
@@ -30,8 +30,8 @@ pub(super) struct At {
 pub(super) struct Chains {
     all: Vec<Tracked>,
     index: Index,
-    /// The modules that go may have got something of without a request.
-    unseen: HashMap<ProcessId, HashSet<String>>,
+    /// The modules that go may have got something of without a request, and whether it has something.
+    unseen: HashMap<ProcessId, HashMap<String, bool>>,
     requests: u32,
     /// Chains whose walks have ended, and which nobody has taken yet.
     ended: Vec<usize>,
@@ -89,7 +89,10 @@ impl Chains {
     /// go has something. What it has not asked for was in the module cache.
     pub(super) fn had(&mut self, process: ProcessId, had: &Had<'_>, time: u64) {
         let (artifact, module, version) = had;
-        if !self.unseen.get(&process).is_some_and(|modules| modules.contains(&**module)) {
+        let unseen = self.unseen.get_mut(&process);
+        if let Some(has) = unseen.and_then(|modules| modules.get_mut(&**module)) {
+            *has = true;
+        } else {
             let key = Key::of(process, *artifact, module, version);
             self.of(&key, Outcome::Cached, time);
         }
@@ -97,10 +100,12 @@ impl Chains {
 
     /// go may get something of a module without a request: from a repository, or from files.
     pub(super) fn leave_http(&mut self, process: ProcessId, module: &str) {
-        let modules = self.unseen.entry(process).or_default();
-        if !modules.contains(module) {
-            modules.insert(module.to_owned());
-        }
+        self.unseen.entry(process).or_default().entry(module.to_owned()).or_default();
+    }
+
+    /// Whether go has something of a module that it may have got without a request.
+    pub(super) fn has_unseen(&self, process: ProcessId, module: &str) -> bool {
+        self.unseen.get(&process).is_some_and(|modules| modules.get(module) == Some(&true))
     }
 
     fn of(&mut self, key: &Key<'_>, outcome: Outcome, time: u64) -> usize {
@@ -262,6 +267,12 @@ impl Tracked {
             {
                 attempt.reason = format!("{}: {ended}", attempt.proxy);
             }
+            if note.by == By::Walk && is_untold(attempt) && story::walks_the_list(chain.artifact) {
+                attempt.reason = format!(
+                    "{} has some of the modules that go tried at once; whether this one is not known",
+                    attempt.proxy
+                );
+            }
             if note.by == By::SomeWalk && attempt.next.is_none() && story::failed(attempt.outcome) {
                 attempt.reason =
                     format!("{}; what became of it is not known", story::answer(attempt));
@@ -299,4 +310,9 @@ impl Tracked {
             attempts[place].next = moved.or(stop);
         }
     }
+}
+
+/// Whether a walk ended well at an attempt that was not seen, and of which nothing is known.
+fn is_untold(attempt: &Attempt) -> bool {
+    attempt.outcome == Outcome::Unknown && attempt.next.is_none() && attempt.requests.is_empty()
 }

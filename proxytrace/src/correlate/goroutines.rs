@@ -115,8 +115,7 @@ impl Goroutines {
                     goroutine.lookup = Some(Arc::clone(&lookup));
                 }
                 if let Some(walk) = walk_of(goroutines, id) {
-                    walk.enter(&proxy, Some(&lookup.module), time, context);
-                    walk.lookup = Some(lookup);
+                    walk.look_up(lookup, time, context);
                 }
             }
             What::SendFailed { error } => {

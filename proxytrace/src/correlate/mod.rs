@@ -7,7 +7,8 @@
 //!   walk to the same chain; a walk ends at an attempt whose `next` is `stop` or null.
 //! - `direct` reached after proxies is an attempt without requests, with the outcome of what
 //!   `direct` did; what it asked over HTTP is a chain of the artifact `go-get`. The requests to a
-//!   proxy that a `mod` go-import names do belong to the attempt `direct`.
+//!   proxy that a `mod` go-import names do belong to the attempt `direct`. Of several modules that a
+//!   query tries at once, go has what it goes on to read; of the others the outcome is `unknown`.
 //! - The checksum database is asked at one place, not by a walk: the attempt of a `sumdb-lookup` or
 //!   a tile is the GOPROXY entry that said it supports the database, or `direct`, which has an index
 //!   only if it is in the list. `sumdb-supported` is not found where no entry supports it.

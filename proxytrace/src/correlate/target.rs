@@ -110,10 +110,9 @@ fn below_entry<'a>(
     lookup: Option<&'a Lookup>,
     list: &'a List,
 ) -> Option<(What<'a>, &'a str)> {
-    if let Some((proxy, rest)) = entry_of(url, path, lookup, list)
-        && let Some(what) = checksums_via(rest).or_else(|| module_file(rest))
-    {
-        return Some((what, proxy));
+    let found = of_entry(url, path, lookup, list);
+    if found.is_some() {
+        return found;
     }
     if let Some((_, file)) = split_module(path) {
         let what = lookup
@@ -148,14 +147,15 @@ pub(crate) fn is_word(proxy: &str) -> bool {
     matches!(proxy, "direct" | "noproxy" | "off")
 }
 
-/// The entry whose base the URL begins with, and what follows the base. The entry that was looked
-/// up comes first, then the longest.
-fn entry_of<'p, 'l>(
+/// The entry whose base the URL begins with, and what it is asked for. The entry that was looked up
+/// comes first, then the longest; where bases lie within one another, what follows the wrong one may
+/// mean nothing.
+fn of_entry<'p, 'l>(
     url: &Url<'_>,
     path: &'p str,
     lookup: Option<&'l Lookup>,
     list: &'l List,
-) -> Option<(&'l str, &'p str)> {
+) -> Option<(What<'p>, &'l str)> {
     // Looked up as `direct`, a module file comes from the proxy that a `mod` go-import named, even
     // where that proxy is in the list as well. The checksum database is still asked by the list.
     let direct = lookup.is_some_and(|l| is_word(&l.entry.proxy)) && split_module(path).is_some();
@@ -164,16 +164,22 @@ fn entry_of<'p, 'l>(
     }
     let by_lookup = lookup.and_then(|lookup| {
         let rest = lookup.entry.rest(url, path)?;
-        Some((lookup.entry.proxy.as_str(), rest))
+        Some((below_proxy(rest)?, lookup.entry.proxy.as_str()))
     });
     by_lookup.or_else(|| {
         let entries = list.entries.iter().filter_map(|entry| {
             let base = Url::parse(&entry.proxy)?;
             let rest = below(url, path, (base.scheme, base.host, &base.clean_path()))?;
-            Some((entry.proxy.as_str(), rest))
+            Some((rest.len(), below_proxy(rest)?, entry.proxy.as_str()))
         });
-        entries.min_by_key(|(_, rest)| rest.len())
+        let longest = entries.min_by_key(|(rest, ..)| *rest);
+        longest.map(|(_, what, proxy)| (what, proxy))
     })
+}
+
+/// What a proxy is asked for with this path.
+fn below_proxy(rest: &str) -> Option<What<'_>> {
+    checksums_via(rest).or_else(|| module_file(rest))
 }
 
 /// `/sumdb/<name>/…` below a proxy.
@@ -337,6 +343,22 @@ mod tests {
         assert_eq!(line(url, None), "List x.lab/y - at https://p.lab/go");
         let by_lookup = line(url, Some(&lookup("https://p.lab", "go/x.lab/y")));
         assert_eq!(by_lookup, "List go/x.lab/y - at https://p.lab");
+    }
+
+    /// `sumdb.go:initBase` found it at another entry than the module came from.
+    #[test]
+    fn the_checksum_database_is_asked_at_the_entry_that_means_it() {
+        let at = lookup("https://p.lab", "x.lab/y");
+        for (url, expected) in [
+            (
+                "https://p.lab/go/sumdb/s.lab/lookup/x.lab/y@v1.0.0",
+                "SumdbLookup x.lab/y v1.0.0 at https://p.lab/go",
+            ),
+            ("https://p.lab/go/sumdb/s.lab/tile/8/0/000", "SumdbTile - - at https://p.lab/go"),
+            ("https://p.lab/sumdb/s.lab/tile/8/0/000", "SumdbTile - - at https://p.lab"),
+        ] {
+            assert_eq!(line(url, Some(&at)), expected, "{url}");
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::model::{Artifact, Next, Outcome, Separator};
 use super::chains::{At, By};
 use super::context::Context;
 use super::failure;
-use super::goproxy::List;
+use super::goproxy::{List, same_entry};
 use super::story;
 use super::target::{Lookup, is_word};
 
@@ -38,6 +38,17 @@ pub(super) enum Leave<'a> {
 }
 
 impl Walk {
+    /// go looks a module up at an entry.
+    pub(super) fn look_up(&mut self, lookup: Arc<Lookup>, time: u64, context: &mut Context<'_>) {
+        let (proxy, module) = (lookup.entry.proxy.as_str(), lookup.module.as_str());
+        if self.is_tried_again(proxy, module, context) {
+            self.go_to(proxy, Some(module), time, context);
+        } else {
+            self.enter(proxy, Some(module), time, context);
+        }
+        self.lookup = Some(lookup);
+    }
+
     /// The walk is at `proxy`: it may have been before.
     pub(super) fn enter(
         &mut self,
@@ -46,9 +57,27 @@ impl Walk {
         time: u64,
         context: &mut Context<'_>,
     ) {
-        if self.entry.as_deref() == Some(proxy) {
-            return;
+        if self.entry.as_deref() != Some(proxy) {
+            self.go_to(proxy, module, time, context);
         }
+    }
+
+    /// Whether the list has the present entry once more, and the walk gets there. `TryProxies` calls
+    /// its function once for each, which looks a module up before it asks for something of it.
+    fn is_tried_again(&self, proxy: &str, module: &str, context: &Context<'_>) -> bool {
+        let next = self.index.and_then(|index| context.list.entries.get(index + 1));
+        let twice = self.entry.as_deref() == Some(proxy)
+            && next.is_some_and(|next| same_entry(&next.proxy, proxy));
+        let of_module = |at: &&At| context.chains.module(at.chain) == Some(module);
+        let asked = self.here.iter().rev().find(of_module).filter(|_| twice);
+        asked.is_some_and(|&at| {
+            let attempt = context.chains.attempt(at);
+            story::failed(attempt.outcome) && !story::must_stop(attempt, context.list)
+        })
+    }
+
+    /// The walk comes to its next entry.
+    fn go_to(&mut self, proxy: &str, module: Option<&str>, time: u64, context: &mut Context<'_>) {
         if self.entry.is_some() {
             let next = if proxy == "direct" { Next::Direct } else { Next::NextEntry };
             self.leave(&Leave::For(next), time, context);
@@ -106,11 +135,16 @@ impl Walk {
         }
         self.spoil_last(leave, context);
         let beside = self.outcome_beside(context);
+        let of_several = self.is_of_several(context);
         let proxy = self.entry.as_deref().unwrap_or_default();
         for &at in &self.here {
             let attempt = context.chains.attempt(at);
             if attempt.requests.is_empty() && attempt.outcome == Outcome::Unfinished {
-                let outcome = unasked(leave, proxy, beside, at, context);
+                let outcome = match leave {
+                    // Which of them it had, go does not say.
+                    Leave::Succeeded if of_several && !is_had(at, context) => Outcome::Unknown,
+                    _ => unasked(leave, proxy, beside, at, context),
+                };
                 context.chains.set_outcome(at, outcome);
             } else if attempt.outcome == Outcome::Unfinished
                 && !matches!(leave, Leave::Succeeded)
@@ -140,14 +174,26 @@ impl Walk {
         self.lookup.as_ref().is_some_and(|lookup| list.passes_by(&lookup.module))
     }
 
-    /// Whether a query failed for what it had found, so that it does not matter what else failed; or, if
-    /// it was something that was fetched, what else there is none of.
+    /// Whether a query failed for something else than this: for what is in a module that it found, or
+    /// for what was fetched of one in a walk of its own. go reports an absence only where nothing else
+    /// is wrong (`modload/query.go:queryPrefixModules`).
     fn did_without(&self, error: &Failure, at: At, context: &Context<'_>) -> bool {
         let outcome = context.chains.attempt(at).outcome;
         let of_found = outcome == Outcome::NotFound
-            && is_of_contents(failure::outcome(error))
-            && self.is_of_several(context);
+            && !failure::is_absence(error)
+            && self.is_of_several(context)
+            && !self.failed_otherwise(context);
         of_found || (failure::is_of_query(error) && story::failed(outcome))
+    }
+
+    /// Whether something was asked for here that failed for another reason than absence: it may be
+    /// what the query failed for, and then that is the reason of all.
+    fn failed_otherwise(&self, context: &Context<'_>) -> bool {
+        self.here.iter().any(|&at| {
+            let outcome = context.chains.attempt(at).outcome;
+            let wanted = !is_search(context.chains.artifact(at.chain));
+            wanted && story::failed(outcome) && outcome != Outcome::NotFound
+        })
     }
 
     /// Whether several modules were asked for at the same time.
@@ -182,12 +228,13 @@ impl Walk {
         search.map(|&at| context.chains.attempt(at).outcome).find(|&outcome| story::failed(outcome))
     }
 
-    /// Whether a page that was not found led to a repository all the same: go reads it whatever its
-    /// status, and goes by its status only where there is nothing in it (`vcs.go:metaImportsForPrefix`);
-    /// or another page did.
+    /// Whether a page that came with an error led to a repository all the same, or another page did: go
+    /// reads it whatever its status, and goes by its status only where there is nothing in it
+    /// (`vcs.go:repoRootForImportDynamic`, `metaImportsForPrefix`).
     fn led_on(&self, at: At, context: &Context<'_>) -> bool {
+        let outcome = context.chains.attempt(at).outcome;
         context.chains.artifact(at.chain) == Artifact::GoGet
-            && context.chains.attempt(at).outcome == Outcome::NotFound
+            && matches!(outcome, Outcome::NotFound | Outcome::HttpError)
             && self.here.iter().any(|it| context.chains.artifact(it.chain) == Artifact::Vcs)
     }
 
@@ -216,6 +263,14 @@ fn is_of_contents(outcome: Outcome) -> bool {
 /// Whether go asked for the sake of finding a repository.
 fn is_search(artifact: Artifact) -> bool {
     matches!(artifact, Artifact::GoGet | Artifact::Vcs)
+}
+
+/// Whether go has something of what an attempt is about; or it is the search for a repository, which
+/// there was.
+fn is_had(at: At, context: &Context<'_>) -> bool {
+    let module = context.chains.module(at.chain);
+    is_search(context.chains.artifact(at.chain))
+        || module.is_some_and(|module| context.chains.has_unseen(context.process, module))
 }
 
 /// The outcome of an attempt without requests.

@@ -252,11 +252,15 @@ impl<'a> View<'a> {
     }
 
     /// Whether it is one of the queries that go makes of all prefixes of a path at once, and found
-    /// nothing though another did, or might have: its absence says nothing of a proxy.
+    /// nothing though another did, or might have: its absence says nothing of a proxy. Nor is anything
+    /// known of one of which `direct` may have nothing, as it has another.
     pub(super) fn is_fruitless_probe(&self, chain: &Chain) -> bool {
-        chain.outcome == Outcome::NotFound
-            && is_query(chain.artifact)
-            && (self.is_probe(chain) || self.is_found_elsewhere(chain))
+        let absent = chain.outcome == Outcome::NotFound
+            && (self.is_probe(chain) || self.is_found_elsewhere(chain));
+        let untold = |last: &Attempt| {
+            last.outcome == Outcome::Unknown && last.next.is_none() && last.requests.is_empty()
+        };
+        is_query(chain.artifact) && (absent || chain.attempts.last().is_some_and(untold))
     }
 
     /// Whether it is a query that came to nothing, and that go did without: a probe beside what it

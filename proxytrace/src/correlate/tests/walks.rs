@@ -1,12 +1,12 @@
 //! Chains, attempts, causes, and what came after redirects.
 
 use crate::event::What;
-use crate::model::{Artifact, Cause, Next, Outcome, Trace};
+use crate::model::{Artifact, Cause, Next, Outcome, Severity, Trace};
 
 use super::scenarios::{self, A, B, got, url, zip};
 use super::script::{
     GO, Script, Task, bad_status, broken, chain, config, draw, failure, hop, label, no_such_host,
-    plain_error,
+    plain_error, refused, unverified,
 };
 
 fn drawn(trace: &Trace, name: &str) -> Vec<String> {
@@ -318,6 +318,97 @@ fn probes_of_prefixes_are_parts_of_their_parents_walk() {
         drawn(&trace, "x.lab/a list"),
         ["https://proxy.lab[0] not-found → stop: initial proxy.lab 404"]
     );
+}
+
+/// The zip of what was found was refused, in a walk of its own.
+#[test]
+fn a_query_reports_absence_only_where_nothing_else_is_wrong() {
+    for error in [bad_status(403), refused(), no_such_host(), unverified()] {
+        let trace = scenarios::probes_ending([404, 200, 404], Some(error)).trace();
+        for name in ["x.lab/a/b list", "x.lab list"] {
+            let drawn = drawn(&trace, name);
+            assert_eq!(drawn, ["https://proxy.lab[0] not-found → -: initial proxy.lab 404"]);
+        }
+    }
+    // What failed here is the reason of all.
+    let trace = scenarios::probes_ending([404, 404, 500], Some(bad_status(500))).trace();
+    assert!(trace.chains.iter().all(|chain| chain.attempts[0].next == Some(Next::Stop)));
+}
+
+/// go has what it goes on to read.
+#[test]
+fn direct_may_have_one_of_several_modules_alone() {
+    let paths = ["x.lab/a/b", "x.lab/a", "x.lab"];
+    let probe = |n: usize| Task::new(20 + n as u64);
+    let at_proxy =
+        |n: usize| probe(n).lookup(A, paths[n]).fetch(&[hop(&url(A, paths[n], "list"), 404)]);
+    let direct = |n: usize| probe(n).lookup("direct", paths[n]);
+    let (module, version) = (paths[1].to_owned(), "v1.0.0".to_owned());
+    let has = direct(1).step(What::SumEnter { module, version });
+    let walker = Task::of(GO, 1, 0);
+    let mut script = Script::new("https://proxy.lab,direct", 0);
+    script.run(&[walker.clone().walk()]).run(&[at_proxy(0), at_proxy(1), at_proxy(2)]);
+    script.run(&[direct(0), has, direct(2)]).run(&[walker.found()]);
+    let trace = script.trace();
+    assert_eq!(trace.chains.len(), 3);
+    for (name, outcome) in
+        [("x.lab/a/b list", "unknown"), ("x.lab/a list", "ok"), ("x.lab list", "unknown")]
+    {
+        let before = "https://proxy.lab[0] not-found → direct: initial proxy.lab 404";
+        let direct = format!("direct[1] {outcome} → -:");
+        assert_eq!(drawn(&trace, name), [before.to_owned(), direct]);
+    }
+    assert_eq!(
+        chain(&trace, "x.lab list").attempts[1].reason,
+        "direct has some of the modules that go tried at once; whether this one is not known"
+    );
+    let findings = crate::diagnose::diagnose(&trace);
+    assert!(findings.iter().all(|it| it.severity == Severity::Note), "{findings:#?}");
+    // Of the others nothing is counted, neither as good nor as bad.
+    let mut probes: Vec<_> = crate::diagnose::fruitless_probes(&trace).into_iter().collect();
+    probes.sort_unstable();
+    assert_eq!(probes, [chain(&trace, "x.lab/a/b list").id, chain(&trace, "x.lab list").id]);
+}
+
+/// `A|A`: to try again.
+#[test]
+fn an_entry_that_is_twice_in_the_list_is_two_attempts() {
+    let there = "https://cdn.lab/m";
+    let hops = |status| [hop(&zip(A, "x.lab/m"), 302).to(there), hop(there, status)];
+    let once = Task::new(7).walk().lookup(A, "x.lab/m").fetch(&hops(503));
+    let task = once.clone().lookup(A, "x.lab/m").fetch(&hops(200)).found();
+    let list = "https://proxy.lab|https://proxy.lab|direct";
+    let trace = Script::new(list, 0).run(&[task]).trace();
+    let name = "x.lab/m@v1.0.0 zip";
+    let first = "https://proxy.lab[0] http-error → next-entry: initial proxy.lab 302 (fallback), \
+                 redirect cdn.lab 503";
+    assert_eq!(
+        drawn(&trace, name),
+        [
+            first,
+            "https://proxy.lab[1] ok → -: initial proxy.lab 302 (followed), redirect cdn.lab 200"
+        ]
+    );
+    let findings = crate::diagnose::diagnose(&trace);
+    assert!(findings.iter().all(|it| it.code != "PT001"), "{findings:#?}");
+    // Of all but zips go remembers the failure.
+    let task = once.lookup(A, "x.lab/m").lookup("direct", "x.lab/m").found();
+    let trace = Script::new(list, 0).run(&[task]).trace();
+    let second = "https://proxy.lab[1] unknown → direct:";
+    assert_eq!(drawn(&trace, name), [first, second, "direct[2] ok → -:"]);
+    // Other modules are looked up at the same entry, and this one where it did not fail.
+    let twice = [hop(&zip(A, "x.lab/m"), 200), hop(&zip(A, "x.lab/m"), 200)];
+    let [task, again] = twice.map(|hop| Task::new(7).lookup(A, "x.lab/m").fetch(&[hop]));
+    let probe = |id, status| {
+        let module = format!("x.lab/{id}");
+        Task::new(id).lookup(A, &module).fetch(&[hop(&url(A, &module, "list"), status)])
+    };
+    let walker = Task::of(GO, 1, 0);
+    let mut script = Script::new(list, 0);
+    script.run(&[walker.clone().walk()]).run(&[probe(20, 500)]).run(&[probe(21, 404)]);
+    let trace = script.run(&[task]).run(&[again]).run(&[walker.found()]).trace();
+    let mut attempts = trace.chains.iter().flat_map(|chain| &chain.attempts);
+    assert!(attempts.all(|attempt| attempt.index == Some(0)), "{:#?}", trace.chains);
 }
 
 /// Before Go 1.21 nobody knows who started a goroutine.

@@ -2,11 +2,12 @@
 
 use crate::correlate::tests::scenarios::{A, B, probes, probes_ending, url, zip};
 use crate::correlate::tests::script::{
-    Script, Task, bad_status, broken, config, draw, failure, hop, no_such_host, plain_error,
+    GO, Script, Task, bad_status, broken, config, draw, failure, hop, no_such_host, plain_error,
 };
+use crate::diagnose::{Class, class, diagnose};
 use crate::model::{Confidence, Severity};
 
-use super::{of_script, only};
+use super::{of_script, only, with_git};
 
 /// So many modules that the first entry does not have.
 fn missing(count: u64, found: u64) -> Script {
@@ -91,6 +92,43 @@ fn what_a_query_did_without_is_no_failure() {
 fn a_query_is_not_wrong_where_what_it_found_is() {
     let error = plain_error("zip: not a valid zip file");
     assert_eq!(of_script(&probes_ending([404, 404, 200], Some(error))), [""; 0]);
+}
+
+/// `go install x.lab/a/b@latest`: behind a redirect nobody gives the zip of the module that was found.
+/// The shorter and longer paths that are none are not wrong, and not what makes it fail for good.
+#[test]
+fn probes_are_no_reason_where_a_zip_is() {
+    let (module, there) = ("x.lab/a", "https://storage.lab/z");
+    let walker = Task::of(GO, 1, 0);
+    let probe = |id, module, status| {
+        Task::new(id).lookup(A, module).fetch(&[hop(&url(A, module, "list"), status)])
+    };
+    let hops = [hop(&zip(A, module), 302).to(there), hop(there, 503)];
+    let fetch = Task::new(21).walk().lookup(A, module).fetch(&hops).failed(bad_status(503));
+    let mut script = Script::new(A, 1);
+    script.run(&[walker.clone().walk()]);
+    script.run(&[probe(20, "x.lab/a/b", 404), probe(21, module, 200), probe(22, "x.lab", 404)]);
+    script.run(&[fetch]).run(&[walker.failed(bad_status(503))]);
+    assert_eq!(of_script(&script), ["PT006 error root ×1"]);
+    let mut trace = script.trace();
+    trace.findings = diagnose(&trace);
+    assert_eq!(class(&trace), Some(Class::Transient));
+    // A probe that failed is the reason of all.
+    let spoilt = probes_ending([404, 404, 500], Some(bad_status(500)));
+    assert_eq!(of_script(&spoilt), ["PT106 error root ×3"]);
+    // And so is absence, where there is nothing else.
+    let absent = probes_ending([404, 404, 404], Some(bad_status(404)));
+    assert_eq!(of_script(&absent), ["PT410 error root ×3"]);
+}
+
+/// go reads a page whatever its status (`vcs.go:repoRootForImportDynamic`), and git failed.
+#[test]
+fn a_page_that_led_to_a_repository_is_no_failure() {
+    for status in [401, 403, 500] {
+        let script = with_git(status, 128, plain_error("exit status 128"));
+        let expected = ["PT704 error root ×1", "PT702 note contributing ×1"];
+        assert_eq!(of_script(&script), expected, "{status}");
+    }
 }
 
 /// Modules within one another are none of them probes.
