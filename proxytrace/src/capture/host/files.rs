@@ -70,7 +70,9 @@ pub(super) struct Files {
     /// Mount namespaces that do not go: ours, and that of the host's first process; and where what
     /// is in them can be found.
     lasting: Vec<(u64, &'static Path)>,
+    /// Of the machine, and of its users.
     searches: [Search; 2],
+    /// See [`IDLE`]; in nanoseconds.
     idle: u64,
     /// Executables whose probes were taken out, since this was last asked.
     released: BTreeSet<u32>,
@@ -182,6 +184,7 @@ impl Files {
         }
     }
 
+    /// The same for one place. What could not be looked at is found again at the next search.
     fn foresee_one(
         &mut self,
         search: usize,
