@@ -230,6 +230,9 @@ numbered! {
         Short = 36,
         /// One address of a name: a [`SocketAddress`] without a port.
         Answer = 37,
+        /// What names the body as it comes, where net/http unpacks it (gzip): that is what is closed.
+        /// Any words, where it does not.
+        PackedBody = 38,
         /// A path in the module cache.
         File = 40,
         /// A module version.

@@ -9,7 +9,7 @@ use proxytrace_common::host::ANY;
 use proxytrace_common::plan::{
     self, FIELDS_MAX, Layout, NONE, OFFSETS_MAX, Operand, Read, Recipe, Role,
 };
-use proxytrace_common::record::Kind;
+use proxytrace_common::record::{FAULT, Kind};
 
 use crate::headers::headers;
 use crate::interface::{AnswerStep, ConnectionStep, ErrorWalk, Interface, type_of};
@@ -112,8 +112,15 @@ fn fill<const HELPER: bool>(
     header.executable = recipe.executable;
     identify(scratch, goroutine, layout);
     if recipe.base.read != Read::Absent as u8 {
-        let base = resolve(scratch, &recipe.base).and_then(read_u64).unwrap_or(0);
-        scratch.registers[plan::BASE as usize] = base;
+        scratch.registers[plan::BASE as usize] = 0;
+        if let Some(place) = resolve(scratch, &recipe.base) {
+            if let Some(base) = read_u64(place) {
+                scratch.registers[plan::BASE as usize] = base;
+            } else {
+                // All that is reached by it will be missing, as if it were nil.
+                scratch.header().flags |= FAULT;
+            }
+        }
     }
 
     if recipe.kind == Kind::Start as u16 {

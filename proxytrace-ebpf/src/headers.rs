@@ -265,6 +265,8 @@ fn header_tag(scratch: &mut Scratch, key: u64) -> Option<u64> {
     scratch.name.clear();
     // SAFETY: the masked length is within twice the longest name.
     if !unsafe { read_to((&raw mut scratch.name).cast(), name, length as u32) } {
+        // It may be any of them: one more than will be found, so that `HeadersCut` is recorded.
+        scratch.groups.entries += 1;
         return None;
     }
     let padded = scratch.name.0;

@@ -1,8 +1,35 @@
 //! proxytrace: see which module proxy was asked, who answered, and why the go command went on.
 //!
-//! One direction, five rooms: [`capture`] (privileged) yields [`event`]s, which [`correlate`] joins
-//! into the [`model`], in which [`diagnose`] finds what is wrong, and [`report`] writes it down.
-//! [`gobinary`] tells capture where to look in a Go executable, [`wire`] what plain HTTP says.
+//! One direction, from room to room:
+//!
+//! - [`capture`]: runs a command and watches it from the kernel; the one that is privileged
+//! - [`event`]: what capture yields
+//! - [`correlate`]: joins events into a trace
+//! - [`model`]: the trace
+//! - [`diagnose`]: finds what is wrong in a trace
+//! - [`report`]: writes a trace and its findings down, for people and for programs
+//!
+//! What they ask:
+//!
+//! - [`gobinary`]: where to look in a Go executable
+//! - [`goenv`]: the settings of a go command, and where each comes from
+//! - [`gomod`]: the lines of go.mod and go.work that ask for something
+//! - [`netrc`]: credentials for a host, and lines that go passes over
+//! - [`redact`]: takes secrets out of what capture read
+//! - [`url`]: URLs as Go writes them
+//! - [`wire`]: plain HTTP/1 as it went over sockets
+//!
+//! What is built of them:
+//!
+//! - [`agent`]: watches a share of the builds of a host, for months
+//! - [`compare`]: what is different between two traces
+//! - [`doctor`]: whether this machine can trace, and what to do if not
+//! - [`export`]: what goes out to monitoring
+//! - [`golog`]: a trace from the output of `go mod download -x` alone
+//! - [`preflight`]: asks each entry of GOPROXY whether it works
+//! - [`recording`]: the events of a trace as a file
+//! - [`replay`]: from a recording to what a run would have reported
+//! - [`rewalk`]: the same answers, walked under another GOPROXY
 
 pub mod agent;
 pub mod capture;
@@ -25,5 +52,7 @@ pub mod redact;
 pub mod replay;
 pub mod report;
 pub mod rewalk;
+#[cfg(test)]
+mod skipped;
 pub mod url;
 pub mod wire;

@@ -11,7 +11,7 @@ use anyhow::Result;
 use nix::unistd::geteuid;
 
 use crate::scenario::Scenario;
-use crate::toolchain::{Toolchain, VERSIONS};
+use crate::toolchain::{POSITION_INDEPENDENT, Toolchain, VERSIONS};
 
 /// How many cases run at a time.
 const PARALLEL: usize = 2;
@@ -25,6 +25,34 @@ const SCENARIOS_VAR: &str = "LAB_SCENARIOS";
 const RELEASES_VAR: &str = "LAB_RELEASES";
 /// Names a file to which each test adds a table of its results.
 const TABLE_VAR: &str = "LAB_TABLE";
+
+/// Names of cases that are in no table of the lab but in a test; they can be chosen, too.
+const OF_TESTS: [&str; 22] = [
+    // Of servers.
+    "configuration",
+    "no-zip",
+    "symptoms",
+    // Ways in which a go comes to run.
+    "build",
+    "build, install, run",
+    "env, exec",
+    "exit codes",
+    "get",
+    "list -u",
+    "make",
+    "other namespaces",
+    "python",
+    "python, subprocess",
+    "several at once",
+    "shell",
+    "telemetry",
+    "tidy",
+    "toolchain by PATH",
+    "toolchain by proxy",
+    "unforeseen in other namespaces",
+    "vendor",
+    "workspace",
+];
 
 /// Runs `check` on every scenario with every toolchain, and panics with all that failed.
 ///
@@ -54,7 +82,7 @@ pub fn for_each_of(
 
 /// The toolchains of these releases, of which the environment may leave some.
 pub fn toolchains(releases: &[&str]) -> Vec<Toolchain> {
-    let chosen = Chosen::from(RELEASES_VAR);
+    let chosen = Chosen::releases();
     let mut toolchains = Vec::new();
     for release in releases.iter().filter(|release| chosen.has(release)) {
         match Toolchain::find(release) {
@@ -140,28 +168,47 @@ fn add_table(file: &Path, results: &[(&str, String, Option<String>)]) -> io::Res
 }
 
 /// What a variable of the environment leaves of the cases.
-pub struct Chosen(Option<String>);
+pub struct Chosen {
+    /// Beginnings of names, separated by commas; all, if there is no such variable.
+    beginnings: Option<String>,
+    /// Every name, those of other tests too: what none of them begins with is a slip, and would have
+    /// nothing tested.
+    known: Vec<&'static str>,
+}
 
 impl Chosen {
     /// Of the scenarios, and of what else has a name in a table.
     pub fn scenarios() -> Self {
-        Self::from(SCENARIOS_VAR)
+        let table = Scenario::all().iter().map(|scenario| scenario.name);
+        Self::from(SCENARIOS_VAR, table.chain(OF_TESTS).collect())
     }
 
-    /// All, if there is no such variable.
-    fn from(variable: &str) -> Self {
-        let value = env::var(variable).ok();
-        if let Some(value) = &value {
+    fn releases() -> Self {
+        Self::from(RELEASES_VAR, VERSIONS.into_iter().chain(POSITION_INDEPENDENT).collect())
+    }
+
+    fn from(variable: &str, known: Vec<&'static str>) -> Self {
+        let beginnings = env::var(variable).ok();
+        if let Some(value) = &beginnings {
+            let slips = slips(value, &known);
+            assert!(slips.is_empty(), "{variable}: no name begins with one of {slips:?}");
             skip(&format!("{variable} leaves those alone that begin with one of `{value}`"));
         }
-        Chosen(value)
+        Self { beginnings, known }
     }
 
     /// Whether this one is left.
     pub fn has(&self, name: &str) -> bool {
-        let Some(beginnings) = &self.0 else { return true };
+        assert!(self.known.contains(&name), "`{name}` cannot be chosen: add it to `OF_TESTS`");
+        let Some(beginnings) = &self.beginnings else { return true };
         beginnings.split(',').any(|beginning| name.starts_with(beginning))
     }
+}
+
+/// Those of the beginnings that no name has.
+fn slips<'a>(beginnings: &'a str, known: &[&str]) -> Vec<&'a str> {
+    let is_slip = |beginning: &&str| !known.iter().any(|name| name.starts_with(*beginning));
+    beginnings.split(',').filter(is_slip).collect()
 }
 
 /// Whether this process may start a lab; skips aloud if not.
@@ -175,9 +222,14 @@ pub fn can_start() -> bool {
 
 /// Says that something is not tested. In CI that is a failure.
 pub fn skip(reason: &str) {
-    assert!(env::var_os("CI").is_none(), "must not be skipped in CI: {reason}");
+    assert!(!in_ci(), "must not be skipped in CI: {reason}");
     // Past the capture of libtest, which would hide it in a test that passes.
     let _ = writeln!(io::stderr(), "skipping test: {reason}");
+}
+
+/// By the rule of `cargo xtask test`.
+fn in_ci() -> bool {
+    env::var_os("CI").is_some_and(|value| !value.is_empty() && value != "false")
 }
 
 /// The program under test: `$PROXYTRACE_BIN`, or the binary that cargo puts above the directory of
@@ -191,4 +243,16 @@ pub fn proxytrace() -> PathBuf {
         },
         PathBuf::from,
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slip_is_told_from_a_beginning() {
+        let known = ["redirect-403", "retry-h1"];
+        assert!(slips("redirect,retry-h1", &known).is_empty());
+        assert_eq!(slips("redirect,retry-h3,403", &known), ["retry-h3", "403"]);
+    }
 }

@@ -193,6 +193,8 @@ pub enum Action {
     Truncate,
     /// The same after so many milliseconds.
     Hang(u64),
+    /// Like `Truncate`, compressed.
+    TruncateGzip,
     /// Like `Serve` after so many milliseconds.
     Slow(u64),
     /// Like `Serve`, compressed.
@@ -264,7 +266,11 @@ impl Scenario {
         let fickle = |rule: &Rule| {
             matches!(
                 rule.action,
-                Action::Slow(_) | Action::First(_) | Action::Refuse | Action::Gzip
+                Action::Slow(_)
+                    | Action::First(_)
+                    | Action::Refuse
+                    | Action::Gzip
+                    | Action::TruncateGzip
             )
         };
         self.is_plain() && self.home.is_empty() && !rules().any(fickle)

@@ -310,7 +310,11 @@ impl Server {
             }
             Action::ServeOncePerConnection if reused => return (Duration::ZERO, Err(Closed(None))),
             Action::Truncate => match file(&self.files, path) {
-                Some(content) => truncated(&content),
+                Some(content) => truncated(&content, &[]),
+                None => return (Duration::ZERO, Err(Closed(None))),
+            },
+            Action::TruncateGzip => match file(&self.files, path) {
+                Some(content) => truncated(&gzip(&content), &[("Content-Encoding", "gzip")]),
                 None => return (Duration::ZERO, Err(Closed(None))),
             },
             serve @ (Action::Serve | Action::ServeOncePerConnection | Action::ServeLast) => {
@@ -372,9 +376,10 @@ fn whole(content: Bytes) -> Body {
 }
 
 /// Half of the content, announced as the whole.
-fn truncated(content: &Bytes) -> Response<Body> {
+fn truncated(content: &Bytes, headers: &[(&str, &str)]) -> Response<Body> {
     let length = content.len().to_string();
-    head(200, &[("Content-Length", &length)])
+    head(200, headers)
+        .header("Content-Length", length)
         .body(Body { piece: Some(content.slice(..content.len() / 2)), end: End::BreakLater })
         .expect("a valid length")
 }

@@ -85,6 +85,7 @@ mod tests {
     use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 
     use super::*;
+    use crate::skipped::skip;
 
     fn of(numbers: u32, groups: &[u32]) -> Credentials {
         let groups = groups.iter().copied().map(Gid::from_raw).collect();
@@ -94,7 +95,7 @@ mod tests {
     #[test]
     fn files_are_opened_as_that_user_may() {
         if !Uid::effective().is_root() {
-            return eprintln!("skipping test: not root");
+            return skip("not root");
         }
         let directory = tempfile::tempdir().unwrap();
         let place = |name: &str| directory.path().join(name);

@@ -29,8 +29,8 @@ pub(super) struct Decoder {
     /// Environments whose process has not reported its start yet.
     environments: HashMap<u32, Vec<u8>>,
     sockets: Sockets,
-    /// Bodies of responses, by process and address, by small numbers.
-    bodies: HashMap<(u32, u64), u64>,
+    /// Bodies of responses, by process and address.
+    bodies: HashMap<(u32, u64), Body>,
     body_count: u64,
     /// The CI job of the first `go` command, where somebody looks for it.
     pub(super) job: Option<Job>,
@@ -39,6 +39,15 @@ pub(super) struct Decoder {
     roots: Option<HashMap<u32, Vec<Root>>>,
     /// Whether what the last record tells of could not be read, its configuration or its memory.
     unread: bool,
+}
+
+/// The body of a response, while it is open.
+#[derive(Clone, Copy)]
+struct Body {
+    /// A small one.
+    number: u64,
+    /// It may be one that net/http unpacks: it is there by what would be closed then, too.
+    has_names: bool,
 }
 
 impl Decoder {
@@ -102,6 +111,7 @@ impl Decoder {
         } else {
             if let Some(what) = self.what(record, executables)? {
                 events.push(event(what));
+                self.unread |= record.is_failure_cut();
             }
             if std::mem::take(&mut self.unread) {
                 events.push(event(What::Lost { count: 1 }));
@@ -288,7 +298,14 @@ impl Decoder {
     fn open_body(&mut self, record: &Record<'_>) -> Option<u64> {
         let address = record.number(Tag::Body)?;
         self.body_count += 1;
-        self.bodies.insert((record.pid, address), self.body_count);
+        // How long the contents are that it unpacks, net/http does not know (all ones).
+        let has_names = record.number(Tag::ContentLength) == Some(u64::MAX);
+        let body = Body { number: self.body_count, has_names };
+        self.bodies.insert((record.pid, address), body);
+        if has_names {
+            let names = record.numbers(Tag::PackedBody);
+            self.bodies.extend(names.map(|address| ((record.pid, address), body)));
+        }
         Some(self.body_count)
     }
 
@@ -300,8 +317,11 @@ impl Decoder {
     ) -> Result<Option<What>, Malformed> {
         let address = record.number(Tag::Body).ok_or(Malformed)?;
         let body = self.bodies.remove(&(record.pid, address));
-        Ok(body.map(|body| What::BodyEnd {
-            body,
+        if let Some(Body { number, has_names: true }) = body {
+            self.bodies.retain(|_, other| other.number != number);
+        }
+        Ok(body.map(|Body { number, .. }| What::BodyEnd {
+            body: number,
             // Minus one is the word for unknown.
             remaining: record.number(Tag::Remaining).filter(|&n| n.cast_signed() >= 0),
             short: record.number(Tag::Short).is_some_and(|error| error != 0),

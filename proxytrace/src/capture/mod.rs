@@ -357,6 +357,7 @@ impl Session {
         }
         if let Some(index) = self.executables.written_over(file) {
             self.programs.release_now(index);
+            self.read_records();
         }
         match self.executables.see(file.as_fd(), &mut self.programs) {
             Met::New(identity, attach) => self.doubts.met(pid, identity, attach, self.now()),
@@ -406,9 +407,21 @@ impl Session {
     /// Looks at what has been executed past the gate, and at what was in doubt, in the order in
     /// which that happened.
     fn meet_executables(&mut self) {
+        let mut seen = 0;
+        // To meet one may be to read more records, in which there are others.
+        while seen < self.turn.len() {
+            let start = seen;
+            seen = self.turn.len();
+            self.meet_those_from(start);
+            self.turn[seen..].sort_by_key(|event| event.time);
+        }
+    }
+
+    /// The same for this turn's events from the one at this place on, which are in order.
+    fn meet_those_from(&mut self, start: usize) {
         let mut last = HashMap::new();
         let mut news = Vec::new();
-        for Event { pid, time, what, .. } in &self.turn {
+        for Event { pid, time, what, .. } in &self.turn[start..] {
             match what {
                 What::Exec { exe, .. } => {
                     last.insert(*pid, news.len());

@@ -192,14 +192,20 @@ impl<'a> Record<'a> {
         Some(u16::from_le_bytes([bytes[0], bytes[1]]))
     }
 
+    /// Whether nothing was left out of it: it never was full, and what several fields are reached by
+    /// could be read. Of [`Tag::Text`] alone, whether that is whole.
+    fn is_whole(&self) -> bool {
+        self.flags & (CUT | FAULT) == 0
+    }
+
     /// Whether a field could not be read.
     fn is_unread(&self, tag: Tag) -> bool {
         self.has_flag(tag, FAULT)
     }
 
-    /// Whether a field was cut, or could not be read.
+    /// Whether a field was cut, could not be read, or may have been left out.
     pub(super) fn is_incomplete(&self, tag: Tag) -> bool {
-        self.has_flag(tag, CUT | FAULT)
+        self.has_flag(tag, CUT | FAULT) || !self.is_whole() && !self.has(tag)
     }
 
     fn has_flag(&self, tag: Tag, flags: u8) -> bool {
@@ -283,24 +289,36 @@ impl<'a> Record<'a> {
         headers
     }
 
-    /// Whether there were more headers than are recorded.
+    /// Whether there were more headers than are recorded, or may have been.
     pub(super) fn has_more_headers(&self) -> bool {
-        self.has(Tag::HeadersCut)
+        self.has(Tag::HeadersCut) || !self.is_whole()
+    }
+
+    /// Whether the name of a header could not be read: it may be any.
+    fn has_unread_name(&self) -> bool {
+        self.field_flags & FAULT != 0
+            && self.all(Tag::OtherHeader).any(|field| field.flags & FAULT != 0)
     }
 
     /// Names of headers that carry credentials. None where others may be among those that are not
     /// recorded.
     pub(super) fn credentials(&self) -> Option<Vec<String>> {
+        if !self.is_whole() {
+            return None;
+        }
         let names = self.all(Tag::OtherHeader).map(|field| String::from_utf8_lossy(field.bytes));
         let secret = names.filter(|name| redact::names_a_secret(name));
         let mut names: Vec<String> = secret.map(Cow::into_owned).collect();
         names.sort_unstable();
-        (!names.is_empty() || !self.has_more_headers()).then_some(names)
+        let are_all = !self.has_more_headers() && !self.has_unread_name();
+        (!names.is_empty() || are_all).then_some(names)
     }
 
     /// Whether there were more headers than are recorded, or one could not be read.
     pub(super) fn misses_headers(&self) -> bool {
-        self.has_more_headers() || HEADERS.into_iter().any(|(_, tag)| self.is_unread(tag))
+        self.has_more_headers()
+            || self.has_unread_name()
+            || HEADERS.into_iter().any(|(_, tag)| self.is_unread(tag))
     }
 
     /// What of a response was longer than its bound, or could not be read.
@@ -314,9 +332,10 @@ impl<'a> Record<'a> {
     /// Whether of a request or a response something could not be read that it is known by: nobody
     /// would see that it is missing.
     pub(super) fn has_fault(&self) -> bool {
-        let headers = HEADERS.into_iter().map(|(_, tag)| tag);
-        self.field_flags & FAULT != 0
-            && headers.chain(URL).chain([Tag::Method]).any(|tag| self.is_unread(tag))
+        let mut tags = HEADERS.into_iter().map(|(_, tag)| tag).chain(URL).chain([Tag::Method]);
+        self.flags & FAULT != 0
+            || self.has_unread_name()
+            || self.field_flags & FAULT != 0 && tags.any(|tag| self.is_unread(tag))
     }
 
     /// This end, the other end, and whether there is TLS on it.
@@ -334,6 +353,11 @@ impl<'a> Record<'a> {
             all.extend(ip_and_port(&mut answer.bytes)?.map(|(ip, _)| ip));
         }
         Some(all)
+    }
+
+    /// Whether there was no room for the end of the chain of errors, which may be what it is known by.
+    pub(super) fn is_failure_cut(&self) -> bool {
+        self.flags & CUT != 0 && self.has(Tag::Error)
     }
 
     /// The chain of errors, if there is one. `names` are those of the executable's types.

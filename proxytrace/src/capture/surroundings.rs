@@ -143,6 +143,7 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt as _, symlink};
 
     use super::*;
+    use crate::skipped::skip;
 
     /// A process whose root is a directory of ours.
     struct Elsewhere(tempfile::TempDir);
@@ -199,7 +200,7 @@ mod tests {
     #[test]
     fn what_go_may_not_read_is_not_read() {
         if !Uid::effective().is_root() {
-            return eprintln!("skipping test: not root");
+            return skip("not root");
         }
         let there = Elsewhere::new(4241);
         let path = there.place(".netrc");

@@ -49,6 +49,8 @@ enum Only {
 /// One value to read.
 #[derive(Clone, Copy, Debug)]
 struct Reading {
+    /// The versions that have it.
+    go: Minors,
     tag: Tag,
     /// A parameter by its name, a result: `->` and its number, or [`KEPT`].
     from: &'static str,
@@ -81,6 +83,7 @@ const TLS_STATE: &str = "crypto/tls.(*Conn).ConnectionState";
 const WORD: u16 = 8;
 
 const URL: &str = "net/http.Request.URL";
+const BODY: &str = "net/http.Response.Body";
 
 #[rustfmt::skip]
 pub(super) const HOOKS: &[Hook] = &[
@@ -113,7 +116,10 @@ pub(super) const HOOKS: &[Hook] = &[
             field(Tag::Status, "->0", &["net/http.Response.StatusCode"]),
             field(Tag::Protocol, "->0", &["net/http.Response.Proto"]),
             field(Tag::ContentLength, "->0", &["net/http.Response.ContentLength"]),
-            field(Tag::Body, "->0", &["net/http.Response.Body"]),
+            field(Tag::Body, "->0", &[BODY]),
+            field(Tag::PackedBody, "->0", &[BODY, "net/http.gzipReader.body"]),
+            within(Minors::to(26), field(Tag::PackedBody, "->0", &[BODY, "net/http.http2gzipReader.body"])),
+            within(Minors::from(27), field(Tag::PackedBody, "->0", &[BODY, "net/http/internal/http2.gzipReader.body"])),
             headers("->0", &["net/http.Response.Header"]),
             value(Tag::Error, "->1"),
         ])
@@ -245,7 +251,7 @@ impl Hook {
     /// What the probe program does there, in one version.
     pub(super) fn recipe(&self, version: Version) -> Recipe {
         let mut recipe = Recipe::marker(self.kind);
-        for reading in self.reads {
+        for reading in self.reads.iter().filter(|reading| reading.go.contain(version.minor())) {
             let operand = reading.operand(self.function, version);
             if [Read::HeaderMap as u8, Read::Addresses as u8].contains(&operand.read) {
                 recipe.several = operand;
@@ -356,7 +362,7 @@ impl Reading {
             Shape::Slice if self.tag == Tag::Text => Read::StringEnd,
             Shape::Interface => Read::Interface,
             Shape::Map => Read::HeaderMap,
-            Shape::Pointer => Read::NotNil,
+            Shape::Pointer if self.tag == Tag::HasUser => Read::NotNil,
             _ => Read::U64,
         };
         Operand::memory(self.tag, read, number(register), &offsets[..=followed])
@@ -386,14 +392,19 @@ fn number(register: u16) -> u8 {
 
 /// What a parameter or a result is.
 const fn value(tag: Tag, from: &'static str) -> Reading {
-    Reading { tag, from, path: &[] }
+    Reading { go: Minors::ALL, tag, from, path: &[] }
 }
 
 /// What is in a structure to which a parameter or a result points, or in one of words and strings
 /// that is passed in registers.
 const fn field(tag: Tag, from: &'static str, path: &'static [&'static str]) -> Reading {
     assert!(!path.is_empty() && path.len() <= OFFSETS_MAX);
-    Reading { tag, from, path }
+    Reading { go: Minors::ALL, tag, from, path }
+}
+
+/// What only these versions have.
+const fn within(go: Minors, reading: Reading) -> Reading {
+    Reading { go, ..reading }
 }
 
 /// An `http.Header`. The tag stands for all: each header is recorded under its own.
@@ -479,14 +490,15 @@ mod tests {
     fn every_version_has_all_that_is_read() {
         for version in Version::all() {
             for hook in HOOKS.iter().filter(|hook| hook.go.contain(version.minor())) {
-                let fields = hook.reads.iter().filter(|reading| {
+                let reads = || hook.reads.iter().filter(|read| read.go.contain(version.minor()));
+                let fields = reads().filter(|reading| {
                     !matches!(
                         reading.tag,
                         Tag::Error | Tag::Connection | Tag::HeadersCut | Tag::Answer
                     )
                 });
                 assert!(fields.count() <= FIELDS_MAX, "{}", hook.function);
-                for reading in hook.reads {
+                for reading in reads() {
                     let operand = reading.operand(hook.function, version);
                     let interface = [Read::RegisterInterface as u8, Read::Interface as u8];
                     let fits = match reading.tag {

@@ -9,6 +9,9 @@ use super::{Error, Machine};
 /// The go command has some 70,000.
 const RELOCATIONS_MAX: usize = 1 << 20;
 
+/// The go command has three or four `PT_LOAD`. For each word that is read all of them are gone through.
+const SEGMENTS_MAX: usize = 64;
+
 /// How many bytes are read in a row before they are told of.
 const STRETCH: usize = 1 << 20;
 
@@ -59,6 +62,10 @@ impl<'a> Image<'a> {
         for segment in elf.segments() {
             let (file_offset, _) = segment.file_range();
             let (address, data) = (segment.address(), segment.data()?);
+            // Those of no length use nothing up.
+            if segments.len() == SEGMENTS_MAX {
+                return Err(Error::Segment { address });
+            }
             // Addresses inside of a segment need no further care that they do not wrap around.
             if address.checked_add(data.len() as u64).is_none() {
                 return Err(Error::Segment { address });
@@ -292,6 +299,23 @@ mod tests {
         file.resize(0x200 + size, 0);
         set(&mut file, 0x150, size); // sh_size
         assert!(matches!(Image::parse(&file), Err(Error::Relocations)));
+    }
+
+    #[test]
+    fn more_segments_than_any_go_command_has_are_refused() {
+        let parse = |count: usize| {
+            let mut file = executable(DATA);
+            let at = file.len() as u64;
+            file[32..40].copy_from_slice(&at.to_le_bytes()); // e_phoff
+            let number = u16::try_from(count).expect("small");
+            file[56..58].copy_from_slice(&number.to_le_bytes()); // e_phnum
+            // PT_LOAD, PF_R, of no length.
+            let segment = [1 | 4 << 32, 0, DATA, DATA, 0, 0, 8];
+            file.extend(segment.repeat(count).into_iter().flat_map(u64::to_le_bytes));
+            Image::parse(&file).map(|image| image.segments.len())
+        };
+        assert_eq!(parse(SEGMENTS_MAX).expect("not too many"), SEGMENTS_MAX);
+        assert!(matches!(parse(SEGMENTS_MAX + 1), Err(Error::Segment { address: DATA })));
     }
 
     #[test]

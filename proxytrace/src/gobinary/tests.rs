@@ -10,6 +10,7 @@ use proxytrace_common::{
 };
 
 use super::*;
+use crate::skipped::skip;
 
 const VERSIONS: [&str; 8] =
     [DEBIANS, "1.21.13", "1.22.10", "1.23.9", "1.24.11", "1.25.5", "1.26.6", "1.27.3"];
@@ -66,14 +67,9 @@ fn go_command(version: &str) -> Option<Vec<u8>> {
         PathBuf::from,
     );
     let path = toolchains.join(version).join("go/bin/go");
-    match fs::read(&path) {
-        Ok(file) => Some(file),
-        Err(error) if env::var_os("CI").is_none() => {
-            eprintln!("skipping test: no Go {version}: {}: {error}", path.display());
-            None
-        }
-        Err(error) => panic!("no Go {version}: {}: {error}", path.display()),
-    }
+    fs::read(&path)
+        .inspect_err(|error| skip(&format!("no Go {version}: {}: {error}", path.display())))
+        .ok()
 }
 
 fn go_commands() -> impl Iterator<Item = (&'static str, Vec<u8>)> {

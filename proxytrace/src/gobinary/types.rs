@@ -18,6 +18,8 @@ pub(super) const INTERFACE_METHOD_COUNT: u64 = 64;
 const EXTRA_STAR: u8 = 2;
 /// The longest name of a type worth telling; those of struct literals are longer.
 const NAME_MAX: u64 = 256;
+/// More itabs than any `go` command has: that of Go 1.26 has 749.
+const ITABS_MAX: usize = 65_536;
 /// More types than any `go` command has.
 const TYPES_MAX: usize = 32_768;
 /// More methods than any interface has.
@@ -51,7 +53,7 @@ pub(super) fn implementers(
             found.entry(concrete).or_insert_with(|| name.to_owned());
         }
         if found.len() >= TYPES_MAX {
-            return Err(Error::Types("there are too many"));
+            return Err(CROWDED);
         }
     }
     if found.is_empty() {
@@ -61,11 +63,16 @@ pub(super) fn implementers(
 }
 
 const CUT: Error = Error::Types("they point outside of the file");
+const CROWDED: Error = Error::Types("there are too many");
 
 /// To Go 1.26: `moduledata.itablinks`, a slice of pointers.
 fn linked(image: &Image<'_>, module: u64, offset: u64) -> Result<Vec<u64>, Error> {
     let start = word(image, module, offset)?;
-    let size = word(image, module, offset + POINTER)?.checked_mul(POINTER).ok_or(CUT)?;
+    let count = word(image, module, offset + POINTER)?;
+    if count > ITABS_MAX as u64 {
+        return Err(CROWDED);
+    }
+    let size = POINTER * count;
     image.bytes(start, size).ok_or(CUT)?;
     (0..size).step_by(8).map(|at| word(image, start, at)).collect()
 }
@@ -80,6 +87,9 @@ fn tabled(image: &Image<'_>, start: u64, size: u64) -> Result<Vec<u64>, Error> {
         let methods = word(image, interface, INTERFACE_METHOD_COUNT)?;
         if methods > METHODS_MAX {
             return Err(Error::Types("an interface has too many methods"));
+        }
+        if itabs.len() == ITABS_MAX {
+            return Err(CROWDED);
         }
         itabs.push(start + at);
         at += ITAB_HEADER + POINTER * methods.max(1);
@@ -102,4 +112,56 @@ fn type_name<'a>(image: &Image<'a>, types: u64, address: u64) -> Option<&'a str>
     }
     let name = std::str::from_utf8(rest.get(..usize::try_from(length).ok()?)?).ok()?;
     if flags & EXTRA_STAR == 0 { Some(name) } else { name.strip_prefix('*') }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BASE: u64 = 0x1000;
+
+    /// An executable that holds nothing but these words, at [`BASE`].
+    fn executable(words: &[u64]) -> Vec<u8> {
+        const HEADERS: u64 = 64 + 56;
+        let bytes =
+            |values: &[u64]| -> Vec<u8> { values.iter().flat_map(|v| v.to_le_bytes()).collect() };
+        let size = POINTER * words.len() as u64;
+        let file = [
+            b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0".to_vec(),
+            // ET_EXEC, EM_X86_64; one program header, no sections.
+            bytes(&[2 | 62 << 16 | 1 << 32, 0, 64, 0, 64 << 32 | 56 << 48, 1 | 64 << 16]),
+            // PT_LOAD, PF_R.
+            bytes(&[1 | 4 << 32, HEADERS, BASE, BASE, size, size, 8]),
+            bytes(words),
+        ];
+        file.concat()
+    }
+
+    /// How many itabs are read where so many are linked.
+    fn links(count: usize) -> Result<usize, Error> {
+        let mut words = vec![BASE, count as u64];
+        words.resize(2 + count, 0);
+        let file = executable(&words);
+        let image = Image::parse(&file)?;
+        Ok(linked(&image, BASE, 0)?.len())
+    }
+
+    /// The same where they follow one another. Their interface is among them, and has no methods.
+    fn table(count: usize) -> Result<usize, Error> {
+        let words = [BASE + POINTER, 0, 0, 0].repeat(count);
+        let file = executable(&words);
+        let image = Image::parse(&file)?;
+        Ok(tabled(&image, BASE, POINTER * words.len() as u64)?.len())
+    }
+
+    /// What a file claims takes as much memory as it says, for nothing.
+    #[test]
+    fn more_itabs_than_any_go_command_has_are_refused() {
+        let ways: [fn(usize) -> Result<usize, Error>; 2] = [links, table];
+        for read in ways {
+            assert_eq!(read(ITABS_MAX).expect("not too many"), ITABS_MAX);
+            let error = read(ITABS_MAX + 1).expect_err("too many").to_string();
+            assert!(error.contains("there are too many"), "{error}");
+        }
+    }
 }

@@ -3,7 +3,7 @@
 pub(super) use crate::modules::Modules;
 pub(super) use crate::scenario::Action::{
     self, Body, Close, First, Forward, GoImport, GoImportGit, Gzip, Hang, Html, Page, Redirect,
-    Serve, ServeLast, ServeOncePerConnection, ServeUser, Slow, Status, Truncate,
+    Serve, ServeLast, ServeOncePerConnection, ServeUser, Slow, Status, Truncate, TruncateGzip,
 };
 pub(super) use crate::scenario::Protocol::{self, H1, H2, H2At8443, Plain};
 pub(super) use crate::scenario::Scenario;

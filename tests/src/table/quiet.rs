@@ -140,6 +140,15 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         ..BASE
     },
     Scenario {
+        name: "gzip-h2",
+        about: "everything comes compressed, over HTTP/2",
+        modules: modules(2),
+        goproxy: "https://proxy.lab",
+        hosts: &[host("proxy.lab", H2, &[on("*", Gzip)])],
+        answers: &[got("proxy.lab", 200, 6)],
+        ..BASE
+    },
+    Scenario {
         name: "slow-but-fine",
         about: "every answer takes a second",
         modules: modules(2),

@@ -270,6 +270,28 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         ..BASE
     },
     Scenario {
+        name: "truncated-gzip-h1",
+        about: "compressed zips are shorter than their Content-Length, HTTP/1.1",
+        modules: modules(2),
+        goproxy: "https://proxy.lab",
+        hosts: &[host("proxy.lab", H1, &[on("*.zip", TruncateGzip), on("*", Serve)])],
+        succeeds: false,
+        answers: &[got("proxy.lab", 200, 6)],
+        findings: &[("PT210", Error)],
+        ..BASE
+    },
+    Scenario {
+        name: "truncated-gzip-h2",
+        about: "streams of compressed zips are reset in the middle of the body",
+        modules: modules(2),
+        goproxy: "https://proxy.lab",
+        hosts: &[host("proxy.lab", H2, &[on("*.zip", TruncateGzip), on("*", Serve)])],
+        succeeds: false,
+        answers: &[got("proxy.lab", 200, 6)],
+        findings: &[("PT208", Error)],
+        ..BASE
+    },
+    Scenario {
         name: "goaway",
         about: "the proxy retires connections after a while, as it may",
         modules: modules(6),

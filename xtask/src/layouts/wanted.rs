@@ -14,6 +14,9 @@ pub(super) const TYPES: &[(&str, &[&str])] = &[
     ("noalg.map.group[string][]string", &[SELF, "ctrl", "slots"]),
     // Bodies.
     ("net/http.bodyEOFSignal", &["body", "rerr"]),
+    ("net/http.gzipReader", &["body"]),
+    ("net/http.http2gzipReader", &["body"]),
+    ("net/http/internal/http2.gzipReader", &["body"]),
     ("net/http.body", &["src"]),
     ("io.LimitedReader", &["R", "N"]),
     ("net/http.http2transportResponseBody", &["cs"]),

@@ -1,6 +1,8 @@
 //! What could not be read is said.
 
-use proxytrace_common::record::{FAULT, FieldHeader, Header};
+use std::mem::offset_of;
+
+use proxytrace_common::record::{CUT, ErrorStep, FAULT, FieldHeader, Header};
 
 use super::*;
 
@@ -21,6 +23,13 @@ fn record(kind: Kind, fields: &[(Tag, u8, &[u8])]) -> Vec<u8> {
         record.extend(u16::try_from(bytes.len()).unwrap().to_ne_bytes());
         record.extend(*bytes);
     }
+    record
+}
+
+/// The same, with flags of its own.
+fn flagged(flags: u8, kind: Kind, fields: &[(Tag, u8, &[u8])]) -> Vec<u8> {
+    let mut record = record(kind, fields);
+    record[offset_of!(Header, flags)] = flags;
     record
 }
 
@@ -58,4 +67,69 @@ fn a_header_that_could_not_be_read_is_missed() {
 fn arguments_that_could_not_be_read_are_no_empty_one() {
     let events = decoded(&record(Kind::Exec, &[(Tag::Arguments, FAULT, b"")]));
     assert!(matches!(&*events, [What::Exec { argv, .. }] if *argv == ["…"]), "{events:?}");
+}
+
+/// As where four headers of 4,090 bytes come before the one that leads on.
+#[test]
+fn what_a_full_record_has_no_room_for_is_cut() {
+    let events = decoded(&flagged(CUT, Kind::RequestReturn, &[(Tag::Server, 0, b"s")]));
+    assert!(
+        matches!(&*events, [What::RequestReturn { cut, .. }] if *cut == ["location", "headers"]),
+        "{events:?}"
+    );
+    let events = decoded(&flagged(CUT, Kind::RequestReturn, &[(Tag::Location, 0, b"/l")]));
+    assert!(
+        matches!(&*events, [What::RequestReturn { cut, .. }] if *cut == ["headers"]),
+        "{events:?}"
+    );
+    let fields: [(Tag, u8, &[u8]); 2] = [(Tag::Host, 0, b"h"), (Tag::OtherHeader, 0, b"X-Any")];
+    let events = decoded(&flagged(CUT, Kind::RequestEnter, &fields));
+    let [What::RequestEnter { cut, credentials: None, .. }] = &*events else {
+        panic!("{events:?}");
+    };
+    assert_eq!(cut, &["url", "headers"]);
+}
+
+#[test]
+fn errors_that_a_full_record_has_no_room_for_are_lost() {
+    let step = [0_u8; size_of::<ErrorStep>()];
+    let fields: [(Tag, u8, &[u8]); 1] = [(Tag::Error, 0, &step)];
+    let whole = decoded(&record(Kind::WalkReturn, &fields));
+    assert!(matches!(&*whole, [What::WalkReturn { error: Some(_) }]), "{whole:?}");
+    let events = decoded(&flagged(CUT, Kind::WalkReturn, &fields));
+    assert!(
+        matches!(&*events, [What::WalkReturn { error: Some(_) }, What::Lost { count: 1 }]),
+        "{events:?}"
+    );
+}
+
+/// A pointer to all of the URL is no nil.
+#[test]
+fn what_all_of_a_url_is_reached_by_could_not_be_read() {
+    let events = decoded(&flagged(FAULT, Kind::RequestEnter, &[(Tag::Method, 0, b"GET")]));
+    let [What::RequestEnter { cut, credentials: None, .. }, What::Lost { count: 1 }] = &*events
+    else {
+        panic!("{events:?}");
+    };
+    assert_eq!(cut, &["url", "headers"]);
+}
+
+#[test]
+fn a_name_that_could_not_be_read_may_be_any() {
+    let with = |flags, name: &'static [u8]| {
+        let fields: [(Tag, u8, &[u8]); 2] =
+            [(Tag::OtherHeader, 0, b"X-Any"), (Tag::OtherHeader, flags, name)];
+        decoded(&record(Kind::RequestEnter, &fields))
+    };
+    let whole = with(0, b"X-Other");
+    assert!(
+        matches!(&*whole, [What::RequestEnter { credentials: Some(names), .. }] if names.is_empty()),
+        "{whole:?}"
+    );
+    let events = with(FAULT, b"");
+    let [What::RequestEnter { cut, credentials: None, .. }, What::Lost { count: 1 }] = &*events
+    else {
+        panic!("{events:?}");
+    };
+    assert_eq!(cut, &["headers"]);
 }

@@ -11,6 +11,12 @@ pub(in crate::gobinary) const DISPLACEMENT: usize = 4;
 /// is nearest.
 const MARKS: usize = 1 << 12;
 
+/// More references than a stretch of any go command's code has to functions with probes: in all of it
+/// there are some dozens.
+const PLACES_MAX: usize = 1 << 10;
+/// No byte is ever here (`Image::parse`), so no function: nothing is proven of what refers from here.
+const NOWHERE: u64 = u64::MAX;
+
 /// The bytes that come before a displacement from the next instruction: the opcodes of `call`, `jmp`
 /// and, after 0F, the conditional jumps; the `ModRM` byte of an operand in memory relative to RIP, and
 /// that of `xbegin` (Intel's manual, volume 2, tables 2-2, 2-7 and A-2).
@@ -25,7 +31,8 @@ const PRECEDES: [bool; 256] = {
 };
 
 /// The places in `code`, which is at `start`, whose four bytes would be a displacement to one of the
-/// targets, with that: every reference by code is among them, and some are none.
+/// targets, with that: every reference by code is among them, and some are none. Where there are more
+/// than any go command has, they all are as one reference to each target, from [`NOWHERE`].
 pub(in crate::gobinary) fn displacements(
     code: &[u8],
     start: u64,
@@ -50,6 +57,9 @@ pub(in crate::gobinary) fn displacements(
         if marks[here as usize % MARKS]
             && let Some(target) = targets.iter().find(|target| sum(**target) == here)
         {
+            if found.len() == PLACES_MAX {
+                return targets.iter().map(|target| (NOWHERE, *target)).collect();
+            }
             found.push((start + place, *target));
         }
     }
@@ -103,6 +113,23 @@ mod tests {
         let found = displacements(code, START, &[0x1000, 0x2000]);
         assert_eq!(found, [(0x1001, 0x1000), (0x100e, 0x1000)]);
         assert_eq!(displacements(b"\xe8\xfb", START, &[START]), []);
+    }
+
+    #[test]
+    fn more_than_any_go_command_has_prove_nothing() {
+        // call START, again and again
+        let calls = |count: i32| -> Vec<u8> {
+            let call = |number: i32| {
+                let [a, b, c, d] = (-5 * number).to_le_bytes();
+                [0xe8, a, b, c, d]
+            };
+            (1..=count).flat_map(call).collect()
+        };
+        let most = i32::try_from(PLACES_MAX).expect("small");
+        let targets = [START, 0x2000];
+        assert_eq!(displacements(&calls(most), START, &targets).len(), PLACES_MAX);
+        let crowded = displacements(&calls(most + 1), START, &targets);
+        assert_eq!(crowded, [(NOWHERE, START), (NOWHERE, 0x2000)]);
     }
 
     #[test]
