@@ -1,3 +1,4 @@
+use super::body::{form, json};
 use super::header::names_a_secret;
 use super::setting::writing;
 use super::url::url;
@@ -18,8 +19,8 @@ pub fn argument(text: &str) -> String {
 }
 
 /// The arguments of a command without their secrets: in URLs, in the values of flags and of
-/// `NAME=VALUE` with a secret name, in headers (`Authorization: …`), and all these in shell
-/// scripts that are an argument.
+/// `NAME=VALUE` with a secret name, in headers (`Authorization: …`), in forms and JSON, and all
+/// these in shell scripts that are an argument.
 pub fn arguments<S: AsRef<str>>(argv: &[S]) -> Vec<String> {
     let mut walk = Walk::default();
     argv.iter().map(|argument| walk.argument(argument.as_ref())).collect()
@@ -38,7 +39,8 @@ struct Walk {
 
 impl Walk {
     fn argument(&mut self, text: &str) -> String {
-        self.text(text, 0)
+        // First, as there may be an `@` in a value: behind an URL, half of it would be userinfo.
+        self.text(&json(text), 0)
     }
 
     /// A text that is a word, or a script of words.
@@ -127,7 +129,7 @@ impl Walk {
             Some((name, value)) if is_name(name) && is_secret(name) && !value.is_empty() => {
                 format!("{name}:{REDACTED}")
             }
-            _ => url(word).into_owned(),
+            _ => url(&form(word)).into_owned(),
         }
     }
 }
@@ -138,7 +140,7 @@ fn assignment(text: &str) -> Option<(&str, &str)> {
     is_name(name.trim_start_matches('-')).then_some((name, value))
 }
 
-fn is_name(text: &str) -> bool {
+pub(super) fn is_name(text: &str) -> bool {
     !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "_-.[]".contains(c))
 }
 
@@ -178,7 +180,7 @@ fn bundled(word: &str, flags: &[&str]) -> Option<usize> {
     letters[..of_bundle].find(is_secret).map(|at| at + 2)
 }
 
-fn is_quote(c: char) -> bool {
+pub(super) fn is_quote(c: char) -> bool {
     matches!(c, '\'' | '"' | '`')
 }
 
@@ -274,9 +276,55 @@ mod tests {
             (&["git", "clone", "https://u:p@h/r"], &["git", "clone", "https://REDACTED@h/r"]),
             (&["git", "clone", "https://u:pw/@h/r"], &["git", "clone", "https://REDACTED@h/r"]),
             (&["git", "clone", "git@github.com:o/r"], &["git", "clone", "git@github.com:o/r"]),
+            (
+                &["curl", "-d", "grant_type=client_credentials&client_secret=S"],
+                &["curl", "-d", "grant_type=client_credentials&client_secret=REDACTED"],
+            ),
+            (
+                &["wget", "--post-data=user=me&password=S", "h"],
+                &["wget", "--post-data=user=me&password=REDACTED", "h"],
+            ),
+            (
+                &["curl", "-d", "to=https://h&password=p@ss"],
+                &["curl", "-d", "to=https://h&password=REDACTED"],
+            ),
+            (
+                &["curl", "-d", r#"{"username":"me","password":"S"}"#],
+                &["curl", "-d", r#"{"username":"me","password":"REDACTED"}"#],
+            ),
+            (
+                &["curl", r#"--data={"user": "me", "password" : "a\"b c", "n": 1}"#],
+                &["curl", r#"--data={"user": "me", "password" : "REDACTED", "n": 1}"#],
+            ),
+            (
+                &["curl", "-d", r#"{"to":"https://h","password":"p@ss"}"#],
+                &["curl", "-d", r#"{"to":"https://h","password":"REDACTED"}"#],
+            ),
+            (
+                &["keytool", "-storepass", "x", "-keypass", "y", "z"],
+                &["keytool", "-storepass", "REDACTED", "-keypass", "REDACTED", "z"],
+            ),
+            (&["skopeo", "--creds", "u:p", "h"], &["skopeo", "--creds", "REDACTED", "h"]),
         ] {
             assert_eq!(arguments(command), clean, "{command:?}");
             assert_eq!(arguments(clean), clean, "twice: {command:?}");
+        }
+    }
+
+    #[test]
+    fn other_arguments() {
+        for argv in [
+            &["go", "build", "-ldflags=-X a=b&c"][..],
+            &["go", "build", "-ldflags", "-X a.b=c&d=e"],
+            &["go", "test", "-run", "^TestToken=x&y=(z)$"],
+            &["go", "list", "-f", "{{.Path}}: {{\"key\"}}: {{.Version}}"],
+            &["go", "mod", "download", "example.com/m/v2@v2.0.0+incompatible"],
+            &["git", "log", "--format=a=%H&b=%ae"],
+            &["git", "ls-remote", "https://h/token/a=1&b=2"],
+            &["env", "OTP_VERSION=27", "erl"],
+            &["curl", "-d", r#"{"name": "me", "design": "S"}"#],
+        ] {
+            assert_eq!(arguments(argv), argv);
         }
     }
 
@@ -317,6 +365,21 @@ mod tests {
             ("curl -u me:pw https://u:p@h; go x", "curl -u REDACTED https://REDACTED@h; go x"),
             ("echo \"don't\" 'not closed", "echo \"don't\" 'not closed"),
             ("sh -c 'curl -u \"a:b c\" d'", "sh -c 'curl -u \"REDACTED\" d'"),
+            ("curl -d'user=me&password=S' h", "curl -d'user=me&password=REDACTED' h"),
+            ("A=1&&TOKEN='x&y' go x", "A=1&&TOKEN=REDACTED go x"),
+            (
+                r#"curl -d '{"user": "me", "password": "S"}' h"#,
+                r#"curl -d '{"user": "me", "password": "REDACTED"}' h"#,
+            ),
+            (
+                r#"curl -d "{\"user\":\"me\",\"password\":\"a b\"}" h"#,
+                r#"curl -d "{\"user\":\"me\",\"password\":\"REDACTED\"}" h"#,
+            ),
+            // The shell puts the value together; what comes after it is still found.
+            (
+                r#"curl -d '{"password":"'"$PASSWORD"'"}' -u me:pw h"#,
+                r#"curl -d '{"password":"'"$PASSWORD"'"}' -u REDACTED h"#,
+            ),
         ] {
             assert_eq!(argument(script), clean);
             assert_eq!(argument(clean), clean, "twice");

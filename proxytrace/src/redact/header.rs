@@ -65,7 +65,8 @@ pub fn names_a_secret(name: &str) -> bool {
 }
 
 /// Where in a text the values of headers with credentials are, to the ends of their lines: as HTTP has
-/// them (`Authorization: Basic x`), and as `GODEBUG=http2debug=1` does (`"authorization" = "Basic x"`).
+/// them (`Authorization: Basic x`), as `GODEBUG=http2debug=1` does (`"authorization" = "Basic x"`), and
+/// as curl does (`[authorization: Basic x]`).
 pub(super) fn headers_with_secrets(text: &str) -> Vec<Range<usize>> {
     let mut found = Vec::new();
     let mut start = 0;
@@ -90,7 +91,8 @@ fn is_header_of_text(text: &str) -> bool {
     let before = inner.trim_end_matches(of_name);
     let name = &inner[before.len()..];
     let quoted = inner.len() < text.len() && before.ends_with(is_quote);
-    let apart = before.is_empty() || before.ends_with(|c: char| c.is_whitespace() || is_quote(c));
+    let opens = |c: char| c.is_whitespace() || is_quote(c) || matches!(c, '[' | '(' | '{' | ',');
+    let apart = before.is_empty() || before.ends_with(opens);
     let alone = ["authorization", "cookie"].iter().any(|known| name.eq_ignore_ascii_case(known));
     apart && (quoted || alone || name.contains('-')) && names_a_secret(name)
 }
@@ -213,6 +215,9 @@ mod tests {
             ("decoded hpack field header field \"set-cookie\" = \"a=b\"", &["\"a=b\""]),
             ("'X-Api-Key': 'x: y'", &["'x: y'"]),
             ("Cookie: ", &[""]),
+            ("* [HTTP/2] [1] [authorization: Basic dXNlcjpwdw==]", &["Basic dXNlcjpwdw==]"]),
+            ("map[Authorization:[Basic x] Host:[h]]", &["[Basic x] Host:[h]]"]),
+            ("sent (X-Api-Key: x)\n{cookie: y}\nA: b,x-api-key=z", &["x)", "y}", "z"]),
         ] {
             let found = headers_with_secrets(text);
             let found: Vec<&str> = found.into_iter().map(|place| &text[place]).collect();
@@ -223,6 +228,10 @@ mod tests {
             "example.com/my-auth: not found",
             "https://h/x-token: y",
             "auth: x",
+            "* [HTTP/2] [1] [:authority: h]",
+            "* [HTTP/2] [1] [accept: */*]",
+            "[token: x] (auth: y) {a,token: z}",
+            "m[my-auth]: x",
             "= :",
             ":",
             "",

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod argument;
+mod body;
 mod header;
 mod setting;
 mod url;
@@ -32,6 +33,7 @@ const MAX_DEPTH: u8 = 4;
 const STEMS: &[&str] = &[
     "accesskey",
     "apikey",
+    "authkey",
     "authorization",
     "bearer",
     "cookie",
@@ -39,6 +41,7 @@ const STEMS: &[&str] = &[
     "hmac",
     "jsession",
     "jwt",
+    "keypass",
     "passphrase",
     "passwd",
     "password",
@@ -46,21 +49,28 @@ const STEMS: &[&str] = &[
     "saml",
     "secret",
     "sessionid",
+    "sharedkey",
     "signature",
+    "storepass",
     "token",
 ];
 
 /// Words that mean a secret only by themselves: `sig`, `sas-key`, but not `design` or `keyword`.
 const WORDS: &[&str] = &[
-    "auth", "code", "hdnea", "hdntl", "hdnts", "key", "pass", "pat", "pwd", "sas", "sid", "sig",
-    "sign", "ticket",
+    "auth", "code", "creds", "hdnea", "hdntl", "hdnts", "key", "pass", "pat", "psw", "pw", "pwd",
+    "sas", "sid", "sig", "sign", "ticket",
 ];
+
+/// Names that mean a secret only if there is nothing else in them: `otp`, but not `OTP_VERSION`, and
+/// `md5`, which signs links of nginx, but not `Content-MD5`.
+const NAMES: &[&str] = &["md5", "otp"];
 
 /// Whether a value of this name is a secret. `name` may be percent-encoded.
 fn is_secret(name: &str) -> bool {
     let name = percent_decode(name).to_ascii_lowercase();
     let squashed: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
     STEMS.iter().any(|stem| squashed.contains(stem))
+        || NAMES.contains(&name.trim_matches(|c: char| !c.is_ascii_alphanumeric()))
         || name.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| WORDS.contains(&word))
 }
 
@@ -105,6 +115,17 @@ mod tests {
             // Of CDNs.
             "sign",
             "hdnea",
+            "md5",
+            // Of registries, clouds, keytool and skopeo.
+            "authkey",
+            "AccountSharedKey",
+            "-storepass",
+            "keypass",
+            "--dest-creds",
+            "DB_PW",
+            "psw",
+            "otp",
+            "--otp",
         ] {
             assert!(is_secret(name), "{name}");
         }
@@ -126,6 +147,11 @@ mod tests {
             "passive",
             "GOPROXY",
             "GOAUTH",
+            "OTP_VERSION",
+            "Content-MD5",
+            "md5sum",
+            "keypad",
+            "pwned",
             "",
             "%",
             "%%%",

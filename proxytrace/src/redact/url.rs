@@ -81,11 +81,12 @@ enum Scheme {
     Implied,
 }
 
-fn replace<'a>(text: &'a str, secrets: &[Range<usize>]) -> Cow<'a, str> {
+/// The text with these places redacted, which are in order; of two that overlap the first one counts.
+pub(super) fn replace<'a>(text: &'a str, secrets: &[Range<usize>]) -> Cow<'a, str> {
     let mut clean = String::new();
     let mut kept = 0;
     for secret in secrets {
-        if secret.start < kept || secret.is_empty() || &text[secret.clone()] == REDACTED {
+        if secret.start < kept || !is_left(text, secret) {
             continue;
         }
         clean.push_str(&text[kept..secret.start]);
@@ -97,6 +98,11 @@ fn replace<'a>(text: &'a str, secrets: &[Range<usize>]) -> Cow<'a, str> {
     }
     clean.push_str(&text[kept..]);
     Cow::Owned(clean)
+}
+
+/// Whether there is something to redact in this place.
+fn is_left(text: &str, secret: &Range<usize>) -> bool {
+    !secret.is_empty() && &text[secret.clone()] != REDACTED
 }
 
 /// Where the secrets are, in order. Two may overlap; the first one counts.
@@ -181,7 +187,8 @@ fn userinfo(text: &str, start: usize) -> Option<Range<usize>> {
     Some(start..start + end)
 }
 
-/// Whether what stands after the host, if there is a colon, is a port. `rest` is what follows.
+/// Whether what stands after the host, if there is a colon, is a port. `rest` is what follows. From the
+/// first colon, unlike [`crate::url::split_port`]: a password may have more of them.
 pub(super) fn has_valid_port(authority: &str, rest: &str) -> bool {
     let after_host = authority.rfind(']').map_or(authority, |at| &authority[at..]);
     let Some((_, port)) = after_host.split_once(':') else { return true };
@@ -190,25 +197,42 @@ pub(super) fn has_valid_port(authority: &str, rest: &str) -> bool {
     digits || (authority.ends_with(':') && rest.starts_with("//"))
 }
 
-/// Secrets in the path: matrix parameters (`;token=…`) and URLs packed into one segment.
+/// Secrets in the path: matrix parameters (`;token=…`), and what is packed into one segment. The
+/// userinfo is found already.
 fn path_secrets(text: &str, end: usize, depth: u8, found: &mut Vec<Range<usize>>) {
+    let known = found.len();
     for_each_piece(text, 0..end, '/', |segment| {
         if let Some(at) = text[segment.clone()].find(';') {
             found.extend(pair(text, segment.start + at + 1..segment.end, depth));
         }
-        let decoded = percent_decode(&text[segment.clone()]);
-        if decoded != text[segment.clone()]
-            && decoded.contains("://")
-            && has_secret(&decoded, depth)
-        {
-            found.push(segment);
+        if packs_a_secret(&text[segment.clone()], depth) {
+            let apart = |one: &Range<usize>| one.end <= segment.start || segment.end <= one.start;
+            if found[..known].iter().all(apart) {
+                found.push(segment);
+            }
         }
     });
 }
 
+/// Whether a segment of a path has a secret in what it encodes: in an URL, a query, or parameters.
+/// What is encoded more than once [`has_secret`] decodes further, as far down as it goes.
+fn packs_a_secret(segment: &str, depth: u8) -> bool {
+    let decoded = percent_decode(segment);
+    if decoded == segment {
+        return false;
+    }
+    let may_have = decoded.contains("://") || decoded.contains(['%', '?', '#', ';', '&']);
+    let mut found = may_have && has_secret(&decoded, depth);
+    for_each_piece(&decoded, 0..decoded.len(), '&', |field| {
+        let secret = pair(&decoded, field, depth);
+        found |= secret.is_some_and(|secret| is_left(&decoded, &secret));
+    });
+    found
+}
+
 /// The secret in one `name=value` segment. Some servers end a value at `;`, some do not: names are
 /// looked for after `;` (and after `?`, for URLs in values), but a secret value goes on to the end.
-fn pair(text: &str, segment: Range<usize>, depth: u8) -> Option<Range<usize>> {
+pub(super) fn pair(text: &str, segment: Range<usize>, depth: u8) -> Option<Range<usize>> {
     let mut start = segment.start;
     for piece in text[segment.clone()].split_inclusive([';', '?']) {
         if let Some((name, _)) = piece.split_once('=')
@@ -227,12 +251,10 @@ fn has_secret(decoded: &str, depth: u8) -> bool {
     if depth + 1 >= MAX_DEPTH {
         return decoded.contains(['=', '@', '%']);
     }
-    secrets(decoded, Scheme::Written, depth + 1)
-        .into_iter()
-        .any(|secret| !secret.is_empty() && &decoded[secret] != REDACTED)
+    secrets(decoded, Scheme::Written, depth + 1).iter().any(|secret| is_left(decoded, secret))
 }
 
-fn for_each_piece(
+pub(super) fn for_each_piece(
     text: &str,
     range: Range<usize>,
     separator: char,
@@ -249,7 +271,9 @@ fn for_each_piece(
 mod tests {
     use std::borrow::Cow;
 
-    use super::{Scheme, authorities, host_first_url, is_plain, text, url, userinfo};
+    use super::{
+        Scheme, authorities, host_first_url, is_plain, secrets_of_url, text, url, userinfo,
+    };
 
     /// Text, and what must be left of it.
     const SECRETS: &[(&str, &str)] = &[
@@ -281,9 +305,21 @@ mod tests {
         ("https://u:p@a,https://u:p@b", "https://REDACTED@a,https://REDACTED@b"),
         ("https://a/https://u:p@b/c", "https://a/https://REDACTED@b/c"),
         ("https://a/https%3A%2F%2Fu%3Ap%40b%2F/c", "https://a/REDACTED/c"),
+        ("/https%253A%252F%252Fu%253Apw%2540h/", "/REDACTED/"),
+        // Queries and parameters as paths.
+        (
+            "https://b.s3.example/x.zip%3FX-Amz-Signature%3Dabc%26X-Amz-Security-Token%3Dt",
+            "https://b.s3.example/REDACTED",
+        ),
+        ("/x.zip%253FX-Amz-Signature%253Dabc/y", "/REDACTED/y"),
+        ("/x%26token%3Dt/y", "/REDACTED/y"),
+        ("/x%3Btoken%3Dt/y", "/REDACTED/y"),
+        ("/x%23access_token%3Dt", "/REDACTED"),
+        ("/x/token%3Dt", "/x/REDACTED"),
         // Parameters.
         ("https://h/?token=abc", "https://h/?token=REDACTED"),
         ("https://h/?sign=abc&t=1", "https://h/?sign=REDACTED&t=1"),
+        ("https://h/?md5=abc&expires=1", "https://h/?md5=REDACTED&expires=1"),
         ("https://h/?hdnea=exp=1~acl=/*~hmac=ab", "https://h/?hdnea=REDACTED"),
         ("https://h/p?a=1&Token=abc&b=2#f", "https://h/p?a=1&Token=REDACTED&b=2#f"),
         ("/p?go-get=1&access_token=x", "/p?go-get=1&access_token=REDACTED"),
@@ -326,6 +362,12 @@ mod tests {
         "https://host:8080/example.com/m/@v/v1.0.0.zip",
         "https://host/golang.org/toolchain/@v/v0.0.1-go1.27.3.linux-amd64.zip",
         "https://host/github.com/%21azure/x/@latest?go-get=1",
+        "https://host/%2521azure/x/@v/v1.0.0%252Bincompatible.zip",
+        "https://host/group%2Fproject/100%25/%zz%41/@v/list",
+        "https://host/x.zip%3Fgo-get%3D1%26v%3D2%23f/y%3Bz%3D1",
+        "https://host/x.zip%3Ftoken%3DREDACTED",
+        "https://host/design%25253Dx/y%26z%3D1",
+        "https://host/https%253A%252F%252Fh%253A8080%252Fp/@v/list",
         "https://h/?a=1&b=%zz&&=&c;d#frag",
         "https://h/?token=&b=1",
         "https://h/?token",
@@ -394,6 +436,10 @@ mod tests {
                 "https://h/?sig=x:, https://h/?sig=x; and https://h/?sig=x:",
                 "https://h/?sig=REDACTED, https://h/?sig=REDACTED; and https://h/?sig=REDACTED:",
             ),
+            (
+                "* [HTTP/2] [1] [authorization: Basic dXNlcjpwdw==]\n* x",
+                "* [HTTP/2] [1] [authorization: REDACTED\n* x",
+            ),
             ("", ""),
         ] {
             assert_eq!(text(message), clean);
@@ -451,13 +497,27 @@ mod tests {
         }
     }
 
+    /// The authority is no segment of a path, which would be a secret with the host in it.
+    #[test]
+    fn encoded_userinfo_ends_before_the_host() {
+        for (text, userinfo) in [
+            ("https://u:p%25w@h/x", "u:p%25w"),
+            ("https://u:p%3Fa%26token%3Dw@h/%2541", "u:p%3Fa%26token%3Dw"),
+        ] {
+            let mut secrets: Vec<&str> = secrets_of_url(text).collect();
+            secrets.dedup();
+            assert_eq!(secrets, [userinfo]);
+        }
+    }
+
     #[test]
     fn packed_too_deep_is_redacted_whole() {
         let mut packed = "token%3Dx".to_owned();
         for _ in 0..8 {
             packed = packed.replace('%', "%25");
         }
-        assert_eq!(url(&format!("/p?a=1&to={packed}")).as_ref(), format!("/p?a=1&to={packed}"));
+        assert_eq!(url(&format!("/p?a=1&to={packed}")), "/p?a=1&to=REDACTED");
+        assert_eq!(url(&format!("/p/{packed}/q")), "/p/REDACTED/q");
         let mut deep = "https://h/?token=x".to_owned();
         for _ in 0..8 {
             deep = format!(
