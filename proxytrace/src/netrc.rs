@@ -11,6 +11,7 @@ use crate::correlate::story::first_of_last_send;
 use crate::correlate::url::Url;
 use crate::model::{Attempt, Cause, NetrcLine, Request, Trace};
 use crate::redact;
+use crate::url::split_port;
 
 /// What a netrc file has for a machine, and in which line it is complete, 1-based.
 struct Entry<'a> {
@@ -39,9 +40,7 @@ pub fn lines_without_port(trace: &Trace, read: &dyn Fn(&Path) -> Option<String>)
         for authority in refused.filter_map(|request| Some(Url::parse(&request.url)?.host)) {
             let process = trace.processes.iter().find(|process| process.id == chain.process);
             let file = process.and_then(|process| process.surroundings.netrc.as_deref());
-            let (Some(file), Some((host, _))) = (file, authority.rsplit_once(':')) else {
-                continue;
-            };
+            let (Some(file), (host, Some(_))) = (file, split_port(authority)) else { continue };
             let Some(text) = read(Path::new(file)) else { continue };
             let entries = entries(&text);
             let line_of = |name| entries.iter().find(|entry| entry.machine == name);
@@ -154,6 +153,11 @@ mod tests {
         let plain = "https://proxy.lab/x.lab/m/@v/v1.0.0.zip";
         assert_eq!(passed_over(text, plain, &[]), (vec![], false));
         assert_eq!(passed_over(text, &url.replace("https", "http"), &[]), (vec![], false));
+        // The colons of an address are no port.
+        let url = "https://[2001:db8::1]:8443/x.lab/m/@v/v1.0.0.zip";
+        let text = "machine [2001:db8::1] login u password p\n";
+        assert_eq!(passed_over(text, url, &[]), (vec![(1, "[2001:db8::1]".to_owned())], true));
+        assert_eq!(passed_over(text, &url.replace(":8443", ""), &[]), (vec![], false));
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! Servers that are open to all, and whose operators see what they are asked.
 #![forbid(unsafe_code)]
 
+use crate::url::host_name;
+
 const PROXIES: &[&str] = &[
     "athens.azurefd.net",
     "gocenter.io",
@@ -18,8 +20,7 @@ const PROXIES: &[&str] = &[
 
 /// Whether a host, with a port or without, is a module proxy that everybody may ask.
 pub(crate) fn is_public(host: &str) -> bool {
-    // An IPv6 address is no name of these, whatever is left of it.
-    let name = host.split_once(':').map_or(host, |(name, _)| name);
+    let name = host_name(host);
     PROXIES.iter().any(|public| public.eq_ignore_ascii_case(name))
 }
 

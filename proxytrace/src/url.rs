@@ -85,6 +85,27 @@ const STAYS: [bool; 256] = {
     stays
 };
 
+/// Name and port of a host as in [`Parts::host`]; no port where there is no colon for one. By shape
+/// alone: the port may be empty or no number. An IPv6 address keeps the brackets that it has, and has no
+/// port without them, where `net/url/url.go:splitHostPort` would take its last group for one.
+pub(crate) fn split_port(host: &str) -> (&str, Option<&str>) {
+    match host.rsplit_once(':') {
+        // Left of the last colon of an IPv6 address without a port there is no bracket at the end.
+        Some((name, port)) if !name.contains(':') || name.ends_with(']') => (name, Some(port)),
+        _ => (host, None),
+    }
+}
+
+/// A host without its port. An IPv6 address keeps the brackets that it has.
+pub(crate) fn host_name(host: &str) -> &str {
+    split_port(host).0
+}
+
+/// A name as it is, an IPv6 address without its brackets.
+pub(crate) fn unbracketed(name: &str) -> &str {
+    name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(name)
+}
+
 /// Undoes percent-encoding; none if it is broken.
 pub fn unescape(text: &str) -> Option<Vec<u8>> {
     decoded(text).collect::<Result<_, _>>().ok()
@@ -144,6 +165,32 @@ mod tests {
             raw_query: "go-get=1",
         };
         assert_eq!(parts.join(), "http://REDACTED@h:8080/p?go-get=1");
+    }
+
+    #[test]
+    fn a_host_is_a_name_and_perhaps_a_port() {
+        for (host, name, port, bare) in [
+            ("host", "host", None, "host"),
+            ("host:443", "host", Some("443"), "host"),
+            ("192.0.2.1:80", "192.0.2.1", Some("80"), "192.0.2.1"),
+            ("[::1]:443", "[::1]", Some("443"), "::1"),
+            ("[::1]:", "[::1]", Some(""), "::1"),
+            ("[::1]", "[::1]", None, "::1"),
+            ("::1", "::1", None, "::1"),
+            ("2001:db8::443", "2001:db8::443", None, "2001:db8::443"),
+            ("fe80::1%eth0", "fe80::1%eth0", None, "fe80::1%eth0"),
+            ("[fe80::1%25eth0]:80", "[fe80::1%25eth0]", Some("80"), "fe80::1%25eth0"),
+            ("", "", None, ""),
+            ("host:", "host", Some(""), "host"),
+            (":443", "", Some("443"), ""),
+            // Nonsense stays whole.
+            ("[::1", "[::1", None, "[::1"),
+            ("a:b:443", "a:b:443", None, "a:b:443"),
+        ] {
+            assert_eq!(split_port(host), (name, port), "{host}");
+            assert_eq!(host_name(host), name, "{host}");
+            assert_eq!(unbracketed(name), bare, "{host}");
+        }
     }
 
     #[test]

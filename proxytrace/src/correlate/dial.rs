@@ -12,6 +12,7 @@ use foldhash::HashMap;
 
 use crate::event::{Event, Goroutine, What};
 use crate::model::{ConnectionId, NameLookup, ProcessId};
+use crate::url::{host_name, split_port, unbracketed};
 
 use super::connection::{Aim, Connections};
 use super::failure;
@@ -205,14 +206,17 @@ impl Dials {
     }
 }
 
-/// A host without its port.
+/// What of a host is looked up: neither the port nor brackets.
 fn name_of(host: &str) -> &str {
-    host.rsplit_once(':').map_or(host, |(name, _)| name)
+    unbracketed(host_name(host))
 }
 
 /// A host as requests name it: net/http adds the port of the scheme where a URL has none.
 fn usual(host: &str) -> &str {
-    [":443", ":80"].into_iter().find_map(|port| host.strip_suffix(port)).unwrap_or(host)
+    match split_port(host) {
+        (name, Some("443" | "80")) => name,
+        _ => host,
+    }
 }
 
 /// `crypto/tls/common.go:VersionName`.
@@ -225,4 +229,25 @@ fn version_name(version: u16) -> Option<String> {
         _ => return None,
     };
     Some(name.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{name_of, usual};
+
+    #[test]
+    fn the_groups_of_an_ipv6_address_are_no_port() {
+        for (host, name, plain) in [
+            ("a.lab", "a.lab", "a.lab"),
+            ("a.lab:443", "a.lab", "a.lab"),
+            ("a.lab:8443", "a.lab", "a.lab:8443"),
+            ("[::1]:80", "::1", "[::1]"),
+            ("[::1]:8443", "::1", "[::1]:8443"),
+            ("[::1]", "::1", "[::1]"),
+            ("::1", "::1", "::1"),
+            ("2001:db8::443", "2001:db8::443", "2001:db8::443"),
+        ] {
+            assert_eq!((name_of(host), usual(host)), (name, plain), "{host}");
+        }
+    }
 }

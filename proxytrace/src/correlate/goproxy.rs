@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use crate::event::Setting;
-use crate::model::Separator;
+use crate::model::{Next, Outcome, Separator};
 
 use super::url::{self, Url};
 
@@ -18,6 +18,30 @@ pub(crate) struct Entry {
     pub(crate) proxy: String,
     /// What stands after it.
     pub(crate) separator: Option<Separator>,
+}
+
+impl Entry {
+    /// Where go turns when this entry came to a failure, and `following` stands after it
+    /// (`modfetch/proxy.go:TryProxies`).
+    pub(crate) fn next(&self, failure: Outcome, following: Option<&Self>) -> Next {
+        match following {
+            Some(entry) if asks_on(failure, self.separator) => match entry.proxy.as_str() {
+                "direct" => Next::Direct,
+                _ => Next::NextEntry,
+            },
+            _ => Next::Stop,
+        }
+    }
+}
+
+/// Whether an entry is a word of go's, not a URL.
+pub(crate) fn is_word(proxy: &str) -> bool {
+    matches!(proxy, "direct" | "noproxy" | "off")
+}
+
+/// Whether a failure lets go ask the entry that stands behind this separator.
+pub(crate) fn asks_on(failure: Outcome, separator: Option<Separator>) -> bool {
+    failure == Outcome::NotFound || separator == Some(Separator::Pipe)
 }
 
 /// The list, and the modules that it does not hold for.

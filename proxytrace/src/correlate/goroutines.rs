@@ -17,7 +17,8 @@ use super::chains::{At, BodyEnd, By, Ending, RequestAt, tunneled_host};
 use super::connection::canonical;
 use super::context::Context;
 use super::fetch::{Asking, Fetch, On};
-use super::target::{self, Asked, Lookup, is_word};
+use super::goproxy::is_word;
+use super::target::{self, Asked, Lookup};
 use super::walk::{Leave, Walk};
 
 /// How far up a goroutine's walk is searched: `queryPrefixModules` needs one step.

@@ -4,7 +4,7 @@ use foldhash::HashMap;
 
 use crate::model::{AfterRedirect, Artifact, Attempt, Cause, Next, Outcome, Request, Separator};
 
-use super::goproxy::List;
+use super::goproxy::{List, asks_on};
 use super::status;
 
 /// Whether an attempt with this outcome is known to have failed.
@@ -21,8 +21,7 @@ pub(crate) fn unverified(attempt: &Attempt) -> bool {
 /// Whether go's rule ends the walk at this attempt (`modfetch/proxy.go:TryProxies`).
 pub(super) fn must_stop(attempt: &Attempt, list: &List) -> bool {
     let Some(index) = attempt.index else { return false };
-    let strict = attempt.separator != Some(Separator::Pipe);
-    index as usize + 1 >= list.entries.len() || (strict && attempt.outcome != Outcome::NotFound)
+    index as usize + 1 >= list.entries.len() || !asks_on(attempt.outcome, attempt.separator)
 }
 
 /// Whether go walks the list for such artifacts, rather than asking one place.

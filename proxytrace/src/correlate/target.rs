@@ -7,9 +7,10 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use crate::gomod::path::unescape;
 use crate::model::Artifact;
 
-use super::goproxy::List;
+use super::goproxy::{List, is_word};
 use super::url::Url;
 
 /// What a request is about, and which entry of the list it asks.
@@ -142,11 +143,6 @@ fn place(url: &str) -> String {
         .map_or_else(|| url.to_owned(), |u| format!("{}{}", u.named_host(), u.clean_path()))
 }
 
-/// Whether an entry is a word of go's, not a URL.
-pub(crate) fn is_word(proxy: &str) -> bool {
-    matches!(proxy, "direct" | "noproxy" | "off")
-}
-
 /// The entry whose base the URL begins with, and what it is asked for. The entry that was looked up
 /// comes first, then the longest; where bases lie within one another, what follows the wrong one may
 /// mean nothing.
@@ -251,25 +247,6 @@ fn first_module(path: &str) -> Option<Cow<'_, str>> {
     let (asked, _) = split_module(path)?;
     let element = asked[..asked.find('.')?].rfind('/').map_or(0, |slash| slash + 1);
     Some(unescape(&asked[element..]))
-}
-
-/// `!a` stands for `A` (`golang.org/x/mod/module.EscapePath`).
-fn unescape(text: &str) -> Cow<'_, str> {
-    if !text.as_bytes().contains(&b'!') {
-        return Cow::Borrowed(text);
-    }
-    let mut plain = String::with_capacity(text.len());
-    let mut chars = text.chars().peekable();
-    while let Some(c) = chars.next() {
-        match chars.peek() {
-            Some(next) if c == '!' && next.is_ascii_lowercase() => {
-                plain.push(next.to_ascii_uppercase());
-                chars.next();
-            }
-            _ => plain.push(c),
-        }
-    }
-    Cow::Owned(plain)
 }
 
 #[cfg(test)]

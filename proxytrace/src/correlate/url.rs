@@ -48,6 +48,7 @@ impl<'a> Url<'a> {
             "https" => ":443",
             _ => "",
         };
+        // Less than `split_port` does, and enough: an IPv6 address in a URL ends in a bracket.
         self.host.strip_suffix(default).unwrap_or(self.host)
     }
 

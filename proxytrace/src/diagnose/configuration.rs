@@ -3,8 +3,7 @@
 //! Of processes alone that asked somebody, or failed without asking: a setting that nobody used
 //! harms nobody.
 
-use crate::correlate::goproxy::{Entry, List};
-use crate::correlate::target::is_word;
+use crate::correlate::goproxy::{Entry, List, is_word};
 use crate::event::Setting;
 use crate::goenv::OF_THE_WAY;
 use crate::model::{Chain, ChainId, Outcome, Process, Severity};

@@ -18,9 +18,9 @@ use std::borrow::Cow;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io::{self, BufRead, Read as _};
 
-use crate::correlate::goproxy::List;
+use crate::correlate::goproxy::{List, is_word};
 use crate::correlate::story::{answer, failed};
-use crate::correlate::target::{self, Target, is_word};
+use crate::correlate::target::{self, Target};
 use crate::correlate::url::Url;
 use crate::diagnose::diagnose;
 use crate::event::{Origin, Setting, Surroundings};

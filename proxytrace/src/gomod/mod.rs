@@ -4,6 +4,7 @@
 //! that a broken file still says what it asks for.
 #![forbid(unsafe_code)]
 
+pub(crate) mod path;
 pub mod sources;
 
 use std::collections::HashSet;

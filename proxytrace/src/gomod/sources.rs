@@ -8,6 +8,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
+use super::path::escape;
 use super::{TOOLCHAIN, requirements, uses};
 use crate::model::{Artifact, Outcome, Process, Requirement, Severity, Trace};
 use crate::redact;
@@ -103,7 +104,7 @@ fn is_toolchain(version: &str, asked: &str) -> bool {
 }
 
 /// The go.mod and go.work files that a process is told by.
-fn main_files(process: &Process, read: Read<'_>) -> Vec<PathBuf> {
+pub(crate) fn main_files(process: &Process, read: Read<'_>) -> Vec<PathBuf> {
     let Some(directory) = directory(process) else { return Vec::new() };
     let setting = |name: &str| process.config.get(name).map(|setting| setting.value.as_str());
     let argv: Vec<&str> = process.argv.iter().map(String::as_str).collect();
@@ -193,24 +194,13 @@ fn cached_files<'a>(
             && matches!(chain.outcome, Outcome::Ok | Outcome::Cached)
     });
     let file = move |(module, version): (&str, &str)| {
-        let names = format!("cache/download/{}/@v/{}.mod", escaped(module), escaped(version));
+        let names = format!("cache/download/{}/@v/{}.mod", escape(module), escape(version));
         Some(clean(&cache.as_ref()?.join(names)))
     };
     had.filter_map(|chain| Some((chain.module.as_deref()?, chain.version.as_deref()?)))
         .filter(|(module, _)| !module.contains(".."))
         .filter_map(file)
         .take(MAX_FILES)
-}
-
-/// As the module cache has a path (`golang.org/x/mod/module.EscapePath`).
-fn escaped(path: &str) -> String {
-    path.chars().fold(String::new(), |mut escaped, char| {
-        if char.is_ascii_uppercase() {
-            escaped.push('!');
-        }
-        escaped.push(char.to_ascii_lowercase());
-        escaped
-    })
 }
 
 #[cfg(test)]

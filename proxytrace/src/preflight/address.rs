@@ -7,6 +7,7 @@ use hyper::Uri;
 
 use crate::correlate::url::decode;
 use crate::redact;
+use crate::url::{split_port, unbracketed};
 
 /// An absolute `http` or `https` URL.
 #[derive(Clone, Eq, PartialEq)]
@@ -36,11 +37,11 @@ impl Address {
             let (name, password) = user.split_once(':').unwrap_or((user, ""));
             (decode(name).into_owned(), decode(password).into_owned())
         });
-        let host = authority.host().trim_matches(['[', ']']);
+        let host = unbracketed(authority.host());
         // A port that is none, such as `:99999`, is no port to go either.
         let port = authority.port_u16();
         let after = authority.as_str().rsplit_once('@').map_or(authority.as_str(), |(_, a)| a);
-        let written = after.rsplit_once(':').map(|(_, port)| port).filter(|p| !p.ends_with(']'));
+        let (_, written) = split_port(after);
         if host.is_empty() || written.is_some_and(|p| !p.is_empty() && port.is_none()) {
             return None;
         }
@@ -78,13 +79,23 @@ impl Address {
         Some(Self { user, ..Self::parse(&format!("{}{path}", self.origin()))? })
     }
 
-    /// The same place with `suffix` after its path, before its query.
+    /// Where the checksum database has `suffix`: after the path, before the query (`web.Join`).
     pub(super) fn below(&self, suffix: &str) -> Self {
+        self.joined(suffix, str::to_owned)
+    }
+
+    /// Where a proxy has a file of a module: the same, without `//`, `.` and `..`
+    /// (`modfetch/proxy.go:getBody`).
+    pub(super) fn file(&self, suffix: &str) -> Self {
+        self.joined(suffix, cleaned)
+    }
+
+    fn joined(&self, suffix: &str, made: fn(&str) -> String) -> Self {
         let (path, query) = match self.path.split_once('?') {
             Some((path, query)) => (path, format!("?{query}")),
             None => (self.path.as_str(), String::new()),
         };
-        let path = format!("{}/{suffix}{query}", path.trim_end_matches('/'));
+        let path = made(&format!("{}/{suffix}", path.strip_suffix('/').unwrap_or(path))) + &query;
         Self { path, ..self.clone() }
     }
 
@@ -171,6 +182,19 @@ fn without_dots(path: &str) -> String {
     format!("/{}", kept.join("/"))
 }
 
+/// An absolute path as `path.Clean` leaves it.
+fn cleaned(path: &str) -> String {
+    let mut kept = Vec::new();
+    for element in path.split('/') {
+        match element {
+            "" | "." => {}
+            ".." => _ = kept.pop(),
+            element => kept.push(element),
+        }
+    }
+    format!("/{}", kept.join("/"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::Address;
@@ -234,7 +258,23 @@ mod tests {
 
     #[test]
     fn a_suffix_comes_before_the_query() {
-        let url = parse("https://h/base//?token=x").below("m/@v/list");
-        assert_eq!(url.plain(), "https://h/base/m/@v/list?token=x");
+        let url = parse("https://h/base/?token=x");
+        assert_eq!(url.file("m/@v/list").plain(), "https://h/base/m/@v/list?token=x");
+        assert_eq!(url.below("sumdb/s").plain(), "https://h/base/sumdb/s?token=x");
+    }
+
+    #[test]
+    fn the_path_of_a_file_is_cleaned_and_that_of_a_lookup_is_not() {
+        for (base, file, lookup) in [
+            ("https://h", "/m/@v/list", "/sumdb"),
+            ("https://h/a//b", "/a/b/m/@v/list", "/a//b/sumdb"),
+            ("https://h/a//", "/a/m/@v/list", "/a//sumdb"),
+            ("https://h/a/./b/../c", "/a/c/m/@v/list", "/a/./b/../c/sumdb"),
+            ("https://h/../..?x=//", "/m/@v/list?x=//", "/../../sumdb?x=//"),
+        ] {
+            let base = parse(base);
+            assert_eq!(base.file("m/@v/list").path, file);
+            assert_eq!(base.below("sumdb").path, lookup);
+        }
     }
 }

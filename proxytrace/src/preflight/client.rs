@@ -1,7 +1,8 @@
 //! Asks as go asks: `net/http.Client` with the redirect rules of `cmd/go/internal/web`.
 //!
 //! Each request has a connection of its own: what is kept alive between them is of no interest
-//! here. What go would do once more (GOAUTH after a 4xx) is left out, as it changes no answer.
+//! here. What go would do once more (GOAUTH after a 4xx) is left out: with netrc it changes no answer,
+//! and where commands may change it, that is said.
 
 mod body;
 mod line;
@@ -36,6 +37,7 @@ use crate::correlate::status;
 use crate::event::Headers;
 use crate::model::{Cause, Connection, NameLookup, Outcome, Request, RequestId};
 use crate::netrc;
+use crate::public;
 use crate::redact;
 
 /// After so many requests go gives up (`web/http.go:checkRedirect`).
@@ -55,7 +57,7 @@ const READ: u64 = 512 << 20;
 pub(super) struct Client {
     tls: Tls,
     forward: Forward,
-    netrc: Option<String>,
+    credentials: Credentials,
     /// For one step of one request.
     limit: Duration,
     /// For everything.
@@ -65,6 +67,15 @@ pub(super) struct Client {
     names: Mutex<HashMap<String, Vec<SocketAddr>>>,
     room: Semaphore,
     began: Instant,
+}
+
+/// What GOAUTH gives.
+#[derive(Default)]
+pub(super) struct Credentials {
+    /// The text of the netrc file.
+    pub(super) netrc: Option<String>,
+    /// Whether there are commands as well, which are not run.
+    pub(super) commands: bool,
 }
 
 /// What was made on the way, for the trace.
@@ -96,12 +107,13 @@ impl Client {
     pub(super) fn new(
         tls: Tls,
         forward: Forward,
-        netrc: Option<String>,
+        credentials: Credentials,
         (limit, step): (Duration, Duration),
     ) -> Self {
         let (book, names) = (Mutex::default(), Mutex::default());
         let (room, began) = (Semaphore::new(AT_A_TIME), Instant::now());
-        Self { tls, forward, netrc, limit: step, end: began + limit, book, names, room, began }
+        let end = began + limit;
+        Self { tls, forward, credentials, limit: step, end, book, names, room, began }
     }
 
     fn limit(&self) -> Duration {
@@ -131,8 +143,37 @@ impl Client {
         self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// GETs a URL, and keeps so many bytes of the body.
+    /// GETs a URL, and keeps so many bytes of the body. The outcome is `unknown` where go might fare
+    /// otherwise; what was asked last then says why.
     pub(super) async fn get(&self, url: &Address, kept: usize) -> Send {
+        let mut send = self.follow(url, kept).await;
+        if self.may_be_let_in(url, &send)
+            && let Some(last) = send.requests.last_mut()
+        {
+            let reason = "wants credentials, which the commands of GOAUTH may have: preflight does \
+                          not run them";
+            send.outcome = Outcome::Unknown;
+            last.error = Some(Failure::because(Outcome::Unknown, reason).error());
+        }
+        send
+    }
+
+    /// Whether go would ask the commands of GOAUTH before it believes this answer
+    /// (`web/http.go:get`). Who is open to all wants no credentials.
+    fn may_be_let_in(&self, url: &Address, send: &Send) -> bool {
+        let mut asked = send.requests.iter().filter(|r| r.cause != Cause::ConnectTunnel);
+        let first = asked.next().and_then(|first| first.credentials.as_ref());
+        let refused =
+            send.requests.last().is_some_and(|r| matches!(r.status, Some(401 | 403 | 404)));
+        self.credentials.commands
+            && url.secure
+            && refused
+            && first.is_some_and(Vec::is_empty)
+            && !public::is_public(&url.authority())
+    }
+
+    /// The requests that a URL leads to; none where no time is left for the first.
+    async fn follow(&self, url: &Address, kept: usize) -> Send {
         let (requests, outcome) = (Vec::new(), Outcome::Unknown);
         let mut send = Send { requests, outcome, body: Body::default() };
         // It is never closed.
@@ -141,6 +182,10 @@ impl Client {
         let mut authorization = self.authorization(&url);
         let mut before: Option<(RequestId, Address)> = None;
         loop {
+            if self.is_over() {
+                send.outcome = Outcome::Unknown;
+                return send;
+            }
             let exchange =
                 self.exchange(&url, before.as_ref(), authorization.as_deref(), kept).await;
             let Exchange { request, tunnel, location, body } = exchange;
@@ -175,7 +220,8 @@ impl Client {
 
     /// From netrc, for https alone.
     fn authorization(&self, url: &Address) -> Option<String> {
-        let text = self.netrc.as_deref().filter(|_| url.secure && url.user.is_none())?;
+        let text =
+            self.credentials.netrc.as_deref().filter(|_| url.secure && url.user.is_none())?;
         let (name, password) = netrc::find(text, &url.written_authority())?;
         Some(basic(&name, &password))
     }
@@ -194,8 +240,15 @@ impl Client {
         let referer = before.map(|(_, address)| address.plain());
         let mut exchange =
             Exchange { request, tunnel: None, location: None, body: Body::default() };
+        let late = self.limit() < self.limit / 2;
         let asking = self.ask(url, &mut exchange, authorization, (referer.as_deref(), kept));
         if let Err(failure) = asking.await {
+            // Who had little of the time of a step has not failed.
+            let failure = if late && self.is_over() {
+                Failure::because(Outcome::Unknown, "had not answered when the time was over")
+            } else {
+                failure
+            };
             let request = &mut exchange.request;
             (request.outcome, request.error) = (failure.outcome, Some(failure.error()));
             if request.duration_ns.is_none() {
@@ -286,6 +339,7 @@ impl Client {
         request.content_length = hyper::body::Body::size_hint(&body).exact();
         let (mut kept, mut read, mut ended) = (BytesMut::new(), 0_u64, false);
         while read < READ {
+            let waiting = Instant::now();
             let frame = match timeout(self.limit(), body.frame()).await {
                 Ok(None) => {
                     ended = true;
@@ -293,6 +347,11 @@ impl Client {
                 }
                 Ok(Some(Ok(frame))) => frame,
                 Ok(Some(Err(error))) => return Err(Failure::of_http(&error, Outcome::Truncated)),
+                // The end of all, not of its patience.
+                Err(_) if self.is_over() && waiting.elapsed() < self.limit / 2 => {
+                    let reason = "was still sending when the time was over";
+                    return Err(Failure::because(Outcome::Unknown, reason));
+                }
                 Err(_) => return Err(self.silent()),
             };
             if let Ok(data) = frame.into_data() {
@@ -384,4 +443,74 @@ fn within(host: &str, parent: &str) -> bool {
 
 fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
+    use std::thread;
+
+    use rustls::RootCertStore;
+
+    use super::*;
+
+    /// A client that has so much time, and as much for a step.
+    fn client(limit: Duration, commands: bool) -> Client {
+        let tls = Tls::new(RootCertStore::empty());
+        let credentials = Credentials { netrc: None, commands };
+        Client::new(tls, Forward::default(), credentials, (limit, limit))
+    }
+
+    /// The end of our time is no failure of who sends.
+    #[test]
+    fn who_is_still_sending_has_not_failed() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/m/@v/v1.0.0.zip", listener.local_addr().unwrap());
+        // It ends when we break off.
+        let server = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            assert!(stream.read(&mut [0; 1024]).unwrap() > 0);
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 999999\r\n\r\n").unwrap();
+            while stream.write_all(b"x").is_ok() {
+                thread::sleep(Duration::from_millis(10));
+            }
+        });
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let client = client(Duration::from_secs(2), false);
+        let url = Address::parse(&url).unwrap();
+        let send = runtime.block_on(client.get(&url, KEPT));
+        let last = send.requests.last().unwrap();
+        let reason = last.error.as_ref().and_then(|error| error.reason.as_deref());
+        assert_eq!((send.outcome, last.status), (Outcome::Unknown, Some(200)));
+        assert_eq!(reason, Some("was still sending when the time was over"));
+        // Nobody is asked any more.
+        let send = runtime.block_on(client.get(&url, KEPT));
+        assert_eq!((send.outcome, send.requests.len()), (Outcome::Unknown, 0));
+        drop(runtime);
+        server.join().unwrap();
+    }
+
+    /// go would ask the commands of GOAUTH for credentials.
+    #[test]
+    fn what_is_refused_without_credentials_may_be_let_in() {
+        let is_open = |url: &str, commands, status, credentials: &[&str]| {
+            let mut request = Request::begun(1, "GET".to_owned(), url.to_owned(), String::new(), 0);
+            request.status = Some(status);
+            request.credentials = Some(credentials.iter().map(|&name| name.to_owned()).collect());
+            let (requests, outcome) = (vec![request], Outcome::HttpError);
+            let send = Send { requests, outcome, body: Body::default() };
+            let url = Address::parse(url).unwrap();
+            client(Duration::from_secs(1), commands).may_be_let_in(&url, &send)
+        };
+        for status in [401, 403, 404] {
+            assert!(is_open("https://proxy.lab/m", true, status, &[]), "{status}");
+            assert!(!is_open("https://proxy.lab/m", false, status, &[]), "{status}");
+            assert!(!is_open("http://proxy.lab/m", true, status, &[]), "{status}");
+            assert!(!is_open("https://proxy.lab/m", true, status, &["Authorization"]), "{status}");
+            assert!(!is_open("https://proxy.golang.org/m", true, status, &[]), "{status}");
+        }
+        assert!(!is_open("https://proxy.lab/m", true, 502, &[]));
+        assert!(!is_open("https://proxy.lab/m", true, 200, &[]));
+    }
 }

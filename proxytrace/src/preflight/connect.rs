@@ -17,6 +17,7 @@ use tokio_rustls::TlsConnector;
 
 use super::address::Address;
 use super::failure::Failure;
+use super::trust::Roots;
 use crate::model::Outcome;
 
 /// `net/http.DefaultTransport`: `Dialer.Timeout` and `TLSHandshakeTimeout`.
@@ -33,7 +34,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 /// What TLS is made with.
 pub(super) struct Tls {
-    roots: Arc<RootCertStore>,
+    roots: Arc<Roots>,
 }
 
 /// TLS on a connection.
@@ -172,7 +173,7 @@ async fn either(
 
 impl Tls {
     pub(super) fn new(roots: RootCertStore) -> Self {
-        Self { roots: Arc::new(roots) }
+        Self { roots: Arc::new(Roots::new(roots)) }
     }
 
     /// TLS with `url`'s host over `stream`; `asked` is told if it asks for a certificate.
@@ -188,7 +189,8 @@ impl Tls {
         let mut config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|error| Failure::new(Outcome::TlsOther).detailed(error))?
-            .with_root_certificates(Arc::clone(&self.roots))
+            .dangerous()
+            .with_custom_certificate_verifier(self.roots.clone())
             .with_client_cert_resolver(Arc::new(asked.clone()));
         config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
         let name = ServerName::try_from(url.host.clone())

@@ -1,12 +1,13 @@
 //! What a proxy serves, and what go makes of it: names of files, and whether their content is one.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use ring::digest::{SHA256, digest};
-use semver::Version;
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 
+use crate::gomod::path::escape;
 use crate::model::{Artifact, Outcome};
 
 /// The path of a file below a proxy, as on the wire (`module.EscapePath`, `modfetch.pathEscape`).
@@ -25,17 +26,6 @@ pub(super) fn file(module: &str, artifact: Artifact, version: &str) -> String {
 /// The path of a lookup in the checksum database; its `!` stay as they are.
 pub(super) fn lookup(module: &str, version: &str) -> String {
     format!("lookup/{}@{}", escape(module), escape(version))
-}
-
-/// `A` becomes `!a`.
-fn escape(text: &str) -> String {
-    text.chars().fold(String::new(), |mut escaped, letter| {
-        if letter.is_ascii_uppercase() {
-            escaped.push('!');
-        }
-        escaped.push(letter.to_ascii_lowercase());
-        escaped
-    })
 }
 
 fn encode(text: &str) -> String {
@@ -70,27 +60,40 @@ pub(super) fn check(artifact: Artifact, version: Option<&str>, body: &[u8]) -> O
 
 /// The version that an `.info` names.
 pub(super) fn version_of(body: &[u8]) -> Option<String> {
-    let info: serde_json::Value = serde_json::from_slice(body).ok()?;
-    Some(info.get("Version")?.as_str()?.to_owned())
+    serde_json::from_slice::<Info>(body).ok()?.0
 }
 
-/// Whether it is a version in full, which go asks for without looking it up.
-pub(super) fn is_canonical(query: &str) -> bool {
-    query.strip_prefix('v').is_some_and(|version| Version::parse(version).is_ok())
+/// The version of an `.info`, read as `encoding/json` reads it: the name in any case, and the last of
+/// several.
+struct Info(Option<String>);
+
+impl<'de> Deserialize<'de> for Info {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Fields)
+    }
 }
 
-/// Of a list, the newest version that begins like `query`: a release if there is one.
-pub(super) fn newest(list: &[u8], query: &str) -> Option<String> {
-    let begins = |line: &str| {
-        query == "latest" || line.strip_prefix(query).is_some_and(|rest| rest.starts_with('.'))
-    };
-    let text = String::from_utf8_lossy(list);
-    let versions = text.lines().filter_map(|line| {
-        let line = line.split_whitespace().next()?;
-        let version = Version::parse(line.strip_prefix('v')?).ok()?;
-        begins(line).then(|| (version.pre.is_empty(), version, line.to_owned()))
-    });
-    versions.max().map(|(_, _, line)| line)
+struct Fields;
+
+impl<'de> Visitor<'de> for Fields {
+    type Value = Info;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Info, A::Error> {
+        let mut version = None;
+        while let Some(name) = fields.next_key::<String>()? {
+            if name.eq_ignore_ascii_case("Version") {
+                // `null` changes nothing.
+                version = fields.next_value::<Option<String>>()?.or(version);
+            } else {
+                fields.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(Info(version))
+    }
 }
 
 /// Whether the answer to a lookup says the sum of this `go.mod` (`sumdb.Client.Lookup`,
@@ -136,7 +139,7 @@ fn hash(go_mod: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{check, file, hash, is_canonical, lookup, newest, verify};
+    use super::{check, file, hash, lookup, verify, version_of};
     use crate::model::{Artifact, Outcome};
 
     #[test]
@@ -170,13 +173,20 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_release_is_chosen() {
-        let list = b"v1.9.0\nv1.10.0\nv2.0.0-rc.1\nnonsense\nv1.10.0-pre\n";
-        assert_eq!(newest(list, "latest").as_deref(), Some("v1.10.0"));
-        assert_eq!(newest(list, "v2").as_deref(), Some("v2.0.0-rc.1"));
-        assert_eq!(newest(b"", "latest"), None);
-        assert!(is_canonical("v1.2.3-0.20240102030405-abcdefabcdef"));
-        assert!(!is_canonical("v1") && !is_canonical("main"));
+    fn the_version_is_found_in_any_case() {
+        for (info, expected) in [
+            (r#"{"Version":"v1.0.0","Time":"x"}"#, Some("v1.0.0")),
+            (r#"{"version":"v1.0.0"}"#, Some("v1.0.0")),
+            (r#"{"Version":"v1.0.0","VERSION":"v2.0.0","x":[{"Version":"y"}]}"#, Some("v2.0.0")),
+            (r#"{"version":"v2.0.0","Version":"v1.0.0"}"#, Some("v1.0.0")),
+            (r#"{"Version":"v1.0.0","Version":null}"#, Some("v1.0.0")),
+            (r#"{"Version":1}"#, None),
+            (r#"{"Versions":"v1.0.0"}"#, None),
+            (r#"{"Version":"v1.0.0"} x"#, None),
+            (r#"["v1.0.0"]"#, None),
+        ] {
+            assert_eq!(version_of(info.as_bytes()).as_deref(), expected, "{info}");
+        }
     }
 
     #[test]

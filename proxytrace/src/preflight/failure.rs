@@ -6,6 +6,7 @@ use std::io;
 
 use rustls::{AlertDescription, CertificateError};
 
+use super::trust;
 use crate::correlate::failure::of_errno;
 use crate::model::{Outcome, RequestError};
 
@@ -107,6 +108,12 @@ fn tls(error: &io::Error) -> Option<&rustls::Error> {
     error.get_ref()?.downcast_ref()
 }
 
+/// What keeps preflight from a judgement of its own, and go perhaps not.
+fn unverifiable(what: &str) -> Failure {
+    let reason = format!("was not asked: preflight cannot verify {what}");
+    Failure::because(Outcome::Unknown, reason)
+}
+
 fn of_tls(error: &rustls::Error) -> Failure {
     use CertificateError as Bad;
     use rustls::Error::{AlertReceived, InvalidCertificate, InvalidMessage};
@@ -124,6 +131,14 @@ fn of_tls(error: &rustls::Error) -> Failure {
             | Bad::NotValidYet
             | Bad::NotValidYetContext { .. },
         ) => "has a certificate that has expired or is not yet valid",
+        // go may be able to.
+        InvalidCertificate(
+            Bad::UnsupportedSignatureAlgorithmContext { .. }
+            | Bad::UnsupportedSignatureAlgorithmForPublicKeyContext { .. },
+        ) => return unverifiable("how its certificate is signed").detailed(error),
+        InvalidCertificate(bad) if trust::is_authority(bad) => {
+            return unverifiable("its certificate, an authority's").detailed(error);
+        }
         InvalidCertificate(_) => "has a certificate that is not valid",
         AlertReceived(AlertDescription::CertificateRequired) => {
             "wants a certificate from the client"

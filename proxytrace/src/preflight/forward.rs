@@ -5,6 +5,7 @@
 use std::net::IpAddr;
 
 use super::address::Address;
+use crate::url::{split_port, unbracketed};
 
 /// The forward proxies of an environment.
 #[derive(Clone, Default)]
@@ -81,11 +82,11 @@ fn exception(text: &str) -> Option<Exception> {
     if let Ok(address) = text.parse() {
         return Some(Exception::Address(address, None));
     }
-    let (host, port) = match text.rsplit_once(':') {
-        Some((host, port)) => (host, Some(port.parse().ok()?)),
-        None => (text.as_str(), None),
+    let (host, port) = match split_port(&text) {
+        (host, Some(port)) => (unbracketed(host), Some(port.parse().ok()?)),
+        // Brackets without a port stay, and are no address (`net.SplitHostPort`).
+        (host, None) => (host, None),
     };
-    let host = host.trim_matches(['[', ']']);
     if let Ok(address) = host.parse() {
         return Some(Exception::Address(address, port));
     }
@@ -154,6 +155,8 @@ mod tests {
             ("::/0", "https://10.1.2.3/", true),
             ("10.1.2.3", "https://10.1.2.3/", false),
             ("[fd00::1]:443", "https://[fd00::1]/", false),
+            ("[fd00::1]", "https://[fd00::1]/", true),
+            ("fd00::1", "https://[fd00::1]/", false),
             ("", "https://localhost/", false),
             ("", "https://127.0.0.9/", false),
             ("", "http://proxy.example/", false),

@@ -18,24 +18,31 @@ mod connect;
 mod content;
 mod failure;
 mod forward;
+mod here;
 mod probe;
+mod query;
 pub(crate) mod roots;
 mod settings;
 mod table;
+mod trust;
 mod verdict;
 mod walk;
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 
-use self::client::{Body, Client, KEPT};
+use self::client::{Body, Client, Credentials, KEPT};
 use self::connect::Tls;
 use self::forward::Forward;
-use self::probe::{Answer, Answers, Base, Subject, fails};
+use self::here::Here;
+use self::probe::{Answer, Answers, Base, Subject};
 use self::settings::{Module, Settings};
+use self::verdict::Proposal;
 use self::walk::{Asked, Frame, Sums};
 use crate::diagnose;
 use crate::model::{Artifact, Outcome, Severity, Trace};
@@ -56,7 +63,7 @@ const FROM_GO_MOD: usize = 5;
 /// What to ask, and how long.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// `path@version`, `path@query` or `path`; none for some of those that `go.mod` requires.
+    /// `path@version`, `path@query` or `path`; none for some of those that `go.mod` requires here.
     pub modules: Vec<String>,
     /// How often an entry fails before it is left out.
     pub failures: u32,
@@ -89,6 +96,8 @@ pub struct Report {
     pub entries: Vec<EntryReport>,
     /// The modules asked about.
     pub modules: Vec<ModuleReport>,
+    /// The go.mod and go.work files that go would be told by here, redacted.
+    pub files: Vec<String>,
     /// The checksum database, where it is asked itself.
     pub database: Option<EntryReport>,
     /// What was asked and answered, as a trace, with the findings.
@@ -104,7 +113,8 @@ pub struct Report {
 pub enum Fare {
     /// It gets everything.
     Works,
-    /// It depends on who is not asked: `direct`, or a public proxy that is not in the list.
+    /// It depends on who is not asked: `direct`, or a public proxy that is not in the list; or on an
+    /// answer that to go may be another.
     Unknown,
     /// It does not get everything.
     Fails,
@@ -122,8 +132,11 @@ pub enum Verdict {
     Absent,
     /// It fails.
     Fails,
-    /// It was not asked: `direct`, `off`.
+    /// It was not asked: `direct`, `off`, or behind a forward proxy that preflight does not speak to.
     NotAsked,
+    /// What it is worth to go is not known: it wants credentials that commands of GOAUTH may have, or
+    /// there was no time left.
+    Unknown,
 }
 
 /// One entry.
@@ -178,12 +191,17 @@ pub struct ModuleReport {
 /// Why there is nothing to report.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// An argument is no module.
-    #[error("`{0}` is no module: write path@version, such as golang.org/x/text@v0.3.0")]
+    /// An argument is no module, or asks for what go refuses to look for.
+    #[error(
+        "`{0}` is no version of a module: write path@version, such as golang.org/x/text@v0.3.0"
+    )]
     NoModule(String),
     /// GOPROXY has no entries.
     #[error("GOPROXY has no entries: there is nobody to ask")]
     NoEntries,
+    /// A file that go reads cannot be read.
+    #[error("cannot read {}: {}; go could not, either", .0.display(), .1)]
+    Unreadable(PathBuf, std::io::Error),
     /// Neither threads nor sockets could be had.
     #[error("cannot start: {0}")]
     Start(#[from] std::io::Error),
@@ -192,7 +210,8 @@ pub enum Error {
 /// Asks, for as long as the limit lets it.
 pub fn run(options: &Options) -> Result<Report, Error> {
     let settings = Settings::read();
-    let modules = modules(options)?;
+    let here = Here::read(&settings, FROM_GO_MOD)?;
+    let modules = modules(options, &here)?;
     if settings.list.entries.iter().all(|entry| entry.proxy == "noproxy") {
         return Err(Error::NoEntries);
     }
@@ -201,7 +220,13 @@ pub fn run(options: &Options) -> Result<Report, Error> {
     let started_at = jiff::Timestamp::now().to_string();
     let step = options.limit / options.failures.max(1);
     let client = Arc::new(client(&settings, (options.limit, step)));
-    let asked = runtime.block_on(ask(&settings, &client, modules, options));
+    let (asked, book, proposal) = runtime.block_on(async {
+        let asked = ask(&settings, &client, (modules, &here.sums), options).await;
+        // What is asked for the list to use is no part of the trace of the one that is set.
+        let book = client.take_book();
+        let proposal = propose(&settings, &client, &asked, options).await;
+        (asked, book, proposal)
+    });
     // A name server that says nothing must not hold us up.
     runtime.shutdown_background();
     let everything = &asked.list.entries;
@@ -215,15 +240,15 @@ pub fn run(options: &Options) -> Result<Report, Error> {
         duration_ns: u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX),
         succeeded: works != Fare::Fails,
     };
-    let mut trace = walk::trace(&asked, client.take_book(), &frame);
+    let mut trace = walk::trace(&asked, book, &frame);
     trace.findings = findings(&trace);
-    Ok(verdict::report(&asked, trace, works, options))
+    let files = here.files.iter().map(|file| redact::argument(&file.to_string_lossy())).collect();
+    Ok(verdict::report(&asked, trace, works, proposal, (files, options)))
 }
 
-fn modules(options: &Options) -> Result<Vec<Module>, Error> {
+fn modules(options: &Options, here: &Here) -> Result<Vec<Module>, Error> {
     if options.modules.is_empty() {
-        let go_mod = fs::read_to_string("go.mod").unwrap_or_default();
-        return Ok(settings::required(&go_mod, FROM_GO_MOD));
+        return Ok(here.modules.clone());
     }
     let parse = |text: &String| Module::parse(text).ok_or_else(|| Error::NoModule(text.clone()));
     options.modules.iter().map(parse).collect()
@@ -237,25 +262,25 @@ fn client(settings: &Settings, limits: (Duration, Duration)) -> Client {
         settings.get("HTTPS_PROXY"),
         settings.get("NO_PROXY"),
     );
-    Client::new(tls, forward, settings.netrc(), limits)
+    let commands = settings.has_credential_commands();
+    Client::new(tls, forward, Credentials { netrc: settings.netrc(), commands }, limits)
 }
 
 async fn ask(
     settings: &Settings,
     client: &Arc<Client>,
-    modules: Vec<Module>,
+    (modules, go_sum): (Vec<Module>, &str),
     options: &Options,
 ) -> Asked {
     let list = settings.list.clone();
     let database = settings.database();
-    let go_sum = fs::read_to_string("go.sum").unwrap_or_default();
     let mut subjects: Vec<Subject> = modules
         .into_iter()
         .map(|Module { path, query }| Subject {
             private: list.passes_by(&path),
             summed: database.is_some()
                 && !settings.is_unsummed(&path)
-                && !settings::has_sums(&go_sum, &path, &query),
+                && !settings::has_sums(go_sum, &path, &query),
             version: None,
             path,
             query,
@@ -266,23 +291,48 @@ async fn ask(
     });
     let entries = probe::ask(client, &list, wanted.as_ref(), &mut subjects, options.failures).await;
     let mut sums = Sums::default();
-    compare_zips(&entries, &subjects, |_| Some(go_sum.as_str()), &mut sums);
+    compare_zips(&entries, &subjects, |_| Some(go_sum), &mut sums);
     for (entry, answers) in entries.iter().enumerate() {
         let contradicted = subjects.iter().enumerate().filter(|(module, subject)| {
             let answer = answers.by_question.get(&(Some(*module), Artifact::Mod));
             let came = answer.filter(|answer| came(answer) && answer.body.whole);
             came.zip(subject.version.as_deref()).is_some_and(|(answer, version)| {
-                content::contradicts(&go_sum, &subject.path, version, &answer.body.bytes)
+                content::contradicts(go_sum, &subject.path, version, &answer.body.bytes)
             })
         });
-        sums.mismatches.extend(contradicted.map(|(module, _)| (entry, module)));
+        sums.contradicted.extend(contradicted.map(|(module, _)| (entry, module)));
     }
     if let Some(database) = &wanted {
-        let base = probe::base(&list, &entries, database);
+        let base = probe::base(&list.entries, (&list, &entries), database);
         look_up(client, &base, &subjects, &entries, options.failures, &mut sums).await;
-        sums.base = Some(base);
+        (sums.base, sums.through) = (Some(base), !database.given);
     }
     Asked { list, entries, subjects, sums }
+}
+
+/// What to set in place of the list, and how go would fare with it. Where it would find another way to
+/// the checksum database, that is asked there as well.
+async fn propose(
+    settings: &Settings,
+    client: &Arc<Client>,
+    asked: &Asked,
+    options: &Options,
+) -> Proposal {
+    let choice = verdict::choice(asked, options);
+    let database = settings.database().filter(|_| asked.sums.base.is_some());
+    let answers = (&asked.list, &*asked.entries);
+    let base = database.map(|database| probe::base(&choice.entries, answers, &database));
+    let base = base.filter(|base| asked.sums.base.as_ref() != Some(base));
+    let Some(base) = base else {
+        let works = verdict::fare(asked, &choice.entries);
+        return Proposal { choice, works, otherwise: None };
+    };
+    let mut sums = Sums { lookups: BTreeMap::new(), silent: None, ..asked.sums.clone() };
+    look_up(client, &base, &asked.subjects, &asked.entries, options.failures, &mut sums).await;
+    sums.base = Some(base);
+    let otherwise = Asked { sums, ..asked.clone() };
+    let works = verdict::fare(&otherwise, &choice.entries);
+    Proposal { choice, works, otherwise: Some(otherwise) }
 }
 
 /// Compares the sums of zips with what `lines` says of a module, where it says one.
@@ -354,9 +404,10 @@ async fn look_up(
             let lines = |module| (module == place).then_some(&*record);
             compare_zips(entries, subjects, lines, sums);
         }
-        sums.silent = fails(answer.outcome) && answer.requests.iter().all(|r| r.status.is_none());
+        let silent = answer.requests.iter().all(|request| request.status.is_none());
+        sums.silent = silent.then_some(answer.outcome);
         sums.lookups.insert(place, answer);
-        if sums.silent {
+        if silent {
             break;
         }
     }
@@ -393,5 +444,94 @@ impl Report {
     /// Whether the list to use has secrets in it.
     pub fn has_secrets(&self) -> bool {
         self.secret != self.goproxy_to_use
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead as _, BufReader, Write as _};
+    use std::net::TcpListener;
+    use std::path::Path;
+    use std::thread;
+
+    use super::*;
+
+    /// A proxy that answers a path so; its URL.
+    fn serve(answer: fn(&str) -> (u16, &'static str)) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let lines = BufReader::new(stream.try_clone().unwrap()).lines();
+                let head: Vec<String> =
+                    lines.map_while(Result::ok).take_while(|line| !line.is_empty()).collect();
+                let path = head.first().and_then(|line| line.split(' ').nth(1)).unwrap_or("");
+                let (status, body) = answer(path);
+                let length = body.len();
+                let head = format!("HTTP/1.1 {status} x\r\nContent-Length: {length}\r\n\r\n");
+                let _ = stream.write_all((head + body).as_bytes());
+            }
+        });
+        url
+    }
+
+    /// One that has a module and the checksum database.
+    fn well(path: &str) -> (u16, &'static str) {
+        match path.rsplit('/').next().unwrap_or("") {
+            "supported" => (200, ""),
+            "list" => (200, "v1.0.0\n"),
+            "v1.0.0.info" => (200, r#"{"Version":"v1.0.0"}"#),
+            "v1.0.0.mod" => (200, "module golang.org/x/text\n"),
+            "v1.0.0.zip" => (200, "PK"),
+            "m@v1.0.0" => (
+                200,
+                "1\nmod.lab/m v1.0.0/go.mod h1:NqM8EUOU14njkJ3fqMW+pc6Ldnwhi/IjpwHt7yyuwOQ=\n\n",
+            ),
+            _ => (404, ""),
+        }
+    }
+
+    /// What becomes of a module with these entries: with the list that is set, and with that to use.
+    fn fares(entries: &[String]) -> (Fare, String, Fare) {
+        let goproxy = entries.join(",");
+        // Nobody listens where the database itself would be.
+        let environment =
+            [("GOPROXY", goproxy.as_str()), ("GOSUMDB", "127.0.0.1:1"), ("GOAUTH", "off")];
+        let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let settings = Settings::of(environment.into(), Path::new(""), &|_| None);
+        let options = Options {
+            modules: Vec::new(),
+            failures: 1,
+            limit: Duration::from_mins(1),
+            allowed: Allowed::default(),
+            argv: Vec::new(),
+        };
+        let client = Arc::new(client(&settings, (options.limit, options.limit)));
+        let module = Module::parse("mod.lab/m@v1.0.0").unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let asked = ask(&settings, &client, (vec![module], ""), &options).await;
+            let proposal = propose(&settings, &client, &asked, &options).await;
+            let works = verdict::fare(&asked, &asked.list.entries);
+            (works, choose::text(&proposal.choice.entries), proposal.works)
+        })
+    }
+
+    /// An entry that fails keeps go from the database that it finds without it.
+    #[test]
+    fn the_list_to_use_has_its_own_way_to_the_database() {
+        let (broken, good) = (serve(|_| (502, "")), serve(well));
+        let fares = fares(&[broken, good.clone()]);
+        assert_eq!(fares, (Fare::Fails, good, Fare::Works));
+    }
+
+    /// One that forwards the database and has no zips: the next one does not forward it.
+    #[test]
+    fn who_forwards_the_database_may_not_be_left_out_unseen() {
+        let first = serve(|path| if path.contains("v1.0.0.zip") { (500, "") } else { well(path) });
+        let next = serve(|path| if path.contains("/sumdb/") { (404, "") } else { well(path) });
+        let (works, list, with) = fares(&[first, next.clone()]);
+        assert_eq!((works, list, with), (Fare::Fails, next, Fare::Fails));
     }
 }

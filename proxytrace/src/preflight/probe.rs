@@ -1,10 +1,10 @@
 //! Asks the entries, all at a time, and repeats what fails.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
+use std::{fs, future};
 
 use bytes::Bytes;
 use tokio::task::JoinSet;
@@ -12,10 +12,11 @@ use tokio::task::JoinSet;
 use super::address::Address;
 use super::archive;
 use super::client::{Body, Client, KEPT, KEPT_ZIP};
-use super::content::{self, file};
+use super::content;
+use super::query::Query;
 use super::settings::{Database, Target, target};
 use super::{connect, settings};
-use crate::correlate::goproxy::List;
+use crate::correlate::goproxy::{Entry, List};
 use crate::correlate::story::failed;
 use crate::model::{Artifact, Outcome, Request, RequestError};
 use crate::redact;
@@ -35,13 +36,15 @@ pub(super) struct Answer {
 pub(super) type Question = (Option<usize>, Artifact);
 
 /// What one entry answered.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Answers {
     pub(super) by_question: BTreeMap<Question, Answer>,
     /// Why it cannot be asked anything, if so.
     pub(super) unreached: Option<Outcome>,
     /// What go says of the entry itself.
     pub(super) invalid: Option<&'static str>,
+    /// Why preflight does not ask it, though go would.
+    pub(super) barred: Option<String>,
 }
 
 /// A module, and the version that its query came to.
@@ -57,10 +60,33 @@ pub(super) struct Subject {
 }
 
 impl Subject {
-    /// Whether go asks for it: for no list where it has been told the version.
+    /// What its query is. One that go refuses was refused before (`Module::parse`).
+    pub(super) fn kind(&self) -> Query {
+        Query::parse(&self.query).unwrap_or(Query::Revision)
+    }
+
+    /// Whether go asks for it (`modload/query.go:queryProxy`). What a branch or a commit stands for is
+    /// its `.info`, and a question for `@latest` here.
     pub(super) fn asks(&self, artifact: Artifact) -> bool {
-        !matches!(artifact, Artifact::List | Artifact::Latest)
-            || !content::is_canonical(&self.query)
+        match artifact {
+            Artifact::List => matches!(self.kind(), Query::Latest | Query::Range(_)),
+            Artifact::Latest => matches!(self.kind(), Query::Latest | Query::Revision),
+            _ => true,
+        }
+    }
+
+    /// Whether a list came that has no version for it.
+    pub(super) fn is_not_in(&self, list: &Answer) -> bool {
+        list.outcome == Outcome::Ok && self.kind().choose(&list.body.bytes).is_none()
+    }
+
+    /// The path of the file that a question asks for.
+    fn file(&self, artifact: Artifact) -> String {
+        let artifact = match artifact {
+            Artifact::Latest if matches!(self.kind(), Query::Revision) => Artifact::Info,
+            artifact => artifact,
+        };
+        content::file(&self.path, artifact, self.version.as_deref().unwrap_or(&self.query))
     }
 }
 
@@ -69,11 +95,21 @@ impl Answer {
     pub(super) fn failed(&self) -> bool {
         fails(self.outcome)
     }
+
+    /// Why it is not known what go would be answered, in words; none where it is known.
+    pub(super) fn unknown(&self) -> Option<String> {
+        let last = self.requests.last();
+        let reason = last.and_then(|last| last.error.as_ref()?.reason.as_deref());
+        (self.outcome == Outcome::Unknown).then(|| match (last, reason) {
+            (Some(last), Some(reason)) => format!("{} {reason}", last.host),
+            _ => "the time was over before it was asked".to_owned(),
+        })
+    }
 }
 
+/// Whether an outcome is a failure: what is not known is none.
 pub(super) fn fails(outcome: Outcome) -> bool {
-    (failed(outcome) && outcome != Outcome::NotFound)
-        || matches!(outcome, Outcome::Unfinished | Outcome::Unknown)
+    (failed(outcome) && outcome != Outcome::NotFound) || outcome == Outcome::Unfinished
 }
 
 /// A host that there is no use in asking anything else.
@@ -116,16 +152,16 @@ pub(super) async fn ask(
     };
     gather(round(true, first), &mut entries).await;
     for (place, subject) in subjects.iter_mut().enumerate() {
-        if content::is_canonical(&subject.query) {
-            subject.version = Some(subject.query.clone());
-            continue;
-        }
-        let said = |entry: &Answers| resolved(entry, place, &subject.query);
-        subject.version = entries.iter().find_map(said);
+        subject.version = match subject.kind() {
+            Query::Version => Some(subject.query.clone()),
+            query => entries.iter().find_map(|entry| resolved(entry, place, &query)),
+        };
     }
     // Who could not be asked the first question is not asked the others.
-    let reached: Vec<bool> =
-        entries.iter().map(|entry| entry.unreached.is_none() && entry.invalid.is_none()).collect();
+    let reached: Vec<bool> = entries
+        .iter()
+        .map(|e| e.unreached.is_none() && e.invalid.is_none() && e.barred.is_none())
+        .collect();
     let second: Arc<[Subject]> = Arc::from(&*subjects);
     let mut tasks = JoinSet::new();
     for (place, entry) in list.entries.iter().enumerate().filter(|(place, _)| reached[*place]) {
@@ -146,17 +182,18 @@ async fn gather(mut tasks: JoinSet<(usize, Answers)>, entries: &mut [Answers]) {
         entry.by_question.extend(answers.by_question);
         entry.unreached = entry.unreached.or(answers.unreached);
         entry.invalid = entry.invalid.or(answers.invalid);
+        entry.barred = entry.barred.take().or(answers.barred);
     }
 }
 
 /// The version that an entry says a query stands for.
-fn resolved(entry: &Answers, place: usize, query: &str) -> Option<String> {
+fn resolved(entry: &Answers, place: usize, query: &Query) -> Option<String> {
     let good = |artifact| {
         let answer = entry.by_question.get(&(Some(place), artifact))?;
         (answer.outcome == Outcome::Ok).then_some(&answer.body.bytes)
     };
     good(Artifact::List)
-        .and_then(|list| content::newest(list, query))
+        .and_then(|list| query.choose(list))
         .or_else(|| content::version_of(good(Artifact::Latest)?))
 }
 
@@ -179,16 +216,19 @@ async fn entry_round(
         }
         Target::File(base) => {
             for (place, subject) in asked_about(subjects) {
-                let files = questions(subject, first).into_iter().map(|artifact| {
-                    let version = subject.version.as_deref();
-                    ((Some(place), artifact), from_file(&base, subject, artifact, version))
-                });
-                found.by_question.extend(files);
+                let read = |artifact| future::ready(from_file(&base, subject, artifact));
+                for &artifacts in questions(subject, first) {
+                    found.by_question.extend(in_turn((place, subject), artifacts, read).await);
+                }
             }
             return found;
         }
         Target::Url(base) => Arc::new(base),
     };
+    if let Some(why) = client.barred(&base) {
+        found.barred = Some(why);
+        return found;
+    }
     if let Some(supported) = supported {
         let answer = repeat(client, &base.below(&supported), (tries, KEPT), |_| Outcome::Ok).await;
         if at_once(&answer) {
@@ -198,43 +238,61 @@ async fn entry_round(
     }
     let mut tasks = JoinSet::new();
     for (place, subject) in asked_about(subjects) {
-        for artifact in questions(subject, first) {
+        for &artifacts in questions(subject, first) {
             if found.unreached.is_some() {
                 break;
             }
             let (client, base, subject) = (Arc::clone(client), Arc::clone(&base), subject.clone());
             let ask = async move {
-                let answer = about(&client, &base, &subject, artifact, tries).await;
-                ((Some(place), artifact), answer)
+                let ask = |artifact| about(&client, &base, &subject, artifact, tries);
+                in_turn((place, &subject), artifacts, ask).await
             };
             // The first answer tells whether the others are worth asking for.
             if found.by_question.is_empty() && first {
-                let (question, answer) = ask.await;
-                if at_once(&answer) {
-                    found.unreached = Some(answer.outcome);
-                }
-                found.by_question.insert(question, answer);
+                let answers = ask.await;
+                let unreached = answers.iter().find(|(_, answer)| at_once(answer));
+                found.unreached = unreached.map(|(_, answer)| answer.outcome);
+                found.by_question.extend(answers);
             } else {
                 tasks.spawn(ask);
             }
         }
     }
     while let Some(done) = tasks.join_next().await {
-        found.by_question.extend(done);
+        found.by_question.extend(done.into_iter().flatten());
     }
     found
+}
+
+/// Asks for one artifact after the other, and for `@latest` only where the list has no version.
+async fn in_turn<F: Future<Output = Answer>>(
+    (place, subject): (usize, &Subject),
+    artifacts: &[Artifact],
+    ask: impl Fn(Artifact) -> F,
+) -> Vec<(Question, Answer)> {
+    let mut answers: Vec<(Question, Answer)> = Vec::new();
+    for &artifact in artifacts {
+        if answers.last().is_some_and(|(_, list)| !subject.is_not_in(list)) {
+            break;
+        }
+        answers.push(((Some(place), artifact), ask(artifact).await));
+    }
+    answers
 }
 
 fn asked_about(subjects: &[Subject]) -> impl Iterator<Item = (usize, &Subject)> {
     subjects.iter().enumerate().filter(|(_, subject)| !subject.private)
 }
 
-fn questions(subject: &Subject, first: bool) -> Vec<Artifact> {
-    match (first, &subject.version) {
-        (true, _) if content::is_canonical(&subject.query) => vec![Artifact::List],
-        (true, _) => vec![Artifact::List, Artifact::Latest],
-        (false, Some(_)) => vec![Artifact::Info, Artifact::Mod, Artifact::Zip],
-        (false, None) => Vec::new(),
+/// What is asked for at a time, each in its turn. The list of a module whose version is told says
+/// whether somebody is there.
+fn questions(subject: &Subject, first: bool) -> &'static [&'static [Artifact]] {
+    match (first, subject.kind(), &subject.version) {
+        (true, Query::Version | Query::Range(_), _) => &[&[Artifact::List]],
+        (true, Query::Latest, _) => &[&[Artifact::List, Artifact::Latest]],
+        (true, Query::Revision, _) => &[&[Artifact::Latest]],
+        (false, _, Some(_)) => &[&[Artifact::Info], &[Artifact::Mod], &[Artifact::Zip]],
+        (false, _, None) => &[],
     }
 }
 
@@ -245,13 +303,8 @@ async fn about(
     artifact: Artifact,
     tries: u32,
 ) -> Answer {
-    let query = match artifact {
-        // A branch or a commit is asked for by its name.
-        Artifact::Latest if subject.query != "latest" => Artifact::Info,
-        artifact => artifact,
-    };
     let version = subject.version.as_deref();
-    let url = base.below(&file(&subject.path, query, version.unwrap_or(&subject.query)));
+    let url = base.file(&subject.file(artifact));
     let kept = if artifact == Artifact::Zip { KEPT_ZIP } else { KEPT };
     let check = |body: &[u8]| content::check(artifact, version, body);
     let mut answer = repeat(client, &url, (tries, kept), check).await;
@@ -294,25 +347,34 @@ pub(super) async fn repeat(
     (tries, kept): (u32, usize),
     check: impl Fn(&[u8]) -> Outcome,
 ) -> Answer {
-    let mut failures = 0;
+    let mut before: Option<Answer> = None;
     loop {
         let send = client.get(url, kept).await;
         let outcome = match send.outcome {
             Outcome::Ok => check(&send.body.bytes),
             outcome => outcome,
         };
-        failures += u32::from(fails(outcome));
-        // What the end of our time cut short is no failure of theirs beyond this one.
-        if !fails(outcome) || failures >= tries || client.is_over() {
-            return Answer { requests: send.requests, outcome, failures, body: send.body };
+        let failures = before.as_ref().map_or(0, |answer| answer.failures);
+        // What the end of our time cut short takes nothing back.
+        if outcome == Outcome::Unknown
+            && let Some(failed) = before
+        {
+            return failed;
         }
+        let failures = failures + u32::from(fails(outcome));
+        let answer = Answer { requests: send.requests, outcome, failures, body: send.body };
+        if !answer.failed() || failures >= tries || client.is_over() {
+            return answer;
+        }
+        before = Some(answer);
         connect::pause(failures).await;
     }
 }
 
 /// An entry `file://` (`web/http.go:getFile`).
-fn from_file(base: &Path, subject: &Subject, artifact: Artifact, version: Option<&str>) -> Answer {
-    let name = file(&subject.path, artifact, version.unwrap_or_default()).replace("%21", "!");
+fn from_file(base: &Path, subject: &Subject, artifact: Artifact) -> Answer {
+    let version = subject.version.as_deref();
+    let name = subject.file(artifact).replace("%21", "!");
     let (outcome, body) = match fs::read(base.join(name)) {
         Ok(body) => {
             let outcome = content::check(artifact, version, &body);
@@ -327,6 +389,7 @@ fn from_file(base: &Path, subject: &Subject, artifact: Artifact, version: Option
 }
 
 /// Who stands for the checksum database.
+#[derive(Clone, Eq, PartialEq)]
 pub(super) enum Base {
     /// An entry of the list.
     Entry(usize, Address),
@@ -334,33 +397,109 @@ pub(super) enum Base {
     Itself(Address),
     /// An entry that failed keeps go from finding out.
     Failed,
+    /// That depends on an entry that is not known.
+    Unasked,
     /// Its URL is none.
     Nobody,
 }
 
-/// Who is asked for checksums (`modfetch/sumdb.go:initBase`).
-pub(super) fn base(list: &List, entries: &[Answers], database: &Database) -> Base {
+/// Who is asked for checksums where go walks `entries` (`modfetch/sumdb.go:initBase`), of which those
+/// of `list` have given these answers.
+pub(super) fn base(
+    entries: &[Entry],
+    (list, answers): (&List, &[Answers]),
+    database: &Database,
+) -> Base {
     let itself = || Address::parse(&database.url).map_or(Base::Nobody, Base::Itself);
     if database.given {
         return itself();
     }
     // A failure that `|` lets go pass over is what the walk ends with, unless `direct` is there.
     let mut failed = false;
-    for (place, entry) in list.entries.iter().enumerate() {
+    for entry in entries {
         let url = match settings::target(&entry.proxy) {
             Target::Url(url) => url,
             Target::Word if entry.proxy == "direct" => return itself(),
             Target::Word if entry.proxy == "off" => break,
             _ => continue,
         };
-        match entries[place].by_question.get(&(None, Artifact::SumdbSupported)) {
-            Some(answer) if answer.outcome == Outcome::Ok => {
+        let place = list.entries.iter().position(|other| other == entry);
+        let Some(place) = place.filter(|place| answers[*place].barred.is_none()) else {
+            return Base::Unasked;
+        };
+        let answer = answers[place].by_question.get(&(None, Artifact::SumdbSupported));
+        match answer.map(|answer| answer.outcome) {
+            Some(Outcome::Ok) => {
                 return Base::Entry(place, url.below(&format!("sumdb/{}", database.name)));
             }
-            Some(answer) if answer.outcome == Outcome::NotFound => {}
+            Some(Outcome::NotFound) => {}
+            Some(Outcome::Unknown) => return Base::Unasked,
             _ if entry.separator == Some(crate::model::Separator::Pipe) => failed = true,
             _ => return Base::Failed,
         }
     }
     if failed { Base::Failed } else { itself() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn subject(query: &str) -> Subject {
+        Subject {
+            path: "mod.lab/m".to_owned(),
+            query: query.to_owned(),
+            version: None,
+            private: false,
+            summed: false,
+        }
+    }
+
+    fn answer(outcome: Outcome, body: &'static str) -> Answer {
+        let body = Body { bytes: Bytes::from_static(body.as_bytes()), whole: true };
+        Answer { requests: Vec::new(), outcome, failures: 0, body }
+    }
+
+    /// As `modload/query.go:queryProxy` asks.
+    #[test]
+    fn only_what_go_asks_for_counts() {
+        use Artifact::{Latest, List};
+        let ok = |list| answer(Outcome::Ok, list);
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        for (query, list, asked, counted) in [
+            ("latest", ok("v1.0.0\n"), &[List][..], &[List, Latest][..]),
+            ("latest", ok(""), &[List, Latest], &[List, Latest]),
+            ("latest", answer(Outcome::NotFound, ""), &[List], &[List, Latest]),
+            ("v1", ok(""), &[List], &[List]),
+            ("<v2", ok(""), &[List], &[List]),
+            ("main", ok(""), &[Latest], &[Latest]),
+            ("v1.0.0", ok(""), &[List], &[]),
+        ] {
+            let subject = subject(query);
+            let mut found = Vec::new();
+            for &artifacts in questions(&subject, true) {
+                let ask = |_| future::ready(list.clone());
+                found.extend(runtime.block_on(in_turn((0, &subject), artifacts, ask)));
+            }
+            let found: Vec<Artifact> =
+                found.into_iter().map(|((_, artifact), _)| artifact).collect();
+            assert_eq!(found, asked, "{query}");
+            let counts = [List, Latest].into_iter().filter(|it| subject.asks(*it));
+            assert_eq!(counts.collect::<Vec<_>>(), counted, "{query}");
+        }
+    }
+
+    /// What is asked for by its name is so in a directory, too.
+    #[test]
+    fn a_branch_has_an_info_of_its_name() {
+        assert_eq!(subject("main").file(Artifact::Latest), "mod.lab/m/@v/main.info");
+        assert_eq!(subject("latest").file(Artifact::Latest), "mod.lab/m/@latest");
+        let directory = tempfile::tempdir().unwrap();
+        let versions = directory.path().join("mod.lab/m/@v");
+        fs::create_dir_all(&versions).unwrap();
+        fs::write(versions.join("main.info"), r#"{"Version":"v1.0.0"}"#).unwrap();
+        let answer = from_file(directory.path(), &subject("main"), Artifact::Latest);
+        assert_eq!(answer.outcome, Outcome::Ok);
+        assert_eq!(content::version_of(&answer.body.bytes).as_deref(), Some("v1.0.0"));
+    }
 }

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 use super::address::Address;
-use crate::correlate::goproxy::{self, List};
+use super::query::Query;
+use crate::correlate::goproxy::{self, List, is_word};
 use crate::event::{Origin, Setting};
 use crate::gomod::{self, Asked};
 use crate::{capture, goenv, redact};
@@ -52,7 +53,8 @@ impl Settings {
         Self::of(environment, &exe, &|path| fs::read_to_string(path).ok())
     }
 
-    fn of(
+    /// Of a go at `exe` with this environment; `read` gives the texts of files.
+    pub(super) fn of(
         environment: Vec<(String, String)>,
         exe: &Path,
         read: &dyn Fn(&Path) -> Option<String>,
@@ -93,11 +95,23 @@ impl Settings {
         if !self.get("GOAUTH").split(';').any(|command| command.trim() == "netrc") {
             return None;
         }
-        let file = match self.variable("NETRC") {
-            "" => Path::new(self.variable("HOME")).join(".netrc"),
-            file => PathBuf::from(file),
-        };
-        fs::read_to_string(file).ok()
+        fs::read_to_string(self.netrc_file()?).ok()
+    }
+
+    /// None where nothing says where it is: not the one of the working directory then
+    /// (`auth/netrc.go:netrcPath`).
+    fn netrc_file(&self) -> Option<PathBuf> {
+        match (self.variable("NETRC"), self.variable("HOME")) {
+            ("", "") => None,
+            ("", home) => Some(Path::new(home).join(".netrc")),
+            (file, _) => Some(PathBuf::from(file)),
+        }
+    }
+
+    /// Whether GOAUTH names commands that may have credentials.
+    pub(super) fn has_credential_commands(&self) -> bool {
+        let mut commands = self.get("GOAUTH").split(';').map(str::trim);
+        commands.any(|command| !matches!(command, "" | "netrc" | "off"))
     }
 
     /// The checksum database; none if it is off (`modfetch/sumdb.go:dbDial`).
@@ -130,7 +144,7 @@ fn find_go(path: &OsStr) -> Option<PathBuf> {
 }
 
 impl Module {
-    /// From `path@version` or `path`; none if it is neither.
+    /// From `path@version`, `path@query` or `path`; none if it is none of them.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let (path, query) = text.split_once('@').unwrap_or((text, "latest"));
         let sound = |word: &str| {
@@ -138,18 +152,19 @@ impl Module {
                 && word.bytes().all(|b| b.is_ascii_graphic() && !b"\\?#%!\"'".contains(&b))
         };
         let rooted = path.starts_with('/') || path.ends_with('/') || path.contains("//");
-        (sound(path) && sound(query) && !rooted && !path.split('/').any(|e| e == "." || e == ".."))
+        let well = sound(path) && sound(query) && Query::parse(query).is_some();
+        (well && !rooted && !path.split('/').any(|e| e == "." || e == ".."))
             .then(|| Self { path: path.to_owned(), query: query.to_owned() })
     }
 }
 
-/// The first modules that a `go.mod` requires, as far as they are not replaced.
-pub(super) fn required(go_mod: &str, most: usize) -> Vec<Module> {
+/// The modules that a `go.mod` requires, as far as they are not replaced.
+pub(super) fn required(go_mod: &str) -> Vec<Module> {
     let asked = gomod::required(go_mod).into_iter();
     let modules = asked.filter_map(|Asked { path, version, .. }| {
         Module::parse(&format!("{path}@{}", version.unwrap_or_default()))
     });
-    modules.take(most).collect()
+    modules.collect()
 }
 
 /// Whether `go.sum` has both sums of a module, so that nobody is asked for them.
@@ -181,7 +196,7 @@ pub(super) fn spoils(entry: &str) -> bool {
 
 /// What an entry is (`modfetch/proxy.go:newProxyRepo`, `proxyList`).
 pub(super) fn target(entry: &str) -> Target {
-    if matches!(entry, "direct" | "off" | "noproxy") {
+    if is_word(entry) {
         return Target::Word;
     }
     if entry.starts_with("file:") {
@@ -274,18 +289,50 @@ mod tests {
         let parse = |text| Module::parse(text).map(|m| format!("{} {}", m.path, m.query));
         assert_eq!(parse("a.lab/x@v1.2.3").as_deref(), Some("a.lab/x v1.2.3"));
         assert_eq!(parse("a.lab/x").as_deref(), Some("a.lab/x latest"));
+        assert_eq!(parse("a.lab/x@>=v1.2.0").as_deref(), Some("a.lab/x >=v1.2.0"));
         for broken in ["", "@v1", "a.lab/x@", "/a", "a//b", "a/../b", "a b", "a\n", "a?x"] {
             assert_eq!(parse(broken), None, "{broken:?}");
+        }
+        for refused in ["a.lab/x@patch", "a.lab/x@<=v1", "a.lab/x@>main"] {
+            assert_eq!(parse(refused), None, "{refused}");
+        }
+    }
+
+    #[test]
+    fn netrc_is_where_something_says_that_it_is() {
+        for (environment, expected) in [
+            (&[][..], None),
+            (&[("HOME", "")], None),
+            (&[("HOME", "/home/me")], Some("/home/me/.netrc")),
+            (&[("HOME", "/home/me"), ("NETRC", "/n")], Some("/n")),
+            (&[("NETRC", "/n")], Some("/n")),
+        ] {
+            let file = settings(environment).netrc_file();
+            assert_eq!(file.as_deref(), expected.map(Path::new), "{environment:?}");
+        }
+    }
+
+    #[test]
+    fn what_goauth_names_besides_netrc_is_a_command() {
+        for (value, expected) in [
+            ("", false),
+            ("netrc", false),
+            ("off", false),
+            ("netrc; ", false),
+            ("git /home/me", true),
+            ("netrc;git /home/me", true),
+            ("/bin/auth", true),
+        ] {
+            let found = settings(&[("GOAUTH", value)]).has_credential_commands();
+            assert_eq!(found, expected, "{value}");
         }
     }
 
     #[test]
     fn what_a_go_mod_requires() {
         let text = "module m\n\ngo 1.21\n\nrequire a.lab/a v1.0.0 // indirect\nrequire (\n\t\"b.lab/b\" v2.0.0\n\tc.lab/c v3.0.0\n)\nreplace c.lab/c => ../c\nreplace (\n\tz.lab/z v1.0.0 => y.lab/y v1.0.0\n)\nrequire(d.lab/d v4.0.0)\nrequire(\n\te.lab/e v5.0.0\n)\n";
-        let found =
-            |most| required(text, most).into_iter().map(|m| m.path).collect::<Vec<_>>().join(" ");
-        assert_eq!(found(9), "a.lab/a b.lab/b e.lab/e");
-        assert_eq!(found(1), "a.lab/a");
+        let found: Vec<String> = required(text).into_iter().map(|module| module.path).collect();
+        assert_eq!(found.join(" "), "a.lab/a b.lab/b e.lab/e");
     }
 
     #[test]

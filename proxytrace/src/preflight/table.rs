@@ -1,6 +1,7 @@
 //! The table: an entry a line, what it answered, what it is worth.
 
 use super::{AnswerReport, EntryReport, Fare, Report, Verdict};
+use crate::correlate::goproxy::is_word;
 use crate::model::{Artifact, Outcome};
 use crate::report::escape::{LONG, NAME, escape};
 use crate::report::wrap;
@@ -24,6 +25,7 @@ pub fn render(report: &Report, width: Option<usize>) -> String {
     }
     text.push('\n');
     text += &conclusion(report, width);
+    text += &nothing_asked(report, width);
     text
 }
 
@@ -113,6 +115,7 @@ fn row(entry: &EntryReport) -> [String; 10] {
         Verdict::Absent => "absent",
         Verdict::Fails => "fails",
         Verdict::NotAsked => "not asked",
+        Verdict::Unknown => "not known",
     };
     let reason = escape(&entry.reason, LONG);
     [
@@ -149,10 +152,14 @@ fn conclusion(report: &Report, width: Option<usize>) -> String {
         let names = places.iter().filter_map(|place| report.entries.get(*place));
         names.map(|entry| escape(&entry.proxy, NAME)).collect::<Vec<_>>().join(", ")
     };
+    let depends = depends(report);
     let say = match (report.works, report.modules.is_empty()) {
         (Fare::Works, true) => "the first entry that go asks answers",
         (Fare::Works, false) => "go gets everything that was asked for",
-        (Fare::Unknown, _) => "it depends on `direct`, where go asks the repositories themselves",
+        (Fare::Unknown, _) if depends == DIRECT => {
+            "it depends on `direct`, where go asks the repositories themselves"
+        }
+        (Fare::Unknown, _) => depends,
         (Fare::Fails, true) => "go cannot get anything with this GOPROXY",
         (Fare::Fails, false) => "go does not get everything with this GOPROXY",
     };
@@ -169,7 +176,7 @@ fn conclusion(report: &Report, width: Option<usize>) -> String {
     if report.goproxy_to_use != report.goproxy {
         let fares = match report.works_with {
             Fare::Works => "go gets everything",
-            Fare::Unknown => "it depends on `direct`",
+            Fare::Unknown => depends,
             Fare::Fails => "go still does not get everything",
         };
         let list = escape(&report.goproxy_to_use, LONG);
@@ -177,6 +184,33 @@ fn conclusion(report: &Report, width: Option<usize>) -> String {
         text += &paragraph(&without, width, INDENT, &more);
     }
     text
+}
+
+/// Why no module was asked about, where none was.
+fn nothing_asked(report: &Report, width: Option<usize>) -> String {
+    let why = match (&*report.modules, &*report.files) {
+        ([_, ..], _) => return String::new(),
+        ([], []) => "there is no go.mod here, nor above".to_owned(),
+        ([], files) => format!("{} requires nothing of others", escape(&files.join(", "), LONG)),
+    };
+    let said = format!("no module was asked about: {why}; name some (path@version)");
+    paragraph(&said, width, INDENT, &INDENT.repeat(2))
+}
+
+const DIRECT: &str = "it depends on `direct`";
+
+/// What it depends on how go fares, where that is not known.
+fn depends(report: &Report) -> &'static str {
+    let open = |entry: &EntryReport| match entry.verdict {
+        Verdict::Unknown => true,
+        Verdict::NotAsked => !is_word(&entry.proxy),
+        _ => false,
+    };
+    if report.entries.iter().chain(&report.database).any(open) {
+        "it depends on what preflight cannot know, as it says above"
+    } else {
+        DIRECT
+    }
 }
 
 #[cfg(test)]

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::choose;
-use super::probe::{Answers, Base, Question, Subject, fails};
+use super::choose::{self, Choice};
+use super::probe::{Base, Subject, fails};
 use super::settings;
 use super::walk::{Asked, End};
 use super::{AnswerReport, EntryReport, Fare, ModuleReport, Options, Report, SCHEMA, Verdict};
@@ -31,15 +31,30 @@ pub(super) fn fare(asked: &Asked, entries: &[Entry]) -> Fare {
     let Some(first) = first else { return Fare::Fails };
     let place = asked.list.entries.iter().position(|entry| entry == first);
     let Some(place) = place else { return Fare::Unknown };
-    let entry = &asked.entries[place];
-    match asked.list.entries[place].proxy.as_str() {
+    match first.proxy.as_str() {
         "direct" => Fare::Unknown,
         "off" => Fare::Fails,
-        _ if entry.unreached.is_some() || entry.invalid.is_some() => {
-            let on = asked.list.entries[place].separator == Some(Separator::Pipe);
-            let rest = entries.iter().position(|entry| entry == first).map_or(0, |at| at + 1);
-            if on { fare(asked, &entries[rest..]) } else { Fare::Fails }
-        }
+        _ => match standing(asked, place) {
+            Fare::Fails if first.separator == Some(Separator::Pipe) => {
+                let rest = entries.iter().position(|entry| entry == first).map_or(0, |at| at + 1);
+                fare(asked, &entries[rest..])
+            }
+            standing => standing,
+        },
+    }
+}
+
+/// How go fares with an entry that it has nothing to ask yet: by what it asks for the checksum
+/// database, as far as it does.
+fn standing(asked: &Asked, place: usize) -> Fare {
+    if asked.entries[place].invalid.is_some() {
+        return Fare::Fails;
+    }
+    let question = (None, Artifact::SumdbSupported);
+    match asked.outcome(place, question) {
+        Some(outcome) if fails(outcome) && asked.counts(place, question) => Fare::Fails,
+        // A failure that go would not see says nothing of what it would.
+        Some(outcome) if fails(outcome) || outcome == Outcome::Unknown => Fare::Unknown,
         _ => Fare::Works,
     }
 }
@@ -64,22 +79,50 @@ fn worst(fares: impl IntoIterator<Item = Fare>) -> Fare {
     fares.into_iter().max_by_key(|fare| *fare as u8).unwrap_or(Fare::Works)
 }
 
+/// A list to use.
+pub(super) struct Proposal {
+    pub(super) choice: Choice,
+    /// How go would fare with it.
+    pub(super) works: Fare,
+    /// What was asked, where with this list go has another way to the checksum database.
+    pub(super) otherwise: Option<Asked>,
+}
+
+/// The list that is set, without what fails.
+pub(super) fn choice(asked: &Asked, options: &Options) -> Choice {
+    choose::choose(&asked.list.entries, &failing(asked, options), options.allowed)
+}
+
+/// Of each entry whether it has failed often enough to be left out.
+fn failing(asked: &Asked, options: &Options) -> Vec<bool> {
+    (0..asked.entries.len()).map(|place| may_be_left_out(asked, place, options)).collect()
+}
+
 /// All of it put together.
-pub(super) fn report(asked: &Asked, trace: Trace, works: Fare, options: &Options) -> Report {
+pub(super) fn report(
+    asked: &Asked,
+    trace: Trace,
+    works: Fare,
+    proposal: Proposal,
+    (files, options): (Vec<String>, &Options),
+) -> Report {
     let entries: Vec<EntryReport> = (0..asked.entries.len())
         .filter(|place| asked.list.entries[*place].proxy != "noproxy")
         .map(|place| entry_report(asked, &trace, place))
         .collect();
-    let failing: Vec<bool> =
-        (0..asked.entries.len()).map(|place| may_be_left_out(asked, place, options)).collect();
-    let choice = choose::choose(&asked.list.entries, &failing, options.allowed);
     let own: Vec<Entry> =
         asked.list.entries.iter().filter(|e| e.proxy != "noproxy").cloned().collect();
+    let Proposal { choice, works: with, otherwise } = proposal;
     // What fails for one may be all that another has.
-    let choice = match fare(asked, &choice.entries) {
-        with if choice.entries == own || with as u8 <= works as u8 => choice,
-        _ => choose::all(&asked.list.entries, &failing),
+    let is_better = choice.entries != own && with as u8 <= works as u8;
+    let choice = if is_better || choice.entries == own {
+        choice
+    } else {
+        choose::all(&asked.list.entries, &failing(asked, options))
     };
+    let of_choice = otherwise.as_ref().filter(|_| is_better);
+    let database =
+        [Some(asked), of_choice].into_iter().flatten().find_map(|it| database_report(it, &trace));
     let visible = |places: &[usize]| {
         let shift = usize::from(asked.list.entries.first().is_some_and(|e| e.proxy == "noproxy"));
         places.iter().map(|place| place - shift).collect()
@@ -88,14 +131,15 @@ pub(super) fn report(asked: &Asked, trace: Trace, works: Fare, options: &Options
     Report {
         schema: SCHEMA,
         works,
-        works_with: if choice.entries == own { works } else { fare(asked, &choice.entries) },
+        works_with: if is_better { with } else { works },
         goproxy: redact::setting("GOPROXY", &choose::text(&own)),
         goproxy_to_use: redact::setting("GOPROXY", &secret),
         left_out: visible(&choice.left_out),
         kept: visible(&choice.kept),
         entries,
         modules: module_reports(asked),
-        database: database_report(asked, &trace),
+        files,
+        database,
         trace,
         secret,
     }
@@ -121,20 +165,8 @@ fn may_be_left_out(asked: &Asked, place: usize, options: &Options) -> bool {
     let entry = &asked.entries[place];
     entry.invalid.is_some()
         || entry.by_question.iter().any(|(question, answer)| {
-            counts(asked, entry, *question)
-                && answer.failed()
-                && answer.failures >= options.failures
+            asked.counts(place, *question) && answer.failed() && answer.failures >= options.failures
         })
-}
-
-/// Whether an answer says something of the entry: a question that go would not ask tells only
-/// whether somebody is there.
-fn counts(asked: &Asked, entry: &Answers, (module, artifact): Question) -> bool {
-    let is_asked = match module {
-        Some(module) => asked.subjects[module].asks(artifact),
-        None => asked.sums.base.is_some(),
-    };
-    is_asked || entry.unreached.is_some()
 }
 
 const ORDER: [Artifact; 6] = [
@@ -163,6 +195,8 @@ fn entry_report(asked: &Asked, trace: &Trace, place: usize) -> EntryReport {
             Outcome::Checksum if !asked.sums.differing().any(|(entry, _)| entry == place) => {
                 Outcome::Ok
             }
+            // It may be the database that is not known.
+            Outcome::Unknown => entry.by_question[&question].outcome,
             outcome => outcome,
         };
         answers.push(AnswerReport {
@@ -214,8 +248,8 @@ fn badness(outcome: Outcome) -> u8 {
     match outcome {
         Outcome::Ok => 0,
         Outcome::NotFound => 1,
-        // What the database lacks is not the entry's doing.
-        Outcome::Checksum => 2,
+        // What the database lacks is not the entry's doing, and what is not known nobody's.
+        Outcome::Checksum | Outcome::Unknown => 2,
         _ => 3,
     }
 }
@@ -232,8 +266,11 @@ fn verdict(asked: &Asked, trace: &Trace, place: usize) -> (Verdict, String) {
     if let Some(why) = entry.invalid {
         return (Verdict::Fails, why.to_owned());
     }
+    if let Some(why) = &entry.barred {
+        return (Verdict::NotAsked, why.clone());
+    }
     let mut questions: Vec<_> =
-        entry.by_question.keys().filter(|question| counts(asked, entry, **question)).collect();
+        entry.by_question.keys().filter(|question| asked.counts(place, **question)).collect();
     questions.sort();
     let outcome = |question: &&&(Option<usize>, Artifact)| asked.outcome(place, ***question);
     // What could not be verified is the database's failure, not that of who served it.
@@ -261,15 +298,25 @@ fn verdict(asked: &Asked, trace: &Trace, place: usize) -> (Verdict, String) {
             .map_or_else(|| words(answer.outcome).to_owned(), crate::correlate::story::answer);
         return (Verdict::Fails, said);
     }
+    if let Some(why) = questions.iter().find_map(|question| entry.by_question[*question].unknown())
+    {
+        return (Verdict::Unknown, why);
+    }
+    if questions.is_empty()
+        && let Some(answer) = entry.by_question.values().find(|answer| answer.failed())
+    {
+        let why = format!("it {} to what go does not ask it", words(answer.outcome));
+        return (Verdict::Unknown, why);
+    }
     let modules: Vec<Outcome> = questions
         .iter()
-        .filter(|question| question.0.is_some() && question.1 != Artifact::Latest)
+        .filter(|question| question.0.is_some())
         .filter_map(|question| asked.outcome(place, **question))
         .collect();
     let absent = modules.iter().filter(|outcome| **outcome == Outcome::NotFound).count();
     match (absent, modules.len()) {
         (_, 0) => (Verdict::Works, "it answers".to_owned()),
-        (0, _) if modules.contains(&Outcome::Checksum) => {
+        (0, _) if modules.iter().any(|it| matches!(it, Outcome::Checksum | Outcome::Unknown)) => {
             (Verdict::Works, "it has everything, which could not be verified".to_owned())
         }
         (0, _) => (Verdict::Works, "it has everything".to_owned() + &unverified(asked, place)),
@@ -305,6 +352,7 @@ fn sums_verdict(asked: &Asked, place: usize) -> Option<(Verdict, String)> {
         asked.sums.lookups.iter().max_by_key(|(_, answer)| badness(answer.outcome))?;
     match answer.outcome {
         Outcome::Ok => None,
+        Outcome::Unknown => answer.unknown().map(|why| (Verdict::Unknown, why)),
         Outcome::NotFound => {
             let path = &asked.subjects[*module].path;
             Some((Verdict::Partly, format!("the checksum database does not know {path}")))
@@ -331,6 +379,7 @@ fn database_report(asked: &Asked, trace: &Trace) -> Option<EntryReport> {
     let (verdict, reason) = match answer.outcome {
         Outcome::Ok => (Verdict::Works, "it has everything".to_owned()),
         Outcome::NotFound => (Verdict::Absent, words(Outcome::NotFound).to_owned()),
+        Outcome::Unknown => (Verdict::Unknown, answer.unknown().unwrap_or_default()),
         outcome => (Verdict::Fails, reason.unwrap_or_else(|| words(outcome).to_owned())),
     };
     Some(EntryReport {

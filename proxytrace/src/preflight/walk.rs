@@ -7,16 +7,18 @@ use std::collections::BTreeMap;
 
 use super::client::Book;
 use super::probe::{Answer, Answers, Base, Question, Subject, fails};
-use crate::correlate::goproxy::{Entry, List};
+use super::query::Query;
+use crate::correlate::goproxy::{Entry, List, is_word};
 use crate::correlate::story;
 use crate::event::{Origin, Setting, Surroundings};
 use crate::model::{
     Artifact, Attempt, Capture, Chain, ChainId, Command, Next, Outcome, Process, ProcessId, SCHEMA,
-    Separator, Trace,
+    Trace,
 };
 use crate::redact;
 
 /// Everything that was asked and answered.
+#[derive(Clone)]
 pub(super) struct Asked {
     pub(super) list: List,
     pub(super) entries: Vec<Answers>,
@@ -24,18 +26,22 @@ pub(super) struct Asked {
     pub(super) sums: Sums,
 }
 
-/// What became of the checksum database.
-#[derive(Default)]
+/// What became of the checksum database, and of what `go.sum` says.
+#[derive(Clone, Default)]
 pub(super) struct Sums {
     /// None if nobody has to be asked.
     pub(super) base: Option<Base>,
+    /// Whether go asks the entries of the list for it: not where GOSUMDB says where it is.
+    pub(super) through: bool,
     /// What it said of each module.
     pub(super) lookups: BTreeMap<usize, Answer>,
-    /// Whether it could not be reached, and so was not asked about the rest.
-    pub(super) silent: bool,
-    /// Entries whose `go.mod` of a module has another sum.
+    /// Why it could not be asked about the rest, if so.
+    pub(super) silent: Option<Outcome>,
+    /// Entries whose `go.mod` of a module has another sum than the database has for it.
     pub(super) mismatches: Vec<(usize, usize)>,
-    /// The same of their zips.
+    /// The same of `go.sum`, where go ends at once, whatever follows (`fetch.go:haveModSumLocked`).
+    pub(super) contradicted: Vec<(usize, usize)>,
+    /// Entries whose zip of a module has another sum than either has for it.
     pub(super) zips: Vec<(usize, usize)>,
     /// Entries and modules whose zip has a sum to be compared with, and none of its own that is known.
     pub(super) unverified: Vec<(usize, usize)>,
@@ -44,17 +50,23 @@ pub(super) struct Sums {
 impl Sums {
     /// Entries and modules of which something has another sum.
     pub(super) fn differing(&self) -> impl Iterator<Item = (usize, usize)> {
-        self.mismatches.iter().chain(&self.zips).copied()
+        self.mismatches.iter().chain(&self.contradicted).chain(&self.zips).copied()
     }
 
     /// Whether what an entry answered to a question has another sum.
     fn differs(&self, place: usize, question: Question) -> bool {
-        let list = match question.1 {
-            Artifact::Mod => &self.mismatches,
-            Artifact::Zip => &self.zips,
-            _ => return false,
+        let lists: &[&[(usize, usize)]] = match question.1 {
+            Artifact::Mod => &[&self.mismatches, &self.contradicted],
+            Artifact::Zip => &[&self.zips],
+            _ => &[],
         };
-        question.0.is_some_and(|module| list.contains(&(place, module)))
+        question.0.is_some_and(|module| lists.iter().any(|list| list.contains(&(place, module))))
+    }
+
+    /// Whether go ends with this answer, and does not look at the separator.
+    fn ends(&self, place: usize, (module, artifact): Question) -> bool {
+        artifact == Artifact::Zip
+            || module.is_some_and(|module| self.contradicted.contains(&(place, module)))
     }
 }
 
@@ -63,7 +75,8 @@ impl Sums {
 pub(super) enum End {
     Served,
     Failed(Outcome),
-    /// At who is not asked here: `direct`, or a proxy that is not in the list.
+    /// At who is not asked here, `direct` or a proxy that is not in the list, or whose answer to go
+    /// is not known.
     Unasked,
 }
 
@@ -79,21 +92,14 @@ const NEEDED: [Artifact; 3] = [Artifact::Info, Artifact::Mod, Artifact::Zip];
 impl Asked {
     /// How go would fare with a module if it walked these entries.
     pub(super) fn end(&self, entries: &[Entry], module: usize) -> End {
-        let mut worst = End::Served;
-        if self.subjects[module].version.is_none() {
-            return match self.walk(entries, (Some(module), Artifact::List)).1 {
-                // Who is there may know one.
-                End::Unasked => End::Unasked,
-                end => end.max(End::Failed(Outcome::NotFound)),
-            };
-        }
-        // A version that another entry knows is not what go would find.
-        if self.subjects[module].asks(Artifact::List)
-            && let (_, end @ End::Failed(outcome)) =
-                self.walk(entries, (Some(module), Artifact::List))
-            && outcome != Outcome::NotFound
-        {
-            worst = end;
+        let subject = &self.subjects[module];
+        let mut worst = match subject.kind() {
+            Query::Version => End::Served,
+            // A version that another entry knows is not what go would find.
+            _ => self.search(entries, module).1,
+        };
+        if subject.version.is_none() {
+            return worst;
         }
         for artifact in NEEDED {
             worst = worst.max(self.walk(entries, (Some(module), artifact)).1);
@@ -104,7 +110,7 @@ impl Asked {
     /// What an entry came to for a question; none if it was not asked.
     pub(super) fn outcome(&self, place: usize, question: Question) -> Option<Outcome> {
         let entry = &self.entries[place];
-        if entry.invalid.is_some() {
+        if entry.invalid.is_some() || entry.barred.is_some() {
             return Some(Outcome::Unknown);
         }
         let answered = entry.by_question.get(&question).map(|answer| answer.outcome);
@@ -118,21 +124,111 @@ impl Asked {
         else {
             return Some(outcome);
         };
-        let differs = self.sums.differs(place, question);
-        let unverified = self.subjects[module].summed && !self.is_verified(module);
-        Some(if !differs && !unverified { outcome } else { Outcome::Checksum })
+        if self.sums.differs(place, question) {
+            return Some(Outcome::Checksum);
+        }
+        let verified =
+            if self.subjects[module].summed { self.verified(module) } else { Outcome::Ok };
+        Some(if verified == Outcome::Ok { outcome } else { verified })
     }
 
-    fn is_verified(&self, module: usize) -> bool {
+    /// What it came to to verify a module: `Ok`, `Checksum` where that failed, or `Unknown`.
+    fn verified(&self, module: usize) -> Outcome {
         let said = self.sums.lookups.get(&module).map(|answer| answer.outcome);
-        match self.sums.base {
-            None => true,
-            Some(Base::Failed | Base::Nobody) => false,
-            Some(_) => said.map_or(!self.sums.silent, |said| said == Outcome::Ok),
+        // Who has not been asked was not wanted: nobody has the module.
+        let said = said.or(self.sums.silent).unwrap_or(Outcome::Ok);
+        match &self.sums.base {
+            None => Outcome::Ok,
+            Some(Base::Unasked) => Outcome::Unknown,
+            Some(Base::Entry(..) | Base::Itself(_))
+                if matches!(said, Outcome::Ok | Outcome::Unknown) =>
+            {
+                said
+            }
+            Some(_) => Outcome::Checksum,
         }
     }
 
+    /// Whether an answer says something of the entry: a question that go would not ask tells only
+    /// whether somebody is there.
+    pub(super) fn counts(&self, place: usize, (module, artifact): Question) -> bool {
+        let is_asked = match module {
+            Some(module) => self.subjects[module].asks(artifact),
+            None => self.sums.through,
+        };
+        is_asked || self.entries[place].unreached.is_some()
+    }
+
     fn walk(&self, entries: &[Entry], question: Question) -> (Vec<Step>, End) {
+        self.walk_by(entries, question, |place| self.outcome(place, question))
+    }
+
+    /// How go finds out which version of a module is wanted (`modload/query.go:queryProxy`): it asks an
+    /// entry for all that this takes before it turns to the next.
+    fn search(&self, entries: &[Entry], module: usize) -> (Vec<Step>, End) {
+        self.walk_by(entries, (Some(module), Artifact::List), |place| self.found(place, module))
+    }
+
+    /// What an entry came to in this search; none if it was not asked.
+    fn found(&self, place: usize, module: usize) -> Option<Outcome> {
+        let subject = &self.subjects[module];
+        let latest = || self.outcome(place, (Some(module), Artifact::Latest));
+        if matches!(subject.kind(), Query::Revision) {
+            return latest();
+        }
+        let question = (Some(module), Artifact::List);
+        let list = self.entries[place].by_question.get(&question);
+        if !list.is_some_and(|list| subject.is_not_in(list)) {
+            return self.outcome(place, question);
+        }
+        match (subject.kind(), latest()) {
+            (Query::Latest, Some(said)) if said != Outcome::NotFound => Some(said),
+            // To go no match is not absence (`NoMatchingVersionError`).
+            _ => Some(Outcome::BadContent),
+        }
+    }
+
+    /// The part of a walk in which one question is asked: of a search the steps at entries that are
+    /// asked it.
+    fn part(&self, entries: &[Entry], question: Question) -> (Vec<Step>, End) {
+        let (Some(module), Artifact::List | Artifact::Latest) = question else {
+            return self.walk(entries, question);
+        };
+        if !self.subjects[module].asks(question.1) {
+            return self.walk(entries, question);
+        }
+        let (mut steps, end) = self.search(entries, module);
+        // After a list nobody comes to `direct` to ask for `@latest`.
+        let words =
+            question.1 == Artifact::List || matches!(self.subjects[module].kind(), Query::Revision);
+        steps.retain_mut(|step| {
+            if is_word(&self.list.entries[step.place].proxy) {
+                return words;
+            }
+            let answered = self.outcome(step.place, question);
+            step.outcome = answered.unwrap_or(step.outcome);
+            answered.is_some()
+        });
+        let mut failures = steps.iter().rev().map(|step| step.outcome);
+        let end = match (steps.last(), end) {
+            (Some(last), _) if last.outcome == Outcome::Ok => End::Served,
+            (_, End::Unasked) => End::Unasked,
+            _ => {
+                let told = failures.find(|it| !matches!(it, Outcome::Ok | Outcome::NotFound));
+                End::Failed(told.unwrap_or(Outcome::NotFound))
+            }
+        };
+        (steps, end)
+    }
+
+    /// The steps through `entries` for a question, to which they have come as `outcome` says, and how
+    /// it ends.
+    fn walk_by(
+        &self,
+        entries: &[Entry],
+        question: Question,
+        outcome: impl Fn(usize) -> Option<Outcome>,
+    ) -> (Vec<Step>, End) {
         let mut steps = Vec::new();
         let mut last = Outcome::NotFound;
         let mut following = entries.iter().peekable();
@@ -147,11 +243,12 @@ impl Asked {
                     return (steps, End::Unasked);
                 }
                 "off" => Outcome::NotFound,
-                _ => match self.outcome(place, question) {
-                    Some(outcome) => outcome,
-                    None => Outcome::NotFound,
-                },
+                _ => outcome(place).unwrap_or(Outcome::NotFound),
             };
+            if outcome == Outcome::Unknown && self.entries[place].invalid.is_none() {
+                steps.push(Step { place, outcome, next: None });
+                return (steps, End::Unasked);
+            }
             if outcome == Outcome::Ok {
                 steps.push(Step { place, outcome, next: None });
                 return (steps, End::Served);
@@ -163,17 +260,10 @@ impl Asked {
                 Outcome::BadContent => {
                     question.1 == Artifact::Zip || question.1 == Artifact::Mod && unsummed
                 }
-                Outcome::Checksum => question.1 == Artifact::Zip,
+                Outcome::Checksum => self.sums.ends(place, question),
                 _ => false,
             };
-            let on = outcome == Outcome::NotFound || entry.separator == Some(Separator::Pipe);
-            let next =
-                match following.peek() {
-                    Some(next) if on && !settled && entry.proxy != "off" => {
-                        if next.proxy == "direct" { Next::Direct } else { Next::NextEntry }
-                    }
-                    _ => Next::Stop,
-                };
+            let next = entry.next(outcome, following.peek().copied().filter(|_| !settled));
             steps.push(Step { place, outcome, next: Some(next) });
             // Of several failures the last other than absence is the one that is told.
             if outcome != Outcome::NotFound || last == Outcome::NotFound {
@@ -296,7 +386,7 @@ impl Walks<'_> {
                     continue;
                 }
                 // A chain whose answers are not all there would not be what go saw.
-                let (steps, end) = asked.walk(&asked.list.entries, question);
+                let (steps, end) = asked.part(&asked.list.entries, question);
                 let told = |step: &Step| {
                     self.answer(step.place, question).is_some() || self.is_plain(step.place)
                 };
@@ -325,8 +415,10 @@ impl Walks<'_> {
     /// An entry that has an outcome without being asked.
     fn is_plain(&self, place: usize) -> bool {
         let entry = &self.asked.list.entries[place];
+        let answers = &self.asked.entries[place];
         matches!(entry.proxy.as_str(), "direct" | "off")
-            || self.asked.entries[place].invalid.is_some()
+            || answers.invalid.is_some()
+            || answers.barred.is_some()
     }
 
     fn attempt(&self, step: &Step, question: Question) -> Attempt {
@@ -351,7 +443,13 @@ impl Walks<'_> {
             "go asks the repository itself, which preflight does not"
                 .clone_into(&mut attempt.reason);
         }
-        if let Some(why) = self.asked.entries[step.place].invalid {
+        if let Some(answer) = answer.filter(|_| step.outcome == Outcome::Unknown) {
+            // Where the answer is known, it is its checksum that is not.
+            let unverified = || "it is not known whether go could verify what came".to_owned();
+            attempt.reason = answer.unknown().unwrap_or_else(unverified);
+        }
+        let answers = &self.asked.entries[step.place];
+        if let Some(why) = answers.invalid.or(answers.barred.as_deref()) {
             attempt.reason = format!("{}: {why}", attempt.proxy);
         }
         attempt
@@ -389,13 +487,13 @@ impl Walks<'_> {
         let asked = self.asked;
         let Some(base) = &asked.sums.base else { return };
         let question = (None, Artifact::SumdbSupported);
-        let words = |entry: &Entry| matches!(entry.proxy.as_str(), "direct" | "off" | "noproxy");
+        let words = |entry: &Entry| is_word(&entry.proxy);
         let to =
             asked.list.entries.iter().position(|e| matches!(e.proxy.as_str(), "direct" | "off"));
         let to = to.unwrap_or(asked.list.entries.len());
         let entries = &asked.list.entries[..to];
         let (mut steps, end) = asked.walk(entries, question);
-        steps.retain(|step| !words(&asked.list.entries[step.place]));
+        steps.retain(|step| asked.sums.through && !words(&asked.list.entries[step.place]));
         let failed = matches!(base, Base::Failed);
         if let Some(last) = steps.last_mut()
             && !failed
@@ -408,6 +506,7 @@ impl Walks<'_> {
         if !steps.is_empty() && told {
             let outcome = match end {
                 End::Served => Outcome::Ok,
+                End::Unasked if matches!(base, Base::Unasked) => Outcome::Unknown,
                 End::Failed(outcome) if failed => outcome,
                 _ => Outcome::NotFound,
             };
@@ -446,9 +545,8 @@ impl Walks<'_> {
         let mut processes = Vec::new();
         for (place, entry) in asked.entries.iter().enumerate() {
             let fails = |(question, answer): &(&Question, &Answer)| {
-                let probe = asked.sums.base.is_none() && question.0.is_none();
-                let matters = !probe || entry.unreached.is_some();
-                fails(answer.outcome) && matters && !self.reached.contains(&(place, **question))
+                let counts = asked.counts(place, **question);
+                counts && fails(answer.outcome) && !self.reached.contains(&(place, **question))
             };
             if !entry.by_question.iter().any(|one| fails(&one)) {
                 continue;
@@ -566,6 +664,112 @@ mod tests {
         }
     }
 
+    /// What go asks an entry to find a version: the list, and `@latest` where that has none.
+    #[test]
+    fn a_version_is_looked_for_in_one_entry_after_the_other() {
+        let list = |outcome| (Artifact::List, outcome);
+        let latest = |outcome| (Artifact::Latest, outcome);
+        let (ok, absent, failed) = (Outcome::Ok, Outcome::NotFound, Outcome::HttpError);
+        // Of the first entry; lists are empty here, and the second entry has all.
+        for (query, separator, first, served) in [
+            ("latest", ",", &[list(absent)][..], true),
+            ("latest", ",", &[list(ok), latest(ok)], true),
+            ("latest", ",", &[list(ok), latest(failed)], false),
+            ("latest", "|", &[list(ok), latest(failed)], true),
+            // It has no version, which is not absence.
+            ("latest", ",", &[list(ok), latest(absent)], false),
+            ("latest", "|", &[list(ok), latest(absent)], true),
+            ("v1", ",", &[list(ok)], false),
+            ("v1", "|", &[list(ok)], false),
+            ("main", ",", &[latest(ok)], true),
+            ("main", ",", &[latest(absent)], true),
+            ("main", ",", &[latest(failed)], false),
+            // Nobody asks for the list of a branch.
+            ("main", ",", &[list(failed), latest(ok)], true),
+        ] {
+            let second = [list(ok), latest(ok)];
+            let asked = two(separator, query, [first, &second]);
+            let (_, end) = asked.search(&asked.list.entries, 0);
+            assert_eq!(end == End::Served, served, "{query} {separator} {first:?}");
+        }
+        // The chain of `@latest` has who was asked it, and ends where go ends.
+        let asked = two("|", "latest", [&[list(ok), latest(failed)], &[list(absent)]]);
+        let (steps, end) = asked.part(&asked.list.entries, (Some(0), Artifact::Latest));
+        assert_eq!((steps.len(), end), (1, End::Failed(failed)));
+        let (steps, end) = asked.part(&asked.list.entries, (Some(0), Artifact::List));
+        assert_eq!((steps.len(), end), (2, End::Failed(absent)));
+    }
+
+    /// go dies of what `go.sum` contradicts, and asks on after what the database does.
+    #[test]
+    fn what_go_sum_contradicts_is_the_end() {
+        let mut asked = two("|", "v1.0.0", [&ALL, &ALL]);
+        asked.sums.mismatches.push((0, 0));
+        assert_eq!(fare(&asked, &asked.list.entries), Fare::Works);
+        asked.sums.contradicted.push((0, 0));
+        assert_eq!(fare(&asked, &asked.list.entries), Fare::Fails);
+    }
+
+    /// Who is not asked is not left out, and does not fail.
+    #[test]
+    fn who_cannot_be_asked_from_here_leaves_it_open() {
+        let mut asked = two(",", "v1.0.0", [&[], &ALL]);
+        asked.entries[0].barred = Some("preflight does not speak socks5".to_owned());
+        assert_eq!(fare(&asked, &asked.list.entries), Fare::Unknown);
+        let database = Database { name: "s.lab".into(), url: "https://s.lab".into(), given: false };
+        let base = base(&asked.list.entries, (&asked.list, &asked.entries), &database);
+        assert!(matches!(base, Base::Unasked));
+        asked.subjects.clear();
+        assert_eq!(fare(&asked, &asked.list.entries), Fare::Unknown);
+        // Nor does who answered what to go may be something else.
+        let unknown = [(Artifact::Info, Outcome::Unknown)];
+        let asked = two("|", "v1.0.0", [&unknown, &ALL]);
+        assert!(asked.entries[0].by_question.values().all(|answer| !answer.failed()));
+        assert_eq!(fare(&asked, &asked.list.entries), Fare::Unknown);
+    }
+
+    /// Without modules an entry is what it answers to the question that go asks in any case.
+    #[test]
+    fn who_answers_badly_does_not_work() {
+        let (bad, good) = (Outcome::HttpError, Outcome::Ok);
+        for (separator, first, through, expected) in [
+            (",", good, true, Fare::Works),
+            (",", Outcome::NotFound, true, Fare::Works),
+            (",", bad, true, Fare::Fails),
+            ("|", bad, true, Fare::Works),
+            (",", Outcome::Unknown, true, Fare::Unknown),
+            // With GOSUMDB=off go does not ask.
+            (",", bad, false, Fare::Unknown),
+            (",", good, false, Fare::Works),
+        ] {
+            let supported = |outcome| [(Artifact::SumdbSupported, outcome)];
+            let mut asked = two(separator, "v1.0.0", [&supported(first), &supported(good)]);
+            asked.subjects.clear();
+            asked.sums.through = through;
+            let fare = fare(&asked, &asked.list.entries);
+            assert_eq!(fare, expected, "{separator} {first:?} {through}");
+        }
+    }
+
+    /// A list that is asked for to see whether somebody is there is nothing to warn of.
+    #[test]
+    fn what_go_does_not_ask_is_not_told_of() {
+        let frame = Frame {
+            argv: Vec::new(),
+            config: BTreeMap::new(),
+            kernel: String::new(),
+            started_at: String::new(),
+            duration_ns: 0,
+            succeeded: true,
+        };
+        let listed = |outcome| [&[(Artifact::List, outcome)][..], &ALL].concat();
+        for (query, processes) in [("v1.0.0", 1), ("v1", 2)] {
+            let asked = two(",", query, [&listed(Outcome::Ok), &listed(Outcome::HttpError)]);
+            let trace = trace(&asked, Book::default(), &frame);
+            assert_eq!(trace.processes.len(), processes, "{query}");
+        }
+    }
+
     /// `sumdb.go:initBase` ends with what failed, where nothing else was found.
     #[test]
     fn a_failure_that_is_passed_over_keeps_go_from_the_database() {
@@ -573,9 +777,23 @@ mod tests {
         let supported = |outcome| [(Artifact::SumdbSupported, outcome)];
         let base = |first| {
             let asked = two("|", "v1.0.0", [&supported(first), &supported(Outcome::NotFound)]);
-            base(&asked.list, &asked.entries, &database)
+            base(&asked.list.entries, (&asked.list, &asked.entries), &database)
         };
         assert!(matches!(base(Outcome::HttpError), Base::Failed));
         assert!(matches!(base(Outcome::NotFound), Base::Itself(_)));
+    }
+
+    /// Another list has another one.
+    #[test]
+    fn the_database_is_looked_for_in_the_list_to_use() {
+        let database = Database { name: "s.lab".into(), url: "https://s.lab".into(), given: false };
+        let supported = |outcome| [(Artifact::SumdbSupported, outcome)];
+        let (first, second) = (supported(Outcome::HttpError), supported(Outcome::NotFound));
+        let asked = two(",", "v1.0.0", [&first, &second]);
+        let base = |entries: &[Entry]| base(entries, (&asked.list, &asked.entries), &database);
+        assert!(matches!(base(&asked.list.entries), Base::Failed));
+        assert!(matches!(base(&asked.list.entries[1..]), Base::Itself(_)));
+        let public = Entry { proxy: "https://proxy.golang.org".to_owned(), separator: None };
+        assert!(matches!(base(&[public]), Base::Unasked));
     }
 }

@@ -18,9 +18,8 @@ mod tests;
 
 use serde::Serialize;
 
-use crate::correlate::goproxy::{self, Entry, List, same_entry};
+use crate::correlate::goproxy::{self, Entry, List, is_word, same_entry};
 use crate::correlate::story::{failed, walks_the_list};
-use crate::correlate::target::is_word;
 use crate::diagnose;
 use crate::event::{Origin, Setting};
 use crate::model::{Artifact, Chain, ChainId, Next, Outcome, Process, ProcessId, Separator, Trace};
@@ -165,7 +164,7 @@ fn check(goproxy: &str) -> Result<(), Refused> {
     if list.entries.is_empty() {
         return Err(Refused::Empty(goproxy.to_owned()));
     }
-    for Entry { proxy, .. } in list.entries.iter().filter(|entry| !is_end(&entry.proxy)) {
+    for Entry { proxy, .. } in list.entries.iter().filter(|entry| !is_word(&entry.proxy)) {
         let refused = |why| Err(Refused::Entry(redact::url(proxy).into_owned(), why));
         match proxy.split_once(':') {
             None => return refused("has no scheme"),
@@ -177,10 +176,6 @@ fn check(goproxy: &str) -> Result<(), Refused> {
         }
     }
     Ok(())
-}
-
-fn is_end(proxy: &str) -> bool {
-    is_word(proxy) || proxy == "off"
 }
 
 /// One chain, walked along the list of `answers`.
@@ -216,15 +211,12 @@ pub(crate) fn walk(chain: &Chain, answers: &Answers<'_>) -> Walk {
             end = Some(End::Served { by: entry.proxy.clone() });
             break;
         }
-        let goes_on = !fatal && goes_on(chain.artifact, outcome, entry);
-        let after = list.entries.get(place + 1).filter(|_| goes_on);
-        step.next = Some(match after {
-            None => Next::Stop,
-            Some(after) if after.proxy == "direct" => Next::Direct,
-            Some(_) => Next::NextEntry,
-        });
+        let settled = fatal || is_settled(chain.artifact, outcome);
+        let following = list.entries.get(place + 1).filter(|_| !settled);
+        let next = entry.next(outcome, following);
+        step.next = Some(next);
         steps.push(step);
-        if after.is_none() {
+        if next == Next::Stop {
             break;
         }
     }
@@ -247,13 +239,11 @@ pub(crate) fn walk(chain: &Chain, answers: &Answers<'_>) -> Walk {
     }
 }
 
-/// Whether go asks on after this outcome. A zip is opened, and its checksum compared, after the walk
-/// (`fetch.go:downloadZip`, `hashZip`); the checksum of a go.mod file within it
+/// Whether the walk is over when go finds this. A zip is opened, and its checksum compared, after the
+/// walk (`fetch.go:downloadZip`, `hashZip`); the checksum of a go.mod file within it
 /// (`cache.go:cachingRepo.GoMod`).
-fn goes_on(artifact: Artifact, outcome: Outcome, entry: &Entry) -> bool {
-    let bad_zip =
-        artifact == Artifact::Zip && matches!(outcome, Outcome::BadContent | Outcome::Checksum);
-    !bad_zip && (outcome == Outcome::NotFound || entry.separator == Some(Separator::Pipe))
+fn is_settled(artifact: Artifact, outcome: Outcome) -> bool {
+    artifact == Artifact::Zip && matches!(outcome, Outcome::BadContent | Outcome::Checksum)
 }
 
 /// What go prints of several failures (`TryProxies`: `bestErr`). That of `off` is an absence
@@ -279,7 +269,7 @@ fn failure(steps: &[Step]) -> End {
 /// Words are no entries to ask for the checksum database; where nobody has it, go asks the database
 /// itself (`sumdb.go:initBase`).
 fn for_checksums(steps: &mut Vec<Step>, end: End) -> End {
-    steps.retain(|step| !is_end(&step.proxy));
+    steps.retain(|step| !is_word(&step.proxy));
     let itself = matches!(&end, End::Failed { outcome: Outcome::NotFound, .. });
     if let Some(last) = steps.last_mut().filter(|last| last.next.is_some()) {
         last.next = Some(if itself { Next::Direct } else { Next::Stop });

@@ -6,10 +6,10 @@ use crate::correlate::url::Url;
 use crate::model::{Artifact, Chain, Severity};
 use crate::public;
 use crate::redact::REDACTED;
+use crate::url::host_name;
 
 use super::super::sign::Sign;
 use super::super::view::{Send, View, is_of_go};
-use super::host_name;
 
 /// Checksum databases that are open to all, and whose operators see what they are asked.
 const PUBLIC_SUMS: &[&str] = &["sum.golang.org", "sum.golang.google.cn"];

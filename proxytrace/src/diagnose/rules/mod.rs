@@ -81,36 +81,7 @@ fn evidence(attempt: &Attempt) -> Vec<RequestId> {
     Send::last_of(attempt).map_or_else(Vec::new, |send| send.ids())
 }
 
-/// What an authority names, without the port. An IPv6 address keeps its brackets.
-fn host_name(authority: &str) -> &str {
-    match authority.rsplit_once(':') {
-        // Left of the last colon of an IPv6 address without a port there is no bracket at the end.
-        Some((name, _)) if !name.contains(':') || name.ends_with(']') => name,
-        _ => authority,
-    }
-}
-
 /// `1 fetch`, `3 fetches`: the noun as one and as many.
 fn counted(count: usize, one: &str, many: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { many })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::host_name;
-
-    #[test]
-    fn a_port_is_no_part_of_the_name() {
-        for (authority, name) in [
-            ("proxy.lab", "proxy.lab"),
-            ("proxy.lab:8443", "proxy.lab"),
-            ("192.0.2.1:80", "192.0.2.1"),
-            ("[2001:db8::1]", "[2001:db8::1]"),
-            ("[2001:db8::1]:8443", "[2001:db8::1]"),
-            ("2001:db8::1", "2001:db8::1"),
-            ("", ""),
-        ] {
-            assert_eq!(host_name(authority), name);
-        }
-    }
 }

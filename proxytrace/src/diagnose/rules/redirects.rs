@@ -6,10 +6,11 @@ use crate::correlate::status;
 use crate::correlate::story::{answer, failed};
 use crate::correlate::url::{self, Url};
 use crate::model::{Artifact, Attempt, Cause, Chain, Outcome, Request, RequestId, Severity};
+use crate::url::host_name;
 
 use super::super::sign::Sign;
 use super::super::view::{Send, View, is_of_go, sends};
-use super::{counted, host_name, moved};
+use super::{counted, moved};
 
 /// From so many redirects on a way is long.
 const LONG: usize = 3;

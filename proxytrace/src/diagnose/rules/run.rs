@@ -74,7 +74,8 @@ pub(super) fn incomplete_capture(view: &View<'_>) -> Vec<Sign> {
     let capture = &view.trace.capture;
     let mut why = Vec::new();
     if capture.lost > 0 {
-        why.push(format!("{} events were lost", capture.lost));
+        let lost = usize::try_from(capture.lost).unwrap_or(usize::MAX);
+        why.push(counted(lost, "event was lost", "events were lost"));
     }
     if let Some(reason) = &capture.watch_ended {
         why.push(format!("the watch ended before the command did ({reason})"));

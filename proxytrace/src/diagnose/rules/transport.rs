@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use crate::correlate::story::last_asked;
 use crate::correlate::url::Url;
 use crate::model::{Cause, Chain, Connection, Outcome, ProcessId, Request};
+use crate::url::split_port;
 
 use super::super::sign::Sign;
 use super::super::view::View;
@@ -102,7 +103,7 @@ fn goes_elsewhere(request: &Request) -> bool {
     let Some(url) = Url::parse(&request.url).filter(|url| url.scheme == "http") else {
         return false;
     };
-    let port = url.host.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).unwrap_or(80);
+    let port = split_port(url.host).1.and_then(|port| port.parse().ok()).unwrap_or(80);
     let remote = request.remote_addr.as_deref().and_then(|addr| addr.parse().ok());
     remote.is_some_and(|remote: SocketAddr| remote.port() != port)
 }

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::correlate::goproxy::is_word;
 use crate::correlate::story::{answer, failed, unverified, walks_the_list};
-use crate::correlate::target::is_word;
 use crate::correlate::url::Url;
 use crate::model::{Artifact, Attempt, Chain, ChainId, Outcome, RequestId, Separator, Severity};
 

@@ -59,6 +59,16 @@ fn a_go_that_was_read_by_other_layouts_is_named() {
 }
 
 #[test]
+fn one_event_is_no_plural() {
+    let mut trace = Script::new("https://proxy.lab", 0).trace();
+    trace.capture.complete = false;
+    for (lost, message) in [(1, "1 event was lost"), (2, "2 events were lost")] {
+        trace.capture.lost = lost;
+        assert_eq!(crate::diagnose::diagnose(&trace)[0].message, message);
+    }
+}
+
+#[test]
 fn witnesses_that_disagree_are_named() {
     let mut trace = Script::new("https://proxy.lab", 0).trace();
     trace.capture.witnesses =

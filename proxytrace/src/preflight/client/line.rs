@@ -37,7 +37,19 @@ pub(super) struct Line {
     pub(super) remote: Option<String>,
 }
 
+fn unspoken(scheme: &str) -> String {
+    format!("preflight does not speak {scheme} to a forward proxy")
+}
+
 impl Client {
+    /// Why `url` cannot be asked here, if so, though go may ask it.
+    pub(in crate::preflight) fn barred(&self, url: &Address) -> Option<String> {
+        match self.forward.of(url) {
+            Some(Proxy::Other(scheme)) => Some(unspoken(scheme)),
+            _ => None,
+        }
+    }
+
     /// A connection to whoever is to be asked for `url`, with TLS if it is https.
     pub(super) async fn line(
         &self,
@@ -48,8 +60,7 @@ impl Client {
             None => None,
             Some(Proxy::Http(proxy)) => Some(proxy.clone()),
             Some(Proxy::Other(scheme)) => {
-                let reason =
-                    format!("was not asked: preflight does not speak {scheme} to a forward proxy");
+                let reason = format!("was not asked: {}", unspoken(scheme));
                 return Err(Failure::because(Outcome::Unknown, reason));
             }
         };

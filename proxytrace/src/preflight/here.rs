@@ -1,0 +1,170 @@
+//! What go would read here: the modules that are required, and the sums that it has of them.
+
+use std::cell::RefCell;
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::{env, fs, io};
+
+use super::Error;
+use super::settings::{Module, Settings, required};
+use super::walk::WALKER;
+use crate::event::Surroundings;
+use crate::gomod::sources::{Read, main_files};
+use crate::model::Process;
+
+/// What the files say that go is told by in the working directory.
+#[derive(Debug)]
+pub(super) struct Here {
+    /// The go.mod and go.work files.
+    pub(super) files: Vec<PathBuf>,
+    /// The first modules that they require, and that are no part of the workspace.
+    pub(super) modules: Vec<Module>,
+    /// The lines of `go.sum`, `go.work.sum` and their like.
+    pub(super) sums: String,
+}
+
+impl Here {
+    /// Reads them, and of the required modules so many at most. A file that is there and cannot be
+    /// read is an error.
+    pub(super) fn read(settings: &Settings, most: usize) -> Result<Self, Error> {
+        let directory = env::current_dir()?;
+        let failed = RefCell::new(None);
+        let read = |path: &Path| {
+            text_of(path).unwrap_or_else(|error| {
+                failed.borrow_mut().get_or_insert((path.to_owned(), error));
+                None
+            })
+        };
+        let here = Self::of(&process(settings, &directory), most, &read);
+        match failed.take() {
+            Some((path, error)) => Err(Error::Unreadable(path, error)),
+            None => Ok(here),
+        }
+    }
+
+    fn of(process: &Process, most: usize, read: Read<'_>) -> Self {
+        // What is given by -modfile or GOWORK may not be there.
+        let found = main_files(process, read).into_iter();
+        let (files, texts): (Vec<PathBuf>, Vec<String>) =
+            found.filter_map(|file| read(&file).map(|text| (file, text))).unzip();
+        let own: HashSet<&str> = texts.iter().filter_map(|text| module_of(text)).collect();
+        // Together, as the lines of go.work replace for all.
+        let mut modules = required(&texts.join("\n"));
+        let mut seen = HashSet::new();
+        modules.retain(|Module { path, query }| {
+            !own.contains(path.as_str()) && seen.insert((path.clone(), query.clone()))
+        });
+        modules.truncate(most);
+        let sums = files.iter().filter_map(|file| read(&sums_of(file))).collect::<Vec<_>>();
+        Self { files, modules, sums: sums.join("\n") }
+    }
+}
+
+/// A go command that would run in this directory.
+fn process(settings: &Settings, directory: &Path) -> Process {
+    let directory = Some(directory.to_string_lossy().into_owned());
+    Process {
+        id: WALKER,
+        pid: 0,
+        parent: None,
+        argv: Vec::new(),
+        exe: String::new(),
+        go_version: None,
+        config: settings.redacted(),
+        started_ns: 0,
+        ended_ns: None,
+        exit_code: None,
+        signal: None,
+        stderr_tail: None,
+        surroundings: Surroundings { directory, ..Surroundings::default() },
+    }
+}
+
+/// The text of a file; none where there is no such file, or no way to it: go looks on above.
+fn text_of(path: &Path) -> io::Result<Option<String>> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if path.is_file() => Err(error),
+        Err(_) => Ok(None),
+    }
+}
+
+/// Where go keeps the sums of a go.mod or a go.work (`modload/init.go:loadModFile`).
+fn sums_of(file: &Path) -> PathBuf {
+    if file.extension().is_some_and(|extension| extension == "mod") {
+        return file.with_extension("sum");
+    }
+    let mut name = file.as_os_str().to_owned();
+    name.push(".sum");
+    name.into()
+}
+
+/// The module that a go.mod is of.
+fn module_of(go_mod: &str) -> Option<&str> {
+    let mut modules = go_mod.lines().filter_map(|line| {
+        let rest = line.trim_start().strip_prefix("module")?;
+        let rest = rest.starts_with(char::is_whitespace).then_some(rest)?;
+        rest.split_whitespace().next()
+    });
+    modules.next().map(|module| module.trim_matches(['"', '`']))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What go would be told in `/w/sub` with this value of GOFLAGS and these files: the files, the
+    /// modules, and the sums.
+    fn told(flags: &str, texts: &[(&str, &str)]) -> (String, String, String) {
+        let environment = [("GOFLAGS".to_owned(), flags.to_owned())];
+        let settings = Settings::of(environment.into(), Path::new(""), &|_| None);
+        let read = |path: &Path| {
+            let found = texts.iter().find(|(name, _)| Path::new(name) == path);
+            found.map(|(_, text)| (*text).to_owned())
+        };
+        let here = Here::of(&process(&settings, Path::new("/w/sub")), 3, &read);
+        let files: Vec<_> = here.files.iter().map(|file| file.to_string_lossy()).collect();
+        let modules: Vec<_> =
+            here.modules.iter().map(|it| format!("{}@{}", it.path, it.query)).collect();
+        (files.join(" "), modules.join(" "), here.sums)
+    }
+
+    #[test]
+    fn the_files_are_those_of_go() {
+        let go_mod = "module m.lab/m\nrequire a.lab/a v1.0.0\n";
+        let files = [("/w/go.mod", go_mod), ("/w/go.sum", "sums"), ("/w/ci.sum", "others")];
+        let of = |files: &str, modules: &str, sums: &str| {
+            (files.to_owned(), modules.to_owned(), sums.to_owned())
+        };
+        assert_eq!(told("", &files), of("/w/go.mod", "a.lab/a@v1.0.0", "sums"));
+        let ci = ("/w/ci.mod", "require b.lab/b v1.0.0\n");
+        let with = [&files[..], &[ci]].concat();
+        assert_eq!(told("-modfile=/w/ci.mod", &with), of("/w/ci.mod", "b.lab/b@v1.0.0", "others"));
+        assert_eq!(told("", &[]), of("", "", ""));
+    }
+
+    #[test]
+    fn modules_of_a_workspace_are_asked_of_nobody() {
+        let files = [
+            ("/w/go.work", "use ./a\nuse ./b\nreplace r.lab/r => ./r\n"),
+            ("/w/go.work.sum", "work"),
+            ("/w/a/go.mod", "module w.lab/a\nrequire w.lab/b v1.0.0\nrequire r.lab/r v1.0.0\n"),
+            ("/w/b/go.mod", "module \"w.lab/b\"\nrequire c.lab/c v1.0.0\n"),
+            ("/w/b/go.sum", "b"),
+        ];
+        let (_, modules, sums) = told("", &files);
+        assert_eq!((&*modules, &*sums), ("c.lab/c@v1.0.0", "b\nwork"));
+    }
+
+    #[test]
+    fn what_is_there_and_cannot_be_read_is_an_error() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("go.mod");
+        assert!(matches!(text_of(&file), Ok(None)));
+        assert!(matches!(text_of(directory.path()), Ok(None)));
+        fs::write(&file, [0xff]).unwrap();
+        assert!(text_of(&file).is_err());
+        fs::write(&file, "module m\n").unwrap();
+        assert_eq!(text_of(&file).unwrap().as_deref(), Some("module m\n"));
+    }
+}
