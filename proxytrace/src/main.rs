@@ -11,8 +11,9 @@ mod outputs;
 mod session;
 
 use std::ffi::OsString;
-use std::fs::File;
-use std::io::{self, IsTerminal, Write};
+use std::fs::{self, File, Metadata};
+use std::io::{self, IsTerminal as _, Write};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -21,13 +22,14 @@ use clap::error::ErrorKind;
 use proxytrace::capture::Cost;
 use proxytrace::diagnose::Class;
 use proxytrace::model::{Severity, Trace};
+use proxytrace::report::escape::{LONG, escape};
 use proxytrace::report::{self, explain, github, json, markdown, terminal};
 use proxytrace::{capture, diagnose};
 
 use audience::Audience;
 use cli::{Action, Color, Replayed, Report};
 use complaint::{complain, say};
-use outputs::{Claims, GITHUB, Opened};
+use outputs::{Claims, GITHUB, Opened, Stdout};
 use session::Session;
 
 /// Exit codes of our own; the help explains them.
@@ -57,7 +59,7 @@ fn main() -> ExitCode {
         Ok((Action::Log { file }, report)) => log(&file, &report),
         Ok((Action::Doctor, report)) => command::doctor::run(&report),
         Ok((Action::Limit { command }, _)) => limit(&command),
-        Ok((Action::Schema, _)) => schema(),
+        Ok((Action::Schema, _)) => print(json::SCHEMA.as_bytes()),
         Ok((Action::Completions { shell }, _)) => command::generate::completions(shell),
         Ok((Action::Man { directory }, _)) => command::generate::man(&directory),
         Ok((Action::Explain { code }, _)) => explain(code.as_deref()),
@@ -83,15 +85,15 @@ fn run(command: &[OsString], record: Option<&Path>, report: &Report) -> u8 {
         let recording = claims.open_any(record)?;
         let counts = claims.open_any(report.cost.as_deref())?;
         let outputs = Opened::open(&report.outputs, true, &mut claims)?;
-        claims.settle()?;
-        Ok((people, outputs, recording, counts))
+        Ok((people, outputs, recording, counts, claims))
     });
-    let (people, mut outputs, recording, counts) = match files {
+    let (people, mut outputs, recording, counts, claims) = match files {
         Ok(files) => files,
         Err(error) => return complain(&error, exit::USAGE),
     };
     let mut session = Session::new(recording, outputs.take_stream())
-        .watched(!report.quiet && !around.is_dumb() && !around.in_ci());
+        .watched(!report.quiet && !around.is_dumb() && !around.in_ci())
+        .settling(claims);
     session.cost = counts.is_some().then(Cost::default);
     let end = match capture::run(command, &mut session) {
         Ok(end) => end,
@@ -130,7 +132,7 @@ fn report_on(file: &Path, load: command::files::Load, report: &Report) -> u8 {
     let around = Audience::find();
     let opened = load(file).and_then(|read| {
         let people = People::open(report, &around)?;
-        let mut claims = Claims::default();
+        let mut claims = Claims::beside([input(file)]);
         let outputs = Opened::open(&report.outputs, false, &mut claims)?;
         claims.settle()?;
         Ok((read, people, outputs))
@@ -143,10 +145,15 @@ fn report_on(file: &Path, load: command::files::Load, report: &Report) -> u8 {
     let reported = if outputs.on_stdout {
         write_reports(&trace, outputs, people, report, &mut io::stderr())
     } else {
-        write_reports(&trace, outputs, people, report, &mut io::stdout())
+        write_reports(&trace, outputs, people, report, &mut Stdout::open())
     };
     let class = report.exit_class.then(|| class_code(&trace)).flatten();
     first_failure([class.unwrap_or(0), reported, broken])
+}
+
+/// Which file a command reads; `-` is stdin.
+fn input(file: &Path) -> io::Result<Metadata> {
+    fs::metadata(if file == Path::new("-") { Path::new("/dev/stdin") } else { file })
 }
 
 fn limit(command: &[OsString]) -> u8 {
@@ -156,16 +163,18 @@ fn limit(command: &[OsString]) -> u8 {
     }
 }
 
-fn schema() -> u8 {
-    let written = io::stdout().write_all(json::SCHEMA.as_bytes()).context("cannot write");
+/// Writes all that a command has to say to stdout; the exit code.
+fn print(text: &[u8]) -> u8 {
+    let mut stdout = Stdout::open();
+    let written = stdout.write_all(text).and_then(|()| stdout.flush()).context("cannot write");
     written.err().map_or(0, |error| complain(&error, exit::FAILED))
 }
 
 /// What `--exit-class` says of a command that failed. One that succeeded did not, whatever failed
-/// below it.
+/// below it; one that a signal ended was ended for another reason, and its code says so.
 fn class_code(trace: &Trace) -> Option<u8> {
-    let succeeded = trace.command.exit_code == Some(0);
-    match diagnose::class(trace).filter(|_| !succeeded)? {
+    let failed = trace.command.exit_code != Some(0) && trace.command.signal.is_none();
+    match diagnose::class(trace).filter(|_| failed)? {
         Class::Transient => Some(exit::TRANSIENT),
         Class::Permanent => Some(exit::PERMANENT),
     }
@@ -183,9 +192,7 @@ fn explain(code: Option<&str>) -> u8 {
             return complain(&error, exit::USAGE);
         }
     };
-    // A reader that has seen enough, such as `head`, is no failure.
-    let _ = io::stdout().write_all(text.as_bytes());
-    0
+    print(text.as_bytes())
 }
 
 /// The first of several exit codes that is a failure.
@@ -202,16 +209,29 @@ struct People {
 }
 
 impl People {
+    /// For who reads of a trace. A summary of the job that nobody asked for, and that cannot be
+    /// written, is done without, aloud.
     fn open(report: &Report, around: &Audience) -> anyhow::Result<Self> {
-        let github = match &*report.outputs.format {
-            [] => around.in_github(),
-            some => some.iter().any(|one| one.file.is_none() && one.format == GITHUB),
-        };
+        let formats = &report.outputs.format;
+        let is_asked_for = formats.iter().any(|one| one.file.is_none() && one.format == GITHUB);
+        let github = is_asked_for || (formats.is_empty() && around.in_github());
         let summary = around.github_summary().filter(|_| github).map(|path| {
             let file = capture::append_output(&path)
                 .with_context(|| format!("cannot add to {}", path.display()))?;
             anyhow::Ok((file, path))
         });
+        let summary = match summary.transpose() {
+            Err(error) if !is_asked_for => {
+                warn(&error);
+                None
+            }
+            opened => opened?,
+        };
+        Ok(People { github, summary, ..Self::without_ci(report, around) })
+    }
+
+    /// For who reads of anything else: no CI does.
+    fn without_ci(report: &Report, around: &Audience) -> Self {
         let colors = match report.color {
             Color::Always => (true, true),
             Color::Never => (false, false),
@@ -222,12 +242,12 @@ impl People {
             quiet: report.quiet,
             ..terminal::Options::default()
         };
-        Ok(People { options, colors, github, summary: summary.transpose()? })
+        People { options, colors, github: false, summary: None }
     }
 
     /// How to write for people to this stream.
-    fn options(&self, stream: &impl IsTerminal) -> terminal::Options {
-        let is_terminal = stream.is_terminal();
+    fn options(&self, stream: &impl AsFd) -> terminal::Options {
+        let is_terminal = stream.as_fd().is_terminal();
         terminal::Options {
             color: if is_terminal { self.colors.0 } else { self.colors.1 },
             width: terminal_size::terminal_size()
@@ -241,7 +261,7 @@ impl People {
         self,
         trace: &Trace,
         render: &dyn Fn(&terminal::Options) -> String,
-        stream: &mut (impl Write + IsTerminal),
+        stream: &mut (impl Write + AsFd),
     ) -> anyhow::Result<()> {
         let options = self.options(stream);
         let mut text = render(&options);
@@ -261,13 +281,18 @@ impl People {
     }
 }
 
+/// Says what will be missing; the command goes on.
+fn warn(error: &anyhow::Error) {
+    say(&format!("warning: {}\n", escape(&format!("{error:#}"), 2 * LONG)));
+}
+
 /// Writes every report, the one for people as [`terminal`] has it; the exit code says whether that failed, or whether findings are a failure.
 fn write_reports(
     trace: &Trace,
     outputs: Opened,
     people: People,
     report: &Report,
-    stream: &mut (impl Write + IsTerminal),
+    stream: &mut (impl Write + AsFd),
 ) -> u8 {
     write_with(trace, outputs, people, report, &|options| terminal::render(trace, options), stream)
 }
@@ -279,7 +304,7 @@ fn write_with(
     people: People,
     report: &Report,
     render: &dyn Fn(&terminal::Options) -> String,
-    stream: &mut (impl Write + IsTerminal),
+    stream: &mut (impl Write + AsFd),
 ) -> u8 {
     let written = [people.write(trace, render, stream), outputs.write(trace)];
     let complaints = written.into_iter().filter_map(Result::err);

@@ -94,23 +94,30 @@ pub(crate) struct Opened {
 pub(crate) struct Output {
     file: File,
     path: PathBuf,
+    /// Whether its reader may have seen enough.
+    may_close: bool,
 }
 
-/// The outputs of a command: no two of them are one file, and what is in the files stays until all
-/// are open.
+/// The outputs of a command: no two of them are one file, and what is in the files stays until nothing
+/// can refuse the command any more.
 #[derive(Default)]
 pub(crate) struct Claims {
-    known: Vec<(u64, u64)>,
-    /// What is still to be read.
-    input: Option<(u64, u64)>,
+    known: Vec<Identity>,
+    /// What is read.
+    inputs: Vec<Identity>,
+    /// Whether nothing is lost with what nobody reads on stdout.
+    only_reads: bool,
     /// To be emptied.
     files: Vec<File>,
 }
 
 impl Claims {
-    /// Those of a command that reads a file while it writes.
-    pub(crate) fn beside(input: &File) -> Self {
-        Self { input: identity(input), ..Self::default() }
+    /// Those of a command that does nothing but read these: none of them is written, and whoever reads
+    /// its stdout may have seen enough, as `head` has.
+    pub(crate) fn beside(inputs: impl IntoIterator<Item = io::Result<Metadata>>) -> Self {
+        let known = inputs.into_iter().filter_map(Result::ok);
+        let inputs = known.filter_map(|input| identity(&input)).collect();
+        Self { inputs, only_reads: true, ..Self::default() }
     }
 
     /// Opens an output, or says why it cannot be one.
@@ -126,9 +133,8 @@ impl Claims {
         let (file, again) = opened().map_err(|error: io::Error| {
             anyhow!("cannot create {}: {error}; name a file that can be written", path.display())
         })?;
-        if let Some(one) = identity(&file) {
-            let is_read = self.input == Some(one);
-            ensure!(!is_read, "{} is what is to be read", path.display());
+        if let Some(one) = file.metadata().ok().as_ref().and_then(identity) {
+            ensure!(!self.inputs.contains(&one), "{} is what is to be read", path.display());
             ensure!(
                 !self.known.contains(&one),
                 "two outputs name the same file; one of the names is {}",
@@ -137,7 +143,8 @@ impl Claims {
             self.known.push(one);
             self.files.extend(again);
         }
-        Ok(Output { file, path: path.to_owned() })
+        let may_close = self.only_reads && path == Path::new(STDOUT);
+        Ok(Output { file, path: path.to_owned(), may_close })
     }
 
     /// The same where it is wanted.
@@ -148,7 +155,7 @@ impl Claims {
         path.map(|path| Ok((self.open(path)?.file, path))).transpose()
     }
 
-    /// All are open: what was in them goes.
+    /// Nothing refuses the command any more: what was in the files goes.
     pub(crate) fn settle(self) -> anyhow::Result<()> {
         self.files.iter().try_for_each(|file| file.set_len(0)).context("cannot empty an output")
     }
@@ -196,10 +203,45 @@ impl Opened {
     }
 }
 
-/// Which file it is, by whatever name; none for what takes many writers, such as a terminal.
-fn identity(file: &File) -> Option<(u64, u64)> {
-    let metadata = file.metadata().ok().filter(Metadata::is_file)?;
-    Some((metadata.dev(), metadata.ino()))
+/// A file, by whatever name.
+type Identity = (u64, u64);
+
+/// Which file it is; none for what takes many writers, such as a terminal.
+fn identity(metadata: &Metadata) -> Option<Identity> {
+    metadata.is_file().then(|| (metadata.dev(), metadata.ino()))
+}
+
+/// Stdout of a command that only reads: who has seen enough, as `head` has, is no failure.
+pub(crate) struct Stdout(io::Stdout);
+
+impl Stdout {
+    pub(crate) fn open() -> Self {
+        Self(io::stdout())
+    }
+}
+
+impl Write for Stdout {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        unless_closed(self.0.write(bytes), bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        unless_closed(self.0.flush(), ())
+    }
+}
+
+impl AsFd for Stdout {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// What became of a write; what nobody reads any more is as good as written.
+fn unless_closed<T>(written: io::Result<T>, all: T) -> io::Result<T> {
+    match written {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(all),
+        written => written,
+    }
 }
 
 impl Output {
@@ -211,7 +253,8 @@ impl Output {
 
 impl Write for Output {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write(bytes)
+        let written = self.file.write(bytes);
+        if self.may_close { unless_closed(written, bytes.len()) } else { written }
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -252,13 +295,30 @@ mod tests {
         claims.settle().unwrap();
         output.write_all(b"n").unwrap();
         assert_eq!(fs::read(&old).unwrap(), b"n");
-        // What is read meanwhile stays.
-        let refused = Claims::beside(&fs::File::open(&old).unwrap()).open(&other).err().unwrap();
+        // What is read stays.
+        let inputs = [fs::metadata(directory.path()), fs::metadata(&old), fs::metadata("missing")];
+        let refused = Claims::beside(inputs).open(&other).err().unwrap();
         assert!(refused.to_string().contains("is what is to be read"), "{refused}");
         // What has no content of its own takes any number.
         let mut claims = Claims::default();
         let null = Path::new("/dev/null");
         assert!(claims.open(null).is_ok() && claims.open(null).is_ok() && claims.settle().is_ok());
+    }
+
+    /// But of a file, or of what a run saw, nothing may be missing.
+    #[test]
+    fn a_reader_of_stdout_may_have_seen_enough() {
+        for (path, mut claims, is_failure) in [
+            (STDOUT, Claims::beside([]), false),
+            (STDOUT, Claims::default(), true),
+            ("/dev/null", Claims::beside([]), true),
+        ] {
+            let (reader, writer) = io::pipe().unwrap();
+            drop(reader);
+            let mut output = claims.open(Path::new(path)).unwrap();
+            output.file = std::os::fd::OwnedFd::from(writer).into();
+            assert_eq!(output.write_all(b"x").is_err(), is_failure, "{path}");
+        }
     }
 
     #[test]

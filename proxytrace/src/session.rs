@@ -17,7 +17,7 @@ use proxytrace::report::ndjson;
 use crate::apart::Apart;
 use crate::audience::Audience;
 use crate::live::Live;
-use crate::outputs::Output;
+use crate::outputs::{Claims, Output};
 
 /// Takes the events of one run.
 pub(crate) struct Session<'a> {
@@ -25,6 +25,8 @@ pub(crate) struct Session<'a> {
     /// Whether a terminal is to show how far it is, and what does.
     is_watched: bool,
     live: Option<Live>,
+    /// What is to be emptied when it begins.
+    claims: Option<Claims>,
     output: Option<(File, &'a Path)>,
     recording: Option<(Writer<Apart<File>>, &'a Path)>,
     correlator: Option<Correlator>,
@@ -42,6 +44,7 @@ impl<'a> Session<'a> {
             stream: stream.map(Stream::new),
             is_watched: false,
             live: None,
+            claims: None,
             output,
             recording: None,
             correlator: None,
@@ -53,6 +56,12 @@ impl<'a> Session<'a> {
     /// The same, with somebody who looks at a terminal meanwhile.
     pub(crate) fn watched(self, is_watched: bool) -> Self {
         Session { is_watched, ..self }
+    }
+
+    /// The same, whose outputs keep what is in them until it begins: a command that cannot be run, or
+    /// not be traced, costs nobody the files of the run before.
+    pub(crate) fn settling(self, claims: Claims) -> Self {
+        Session { claims: Some(claims), ..self }
     }
 
     /// The trace with its findings, and why something that was written meanwhile is not complete,
@@ -81,6 +90,7 @@ impl<'a> Session<'a> {
 
 impl Sink for Session<'_> {
     fn start(&mut self, start: &Start) -> anyhow::Result<()> {
+        self.claims.take().map_or(Ok(()), Claims::settle)?;
         if let Some((file, path)) = self.output.take() {
             let writer =
                 Writer::new(Apart::new(file), start).map_err(|error| failed(path, error))?;
@@ -193,6 +203,7 @@ mod tests {
     use proxytrace::replay::replay;
 
     use super::Session;
+    use crate::outputs::Claims;
 
     const END: End = End { time: 9, exit_code: Some(3), signal: None };
 
@@ -233,6 +244,19 @@ mod tests {
         let (trace, unwritten) = session.finish(END).unwrap();
         assert_eq!(trace.capture.lost, 8);
         assert_eq!(unwritten.unwrap().to_string(), "cannot write f; the recording is not complete");
+    }
+
+    #[test]
+    fn what_was_in_an_output_stays_until_the_start() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("old");
+        std::fs::write(&path, "of yesterday").unwrap();
+        let mut claims = Claims::default();
+        let recording = claims.open_any(Some(&path)).unwrap();
+        let mut session = Session::new(recording, None).settling(claims);
+        assert_eq!(std::fs::read(&path).unwrap(), b"of yesterday");
+        session.start(&start()).unwrap();
+        assert!(std::fs::read(&path).unwrap().starts_with(b"{\"schema\""));
     }
 
     #[test]

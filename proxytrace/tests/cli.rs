@@ -12,15 +12,19 @@ use proxytrace::preflight;
 use proxytrace::recording::{Reader, Writer};
 use tempfile::TempDir;
 
-fn proxytrace(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_proxytrace"))
+fn command(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_proxytrace"));
+    command
         .args(args)
         .env_remove("NO_COLOR")
         .env_remove("CLICOLOR_FORCE")
         .env_remove("GITHUB_ACTIONS")
-        .env_remove("GITHUB_STEP_SUMMARY")
-        .output()
-        .expect("the program runs")
+        .env_remove("GITHUB_STEP_SUMMARY");
+    command
+}
+
+fn proxytrace(args: &[&str]) -> Output {
+    command(args).output().expect("the program runs")
 }
 
 #[track_caller]
@@ -69,7 +73,8 @@ fn a_cut_recording_is_said_to_be_incomplete() {
     let text = fs::read_to_string(&recording).unwrap();
     fs::write(&recording, &text[..text.len() - 5]).unwrap();
     let output = proxytrace(&["replay", path(&recording)]);
-    check(&output, 0, "PT900", "");
+    check(&output, 0, "note[PT900]: 1 event was lost; the watch ended", "");
+    check(&output, 0, "(the recording stops before its end)", "");
     check(&output, 0, "how the command ended is not known", "");
 }
 
@@ -109,6 +114,30 @@ fn a_report_that_cannot_be_written_is_said() {
     let replayed = recording(&directory);
     let full = proxytrace(&["replay", "--json", "/dev/full", path(&replayed)]);
     check(&full, 1, "nothing wrong", "proxytrace: error: cannot write /dev/full");
+}
+
+/// As `head` has when it ends.
+#[test]
+fn whoever_reads_stdout_may_have_seen_enough() {
+    let list = "https://proxy.lab,https://mirror.lab";
+    for (arguments, code, stderr) in [
+        (&["replay", "-v", FAILED][..], 0, ""),
+        (&["replay", "--fail-on", "error", FAILED], 10, ""),
+        (&["replay", "--json", "-", FAILED], 0, "error[PT409]"),
+        (&["replay", "--by-build", FAILED], 0, ""),
+        (&["replay", "--by-build", "--ndjson", "-", FAILED], 0, "proxytrace: 1 build"),
+        (&["replay", "--goproxy", list, FAILED], 0, ""),
+        (&["diff", "--json", "-", STOPPED, FAILED], 0, "changed first"),
+        (&["diff", STOPPED, FAILED], 0, ""),
+        (&["schema"], 0, ""),
+        (&["completions", "bash"], 0, ""),
+        (&["explain"], 0, ""),
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = command(arguments).stdout(writer).output().unwrap();
+        check(&output, code, "", stderr);
+    }
 }
 
 #[test]
@@ -224,6 +253,32 @@ fn github_gets_annotations_and_a_summary() {
     assert!(summary.starts_with("before\n### proxytrace: 4 modules"), "{summary}");
 }
 
+/// Where nobody asked for a summary of the job, its file may be out of reach, as in a container; and it
+/// is left alone by what tells of something else.
+#[test]
+fn a_summary_that_cannot_be_written_is_done_without() {
+    let directory = TempDir::new().unwrap();
+    let run = |arguments: &[&str], summary: &Path| {
+        let mut command = command(arguments);
+        command.env("GITHUB_ACTIONS", "true").env("GITHUB_STEP_SUMMARY", summary).output().unwrap()
+    };
+    let nowhere = directory.path().join("missing/summary");
+    let output = run(&["replay", FAILED], &nowhere);
+    check(&output, 0, "\n::error ", "proxytrace: warning: cannot add to ");
+    let asked_for = run(&["replay", "--format", "github", FAILED], &nowhere);
+    check(&asked_for, 2, "", "proxytrace: error: cannot add to ");
+    for arguments in [
+        &["diff", STOPPED, FAILED][..],
+        &["replay", "--goproxy", "https://mirror.lab", FAILED],
+        &["replay", "--by-build", FAILED],
+    ] {
+        check(&run(arguments, &nowhere), 0, "", "");
+        let summary = directory.path().join("summary");
+        check(&run(arguments, &summary), 0, "", "");
+        assert!(!summary.exists(), "{arguments:?}");
+    }
+}
+
 #[test]
 fn the_exit_code_says_whether_to_try_again() {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
@@ -246,6 +301,12 @@ fn the_exit_code_says_whether_to_try_again() {
     assert!(text.contains("\"exit_code\":1"));
     fs::write(&succeeded, text.replace("\"exit_code\":1", "\"exit_code\":0")).unwrap();
     check(&proxytrace(&["replay", "--exit-class", path(&succeeded)]), 0, "error[PT409]", "");
+    // Whoever sent it a signal had another reason, and 128 + N tells of that.
+    let end = "\"exit_code\":1,\"signal\":null";
+    assert!(text.contains(end));
+    let killed = directory.path().join("killed");
+    fs::write(&killed, text.replace(end, "\"exit_code\":130,\"signal\":2")).unwrap();
+    check(&proxytrace(&["replay", "--exit-class", path(&killed)]), 0, "error[PT409]", "");
 }
 
 #[test]
@@ -258,6 +319,22 @@ fn an_output_that_cannot_be_created_keeps_the_command_from_running() {
         check(&output, 2, "", "proxytrace: error: cannot create");
         assert!(!witness.exists());
     }
+}
+
+/// The files of the run before outlive one that comes to nothing.
+#[test]
+fn what_is_refused_empties_no_output() {
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("old");
+    fs::write(&file, "of yesterday").unwrap();
+    let nothing = directory.path().join("nothing");
+    for option in ["--json", "--record", "--html", "--ndjson", "--cost"] {
+        let output = proxytrace(&[option, path(&file), "--", path(&nothing)]);
+        check(&output, 127, "", "proxytrace: error: no such command");
+    }
+    let no_module = proxytrace(&["preflight", "--json", path(&file), "x.lab//m"]);
+    check(&no_module, 2, "", "is no version of a module");
+    assert_eq!(fs::read(&file).unwrap(), b"of yesterday");
 }
 
 #[test]
@@ -479,6 +556,53 @@ fn two_outputs_are_never_one_file() {
     // What takes everything does.
     let nowhere = ["replay", "--json", "/dev/null", "--html", "/dev/../dev/null", replayed];
     check(&proxytrace(&nowhere), 0, "nothing wrong", "");
+}
+
+/// By whatever names.
+#[test]
+fn what_is_read_is_not_written() {
+    let directory = TempDir::new().unwrap();
+    let file = recording(&directory);
+    let [link, log] = ["link", "log"].map(|name| directory.path().join(name));
+    fs::hard_link(&file, &link).unwrap();
+    let url = "https://proxy.lab/mod.lab/m/@v/v1.0.0.mod";
+    fs::write(&log, format!("# get {url}\n# get {url}: 502 Bad Gateway (0.1s)\n")).unwrap();
+    let before = [&file, &log].map(|path| fs::read(path).unwrap());
+    let (file, link, log) = (path(&file), path(&link), path(&log));
+    for arguments in [
+        &["replay", "--html", file, file][..],
+        &["replay", "--json", link, file],
+        &["replay", "--goproxy", "off", "--json", link, file],
+        &["diff", "--json", link, file, FAILED],
+        &["diff", "--json", link, FAILED, file],
+        &["log", "--json", log, log],
+    ] {
+        check(&proxytrace(arguments), 2, "", "is what is to be read");
+    }
+    let stdin = fs::File::open(log).unwrap();
+    let output = command(&["log", "--json", log, "-"]).stdin(stdin).output().unwrap();
+    check(&output, 2, "", "is what is to be read");
+    assert_eq!([file, log].map(|path| fs::read(path).unwrap()), before);
+}
+
+/// Whichever option asks for it: what is known of the entries is in no trace.
+#[test]
+fn preflight_has_one_kind_of_json() {
+    let directory = TempDir::new().unwrap();
+    let [named, of_format] = ["named", "of-format"].map(|name| directory.path().join(name));
+    let format = format!("json={}", path(&of_format));
+    let run = |arguments: &[&str]| {
+        let arguments = [&["preflight", "--failures", "1", "--timeout", "5"], arguments].concat();
+        let mut command = command(&arguments);
+        command.current_dir(directory.path()).env("GOENV", "off");
+        command.env("GOPROXY", "https://127.0.0.1:1,off").output().unwrap()
+    };
+    let on_stdout = run(&["--format", "json"]).stdout;
+    run(&["--json", path(&named), "--format", &format]);
+    for text in [on_stdout, fs::read(&named).unwrap(), fs::read(&of_format).unwrap()] {
+        let value: serde_json::Value = serde_json::from_slice(&text).unwrap();
+        assert_eq!(value["schema"], "proxytrace.preflight/v1");
+    }
 }
 
 #[test]

@@ -178,6 +178,7 @@ fn every_format_says_what_the_trace_says() {
         let of = |kind: &str| lines.iter().filter(|line| line.get(kind).is_some()).count();
         assert_eq!((of("start"), of("end")), (1, 1));
         assert_eq!((of("chain"), of("finding")), (trace.chains.len(), trace.findings.len()));
+        assert_eq!((of("requirement"), of("netrc")), (trace.requirements.len(), trace.netrc.len()));
 
         assert_eq!(json("gitlab").as_array().unwrap().len(), shown);
         assert_eq!(json("sarif")["runs"][0]["results"].as_array().unwrap().len(), shown);

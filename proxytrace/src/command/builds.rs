@@ -1,7 +1,7 @@
 //! `replay --by-build`: the builds of a recording, one after the other.
 
 use std::fs::File;
-use std::io::{self, BufReader, IsTerminal, Seek as _, Write};
+use std::io::{self, BufReader, Seek as _, Write};
 use std::path::Path;
 
 use anyhow::{Context as _, bail, ensure};
@@ -14,14 +14,15 @@ use proxytrace::report::{self, ndjson, terminal};
 use super::files::say_broken;
 use crate::audience::Audience;
 use crate::cli::Report;
-use crate::outputs::{Claims, Output, STDOUT, TEXT, Wanted};
+use crate::outputs::{Claims, Output, STDOUT, Stdout, TEXT, Wanted};
 use crate::{People, class_code, complain, exit, first_failure};
 
 /// Reports each build of a recording, and then how many there were.
 pub(crate) fn replay(path: &Path, report: &Report) -> u8 {
     let opened = survey(path).and_then(|(file, survey)| {
-        let people = People::open(report, &Audience::find())?;
-        Ok((Told::open(report, &file)?, people, survey, reader(&file, path)?))
+        let people = People::without_ci(report, &Audience::find());
+        let reader = reader(&file, path)?;
+        Ok((Told::open(report, &file)?, people, survey, reader))
     });
     let (mut told, people, mut survey, reader) = match opened {
         Ok(opened) => opened,
@@ -32,7 +33,7 @@ pub(crate) fn replay(path: &Path, report: &Report) -> u8 {
         let stderr = io::stderr();
         told.all(reader, survey, &people.options(&stderr), stderr)
     } else {
-        let stdout = io::stdout();
+        let stdout = Stdout::open();
         told.all(reader, survey, &people.options(&stdout), stdout)
     };
     let failed = failed.map_or_else(|error| complain(&error, exit::FAILED), |()| 0);
@@ -73,7 +74,7 @@ struct Told {
 
 impl Told {
     fn open(report: &Report, recording: &File) -> anyhow::Result<Self> {
-        let (mut lines, mut claims) = (Vec::new(), Claims::beside(recording));
+        let (mut lines, mut claims) = (Vec::new(), Claims::beside([recording.metadata()]));
         for Wanted { format, file } in report.outputs.all() {
             match &*format {
                 TEXT => {}
@@ -103,7 +104,7 @@ impl Told {
         reader: Reader<BufReader<File>>,
         survey: Survey,
         options: &terminal::Options,
-        mut people: impl Write + IsTerminal,
+        mut people: impl Write,
     ) -> anyhow::Result<()> {
         let outside = builds(reader, survey, |trace| self.build(&trace, options, &mut people))?;
         if self.quiet {

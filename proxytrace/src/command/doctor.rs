@@ -8,7 +8,7 @@ use proxytrace::doctor;
 use proxytrace::report::json;
 
 use crate::cli::Report;
-use crate::outputs::{Claims, STDOUT};
+use crate::outputs::{Claims, STDOUT, Stdout};
 use crate::{complain, exit};
 
 /// Examines the machine; the exit code says whether it can trace.
@@ -28,7 +28,7 @@ pub(crate) fn run(report: &Report) -> u8 {
     let written = if on_stderr {
         io::stderr().write_all(text.as_bytes())
     } else {
-        io::stdout().write_all(text.as_bytes())
+        Stdout::open().write_all(text.as_bytes())
     };
     let mut written = written.context("cannot write");
     if let Some(output) = json {

@@ -1,6 +1,6 @@
 //! What is done with files alone: traces and recordings, read back.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader, BufWriter, Write as _};
 use std::path::Path;
 
@@ -19,7 +19,7 @@ use serde::Serialize;
 
 use crate::audience::Audience;
 use crate::cli::Report;
-use crate::outputs::{Claims, Output, STDOUT, TEXT, Wanted};
+use crate::outputs::{Claims, Output, STDOUT, Stdout, TEXT, Wanted};
 use crate::{People, complain, exit, first_failure};
 
 /// How much of a file is looked at to tell what it is.
@@ -81,8 +81,10 @@ pub(crate) fn say_broken(path: &Path, broken: Option<anyhow::Error>) -> u8 {
 
 /// `replay --goproxy`: what would have come of a run under another list.
 pub(crate) fn replay_under(list: &str, file: &Path, report: &Report) -> u8 {
-    let opened = load(file)
-        .and_then(|(trace, broken)| Ok((rewalk(&trace, list)?, broken, Written::open(report)?)));
+    let opened = load(file).and_then(|(trace, broken)| {
+        let prediction = rewalk(&trace, list)?;
+        Ok((prediction, broken, Written::open(report, &[file])?))
+    });
     let (prediction, broken, written) = match opened {
         Ok(opened) => opened,
         Err(error) => return complain(&error, exit::USAGE),
@@ -94,7 +96,7 @@ pub(crate) fn replay_under(list: &str, file: &Path, report: &Report) -> u8 {
 
 /// `diff`: what is different between two runs.
 pub(crate) fn diff(a: &Path, b: &Path, report: &Report) -> u8 {
-    let opened = load(a).and_then(|first| Ok((first, load(b)?, Written::open(report)?)));
+    let opened = load(a).and_then(|first| Ok((first, load(b)?, Written::open(report, &[a, b])?)));
     let ((first, first_broken), (second, second_broken), written) = match opened {
         Ok(opened) => opened,
         Err(error) => return complain(&error, exit::USAGE),
@@ -116,8 +118,10 @@ struct Written {
 }
 
 impl Written {
-    fn open(report: &Report) -> anyhow::Result<Self> {
-        let (mut json, mut claims) = (Vec::new(), Claims::default());
+    /// Opens what is written of these files.
+    fn open(report: &Report, inputs: &[&Path]) -> anyhow::Result<Self> {
+        let mut claims = Claims::beside(inputs.iter().map(fs::metadata));
+        let mut json = Vec::new();
         for Wanted { format, file } in report.outputs.all() {
             match &*format {
                 TEXT => {}
@@ -128,7 +132,7 @@ impl Written {
             }
         }
         let on_stdout = json.iter().any(|output| output.path() == Path::new(STDOUT));
-        let people = People::open(report, &Audience::find())?;
+        let people = People::without_ci(report, &Audience::find());
         let options =
             if on_stdout { people.options(&io::stderr()) } else { people.options(&io::stdout()) };
         claims.settle()?;
@@ -140,7 +144,7 @@ impl Written {
             people.write_all(text.as_bytes()).and_then(|()| people.flush())
         };
         let people =
-            if self.on_stdout { write(&mut io::stderr()) } else { write(&mut io::stdout()) };
+            if self.on_stdout { write(&mut io::stderr()) } else { write(&mut Stdout::open()) };
         let mut written = people.context("cannot write the report");
         for output in self.json {
             let path = output.path().to_owned();

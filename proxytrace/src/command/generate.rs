@@ -1,21 +1,17 @@
 //! Completions and man pages, from the definition of the command line.
 
-use std::io::{self, Write as _};
 use std::path::Path;
 
 use anyhow::Context as _;
 use clap_complete::Shell;
 
-use crate::{cli, complain, exit};
+use crate::{cli, complain, exit, print};
 
 /// Writes the completions of a shell to stdout.
 pub(crate) fn completions(shell: Shell) -> u8 {
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut cli::definition(), "proxytrace", &mut text);
-    match io::stdout().write_all(&text).context("cannot write") {
-        Ok(()) => 0,
-        Err(error) => complain(&error, exit::FAILED),
-    }
+    print(&text)
 }
 
 /// Writes a man page for each command into a directory.

@@ -12,7 +12,7 @@ use proxytrace::report::{github, json, terminal};
 
 use crate::audience::Audience;
 use crate::cli::Report;
-use crate::outputs::{Claims, Opened, Output, Outputs, STDOUT};
+use crate::outputs::{Claims, Opened, Output, Outputs, STDOUT, Stdout, Wanted};
 use crate::{People, class_code, complain, exit, first_failure, write_with};
 
 /// Ask each GOPROXY entry whether it works, as go would, without privileges.
@@ -50,14 +50,18 @@ pub(crate) struct Preflight {
 
 /// Asks and reports; the exit code.
 pub(crate) fn run(preflight: &Preflight, report: &Report) -> u8 {
-    let found = open(report).and_then(|opened| Ok((opened, preflight::run(&options(preflight))?)));
-    let ((people, outputs, json), found) = match found {
+    let found = open(report).and_then(|(people, outputs, documents, claims)| {
+        let found = preflight::run(&options(preflight))?;
+        claims.settle()?;
+        Ok((people, outputs, documents, found))
+    });
+    let (people, outputs, documents, found) = match found {
         Ok(found) => found,
         Err(error) => return complain(&error, exit::USAGE),
     };
     let on_stderr = preflight.shell
         || outputs.on_stdout
-        || json.as_ref().is_some_and(|json| json.path() == Path::new(STDOUT));
+        || documents.iter().any(|document| document.path() == Path::new(STDOUT));
     let render = |options: &terminal::Options| {
         let findings =
             terminal::render(&found.trace, &terminal::Options { quiet: true, ..*options });
@@ -70,13 +74,14 @@ pub(crate) fn run(preflight: &Preflight, report: &Report) -> u8 {
     let reported = if on_stderr {
         write_with(trace, outputs, people, report, render, &mut io::stderr())
     } else {
-        write_with(trace, outputs, people, report, render, &mut io::stdout())
+        write_with(trace, outputs, people, report, render, &mut Stdout::open())
     };
-    let document = json.map_or(Ok(()), |json| {
-        let context = format!("cannot write {}", json.path().display());
-        write_json(json, &found).context(context)
+    let written = documents.into_iter().map(|document| {
+        let context = format!("cannot write {}", document.path().display());
+        write_json(document, &found).context(context)
     });
-    let failed = document.and(hand_on(preflight, &found)).err();
+    let written = written.fold(Ok(()), anyhow::Result::and);
+    let failed = written.and(hand_on(preflight, &found)).err();
     let failed = failed.map_or(0, |error| complain(&error, exit::FAILED));
     let fare = if preflight.shell || preflight.github_env { found.works_with } else { found.works };
     let class = || report.exit_class.then(|| class_code(trace)).flatten();
@@ -94,15 +99,21 @@ fn options(preflight: &Preflight) -> Options {
     }
 }
 
-/// The outputs. What `--json` has here is more than the trace, and is written apart.
-fn open(report: &Report) -> anyhow::Result<(People, Opened, Option<Output>)> {
+/// The outputs, in which all is still there. What is JSON here is more than the trace, and is written
+/// apart.
+fn open(report: &Report) -> anyhow::Result<(People, Opened, Vec<Output>, Claims)> {
     let people = People::open(report, &Audience::find())?;
-    let others = Outputs { json: None, ..report.outputs.clone() };
+    let is_document = |one: &Wanted| one.format == json::FORMAT.name;
+    let (documents, others): (Vec<_>, Vec<_>) =
+        report.outputs.all().into_iter().partition(is_document);
     let mut claims = Claims::default();
-    let json = report.outputs.json.as_deref().map(|path| claims.open(path)).transpose()?;
+    let documents = documents
+        .into_iter()
+        .map(|one| claims.open(&one.file.unwrap_or_else(|| STDOUT.into())))
+        .collect::<anyhow::Result<Vec<Output>>>()?;
+    let others = Outputs { format: others, ..Outputs::default() };
     let opened = Opened::open(&others, false, &mut claims)?;
-    claims.settle()?;
-    Ok((people, opened, json))
+    Ok((people, opened, documents, claims))
 }
 
 fn write_json(mut output: Output, found: &preflight::Report) -> anyhow::Result<()> {

@@ -9,6 +9,7 @@ use std::mem;
 
 use foldhash::HashMap;
 
+use super::CUT;
 use crate::correlate::Correlator;
 use crate::diagnose::diagnose;
 use crate::event::{End, Event, Start, TcpState, What};
@@ -47,6 +48,11 @@ impl Survey {
         if lost > 0 {
             let what = What::Lost { count: lost };
             everywhere.push(Event { time: reader.end().time, pid: 0, goroutine: None, what });
+        }
+        if reader.is_cut() {
+            let what = What::WatchEnded { reason: CUT.to_owned() };
+            // The last that is told stands: one that the recording has says more.
+            everywhere.insert(0, Event { time: 0, pid: 0, goroutine: None, what });
         }
         Self { everywhere, broken }
     }

@@ -14,6 +14,9 @@ use crate::recording::{Error, Reader};
 
 pub use self::builds::{Survey, builds};
 
+/// What ended the watch, as far as a recording tells that is cut.
+const CUT: &str = "the recording stops before its end";
+
 /// The trace of a recording with its findings, and what is wrong with the recording, if anything. The
 /// trace is complete if nothing is, and if the recording was not cut.
 pub fn replay(mut reader: Reader<impl BufRead>) -> (Trace, Option<Error>) {
@@ -27,6 +30,9 @@ pub fn replay(mut reader: Reader<impl BufRead>) -> (Trace, Option<Error>) {
     }
     let end = (!reader.is_cut()).then(|| reader.end());
     let mut trace = correlator.finish(end.as_ref());
+    if reader.is_cut() {
+        trace.capture.watch_ended.get_or_insert_with(|| CUT.to_owned());
+    }
     trace.findings = diagnose(&trace);
     (trace, broken)
 }

@@ -6,7 +6,7 @@ use std::fs;
 use std::io::{self, BufRead, Read};
 use std::path::Path;
 
-use super::{Survey, builds, replay};
+use super::{CUT, Survey, builds, replay};
 use crate::event::{End, Event, Start, TcpState, What};
 use crate::model::{Outcome, Trace};
 use crate::recording::{Reader, Writer};
@@ -77,6 +77,19 @@ fn a_recording_that_is_cut_has_no_end() {
         let (trace, broken) = replay(Reader::new(&recording[..recording.len() - 5]).unwrap());
         assert!(broken.is_none());
         assert_eq!((trace.command.exit_code, trace.command.duration_ns), (None, None));
+    }
+}
+
+#[test]
+fn a_recording_that_is_cut_says_so() {
+    for recording in recordings() {
+        let cut = &recording[..recording.len() - 5];
+        let (whole, _) = replay(Reader::new(cut).unwrap());
+        let (builds, _) = by_build(cut);
+        for trace in builds.iter().chain([&whole]) {
+            let missed = trace.findings.iter().find(|found| found.code == "PT900").unwrap();
+            assert!(missed.message.contains(CUT), "{}", missed.message);
+        }
     }
 }
 

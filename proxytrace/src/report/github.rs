@@ -8,8 +8,8 @@ use std::io::{self, Write};
 
 use super::Format;
 use super::escape::{LONG, NAME, escape};
-use super::summary::{Related, count, is_shown, modules, sentences};
-use crate::model::{Confidence, Finding, Severity, Trace};
+use super::summary::{Related, count, is_shown, modules, sentences, source, statement};
+use crate::model::{Finding, Severity, Trace};
 
 /// A line for each error and warning.
 pub const FORMAT: Format = Format { name: "github", write };
@@ -47,11 +47,7 @@ pub fn annotations(trace: &Trace) -> String {
 
 fn annotation(lines: &mut String, command: &str, finding: &Finding, related: &[&Finding]) {
     let title = property(format!("{} {}", finding.code, finding.slug).trim_end());
-    let possible = match finding.confidence {
-        Confidence::Certain => "",
-        Confidence::Possible => "possible: ",
-    };
-    let mut message = format!("{possible}{}", escape(&finding.message, LONG));
+    let mut message = escape(&statement(finding), LONG);
     if !finding.modules.is_empty() {
         let _ = write!(message, "\n{}", escape(&modules(finding), LONG));
     }
@@ -62,13 +58,10 @@ fn annotation(lines: &mut String, command: &str, finding: &Finding, related: &[&
         let sentences = escape(&sentences(also), 2 * LONG);
         let _ = write!(message, "\n{}: {sentences}", escape(&also.code, NAME));
     }
-    let place = finding.sources.first().map_or_else(String::new, |source| {
-        format!(
-            "file={},line={},",
-            property(source.path.as_ref().unwrap_or(&source.file)),
-            source.line
-        )
-    });
+    // GitHub finds no file outside of the repository.
+    let known = source(finding).and_then(|source| Some((source.path.as_ref()?, source.line)));
+    let place = known
+        .map_or_else(String::new, |(path, line)| format!("file={},line={line},", property(path)));
     let _ = writeln!(lines, "::{command} {place}title={title}::{}", data(&message));
 }
 
@@ -92,7 +85,7 @@ mod tests {
     use insta::assert_snapshot;
 
     use super::{annotations, data, property};
-    use crate::model::{Finding, Severity};
+    use crate::model::{Confidence, Finding, Requirement, Severity};
     use crate::report::samples;
 
     #[test]
@@ -107,6 +100,36 @@ mod tests {
         ::error title=PT006::storage.example answered 403 to what proxy.example redirected there%0Aexample.com/m00@v1.0.0, example.com/m01@v1.0.0, example.com/m02@v1.0.0 and 37 more%0Aallow this machine to fetch from storage.example; go's own message names proxy.example
         ");
         assert_eq!(annotations(&samples::healthy()), "");
+    }
+
+    #[test]
+    fn a_file_is_named_where_the_repository_has_it() {
+        let mut trace = samples::forbidden();
+        let source = |file: &str, path: Option<&str>| Requirement {
+            file: file.to_owned(),
+            line: 7,
+            module: "example.com/m00".to_owned(),
+            version: "v1.0.0".to_owned(),
+            path: path.map(str::to_owned),
+        };
+        trace.findings[0].sources = vec![source("/cache/go.mod", None)];
+        assert!(annotations(&trace).starts_with("::error title="), "{}", annotations(&trace));
+        trace.findings[0].sources.push(source("/repo/go.mod", Some("go.mod")));
+        let lines = annotations(&trace);
+        assert!(lines.starts_with("::error file=go.mod,line=7,title="), "{lines}");
+    }
+
+    /// Once, wherever it is told.
+    #[test]
+    fn a_hypothesis_says_that_it_is_one() {
+        let mut trace = samples::comma();
+        for finding in &mut trace.findings {
+            finding.confidence = Confidence::Possible;
+        }
+        let lines = annotations(&trace);
+        assert!(lines.contains("::possible: proxy.example answered 502"), "{lines}");
+        assert!(lines.contains("%0APT101: possible: `direct` was not asked"), "{lines}");
+        assert_eq!(lines.matches("possible: ").count(), 2, "{lines}");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use super::escape::{LONG, NAME, escape};
-use super::summary::{fingerprint, is_shown, place, sentences};
+use super::summary::{fingerprints, is_shown, place, sentences};
 use super::{Format, json};
 use crate::model::{Finding, Severity, Trace};
 
@@ -35,19 +35,21 @@ struct Lines {
 }
 
 fn write(trace: &Trace, output: &mut dyn Write) -> io::Result<()> {
-    let shown = trace.findings.iter().filter(|finding| is_shown(finding));
-    let issues: Vec<Issue> = shown.map(issue).collect();
+    let shown: Vec<&Finding> = trace.findings.iter().filter(|finding| is_shown(finding)).collect();
+    let prints = fingerprints(&shown);
+    let issues: Vec<Issue> =
+        shown.into_iter().zip(prints).map(|(finding, print)| issue(finding, print)).collect();
     json::value(&issues, &mut *output)?;
     output.write_all(b"\n")
 }
 
-fn issue(finding: &Finding) -> Issue {
+fn issue(finding: &Finding, fingerprint: String) -> Issue {
     let (path, line) = place(finding);
     let text = format!("{}: {}", finding.code, sentences(finding));
     Issue {
         description: escape(&text, 2 * LONG),
         check_name: escape(&finding.slug, NAME),
-        fingerprint: fingerprint(finding),
+        fingerprint,
         severity: match finding.severity {
             Severity::Error => "major",
             Severity::Warning => "minor",

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use super::{Format, json as writer};
 use crate::model::{Attempt, Chain, Connection, ConnectionId, Request, Trace};
+use crate::url::{host_name, split_port, unbracketed};
 
 /// One `log` without pages.
 pub const FORMAT: Format = Format { name: "har", write };
@@ -141,10 +142,9 @@ fn entry(
 
 /// Address of the server, and this end's port, which names the connection.
 fn ends(request: &Request, connection: Option<&Connection>) -> (Option<String>, Option<String>) {
-    let remote = request.remote_addr.as_deref().and_then(|address| address.rsplit_once(':'));
-    let local = connection.and_then(|one| one.local_addr.as_deref()?.rsplit_once(':'));
-    let bare = |host: &str| host.trim_start_matches('[').trim_end_matches(']').to_owned();
-    (remote.map(|(host, _)| bare(host)), local.map(|(_, port)| port.to_owned()))
+    let remote = request.remote_addr.as_deref().map(|address| unbracketed(host_name(address)));
+    let local = connection.and_then(|one| split_port(one.local_addr.as_deref()?).1);
+    (remote.map(str::to_owned), local.map(str::to_owned))
 }
 
 fn timings(request: &Request, made: Option<&Connection>) -> Timings {

@@ -18,7 +18,7 @@ const STYLE: &str = include_str!("page/page.css");
 const SCRIPT: &str = include_str!("page/page.js");
 
 /// What may run and what may dress the page: the two files, by their SHA-256.
-const SCRIPT_HASH: &str = "sha256-Uq2yceh161ju6ULcEi3jIZFXbB3TX02D90TtIhiWznE=";
+const SCRIPT_HASH: &str = "sha256-B6uWUViaMW5XM7oFDZHaRy0E4BXPdd/L5Nd055RJ54U=";
 const STYLE_HASH: &str = "sha256-9+ZlzRgwnKpnU5U2WpWT1/ThBMwyYmNl6nHt9mk5YT0=";
 
 fn write(trace: &Trace, output: &mut dyn Write) -> io::Result<()> {

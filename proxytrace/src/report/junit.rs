@@ -1,29 +1,47 @@
 //! The XML of `JUnit`, which every CI shows as test results: a test for each module, which fails with the
-//! error that kept it from coming.
+//! error that kept it from coming, and is skipped where nobody saw whether it came.
+//!
+//! Elements and attributes are those of Jenkins's schema, which allows the fewest. GitLab and
+//! Buildkite show the texts of elements alone: each says all.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::time::Duration;
 
 use super::Format;
+use super::chain::word;
 use super::escape::{LONG, NAME, escape};
-use super::summary::module_name;
-use crate::model::{Finding, Outcome, ProcessId, Severity, Trace};
+use super::summary::{INCOMPLETE, module_name, sentences, statement};
+use crate::model::{Chain, ChainId, Finding, Outcome, Process, ProcessId, Severity, Trace};
 
 /// One `testsuite`.
 pub const FORMAT: Format = Format { name: "junit", write };
+
+/// Whose test it is, and its name. An error that belongs to no module is nobody's.
+type Key = (Option<ProcessId>, String);
 
 /// One module of one process, or an error that belongs to none.
 #[derive(Default)]
 struct Case<'a> {
     nanoseconds: u64,
+    /// How a chain of it ended that does not say whether it came.
+    open: Option<Outcome>,
     errors: Vec<&'a Finding>,
     warnings: Vec<&'a Finding>,
 }
 
+impl Case<'_> {
+    /// Why it neither passed nor failed, if it did not.
+    fn skipped(&self) -> Option<Outcome> {
+        self.open.filter(|_| self.errors.is_empty())
+    }
+}
+
 fn write(trace: &Trace, output: &mut dyn Write) -> io::Result<()> {
-    let cases = cases(trace);
+    let (cases, classes) = (cases(trace), classes(trace));
     let failures = cases.values().filter(|case| !case.errors.is_empty()).count();
+    let skipped = cases.values().filter(|case| case.skipped().is_some()).count();
     let took = trace.command.duration_ns;
     let took = took.map_or_else(String::new, |ns| format!(r#" time="{}""#, seconds(ns)));
     let totals = format!(r#"tests="{}" failures="{failures}" errors="0"{took}"#, cases.len());
@@ -35,65 +53,89 @@ fn write(trace: &Trace, output: &mut dyn Write) -> io::Result<()> {
         "" => String::new(),
         time => format!(r#" timestamp="{time}""#),
     };
-    writeln!(output, r#"  <testsuite name="{name}" {totals} skipped="0"{began}>"#)?;
-    // No process was traced where preflight asked, or where a log was read.
-    let traced = trace.processes.iter().filter(|process| process.pid != 0);
-    let pids: BTreeMap<ProcessId, u32> = traced.map(|process| (process.id, process.pid)).collect();
+    writeln!(output, r#"  <testsuite name="{name}" {totals} skipped="{skipped}"{began}>"#)?;
     for ((process, name), case) in &cases {
-        let class = match process.and_then(|process| pids.get(&process)) {
-            Some(pid) => format!("go pid {pid}"),
-            None => "proxytrace".to_owned(),
-        };
+        let class = process.and_then(|process| classes.get(&process));
+        let class = class.map_or("proxytrace", |(class, _)| class);
         let (name, time) = (text(name), seconds(case.nanoseconds));
         let head = format!(r#"    <testcase classname="{class}" name="{name}" time="{time}""#);
-        if case.errors.is_empty() && case.warnings.is_empty() {
-            writeln!(output, "{head}/>")?;
-            continue;
+        match body(case).as_str() {
+            "" => writeln!(output, "{head}/>")?,
+            body => writeln!(output, "{head}>\n{body}    </testcase>")?,
         }
-        writeln!(output, "{head}>")?;
-        for found in &case.errors {
-            let (code, message) = (text(&found.code), text(&found.message));
-            let advice = text(&found.advice);
-            writeln!(
-                output,
-                r#"      <failure type="{code}" message="{message}">{advice}</failure>"#
-            )?;
-        }
-        if !case.warnings.is_empty() {
-            writeln!(output, "      <system-out>")?;
-            for found in &case.warnings {
-                let (code, message) = (text(&found.code), text(&found.message));
-                writeln!(output, "warning[{code}]: {message}")?;
-            }
-            writeln!(output, "      </system-out>")?;
-        }
-        writeln!(output, "    </testcase>")?;
+    }
+    let notes = notes(trace, &classes);
+    if !notes.is_empty() {
+        writeln!(output, "    <system-out>\n{notes}    </system-out>")?;
     }
     writeln!(output, "  </testsuite>\n</testsuites>")
 }
 
-fn cases(trace: &Trace) -> BTreeMap<(Option<ProcessId>, String), Case<'_>> {
-    let mut cases: BTreeMap<_, Case<'_>> = BTreeMap::new();
-    let mut names = BTreeMap::new();
+/// What stands in a test, in lines: why it was skipped, what failed, and what else there is to say.
+fn body(case: &Case<'_>) -> String {
+    let mut body = String::new();
+    if let Some(outcome) = case.skipped() {
+        let _ = writeln!(body, "      <skipped>not known: {}</skipped>", word(&outcome));
+    }
+    for found in &case.errors {
+        let (code, message) = (text(&found.code), text(&statement(found)));
+        let all = text(&format!("{}: {}", found.code, sentences(found)));
+        let head = format!(r#"<failure type="{code}" message="{message}">"#);
+        let _ = writeln!(body, "      {head}{all}</failure>");
+    }
+    if !case.warnings.is_empty() {
+        body += "      <system-out>\n";
+        for found in &case.warnings {
+            let (code, message) = (text(&found.code), text(&statement(found)));
+            let _ = writeln!(body, "warning[{code}]: {message}");
+        }
+        body += "      </system-out>\n";
+    }
+    body
+}
+
+/// What is to say of the whole, in lines: which process is which, and what was missed.
+fn notes(trace: &Trace, classes: &BTreeMap<ProcessId, (String, u32)>) -> String {
+    let mut notes = String::new();
+    for (class, pid) in classes.values() {
+        let _ = writeln!(notes, "{class}: pid {pid}");
+    }
+    for found in trace.findings.iter().filter(|found| found.code == INCOMPLETE) {
+        let _ = writeln!(notes, "note[{INCOMPLETE}]: {}", text(&statement(found)));
+    }
+    notes
+}
+
+/// What processes are called that asked for modules, and their pids. A CI knows a test again by this
+/// name, and pids are others in the next run.
+fn classes(trace: &Trace) -> BTreeMap<ProcessId, (String, u32)> {
+    let about_modules = trace.chains.iter().filter(|chain| chain.module.is_some());
+    let asked: BTreeSet<ProcessId> = about_modules.map(|chain| chain.process).collect();
+    // No process was traced where preflight asked, or where a log was read.
+    let traced = trace.processes.iter().filter(|one| one.pid != 0 && asked.contains(&one.id));
+    let class = |number: u32| if number == 1 { "go".to_owned() } else { format!("go {number}") };
+    (1..).zip(traced).map(|(number, one)| (one.id, (class(number), one.pid))).collect()
+}
+
+fn cases(trace: &Trace) -> BTreeMap<Key, Case<'_>> {
+    let mut cases: BTreeMap<Key, Case<'_>> = BTreeMap::new();
+    let (keys, satisfied) = (keys(trace), satisfied(trace));
     for chain in &trace.chains {
-        names.insert(chain.id, (Some(chain.process), module_name(chain)));
         // Prefixes of a path that go tried as modules are no tests.
-        let tried = chain.version.is_some() || chain.outcome == Outcome::Ok;
-        if let Some(name) = module_name(chain).filter(|_| tried) {
-            let case = cases.entry((Some(chain.process), name)).or_default();
+        if chain.version.is_none() && chain.outcome != Outcome::Ok {
+            continue;
+        }
+        let open = is_open(chain.outcome) && !satisfied.contains(&chain.process);
+        for key in keys.get(&chain.id).into_iter().flatten() {
+            let case = cases.entry(key.clone()).or_default();
             case.nanoseconds += chain.duration_ns.unwrap_or(0);
+            case.open = case.open.or(open.then_some(chain.outcome));
         }
     }
     for finding in trace.findings.iter().filter(|found| found.severity > Severity::Note) {
-        let own = || vec![(None, format!("{} {}", finding.code, finding.slug))];
-        let mut about: Vec<(Option<ProcessId>, String)> = finding
-            .chains
-            .iter()
-            .filter_map(|id| names.get(id))
-            .filter_map(|(process, name)| Some((*process, name.clone()?)))
-            .collect();
-        about.sort();
-        about.dedup();
+        let own = || BTreeSet::from([(None, format!("{} {}", finding.code, finding.slug))]);
+        let about = finding.chains.iter().filter_map(|id| keys.get(id)).flatten();
+        let about: BTreeSet<Key> = about.cloned().collect();
         for key in if about.is_empty() { own() } else { about } {
             let case = cases.entry(key).or_default();
             match finding.severity {
@@ -103,6 +145,43 @@ fn cases(trace: &Trace) -> BTreeMap<(Option<ProcessId>, String), Case<'_>> {
         }
     }
     cases
+}
+
+/// The processes that ended well, or became another program: what had not come they did without.
+fn satisfied(trace: &Trace) -> BTreeSet<ProcessId> {
+    let images = || trace.processes.iter();
+    let became: BTreeSet<_> = images().map(|image| (image.parent, image.pid)).collect();
+    let is_satisfied =
+        |one: &&Process| one.exit_code == Some(0) || became.contains(&(Some(one.id), one.pid));
+    images().filter(is_satisfied).map(|one| one.id).collect()
+}
+
+/// Whether an outcome leaves open whether something came.
+fn is_open(outcome: Outcome) -> bool {
+    matches!(outcome, Outcome::Canceled | Outcome::Unfinished | Outcome::Unknown)
+}
+
+/// The tests that each chain is of. One without a version (a list, a go-get) is of all versions of its
+/// module in that process, and of a test of its own where there are none; one without a module is of
+/// none.
+fn keys(trace: &Trace) -> BTreeMap<ChainId, Vec<Key>> {
+    let mut versions: BTreeMap<(ProcessId, &str), BTreeSet<String>> = BTreeMap::new();
+    for chain in trace.chains.iter().filter(|chain| chain.version.is_some()) {
+        if let (Some(module), Some(name)) = (chain.module.as_deref(), module_name(chain)) {
+            versions.entry((chain.process, module)).or_default().insert(name);
+        }
+    }
+    let names = |chain: &Chain| -> Vec<String> {
+        let all = chain.module.as_deref().and_then(|module| versions.get(&(chain.process, module)));
+        match (&chain.version, all) {
+            (None, Some(all)) => all.iter().cloned().collect(),
+            _ => module_name(chain).into_iter().collect(),
+        }
+    };
+    let of = |chain: &Chain| -> Vec<Key> {
+        names(chain).into_iter().map(|name| (Some(chain.process), name)).collect()
+    };
+    trace.chains.iter().map(|chain| (chain.id, of(chain))).collect()
 }
 
 fn seconds(nanoseconds: u64) -> String {
@@ -130,7 +209,7 @@ fn text(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::write;
-    use crate::model::Trace;
+    use crate::model::{Artifact, Chain, Confidence, Finding, Outcome, Process, Severity, Trace};
     use crate::report::samples;
 
     fn written(trace: &Trace) -> String {
@@ -144,7 +223,7 @@ mod tests {
         let mut trace = samples::healthy();
         let text = written(&trace);
         let whole = r#" errors="0" time="0.812" skipped="0" timestamp="2026-01-02T03:04:05Z">"#;
-        assert!(text.contains(whole) && text.contains(r#"classname="go pid 4711""#), "{text}");
+        assert!(text.contains(whole) && text.contains(r#"classname="go" "#), "{text}");
         // As `log` has it.
         trace.started_at.clear();
         trace.command.duration_ns = None;
@@ -152,5 +231,100 @@ mod tests {
         let text = written(&trace);
         assert!(text.contains(r#" errors="0" skipped="0">"#), "{text}");
         assert!(text.contains(r#"classname="proxytrace""#) && !text.contains("pid"), "{text}");
+    }
+
+    #[test]
+    fn what_never_came_has_not_passed() {
+        let case = r#"name="example.com/fine@v1.0.0" time="0.031""#;
+        let skipped = |outcome| format!("{case}>\n      <skipped>not known: {outcome}</skipped>\n");
+        for (outcome, word) in [
+            (Outcome::Unfinished, "unfinished"),
+            (Outcome::Canceled, "canceled"),
+            (Outcome::Unknown, "unknown"),
+        ] {
+            let mut trace = samples::comma();
+            trace.chains[1].outcome = outcome;
+            let text = written(&trace);
+            let counted = r#"tests="2" failures="1" errors="0" time="0.812" skipped="1""#;
+            assert!(text.contains(&skipped(word)) && text.contains(counted), "{text}");
+            // go did without it, or let another release ask.
+            let first = trace.processes[0].clone();
+            trace.processes[0].exit_code = Some(0);
+            let text = written(&trace);
+            let passed = format!("{case}/>");
+            assert!(text.contains(&passed) && text.contains(r#" skipped="0""#), "{text}");
+            trace.processes[0].exit_code = None;
+            trace.processes.push(Process { id: 2, parent: Some(first.id), ..first });
+            assert!(written(&trace).contains(&passed), "{}", written(&trace));
+            // Why it did not come is known.
+            trace.processes.truncate(1);
+            trace.findings[1].chains = vec![1];
+            let text = written(&trace);
+            assert!(text.contains(&format!("{case}>\n      <failure")), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_failure_says_all_in_its_text() {
+        let mut trace = samples::forbidden();
+        trace.findings[0].confidence = Confidence::Possible;
+        let text = written(&trace);
+        let failure = "<failure type=\"PT006\" message=\"possible: storage.example answered 403 to \
+                       what proxy.example redirected there\">PT006: possible: storage.example \
+                       answered 403 to what proxy.example redirected there. allow this machine";
+        assert_eq!(text.matches(failure).count(), 40, "{text}");
+    }
+
+    #[test]
+    fn what_was_missed_is_said_of_the_whole() {
+        let mut trace = samples::incomplete();
+        let missed = Finding {
+            code: "PT900".to_owned(),
+            severity: Severity::Note,
+            message: "12 events were lost".to_owned(),
+            chains: vec![],
+            ..samples::forbidden().findings.remove(0)
+        };
+        trace.findings.push(missed);
+        let end = "    <system-out>\ngo: pid 4711\nnote[PT900]: 12 events were lost\n    \
+                   </system-out>\n  </testsuite>\n</testsuites>\n";
+        assert!(written(&trace).ends_with(end), "{}", written(&trace));
+    }
+
+    #[test]
+    fn a_module_is_one_test_of_a_process() {
+        let mut trace = samples::comma();
+        let fine = trace.chains[1].clone();
+        let found = Chain { id: 2, version: None, artifact: Artifact::GoGet, ..fine.clone() };
+        let next = Chain { id: 3, version: Some("v1.1.0".to_owned()), ..fine };
+        // Another process asked whether there is such a module, and for no version of it.
+        let other = Chain { id: 4, process: 2, ..found.clone() };
+        let mut process = trace.processes[0].clone();
+        (process.id, process.pid) = (2, 12);
+        trace.processes.push(process);
+        trace.chains.extend([found, next, other]);
+        trace.findings[1].chains = vec![0, 2];
+        let text = written(&trace);
+        let heads = text.lines().filter(|line| line.contains("<testcase"));
+        let heads: Vec<&str> = heads.map(|line| line.trim().trim_end_matches(['/', '>'])).collect();
+        let case = |class: &str, name: &str, time: &str| {
+            format!(r#"<testcase classname="{class}" name="{name}" time="{time}""#)
+        };
+        let long = "golang.org/x/some/quite/long/module/path@v1.0.0";
+        assert_eq!(
+            heads,
+            [
+                case("go", "example.com/fine@v1.0.0", "0.062"),
+                case("go", "example.com/fine@v1.1.0", "0.062"),
+                case("go", long, "0.031"),
+                case("go 2", "example.com/fine", "0.031"),
+            ]
+        );
+        assert_eq!(text.matches("<failure ").count(), 4, "{text}");
+        assert!(text.contains("go: pid 4711\ngo 2: pid 12\n"), "{text}");
+        // In the next run pids are others, and tests the same.
+        trace.processes[0].pid = 99;
+        let tests = |text: &str| text.split("\n    <system-out>").next().map(str::to_owned);
+        assert_eq!(tests(&written(&trace)), tests(&text));
     }
 }

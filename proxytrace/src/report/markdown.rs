@@ -8,7 +8,7 @@ use std::io::{self, Write};
 
 use super::Format;
 use super::escape::{LONG, NAME, escape};
-use super::summary::{Related, is_shown, summary};
+use super::summary::{Related, is_shown, statement, summary};
 use super::terminal::{Options, render};
 use crate::model::{Finding, Severity, Trace};
 
@@ -69,7 +69,7 @@ fn row(finding: &Finding, is_related: bool) -> String {
         [only] => code(only, NAME),
         [first, rest @ ..] => format!("{} and {} more", code(first, NAME), rest.len()),
     };
-    let (number, message) = (code(&finding.code, NAME), code(&finding.message, LONG));
+    let (number, message) = (code(&finding.code, NAME), code(&statement(finding), LONG));
     format!("| {severity} | {number} | {message} | {modules} |\n")
 }
 
@@ -89,7 +89,17 @@ fn fence(text: &str, least: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::code;
+    use super::{code, row};
+    use crate::model::Confidence;
+    use crate::report::samples;
+
+    #[test]
+    fn a_hypothesis_says_that_it_is_one() {
+        let mut finding = samples::forbidden().findings.remove(0);
+        assert!(row(&finding, false).contains("` storage.example answered"));
+        finding.confidence = Confidence::Possible;
+        assert!(row(&finding, false).contains("` possible: storage.example answered"));
+    }
 
     #[test]
     fn fences_are_longer_than_what_they_hold() {

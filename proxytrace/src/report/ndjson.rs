@@ -1,10 +1,10 @@
 //! The trace as lines of JSON, for whoever does not want to wait for its end.
 //!
 //! Each line is an object with one member, which says what it is: `start` first, then each `chain`
-//! when it has ended, then the rest of the trace: each `process`, `connection`, `lookup` and
-//! `finding`, and `end` with `command` and `capture`. What is in them is what the JSON contract
-//! says. A chain that comes again replaces the one before with its `id`: go can ask for the same
-//! once more. Without `end` the stream was cut.
+//! when it has ended, then the rest of the trace: each `process`, `connection`, `lookup`,
+//! `requirement` and `finding`, each line of `netrc`, and `end` with `command` and `capture`. What
+//! is in them is what the JSON contract says. A chain that comes again replaces the one before with
+//! its `id`: go can ask for the same once more. Without `end` the stream was cut.
 
 use std::collections::HashMap;
 use std::collections::hash_map::DefaultHasher;
@@ -48,6 +48,8 @@ enum Line<'a, T> {
     Process(&'a T),
     Connection(&'a T),
     Lookup(&'a T),
+    Requirement(&'a T),
+    Netrc(&'a T),
     Finding(&'a T),
     End(End<'a>),
 }
@@ -102,6 +104,8 @@ impl<W: Write> Writer<W> {
         trace.processes.iter().try_for_each(|one| self.item(&Line::Process(one)))?;
         trace.connections.iter().try_for_each(|one| self.item(&Line::Connection(one)))?;
         trace.lookups.iter().try_for_each(|one| self.item(&Line::Lookup(one)))?;
+        trace.requirements.iter().try_for_each(|one| self.item(&Line::Requirement(one)))?;
+        trace.netrc.iter().try_for_each(|one| self.item(&Line::Netrc(one)))?;
         trace.findings.iter().try_for_each(|one| self.item(&Line::Finding(one)))?;
         self.line(&Line::End(End { command: &trace.command, capture: &trace.capture }))?;
         self.output.flush()
@@ -131,5 +135,48 @@ impl<W: Write> Writer<W> {
         json::value(line, &mut self.line)?;
         self.line.push(b'\n');
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::write;
+    use crate::model::{NetrcLine, Requirement};
+    use crate::report::samples;
+
+    /// Every member of the JSON that is a list has a line for each of its items, and all else is in
+    /// the first line or the last.
+    #[test]
+    fn nothing_of_the_trace_is_left_out() {
+        let mut trace = samples::comma();
+        trace.requirements = vec![Requirement {
+            file: "/m/go.mod".to_owned(),
+            line: 3,
+            module: "example.com/fine".to_owned(),
+            version: "v1.0.0".to_owned(),
+            path: None,
+        }];
+        let (file, host) = ("/home/.netrc".to_owned(), "proxy.example".to_owned());
+        trace.netrc = vec![NetrcLine { file, line: 1, host }];
+        let mut text = Vec::new();
+        write(&trace, &mut text).unwrap();
+        let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        let lines: Vec<Value> = lines.map(|line| serde_json::from_slice(line).unwrap()).collect();
+        let of = |name: &str| lines.iter().filter_map(|one| one.get(name)).collect::<Vec<&Value>>();
+        let whole = serde_json::to_value(&trace).unwrap();
+        for (member, value) in whole.as_object().unwrap() {
+            let Some(items) = value.as_array() else {
+                let [start, end] = [of("start")[0], of("end")[0]];
+                assert!(start.get(member).is_some() || end.get(member).is_some(), "{member}");
+                continue;
+            };
+            let name = match member.as_str() {
+                "processes" => "process",
+                member => member.trim_end_matches('s'),
+            };
+            assert_eq!(of(name), items.iter().collect::<Vec<_>>(), "{member}");
+        }
     }
 }

@@ -10,6 +10,7 @@ use super::escape::escape;
 use super::summary::count;
 use crate::correlate::status;
 use crate::event::{Event, What};
+use crate::url::host_name;
 
 /// What a wait has to last to be worth a word, in nanoseconds.
 const WORTH_TELLING: u64 = 2_000_000_000;
@@ -182,8 +183,7 @@ impl Progress {
 
 impl Wait {
     fn is_for(&self, open: &Wait) -> bool {
-        let name = |host: &str| host.rsplit_once(':').map_or(host, |(name, _)| name).to_owned();
-        name(&self.host) == name(&open.host)
+        host_name(&self.host) == host_name(&open.host)
     }
 }
 
@@ -275,6 +275,21 @@ mod tests {
         say(at(51, 1, lookup("direct")), 51);
         let line = say(at(52, 1, What::WalkReturn { error: None }), 60);
         assert_eq!(line, "proxytrace: 1 of 1 module done, 2 requests, 1 redirect, 1 fallback");
+    }
+
+    /// The URL has its address without the port, who dials with it.
+    #[test]
+    fn who_dials_an_ipv6_address_is_waited_for() {
+        let mut progress = Progress::default();
+        progress.push(&at(0, 1, request("https://[::1]/m")));
+        let remote = "[::1]:443".parse().unwrap();
+        progress.push(&at(0, 2, What::Dial { host: "[::1]:443".into(), remote }));
+        let line = progress.line(9_000_000_000).unwrap();
+        assert!(line.contains("waiting 9 s for [::1]:443 to accept a connection"), "{line}");
+        let tls = What::TlsEnter { server_name: "[::1]".into(), local: None, remote: None };
+        progress.push(&at(0, 2, tls));
+        let line = progress.line(9_000_000_000).unwrap();
+        assert!(line.contains("waiting 9 s for [::1] to shake hands"), "{line}");
     }
 
     #[test]

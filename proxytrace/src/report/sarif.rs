@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use serde_json::{Value, json};
 
 use super::escape::{LONG, NAME, escape};
-use super::summary::{fingerprint, is_shown, place, sentences};
+use super::summary::{fingerprints, is_shown, place, sentences};
 use super::{Format, json as writer};
 use crate::diagnose::{CATALOGUE, Kind};
 use crate::model::{Confidence, Finding, Role, Severity, Trace};
@@ -23,7 +23,9 @@ const SCHEMA: &str = "https://json.schemastore.org/sarif-2.1.0.json";
 fn write(trace: &Trace, output: &mut dyn Write) -> io::Result<()> {
     let found: Vec<&Finding> = trace.findings.iter().filter(|finding| is_shown(finding)).collect();
     let kinds = CATALOGUE.iter().filter(|kind| found.iter().any(|one| one.code == kind.code));
-    let results: Vec<Value> = found.iter().map(|finding| result(finding)).collect();
+    let prints = fingerprints(&found);
+    let results: Vec<Value> =
+        found.iter().zip(&prints).map(|(finding, print)| result(finding, print)).collect();
     // A log does not say when it was.
     let started = (!trace.started_at.is_empty()).then_some(&trace.started_at);
     let log = json!({
@@ -69,7 +71,7 @@ fn identifier(slug: &str) -> String {
     slug.split('-').map(word).collect()
 }
 
-fn result(finding: &Finding) -> Value {
+fn result(finding: &Finding, fingerprint: &str) -> Value {
     let (path, line) = place(finding);
     let text = sentences(finding);
     let modules = finding.modules.iter().take(MODULES).map(|module| escape(module, NAME));
@@ -81,7 +83,7 @@ fn result(finding: &Finding) -> Value {
             "artifactLocation": {"uri": uri(&escape(path, LONG)), "uriBaseId": "%SRCROOT%"},
             "region": {"startLine": line},
         }}],
-        "partialFingerprints": {"proxytrace/v1": fingerprint(finding)},
+        "partialFingerprints": {"proxytrace/v1": fingerprint},
         "properties": {
             "modules": modules.collect::<Vec<_>>(),
             "certain": finding.confidence == Confidence::Certain,

@@ -2,12 +2,18 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use crate::correlate::status;
-use crate::model::{Chain, ChainId, Finding, Next, Outcome, Request, Role, Severity, Trace};
+use crate::model::{
+    Chain, ChainId, Confidence, Finding, Next, Outcome, Request, Requirement, Role, Severity, Trace,
+};
 
 /// The finding that says what capture missed.
 pub(super) const INCOMPLETE: &str = "PT900";
 /// How many modules of a finding are named.
 const NAMED: usize = 3;
+/// The files of a module, or of several, that people write.
+const MODULE_FILES: [&str; 2] = ["go.mod", "go.work"];
+/// The findings whose messages count something, which is another number in each run.
+const COUNTING: [&str; 4] = ["PT102", "PT107", "PT406", INCOMPLETE];
 
 /// The last line: what was seen, what is wrong, how long it took.
 pub(super) fn summary(trace: &Trace) -> String {
@@ -124,34 +130,79 @@ pub(super) fn is_shown(finding: &Finding) -> bool {
     finding.severity > Severity::Note || finding.code == INCOMPLETE
 }
 
-/// Where a finding is in the sources: the first line that asked for one of its modules. Where that is
-/// not known, the beginning of a go.mod, as some CIs want a place for everything.
+/// Of the lines that asked for a module of a finding the one that says most to a CI: one in the
+/// repository before any other, and in a file that people write before one of the module cache, which
+/// can be in the repository as well.
+pub(super) fn source(finding: &Finding) -> Option<&Requirement> {
+    let is_written = |one: &Requirement| MODULE_FILES.contains(&file_name(one));
+    finding.sources.iter().min_by_key(|one| (one.path.is_none(), !is_written(one)))
+}
+
+/// Where a finding is in the sources. Where that is not known, the beginning of a go.mod, as some CIs
+/// want a place for everything.
 pub(super) fn place(finding: &Finding) -> (&str, u32) {
-    let Some(first) = finding.sources.first() else { return ("go.mod", 1) };
-    // Where the root is not known, a path of this machine's is of no use to them.
-    let name = || first.file.rsplit('/').next().unwrap_or(&first.file);
-    (first.path.as_deref().unwrap_or_else(name), first.line)
+    let known = source(finding).and_then(|one| {
+        // Outside of a repository a path of this machine's is of no use to them.
+        let name = || Some(file_name(one)).filter(|name| MODULE_FILES.contains(name));
+        Some((one.path.as_deref().or_else(name)?, one.line))
+    });
+    known.unwrap_or(("go.mod", 1))
+}
+
+fn file_name(source: &Requirement) -> &str {
+    source.file.rsplit('/').next().unwrap_or(&source.file)
+}
+
+/// What is wrong, for readers that have no other place to say that it is a hypothesis.
+pub(super) fn statement(finding: &Finding) -> String {
+    match finding.confidence {
+        Confidence::Certain => finding.message.clone(),
+        Confidence::Possible => format!("possible: {}", finding.message),
+    }
 }
 
 /// What is wrong and what to do, for readers that have one text of a finding.
 pub(super) fn sentences(finding: &Finding) -> String {
+    let statement = statement(finding);
     match finding.advice.as_str() {
-        "" => finding.message.clone(),
-        advice => format!("{}. {advice}", finding.message.trim_end_matches('.')),
+        "" => statement,
+        advice => format!("{}. {advice}", statement.trim_end_matches('.')),
     }
 }
 
-/// The same for the same problem in another run, so that a CI can tell new ones from old: its code
-/// and what it is about, hashed (FNV-1a).
-pub(super) fn fingerprint(finding: &Finding) -> String {
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-    // Which module was first is chance.
-    let modules: BTreeSet<&String> = finding.modules.iter().collect();
-    let parts = [&finding.code, &finding.message].into_iter().chain(modules);
-    for byte in parts.flat_map(|part| part.bytes().chain([0])) {
-        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-    }
-    format!("{}-{hash:016x}", finding.code)
+/// What tells a finding from all others of a document, and is the same for the same problem in
+/// another run, so that a CI can tell new ones from old: its code and what it is about, hashed; of
+/// equal ones the second has its number behind that. In the order of the findings.
+pub(super) fn fingerprints(findings: &[&Finding]) -> Vec<String> {
+    let mut seen: HashMap<String, u32> = HashMap::new();
+    let unique = |finding: &&Finding| {
+        let print = format!("{}-{:016x}", finding.code, hash(finding));
+        let number = seen.entry(print.clone()).or_default();
+        *number += 1;
+        if *number == 1 { print } else { format!("{print}-{number}") }
+    };
+    findings.iter().map(unique).collect()
+}
+
+/// FNV-1a of what stays from run to run: how many there are of something does not, nor which modules
+/// had come to it when go gave up, unless it is about one alone.
+fn hash(finding: &Finding) -> u64 {
+    let counts = COUNTING.contains(&finding.code.as_str());
+    let words = finding.message.split(' ').filter(|word| !counts || !is_number(word));
+    let module = match finding.modules.as_slice() {
+        [only] => only.as_str(),
+        _ => "",
+    };
+    let parts = [finding.code.as_str(), finding.slug.as_str(), module].into_iter().chain(words);
+    parts.flat_map(|part| part.bytes().chain([0])).fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+/// Whether a word of a message is a number, whatever stands behind it.
+fn is_number(word: &str) -> bool {
+    let digits = word.trim_end_matches([',', ';']);
+    !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// `example.com/m@v1.0.0`, or the module alone where there is no version.
@@ -190,8 +241,8 @@ pub(super) fn seconds(ns: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{milliseconds, summary};
-    use crate::model::{Attempt, Next, Outcome};
+    use super::{fingerprints, milliseconds, place, sentences, summary};
+    use crate::model::{Attempt, Confidence, Finding, Next, Outcome, Requirement};
     use crate::report::samples::forbidden;
     use crate::report::terminal::{Options, render};
 
@@ -220,6 +271,71 @@ mod tests {
         assert!(summary(&trace).contains(" 40 redirects,"), "{}", summary(&trace));
         trace.chains[0].attempts[0].requests[0].status = Some(304);
         assert!(summary(&trace).contains(" 39 redirects,"), "{}", summary(&trace));
+    }
+
+    #[test]
+    fn a_hypothesis_says_that_it_is_one() {
+        let mut finding = forbidden().findings.remove(0);
+        assert!(sentences(&finding).starts_with("storage.example answered 403"));
+        finding.confidence = Confidence::Possible;
+        assert!(sentences(&finding).starts_with("possible: storage.example answered 403"));
+    }
+
+    /// Lines are in the order of their files, and the module cache may be before the repository, or in
+    /// it.
+    #[test]
+    fn a_place_is_in_the_repository_if_any_is() {
+        let cached = ("/cache/x.lab/m/@v/v1.0.0.mod", None);
+        let cached_within = ("/repo/.cache/x.lab/m/@v/v1.0.0.mod", Some(".cache/v1.0.0.mod"));
+        let elsewhere = ("/home/go.mod", None);
+        let own = ("/repo/sub/go.mod", Some("sub/go.mod"));
+        let named = ("/repo/tools.mod", Some("tools.mod"));
+        for (sources, expected) in [
+            (&[][..], ("go.mod", 1)),
+            (&[cached], ("go.mod", 1)),
+            (&[cached, elsewhere], ("go.mod", 2)),
+            (&[cached, elsewhere, named], ("tools.mod", 3)),
+            (&[cached, cached_within, own], ("sub/go.mod", 3)),
+        ] {
+            let source = |(line, (file, path)): (u32, &(&str, Option<&str>))| Requirement {
+                file: (*file).to_owned(),
+                line,
+                module: "x.lab/m".to_owned(),
+                version: "v1.0.0".to_owned(),
+                path: path.map(str::to_owned),
+            };
+            let sources = (1..).zip(sources).map(source).collect();
+            let finding = Finding { sources, ..forbidden().findings.remove(0) };
+            assert_eq!(place(&finding), expected);
+        }
+    }
+
+    #[test]
+    fn a_problem_has_the_same_fingerprint_in_each_run() {
+        let finding = forbidden().findings.remove(0);
+        let print = |finding: &Finding| fingerprints(&[finding]).remove(0);
+        let told = |code: &str, message: &str, modules: &[&str]| {
+            print(&Finding {
+                code: code.to_owned(),
+                message: message.to_owned(),
+                modules: modules.iter().map(|module| (*module).to_owned()).collect(),
+                ..finding.clone()
+            })
+        };
+        let lost = |number: u32| told("PT900", &format!("{number} events were lost"), &[]);
+        assert_eq!(lost(12), lost(900));
+        let fan = "https://proxy2.lab failed, and `|` sent go to 9 different hosts by itself";
+        assert_eq!(told("PT107", fan, &[]), told("PT107", &fan.replace('9', "12"), &[]));
+        assert_ne!(told("PT107", fan, &[]), told("PT107", &fan.replace("proxy2", "proxy3"), &[]));
+        // Elsewhere a number says what it is about.
+        assert_ne!(told("PT409", "h answered 502", &[]), told("PT409", "h answered 503", &[]));
+        // How far go came is chance; which one it is about, if it is one, is not.
+        let about = |modules: &[&str]| told("PT409", "h answered 502", modules);
+        assert_eq!(about(&["a@v1", "b@v1"]), about(&["b@v1", "a@v1", "c@v1"]));
+        assert_ne!(about(&["a@v1"]), about(&["b@v1"]));
+        // No two of a document are the same.
+        let twice = fingerprints(&[&finding, &finding]);
+        assert_eq!(twice[1], format!("{}-2", twice[0]));
     }
 
     #[test]

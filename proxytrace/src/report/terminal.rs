@@ -214,8 +214,8 @@ impl Report<'_> {
         let message = finding.map_or(MISSED, |finding| &finding.message);
         let mut text = self.head(Severity::Note, INCOMPLETE, Confidence::Certain, message);
         if capture.lost > 0 {
-            let numbers = format!("{} events lost, {} read", capture.lost, capture.events);
-            text += &self.remark("note", &numbers);
+            let lost = count(usize::try_from(capture.lost).unwrap_or(usize::MAX), "event");
+            text += &self.remark("note", &format!("{lost} lost, {} read", capture.events));
         }
         for attach in &capture.attach {
             let exe = escape(&attach.exe, NAME);
@@ -300,7 +300,10 @@ mod tests {
         proxytrace: 40 modules, 120 requests, 3 redirects, 0 fallbacks; nothing wrong in what was seen (0.8 s)
         ");
         let quiet = Options { quiet: true, ..plain() };
-        assert!(render(&samples::incomplete(), &quiet).starts_with("note[PT900]"));
+        let mut trace = samples::incomplete();
+        assert!(render(&trace, &quiet).starts_with("note[PT900]"));
+        trace.capture.lost = 1;
+        assert!(render(&trace, &quiet).contains("note: 1 event lost, 900 read\n"));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::PathBuf;
 
+use proxytrace::diagnose::diagnose;
 use proxytrace::model::{RequestError, Trace};
 use proxytrace_tests::golden;
 use tempfile::TempDir;
@@ -76,6 +77,28 @@ fn every_recording_is_shown() {
         assert!(count.starts_with(&format!("{} request", requests(&trace))), "{count}");
         let hosts = page.number("document.querySelectorAll('#hosts tbody tr').length");
         assert_eq!(hosts > 0, requests(&trace) > 0);
+    }
+}
+
+/// Whatever was missed: there is more than events and probes.
+#[test]
+fn what_was_missed_is_said() {
+    if !is_there() {
+        return;
+    }
+    let mut page = Page::new();
+    let mut trace = golden::named("redirect-403");
+    trace.capture.watch_ended = Some("no room".to_owned());
+    trace.capture.complete = false;
+    for (diagnosed, said) in [
+        (false, "The capture is not complete: 0 events lost, 0 probes missing."),
+        (true, "The capture is not complete: the watch ended before the command did (no room)."),
+    ] {
+        if diagnosed {
+            trace.findings = diagnose(&trace);
+        }
+        page.open(&trace);
+        assert!(page.text("#about").contains(said), "{}", page.text("#about"));
     }
 }
 

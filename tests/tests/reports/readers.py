@@ -7,6 +7,7 @@ import copy
 import json
 import os
 import pathlib
+import platform
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,8 @@ directory, schema = pathlib.Path(sys.argv[1]), json.loads(pathlib.Path(sys.argv[
 readers = pathlib.Path(os.environ["PYTHONPATH"])
 validator = jsonschema.Draft202012Validator(schema)
 validator.check_schema(schema)
+# A program for x86-64; `readers.rs` says where it is left out.
+validates = platform.machine() == "x86_64"
 jenkins = xmlschema.XMLSchema(str(readers / "junit/test/resources/jenkins-junit.xsd"))
 
 # What GitLab takes (its parser's schema, `codeclimate.json`, and its documentation of severities); it
@@ -69,9 +72,16 @@ def junit(file, findings):
     jenkins.validate(str(file))
     suites = junitparser.JUnitXml.fromfile(str(file))
     cases = [case for suite in suites for case in suite]
-    failed = [case for case in cases if case.result]
+    failed = [case for case in cases if case.is_failure]
+    skipped = [case for case in cases if case.is_skipped]
     assert len(cases) == suites.tests and len(failed) == suites.failures, file
+    assert len(skipped) == sum(suite.skipped for suite in suites), file
+    # Whoever shows the text alone, such as GitLab, shows what failed.
+    assert all(result.text for case in cases for result in case.result), file
+    names = [(case.classname, case.name) for case in cases]
+    assert len(set(names)) == len(names), file
     assert bool(failed) == any(f["severity"] == "error" for f in findings), file
+    return len(skipped)
 
 
 def sarif_and_gitlab(sarif, gitlab, shown):
@@ -105,18 +115,19 @@ def validated(files):
     return [line for line in lines if "SARIF2005" not in line]
 
 
-count, sarifs = 0, []
+count, skipped, sarifs = 0, 0, []
 for file in sorted(directory.glob("*.json")):
     trace = json.loads(file.read_text())
     validator.validate(trace)
     requests = [r for c in trace["chains"] for a in c["attempts"] for r in a["requests"]]
     har(file.with_suffix(".har"), requests)
-    junit(file.with_suffix(".junit"), trace["findings"])
+    skipped += junit(file.with_suffix(".junit"), trace["findings"])
     shown = [f for f in trace["findings"] if f["severity"] != "note" or f["code"] == "PT900"]
     sarifs.append(file.with_suffix(".sarif"))
     sarif_and_gitlab(sarifs[-1], file.with_suffix(".gitlab"), shown)
     count += 1
-assert validated(sarifs) == [], validated(sarifs)
+assert not validates or validated(sarifs) == [], validated(sarifs)
+assert skipped > 0, "one of the traces has a module that never came"
 
 # A validator that lets everything pass would prove nothing.
 broken = json.loads(next(directory.glob("*.json")).read_text())
@@ -127,7 +138,7 @@ log = copy.deepcopy(json.loads(sarifs[0].read_text()))
 log["runs"][0]["results"].append({"message": {"text": "no rule"}, "no-such-property": 1})
 worse = directory / "broken.sarif"
 worse.write_text(json.dumps(log))
-assert len(validated([worse])) >= 2, validated([worse])
+assert not validates or len(validated([worse])) >= 2, validated([worse])
 assert not jenkins.is_valid("<testsuites><testsuite name='a' tests='1'><testcase/></testsuite></testsuites>")
 assert not GITLAB.is_valid([{"description": "no place", "fingerprint": "12345678", "severity": "bad"}])
 print(count)

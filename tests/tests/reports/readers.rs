@@ -5,6 +5,7 @@ use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use proxytrace::model::Outcome;
 use proxytrace::report::json::SCHEMA;
 use proxytrace_tests::cases::skip;
 use proxytrace_tests::golden;
@@ -32,6 +33,12 @@ fn others_can_read_it() {
     let directory = TempDir::new().unwrap();
     let mut traces: Vec<_> = golden::recordings().iter().map(|file| golden::replay(file)).collect();
     traces.push(grown(&golden::named("redirect-403"), 1000));
+    let mut given_up = golden::named("redirect-403");
+    given_up.findings.clear();
+    for chain in &mut given_up.chains {
+        chain.outcome = Outcome::Unfinished;
+    }
+    traces.push(given_up);
     for text in hostile::TEXTS {
         let mut trace = golden::named("redirect-403");
         hostile::spoil(&mut trace, text);
@@ -56,4 +63,7 @@ fn others_can_read_it() {
     assert!(output.status.success(), "{stderr}");
     let stdout = String::from_utf8_lossy(&output.stdout);
     assert_eq!(stdout.lines().last(), Some(&*traces.len().to_string()), "{stdout}");
+    if cfg!(not(target_arch = "x86_64")) {
+        skip("the validator of SARIF's editors is there for x86-64 alone");
+    }
 }

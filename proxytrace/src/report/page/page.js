@@ -501,8 +501,11 @@
   // ---- the run -------------------------------------------------------------------------------
   {
     const about = at('about');
+    // The finding has every reason; a trace that nobody has diagnosed has the numbers alone.
+    const missed = trace.findings.find((finding) => finding.code === 'PT900')?.message
+      ?? `${count(trace.capture.lost, 'event')} lost, ${count(trace.capture.attach.reduce((all, one) => all + one.missing.length, 0), 'probe')} missing`;
     about.append(make('p', { class: 'faint' }, `proxytrace ${show(trace.proxytrace, 40)}${trace.kernel && ` on Linux ${show(trace.kernel, 80)}`}${trace.started_at && `, ${show(trace.started_at, 40)}`}. `
-      + (trace.capture.complete ? 'The capture is complete.' : `The capture is not complete: ${count(trace.capture.lost, 'event')} lost, ${trace.capture.attach.reduce((all, one) => all + one.missing.length, 0)} probes missing.`)));
+      + (trace.capture.complete ? 'The capture is complete.' : `The capture is not complete: ${show(missed)}.`)));
     for (const process of trace.processes.filter((process) => process.go_version != null).slice(0, 200)) {
       const settings = Object.entries(process.config).filter(([, setting]) => setting.origin !== 'default');
       about.append(make('details', {}, make('summary', {}, `${show(process.go_version, 40)}${pid(process)}: ${show(process.argv.join(' '), 200)}`),
