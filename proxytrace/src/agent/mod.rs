@@ -129,6 +129,8 @@ struct Agent<'a> {
 struct Gap {
     builds: u64,
     time: Duration,
+    /// When the first agent began, in nanoseconds since 1970; 0 if there was none.
+    since_ns: u64,
 }
 
 impl<'a> Agent<'a> {
@@ -212,6 +214,10 @@ impl<'a> Agent<'a> {
         self.gap = Gap {
             builds: last.health.unwatched.saturating_add(counted.unwrap_or(0)),
             time: Duration::from_nanos(last.health.unwatched_ns) + age.unwrap_or_default(),
+            since_ns: match last.health.unwatched_since_ns {
+                0 => u64::try_from(last.started_at.as_nanosecond()).unwrap_or(0),
+                since_ns => since_ns,
+            },
         };
         let Some(age) = age else { return };
         let builds = counted.map_or("not counted".to_owned(), |builds| builds.to_string());
@@ -419,6 +425,7 @@ impl<'a> Agent<'a> {
             abandoned: self.builds.abandoned + counts.unseen,
             unwatched: self.gap.builds,
             unwatched_ns: u64::try_from(self.gap.time.as_nanos()).unwrap_or(u64::MAX),
+            unwatched_since_ns: self.gap.since_ns,
             cpu_ns: u64::try_from(micros(user) + micros(system)).unwrap_or(0) * 1_000,
             resident: resident().unwrap_or(0),
         })

@@ -15,6 +15,7 @@ use crate::model::{
     AfterRedirect, Artifact, Attempt, Cause, Chain, ChainId, Next, Outcome, Request, RequestId,
     Trace, Witness,
 };
+use crate::url::{split_port, unbracketed};
 
 /// What came was good, as far as is known, and go did not take it, as the checksum database did not
 /// answer for it: that is no doing of the entry.
@@ -44,6 +45,11 @@ pub(crate) fn fetches(trace: &Trace) -> impl Iterator<Item = Fetch<'_>> {
 pub(crate) fn operations(trace: &Trace) -> impl Iterator<Item = &Chain> {
     let probes: HashSet<ChainId> = diagnose::fruitless_probes(trace);
     trace.chains.iter().filter(move |chain| !probes.contains(&chain.id) && is_of_go(chain))
+}
+
+/// Whether something was still under way when go gave it up, or ended.
+fn has_no_end(outcome: Outcome) -> bool {
+    matches!(outcome, Outcome::Unfinished | Outcome::Canceled)
 }
 
 /// Programs that are not go have a chain without a module.
@@ -85,11 +91,18 @@ impl<'a> Fetch<'a> {
     /// From the first request to the end of the last body, in nanoseconds; none if it did not end,
     /// or no request was made.
     pub(crate) fn duration_ns(&self) -> Option<u64> {
+        // Of a body that stalled only the head is timed: it would count as quick.
+        if has_no_end(self.attempt.outcome) {
+            return None;
+        }
         let again = resent(&self.attempt.requests);
         let mut counted =
             self.attempt.requests.iter().filter(|request| !again.contains(&request.id)).peekable();
         let start = counted.peek()?.started_ns;
         let end = counted.try_fold(start, |end, request| {
+            if has_no_end(request.outcome) {
+                return None;
+            }
             let head = request.started_ns.checked_add(request.duration_ns?)?;
             Some(end.max(head.saturating_add(request.body_ns.unwrap_or(0))))
         })?;
@@ -139,22 +152,16 @@ pub(crate) fn sent_by_go(attempt: &Attempt) -> impl Iterator<Item = &Request> {
 
 /// Name or address, and port, of the server that a request was for.
 pub(crate) fn server(request: &Request) -> (&str, Option<u16>) {
-    let host = request.host.as_str();
+    let number = |port: &str| port.parse::<u16>().ok();
     let default = match request.url.split_once("://") {
         Some(("http", _)) => Some(80),
         Some(("https", _)) => Some(443),
         // CONNECT has an authority, which always names the port.
-        None => request.url.rsplit_once(':').and_then(|(_, port)| port.parse().ok()),
+        None => split_port(&request.url).1.and_then(number),
         _ => None,
     };
-    let (name, port) = match host.rsplit_once(':') {
-        // What is left of the last colon of an IPv6 address without a port has no bracket at its end.
-        Some((name, port)) if !name.contains(':') || name.ends_with(']') => {
-            (name, port.parse().ok())
-        }
-        _ => (host, None),
-    };
-    (name.trim_start_matches('[').trim_end_matches(']'), port.or(default))
+    let (name, port) = split_port(&request.host);
+    (unbracketed(name), port.and_then(number).or(default))
 }
 
 /// Why a request came to nothing: it says so, too, where it was answered with a redirect that go
@@ -276,6 +283,22 @@ mod tests {
         assert_eq!(with.duration_ns(), without.duration_ns());
         assert_eq!(with.redirects().count(), without.redirects().count());
         assert_eq!((with.resends(), without.resends()), (1, 0));
+    }
+
+    /// The longer it stalls, the quicker it would seem.
+    #[test]
+    fn what_did_not_end_has_no_duration() {
+        let mut trace = forbidden();
+        let duration = |trace: &Trace| fetches(trace).next().unwrap().duration_ns();
+        assert!(duration(&trace).is_some());
+        let last = trace.chains[0].attempts[0].requests.last_mut().unwrap();
+        (last.status, last.outcome, last.body_ns) = (Some(200), Outcome::Unfinished, None);
+        assert_eq!(duration(&trace), None);
+        for outcome in [Outcome::Unfinished, Outcome::Canceled] {
+            let mut trace = forbidden();
+            trace.chains[0].attempts[0].outcome = outcome;
+            assert_eq!(duration(&trace), None);
+        }
     }
 
     #[test]

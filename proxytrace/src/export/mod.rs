@@ -94,6 +94,8 @@ pub struct Health {
     pub unwatched: u64,
     /// How long there was no agent between this one and those, in nanoseconds.
     pub unwatched_ns: u64,
+    /// When the first of those began, in nanoseconds since 1970; 0 if this one is the first.
+    pub unwatched_since_ns: u64,
     /// Processor time of the agent in nanoseconds.
     pub cpu_ns: u64,
     /// Resident memory now in bytes.

@@ -37,6 +37,7 @@ fn health(turn: u64) -> Health {
         abandoned: turn,
         unwatched: turn,
         unwatched_ns: turn * 1_000_000_000,
+        unwatched_since_ns: 1,
         cpu_ns: 100_000_000 * turn,
         resident: 80 << 20,
     }

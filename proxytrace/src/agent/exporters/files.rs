@@ -227,8 +227,10 @@ fn compress(path: &Path) -> io::Result<PathBuf> {
         let mut encoder = GzEncoder::new(output, Compression::default());
         let mut input = OpenOptions::new().read(true).custom_flags(NO_LINKS).open(path)?;
         io::copy(&mut input, &mut encoder)?;
-        encoder.finish()?.flush()?;
-        fs::rename(&partial, &compressed)
+        // Should the power fail, a disk may have the names and not yet the contents.
+        encoder.finish()?.sync_all()?;
+        fs::rename(&partial, &compressed)?;
+        File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
     })();
     if written.is_err() {
         let _ = fs::remove_file(&partial);

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::Pace;
+use super::outlets::named;
 use super::port::Port;
 use super::remote::{self, Remotes};
 use super::shared::Shared;
@@ -45,7 +46,7 @@ pub(super) fn start(
                 senders.spawn(queue.run(pace, stop.clone()));
             }
             if let Some(metrics) = remotes.metrics {
-                let sums = move || shared.metrics(&host);
+                let sums = move || shared.metrics(&named(&host));
                 senders.spawn(remote::metrics(metrics, sums, pace, stop.clone()));
             }
             let mut stop = stop;

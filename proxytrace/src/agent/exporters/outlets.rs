@@ -43,6 +43,11 @@ impl Ready {
         &self.host
     }
 
+    /// Looks again what the machine is called: it may get its name after the agent has started.
+    pub(super) fn look_at_name(&mut self) {
+        self.host = named(&self.host);
+    }
+
     /// Whether rows are sent anywhere.
     pub(super) fn needs_rows(&self) -> bool {
         self.options.clickhouse.is_some()
@@ -51,7 +56,6 @@ impl Ready {
 
 /// What is open.
 pub(super) struct Outlets {
-    host: Host,
     queues: Vec<(Signal, Arc<Mutex<Spool>>)>,
     textfile: Option<(PathBuf, Ledger)>,
     network: Option<Network>,
@@ -68,22 +72,24 @@ impl Outlets {
         let textfile = options.textfile.clone().map(|path| (path, shared.ledger("textfile")));
         shared.serve_at(port.as_ref().map(Port::address));
         let network = network::start(port, remotes, host.clone(), shared, pace)?;
-        Ok(Outlets { host: host.clone(), queues, textfile, network })
+        Ok(Outlets { queues, textfile, network })
     }
 
     /// Puts a build, and its rows where they are wanted, into the queues.
-    pub(super) fn build(&mut self, build: &Build, rows: &Rows) {
+    pub(super) fn build(&mut self, build: &Build, host: &Host, rows: &Rows) {
         for (signal, spool) in &self.queues {
             match signal {
                 Signal::Spans => {
-                    let messages = otlp::spans(build, &self.host);
+                    let messages = otlp::spans(build, host);
                     let messages = messages.iter().map(|one| (&*one.bytes, one.count));
                     lock(spool).push(messages);
                 }
                 Signal::Logs => {
-                    let message = otlp::logs(build, &self.host, now_ns());
+                    let message = otlp::logs(build, host, now_ns());
                     lock(spool).push(message.iter().map(|one| (&*one.bytes, one.count)));
                 }
+                // They are sums, which wait in no queue.
+                Signal::Metrics => {}
                 Signal::Rows(record) => lock(spool).push(rows[*record as usize].pieces(PIECE)),
             }
         }
@@ -143,6 +149,12 @@ pub(super) fn remove_textfile(path: &Path, shared: &Shared) {
     if let Err(error) = std::fs::remove_file(path) {
         shared.ledger("textfile").failed(error.to_string());
     }
+}
+
+/// A host as it is called now.
+pub(super) fn named(host: &Host) -> Host {
+    let name = Some(machine::name()).filter(|name| !name.is_empty());
+    Host { name: name.unwrap_or_else(|| host.name.clone()), ..host.clone() }
 }
 
 /// This machine.

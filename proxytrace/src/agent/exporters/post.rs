@@ -108,6 +108,12 @@ impl Receiver {
             let retry_after = retry_after.and_then(|when| patience(when, SystemTime::now()));
             return Some(Answer::Failed { status: Some(status.as_u16()), retry_after });
         }
+        // Whoever answers with a page, as where one has to log in, is no receiver.
+        let kind = answer.headers().get(CONTENT_TYPE);
+        let is_page = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"));
+        if is_page {
+            return None;
+        }
         // The connection is good for another one when the answer has been read.
         let body = Limited::new(answer.into_body(), ANSWER).collect().await;
         Some(Answer::Taken(body.map(http_body_util::Collected::to_bytes).unwrap_or_default()))
@@ -168,6 +174,10 @@ fn read_headers(path: &Path) -> anyhow::Result<HeaderMap> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read as _;
+    use std::net::TcpListener;
+    use std::thread;
+
     use super::*;
     use tempfile::TempDir;
 
@@ -180,6 +190,37 @@ mod tests {
         }
         let error = url("otlp", "http://me:cAnArY@h").unwrap_err().to_string();
         assert!(error.contains("--otlp-headers") && !error.contains("cAnArY"), "{error}");
+    }
+
+    /// A server that answers one POST, of this type.
+    fn answers(kind: &'static str) -> Uri {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut asked = Vec::new();
+            while !asked.ends_with(b"\r\n\r\nrows") {
+                let mut piece = [0; 512];
+                let length = stream.read(&mut piece).unwrap();
+                asked.extend(&piece[..length]);
+            }
+            let head =
+                format!("HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: 2\r\n\r\nok");
+            stream.write_all(head.as_bytes()).unwrap();
+        });
+        format!("http://{address}/").parse().unwrap()
+    }
+
+    #[test]
+    fn a_page_is_no_answer() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        for (kind, is_taken) in
+            [("application/x-protobuf", true), ("text/html; charset=utf-8", false)]
+        {
+            let receiver = Receiver::new(None, Duration::from_secs(10)).unwrap();
+            let answer = runtime.block_on(receiver.post(&answers(kind), "text/plain", b"rows"));
+            assert_eq!(matches!(answer, Answer::Taken(_)), is_taken, "{kind}");
+        }
     }
 
     #[test]

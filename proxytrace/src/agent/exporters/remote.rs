@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use hyper::Uri;
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceResponse;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceResponse;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use prost::Message as _;
 use ring::digest::{SHA256, digest};
@@ -23,12 +24,15 @@ use crate::export::{hex, otlp};
 
 const PROTOBUF: &str = "application/x-protobuf";
 const LINES: &str = "application/x-ndjson";
+/// So much of a receiver's message is told, in characters.
+const WHY: usize = 200;
 
 /// What is sent, and so how.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Signal {
     Spans,
     Logs,
+    Metrics,
     Rows(Record),
 }
 
@@ -38,6 +42,7 @@ impl Signal {
         match self {
             Signal::Spans => "otlp-spans",
             Signal::Logs => "otlp-logs",
+            Signal::Metrics => "otlp-metrics",
             Signal::Rows(Record::Build) => "clickhouse-builds",
             Signal::Rows(Record::Chain) => "clickhouse-chains",
             Signal::Rows(Record::Finding) => "clickhouse-findings",
@@ -49,24 +54,45 @@ impl Signal {
     /// `ClickHouse` answers 4xx also for what its operators mend: a table, a user, a grant.
     fn passes(self, status: u16) -> bool {
         match self {
-            Signal::Spans | Signal::Logs => matches!(status, 408 | 429 | 502 | 503 | 504),
+            Signal::Spans | Signal::Logs | Signal::Metrics => {
+                matches!(status, 408 | 429 | 502 | 503 | 504)
+            }
             Signal::Rows(_) => status != 400 && status != 413,
         }
     }
 
-    /// Records that the receiver took and threw away.
-    fn rejected(self, answer: &Bytes) -> u64 {
-        let rejected = match self {
-            Signal::Spans => ExportTraceServiceResponse::decode(&**answer)
-                .ok()
-                .and_then(|answer| Some(answer.partial_success?.rejected_spans)),
-            Signal::Logs => ExportLogsServiceResponse::decode(&**answer)
-                .ok()
-                .and_then(|answer| Some(answer.partial_success?.rejected_log_records)),
-            Signal::Rows(_) => None,
+    /// Records that the receiver took and threw away, and why.
+    fn rejected(self, answer: &Bytes) -> Option<(u64, String)> {
+        let (rejected, why) = match self {
+            Signal::Spans => {
+                let said = ExportTraceServiceResponse::decode(&**answer).ok()?.partial_success?;
+                (said.rejected_spans, said.error_message)
+            }
+            Signal::Logs => {
+                let said = ExportLogsServiceResponse::decode(&**answer).ok()?.partial_success?;
+                (said.rejected_log_records, said.error_message)
+            }
+            Signal::Metrics => {
+                let said = ExportMetricsServiceResponse::decode(&**answer).ok()?.partial_success?;
+                (said.rejected_data_points, said.error_message)
+            }
+            Signal::Rows(_) => return None,
         };
-        rejected.and_then(|rejected| u64::try_from(rejected).ok()).unwrap_or(0)
+        // A message without a number is advice.
+        let rejected = u64::try_from(rejected).ok().filter(|rejected| *rejected > 0)?;
+        let why: String = why.chars().take(WHY).collect();
+        Some((rejected, format!("took a part alone: {why}")))
     }
+}
+
+/// Counts what of something that was sent the receiver threw away.
+fn correct(ledger: &Ledger, signal: Signal, sent: u64, said: &Bytes) {
+    let Some((rejected, why)) = signal.rejected(said) else { return };
+    let rejected = rejected.min(sent);
+    ledger.refused(why);
+    let mut book = ledger.book();
+    book.sent -= rejected;
+    book.dropped.refused += rejected;
 }
 
 /// A queue, and where it leads to.
@@ -134,7 +160,7 @@ impl Remotes {
         };
         let queues = destinations.queues.iter().map(open).collect::<anyhow::Result<_>>()?;
         let metrics = destinations.metrics.clone();
-        let metrics = metrics.map(|(receiver, to)| (receiver, to, ledger("otlp-metrics")));
+        let metrics = metrics.map(|(receiver, to)| (receiver, to, ledger(Signal::Metrics.name())));
         Ok(Remotes { queues, metrics })
     }
 }
@@ -159,10 +185,7 @@ impl Remote {
                 Answer::Taken(said) => {
                     pause = pace.backoff;
                     lock(&self.spool).taken(&batch);
-                    let rejected = self.signal.rejected(&said).min(batch.records);
-                    let mut book = self.ledger.book();
-                    book.sent -= rejected;
-                    book.dropped.refused += rejected;
+                    correct(&self.ledger, self.signal, batch.records, &said);
                 }
                 Answer::Failed { status: Some(status), .. } if !self.signal.passes(status) => {
                     self.ledger.refused(words(Some(status)));
@@ -170,13 +193,14 @@ impl Remote {
                 }
                 Answer::Failed { status, retry_after } => {
                     self.ledger.failed(words(status));
+                    lock(&self.spool).failed(&batch, status.is_some());
                     if Instant::now() >= stop.deadline() {
                         return;
                     }
                     let wait = retry_after.unwrap_or_default().max(pause);
                     pause = (pause * 2).min(pace.backoff_most);
                     // Many agents lose the same collector at once; they are not to come back as one.
-                    stop.wait(wait + spread(&batch, wait)).await;
+                    stop.wait(wait + spread(&batch.payload, wait)).await;
                     if stop.is_set() {
                         sleep(pace.backoff.min(Duration::from_millis(100))).await;
                     }
@@ -187,7 +211,7 @@ impl Remote {
 
     async fn send(&self, batch: &Batch) -> Answer {
         match self.signal {
-            Signal::Spans | Signal::Logs => {
+            Signal::Spans | Signal::Logs | Signal::Metrics => {
                 self.receiver.post(&self.to, PROTOBUF, &batch.payload).await
             }
             Signal::Rows(_) => {
@@ -210,13 +234,27 @@ pub(super) async fn metrics(
     pace: Pace,
     mut stop: Stop,
 ) {
+    let mut wait = pace.metrics;
     loop {
-        stop.wait(pace.metrics).await;
+        stop.wait(wait).await;
+        wait = pace.metrics;
         let message = sums();
-        match stop.bound(receiver.post(&to, PROTOBUF, &message.bytes)).await {
-            Some(Answer::Taken(_)) => ledger.book().sent += message.count,
-            Some(Answer::Failed { status, .. }) => ledger.failed(words(status)),
-            None => ledger.failed(words(None)),
+        let none = Answer::Failed { status: None, retry_after: None };
+        match stop.bound(receiver.post(&to, PROTOBUF, &message.bytes)).await.unwrap_or(none) {
+            Answer::Taken(said) => {
+                ledger.book().sent += message.count;
+                correct(&ledger, Signal::Metrics, message.count, &said);
+            }
+            Answer::Failed { status: Some(status), .. } if !Signal::Metrics.passes(status) => {
+                ledger.book().dropped.refused += message.count;
+                ledger.refused(words(Some(status)));
+            }
+            Answer::Failed { status, retry_after } => {
+                ledger.failed(words(status));
+                if let Some(asked) = retry_after {
+                    wait = wait.max(asked) + spread(&message.bytes, asked);
+                }
+            }
         }
         if stop.is_set() {
             return;
@@ -230,9 +268,8 @@ fn words(status: Option<u16>) -> String {
 }
 
 /// Up to a half of a time, by what is sent.
-fn spread(batch: &Batch, wait: Duration) -> Duration {
-    let part = batch
-        .payload
+fn spread(payload: &[u8], wait: Duration) -> Duration {
+    let part = payload
         .iter()
         .fold(std::process::id(), |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(*byte)));
     wait * (part % 512) / 1_024
@@ -263,6 +300,8 @@ pub(super) fn stop() -> (watch::Sender<Option<std::time::Instant>>, Stop) {
 
 #[cfg(test)]
 mod tests {
+    use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsPartialSuccess;
+
     use super::*;
 
     #[test]
@@ -280,6 +319,26 @@ mod tests {
             let to = insert(&base.parse().unwrap(), Record::Chain).unwrap().to_string();
             assert!(to.starts_with(begin), "{to}");
         }
+    }
+
+    #[test]
+    fn what_is_thrown_away_is_not_sent() {
+        let said = ExportMetricsServiceResponse {
+            partial_success: Some(ExportMetricsPartialSuccess {
+                rejected_data_points: 7,
+                error_message: "too old".to_owned(),
+            }),
+        };
+        let ledger = Ledger::default();
+        ledger.book().sent = 10;
+        correct(&ledger, Signal::Metrics, 10, &said.encode_to_vec().into());
+        assert_eq!((ledger.now().sent, ledger.now().dropped.refused), (3, 7));
+        assert_eq!(ledger.failures(), (1, "took a part alone: too old".to_owned()));
+        // Advice, or an answer of another kind.
+        for said in [&[0x0a, 0x00][..], b"", b"<html>"] {
+            correct(&ledger, Signal::Metrics, 10, &Bytes::copy_from_slice(said));
+        }
+        assert_eq!(ledger.failures().0, 1);
     }
 
     #[test]

@@ -31,7 +31,11 @@ impl Shared {
     pub(super) fn new(limits: Limits, youth: Duration, health: Health) -> Self {
         let started_ns = now_ns();
         let registry = registry(limits, started_ns, youth, &health);
-        let since = Since { agent: started_ns, builds: started_ns };
+        let first = match health.unwatched_since_ns {
+            0 => started_ns,
+            since_ns => since_ns,
+        };
+        let since = Since { agent: started_ns, builds: started_ns, first };
         Shared {
             sums: Mutex::new(Sums { registry, health, since }),
             ledgers: Mutex::default(),
@@ -111,8 +115,10 @@ impl Shared {
         self.with_deliveries(|sums| {
             // By a clock that was set back, the agent has not begun yet. What it says once instead it
             // says from then on: each other beginning is one of new sums.
-            let Since { agent, builds } = &mut sums.since;
-            (*agent, *builds) = ((*agent).min(now), (*builds).min(now));
+            let Since { agent, builds, first } = &mut sums.since;
+            for begun in [agent, builds, first] {
+                *begun = (*begun).min(now);
+            }
             otlp::metrics(&sums.registry, host, sums.since, now)
         })
     }
@@ -181,12 +187,24 @@ mod tests {
         assert!(text.contains("\nproxytrace_builds_late_total 4\n"), "{text}");
     }
 
+    /// It is the sum of all agents: with another beginning each would seem to add all of it.
+    #[test]
+    fn what_agents_hand_on_begins_with_the_first() {
+        let unwatched = "proxytrace_unwatched_seconds_total";
+        let health = Health { unwatched_ns: 30, unwatched_since_ns: 7, ..Health::default() };
+        let shared = Shared::new(Limits::default(), Duration::ZERO, health);
+        assert_eq!(began(&shared, unwatched).0, 7);
+        assert!(began(&shared, LATE).0 > 7);
+        let shared = Shared::new(Limits::default(), Duration::ZERO, Health::default());
+        assert_eq!(began(&shared, unwatched).0, began(&shared, LATE).0);
+    }
+
     /// Where each message had another beginning, the sums would seem to begin anew with each.
     #[test]
     fn a_clock_that_was_set_back_moves_the_beginning_once() {
         let shared = Shared::new(Limits::default(), Duration::ZERO, Health::default());
         let ahead = now_ns() + 3_600_000_000_000;
-        lock(&shared.sums).since = Since { agent: ahead, builds: ahead };
+        lock(&shared.sums).since = Since { agent: ahead, builds: ahead, first: ahead };
         let first = [BUILDS, LATE].map(|name| began(&shared, name));
         assert!(first.iter().all(|(since, _)| *since < ahead), "{first:?}");
         assert_eq!([BUILDS, LATE].map(|name| began(&shared, name)), first);

@@ -166,6 +166,16 @@ impl Spool {
         self.remove(batch.number);
     }
 
+    /// The receiver does not have the batch, and may take it another time: until then it may have to
+    /// go, as the others. Where the receiver answered it may be for what is in it: others go first.
+    pub(super) fn failed(&mut self, batch: &Batch, was_answered: bool) {
+        self.in_flight = None;
+        let place = self.complete.iter().position(|segment| segment.number == batch.number);
+        if was_answered && let Some(segment) = place.and_then(|at| self.complete.remove(at)) {
+            self.complete.push_back(segment);
+        }
+    }
+
     /// The agent ends: what is in memory is lost.
     pub(super) fn end(&mut self) {
         self.complete();
@@ -192,7 +202,8 @@ impl Spool {
             return false;
         }
         while self.bytes() + length > limit {
-            let oldest = self.complete.iter().find(|one| Some(one.number) != self.in_flight);
+            let others = self.complete.iter().filter(|one| Some(one.number) != self.in_flight);
+            let oldest = others.min_by_key(|one| one.number);
             let Some((number, records)) = oldest.map(|one| (one.number, one.records)) else {
                 if self.open.is_none() {
                     return false;
@@ -497,6 +508,34 @@ mod tests {
         spool.taken(&first);
         let delivery = ledger.now();
         assert_eq!((first.payload[0], delivery.sent, delivery.dropped.full), (0, 1, 1));
+    }
+
+    /// A receiver may never take one of them, for what is in it.
+    #[test]
+    fn what_fails_keeps_nobody_back() {
+        let (mut spool, ledger) = spool(None, 2 * (100 + HEADER as u64));
+        for number in 0..2_u8 {
+            spool.push(one(&[number; 100], 1));
+            spool.complete();
+        }
+        let first = |spool: &mut Spool| spool.first().map(|batch| (batch.payload[0], batch));
+        let (number, batch) = first(&mut spool).unwrap();
+        assert_eq!(number, 0);
+        // Who does not answer gets it again.
+        spool.failed(&batch, false);
+        let (number, batch) = first(&mut spool).unwrap();
+        assert_eq!(number, 0);
+        spool.failed(&batch, true);
+        let (number, batch) = first(&mut spool).unwrap();
+        assert_eq!(number, 1);
+        spool.taken(&batch);
+        for number in 2..4_u8 {
+            spool.push(one(&[number; 100], 1));
+            spool.complete();
+        }
+        // It is the oldest still.
+        let rest: Vec<u8> = drain(&mut spool).into_iter().map(|(_, payload)| payload[0]).collect();
+        assert_eq!((rest, ledger.now().dropped.full), (vec![2, 3], 1));
     }
 
     #[test]

@@ -57,6 +57,7 @@ impl Worker {
             }
             if flushed.elapsed() >= self.pace.flush {
                 flushed = Instant::now();
+                self.ready.look_at_name();
                 match &mut self.outlets {
                     Some(outlets) => outlets.flush(),
                     None => self.open_again(),
@@ -92,7 +93,7 @@ impl Worker {
         }
         match &mut self.outlets {
             Some(outlets) => {
-                outlets.build(build, &all);
+                outlets.build(build, host, &all);
                 self.intake.book().sent += 1;
             }
             None => self.intake.book().dropped.closed += 1,

@@ -76,6 +76,9 @@ families! {
         "Until the head of the response, by the host that was asked: all requests, probes, redirects \
          and what go sends again included; error_type where there was no response. Scaled by the \
          share of builds that are watched.") },
+    AskedBy: counter("go_mod_fetch_builds_observed_total", &["proxy"],
+        "Builds in which go asked the entry, each counted once, not scaled: how sure the scaled sums \
+         of the entry are."),
     Operations: counter("go_mod_operations_total", &["kind", "outcome"],
         "Artifacts that go wanted, by what came of all entries together; cached: nobody was asked. \
          Scaled by the share of builds that are watched."),

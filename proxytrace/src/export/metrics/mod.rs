@@ -8,7 +8,7 @@ mod families;
 mod labels;
 
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::{Duration, Instant};
 
 pub(crate) use self::families::Id;
@@ -169,6 +169,10 @@ impl Registry {
         for chain in operations(trace) {
             let labels = [names::kind(chain.artifact), names::outcome(chain.outcome)];
             self.add(Id::Operations, &labels, None, weight);
+        }
+        let asked: BTreeSet<_> = fetches(trace).map(|fetch| entry(&fetch.attempt.proxy)).collect();
+        for proxy in asked {
+            self.add(Id::AskedBy, &[&proxy], None, 1.0);
         }
         for fetch in fetches(trace) {
             let (proxy, kind) = (entry(&fetch.attempt.proxy), names::kind(fetch.chain.artifact));

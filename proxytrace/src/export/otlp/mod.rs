@@ -69,6 +69,8 @@ pub struct Since {
     pub agent: u64,
     /// Those of builds did.
     pub builds: u64,
+    /// The first agent did, and with it what each hands on to the next.
+    pub first: u64,
 }
 
 /// `ExportMetricsServiceRequest`: all sums as of `now_ns`, in nanoseconds since 1970.

@@ -13,7 +13,10 @@ use opentelemetry_proto::tonic::metrics::v1::{
 
 use super::Since;
 use super::attributes::Attributes;
-use crate::export::metrics::{self, BUCKETS, Family, Kind, Labels, Point, Registry};
+use crate::export::metrics::{self, BUCKETS, Family, Id, Kind, Labels, Point, Registry};
+
+/// What an agent goes on to count from where the one before it ended.
+const HANDED_ON: [Id; 2] = [Id::Unwatched, Id::UnwatchedTime];
 
 /// Metrics, and how many data points are in them.
 pub(super) fn of(registry: &Registry, since: Since, now_ns: u64) -> (Vec<Metric>, u64) {
@@ -22,8 +25,11 @@ pub(super) fn of(registry: &Registry, since: Since, now_ns: u64) -> (Vec<Metric>
         count += series.len() as u64;
         let names = registry.labels(family);
         let points = series.iter().map(|(labels, point)| (attributes(&names, labels), point));
-        let is_of_builds = registry.is_of_builds(family);
-        let started_ns = if is_of_builds { since.builds } else { since.agent };
+        let started_ns = match family.name {
+            name if HANDED_ON.iter().any(|id| id.family().name == name) => since.first,
+            _ if registry.is_of_builds(family) => since.builds,
+            _ => since.agent,
+        };
         metric(family, points, (started_ns, now_ns))
     });
     let metrics = metrics.collect();
@@ -100,10 +106,12 @@ fn metric<'a>(
             aggregation_temporality: cumulative,
         }),
     };
+    // Without a unit where it is a number of things: of "1" Prometheus makes `_ratio` in the name of a
+    // gauge.
     let unit = match family.name {
         name if name.contains("_seconds") => "s",
         name if name.contains("_bytes") => "By",
-        _ => "1",
+        _ => "",
     };
     Metric {
         name: name(family).to_owned(),

@@ -177,7 +177,7 @@ fn findings_are_log_records_of_their_chains() {
 fn hosts_are_told_apart() {
     let registry = Registry::new(Limits::default(), 0.0);
     let instance = |host: &Host| {
-        let message = metrics(&registry, host, Since { agent: 1, builds: 1 }, 2);
+        let message = metrics(&registry, host, Since { agent: 1, builds: 1, first: 1 }, 2);
         let request = ExportMetricsServiceRequest::decode(&*message.bytes).unwrap();
         let resource = request.resource_metrics[0].resource.clone().unwrap();
         text(&resource.attributes, "service.instance.id").unwrap()
@@ -195,7 +195,7 @@ fn sums_are_metrics() {
     let request = &mut trace.chains[0].attempts[0].requests[1];
     (request.host, request.status) = ("h:8443".to_owned(), Some(503));
     registry.observe(&Build { share: 0.5, ..Build::new(trace) });
-    let message = metrics(&registry, &host(), Since { agent: 1, builds: 1 }, 2);
+    let message = metrics(&registry, &host(), Since { agent: 1, builds: 1, first: 1 }, 2);
     let request = ExportMetricsServiceRequest::decode(&*message.bytes).unwrap();
     let metrics = &request.resource_metrics[0].scope_metrics[0].metrics;
     assert_eq!(metrics.len(), registry.families().count());
