@@ -19,6 +19,9 @@ use crate::process::{run, status, succeeds};
 pub const VERSIONS: [&str; 8] =
     ["1.19.8", "1.21.13", "1.22.10", "1.23.9", "1.24.11", "1.25.5", "1.26.6", "1.27.3"];
 
+/// The newest of them.
+pub const NEWEST: &str = VERSIONS[VERSIONS.len() - 1];
+
 /// Those of them that the tests run as position-independent executables too, as `1.27.3-pie`.
 pub const POSITION_INDEPENDENT: [&str; 1] = ["1.27.3"];
 

@@ -5,7 +5,7 @@
 
 use std::fs;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use xtask::process::{as_root, status};
 use xtask::{bpf, go, workspace};
 
@@ -42,18 +42,23 @@ const SCENARIOS: [&str; 20] = [
 pub(crate) fn golden() -> Result<()> {
     bpf::setup()?;
     let programs = build::programs(true)?;
-    let goroot = go::install(go::VERSIONS[go::VERSIONS.len() - 1])?;
+    let goroot = go::install(go::NEWEST)?;
     let directory = workspace().join(DIRECTORY);
     fs::create_dir_all(&directory)?;
     for scenario in SCENARIOS {
         let file = directory.join(scenario).with_extension("ndjson");
+        // It would be taken for what this run has recorded.
+        if file.exists() {
+            fs::remove_file(&file)?;
+        }
         let mut lab = as_root(&programs.lab);
         lab.args(["run", scenario, "--go"]).arg(&goroot).arg("--").arg(&programs.proxytrace);
         lab.arg("--quiet").arg("--record").arg(&file).args(["--", "go", "mod", "download"]);
         // That go fails is what most scenarios are about.
-        lab.output().context("cannot run the lab")?;
-        let text =
-            fs::read_to_string(&file).with_context(|| format!("{scenario} left no recording"))?;
+        let output = lab.output().context("cannot run the lab")?;
+        let Ok(text) = fs::read_to_string(&file) else {
+            bail!("{scenario} left no recording:\n{}", String::from_utf8_lossy(&output.stderr));
+        };
         // A recording says where go is; where that is on this machine is of no interest.
         fs::write(&file, text.replace(&*goroot.to_string_lossy(), "/usr/local/go"))?;
         status("Recorded", scenario);

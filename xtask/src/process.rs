@@ -93,6 +93,18 @@ pub fn in_ci() -> bool {
     std::env::var_os("CI").is_some_and(|value| !value.is_empty() && value != "false")
 }
 
+/// What is wanted, where it is to be had. That it is not is a failure in CI; elsewhere it is said, and
+/// keeps nobody from what can be done without.
+pub fn required_in_ci<T>(wanted: Result<T>) -> Result<Option<T>> {
+    match wanted {
+        Err(error) if !in_ci() => {
+            warning(format_args!("{error:#}"));
+            Ok(None)
+        }
+        wanted => wanted.map(Some),
+    }
+}
+
 /// A command that runs as root: the program itself where we are root, else through sudo.
 pub fn as_root(program: impl AsRef<OsStr>) -> Command {
     if is_root() {

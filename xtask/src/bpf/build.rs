@@ -1,5 +1,6 @@
 //! Building the eBPF object.
 
+use std::env::consts::ARCH;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -9,7 +10,9 @@ use anyhow::{Context as _, Result, bail};
 use crate::apt;
 use crate::process::{is_executable, run, warning};
 
-use super::{Core, HOW_TO_INSTALL, Machine as _, Source, TARGET, ThisMachine, discover, linker};
+use super::{
+    Core, HOW_TO_INSTALL, Machine as _, OBJECT_VAR, Source, TARGET, ThisMachine, discover, linker,
+};
 
 /// The package, and the program in it.
 const PACKAGE: &str = "proxytrace-ebpf";
@@ -40,10 +43,7 @@ pub struct Workspace<'a> {
 pub fn build(workspace: Workspace<'_>) -> Result<(PathBuf, Vec<PathBuf>)> {
     let source = discover(&ThisMachine)?.context(HOW_TO_INSTALL)?;
     if let Source::Object(object) = source {
-        let object = workspace.root.join(object);
-        if !object.is_file() {
-            bail!("{}: {} is not a file", super::OBJECT_VAR, object.display());
-        }
+        let object = given(&object, workspace)?;
         return Ok((object.clone(), vec![object]));
     }
     let linker = linker(&ThisMachine).context(HOW_TO_INSTALL)?;
@@ -54,6 +54,23 @@ pub fn build(workspace: Workspace<'_>) -> Result<(PathBuf, Vec<PathBuf>)> {
     }
     let object = workspace.target_dir.join(TARGET).join("release").join(PACKAGE);
     Ok((object, vec![rustc, linker]))
+}
+
+/// The object that was built elsewhere. It reads the registers of one machine and does not say of
+/// which: it is taken to be this one.
+fn given(object: &Path, workspace: Workspace<'_>) -> Result<PathBuf> {
+    if workspace.arch != ARCH {
+        bail!(
+            "{OBJECT_VAR} names an object for this machine ({ARCH}), and what is built is for {}: \
+             unset it",
+            workspace.arch
+        );
+    }
+    let object = workspace.root.join(object);
+    if !object.is_file() {
+        bail!("{OBJECT_VAR}: {} is not a file", object.display());
+    }
+    Ok(object)
 }
 
 /// Runs clippy on the eBPF side, which on the host's target is an empty program. The clippy must be
@@ -159,6 +176,17 @@ mod tests {
         for name in ["PATH", "CARGO_HOME", "CARGO_HTTP_PROXY", "CARGO_NET_OFFLINE", "RUSTUP_HOME"] {
             assert!(is_inherited(name), "{name}");
         }
+    }
+
+    #[test]
+    fn an_object_is_for_this_machine_alone() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let object = |arch| {
+            let workspace = Workspace { root, target_dir: root, arch, log: false };
+            given(Path::new("Cargo.toml"), workspace).map_err(|error| error.to_string())
+        };
+        assert_eq!(object(ARCH), Ok(root.join("Cargo.toml")));
+        assert!(object("riscv64").unwrap_err().contains("what is built is for riscv64"));
     }
 
     #[test]

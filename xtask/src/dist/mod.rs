@@ -25,15 +25,9 @@ const SUMS: &str = "SHA256SUMS";
 /// The version of the workspace, which is that of this program as well.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// What is needed beside Rust: program and package.
-const PROGRAMS: [(&str, &str); 6] = [
-    ("strip", "binutils"),
-    ("dpkg-deb", "dpkg"),
-    ("apt-get", "apt"),
-    ("gzip", "gzip"),
-    ("tar", "tar"),
-    ("sha256sum", "coreutils"),
-];
+/// What is needed beside Rust and what every system of Debian's has: program and package. git tells
+/// when the commit was made.
+const PROGRAMS: [(&str, &str); 2] = [("strip", "binutils"), ("git", "git")];
 
 /// Completions: the shell, and where Debian has them.
 const COMPLETIONS: [(&str, &str); 3] = [

@@ -9,8 +9,8 @@ use anyhow::{Context as _, Result, ensure};
 use object::read::elf::{FileHeader as _, ProgramHeader as _};
 use object::{Endianness, elf};
 use tempfile::TempDir;
-use xtask::process::{as_root, is_root, read, run, status, warning, which};
-use xtask::{apt, workspace};
+use xtask::process::{as_root, is_root, read, required_in_ci, run, status, warning, which};
+use xtask::{apt, go, workspace};
 
 use super::{COMPLETIONS, FILES, Machine, Pace, VERSION};
 use crate::build;
@@ -306,9 +306,11 @@ fn use_it(program: &Path) -> Result<()> {
         warning("not traced with it: the lab needs root, and there is no sudo");
         return Ok(());
     }
+    // What is in a user's cache the lab does not find behind sudo, and who only packs has none there.
+    let goroot = go::install(go::NEWEST)?;
     for arguments in [&["--", "go", "mod", "download"][..], &["preflight"]] {
         let mut command = as_root(&lab);
-        command.args(["run", "demo", "--"]).arg(program).args(arguments);
+        command.args(["run", "demo", "--go"]).arg(&goroot).arg("--").arg(program).args(arguments);
         status("Running", format_args!("proxytrace {} in the lab", arguments.join(" ")));
         run(command.stdout(std::io::stderr()))?;
     }
@@ -317,8 +319,8 @@ fn use_it(program: &Path) -> Result<()> {
 
 /// What Debian's own checker says; an error fails.
 fn lint(package: &Path) -> Result<()> {
-    if which("lintian").is_none() {
-        warning("lintian is not here, and so the package is not checked by it");
+    let checker = apt::provide("lintian", "lintian");
+    if required_in_ci(checker.context("the package is not checked by lintian"))?.is_none() {
         return Ok(());
     }
     run(Command::new("lintian")

@@ -7,15 +7,17 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
-use xtask::process::status;
+use xtask::process::{status, succeeds};
 use xtask::{apt, workspace};
 
 use super::image::Arch;
-use super::mirror::Mirror;
+use super::mirror::{Mirror, STD};
 use crate::build::{self, Programs, cargo};
 
-/// The compiler whose libraries Debian has for each architecture; what the eBPF side is built with.
+/// The compiler whose libraries Debian has for each architecture, and Debian's packages of it. What
+/// the eBPF side is built with may be another.
 const RUSTC: &str = "/usr/bin/rustc";
+const COMPILER: [&str; 2] = ["rustc-web", STD];
 const TARGET: &str = "aarch64-unknown-linux-gnu";
 /// Links, and compiles what is C in the lab's cryptography.
 const CC: (&str, &str) = ("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu");
@@ -43,6 +45,9 @@ pub(crate) fn build(mirror: &Mirror) -> Result<Command> {
     apt::provide(CC.0, CC.1)?;
     if !Path::new(LIBC.0).is_file() {
         apt::install(&[LIBC.1])?;
+    }
+    if !succeeds(Command::new("dpkg-query").arg("--show").args(COMPILER)) {
+        apt::install(&COMPILER)?;
     }
     let libraries = mirror.rust_std(Arch::Arm64)?.join("usr/lib/rustlib").join(TARGET);
     let sysroot = target_dir().join("sysroot");

@@ -28,8 +28,8 @@ pub(super) enum Found {
     Nothing { is_sure: bool },
 }
 
-/// The compiler's library for the other architecture.
-const STD: &str = "libstd-rust-web-dev";
+/// The compiler's library, for each architecture.
+pub(super) const STD: &str = "libstd-rust-web-dev";
 /// What apt said of the lists when they were last read.
 const SAID: &str = "update.log";
 const BUSYBOX: &str = "busybox-static";

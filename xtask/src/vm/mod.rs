@@ -26,7 +26,7 @@ use mirror::{Found, Mirror};
 /// How many machines run at a time.
 const PARALLEL: usize = 2;
 /// The Go that runs in them.
-const GO: &str = go::VERSIONS[go::VERSIONS.len() - 1];
+const GO: &str = go::NEWEST;
 /// What is not here yet: programs, and Debian's packages of them. The firmware has none to look for.
 const PROGRAMS: [(&str, &[&str]); 3] = [
     ("qemu-system-x86_64", &["qemu-system-x86", "seabios"]),
@@ -81,18 +81,29 @@ pub(crate) fn vm(all: bool, beginning: &str) -> Result<()> {
             rows.push(row(&run, "-", &format!("skipped: {what}"), ""));
         }
     }
-    let archives = archives(&jobs, &mirror, &dir)?;
-    let queue = Mutex::new(jobs.iter());
+    let archives = archives(&jobs, &mirror, &dir);
+    let mut ready = Vec::new();
+    for (run, kernel, release) in jobs {
+        match &archives[&kind(&run)] {
+            Ok(archive) => ready.push((run, kernel, release, archive)),
+            Err(error) => {
+                status("Failed", format_args!("{}: {error:#}", name(&run)));
+                rows.push(row(&run, &release, &error.to_string(), ""));
+                failed += 1;
+            }
+        }
+    }
+    let queue = Mutex::new(ready.iter());
     let done = Mutex::new(Vec::new());
     thread::scope(|scope| {
         for _ in 0..PARALLEL {
             scope.spawn(|| {
                 loop {
                     let job = queue.lock().expect("no panic while locked").next();
-                    let Some((run, kernel, release)) = job else { break };
+                    let Some((run, kernel, release, archive)) = job else { break };
                     status("Booting", format_args!("{} ({release})", name(run)));
                     let log = dir.join(format!("{}.log", name(run).replace(' ', "-")));
-                    let outcome = boot(run, kernel, &archives[&kind(run)], log);
+                    let outcome = boot(run, kernel, archive, log);
                     tell(run, outcome.as_ref());
                     done.lock().expect("no panic while locked").push((*run, release, outcome));
                 }
@@ -100,7 +111,7 @@ pub(crate) fn vm(all: bool, beginning: &str) -> Result<()> {
         }
     });
     let mut done = done.into_inner().expect("no panic while locked");
-    let place = |run: &Run| jobs.iter().position(|(job, ..)| name(job) == name(run));
+    let place = |run: &Run| ready.iter().position(|(job, ..)| name(job) == name(run));
     done.sort_by_key(|(run, ..)| place(run));
     for (run, release, outcome) in done {
         let outcome = outcome?;
@@ -142,38 +153,33 @@ fn kind(run: &Run) -> Kind {
     (run.kernel.arch, run.variant == Variant::Systemd)
 }
 
-/// What each kind of machine boots.
+/// What each kind of machine boots. Where one has nothing, others may have theirs.
 fn archives(
     jobs: &[(Run, PathBuf, String)],
     mirror: &Mirror,
     dir: &Path,
-) -> Result<BTreeMap<Kind, PathBuf>> {
+) -> BTreeMap<Kind, Result<PathBuf>> {
     let kinds: BTreeSet<Kind> = jobs.iter().map(|(run, ..)| kind(run)).collect();
-    let mut archives = BTreeMap::new();
-    for arch in [Arch::Amd64, Arch::Arm64] {
-        let mut kinds = kinds.iter().filter(|(of, _)| *of == arch).peekable();
-        if kinds.peek().is_none() {
-            continue;
-        }
-        let (programs, goroot) = if arch == Arch::HOST {
-            (build::programs(false)?, go::install(GO)?)
-        } else {
-            // See `Arch::can_be_built_for`.
-            (cross::programs(mirror)?, go::install_arm64(GO)?)
-        };
-        for kind in kinds {
-            let system = kind.1.then(|| {
-                anyhow::Ok(System { root: mirror.system()?, package: dist::quick_package(dir)? })
-            });
-            let system = system.transpose()?;
-            let name = if kind.1 { "-system" } else { "" };
-            let path = dir.join(format!("{}{name}.cpio", arch.debian()));
-            image::write(&path, arch, (&programs, &goroot), mirror, system.as_ref())
-                .with_context(|| format!("cannot write {}", path.display()))?;
-            archives.insert(*kind, path);
-        }
-    }
-    Ok(archives)
+    kinds.into_iter().map(|kind| (kind, archive(kind, mirror, dir))).collect()
+}
+
+/// What machines of a kind boot.
+fn archive((arch, is_system): Kind, mirror: &Mirror, dir: &Path) -> Result<PathBuf> {
+    let (programs, goroot) = if arch == Arch::HOST {
+        (build::programs(false)?, go::install(GO)?)
+    } else {
+        // See `Arch::can_be_built_for`.
+        (cross::programs(mirror)?, go::install_arm64(GO)?)
+    };
+    let (name, system) = if is_system {
+        ("-system", Some(System { root: mirror.system()?, package: dist::quick_package(dir)? }))
+    } else {
+        ("", None)
+    };
+    let path = dir.join(format!("{}{name}.cpio", arch.debian()));
+    image::write(&path, arch, (&programs, &goroot), mirror, system.as_ref())
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(path)
 }
 
 /// Tells the user how a machine ended, while others run.

@@ -38,7 +38,7 @@ fn verdict(is_within: bool) -> &'static str {
 pub(crate) fn bench(hour: bool) -> Result<()> {
     let (what, name) = if hour { (HOUR, "bench-agent-hour") } else { (COSTS, "bench-agent") };
     bpf::setup()?;
-    let goroot = go::install(go::VERSIONS[go::VERSIONS.len() - 1])?;
+    let goroot = go::install(go::NEWEST)?;
     // What users have is a release build.
     let programs = build::programs(true)?;
     status("Measuring", if hour { "the agent, for an hour" } else { "the agent" });
