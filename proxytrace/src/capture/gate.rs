@@ -28,9 +28,10 @@ use super::mounts::Mount;
 /// some. They are known by their names: to ask for their magic numbers is to wait for a server that is
 /// gone, and to mount what mounts itself; nor would those tell `fuseblk`, which is root's to mount on a
 /// disk, from `fuse`.
-const LOCAL: [&str; 19] = [
-    "bcachefs", "btrfs", "erofs", "exfat", "ext2", "ext3", "ext4", "f2fs", "fuseblk", "iso9660",
-    "msdos", "overlay", "ramfs", "rootfs", "squashfs", "tmpfs", "vfat", "xfs", "zfs",
+const LOCAL: [&str; 29] = [
+    "aufs", "bcachefs", "btrfs", "ecryptfs", "erofs", "exfat", "ext2", "ext3", "ext4", "f2fs",
+    "fuseblk", "hfsplus", "iso9660", "jffs2", "jfs", "msdos", "nilfs2", "ntfs3", "overlay",
+    "ramfs", "reiserfs", "rootfs", "squashfs", "tmpfs", "ubifs", "udf", "vfat", "xfs", "zfs",
 ];
 
 /// Watches the execs of one mount namespace.

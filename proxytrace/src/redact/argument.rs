@@ -39,8 +39,7 @@ struct Walk {
 
 impl Walk {
     fn argument(&mut self, text: &str) -> String {
-        // First, as there may be an `@` in a value: behind an URL, half of it would be userinfo.
-        self.text(&json(text), 0)
+        self.text(text, 0)
     }
 
     /// A text that is a word, or a script of words.
@@ -48,6 +47,8 @@ impl Walk {
         if depth >= MAX_DEPTH {
             return REDACTED.to_owned();
         }
+        // First, as there may be an `@` in a value: behind an URL, half of it would be userinfo.
+        let text = &*json(text);
         if std::mem::take(&mut self.secret_next) && !text.is_empty() && !text.starts_with('-') {
             return REDACTED.to_owned();
         }
@@ -374,6 +375,15 @@ mod tests {
             (
                 r#"curl -d "{\"user\":\"me\",\"password\":\"a b\"}" h"#,
                 r#"curl -d "{\"user\":\"me\",\"password\":\"REDACTED\"}" h"#,
+            ),
+            // It looks for it, and its quotes are the shell's.
+            (
+                r#"grep -q '"token":"' f && curl -u "ci:pw" h"#,
+                r#"grep -q '"token":"' f && curl -u "REDACTED" h"#,
+            ),
+            (
+                r#"awk -F'"token":"' '{print $2}' f; TOKEN="x" go build"#,
+                r#"awk -F'"token":"' '{print $2}' f; TOKEN=REDACTED go build"#,
             ),
             // The shell puts the value together; what comes after it is still found.
             (

@@ -37,12 +37,15 @@ fn secret_of_form(text: &str, field: Range<usize>) -> Option<Range<usize>> {
     Some(secret.start..end)
 }
 
-/// A text without the secrets of the JSON in it: `"password": "x"`.
+/// A text without the secrets of the JSON that it is, or that is in it in the quotes of a shell:
+/// `"password": "x"`. Quotes without backslashes are the shell's own, unless it begins as JSON.
 pub(super) fn json(text: &str) -> Cow<'_, str> {
+    let value = text.split_once('=').filter(|(name, _)| is_name(name.trim_start_matches('-')));
+    let is_json = value.map_or(text, |(_, value)| value).trim_start().starts_with(['{', '[']);
     let mut found: Vec<Range<usize>> = Vec::new();
     for (colon, _) in text.match_indices(':') {
         if found.last().is_none_or(|secret| secret.end <= colon) {
-            found.extend(secret_of_json(text, colon));
+            found.extend(secret_of_json(text, colon, is_json));
         }
     }
     replace(text, &found)
@@ -50,12 +53,12 @@ pub(super) fn json(text: &str) -> Cow<'_, str> {
 
 /// The value of the field whose colon this is, if it is a string and its name means a secret. In
 /// the quotes of a shell or of other JSON its own quotes have backslashes before them.
-fn secret_of_json(text: &str, colon: usize) -> Option<Range<usize>> {
+fn secret_of_json(text: &str, colon: usize, is_json: bool) -> Option<Range<usize>> {
     let before = text[..colon].trim_end().strip_suffix('"')?;
     let named = before.trim_end_matches('\\');
     let escape = &before[named.len()..];
     let name = &named[named.rfind('"')? + 1..];
-    if !is_name(name) || !is_secret(name) {
+    if !is_name(name) || !is_secret(name) || escape.is_empty() && !is_json {
         return None;
     }
     let rest = text[colon + 1..].trim_start().strip_prefix(escape)?.strip_prefix('"')?;

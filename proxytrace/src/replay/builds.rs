@@ -24,6 +24,8 @@ const LINGER: u64 = 1_000_000_000;
 #[derive(Debug)]
 pub struct Survey {
     everywhere: Vec<Event>,
+    /// Whether it stops before its end.
+    is_cut: bool,
     /// What is wrong with the recording, if anything.
     pub broken: Option<Error>,
 }
@@ -49,12 +51,7 @@ impl Survey {
             let what = What::Lost { count: lost };
             everywhere.push(Event { time: reader.end().time, pid: 0, goroutine: None, what });
         }
-        if reader.is_cut() {
-            let what = What::WatchEnded { reason: CUT.to_owned() };
-            // The last that is told stands: one that the recording has says more.
-            everywhere.insert(0, Event { time: 0, pid: 0, goroutine: None, what });
-        }
-        Self { everywhere, broken }
+        Self { everywhere, is_cut: reader.is_cut(), broken }
     }
 }
 
@@ -81,7 +78,7 @@ pub fn builds<E>(
     survey: Survey,
     mut each: impl FnMut(Trace) -> Result<(), E>,
 ) -> Result<u64, E> {
-    let mut builds = Builds::new(reader.start().clone(), survey.everywhere);
+    let mut builds = Builds::new(reader.start().clone(), survey);
     // What is wrong with it the survey has said.
     for event in reader.map_while(Result::ok) {
         builds.push(event);
@@ -99,6 +96,7 @@ type Number = u64;
 struct Builds {
     start: Start,
     everywhere: Vec<Event>,
+    is_cut: bool,
     running: HashMap<Number, Running>,
     count: Number,
     of_pid: HashMap<u32, Number>,
@@ -124,10 +122,11 @@ struct Running {
 }
 
 impl Builds {
-    fn new(start: Start, everywhere: Vec<Event>) -> Self {
+    fn new(start: Start, Survey { everywhere, is_cut, .. }: Survey) -> Self {
         Self {
             start,
             everywhere,
+            is_cut,
             running: HashMap::default(),
             count: 0,
             of_pid: HashMap::default(),
@@ -265,6 +264,21 @@ impl Builds {
         let mut rest: Vec<Number> = self.running.keys().copied().collect();
         rest.sort_unstable();
         for number in rest {
+            // Unless the recording has said why: the last that is told stands.
+            let says_why = |event: &Event| matches!(event.what, What::WatchEnded { .. });
+            if self.is_cut
+                && !self.everywhere.iter().any(says_why)
+                && let Some(running) = self.running.get_mut(&number)
+                && running.end.is_none()
+            {
+                let what = What::WatchEnded { reason: CUT.to_owned() };
+                running.correlator.push(Event {
+                    time: running.over,
+                    pid: 0,
+                    goroutine: None,
+                    what,
+                });
+            }
             self.finish_one(number);
         }
         self.done

@@ -221,7 +221,7 @@ fn compress(path: &Path) -> io::Result<PathBuf> {
     let compressed = path.with_extension("ndjson.gz");
     let partial = path.with_extension("ndjson.gz.partial");
     let _ = fs::remove_file(&partial);
-    let written = (|| {
+    let written = (|| -> io::Result<()> {
         let mut options = OpenOptions::new();
         let output = options.write(true).create_new(true).mode(0o640).open(&partial)?;
         let mut encoder = GzEncoder::new(output, Compression::default());
@@ -230,7 +230,9 @@ fn compress(path: &Path) -> io::Result<PathBuf> {
         // Should the power fail, a disk may have the names and not yet the contents.
         encoder.finish()?.sync_all()?;
         fs::rename(&partial, &compressed)?;
-        File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+        // Not every file system can do that of a directory.
+        let _ = File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all();
+        Ok(())
     })();
     if written.is_err() {
         let _ = fs::remove_file(&partial);

@@ -54,9 +54,7 @@ impl Signal {
     /// `ClickHouse` answers 4xx also for what its operators mend: a table, a user, a grant.
     fn passes(self, status: u16) -> bool {
         match self {
-            Signal::Spans | Signal::Logs | Signal::Metrics => {
-                matches!(status, 408 | 429 | 502 | 503 | 504)
-            }
+            Signal::Spans | Signal::Logs | Signal::Metrics => is_of_the_way(status),
             Signal::Rows(_) => status != 400 && status != 413,
         }
     }
@@ -83,6 +81,11 @@ impl Signal {
         let why: String = why.chars().take(WHY).collect();
         Some((rejected, format!("took a part alone: {why}")))
     }
+}
+
+/// Whether a status says that a server, or who stands before it, is busy or away.
+fn is_of_the_way(status: u16) -> bool {
+    matches!(status, 408 | 429 | 502 | 503 | 504)
 }
 
 /// Counts what of something that was sent the receiver threw away.
@@ -193,7 +196,9 @@ impl Remote {
                 }
                 Answer::Failed { status, retry_after } => {
                     self.ledger.failed(words(status));
-                    lock(&self.spool).failed(&batch, status.is_some());
+                    // Others say that somebody is busy, whatever is in it.
+                    let may_be_its = status.is_some_and(|status| !is_of_the_way(status));
+                    lock(&self.spool).failed(&batch, may_be_its);
                     if Instant::now() >= stop.deadline() {
                         return;
                     }
@@ -244,10 +249,6 @@ pub(super) async fn metrics(
             Answer::Taken(said) => {
                 ledger.book().sent += message.count;
                 correct(&ledger, Signal::Metrics, message.count, &said);
-            }
-            Answer::Failed { status: Some(status), .. } if !Signal::Metrics.passes(status) => {
-                ledger.book().dropped.refused += message.count;
-                ledger.refused(words(Some(status)));
             }
             Answer::Failed { status, retry_after } => {
                 ledger.failed(words(status));

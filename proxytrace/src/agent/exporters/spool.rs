@@ -167,11 +167,11 @@ impl Spool {
     }
 
     /// The receiver does not have the batch, and may take it another time: until then it may have to
-    /// go, as the others. Where the receiver answered it may be for what is in it: others go first.
-    pub(super) fn failed(&mut self, batch: &Batch, was_answered: bool) {
+    /// go, as the others. Where it may be for what is in it, others are sent first.
+    pub(super) fn failed(&mut self, batch: &Batch, may_be_its: bool) {
         self.in_flight = None;
         let place = self.complete.iter().position(|segment| segment.number == batch.number);
-        if was_answered && let Some(segment) = place.and_then(|at| self.complete.remove(at)) {
+        if may_be_its && let Some(segment) = place.and_then(|at| self.complete.remove(at)) {
             self.complete.push_back(segment);
         }
     }

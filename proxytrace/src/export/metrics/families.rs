@@ -94,7 +94,7 @@ families! {
     Findings: by_module(counter("proxytrace_findings_total", &["code", "severity"],
         "Findings, each counted once a build. Scaled by the share of builds that are watched.")),
     FindingsObserved: counter("proxytrace_findings_observed_total", &["code", "severity"],
-        "Findings, each counted once a build that was seen, not scaled: how sure the scaled ones are."),
+        "Builds that were seen and have such findings, not scaled: how sure the scaled ones are."),
     Builds: counter("proxytrace_builds_total", &["result"],
         "Commands with go in them that ended: success, failure, unknown. Scaled by the share of \
          builds that are watched."),

@@ -170,7 +170,15 @@ impl Registry {
             let labels = [names::kind(chain.artifact), names::outcome(chain.outcome)];
             self.add(Id::Operations, &labels, None, weight);
         }
-        let asked: BTreeSet<_> = fetches(trace).map(|fetch| entry(&fetch.attempt.proxy)).collect();
+        let asked = fetches(trace).map(|fetch| entry(&fetch.attempt.proxy));
+        // Several that are too many are one.
+        let asked: BTreeSet<_> = asked
+            .map(
+                |proxy| {
+                    if self.admitted.admit(Open::Proxy, &proxy) { proxy } else { OTHER.into() }
+                },
+            )
+            .collect();
         for proxy in asked {
             self.add(Id::AskedBy, &[&proxy], None, 1.0);
         }
@@ -203,7 +211,12 @@ impl Registry {
         for finding in &trace.findings {
             let labels = [finding.code.as_str(), names::severity(finding.severity)];
             self.add(Id::Findings, &labels, finding.module.as_deref(), weight);
-            self.add(Id::FindingsObserved, &labels, None, 1.0);
+        }
+        let observed = trace.findings.iter();
+        let observed: BTreeSet<_> =
+            observed.map(|found| (&*found.code, names::severity(found.severity))).collect();
+        for (code, severity) in observed {
+            self.add(Id::FindingsObserved, &[code, severity], None, 1.0);
         }
         let result = match trace.command.exit_code {
             Some(0) => "success",
