@@ -32,7 +32,7 @@ Exit codes:
   For `replay` and `log`: 0, 1 for a broken recording, 2, 10, 75 and 78.
   For `diff`: 0, 1 for a broken recording, and 2.
   For `doctor`: 0, 125 if it cannot be traced, 1 and 2.
-  For `preflight`: 0, 1 if go would fail, 2, 10, 75 and 78.
+  For `preflight`: 0, 1 if go would fail or the time was over, 2, 10, 75 and 78.
   For `agent`: 0, 2 for a wrong file of settings as well, 125 if it cannot watch or export.
   For `agent status`: 0, 1 if none runs, and 2.
 

@@ -18,10 +18,14 @@ const PROXIES: &[&str] = &[
     "repo.huaweicloud.com",
 ];
 
-/// Whether a host, with a port or without, is a module proxy that everybody may ask.
+/// Checksum databases.
+const SUMS: &[&str] = &["sum.golang.org", "sum.golang.google.cn"];
+
+/// Whether a host, with a port or without, is a module proxy or a checksum database that everybody may
+/// ask.
 pub(crate) fn is_public(host: &str) -> bool {
     let name = host_name(host);
-    PROXIES.iter().any(|public| public.eq_ignore_ascii_case(name))
+    PROXIES.iter().chain(SUMS).any(|public| public.eq_ignore_ascii_case(name))
 }
 
 #[cfg(test)]
@@ -31,6 +35,9 @@ mod tests {
     #[test]
     fn a_port_and_capitals_make_no_other_host() {
         for host in ["proxy.golang.org", "Proxy.Golang.org:443", "gosum.io", "goproxy.io:8443"] {
+            assert!(is_public(host), "{host}");
+        }
+        for host in ["sum.golang.org", "Sum.golang.google.cn:443"] {
             assert!(is_public(host), "{host}");
         }
         for host in ["", "proxy.lab", "proxy.golang.org.corp.lab", "golang.org", "[2001:db8::1]"] {

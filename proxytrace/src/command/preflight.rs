@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
 use clap::Args;
-use proxytrace::preflight::{self, Allowed, Fare, Options};
+use proxytrace::preflight::{self, Allowed, Options};
 use proxytrace::report::{github, json, terminal};
 
 use crate::audience::Audience;
@@ -18,14 +18,17 @@ use crate::{People, class_code, complain, exit, first_failure, write_with};
 /// Ask each GOPROXY entry whether it works, as go would, without privileges.
 ///
 /// Prints a line for each entry, and what is wrong. Exits with 0 if go would get everything, or if
-/// that depends on `direct`, which is not asked; with 1 if not. With --shell or --github-env it is
-/// the GOPROXY handed on that counts.
+/// that depends on who is not asked (`direct`), or on what cannot be known: what is behind SOCKS,
+/// what commands of GOAUTH would let in, certificates that preflight cannot verify. Exits with 1 if
+/// go would not get everything, or if the time was over before that was known. With --shell or
+/// --github-env it is the GOPROXY handed on that counts.
 #[derive(Args, Clone, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "flags, each of which is there or not")]
 #[command(override_usage = "proxytrace preflight [OPTIONS] [MODULE@VERSION]...")]
 pub(crate) struct Preflight {
-    /// What to ask about; without it, some of the modules that ./go.mod requires, or whether each
-    /// entry answers.
+    /// What to ask about; without it, some of the modules that go.mod requires, or the go.mod files
+    /// that go.work uses: those that go finds here or above, or is told by GOWORK and by -modfile in
+    /// GOFLAGS. If they require none, whether each entry answers.
     #[arg(value_name = "MODULE@VERSION")]
     modules: Vec<String>,
     /// Ask a failing entry so often, and leave it out of the GOPROXY to use if it always fails.
@@ -85,7 +88,7 @@ pub(crate) fn run(preflight: &Preflight, report: &Report) -> u8 {
     let failed = failed.map_or(0, |error| complain(&error, exit::FAILED));
     let fare = if preflight.shell || preflight.github_env { found.works_with } else { found.works };
     let class = || report.exit_class.then(|| class_code(trace)).flatten();
-    let fares = if fare == Fare::Fails { class().unwrap_or(exit::FAILED) } else { 0 };
+    let fares = if fare.is_bad() { class().unwrap_or(exit::FAILED) } else { 0 };
     first_failure([failed, fares, reported])
 }
 

@@ -161,14 +161,16 @@ impl Client {
     /// Whether go would ask the commands of GOAUTH before it believes this answer
     /// (`web/http.go:get`). Who is open to all wants no credentials.
     fn may_be_let_in(&self, url: &Address, send: &Send) -> bool {
-        let mut asked = send.requests.iter().filter(|r| r.cause != Cause::ConnectTunnel);
-        let first = asked.next().and_then(|first| first.credentials.as_ref());
-        let refused =
-            send.requests.last().is_some_and(|r| matches!(r.status, Some(401 | 403 | 404)));
+        let refused = match send.requests.last().and_then(|last| last.status) {
+            Some(401 | 403) => true,
+            // Of the checksum database nothing is hidden.
+            Some(404) => is_of_module(url),
+            _ => false,
+        };
         self.credentials.commands
             && url.secure
             && refused
-            && first.is_some_and(Vec::is_empty)
+            && is_bare(&send.requests)
             && !public::is_public(&url.authority())
     }
 
@@ -389,6 +391,18 @@ impl Client {
     }
 }
 
+/// Whether a send began without credentials.
+pub(super) fn is_bare(requests: &[Request]) -> bool {
+    let first = requests.iter().find(|request| request.cause != Cause::ConnectTunnel);
+    first.and_then(|first| first.credentials.as_ref()).is_some_and(Vec::is_empty)
+}
+
+/// Whether it is a module's file, and nothing of the checksum database.
+fn is_of_module(url: &Address) -> bool {
+    let path = url.path.split('?').next().unwrap_or_default();
+    path.contains("/@v/") || path.ends_with("/@latest")
+}
+
 /// Sends a request on a stream of its own.
 async fn send(
     stream: Box<dyn Stream>,
@@ -503,14 +517,25 @@ mod tests {
             let url = Address::parse(url).unwrap();
             client(Duration::from_secs(1), commands).may_be_let_in(&url, &send)
         };
+        let url = "https://proxy.lab/m/@v/list?x=y";
         for status in [401, 403, 404] {
-            assert!(is_open("https://proxy.lab/m", true, status, &[]), "{status}");
-            assert!(!is_open("https://proxy.lab/m", false, status, &[]), "{status}");
-            assert!(!is_open("http://proxy.lab/m", true, status, &[]), "{status}");
-            assert!(!is_open("https://proxy.lab/m", true, status, &["Authorization"]), "{status}");
-            assert!(!is_open("https://proxy.golang.org/m", true, status, &[]), "{status}");
+            assert!(is_open(url, true, status, &[]), "{status}");
+            assert!(!is_open(url, false, status, &[]), "{status}");
+            assert!(!is_open("http://proxy.lab/m/@v/list", true, status, &[]), "{status}");
+            assert!(!is_open(url, true, status, &["Authorization"]), "{status}");
+            for public in ["proxy.golang.org", "sum.golang.org", "sum.golang.google.cn"] {
+                let url = format!("https://{public}/m/@latest");
+                assert!(!is_open(&url, true, status, &[]), "{status} {public}");
+            }
         }
-        assert!(!is_open("https://proxy.lab/m", true, 502, &[]));
-        assert!(!is_open("https://proxy.lab/m", true, 200, &[]));
+        assert!(is_open("https://proxy.lab/m/@latest", true, 404, &[]));
+        assert!(!is_open(url, true, 502, &[]));
+        assert!(!is_open(url, true, 200, &[]));
+        // What the checksum database does not know it does not know.
+        for path in ["sumdb/s.lab/supported", "sumdb/s.lab/lookup/m@v1.0.0", "lookup/m@v1.0.0"] {
+            let url = format!("https://proxy.lab/{path}");
+            assert!(!is_open(&url, true, 404, &[]), "{path}");
+            assert!(is_open(&url, true, 401, &[]), "{path}");
+        }
     }
 }

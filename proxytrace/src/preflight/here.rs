@@ -13,7 +13,7 @@ use crate::gomod::sources::{Read, main_files};
 use crate::model::Process;
 
 /// What the files say that go is told by in the working directory.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Here {
     /// The go.mod and go.work files.
     pub(super) files: Vec<PathBuf>,
@@ -25,9 +25,22 @@ pub(super) struct Here {
 
 impl Here {
     /// Reads them, and of the required modules so many at most. A file that is there and cannot be
-    /// read is an error.
-    pub(super) fn read(settings: &Settings, most: usize) -> Result<Self, Error> {
-        let directory = env::current_dir()?;
+    /// read is an error, but for a run whose modules are named (`named`): a go that is told them may
+    /// read none of these files (`go install`).
+    pub(super) fn read(settings: &Settings, most: usize, named: bool) -> Result<Self, Error> {
+        match env::current_dir() {
+            Ok(directory) => Self::read_in(&directory, settings, most, named),
+            Err(_) if named => Ok(Self::default()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn read_in(
+        directory: &Path,
+        settings: &Settings,
+        most: usize,
+        named: bool,
+    ) -> Result<Self, Error> {
         let failed = RefCell::new(None);
         let read = |path: &Path| {
             text_of(path).unwrap_or_else(|error| {
@@ -35,8 +48,8 @@ impl Here {
                 None
             })
         };
-        let here = Self::of(&process(settings, &directory), most, &read);
-        match failed.take() {
+        let here = Self::of(&process(settings, directory), most, &read);
+        match failed.take().filter(|_| !named) {
             Some((path, error)) => Err(Error::Unreadable(path, error)),
             None => Ok(here),
         }
@@ -80,10 +93,11 @@ fn process(settings: &Settings, directory: &Path) -> Process {
     }
 }
 
-/// The text of a file; none where there is no such file, or no way to it: go looks on above.
+/// The text of a file; none where there is no such file, or no way to it: go looks on above. Bytes that
+/// are no text may stand in a comment.
 fn text_of(path: &Path) -> io::Result<Option<String>> {
-    match fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text)),
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
         Err(error) if path.is_file() => Err(error),
         Err(_) => Ok(None),
     }
@@ -111,6 +125,8 @@ fn module_of(go_mod: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::symlink;
+
     use super::*;
 
     /// What go would be told in `/w/sub` with this value of GOFLAGS and these files: the files, the
@@ -162,9 +178,15 @@ mod tests {
         let file = directory.path().join("go.mod");
         assert!(matches!(text_of(&file), Ok(None)));
         assert!(matches!(text_of(directory.path()), Ok(None)));
-        fs::write(&file, [0xff]).unwrap();
+        fs::write(&file, b"// \xff\nmodule m\n").unwrap();
+        assert_eq!(text_of(&file).unwrap().as_deref(), Some("// \u{fffd}\nmodule m\n"));
+        fs::remove_file(&file).unwrap();
+        // Nothing is at the beginning of our memory, whoever we are.
+        symlink("/proc/self/mem", &file).unwrap();
         assert!(text_of(&file).is_err());
-        fs::write(&file, "module m\n").unwrap();
-        assert_eq!(text_of(&file).unwrap().as_deref(), Some("module m\n"));
+        let settings = Settings::of(Vec::new(), Path::new(""), &|_| None);
+        let read = |named| Here::read_in(directory.path(), &settings, 3, named);
+        assert!(matches!(read(false), Err(Error::Unreadable(path, _)) if path == file));
+        assert!(read(true).is_ok());
     }
 }

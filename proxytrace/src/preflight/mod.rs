@@ -113,11 +113,21 @@ pub struct Report {
 pub enum Fare {
     /// It gets everything.
     Works,
-    /// It depends on who is not asked: `direct`, or a public proxy that is not in the list; or on an
-    /// answer that to go may be another.
+    /// It depends on who is not asked: `direct`, a public proxy that is not in the list, or a checksum
+    /// database that go would come to with the list to use alone; or on an answer that to go may be
+    /// another.
     Unknown,
+    /// The time was over before that was known.
+    Late,
     /// It does not get everything.
     Fails,
+}
+
+impl Fare {
+    /// Whether nobody should go on with it: what there was no time to find out may as well fail.
+    pub fn is_bad(self) -> bool {
+        matches!(self, Self::Late | Self::Fails)
+    }
 }
 
 /// What an entry is worth.
@@ -210,7 +220,7 @@ pub enum Error {
 /// Asks, for as long as the limit lets it.
 pub fn run(options: &Options) -> Result<Report, Error> {
     let settings = Settings::read();
-    let here = Here::read(&settings, FROM_GO_MOD)?;
+    let here = Here::read(&settings, FROM_GO_MOD, !options.modules.is_empty())?;
     let modules = modules(options, &here)?;
     if settings.list.entries.iter().all(|entry| entry.proxy == "noproxy") {
         return Err(Error::NoEntries);
@@ -238,7 +248,7 @@ pub fn run(options: &Options) -> Result<Report, Error> {
             .map_or_else(|_| String::new(), |release| release.trim().to_owned()),
         started_at,
         duration_ns: u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX),
-        succeeded: works != Fare::Fails,
+        succeeded: !works.is_bad(),
     };
     let mut trace = walk::trace(&asked, book, &frame);
     trace.findings = findings(&trace);
@@ -311,7 +321,8 @@ async fn ask(
 }
 
 /// What to set in place of the list, and how go would fare with it. Where it would find another way to
-/// the checksum database, that is asked there as well.
+/// the checksum database, that is asked there as well; but not the database itself, which with the list
+/// that is set would not be told of the modules.
 async fn propose(
     settings: &Settings,
     client: &Arc<Client>,
@@ -322,7 +333,10 @@ async fn propose(
     let database = settings.database().filter(|_| asked.sums.base.is_some());
     let answers = (&asked.list, &*asked.entries);
     let base = database.map(|database| probe::base(&choice.entries, answers, &database));
-    let base = base.filter(|base| asked.sums.base.as_ref() != Some(base));
+    let base = base.filter(|base| asked.sums.base.as_ref() != Some(base)).map(|base| match base {
+        Base::Itself(_) if !options.allowed.public => Base::Unasked,
+        base => base,
+    });
     let Some(base) = base else {
         let works = verdict::fare(asked, &choice.entries);
         return Proposal { choice, works, otherwise: None };
@@ -492,27 +506,31 @@ mod tests {
         }
     }
 
-    /// What becomes of a module with these entries: with the list that is set, and with that to use.
-    fn fares(entries: &[String]) -> (Fare, String, Fare) {
-        let goproxy = entries.join(",");
-        // Nobody listens where the database itself would be.
-        let environment =
-            [("GOPROXY", goproxy.as_str()), ("GOSUMDB", "127.0.0.1:1"), ("GOAUTH", "off")];
-        let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let settings = Settings::of(environment.into(), Path::new(""), &|_| None);
-        let options = Options {
+    /// A checksum database where nobody listens.
+    const NOBODY: &str = "127.0.0.1:1";
+
+    fn options() -> Options {
+        Options {
             modules: Vec::new(),
             failures: 1,
             limit: Duration::from_mins(1),
             allowed: Allowed::default(),
             argv: Vec::new(),
-        };
+        }
+    }
+
+    /// What becomes of a module with this list and this checksum database: with the list that is set,
+    /// and with that to use.
+    fn fares(goproxy: &str, gosumdb: &str, options: &Options) -> (Fare, String, Fare) {
+        let environment = [("GOPROXY", goproxy), ("GOSUMDB", gosumdb), ("GOAUTH", "off")];
+        let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let settings = Settings::of(environment.into(), Path::new(""), &|_| None);
         let client = Arc::new(client(&settings, (options.limit, options.limit)));
         let module = Module::parse("mod.lab/m@v1.0.0").unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let asked = ask(&settings, &client, (vec![module], ""), &options).await;
-            let proposal = propose(&settings, &client, &asked, &options).await;
+            let asked = ask(&settings, &client, (vec![module], ""), options).await;
+            let proposal = propose(&settings, &client, &asked, options).await;
             let works = verdict::fare(&asked, &asked.list.entries);
             (works, choose::text(&proposal.choice.entries), proposal.works)
         })
@@ -522,16 +540,34 @@ mod tests {
     #[test]
     fn the_list_to_use_has_its_own_way_to_the_database() {
         let (broken, good) = (serve(|_| (502, "")), serve(well));
-        let fares = fares(&[broken, good.clone()]);
+        let fares = fares(&format!("{broken},{good}"), NOBODY, &options());
         assert_eq!(fares, (Fare::Fails, good, Fare::Works));
     }
 
-    /// One that forwards the database and has no zips: the next one does not forward it.
+    /// One that forwards the database and has no zips: the next one does not forward it, so that go
+    /// would ask the database itself. Unless that is allowed, nobody does it here.
     #[test]
     fn who_forwards_the_database_may_not_be_left_out_unseen() {
         let first = serve(|path| if path.contains("v1.0.0.zip") { (500, "") } else { well(path) });
         let next = serve(|path| if path.contains("/sumdb/") { (404, "") } else { well(path) });
-        let (works, list, with) = fares(&[first, next.clone()]);
-        assert_eq!((works, list, with), (Fare::Fails, next, Fare::Fails));
+        let goproxy = format!("{first},{next}");
+        for (public, expected) in [(false, Fare::Unknown), (true, Fare::Fails)] {
+            let allowed = Allowed { direct: false, public };
+            let fares = fares(&goproxy, NOBODY, &Options { allowed, ..options() });
+            assert_eq!(fares, (Fare::Fails, next.clone(), expected), "{public}");
+        }
+    }
+
+    /// Who says nothing takes all the time that there is.
+    #[test]
+    fn what_there_was_no_time_for_is_no_success() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let good = serve(well);
+        let goproxy = format!("http://{}|{good}", listener.local_addr().unwrap());
+        let options = Options { limit: Duration::from_secs(2), ..options() };
+        // The database is asked when everybody else has been.
+        assert_eq!(fares(&goproxy, NOBODY, &options), (Fare::Late, good, Fare::Late));
+        // The others do not wait to be asked for a version that is told.
+        assert_eq!(fares(&goproxy, "off", &options).0, Fare::Works);
     }
 }

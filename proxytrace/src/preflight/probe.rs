@@ -11,9 +11,9 @@ use tokio::task::JoinSet;
 
 use super::address::Address;
 use super::archive;
-use super::client::{Body, Client, KEPT, KEPT_ZIP};
+use super::client::{Body, Client, KEPT, KEPT_ZIP, is_bare};
 use super::content;
-use super::query::Query;
+use super::query::{Query, newest_commit};
 use super::settings::{Database, Target, target};
 use super::{connect, settings};
 use crate::correlate::goproxy::{Entry, List};
@@ -30,6 +30,8 @@ pub(super) struct Answer {
     pub(super) failures: u32,
     /// The beginning of what came; of a zip its sum, or nothing where that is not known.
     pub(super) body: Body,
+    /// Whether it is not known because the time was over.
+    pub(super) late: bool,
 }
 
 /// What is asked of an entry: about which module, if any, and for what.
@@ -45,6 +47,52 @@ pub(super) struct Answers {
     pub(super) invalid: Option<&'static str>,
     /// Why preflight does not ask it, though go would.
     pub(super) barred: Option<String>,
+}
+
+impl Answers {
+    /// Whether there is use in asking more of it.
+    fn is_reached(&self) -> bool {
+        self.unreached.is_none() && self.invalid.is_none() && self.barred.is_none()
+    }
+
+    /// Adds the answers of another round.
+    fn add(&mut self, more: Self) {
+        self.by_question.extend(more.by_question);
+        self.unreached = self.unreached.or(more.unreached);
+        self.invalid = self.invalid.or(more.invalid);
+        self.barred = self.barred.take().or(more.barred);
+        self.believe();
+    }
+
+    /// Who serves modules without credentials hides nothing behind a 404: there the commands of GOAUTH
+    /// change nothing.
+    fn believe(&mut self) {
+        let open = |(question, answer): (&Question, &Answer)| {
+            question.0.is_some() && answer.outcome == Outcome::Ok && is_bare(&answer.requests)
+        };
+        if !self.by_question.iter().any(open) {
+            return;
+        }
+        let unknown =
+            self.by_question.values_mut().filter(|answer| answer.outcome == Outcome::Unknown);
+        for answer in unknown {
+            // What was cut short has no such outcome.
+            let last = answer.requests.last_mut();
+            if let Some(last) = last.filter(|last| last.outcome == Outcome::NotFound) {
+                last.error = None;
+                answer.outcome = Outcome::NotFound;
+            }
+        }
+    }
+
+    /// The commit that go takes for the latest version of a module where the entry has neither a
+    /// version nor `@latest` (`modfetch/proxy.go:Latest`).
+    pub(super) fn newest_commit(&self, module: usize) -> Option<String> {
+        let answer = |artifact| self.by_question.get(&(Some(module), artifact));
+        let list = answer(Artifact::List).filter(|list| list.outcome == Outcome::Ok)?;
+        answer(Artifact::Latest).filter(|latest| latest.outcome == Outcome::NotFound)?;
+        newest_commit(&list.body.bytes)
+    }
 }
 
 /// A module, and the version that its query came to.
@@ -137,31 +185,37 @@ pub(super) async fn ask(
     // Where nothing else is to be asked, this tells whether somebody answers.
     let lone = subjects.iter().all(|subject| subject.private);
     let supported = supported.or_else(|| lone.then(|| "sumdb/sum.golang.org/supported".to_owned()));
+    for subject in &mut *subjects {
+        subject.version = matches!(subject.kind(), Query::Version).then(|| subject.query.clone());
+    }
+    // Where no version has to be found, nobody waits for the slowest.
+    let told = subjects.iter().all(|subject| subject.private || subject.version.is_some());
     let first: Arc<[Subject]> = Arc::from(&*subjects);
-    let round = |resolve: bool, subjects: Arc<[Subject]>| {
-        let mut tasks = JoinSet::new();
-        for (place, entry) in list.entries.iter().enumerate() {
-            let (client, subjects) = (Arc::clone(client), Arc::clone(&subjects));
-            let supported = supported.clone().filter(|_| resolve);
-            let target = target(&entry.proxy);
-            tasks.spawn(async move {
-                (place, entry_round(&client, target, &subjects, resolve, supported, tries).await)
-            });
-        }
-        tasks
-    };
-    gather(round(true, first), &mut entries).await;
+    let mut tasks = JoinSet::new();
+    for (place, entry) in list.entries.iter().enumerate() {
+        let (client, subjects) = (Arc::clone(client), Arc::clone(&first));
+        let (proxy, supported) = (entry.proxy.clone(), supported.clone());
+        tasks.spawn(async move {
+            let first = entry_round(&client, target(&proxy), &subjects, true, supported, tries);
+            let mut found = first.await;
+            if told && found.is_reached() {
+                let second = entry_round(&client, target(&proxy), &subjects, false, None, tries);
+                found.add(second.await);
+            }
+            (place, found)
+        });
+    }
+    gather(tasks, &mut entries).await;
+    if told {
+        return entries;
+    }
     for (place, subject) in subjects.iter_mut().enumerate() {
-        subject.version = match subject.kind() {
-            Query::Version => Some(subject.query.clone()),
-            query => entries.iter().find_map(|entry| resolved(entry, place, &query)),
-        };
+        let query = subject.kind();
+        let found = || entries.iter().find_map(|entry| resolved(entry, place, &query));
+        subject.version = subject.version.take().or_else(found);
     }
     // Who could not be asked the first question is not asked the others.
-    let reached: Vec<bool> = entries
-        .iter()
-        .map(|e| e.unreached.is_none() && e.invalid.is_none() && e.barred.is_none())
-        .collect();
+    let reached: Vec<bool> = entries.iter().map(Answers::is_reached).collect();
     let second: Arc<[Subject]> = Arc::from(&*subjects);
     let mut tasks = JoinSet::new();
     for (place, entry) in list.entries.iter().enumerate().filter(|(place, _)| reached[*place]) {
@@ -178,11 +232,7 @@ pub(super) async fn ask(
 async fn gather(mut tasks: JoinSet<(usize, Answers)>, entries: &mut [Answers]) {
     while let Some(done) = tasks.join_next().await {
         let Ok((place, answers)) = done else { continue };
-        let entry = &mut entries[place];
-        entry.by_question.extend(answers.by_question);
-        entry.unreached = entry.unreached.or(answers.unreached);
-        entry.invalid = entry.invalid.or(answers.invalid);
-        entry.barred = entry.barred.take().or(answers.barred);
+        entries[place].add(answers);
     }
 }
 
@@ -195,6 +245,7 @@ fn resolved(entry: &Answers, place: usize, query: &Query) -> Option<String> {
     good(Artifact::List)
         .and_then(|list| query.choose(list))
         .or_else(|| content::version_of(good(Artifact::Latest)?))
+        .or_else(|| entry.newest_commit(place))
 }
 
 /// The first round finds out whether the entry can be reached and what versions it has; the second
@@ -355,14 +406,13 @@ pub(super) async fn repeat(
             outcome => outcome,
         };
         let failures = before.as_ref().map_or(0, |answer| answer.failures);
+        let late = outcome == Outcome::Unknown && client.is_over();
         // What the end of our time cut short takes nothing back.
-        if outcome == Outcome::Unknown
-            && let Some(failed) = before
-        {
+        if late && let Some(failed) = before {
             return failed;
         }
         let failures = failures + u32::from(fails(outcome));
-        let answer = Answer { requests: send.requests, outcome, failures, body: send.body };
+        let answer = Answer { requests: send.requests, outcome, failures, body: send.body, late };
         if !answer.failed() || failures >= tries || client.is_over() {
             return answer;
         }
@@ -385,7 +435,8 @@ fn from_file(base: &Path, subject: &Subject, artifact: Artifact) -> Answer {
         Err(error) if error.kind() == ErrorKind::NotFound => (Outcome::NotFound, Body::default()),
         Err(_) => (Outcome::HttpError, Body::default()),
     };
-    Answer { requests: Vec::new(), outcome, failures: u32::from(fails(outcome)), body }
+    let failures = u32::from(fails(outcome));
+    Answer { requests: Vec::new(), outcome, failures, body, late: false }
 }
 
 /// Who stands for the checksum database.
@@ -443,6 +494,16 @@ pub(super) fn base(
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
+    use std::thread;
+    use std::time::Duration;
+
+    use rustls::RootCertStore;
+
+    use super::super::client::Credentials;
+    use super::super::connect::Tls;
+    use super::super::forward::Forward;
     use super::*;
 
     fn subject(query: &str) -> Subject {
@@ -457,7 +518,7 @@ mod tests {
 
     fn answer(outcome: Outcome, body: &'static str) -> Answer {
         let body = Body { bytes: Bytes::from_static(body.as_bytes()), whole: true };
-        Answer { requests: Vec::new(), outcome, failures: 0, body }
+        Answer { requests: Vec::new(), outcome, failures: 0, body, late: false }
     }
 
     /// As `modload/query.go:queryProxy` asks.
@@ -487,6 +548,74 @@ mod tests {
             let counts = [List, Latest].into_iter().filter(|it| subject.asks(*it));
             assert_eq!(counts.collect::<Vec<_>>(), counted, "{query}");
         }
+    }
+
+    /// As `modfetch/proxy.go:Latest` finds it.
+    #[test]
+    fn a_commit_of_the_list_is_the_latest_where_there_is_no_other() {
+        const COMMIT: &str = "v0.0.0-20240102030405-abcdefabcdef";
+        let found = |list, latest| {
+            let answers = [(Artifact::List, answer(Outcome::Ok, list)), (Artifact::Latest, latest)];
+            let by_question = answers.map(|(artifact, answer)| ((Some(0), artifact), answer));
+            let entry = Answers { by_question: by_question.into(), ..Answers::default() };
+            resolved(&entry, 0, &Query::Latest)
+        };
+        let absent = || answer(Outcome::NotFound, "");
+        assert_eq!(found(COMMIT, absent()).as_deref(), Some(COMMIT));
+        assert_eq!(found("", absent()), None);
+        assert_eq!(found(COMMIT, answer(Outcome::HttpError, "")), None);
+        let latest = answer(Outcome::Ok, r#"{"Version":"v0.0.0-20250102030405-abcdefabcdef"}"#);
+        assert_ne!(found(COMMIT, latest).as_deref(), Some(COMMIT));
+    }
+
+    /// GOAUTH has nothing to add there.
+    #[test]
+    fn who_serves_without_credentials_is_believed_that_it_lacks_something() {
+        let of = |outcome, status, credentials: &[&str]| {
+            let mut request = Request::begun(1, "GET".to_owned(), String::new(), String::new(), 0);
+            (request.status, request.outcome) = (Some(status), outcome);
+            request.credentials = Some(credentials.iter().map(|&name| name.to_owned()).collect());
+            Answer { requests: vec![request], ..answer(outcome, "") }
+        };
+        let said = |module, credentials: &[&str], request| {
+            let unknown = Answer { outcome: Outcome::Unknown, ..of(request, 404, &[]) };
+            let mut entry = Answers::default();
+            entry.by_question.insert((Some(0), Artifact::Info), unknown);
+            let served = of(Outcome::Ok, 200, credentials);
+            entry.by_question.insert((module, Artifact::List), served);
+            entry.add(Answers::default());
+            entry.by_question[&(Some(0), Artifact::Info)].outcome
+        };
+        let (absent, unknown) = (Outcome::NotFound, Outcome::Unknown);
+        assert_eq!(said(Some(0), &[], absent), absent);
+        assert_eq!(said(Some(0), &["Authorization"], absent), unknown);
+        // The checksum database is open to all.
+        assert_eq!(said(None, &[], absent), unknown);
+        // A body that was cut short.
+        assert_eq!(said(Some(0), &[], unknown), unknown);
+    }
+
+    /// What is not known for another reason is what was answered last.
+    #[test]
+    fn only_the_end_of_the_time_takes_nothing_back() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/m/@v/list", listener.local_addr().unwrap());
+        let server = thread::spawn(move || {
+            for head in ["502 x", "302 x\r\nLocation: https://proxy.lab/"] {
+                let (mut stream, _) = listener.accept().unwrap();
+                assert!(stream.read(&mut [0; 1024]).unwrap() > 0);
+                write!(stream, "HTTP/1.1 {head}\r\nContent-Length: 0\r\n\r\n").unwrap();
+            }
+        });
+        let forward = Forward::new("", "socks5://127.0.0.1:1", "");
+        let limit = Duration::from_mins(1);
+        let tls = Tls::new(RootCertStore::empty());
+        let client = Client::new(tls, forward, Credentials::default(), (limit, limit));
+        let url = Address::parse(&url).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let answer = runtime.block_on(repeat(&client, &url, (3, KEPT), |_| Outcome::Ok));
+        server.join().unwrap();
+        assert_eq!((answer.outcome, answer.failures, answer.late), (Outcome::Unknown, 1, false));
     }
 
     /// What is asked for by its name is so in a directory, too.

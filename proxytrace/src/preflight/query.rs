@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 
+use jiff::Timestamp;
 use semver::Version;
 
 /// Which version of a module is wanted.
@@ -117,21 +118,49 @@ fn version(text: &str) -> Option<(Version, bool)> {
     Some((Version::parse(&format!("{text}{missing}")).ok()?, false))
 }
 
-/// Whether go made it of a commit (`module.IsPseudoVersion`): such a one counts in no list.
+/// The newest commit of a list, by the time that it tells or the version has in it; of equal ones the
+/// first. go takes it where there are neither versions nor `@latest`
+/// (`modfetch/proxy.go:latestFromList`).
+pub(super) fn newest_commit(list: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(list);
+    let dated = text.lines().filter_map(|line| {
+        let mut words = line.split_whitespace();
+        let name = words.next()?;
+        let version = Version::parse(name.strip_prefix('v')?).ok()?;
+        let time = words.next().map(str::to_owned).or_else(|| stamp(&version).map(written))?;
+        Some((time.parse::<Timestamp>().ok()?, name.to_owned()))
+    });
+    dated.reduce(|best, one| if best.0 < one.0 { one } else { best }).map(|(_, name)| name)
+}
+
+/// A stamp as RFC 3339 has times.
+fn written(stamp: &str) -> String {
+    let (date, time) = stamp.split_at(8);
+    let (month, day) = (&date[4..6], &date[6..]);
+    format!("{}-{month}-{day}T{}:{}:{}Z", &date[..4], &time[..2], &time[2..4], &time[4..])
+}
+
+/// Whether go made it of a commit: such a one counts in no list.
 fn is_pseudo(version: &Version) -> bool {
-    let Some((stamp, revision)) = version.pre.rsplit_once('-') else { return false };
+    stamp(version).is_some()
+}
+
+/// The time of the commit that go made a version of, 14 digits (`module.IsPseudoVersion`).
+fn stamp(version: &Version) -> Option<&str> {
+    let (stamp, revision) = version.pre.rsplit_once('-')?;
     let (before, time) = stamp.rsplit_once('.').unwrap_or(("", stamp));
     let stamped = match before {
         "" => version.minor == 0 && version.patch == 0,
         before => before == "0" || before.ends_with(".0"),
     };
     let digits = time.len() == 14 && time.bytes().all(|b| b.is_ascii_digit());
-    stamped && digits && revision.bytes().all(|b| b.is_ascii_alphanumeric())
+    let sound = stamped && digits && revision.bytes().all(|b| b.is_ascii_alphanumeric());
+    sound.then_some(time)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Query;
+    use super::{Query, newest_commit};
 
     fn kind(text: &str) -> &'static str {
         match Query::parse(text) {
@@ -207,6 +236,26 @@ mod tests {
         }
         for tagged in ["v1.2.3-20240102030405-abcdef", "v1.2.3-rc.1-20240102030405-x"] {
             assert_eq!(Query::Latest.choose(tagged.as_bytes()).as_deref(), Some(tagged));
+        }
+    }
+
+    #[test]
+    fn the_newest_commit_is_so_by_its_time() {
+        let (older, newer) =
+            ("v1.2.4-0.20230102030405-abcdefabcdef", "v0.0.0-20240102030405-abcdefabcdef");
+        let told = |version: &str, time: &str| format!("{version} {time}\n");
+        for (list, expected) in [
+            (format!("{older}\n{newer}\n"), Some(newer)),
+            (format!("{newer}\n{older}\n"), Some(newer)),
+            // What the list tells goes before what the version has in it.
+            (told(older, "2025-01-02T03:04:05+01:00") + newer, Some(older)),
+            (told(older, "yesterday") + newer, Some(newer)),
+            // As many seconds, and no commits.
+            (told(older, "2024-01-02T03:04:05Z") + newer, Some(older)),
+            (format!("v0.0.0-20241302030405-abcdefabcdef\n{older}\n"), Some(older)),
+            ("v1.0.0-rc.1\nnonsense\n\n".to_owned(), None),
+        ] {
+            assert_eq!(newest_commit(list.as_bytes()).as_deref(), expected, "{list}");
         }
     }
 }

@@ -139,9 +139,11 @@ fn dash() -> String {
 fn answer(answer: &AnswerReport) -> String {
     match (answer.status, answer.outcome) {
         (Some(status), Outcome::Ok | Outcome::NotFound | Outcome::HttpError) => status.to_string(),
+        (Some(status), Outcome::Unknown) => format!("{status}?"),
         (Some(status), _) => format!("{status}!"),
         (None, Outcome::Ok) => "ok".to_owned(),
         (None, Outcome::NotFound) => "absent".to_owned(),
+        (None, Outcome::Unknown) => "?".to_owned(),
         (None, _) => "fails".to_owned(),
     }
 }
@@ -152,7 +154,9 @@ fn conclusion(report: &Report, width: Option<usize>) -> String {
         let names = places.iter().filter_map(|place| report.entries.get(*place));
         names.map(|entry| escape(&entry.proxy, NAME)).collect::<Vec<_>>().join(", ")
     };
-    let depends = depends(report);
+    let open = report.entries.iter().chain(&report.database).any(is_open);
+    let depends_with = depends(open, &report.goproxy_to_use);
+    let depends = depends(open, &report.goproxy);
     let say = match (report.works, report.modules.is_empty()) {
         (Fare::Works, true) => "the first entry that go asks answers",
         (Fare::Works, false) => "go gets everything that was asked for",
@@ -160,6 +164,7 @@ fn conclusion(report: &Report, width: Option<usize>) -> String {
             "it depends on `direct`, where go asks the repositories themselves"
         }
         (Fare::Unknown, _) => depends,
+        (Fare::Late, _) => LATE,
         (Fare::Fails, true) => "go cannot get anything with this GOPROXY",
         (Fare::Fails, false) => "go does not get everything with this GOPROXY",
     };
@@ -176,7 +181,8 @@ fn conclusion(report: &Report, width: Option<usize>) -> String {
     if report.goproxy_to_use != report.goproxy {
         let fares = match report.works_with {
             Fare::Works => "go gets everything",
-            Fare::Unknown => depends,
+            Fare::Unknown => depends_with,
+            Fare::Late => LATE,
             Fare::Fails => "go still does not get everything",
         };
         let list = escape(&report.goproxy_to_use, LONG);
@@ -198,24 +204,34 @@ fn nothing_asked(report: &Report, width: Option<usize>) -> String {
 }
 
 const DIRECT: &str = "it depends on `direct`";
+const LATE: &str = "the time was over before that was known (--timeout)";
 
-/// What it depends on how go fares, where that is not known.
-fn depends(report: &Report) -> &'static str {
-    let open = |entry: &EntryReport| match entry.verdict {
+/// Whether it is not known what an entry is worth.
+fn is_open(entry: &EntryReport) -> bool {
+    match entry.verdict {
         Verdict::Unknown => true,
         Verdict::NotAsked => !is_word(&entry.proxy),
         _ => false,
-    };
-    if report.entries.iter().chain(&report.database).any(open) {
+    }
+}
+
+/// What it depends on how go fares with `list`, where that is not known; `open` if that is so of an
+/// entry.
+fn depends(open: bool, list: &str) -> &'static str {
+    if open {
         "it depends on what preflight cannot know, as it says above"
-    } else {
+    } else if list.split([',', '|']).any(|entry| entry.trim() == "direct") {
         DIRECT
+    } else {
+        "it depends on whom preflight does not ask"
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::table;
+    use super::{DIRECT, answer, depends, table};
+    use crate::model::{Artifact, Outcome};
+    use crate::preflight::AnswerReport;
 
     fn rows() -> Vec<[String; 10]> {
         let row = |cells: [&str; 10]| cells.map(str::to_owned);
@@ -225,6 +241,31 @@ mod tests {
             row([entry, "17 ms", "0.8 ms", "14 ms", "502", "502", "502", "502", "-", reason]),
             row([mirror, "0.9 ms", "0.1 ms", "2.5 ms", "200", "200", "200", "200", "-", "works"]),
         ]
+    }
+
+    #[test]
+    fn what_is_not_known_has_not_failed() {
+        for (status, outcome, expected) in [
+            (Some(200), Outcome::Ok, "200"),
+            (Some(401), Outcome::Unknown, "401?"),
+            (Some(200), Outcome::BadContent, "200!"),
+            (None, Outcome::Unknown, "?"),
+            (None, Outcome::Reset, "fails"),
+        ] {
+            let report = AnswerReport { artifact: Artifact::List, outcome, status, host: None };
+            assert_eq!(answer(&report), expected, "{status:?} {outcome:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_depends_on_direct_where_it_is_not_in_the_list() {
+        for (open, list, expected) in [
+            (false, "https://a|direct", true),
+            (false, "https://a,https://direct", false),
+            (true, "https://a,direct", false),
+        ] {
+            assert_eq!(depends(open, list) == DIRECT, expected, "{open} {list}");
+        }
     }
 
     #[test]

@@ -51,8 +51,10 @@ fn standing(asked: &Asked, place: usize) -> Fare {
         return Fare::Fails;
     }
     let question = (None, Artifact::SumdbSupported);
+    let counts = asked.counts(place, question);
     match asked.outcome(place, question) {
-        Some(outcome) if fails(outcome) && asked.counts(place, question) => Fare::Fails,
+        Some(outcome) if fails(outcome) && counts => Fare::Fails,
+        Some(Outcome::Unknown) if counts && asked.is_late(place, question) => Fare::Late,
         // A failure that go would not see says nothing of what it would.
         Some(outcome) if fails(outcome) || outcome == Outcome::Unknown => Fare::Unknown,
         _ => Fare::Works,
@@ -71,6 +73,7 @@ fn module_fare(asked: &Asked, entries: &[Entry], module: usize) -> Fare {
     match asked.end(entries, module) {
         End::Served => Fare::Works,
         End::Unasked => Fare::Unknown,
+        End::Late => Fare::Late,
         End::Failed(_) => Fare::Fails,
     }
 }
@@ -113,16 +116,16 @@ pub(super) fn report(
     let own: Vec<Entry> =
         asked.list.entries.iter().filter(|e| e.proxy != "noproxy").cloned().collect();
     let Proposal { choice, works: with, otherwise } = proposal;
-    // What fails for one may be all that another has.
-    let is_better = choice.entries != own && with as u8 <= works as u8;
+    // What fails for one may be all that another has, and what was not tried in time is no better.
+    let is_better = choice.entries != own && with != Fare::Late && with as u8 <= works as u8;
     let choice = if is_better || choice.entries == own {
         choice
     } else {
         choose::all(&asked.list.entries, &failing(asked, options))
     };
     let of_choice = otherwise.as_ref().filter(|_| is_better);
-    let database =
-        [Some(asked), of_choice].into_iter().flatten().find_map(|it| database_report(it, &trace));
+    let database = database_report(asked, Some(&trace))
+        .or_else(|| of_choice.and_then(|choice| database_report(choice, None)));
     let visible = |places: &[usize]| {
         let shift = usize::from(asked.list.entries.first().is_some_and(|e| e.proxy == "noproxy"));
         places.iter().map(|place| place - shift).collect()
@@ -281,8 +284,10 @@ fn verdict(asked: &Asked, trace: &Trace, place: usize) -> (Verdict, String) {
         .iter()
         .filter(own)
         .max_by_key(|question| (outcome(question).map(badness), std::cmp::Reverse(***question)));
-    if let Some((verdict, reason)) = sums_verdict(asked, place) {
-        return (verdict, reason);
+    // What is not known hides no failure.
+    let hidden = |said: &(Verdict, String)| said.0 == Verdict::Unknown && worst.is_some();
+    if let Some(said) = sums_verdict(asked, place).filter(|said| !hidden(said)) {
+        return said;
     }
     if let Some(question) = worst {
         let answer = &entry.by_question[*question];
@@ -308,11 +313,16 @@ fn verdict(asked: &Asked, trace: &Trace, place: usize) -> (Verdict, String) {
         let why = format!("it {} to what go does not ask it", words(answer.outcome));
         return (Verdict::Unknown, why);
     }
-    let modules: Vec<Outcome> = questions
-        .iter()
-        .filter(|question| question.0.is_some())
-        .filter_map(|question| asked.outcome(place, **question))
-        .collect();
+    let answered = |question: &&(Option<usize>, Artifact)| {
+        let (module, outcome) = (question.0?, asked.outcome(place, **question)?);
+        Some(match question.1 {
+            Artifact::List if asked.has_no_match(place, module) => Outcome::NotFound,
+            // go does without it.
+            Artifact::Latest if entry.newest_commit(module).is_some() => Outcome::Ok,
+            _ => outcome,
+        })
+    };
+    let modules: Vec<Outcome> = questions.iter().filter_map(answered).collect();
     let absent = modules.iter().filter(|outcome| **outcome == Outcome::NotFound).count();
     match (absent, modules.len()) {
         (_, 0) => (Verdict::Works, "it answers".to_owned()),
@@ -320,9 +330,22 @@ fn verdict(asked: &Asked, trace: &Trace, place: usize) -> (Verdict, String) {
             (Verdict::Works, "it has everything, which could not be verified".to_owned())
         }
         (0, _) => (Verdict::Works, "it has everything".to_owned() + &unverified(asked, place)),
-        (absent, all) if absent == all => (Verdict::Absent, words(Outcome::NotFound).to_owned()),
-        _ => (Verdict::Partly, "it has some of it".to_owned()),
+        (absent, all) if absent == all => {
+            let lacks_all = || words(Outcome::NotFound).to_owned();
+            (Verdict::Absent, unmatched(asked, place).unwrap_or_else(lacks_all))
+        }
+        _ => {
+            let why = unmatched(asked, place).map(|why| format!(", and {why}"));
+            (Verdict::Partly, "it has some of it".to_owned() + &why.unwrap_or_default())
+        }
     }
+}
+
+/// What an entry that has a list has no version for, if so.
+fn unmatched(asked: &Asked, place: usize) -> Option<String> {
+    let mut subjects = asked.subjects.iter().enumerate();
+    let (_, subject) = subjects.find(|(module, _)| asked.has_no_match(place, *module))?;
+    Some(format!("has no version for `{}`", subject.query))
 }
 
 /// Of which zips of an entry it is not known whether they are what they should be.
@@ -363,16 +386,16 @@ fn sums_verdict(asked: &Asked, place: usize) -> Option<(Verdict, String)> {
     }
 }
 
-/// The row of the checksum database, if go asks it itself.
-fn database_report(asked: &Asked, trace: &Trace) -> Option<EntryReport> {
+/// The row of the checksum database, if go asks it itself; `trace` is that of what was asked, if there is
+/// one.
+fn database_report(asked: &Asked, trace: Option<&Trace>) -> Option<EntryReport> {
     let Some(Base::Itself(url)) = &asked.sums.base else { return None };
     let answer = asked.sums.lookups.values().max_by_key(|answer| badness(answer.outcome))?;
     let last = answer.requests.last();
     let host = last.map(|request| request.host.clone());
-    let times = Times::of(&trace.connections, host.as_deref());
-    let chain = trace
-        .chains
-        .iter()
+    let times = Times::of(trace.map_or(&[][..], |trace| &trace.connections[..]), host.as_deref());
+    let mut chains = trace.into_iter().flat_map(|trace| &trace.chains);
+    let chain = chains
         .find(|chain| chain.artifact == Artifact::SumdbLookup && chain.outcome == answer.outcome);
     let reason =
         chain.and_then(|chain| chain.attempts.first()).map(crate::correlate::story::answer);
@@ -401,8 +424,99 @@ fn database_report(asked: &Asked, trace: &Trace) -> Option<EntryReport> {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
+    use super::super::address::Address;
+    use super::super::choose::Allowed;
+    use super::super::walk::tests::{ALL, answer, bare, two};
     use super::*;
     use crate::model::{RequestError, Tls};
+
+    /// The report of what was asked, and of what was for the list to use, where that is something else.
+    fn reported(asked: &Asked, otherwise: Option<Asked>) -> Report {
+        let options = Options {
+            modules: Vec::new(),
+            failures: 3,
+            limit: std::time::Duration::from_mins(1),
+            allowed: Allowed::default(),
+            argv: Vec::new(),
+        };
+        let choice = choice(asked, &options);
+        let with = fare(otherwise.as_ref().unwrap_or(asked), &choice.entries);
+        let works = fare(asked, &asked.list.entries);
+        let proposal = Proposal { choice, works: with, otherwise };
+        report(asked, bare(asked), works, proposal, (Vec::new(), &options))
+    }
+
+    /// What may fail as well.
+    #[test]
+    fn a_list_that_there_was_no_time_for_is_not_handed_on() {
+        let silent = ALL.map(|(artifact, _)| (artifact, Outcome::Unfinished));
+        let unknown = ALL.map(|(artifact, _)| (artifact, Outcome::Unknown));
+        for (separator, late, works, with, to_use) in [
+            (",", true, Fare::Fails, Fare::Fails, "https://a,https://b"),
+            (",", false, Fare::Fails, Fare::Unknown, "https://b"),
+            ("|", true, Fare::Late, Fare::Late, "https://a|https://b"),
+            ("|", false, Fare::Unknown, Fare::Unknown, "https://b"),
+        ] {
+            let mut asked = two(separator, "v1.0.0", [&silent, &unknown]);
+            for answer in asked.entries[1].by_question.values_mut() {
+                answer.late = late;
+            }
+            let report = reported(&asked, None);
+            let found = (report.works, report.works_with, &*report.goproxy_to_use);
+            assert_eq!(found, (works, with, to_use), "{separator} {late}");
+        }
+        assert!(Fare::Late.is_bad() && !Fare::Unknown.is_bad());
+    }
+
+    /// Whose list matches nothing has nothing, and whose list has a commit needs no `@latest`.
+    #[test]
+    fn a_list_without_a_match_is_absence() {
+        let list = (Artifact::List, Outcome::Ok);
+        let latest = (Artifact::Latest, Outcome::NotFound);
+        let commit = "v0.0.0-20240102030405-abcdefabcdef\n";
+        let whole = [&[list, latest][..], &ALL].concat();
+        let (absent, works) = (Verdict::Absent, Verdict::Works);
+        for (query, listed, answers, expected) in [
+            ("v9", "v1.0.0\n", &[list][..], (absent, "has no version for `v9`")),
+            ("latest", "", &[list, latest], (absent, "has no version for `latest`")),
+            ("latest", commit, &whole[..], (works, "it has everything")),
+        ] {
+            let mut asked = two(",", query, [answers, &ALL]);
+            let found = asked.entries[0].by_question.get_mut(&(Some(0), Artifact::List)).unwrap();
+            found.body.bytes = Bytes::from_static(listed.as_bytes());
+            let report = reported(&asked, None);
+            let entry = &report.entries[0];
+            assert_eq!((entry.verdict, &*entry.reason), expected, "{query} {listed}");
+        }
+    }
+
+    /// An entry that fails, and forwards a checksum database of which nothing is known.
+    #[test]
+    fn what_is_not_known_hides_no_failure() {
+        let failing = [(Artifact::Mod, Outcome::HttpError)];
+        let mut asked = two(",", "v1.0.0", [&failing, &ALL]);
+        asked.subjects[0].summed = true;
+        asked.sums.base = Address::parse("https://a/sumdb/s.lab").map(|url| Base::Entry(0, url));
+        asked.sums.lookups.insert(0, answer(Outcome::Unknown));
+        assert_eq!(reported(&asked, None).entries[0].verdict, Verdict::Fails);
+        asked.entries[0].by_question.clear();
+        assert_eq!(reported(&asked, None).entries[0].verdict, Verdict::Unknown);
+    }
+
+    /// The trace is that of the list that is set.
+    #[test]
+    fn the_database_of_another_list_is_not_told_of_in_the_words_of_this_one() {
+        let mut asked = two(",", "v1.0.0", [&[(Artifact::Zip, Outcome::HttpError)], &ALL]);
+        asked.subjects[0].summed = true;
+        asked.sums.base = Address::parse("https://a/sumdb/s.lab").map(|url| Base::Entry(0, url));
+        asked.sums.lookups.insert(0, answer(Outcome::ConnectRefused));
+        let mut otherwise = asked.clone();
+        otherwise.sums.base = Address::parse("https://s.lab").map(Base::Itself);
+        let database = reported(&asked, Some(otherwise)).database.unwrap();
+        assert_eq!(database.reason, words(Outcome::ConnectRefused));
+    }
 
     /// What is shown of an entry and of the checksum database alike.
     #[test]

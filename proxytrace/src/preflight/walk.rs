@@ -78,6 +78,8 @@ pub(super) enum End {
     /// At who is not asked here, `direct` or a proxy that is not in the list, or whose answer to go
     /// is not known.
     Unasked,
+    /// At who there was no time to ask.
+    Late,
 }
 
 struct Step {
@@ -171,21 +173,60 @@ impl Asked {
 
     /// What an entry came to in this search; none if it was not asked.
     fn found(&self, place: usize, module: usize) -> Option<Outcome> {
-        let subject = &self.subjects[module];
+        let outcome = |artifact| self.outcome(place, (Some(module), artifact));
+        if matches!(self.subjects[module].kind(), Query::Revision) {
+            return outcome(Artifact::Latest);
+        }
+        if !self.lists_none(place, module) {
+            return outcome(Artifact::List);
+        }
+        if self.has_no_match(place, module) {
+            // To go that is not absence (`NoMatchingVersionError`).
+            return Some(Outcome::BadContent);
+        }
+        let latest = outcome(Artifact::Latest);
+        // What is not there is made up for by a commit of the list.
+        latest.map(|said| if said == Outcome::NotFound { Outcome::Ok } else { said })
+    }
+
+    /// Whether the list of an entry came, and has no version for a module.
+    fn lists_none(&self, place: usize, module: usize) -> bool {
+        let list = self.entries[place].by_question.get(&(Some(module), Artifact::List));
+        list.is_some_and(|list| self.subjects[module].is_not_in(list))
+    }
+
+    /// Whether an entry answers what go asks it for a version of a module, and has none.
+    pub(super) fn has_no_match(&self, place: usize, module: usize) -> bool {
         let latest = || self.outcome(place, (Some(module), Artifact::Latest));
-        if matches!(subject.kind(), Query::Revision) {
-            return latest();
-        }
-        let question = (Some(module), Artifact::List);
-        let list = self.entries[place].by_question.get(&question);
-        if !list.is_some_and(|list| subject.is_not_in(list)) {
-            return self.outcome(place, question);
-        }
-        match (subject.kind(), latest()) {
-            (Query::Latest, Some(said)) if said != Outcome::NotFound => Some(said),
-            // To go no match is not absence (`NoMatchingVersionError`).
-            _ => Some(Outcome::BadContent),
-        }
+        let nothing = match self.subjects[module].kind() {
+            Query::Range(_) => true,
+            Query::Latest => {
+                matches!(latest(), None | Some(Outcome::NotFound))
+                    && self.entries[place].newest_commit(module).is_none()
+            }
+            Query::Version | Query::Revision => false,
+        };
+        nothing && self.lists_none(place, module)
+    }
+
+    /// Whether what an entry would answer is not known because the time was over: before it was asked
+    /// about the module, or before the checksum database was.
+    pub(super) fn is_late(&self, place: usize, (module, _): Question) -> bool {
+        let entry = &self.entries[place];
+        // Of who cannot be reached one answer stands for all.
+        let own = entry.by_question.iter().any(|((about, _), answer)| {
+            answer.late && (*about == module || entry.unreached.is_some())
+        });
+        let supported = |entry: &Answers| {
+            let answer = entry.by_question.get(&(None, Artifact::SumdbSupported));
+            answer.is_some_and(|answer| answer.late)
+        };
+        let database = || {
+            self.sums.lookups.values().any(|answer| answer.late)
+                || matches!(self.sums.base, Some(Base::Unasked))
+                    && self.entries.iter().any(supported)
+        };
+        own || module.is_some_and(|module| self.subjects[module].summed) && database()
     }
 
     /// The part of a walk in which one question is asked: of a search the steps at entries that are
@@ -209,10 +250,16 @@ impl Asked {
             step.outcome = answered.unwrap_or(step.outcome);
             answered.is_some()
         });
+        // Where nothing is asked after the list, that ends without a version.
+        let is_no_use = |step: &Step| {
+            !self.subjects[module].asks(Artifact::Latest) && self.has_no_match(step.place, module)
+        };
         let mut failures = steps.iter().rev().map(|step| step.outcome);
         let end = match (steps.last(), end) {
-            (Some(last), _) if last.outcome == Outcome::Ok => End::Served,
-            (_, End::Unasked) => End::Unasked,
+            // Also without `@latest`, where the list has a commit.
+            (Some(last), End::Served) if last.next.is_none() => End::Served,
+            (Some(last), _) if last.outcome == Outcome::Ok && !is_no_use(last) => End::Served,
+            (_, End::Unasked | End::Late) => end,
             _ => {
                 let told = failures.find(|it| !matches!(it, Outcome::Ok | Outcome::NotFound));
                 End::Failed(told.unwrap_or(Outcome::NotFound))
@@ -247,7 +294,8 @@ impl Asked {
             };
             if outcome == Outcome::Unknown && self.entries[place].invalid.is_none() {
                 steps.push(Step { place, outcome, next: None });
-                return (steps, End::Unasked);
+                let late = self.is_late(place, question);
+                return (steps, if late { End::Late } else { End::Unasked });
             }
             if outcome == Outcome::Ok {
                 steps.push(Step { place, outcome, next: None });
@@ -282,7 +330,8 @@ impl Ord for End {
         let rank = |end: &Self| match end {
             Self::Served => 0,
             Self::Unasked => 1,
-            Self::Failed(_) => 2,
+            Self::Late => 2,
+            Self::Failed(_) => 3,
         };
         rank(self).cmp(&rank(other))
     }
@@ -397,7 +446,7 @@ impl Walks<'_> {
                 let version = version.filter(|_| NEEDED.contains(&artifact));
                 let outcome = match end {
                     End::Served => Outcome::Ok,
-                    End::Unasked => Outcome::Unknown,
+                    End::Unasked | End::Late => Outcome::Unknown,
                     End::Failed(outcome) => outcome,
                 };
                 let attempts = steps.iter().map(|step| self.attempt(step, question)).collect();
@@ -506,7 +555,7 @@ impl Walks<'_> {
         if !steps.is_empty() && told {
             let outcome = match end {
                 End::Served => Outcome::Ok,
-                End::Unasked if matches!(base, Base::Unasked) => Outcome::Unknown,
+                End::Unasked | End::Late if matches!(base, Base::Unasked) => Outcome::Unknown,
                 End::Failed(outcome) if failed => outcome,
                 _ => Outcome::NotFound,
             };
@@ -573,9 +622,12 @@ impl Walks<'_> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
+    use bytes::Bytes;
+
     use super::*;
     use crate::preflight::Fare;
+    use crate::preflight::address::Address;
     use crate::preflight::choose::{Allowed, choose};
     use crate::preflight::client::Body;
     use crate::preflight::probe::base;
@@ -624,7 +676,11 @@ mod tests {
     }
 
     /// What two entries answered: `https://a` and `https://b`, in this order.
-    fn two(separator: &str, query: &str, answers: [&[(Artifact, Outcome)]; 2]) -> Asked {
+    pub(in crate::preflight) fn two(
+        separator: &str,
+        query: &str,
+        answers: [&[(Artifact, Outcome)]; 2],
+    ) -> Asked {
         let asked = unreached(Some("v1.0.0"));
         let value = format!("https://a{separator}https://b");
         let setting = Setting { value, origin: Origin::Environment };
@@ -633,9 +689,7 @@ mod tests {
                 .iter()
                 .map(|&(artifact, outcome)| {
                     let module = (artifact != Artifact::SumdbSupported).then_some(0);
-                    let failures = u32::from(fails(outcome)) * 3;
-                    let (requests, body) = (Vec::new(), Body::default());
-                    ((module, artifact), Answer { requests, outcome, failures, body })
+                    ((module, artifact), answer(outcome))
                 })
                 .collect(),
             ..Answers::default()
@@ -650,7 +704,13 @@ mod tests {
         }
     }
 
-    const ALL: [(Artifact, Outcome); 3] =
+    /// An answer that came to this, if need be three times.
+    pub(in crate::preflight) fn answer(outcome: Outcome) -> Answer {
+        let failures = u32::from(fails(outcome)) * 3;
+        Answer { requests: Vec::new(), outcome, failures, body: Body::default(), late: false }
+    }
+
+    pub(in crate::preflight) const ALL: [(Artifact, Outcome); 3] =
         [(Artifact::Info, Outcome::Ok), (Artifact::Mod, Outcome::Ok), (Artifact::Zip, Outcome::Ok)];
 
     /// go walks the list for the version, too; one that it is told it takes.
@@ -698,6 +758,77 @@ mod tests {
         assert_eq!((steps.len(), end), (1, End::Failed(failed)));
         let (steps, end) = asked.part(&asked.list.entries, (Some(0), Artifact::List));
         assert_eq!((steps.len(), end), (2, End::Failed(absent)));
+    }
+
+    /// Where `@latest` is missing go takes it from the list, and fails for nothing else.
+    #[test]
+    fn a_commit_of_the_list_will_do() {
+        const COMMIT: &str = "v0.0.0-20240102030405-abcdefabcdef";
+        let listed = [(Artifact::List, Outcome::Ok), (Artifact::Latest, Outcome::NotFound)];
+        let answers = [&listed[..], &ALL].concat();
+        let mut asked = two(",", "latest", [&answers, &answers]);
+        let listed = asked.entries[0].by_question.get_mut(&(Some(0), Artifact::List)).unwrap();
+        listed.body.bytes = Bytes::from_static(COMMIT.as_bytes());
+        assert_eq!(fare(&asked, &asked.list.entries), Fare::Works);
+        // Of the second the list is empty.
+        assert_eq!(fare(&asked, &asked.list.entries[1..]), Fare::Fails);
+        let (steps, end) = asked.part(&asked.list.entries, (Some(0), Artifact::Latest));
+        let outcomes: Vec<Outcome> = steps.iter().map(|step| step.outcome).collect();
+        assert_eq!((&*outcomes, end), (&[Outcome::NotFound][..], End::Served));
+    }
+
+    /// A list in which nothing matches is no success.
+    #[test]
+    fn a_list_without_a_match_does_not_serve() {
+        let list = [(Artifact::List, Outcome::Ok)];
+        for separator in [",", "|"] {
+            let asked = two(separator, "v9", [&list, &list]);
+            let (steps, end) = asked.part(&asked.list.entries, (Some(0), Artifact::List));
+            let expected = if separator == "," { 1 } else { 2 };
+            assert_eq!((steps.len(), end), (expected, End::Failed(Outcome::NotFound)));
+        }
+    }
+
+    /// What there was no time for may as well fail.
+    #[test]
+    fn want_of_time_is_not_what_cannot_be_known() {
+        let unknown = ALL.map(|(artifact, _)| (artifact, Outcome::Unknown));
+        let supported = [(Artifact::SumdbSupported, Outcome::Unknown)];
+        for (late, expected) in [(true, Fare::Late), (false, Fare::Unknown)] {
+            let mark = |asked: &mut Asked| {
+                let answers = asked.entries.iter_mut().flat_map(|it| it.by_question.values_mut());
+                let lookups = asked.sums.lookups.values_mut();
+                for answer in answers.chain(lookups) {
+                    answer.late = late && answer.outcome == Outcome::Unknown;
+                }
+                fare(asked, &asked.list.entries)
+            };
+            assert_eq!(mark(&mut two(",", "v1.0.0", [&unknown, &ALL])), expected);
+            // Of the first answer all that follow.
+            let mut silent = two(",", "v1.0.0", [&[], &ALL]);
+            silent.entries[0].unreached = Some(Outcome::Unknown);
+            let question = (Some(1), Artifact::List);
+            silent.entries[0].by_question.insert(question, answer(Outcome::Unknown));
+            assert_eq!(mark(&mut silent), expected);
+            // The checksum database, and who would forward it.
+            let mut unverified = two(",", "v1.0.0", [&ALL, &ALL]);
+            unverified.subjects[0].summed = true;
+            unverified.sums.lookups.insert(0, answer(Outcome::Unknown));
+            unverified.sums.base = Address::parse("https://s.lab").map(Base::Itself);
+            assert_eq!(mark(&mut unverified), expected);
+            unverified.sums.lookups.clear();
+            unverified.sums.base = Some(Base::Unasked);
+            let question = (None, Artifact::SumdbSupported);
+            unverified.entries[1].by_question.insert(question, answer(Outcome::Unknown));
+            assert_eq!(mark(&mut unverified), expected);
+            // Without modules.
+            let mut lone = two(",", "v1.0.0", [&supported, &supported]);
+            lone.subjects.clear();
+            lone.sums.through = true;
+            assert_eq!(mark(&mut lone), expected);
+            // Who is not come to is of no account.
+            assert_eq!(mark(&mut two(",", "v1.0.0", [&ALL, &unknown])), Fare::Works);
+        }
     }
 
     /// go dies of what `go.sum` contradicts, and asks on after what the database does.
@@ -751,9 +882,8 @@ mod tests {
         }
     }
 
-    /// A list that is asked for to see whether somebody is there is nothing to warn of.
-    #[test]
-    fn what_go_does_not_ask_is_not_told_of() {
+    /// The trace, with next to nothing around it.
+    pub(in crate::preflight) fn bare(asked: &Asked) -> Trace {
         let frame = Frame {
             argv: Vec::new(),
             config: BTreeMap::new(),
@@ -762,10 +892,16 @@ mod tests {
             duration_ns: 0,
             succeeded: true,
         };
+        trace(asked, Book::default(), &frame)
+    }
+
+    /// A list that is asked for to see whether somebody is there is nothing to warn of.
+    #[test]
+    fn what_go_does_not_ask_is_not_told_of() {
         let listed = |outcome| [&[(Artifact::List, outcome)][..], &ALL].concat();
         for (query, processes) in [("v1.0.0", 1), ("v1", 2)] {
             let asked = two(",", query, [&listed(Outcome::Ok), &listed(Outcome::HttpError)]);
-            let trace = trace(&asked, Book::default(), &frame);
+            let trace = bare(&asked);
             assert_eq!(trace.processes.len(), processes, "{query}");
         }
     }

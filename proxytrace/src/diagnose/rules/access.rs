@@ -4,15 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::correlate::url::Url;
 use crate::model::{Artifact, Chain, Severity};
-use crate::public;
+use crate::public::is_public;
 use crate::redact::REDACTED;
 use crate::url::host_name;
 
 use super::super::sign::Sign;
 use super::super::view::{Send, View, is_of_go};
-
-/// Checksum databases that are open to all, and whose operators see what they are asked.
-const PUBLIC_SUMS: &[&str] = &["sum.golang.org", "sum.golang.google.cn"];
 
 /// Ends of host names that no public name has (RFC 6761, 6762, 8375, and those that ICANN keeps
 /// for private use or does not give away).
@@ -104,12 +101,6 @@ pub(in super::super) fn is_password_in_clear(entry: &str) -> bool {
     authority.flatten().is_some_and(|authority| authority.contains('@'))
 }
 
-/// Whether a host, with a port or without, is open to all.
-pub(super) fn is_public(host: &str) -> bool {
-    let name = host_name(host);
-    public::is_public(host) || PUBLIC_SUMS.iter().any(|sums| sums.eq_ignore_ascii_case(name))
-}
-
 /// What to do where a setting is in force in place of GOPRIVATE, for what the chain asked for.
 fn overriding(view: &View<'_>, chain: &Chain) -> Option<String> {
     let database = matches!(chain.artifact, Artifact::SumdbLookup | Artifact::SumdbTile);
@@ -158,8 +149,6 @@ mod tests {
     use crate::diagnose::diagnose;
     use crate::model::{NetrcLine, Witness};
 
-    use super::is_public;
-
     const ENTRY: &str = "https://proxy.lab:8443";
 
     /// Whether PT303 is told of a send of these requests, where netrc has lines without the port.
@@ -189,13 +178,5 @@ mod tests {
         assert!(!is_told(&to("https://storage.lab:8443/m"), Witness::Go));
         // git takes the line without the port.
         assert!(!is_told(&[hop(&first, 401)], Witness::Wire));
-    }
-
-    #[test]
-    fn checksum_databases_are_open_to_all_as_well() {
-        for host in ["sum.golang.org", "Sum.golang.google.cn:443", "proxy.golang.org:443"] {
-            assert!(is_public(host), "{host}");
-        }
-        assert!(!is_public("sum.lab"));
     }
 }

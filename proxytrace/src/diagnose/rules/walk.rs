@@ -6,10 +6,10 @@ use crate::correlate::goproxy::is_word;
 use crate::correlate::story::{answer, failed, unverified, walks_the_list};
 use crate::correlate::url::Url;
 use crate::model::{Artifact, Attempt, Chain, ChainId, Outcome, RequestId, Separator, Severity};
+use crate::public::is_public;
 
 use super::super::sign::Sign;
 use super::super::view::{Send, View, last_walk};
-use super::access::is_public;
 use super::redirects::has_redirect;
 use super::{counted, evidence, moved};
 
