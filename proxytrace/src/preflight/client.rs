@@ -397,10 +397,11 @@ pub(super) fn is_bare(requests: &[Request]) -> bool {
     first.and_then(|first| first.credentials.as_ref()).is_some_and(Vec::is_empty)
 }
 
-/// Whether it is a module's file, and nothing of the checksum database.
+/// Whether it is a module's file, or whether somebody forwards the checksum database; nothing of the
+/// database itself.
 fn is_of_module(url: &Address) -> bool {
     let path = url.path.split('?').next().unwrap_or_default();
-    path.contains("/@v/") || path.ends_with("/@latest")
+    path.contains("/@v/") || path.ends_with("/@latest") || path.ends_with("/supported")
 }
 
 /// Sends a request on a stream of its own.
@@ -531,8 +532,9 @@ mod tests {
         assert!(is_open("https://proxy.lab/m/@latest", true, 404, &[]));
         assert!(!is_open(url, true, 502, &[]));
         assert!(!is_open(url, true, 200, &[]));
+        assert!(is_open("https://proxy.lab/sumdb/s.lab/supported", true, 404, &[]));
         // What the checksum database does not know it does not know.
-        for path in ["sumdb/s.lab/supported", "sumdb/s.lab/lookup/m@v1.0.0", "lookup/m@v1.0.0"] {
+        for path in ["sumdb/s.lab/lookup/m@v1.0.0", "lookup/m@v1.0.0"] {
             let url = format!("https://proxy.lab/{path}");
             assert!(!is_open(&url, true, 404, &[]), "{path}");
             assert!(is_open(&url, true, 401, &[]), "{path}");

@@ -1,6 +1,6 @@
 //! Asks the entries, all at a time, and repeats what fails.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
@@ -64,17 +64,21 @@ impl Answers {
         self.believe();
     }
 
-    /// Who serves modules without credentials hides nothing behind a 404: there the commands of GOAUTH
-    /// change nothing.
+    /// Who serves a module without credentials hides nothing of it behind a 404, nor what is of no
+    /// module: there the commands of GOAUTH change nothing.
     fn believe(&mut self) {
-        let open = |(question, answer): (&Question, &Answer)| {
-            question.0.is_some() && answer.outcome == Outcome::Ok && is_bare(&answer.requests)
+        let served = self
+            .by_question
+            .iter()
+            .filter(|(_, answer)| answer.outcome == Outcome::Ok && is_bare(&answer.requests));
+        let open: BTreeSet<usize> = served.filter_map(|((module, _), _)| *module).collect();
+        let is_open = |module: Option<usize>| match module {
+            Some(module) => open.contains(&module),
+            None => !open.is_empty(),
         };
-        if !self.by_question.iter().any(open) {
-            return;
-        }
-        let unknown =
-            self.by_question.values_mut().filter(|answer| answer.outcome == Outcome::Unknown);
+        let unknown = self.by_question.iter_mut().filter_map(|((module, _), answer)| {
+            (answer.outcome == Outcome::Unknown && is_open(*module)).then_some(answer)
+        });
         for answer in unknown {
             // What was cut short has no such outcome.
             let last = answer.requests.last_mut();
@@ -589,6 +593,8 @@ mod tests {
         let (absent, unknown) = (Outcome::NotFound, Outcome::Unknown);
         assert_eq!(said(Some(0), &[], absent), absent);
         assert_eq!(said(Some(0), &["Authorization"], absent), unknown);
+        // Another module may be open to all.
+        assert_eq!(said(Some(1), &[], absent), unknown);
         // The checksum database is open to all.
         assert_eq!(said(None, &[], absent), unknown);
         // A body that was cut short.

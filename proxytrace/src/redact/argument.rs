@@ -293,6 +293,7 @@ mod tests {
                 &["curl", "-d", r#"{"username":"me","password":"S"}"#],
                 &["curl", "-d", r#"{"username":"me","password":"REDACTED"}"#],
             ),
+            (&["curl", r#"-d{"token":"S"}"#], &["curl", r#"-d{"token":"REDACTED"}"#]),
             (
                 &["curl", r#"--data={"user": "me", "password" : "a\"b c", "n": 1}"#],
                 &["curl", r#"--data={"user": "me", "password" : "REDACTED", "n": 1}"#],
@@ -375,6 +376,18 @@ mod tests {
             (
                 r#"curl -d "{\"user\":\"me\",\"password\":\"a b\"}" h"#,
                 r#"curl -d "{\"user\":\"me\",\"password\":\"REDACTED\"}" h"#,
+            ),
+            (
+                r#"curl -d '{"user":"'"$U"'","password":"S"}' h"#,
+                r#"curl -d '{"user":"'"$U"'","password":"REDACTED"}' h"#,
+            ),
+            (
+                "cat >c.json <<EOF\n{\n  \"password\": \"S\"\n}\nEOF",
+                "cat >c.json <<EOF\n{\n  \"password\": \"REDACTED\"\n}\nEOF",
+            ),
+            (
+                r#"http POST h data:={"password":"S"}"#,
+                r#"http POST h data:={"password":"REDACTED"}"#,
             ),
             // It looks for it, and its quotes are the shell's.
             (

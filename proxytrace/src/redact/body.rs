@@ -38,7 +38,7 @@ fn secret_of_form(text: &str, field: Range<usize>) -> Option<Range<usize>> {
 }
 
 /// A text without the secrets of the JSON that it is, or that is in it in the quotes of a shell:
-/// `"password": "x"`. Quotes without backslashes are the shell's own, unless it begins as JSON.
+/// `"password": "x"`. Quotes without backslashes are the shell's own, unless it, or its name, begins as JSON.
 pub(super) fn json(text: &str) -> Cow<'_, str> {
     let value = text.split_once('=').filter(|(name, _)| is_name(name.trim_start_matches('-')));
     let is_json = value.map_or(text, |(_, value)| value).trim_start().starts_with(['{', '[']);
@@ -57,7 +57,10 @@ fn secret_of_json(text: &str, colon: usize, is_json: bool) -> Option<Range<usize
     let before = text[..colon].trim_end().strip_suffix('"')?;
     let named = before.trim_end_matches('\\');
     let escape = &before[named.len()..];
-    let name = &named[named.rfind('"')? + 1..];
+    let opening = named.rfind('"')?;
+    let name = &named[opening + 1..];
+    // A name of JSON comes after one of these, that of a pattern after a quote of the shell.
+    let is_json = is_json || named[..opening].trim_end().ends_with(['{', ',']);
     if !is_name(name) || !is_secret(name) || escape.is_empty() && !is_json {
         return None;
     }

@@ -269,7 +269,7 @@ impl Builds {
             if self.is_cut
                 && !self.everywhere.iter().any(says_why)
                 && let Some(running) = self.running.get_mut(&number)
-                && running.end.is_none()
+                && (running.end.is_none() || running.processes > 0)
             {
                 let what = What::WatchEnded { reason: CUT.to_owned() };
                 running.correlator.push(Event {
