@@ -14,6 +14,8 @@
 //! - [`gobinary`]: where to look in a Go executable
 //! - [`goenv`]: the settings of a go command, and where each comes from
 //! - [`gomod`]: the lines of go.mod and go.work that ask for something
+//! - `goproxy`: the list that go walks, and when it goes on; `status`, what an answer means to it;
+//!   `public`, who serves everybody; `roots`, the authorities that it trusts
 //! - [`netrc`]: credentials for a host, and lines that go passes over
 //! - [`redact`]: takes secrets out of what capture read
 //! - [`url`]: URLs as Go writes them
@@ -43,6 +45,7 @@ pub mod gobinary;
 pub mod goenv;
 pub mod golog;
 pub mod gomod;
+mod goproxy;
 pub mod model;
 pub mod netrc;
 pub mod preflight;
@@ -52,7 +55,9 @@ pub mod redact;
 pub mod replay;
 pub mod report;
 pub mod rewalk;
+mod roots;
 #[cfg(test)]
 mod skipped;
+mod status;
 pub mod url;
 pub mod wire;

@@ -8,9 +8,9 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::correlate::story::first_of_last_send;
-use crate::correlate::url::Url;
 use crate::model::{Attempt, Cause, NetrcLine, Request, Trace};
 use crate::redact;
+use crate::url::Url;
 use crate::url::split_port;
 
 /// What a netrc file has for a machine, and in which line it is complete, 1-based.

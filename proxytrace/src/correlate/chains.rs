@@ -13,10 +13,10 @@ use crate::model::{Artifact, Attempt, Chain, Next, Outcome, ProcessId};
 use self::index::{Index, Key};
 pub(super) use self::requests::{BodyEnd, Ending, Opening, RequestAt, tunneled_host};
 use super::cache::Had;
-use super::goproxy::List;
 use super::process::{Processes, id};
 use super::story;
 use super::target::Target;
+use crate::goproxy::List;
 
 /// An attempt: chain and place in it.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]

@@ -4,8 +4,8 @@ use crate::model::ProcessId;
 
 use super::chains::Chains;
 use super::connection::Connections;
-use super::goproxy::List;
 use super::wire::Wire;
+use crate::goproxy::List;
 
 /// The process, its list, and what grows with its events.
 pub(super) struct Context<'a> {

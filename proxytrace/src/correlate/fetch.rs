@@ -9,8 +9,8 @@ use super::chains::{At, Chains, Opening, RequestAt};
 use super::connection::canonical;
 use super::context::Context;
 use super::failure;
-use super::status;
-use super::url;
+use crate::status;
+use crate::url;
 
 /// One run of `web.get`: requests of one URL, one after the other in a goroutine, and where they led.
 #[derive(Debug, Default)]

@@ -17,9 +17,9 @@ use super::chains::{At, BodyEnd, By, Ending, RequestAt, tunneled_host};
 use super::connection::canonical;
 use super::context::Context;
 use super::fetch::{Asking, Fetch, On};
-use super::goproxy::is_word;
 use super::target::{self, Asked, Lookup};
 use super::walk::{Leave, Walk};
+use crate::goproxy::is_word;
 
 /// How far up a goroutine's walk is searched: `queryPrefixModules` needs one step.
 const ANCESTORS: usize = 8;

@@ -5,7 +5,7 @@ use foldhash::HashMap;
 use crate::event::{Event, Surroundings};
 use crate::model::{Process, ProcessId};
 
-use super::goproxy::List;
+use crate::goproxy::List;
 
 /// The longest [`Process::stderr_tail`], in bytes.
 const STDERR_MAX: usize = 4096;

@@ -4,8 +4,8 @@ use foldhash::HashMap;
 
 use crate::model::{AfterRedirect, Artifact, Attempt, Cause, Next, Outcome, Request, Separator};
 
-use super::goproxy::{List, asks_on};
-use super::status;
+use crate::goproxy::{List, asks_on};
+use crate::status;
 
 /// Whether an attempt with this outcome is known to have failed.
 pub(crate) fn failed(outcome: Outcome) -> bool {

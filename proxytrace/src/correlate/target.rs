@@ -10,8 +10,8 @@ use std::sync::Arc;
 use crate::gomod::path::unescape;
 use crate::model::Artifact;
 
-use super::goproxy::{List, is_word};
-use super::url::Url;
+use crate::goproxy::{List, is_word};
+use crate::url::Url;
 
 /// What a request is about, and which entry of the list it asks.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -8,9 +8,9 @@ use crate::model::{Artifact, Next, Outcome, Separator};
 use super::chains::{At, By};
 use super::context::Context;
 use super::failure;
-use super::goproxy::{List, is_word, same_entry};
 use super::story;
 use super::target::Lookup;
+use crate::goproxy::{List, is_word, same_entry};
 
 /// One run of `TryProxies`.
 #[derive(Debug, Default)]

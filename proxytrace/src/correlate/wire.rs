@@ -17,12 +17,12 @@ use crate::model::{
 
 use super::chains::{At, By, Chains, Ending, Opening, RequestAt};
 use super::connection::Connections;
-use super::goproxy::List;
 use super::process::{Image, Processes};
-use super::status;
 use super::story::failed;
 use super::target::Target;
-use super::url;
+use crate::goproxy::List;
+use crate::status;
+use crate::url;
 
 /// Requests as sockets saw them.
 #[derive(Debug, Default)]

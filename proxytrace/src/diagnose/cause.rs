@@ -5,11 +5,11 @@ mod content;
 use std::borrow::Cow;
 
 use crate::correlate::failure::WANTS_CERTIFICATE;
-use crate::correlate::goproxy::is_word;
-use crate::correlate::status;
 use crate::correlate::story::{answer, last_asked, unverified, why, words};
-use crate::correlate::url;
+use crate::goproxy::is_word;
 use crate::model::{Artifact, Attempt, Cause, Chain, Contradiction, Next, Outcome, Request};
+use crate::status;
+use crate::url;
 
 use crate::redact::REDACTED;
 

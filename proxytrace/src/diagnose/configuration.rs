@@ -3,9 +3,9 @@
 //! Of processes alone that asked somebody, or failed without asking: a setting that nobody used
 //! harms nobody.
 
-use crate::correlate::goproxy::{Entry, List, is_word};
 use crate::event::Setting;
 use crate::goenv::OF_THE_WAY;
+use crate::goproxy::{Entry, List, is_word};
 use crate::model::{Chain, ChainId, Outcome, Process, Severity};
 
 use super::sign::Sign;

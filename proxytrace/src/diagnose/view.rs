@@ -3,8 +3,8 @@
 use foldhash::{HashMap, HashSet};
 
 use super::speaker::is_page;
-use crate::correlate::goproxy::{self, List};
 use crate::correlate::story::{failed, first_of_last_send, last_asked, unverified};
+use crate::goproxy::{self, List};
 use crate::model::{
     Artifact, Attempt, Cause, Chain, Connection, ConnectionId, Next, Outcome, Process, ProcessId,
     Request, Trace, Witness,

@@ -9,12 +9,13 @@ use std::borrow::Cow;
 use foldhash::HashSet;
 
 use super::names;
-use crate::correlate::{status, story};
+use crate::correlate::story;
 use crate::diagnose;
 use crate::model::{
     AfterRedirect, Artifact, Attempt, Cause, Chain, ChainId, Next, Outcome, Request, RequestId,
     Trace, Witness,
 };
+use crate::status;
 use crate::url::{split_port, unbracketed};
 
 /// What came was good, as far as is known, and go did not take it, as the checksum database did not

@@ -18,17 +18,17 @@ use std::borrow::Cow;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io::{self, BufRead, Read as _};
 
-use crate::correlate::goproxy::{List, is_word};
 use crate::correlate::story::{answer, failed};
 use crate::correlate::target::{self, Target};
-use crate::correlate::url::Url;
 use crate::diagnose::diagnose;
 use crate::event::{Origin, Setting, Surroundings};
+use crate::goproxy::{List, is_word};
 use crate::model::{
     Artifact, Attempt, Capture, Cause, Chain, Command, Next, Outcome, Process, Request,
     RequestError, SCHEMA, Trace,
 };
 use crate::redact;
+use crate::url::Url;
 
 use self::lines::Line;
 

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 
 use hyper::Uri;
 
-use crate::correlate::url::decode;
 use crate::redact;
+use crate::url::decode;
 use crate::url::{split_port, unbracketed};
 
 /// An absolute `http` or `https` URL.

@@ -3,9 +3,9 @@
 //! It never sends to `direct` or to a public proxy what would not have gone there: behind an entry
 //! with `,` go stops when it fails, so to leave it out is to ask the next one in its place.
 
-use crate::correlate::goproxy::Entry;
-use crate::correlate::url::decode;
+use crate::goproxy::Entry;
 use crate::model::Separator;
+use crate::url::decode;
 use crate::{public, redact};
 
 /// The public proxy that `--allow-public` falls back to.
@@ -154,8 +154,8 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::{Allowed, choose, secrets, text};
-    use crate::correlate::goproxy::List;
     use crate::event::{Origin, Setting};
+    use crate::goproxy::List;
 
     const NOTHING: Allowed = Allowed { direct: false, public: false };
 

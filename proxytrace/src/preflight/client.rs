@@ -33,12 +33,12 @@ use super::address::Address;
 use super::connect::{Stream, Tls};
 use super::failure::Failure;
 use super::forward::Forward;
-use crate::correlate::status;
 use crate::event::Headers;
 use crate::model::{Cause, Connection, NameLookup, Outcome, Request, RequestId};
 use crate::netrc;
 use crate::public;
 use crate::redact;
+use crate::status;
 
 /// After so many requests go gives up (`web/http.go:checkRedirect`).
 const REDIRECTS: usize = 10;

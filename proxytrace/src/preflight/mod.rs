@@ -21,7 +21,6 @@ mod forward;
 mod here;
 mod probe;
 mod query;
-pub(crate) mod roots;
 mod settings;
 mod table;
 mod trust;
@@ -47,6 +46,7 @@ use self::walk::{Asked, Frame, Sums};
 use crate::diagnose;
 use crate::model::{Artifact, Outcome, Severity, Trace};
 use crate::redact;
+use crate::roots;
 
 pub use self::choose::Allowed;
 pub use self::table::render;

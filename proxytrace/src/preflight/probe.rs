@@ -16,8 +16,8 @@ use super::content;
 use super::query::{Query, newest_commit};
 use super::settings::{Database, Target, target};
 use super::{connect, settings};
-use crate::correlate::goproxy::{Entry, List};
 use crate::correlate::story::failed;
+use crate::goproxy::{Entry, List};
 use crate::model::{Artifact, Outcome, Request, RequestError};
 use crate::redact;
 

@@ -7,9 +7,9 @@ use std::{env, fs};
 
 use super::address::Address;
 use super::query::Query;
-use crate::correlate::goproxy::{self, List, is_word};
 use crate::event::{Origin, Setting};
 use crate::gomod::{self, Asked};
+use crate::goproxy::{self, List, is_word};
 use crate::{capture, goenv, redact};
 
 /// What a go without `go.env` takes, and what stands in it since Go 1.21.

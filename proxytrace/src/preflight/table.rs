@@ -1,7 +1,7 @@
 //! The table: an entry a line, what it answered, what it is worth.
 
 use super::{AnswerReport, EntryReport, Fare, Report, Verdict};
-use crate::correlate::goproxy::is_word;
+use crate::goproxy::is_word;
 use crate::model::{Artifact, Outcome};
 use crate::report::escape::{LONG, NAME, escape};
 use crate::report::wrap;

@@ -7,8 +7,8 @@ use super::probe::{Base, Subject, fails};
 use super::settings;
 use super::walk::{Asked, End};
 use super::{AnswerReport, EntryReport, Fare, ModuleReport, Options, Report, SCHEMA, Verdict};
-use crate::correlate::goproxy::Entry;
 use crate::correlate::story::words;
+use crate::goproxy::Entry;
 use crate::model::{Artifact, Connection, Outcome, Separator, Trace};
 use crate::redact;
 

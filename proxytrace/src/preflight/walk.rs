@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use super::client::Book;
 use super::probe::{Answer, Answers, Base, Question, Subject, fails};
 use super::query::Query;
-use crate::correlate::goproxy::{Entry, List, is_word};
 use crate::correlate::story;
 use crate::event::{Origin, Setting, Surroundings};
+use crate::goproxy::{Entry, List, is_word};
 use crate::model::{
     Artifact, Attempt, Capture, Chain, ChainId, Command, Next, Outcome, Process, ProcessId, SCHEMA,
     Trace,

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use super::escape::escape;
 use super::summary::count;
-use crate::correlate::status;
 use crate::event::{Event, What};
+use crate::status;
 use crate::url::host_name;
 
 /// What a wait has to last to be worth a word, in nanoseconds.

@@ -1,10 +1,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
-use crate::correlate::status;
 use crate::model::{
     Chain, ChainId, Confidence, Finding, Next, Outcome, Request, Requirement, Role, Severity, Trace,
 };
+use crate::status;
 
 /// The finding that says what capture missed.
 pub(super) const INCOMPLETE: &str = "PT900";

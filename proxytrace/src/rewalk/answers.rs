@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use crate::correlate::goproxy::{List, is_word, same_entry};
 use crate::correlate::story::{failed, unverified};
+use crate::goproxy::{List, is_word, same_entry};
 use crate::model::{Artifact, Attempt, Chain, Outcome, Process, Trace};
 
 use super::{End, walk};

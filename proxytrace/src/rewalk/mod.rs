@@ -18,10 +18,10 @@ mod tests;
 
 use serde::Serialize;
 
-use crate::correlate::goproxy::{self, Entry, List, is_word, same_entry};
 use crate::correlate::story::{failed, walks_the_list};
 use crate::diagnose;
 use crate::event::{Origin, Setting};
+use crate::goproxy::{self, Entry, List, is_word, same_entry};
 use crate::model::{Artifact, Chain, ChainId, Next, Outcome, Process, ProcessId, Separator, Trace};
 use crate::redact;
 

@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use super::post;
 use crate::export::metrics::Limits;
-use crate::preflight::roots;
+use crate::roots;
 
 /// Where Prometheus finds the metrics unless told otherwise.
 const METRICS: &str = "127.0.0.1:9478";

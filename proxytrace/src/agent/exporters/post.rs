@@ -21,7 +21,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::ClientConfig;
 use tokio::time::timeout;
 
-use crate::preflight::roots;
+use crate::roots;
 
 /// What is shorter is sent as it is.
 const WORTH_PACKING: usize = 1_024;

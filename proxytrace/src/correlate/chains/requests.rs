@@ -6,9 +6,9 @@ use crate::event::{Failure, Headers};
 use crate::model::{Cause, ConnectionId, Outcome, Request, RequestError, RequestId, Witness};
 
 use super::super::failure;
-use super::super::status;
-use super::super::url::Url;
 use super::{At, Chains};
+use crate::status;
+use crate::url::Url;
 
 /// What CONNECT is sent with (`net/http/transport.go:dialConn`).
 const TUNNEL_PROTOCOL: &str = "HTTP/1.1";

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use crate::correlate::Correlator;
-use crate::correlate::url::Url;
 use crate::event::{
     Attach, End, Event, Failure, FailureStep, Goroutine, Headers, MissingHook, Origin, Setting,
     Start, What,
 };
 use crate::model::{Chain, Trace};
+use crate::url::Url;
 
 /// The pid of the go command that a script begins with.
 pub(crate) const GO: u32 = 100;

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::correlate::url::Url;
 use crate::model::{Artifact, Chain, Severity};
 use crate::public::is_public;
 use crate::redact::REDACTED;
+use crate::url::Url;
 use crate::url::host_name;
 
 use super::super::sign::Sign;

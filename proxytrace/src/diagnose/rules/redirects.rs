@@ -2,11 +2,11 @@
 
 use foldhash::HashMap;
 
-use crate::correlate::status;
 use crate::correlate::story::{answer, failed};
-use crate::correlate::url::{self, Url};
 use crate::model::{Artifact, Attempt, Cause, Chain, Outcome, Request, RequestId, Severity};
+use crate::status;
 use crate::url::host_name;
+use crate::url::{self, Url};
 
 use super::super::sign::Sign;
 use super::super::view::{Send, View, is_of_go, sends};

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use crate::correlate::story::last_asked;
-use crate::correlate::url::Url;
 use crate::model::{Cause, Chain, Connection, Outcome, ProcessId, Request};
+use crate::url::Url;
 use crate::url::split_port;
 
 use super::super::sign::Sign;

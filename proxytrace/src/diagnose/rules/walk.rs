@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::correlate::goproxy::is_word;
 use crate::correlate::story::{answer, failed, unverified, walks_the_list};
-use crate::correlate::url::Url;
+use crate::goproxy::is_word;
 use crate::model::{Artifact, Attempt, Chain, ChainId, Outcome, RequestId, Separator, Severity};
 use crate::public::is_public;
+use crate::url::Url;
 
 use super::super::sign::Sign;
 use super::super::view::{Send, View, last_walk};

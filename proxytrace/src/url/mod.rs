@@ -1,6 +1,10 @@
 //! URLs as Go writes them. Source: Go's `net/url`: `URL.String`, `URL.EscapedPath`, `shouldEscape`.
 #![forbid(unsafe_code)]
 
+mod parts;
+
+pub(crate) use self::parts::{Url, decode, resolve, same_place};
+
 /// What stands for the user part of a URL, which is never read.
 pub const REDACTED: &str = "REDACTED";
 

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use crate::event::Setting;
 use crate::model::{Next, Outcome, Separator};
 
-use super::url::{self, Url};
+use crate::url::{self, Url};
 
 /// One entry of the list.
 #[derive(Clone, Debug, Eq, PartialEq)]

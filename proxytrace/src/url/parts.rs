@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use memchr::{memchr, memchr2};
 
-use crate::url::decoded;
+use super::decoded;
 
 /// An absolute URL in parts. Userinfo and fragment are dropped.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
