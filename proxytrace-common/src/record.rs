@@ -17,7 +17,7 @@ pub const HEAD_MAX: usize = 2048;
 
 /// Flag of a record or a field: something was longer than its bound.
 pub const CUT: u8 = 1;
-/// Flag of a field: the memory could not be read.
+/// Flag of a record or a field: memory could not be read.
 pub const FAULT: u8 = 2;
 
 /// Declares a fieldless enum together with the checked conversion from its number.

@@ -21,6 +21,7 @@ use super::spool::{Batch, Spool};
 use super::{Pace, stop::Stop};
 use crate::export::rows::Record;
 use crate::export::{hex, otlp};
+use crate::redact;
 
 const PROTOBUF: &str = "application/x-protobuf";
 const LINES: &str = "application/x-ndjson";
@@ -79,7 +80,8 @@ impl Signal {
         // A message without a number is advice.
         let rejected = u64::try_from(rejected).ok().filter(|rejected| *rejected > 0)?;
         let why: String = why.chars().take(WHY).collect();
-        Some((rejected, format!("took a part alone: {why}")))
+        // It may have in it what was sent.
+        Some((rejected, format!("took a part alone: {}", redact::text(&why))))
     }
 }
 
