@@ -1,8 +1,12 @@
+//! Arguments of commands, and the scripts that are arguments.
+
 use super::body::{form, json};
 use super::header::names_a_secret;
-use super::setting::writing;
-use super::url::url;
-use super::{MAX_DEPTH, REDACTED, is_secret};
+use super::places::{Places, mask, moved, replace_all, rest};
+use super::setting::secrets_of;
+use super::shape::shaped;
+use super::shell::{Apart, is_quote, words};
+use super::{MAX_DEPTH, is_secret, url};
 
 /// Flags whose value is a secret though their names do not say so, by program. A one-letter flag
 /// may have its value attached.
@@ -35,82 +39,116 @@ struct Walk {
     secret_next: bool,
     /// Whether the words may be those of a .netrc file.
     is_netrc: bool,
+    /// Whether the next argument is a script: the one before is the `-c` of a shell.
+    script_next: bool,
 }
 
 impl Walk {
     fn argument(&mut self, text: &str) -> String {
-        self.text(text, 0)
+        let clean = replace_all(text, self.text(text, 0)).into_owned();
+        self.script_next = text.starts_with('-') && !text.starts_with("--") && text.ends_with('c');
+        clean
     }
 
-    /// A text that is a word, or a script of words.
-    fn text(&mut self, text: &str, depth: u8) -> String {
+    /// Where the secrets are of a text that is a word, or a script of words.
+    fn text(&mut self, text: &str, depth: u8) -> Places {
         if depth >= MAX_DEPTH {
-            return REDACTED.to_owned();
+            return rest(text, 0);
         }
+        let mut found = json(text);
         // First, as there may be an `@` in a value: behind an URL, half of it would be userinfo.
-        let text = &*json(text);
-        if std::mem::take(&mut self.secret_next) && !text.is_empty() && !text.starts_with('-') {
-            return REDACTED.to_owned();
+        let text = &*mask(text, &found);
+        if self.takes(text) {
+            return rest(text, 0);
         }
-        if let Some((name, value)) = assignment(text)
-            && is_secret(name)
-            && !value.is_empty()
-        {
-            return format!("{name}={REDACTED}");
+        if let Some((name, value)) = assignment(text) {
+            let start = text.len() - value.len();
+            if is_secret(name) {
+                return rest(text, start);
+            }
+            // Of a script it is the first word alone.
+            let is_script = depth == 0 && self.script_next && value.contains(char::is_whitespace);
+            if let Some(secrets) = secrets_of(name).filter(|_| !is_script) {
+                return moved(secrets(value), start);
+            }
         }
         if let Some(value) = secret_header(text) {
-            return format!("{}{REDACTED}", &text[..value]);
+            return rest(text, value);
         }
-        if !text.contains(|c: char| c.is_whitespace() || is_quote(c)) {
-            return self.word(text, depth);
-        }
-        split_words(text).map(|word| self.quoted(word, depth)).collect()
+        found.extend(if text.contains(|c: char| c.is_whitespace() || is_quote(c)) {
+            self.script(text, depth)
+        } else {
+            self.word(text, depth)
+        });
+        found
     }
 
-    /// A word of a script, or the space between two; whole in quotes, it may be a script itself.
-    fn quoted(&mut self, word: &str, depth: u8) -> String {
-        if word.starts_with(char::is_whitespace) {
-            return word.to_owned();
+    /// Whether a word is the secret that the one before told of.
+    fn takes(&mut self, word: &str) -> bool {
+        std::mem::take(&mut self.secret_next) && !word.is_empty() && !word.starts_with('-')
+    }
+
+    /// Where the secrets of a script are. What is in quotes may be one itself.
+    fn script(&mut self, text: &str, depth: u8) -> Places {
+        let mut found = Vec::new();
+        // What looks like operators may be a part of an URL.
+        for word in words(text, Apart::Spaces) {
+            if !word.text.contains(|c: char| c.is_whitespace() || is_quote(c)) {
+                let places = of_url(&word.text).into_iter();
+                found.extend(places.flat_map(|place| word.places(text, place)));
+            }
         }
-        match unquote(word) {
-            Some((quote, inner)) => {
-                let closing = if word.len() > inner.len() + 1 { quote } else { "" };
-                format!("{quote}{}{closing}", self.text(inner, depth + 1))
+        let outside = std::mem::take(&mut self.flags);
+        let mut around = Vec::new();
+        for word in words(text, Apart::Operators) {
+            for operator in &word.before {
+                self.pass(*operator, &mut around);
             }
-            None if std::mem::take(&mut self.secret_next) && !word.starts_with('-') => {
-                REDACTED.to_owned()
-            }
-            None => self.word(word, depth),
+            let places = if word.is_quoted {
+                self.text(&word.text, depth + 1)
+            } else if self.takes(&word.text) {
+                rest(&word.text, 0)
+            } else {
+                self.word(&word.text, depth)
+            };
+            found.extend(places.into_iter().flat_map(|place| word.places(text, place)));
+        }
+        self.flags = outside;
+        found
+    }
+
+    /// Passes an operator: another command begins, or goes on behind what is in brackets. A file of
+    /// credentials is one over many lines.
+    fn pass(&mut self, operator: char, around: &mut Vec<&'static [&'static str]>) {
+        self.secret_next &= self.is_netrc && operator == '\n';
+        match operator {
+            '(' => around.push(std::mem::take(&mut self.flags)),
+            ')' => self.flags = around.pop().unwrap_or_default(),
+            // Where its output goes to; the next one says what `$` belongs to.
+            '<' | '>' | '$' => {}
+            _ => self.flags = &[],
         }
     }
 
-    /// A word: a flag, an assignment, a program, an URL.
-    fn word(&mut self, word: &str, depth: u8) -> String {
+    /// Where the secrets of a word are: a flag, an assignment, a program, an URL.
+    fn word(&mut self, word: &str, depth: u8) -> Places {
         if depth >= MAX_DEPTH {
-            return REDACTED.to_owned();
+            return rest(word, 0);
         }
         if let Some((name, value)) = assignment(word) {
-            if value.is_empty() {
-                return word.to_owned();
-            }
+            let start = word.len() - value.len();
             if is_secret(name) || self.flags.contains(&name) {
-                return format!("{name}={REDACTED}");
+                return rest(word, start);
             }
-            let clean = match (unquote(value), writing(name)) {
-                (Some((quote, inner)), _) => {
-                    let closing = &value[quote.len() + inner.len()..];
-                    let whole = format!("{name}={inner}");
-                    let clean = self.text(&whole, depth + 1);
-                    let clean = clean.strip_prefix(name).and_then(|rest| rest.strip_prefix('='));
-                    format!("{quote}{}{closing}", clean.unwrap_or(REDACTED))
-                }
-                (None, Some(write)) => write(value),
-                (None, None) => self.word(value, depth + 1),
+            let places = match secrets_of(name) {
+                Some(secrets) => secrets(value),
+                None if value.is_empty() => Vec::new(),
+                None => self.word(value, depth + 1),
             };
-            return format!("{name}={clean}");
+            return moved(places, start);
         }
         if let Some(flag) = attached(word, self.flags) {
-            return format!("{flag}{REDACTED}");
+            return rest(word, flag.len());
         }
         let flag = word.strip_prefix('-').map(|rest| rest.trim_start_matches('-'));
         // `printf` makes lines of what is one word here.
@@ -127,16 +165,24 @@ impl Walk {
             self.flags = flags;
         }
         match word.split_once(':') {
-            Some((name, value)) if is_name(name) && is_secret(name) && !value.is_empty() => {
-                format!("{name}:{REDACTED}")
+            Some((name, value)) if is_name(name) && is_secret(name) => {
+                rest(word, word.len() - value.len())
             }
-            _ => url(&form(word)).into_owned(),
+            _ => of_url(word),
         }
     }
 }
 
+/// Where the secrets are of a word that may be an URL or a form, and tokens in it.
+fn of_url(word: &str) -> Places {
+    let mut found = form(word);
+    found.extend(url::places(&mask(word, &found)));
+    found.extend(shaped(word));
+    found
+}
+
 /// `name=value`, where `name` is that of a flag or a variable.
-fn assignment(text: &str) -> Option<(&str, &str)> {
+pub(super) fn assignment(text: &str) -> Option<(&str, &str)> {
     let (name, value) = text.split_once('=')?;
     is_name(name.trim_start_matches('-')).then_some((name, value))
 }
@@ -179,47 +225,6 @@ fn bundled(word: &str, flags: &[&str]) -> Option<usize> {
     let of_bundle = letters.bytes().take_while(u8::is_ascii_alphabetic).count();
     let is_secret = |letter| flags.iter().any(|flag| flag.len() == 2 && flag.ends_with(letter));
     letters[..of_bundle].find(is_secret).map(|at| at + 2)
-}
-
-pub(super) fn is_quote(c: char) -> bool {
-    matches!(c, '\'' | '"' | '`')
-}
-
-/// The opening quote of a word in quotes, and what is inside; the closing one may be missing.
-fn unquote(word: &str) -> Option<(&str, &str)> {
-    let first = word.chars().next().filter(|c| is_quote(*c))?;
-    let inner = &word[1..];
-    let inner = inner.strip_suffix(first).unwrap_or(inner);
-    (!inner.contains(first)).then_some((&word[..1], inner))
-}
-
-/// Words as a shell sees them, and the spaces between them; together they are the text. A quote
-/// that is not closed goes on to the end.
-fn split_words(text: &str) -> impl Iterator<Item = &str> {
-    let mut rest = text;
-    std::iter::from_fn(move || {
-        let space = rest.starts_with(char::is_whitespace);
-        let mut quote = None;
-        let mut is_escaped = false;
-        let end = rest.find(|c: char| match quote {
-            _ if std::mem::take(&mut is_escaped) => false,
-            Some(open) => {
-                if c == open {
-                    quote = None;
-                }
-                false
-            }
-            None if c.is_whitespace() != space => true,
-            None => {
-                is_escaped = c == '\\';
-                quote = is_quote(c).then_some(c);
-                false
-            }
-        });
-        let (word, tail) = rest.split_at(end.unwrap_or(rest.len()));
-        rest = tail;
-        (!word.is_empty()).then_some(word)
-    })
 }
 
 #[cfg(test)]
@@ -307,6 +312,7 @@ mod tests {
                 &["keytool", "-storepass", "REDACTED", "-keypass", "REDACTED", "z"],
             ),
             (&["skopeo", "--creds", "u:p", "h"], &["skopeo", "--creds", "REDACTED", "h"]),
+            (&["env", "GOAUTH=/cred -t x", "go"], &["env", "GOAUTH=/cred REDACTED", "go"]),
         ] {
             assert_eq!(arguments(command), clean, "{command:?}");
             assert_eq!(arguments(clean), clean, "twice: {command:?}");
@@ -339,7 +345,7 @@ mod tests {
                 "GOPROXY=https://REDACTED@h TOKEN=REDACTED go mod download",
             ),
             ("GOPROXY='https://u:p@h,direct' go x", "GOPROXY='https://REDACTED@h,direct' go x"),
-            ("export A='b c' PASSWORD=\"d e\" f", "export A='b c' PASSWORD=REDACTED f"),
+            ("export A='b c' PASSWORD=\"d e\" f", "export A='b c' PASSWORD=\"REDACTED\" f"),
             ("login --password 'a b' c", "login --password 'REDACTED' c"),
             ("login --password a b", "login --password REDACTED b"),
             ("curl -H 'X-JFrog-Art-Api: AKC' h", "curl -H 'X-JFrog-Art-Api: REDACTED' h"),
@@ -368,7 +374,7 @@ mod tests {
             ("echo \"don't\" 'not closed", "echo \"don't\" 'not closed"),
             ("sh -c 'curl -u \"a:b c\" d'", "sh -c 'curl -u \"REDACTED\" d'"),
             ("curl -d'user=me&password=S' h", "curl -d'user=me&password=REDACTED' h"),
-            ("A=1&&TOKEN='x&y' go x", "A=1&&TOKEN=REDACTED go x"),
+            ("A=1&&TOKEN='x&y' go x", "A=1&&TOKEN='REDACTED' go x"),
             (
                 r#"curl -d '{"user": "me", "password": "S"}' h"#,
                 r#"curl -d '{"user": "me", "password": "REDACTED"}' h"#,
@@ -396,17 +402,76 @@ mod tests {
             ),
             (
                 r#"awk -F'"token":"' '{print $2}' f; TOKEN="x" go build"#,
-                r#"awk -F'"token":"' '{print $2}' f; TOKEN=REDACTED go build"#,
+                r#"awk -F'"token":"' '{print $2}' f; TOKEN="REDACTED" go build"#,
             ),
             // The shell puts the value together; what comes after it is still found.
             (
                 r#"curl -d '{"password":"'"$PASSWORD"'"}' -u me:pw h"#,
-                r#"curl -d '{"password":"'"$PASSWORD"'"}' -u REDACTED h"#,
+                r#"curl -d '{"password":"'"REDACTED"'"}' -u REDACTED h"#,
             ),
         ] {
-            assert_eq!(argument(script), clean);
-            assert_eq!(argument(clean), clean, "twice");
+            check_script(script, clean);
         }
+    }
+
+    #[test]
+    fn scripts_with_quotes_and_operators() {
+        for (script, clean) in [
+            // In quotes that are no word of their own, in quotes within quotes, between operators.
+            ("curl -H\"PRIVATE-TOKEN: x\" h", "curl -H\"PRIVATE-TOKEN: REDACTED\" h"),
+            (
+                "curl h -H \"Authorization: Bearer x\"; go build",
+                "curl h -H \"Authorization: REDACTED\"; go build",
+            ),
+            ("V=$(curl h -H \"Private-Token: x\")", "V=$(curl h -H \"Private-Token: REDACTED\")"),
+            (
+                "wget --header=\"Private-Token: x\"; go",
+                "wget --header=\"Private-Token: REDACTED\"; go",
+            ),
+            (
+                "f() { echo username=x; echo \"password=ghp_x\"; }; f",
+                "f() { echo username=x; echo \"password=REDACTED\"; }; f",
+            ),
+            ("-H \"Authorization: Bearer \"abc d", "-H \"Authorization: REDACTED\"REDACTED d"),
+            ("docker run -e\"TOKEN=x\" img", "docker run -e\"TOKEN=REDACTED\" img"),
+            (
+                "go build -ldflags=\"-X 'main.token=x y' -s\"; ls",
+                "go build -ldflags=\"-X 'main.token=REDACTED' -s\"; ls",
+            ),
+            (
+                r#"bash -c "curl -H \"PRIVATE-TOKEN: x y\" h""#,
+                r#"bash -c "curl -H \"PRIVATE-TOKEN: REDACTED\" h""#,
+            ),
+            (
+                r#"sh -c "export TOKEN=\"x\" && go build""#,
+                r#"sh -c "export TOKEN=\"REDACTED\" && go build""#,
+            ),
+            (r#"sh -c "curl -u \"me:pw\" h""#, r#"sh -c "curl -u \"REDACTED\" h""#),
+            ("(GITHUB_TOKEN=x go mod download)", "(GITHUB_TOKEN=REDACTED go mod download)"),
+            ("X=$(curl -su me:pw h)", "X=$(curl -su REDACTED h)"),
+            ("X=`curl -su me:pw h` go", "X=`curl -su REDACTED h` go"),
+            ("cd a&&curl -u me:pw h", "cd a&&curl -u REDACTED h"),
+            ("docker login -u $(id -u x) -p pw h", "docker login -u $(id -u x) -p REDACTED h"),
+            ("GOAUTH='/cred -t x; netrc' go x", "GOAUTH='/cred REDACTED; netrc' go x"),
+            ("curl https://u:p&w@h/ x", "curl https://REDACTED@h/ x"),
+            ("gh auth login <<<ghp_0123456789abcdefghij a", "gh auth login <<<REDACTED a"),
+            // The flags of a program end with it.
+            (
+                "curl -sSL h | tar xz && go get -u m@v1; go test -bench .",
+                "curl -sSL h | tar xz && go get -u m@v1; go test -bench .",
+            ),
+            (
+                "docker login --password-stdin <f && go x",
+                "docker login --password-stdin <f && go x",
+            ),
+        ] {
+            check_script(script, clean);
+        }
+    }
+
+    fn check_script(script: &str, clean: &str) {
+        assert_eq!(arguments(&["sh", "-ec", script])[2], clean);
+        assert_eq!(arguments(&["sh", "-c", clean])[2], clean, "twice");
     }
 
     #[test]

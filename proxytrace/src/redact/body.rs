@@ -1,20 +1,20 @@
 //! Bodies of requests, as command lines give them to curl and wget.
 
-use std::borrow::Cow;
 use std::ops::Range;
 
-use super::argument::{is_name, is_quote};
+use super::argument::is_name;
 use super::is_secret;
-use super::url::{for_each_piece, pair, replace};
+use super::places::Places;
+use super::shell::is_quote;
+use super::url::{for_each_piece, pair};
 
-/// A word without the secrets of the form that it may be: `user=me&password=x`.
-pub(super) fn form(text: &str) -> Cow<'_, str> {
-    if !text.contains('&') {
-        return Cow::Borrowed(text);
-    }
+/// Where the secrets are of the form that a word may be: `user=me&password=x`.
+pub(super) fn form(text: &str) -> Places {
     let mut found = Vec::new();
-    for_each_piece(text, 0..text.len(), '&', |field| found.extend(secret_of_form(text, field)));
-    replace(text, &found)
+    if text.contains('&') {
+        for_each_piece(text, 0..text.len(), '&', |field| found.extend(secret_of_form(text, field)));
+    }
+    found
 }
 
 /// The secret in one `name=value` of a form. Around it there may be quotes of a shell:
@@ -37,18 +37,18 @@ fn secret_of_form(text: &str, field: Range<usize>) -> Option<Range<usize>> {
     Some(secret.start..end)
 }
 
-/// A text without the secrets of the JSON that it is, or that is in it in the quotes of a shell:
+/// Where the secrets are of the JSON that a text is, or that is in it in the quotes of a shell:
 /// `"password": "x"`. Quotes without backslashes are the shell's own, unless it, or its name, begins as JSON.
-pub(super) fn json(text: &str) -> Cow<'_, str> {
+pub(super) fn json(text: &str) -> Places {
     let value = text.split_once('=').filter(|(name, _)| is_name(name.trim_start_matches('-')));
     let is_json = value.map_or(text, |(_, value)| value).trim_start().starts_with(['{', '[']);
-    let mut found: Vec<Range<usize>> = Vec::new();
+    let mut found: Places = Vec::new();
     for (colon, _) in text.match_indices(':') {
         if found.last().is_none_or(|secret| secret.end <= colon) {
             found.extend(secret_of_json(text, colon, is_json));
         }
     }
-    replace(text, &found)
+    found
 }
 
 /// The value of the field whose colon this is, if it is a string and its name means a secret. In
@@ -88,7 +88,15 @@ fn string_end(text: &str, escapes: usize) -> usize {
 mod tests {
     use std::borrow::Cow;
 
-    use super::{form, json};
+    use super::super::places::replace;
+
+    fn form(text: &str) -> Cow<'_, str> {
+        replace(text, &super::form(text))
+    }
+
+    fn json(text: &str) -> Cow<'_, str> {
+        replace(text, &super::json(text))
+    }
 
     #[test]
     fn forms() {

@@ -1,7 +1,8 @@
 use std::borrow::Cow;
-use std::ops::Range;
 
 use super::REDACTED;
+use super::places::Places;
+use super::shell::is_quote;
 use super::url::url;
 
 /// Headers that leave capture, by canonical name; every other one is dropped.
@@ -67,7 +68,7 @@ pub fn names_a_secret(name: &str) -> bool {
 /// Where in a text the values of headers with credentials are, to the ends of their lines: as HTTP has
 /// them (`Authorization: Basic x`), as `GODEBUG=http2debug=1` does (`"authorization" = "Basic x"`), and
 /// as curl does (`[authorization: Basic x]`).
-pub(super) fn headers_with_secrets(text: &str) -> Vec<Range<usize>> {
+pub(super) fn headers_with_secrets(text: &str) -> Places {
     let mut found = Vec::new();
     let mut start = 0;
     for line in text.split_inclusive('\n') {
@@ -95,10 +96,6 @@ fn is_header_of_text(text: &str) -> bool {
     let apart = before.is_empty() || before.ends_with(opens);
     let alone = ["authorization", "cookie"].iter().any(|known| name.eq_ignore_ascii_case(known));
     apart && (quoted || alone || name.contains('-')) && names_a_secret(name)
-}
-
-fn is_quote(c: char) -> bool {
-    matches!(c, '\'' | '"' | '`')
 }
 
 /// A header's value without its secrets; none if it is not one of [`HEADERS`].

@@ -1,15 +1,19 @@
 //! Takes secrets out of what capture read, and leaves everything else as it was, to the byte.
 //!
 //! A secret is recognised by its place: userinfo of an URL, the value of a query parameter, of a
-//! flag or of a variable whose name says so. A value in no such place is kept. Where a text is too
-//! broken to tell the secret from its surroundings, the surroundings go with it. What is redacted
-//! already stays so.
+//! flag or of a variable whose name says so; some tokens by their shape. Any other value is kept.
+//! Where a text is too broken to tell the secret from its surroundings, the surroundings go with
+//! it. What is redacted already stays so.
 #![forbid(unsafe_code)]
 
 mod argument;
 mod body;
 mod header;
+mod message;
+mod places;
 mod setting;
+mod shape;
+mod shell;
 mod url;
 
 use std::borrow::Cow;
@@ -18,9 +22,10 @@ use crate::url::decoded;
 
 pub use argument::{argument, arguments};
 pub use header::{HEADERS, header, names_a_secret};
+pub use message::text;
 pub use setting::setting;
 pub(crate) use url::secrets_of_url;
-pub use url::{text, url};
+pub use url::url;
 
 /// What stands where a secret was.
 pub const REDACTED: &str = "REDACTED";
@@ -67,11 +72,37 @@ const NAMES: &[&str] = &["md5", "otp"];
 
 /// Whether a value of this name is a secret. `name` may be percent-encoded.
 fn is_secret(name: &str) -> bool {
-    let name = percent_decode(name).to_ascii_lowercase();
+    let name = percent_decode(name);
+    let small = name.to_ascii_lowercase();
+    says_secret(&small)
+        || NAMES.contains(&small.trim_matches(|c: char| !c.is_ascii_alphanumeric()))
+        || words_of(&small).any(|word| WORDS.contains(&word))
+        || words_of(&humps_apart(&name)).any(|word| WORDS.contains(&word))
+}
+
+/// Whether a name in small letters means a secret wherever it stands, in a text for people too.
+fn says_secret(name: &str) -> bool {
     let squashed: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
     STEMS.iter().any(|stem| squashed.contains(stem))
-        || NAMES.contains(&name.trim_matches(|c: char| !c.is_ascii_alphanumeric()))
-        || name.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| WORDS.contains(&word))
+}
+
+fn words_of(name: &str) -> impl Iterator<Item = &str> {
+    name.split(|c: char| !c.is_ascii_alphanumeric())
+}
+
+/// `signingKey` as `signing key`, `DBPass` as `db pass`.
+fn humps_apart(name: &str) -> String {
+    let signs: Vec<char> = name.chars().collect();
+    let mut apart = String::with_capacity(name.len());
+    for (i, &c) in signs.iter().enumerate() {
+        let is_end = i > 0 && !signs[i - 1].is_ascii_uppercase();
+        let is_begin = signs.get(i + 1).is_some_and(char::is_ascii_lowercase);
+        if c.is_ascii_uppercase() && (is_end || is_begin) {
+            apart.push(' ');
+        }
+        apart.push(c.to_ascii_lowercase());
+    }
+    apart
 }
 
 /// Decodes `%XX` once; what is no valid escape stays, what is no UTF-8 becomes U+FFFD.
@@ -126,6 +157,11 @@ mod tests {
             "psw",
             "otp",
             "--otp",
+            // As Go writes names.
+            "main.signingKey",
+            "main.DBPass",
+            "authCode",
+            "Key",
         ] {
             assert!(is_secret(name), "{name}");
         }
@@ -152,6 +188,10 @@ mod tests {
             "md5sum",
             "keypad",
             "pwned",
+            "main.Keyword",
+            "designURL",
+            "CodecName",
+            "SIGNAL",
             "",
             "%",
             "%%%",

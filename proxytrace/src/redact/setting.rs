@@ -1,74 +1,82 @@
+//! Values of settings and of environment variables.
+
 use super::argument::argument;
-use super::url::{has_valid_port, host_first_url};
+use super::places::{Places, moved, replace_all, rest};
+use super::url::{has_valid_port, places_host_first};
 use super::{REDACTED, is_secret};
 
-/// Writes a value without its secrets.
-pub(super) type Writing = fn(&str) -> String;
+/// Where the secrets of a value are.
+pub(super) type Secrets = fn(&str) -> Places;
 
-/// How the value of a setting is written, by name; lower-case names are go's alternatives.
-const SETTINGS: &[(&str, Writing)] = &[
-    ("GOPROXY", proxy_list),
-    ("GOAUTH", commands),
-    ("HTTP_PROXY", proxy_list),
-    ("HTTPS_PROXY", proxy_list),
-    ("ALL_PROXY", proxy_list),
-    ("http_proxy", proxy_list),
-    ("https_proxy", proxy_list),
-    ("all_proxy", proxy_list),
+/// The settings whose values are not like arguments, by name; lower-case names are go's alternatives.
+const SETTINGS: &[(&str, Secrets)] = &[
+    ("GOPROXY", of_list),
+    ("GOAUTH", of_commands),
+    // One proxy each: a comma is a part of its password.
+    ("HTTP_PROXY", of_entry),
+    ("HTTPS_PROXY", of_entry),
+    ("ALL_PROXY", of_entry),
+    ("http_proxy", of_entry),
+    ("https_proxy", of_entry),
+    ("all_proxy", of_entry),
 ];
 
 /// The value of an environment variable or a go setting without its secrets.
 ///
 /// Lists keep their separators and spaces; of `GOAUTH` the names of the commands are left.
 pub fn setting(name: &str, value: &str) -> String {
-    match writing(name) {
-        Some(write) => write(value),
+    match secrets_of(name) {
+        Some(secrets) => replace_all(value, secrets(value)).into_owned(),
         None if is_secret(name) && !value.is_empty() => REDACTED.to_owned(),
         None => argument(value),
     }
 }
 
-/// How the value of the setting is written, if it has a writing of its own.
-pub(super) fn writing(name: &str) -> Option<Writing> {
-    SETTINGS.iter().find(|(known, _)| *known == name).map(|(_, write)| *write)
+/// Where the secrets of the setting's values are, if it is none like others.
+pub(super) fn secrets_of(name: &str) -> Option<Secrets> {
+    SETTINGS.iter().find(|(known, _)| *known == name).map(|(_, secrets)| *secrets)
 }
 
-fn proxy_list(value: &str) -> String {
-    map_pieces(value, &[',', '|'], proxy_entry)
+fn of_list(value: &str) -> Places {
+    of_pieces(value, &[',', '|'], of_entry)
 }
 
-fn proxy_entry(entry: &str) -> String {
-    let clean = host_first_url(entry);
-    let start = clean.find("://").map_or(0, |at| at + 3);
-    let end = clean[start..].find(['/', '\\', '?', '#']).map_or(clean.len(), |at| start + at);
-    let (authority, rest) = (&clean[start..end], &clean[end..]);
-    match authority.split_once(':') {
-        // A port that is no number is half a password: the other half is after a comma.
-        Some((host, port))
-            if !port.is_empty() && !authority.contains('@') && !has_valid_port(authority, rest) =>
-        {
-            format!("{}{host}:{REDACTED}{rest}", &clean[..start])
-        }
-        _ => clean.into_owned(),
+fn of_entry(entry: &str) -> Places {
+    let mut found = places_host_first(entry);
+    let start = entry.find("://").map_or(0, |at| at + 3);
+    let end = entry[start..].find(['/', '\\', '?', '#']).map_or(entry.len(), |at| start + at);
+    let (authority, rest) = (&entry[start..end], &entry[end..]);
+    // A port that is no number is half a password: the other half is after a comma.
+    if let Some((_, port)) = authority.split_once(':')
+        && !authority.contains('@')
+        && !has_valid_port(authority, rest)
+    {
+        found.push(end - port.len()..end);
     }
+    found
 }
 
-fn commands(value: &str) -> String {
-    map_pieces(value, &[';'], |command| {
-        let begin = command.len() - command.trim_start().len();
-        let name = command.split_whitespace().next().unwrap_or_default();
-        format!("{}{name}", &command[..begin])
+/// What follows the name of each command.
+pub(super) fn of_commands(value: &str) -> Places {
+    of_pieces(value, &[';'], |command| {
+        let command = command.trim_end();
+        let name = command.trim_start().find(char::is_whitespace);
+        let name = name.map(|name| command.len() - command.trim_start().len() + name);
+        let arguments = name.map(|end| command.len() - command[end..].trim_start().len());
+        arguments.map(|start| rest(command, start)).unwrap_or_default()
     })
 }
 
-/// Maps what stands between separators; the separators stay.
-fn map_pieces(text: &str, separators: &[char], map: impl Fn(&str) -> String) -> String {
-    text.split_inclusive(separators)
-        .map(|piece| {
-            let content = piece.strip_suffix(separators).unwrap_or(piece);
-            map(content) + &piece[content.len()..]
-        })
-        .collect()
+/// Secrets of what stands between separators.
+fn of_pieces(text: &str, separators: &[char], secrets: impl Fn(&str) -> Places) -> Places {
+    let mut start = 0;
+    let mut found = Vec::new();
+    for piece in text.split_inclusive(separators) {
+        let content = piece.strip_suffix(separators).unwrap_or(piece);
+        found.extend(moved(secrets(content), start));
+        start += piece.len();
+    }
+    found
 }
 
 #[cfg(test)]
@@ -98,9 +106,14 @@ mod tests {
             ("HTTPS_PROXY", "user:pw@squid:3128", "REDACTED@squid:3128"),
             ("https_proxy", "http://user:pw@squid:3128", "http://REDACTED@squid:3128"),
             ("HTTP_PROXY", "socks5h://u@squid", "socks5h://REDACTED@squid"),
+            ("HTTPS_PROXY", "http://ci:2024,Sommer@squid:3128", "http://REDACTED@squid:3128"),
             ("NO_PROXY", "10.0.0.0/8,.corp,[::1]:80", "10.0.0.0/8,.corp,[::1]:80"),
             ("GOAUTH", "netrc", "netrc"),
-            ("GOAUTH", "git /home/me; /bin/cred -t x ;off", "git; /bin/cred;off"),
+            (
+                "GOAUTH",
+                "git /home/me; /bin/cred -t x ;off",
+                "git REDACTED; /bin/cred REDACTED ;off",
+            ),
             (
                 "GOFLAGS",
                 "-mod=mod '-ldflags=-X main.token=x'",
