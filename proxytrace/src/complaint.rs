@@ -2,8 +2,8 @@
 
 use std::io::{self, Write as _};
 
-use proxytrace::capture;
 use proxytrace::report::escape::escape;
+use proxytrace::{capture, redact};
 
 /// Room for a line with two paths of the longest kind.
 const ROOM: usize = 10_000;
@@ -33,9 +33,11 @@ fn advice(error: &capture::Error) -> Option<&'static str> {
 }
 
 /// A message of several lines, such as of TOML with a caret or of the kernel's verifier, and advice.
+/// It may quote a line of a file with an URL in it.
 fn told(message: &str, advice: Option<&str>) -> String {
     let mut lines = message.trim_end().lines();
-    let mut told: Vec<String> = lines.by_ref().take(LINES).map(|line| escape(line, ROOM)).collect();
+    let clean = |line| escape(&redact::text(line), ROOM);
+    let mut told: Vec<String> = lines.by_ref().take(LINES).map(clean).collect();
     if lines.next().is_some() {
         told.push("…".to_owned());
     }
@@ -53,6 +55,16 @@ mod tests {
         let expected = "error: agent.toml is wrong: TOML parse error at line 1, column 10\n  |   |\n  | 1 | sample = x\n  |   |          ^\n  help: mend it\n";
         assert_eq!(told(toml, Some("mend it")), expected);
         assert_eq!(told("a\n\nb\n", None), "error: a\n  | \n  | b\n");
+    }
+
+    #[test]
+    fn secrets_of_a_line_that_is_quoted_are_not_told() {
+        let toml = "TOML parse error at line 1, column 54\n1 | clickhouse = \"http://c:8123/?user=ci&password=cAnArY\n  |  ^\n";
+        assert_eq!(
+            told(toml, None),
+            "error: TOML parse error at line 1, column 54\n  | 1 | clickhouse = \"http://c:8123/?user=ci&password=REDACTED\n  |   |  ^\n"
+        );
+        assert!(!told("no answer of https://me:cAnArY@proxy.corp/", None).contains("cAnArY"));
     }
 
     #[test]

@@ -60,6 +60,8 @@ struct Note {
     by: By,
     /// Whether the walk said how it went on.
     settled: bool,
+    /// What the last program came to that go ran for it.
+    tool: Option<Outcome>,
 }
 
 /// What made an attempt.
@@ -71,6 +73,8 @@ pub(super) enum By {
     Itself,
     /// A walk, but it is not known which.
     SomeWalk,
+    /// A question whose answer nothing waits for.
+    Aside,
 }
 
 impl Chains {
@@ -150,6 +154,11 @@ impl Chains {
         &self.all[at.chain].chain.attempts[at.attempt]
     }
 
+    /// The attempts of the same chain before this one.
+    pub(super) fn before(&self, at: At) -> &[Attempt] {
+        &self.all[at.chain].chain.attempts[..at.attempt]
+    }
+
     pub(super) fn attempt_mut(&mut self, at: At) -> &mut Attempt {
         let tracked = &mut self.all[at.chain];
         tracked.changed = true;
@@ -175,7 +184,7 @@ impl Chains {
             reason: String::new(),
             requests: Vec::new(),
         });
-        tracked.notes.push(Note { by, settled: false });
+        tracked.notes.push(Note { by, settled: false, tool: None });
         tracked.changed = true;
         At { chain, attempt: tracked.chain.attempts.len() - 1 }
     }
@@ -207,6 +216,12 @@ impl Chains {
         if !commands.contains(&process) {
             commands.push(process);
         }
+    }
+
+    /// What it came to.
+    pub(super) fn command_came_to(&mut self, at: At, outcome: Outcome) {
+        self.all[at.chain].notes[at.attempt].tool = Some(outcome);
+        self.set_outcome(at, outcome);
     }
 
     /// Chains whose walks have ended since the last time, as far as they are known.
@@ -304,7 +319,7 @@ impl Tracked {
                 By::Walk => story::must_stop(attempt, list),
                 By::Itself => true,
                 // It may be that of a probe, whose failure ends nothing.
-                By::SomeWalk => false,
+                By::SomeWalk | By::Aside => false,
             };
             let stop = (stopped && story::failed(attempt.outcome)).then_some(Next::Stop);
             attempts[place].next = moved.or(stop);

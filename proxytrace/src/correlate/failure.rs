@@ -30,6 +30,22 @@ const fn errno(number: u64, means: Outcome) -> Rule<Outcome> {
     Rule { types: &["syscall.Errno"], text: None, number: Some(number), means }
 }
 
+const fn status(number: u64, means: Outcome) -> Rule<Outcome> {
+    Rule { types: &["*web.HTTPError"], text: None, number: Some(number), means }
+}
+
+/// Errors whose text is a name, in which any words may be.
+const OF_NAMES: [&str; 8] = [
+    "*codehost.UnknownRevisionError",
+    "*gover.TooNewError",
+    "*modfetch.DownloadDirPartialError",
+    "*modload.NoMatchingVersionError",
+    "*module.InvalidVersionError",
+    "*module.ModuleError",
+    "*vcs.importError",
+    "x509.HostnameError",
+];
+
 /// Tried from top to bottom, each row on all errors of the chain: an earlier row is the more
 /// telling one, wherever in the chain it holds.
 const OUTCOMES: &[Rule<Outcome>] = &[
@@ -37,6 +53,8 @@ const OUTCOMES: &[Rule<Outcome>] = &[
     text("checksum mismatch", Outcome::Checksum),
     text("checksum missing from sumdb response", Outcome::Checksum),
     text("SECURITY ERROR", Outcome::Checksum),
+    // cmd/go/internal/modfetch/fetch.go:downloadZip. Any text may be in the name of a file, too.
+    text("has unexpected file", Outcome::BadContent),
     // net/http/client.go:do and cmd/go/internal/web/http.go: before the transport is asked.
     text("redirected from secure URL", Outcome::RedirectRefused),
     text("stopped after 10 redirects", Outcome::RedirectLimit),
@@ -100,10 +118,15 @@ const OUTCOMES: &[Rule<Outcome>] = &[
             "*json.UnmarshalTypeError",
             "*modfile.Error",
             "*http.badStringError",
+            "flate.CorruptInputError",
         ],
         Outcome::BadContent,
     ),
+    // archive/zip/reader.go.
     text("not a valid zip file", Outcome::BadContent),
+    text("zip: checksum error", Outcome::BadContent),
+    text("zip: unsupported compression algorithm", Outcome::BadContent),
+    text("zip: invalid comment length", Outcome::BadContent),
     text("missing module line", Outcome::BadContent),
     // golang.org/x/mod/sumdb/{client,note,tlog}.
     text("malformed record data", Outcome::BadContent),
@@ -121,6 +144,10 @@ const OUTCOMES: &[Rule<Outcome>] = &[
     // Given up, or timed out: the dialer's deadline looks like any other.
     types(&["context.canceled", "*net.canceledError"], Outcome::Canceled),
     text("context canceled", Outcome::Canceled),
+    // cmd/go/internal/web/api.go:HTTPError. That of a file has an errno in it.
+    status(404, Outcome::NotFound),
+    status(410, Outcome::NotFound),
+    types(&["*web.HTTPError"], Outcome::HttpError),
     // This machine's own: a filter, a limit. The dialer's deadline has no errno.
     types(&["syscall.Errno"], Outcome::Unknown),
     operation("dial", Outcome::ConnectTimeout),
@@ -245,6 +272,11 @@ pub(super) fn is_of_query(failure: &Failure) -> bool {
     failure.steps.iter().any(|step| TYPES.contains(&step.type_name.as_str()))
 }
 
+/// Whether a file failed, or is not there.
+pub(super) fn is_of_file(failure: &Failure) -> bool {
+    failure.steps.iter().any(|step| step.type_name == "*fs.PathError")
+}
+
 /// Whether go takes `failure` for absence and asks on: it equals `fs.ErrNotExist`
 /// (`cmd/go/internal/web/api.go:HTTPError.Is`).
 pub(super) fn is_absence(failure: &Failure) -> bool {
@@ -256,8 +288,13 @@ pub(super) fn is_absence(failure: &Failure) -> bool {
 
 impl<T> Rule<T> {
     fn holds(&self, step: &FailureStep) -> bool {
-        (self.types.is_empty() || self.types.contains(&step.type_name.as_str()))
-            && self.text.is_none_or(|part| step.text.as_deref().is_some_and(|t| t.contains(part)))
+        let name = step.type_name.as_str();
+        let fits = if self.types.is_empty() {
+            !OF_NAMES.contains(&name)
+        } else {
+            self.types.contains(&name)
+        };
+        fits && self.text.is_none_or(|part| step.text.as_deref().is_some_and(|t| t.contains(part)))
             && self.number.is_none_or(|number| step.number == Some(number))
     }
 }
@@ -366,6 +403,9 @@ mod tests {
         let dial = || step("*net.OpError", Some("dial"), None);
         let plain = |text| step("*errors.errorString", Some(text), None);
         let errno = |number| step("syscall.Errno", None, Some(number));
+        let http = |number| step("*web.HTTPError", None, Some(number));
+        let file = || step("*fs.PathError", Some("open"), None);
+        let module = || step("*module.ModuleError", Some("github.com/GEOF/x"), None);
         for (steps, expected) in [
             (
                 vec![url(), dial(), step("*os.SyscallError", Some("connect"), None), errno(111)],
@@ -421,6 +461,23 @@ mod tests {
                 ],
                 Outcome::BadContent,
             ),
+            // Of a file, and of what go remembers.
+            (vec![http(404), file(), errno(2)], Outcome::NotFound),
+            (vec![http(403), file(), errno(13)], Outcome::HttpError),
+            (vec![http(410)], Outcome::NotFound),
+            (vec![http(500)], Outcome::HttpError),
+            (vec![plain("zip for x.lab/EOF@v1 has unexpected file m/EOF")], Outcome::BadContent),
+            (vec![plain("zip: checksum error")], Outcome::BadContent),
+            (vec![plain("zip: unsupported compression algorithm")], Outcome::BadContent),
+            (vec![plain("zip: invalid comment length")], Outcome::BadContent),
+            (vec![step("flate.CorruptInputError", None, None)], Outcome::BadContent),
+            // A name says nothing.
+            (vec![module(), step("*codehost.RunError", None, None)], Outcome::Unknown),
+            (
+                vec![module(), step("*codehost.UnknownRevisionError", Some("EOF"), None)],
+                Outcome::NotFound,
+            ),
+            (vec![module(), plain("unexpected EOF")], Outcome::Truncated),
             (vec![step("", None, None)], Outcome::Unknown),
             (vec![], Outcome::Unknown),
         ] {

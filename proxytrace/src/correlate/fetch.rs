@@ -68,7 +68,9 @@ impl Fetch {
         let url = asking.url.as_str();
         let last = self.last.map(|last| context.chains.request(last));
         let begun_here = |first| url::same_place(&context.chains.request(first).url, url);
+        // A HEAD is made up to three times, with the same credentials.
         let resent = matches!(last.and_then(|last| last.status), Some(400..=499))
+            && asking.method != "HEAD"
             && url.starts_with("https:")
             && self.first.is_some_and(begun_here);
         let (cause, follows) = match last {

@@ -131,7 +131,11 @@ impl Goroutines {
                 let mut fetch = goroutine.fetch.take().unwrap_or_default();
                 fetch.begin_request(&url, context.chains);
                 if fetch.goal.is_none() {
-                    fetch.goal = Some(place(goroutines, id, &url, time, context));
+                    fetch.goal = Some(if method == "HEAD" {
+                        aside(&url, time, context)
+                    } else {
+                        place(goroutines, id, &url, time, context)
+                    });
                 }
                 let asked = Asking { method, url, headers, credentials, cut };
                 fetch.open_request(asked, time, context);
@@ -306,6 +310,16 @@ fn only_walk(goroutines: &mut HashMap<u64, Goroutine>) -> Option<&mut Walk> {
     let mut walking = goroutines.iter_mut().filter(|(id, goroutine)| goroutine.lets_ask(**id));
     let (_, only) = walking.next()?;
     if walking.next().is_some() { None } else { only.walks.last_mut() }
+}
+
+/// The attempt that a HEAD belongs to. go makes it for `GOAUTH=git` alone, in a goroutine of its
+/// own, so that git learns whether its credentials are good: no walk waits for it
+/// (`cmd/go/internal/auth/gitauth.go:updateGitCredentialHelper`).
+fn aside(url: &str, time: u64, context: &mut Context<'_>) -> At {
+    let target = target::aside(url);
+    let chain = context.chains.chain(context.process, &target, time);
+    let index = context.list.position(&target.proxy, 0);
+    context.chains.try_entry(chain, &target.proxy, context.list, index, By::Aside)
 }
 
 /// The attempt that a fetch of `url` belongs to.

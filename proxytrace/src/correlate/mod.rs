@@ -18,7 +18,8 @@
 //!   complete capture alone. Lists are not kept there; what is kept of the checksum database goes
 //!   unmentioned.
 //! - A request that fits no protocol of go's is a chain of the artifact `vcs`: nothing else in the
-//!   go command uses HTTP. go's telemetry child is left out.
+//!   go command uses HTTP. So is a HEAD, which is of no module and no walk: `GOAUTH=git` makes it.
+//!   go's telemetry child is left out.
 //! - What another program asked over plain HTTP (see [`wire`]) is in the attempt for which go ran
 //!   it, or else in a chain `vcs` of the process, without a module.
 //!
@@ -227,7 +228,7 @@ impl Correlator {
             let ended = &self.processes.get(child).process;
             if ended.ended_ns.is_some() {
                 let outcome = self.outcome_of_command(child, ended.exit_code);
-                self.chains.set_outcome(at, outcome);
+                self.chains.command_came_to(at, outcome);
             } else {
                 self.commands.insert(child, at);
             }
@@ -238,7 +239,7 @@ impl Correlator {
     fn end_command(&mut self, process: ProcessId, code: Option<i32>) {
         if let Some(at) = self.commands.remove(&process) {
             let outcome = self.outcome_of_command(process, code);
-            self.chains.set_outcome(at, outcome);
+            self.chains.command_came_to(at, outcome);
         }
     }
 

@@ -138,6 +138,17 @@ pub(super) fn repository(lookup: &Lookup) -> Target<'_> {
     }
 }
 
+/// What go asks for no module.
+pub(super) fn aside(url: &str) -> Target<'static> {
+    Target {
+        artifact: Artifact::Vcs,
+        module: None,
+        version: None,
+        proxy: "direct".into(),
+        place: Some(place(url)),
+    }
+}
+
 fn place(url: &str) -> String {
     Url::parse(url)
         .map_or_else(|| url.to_owned(), |u| format!("{}{}", u.named_host(), u.clean_path()))

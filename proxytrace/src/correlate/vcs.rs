@@ -4,8 +4,8 @@
 /// (`cmd/go/internal/modfetch/codehost/{git,vcs}.go`).
 const TOOLS: [(&str, &[&str]); 5] = [
     ("git", &["ls-remote", "fetch", "clone"]),
-    ("hg", &["clone", "pull", "identify"]),
-    ("svn", &["info", "log", "export", "cat"]),
+    ("hg", &["clone", "pull", "identify", "golookup", "goreposum"]),
+    ("svn", &["info", "list", "log", "export", "cat"]),
     ("bzr", &["branch", "pull", "info"]),
     ("fossil", &["clone", "pull"]),
 ];
@@ -23,7 +23,9 @@ pub(super) fn asks_a_server(argv: &[String]) -> bool {
         } else if argument.starts_with('-') {
             arguments = rest;
         } else {
-            return commands.contains(&argument.as_str());
+            // go sums up its copy, if it has one.
+            let copy = argument == "goreposum" && rest.last().is_some_and(|of| of == ".");
+            return !copy && commands.contains(&argument.as_str());
         }
     }
     false
@@ -46,6 +48,10 @@ mod tests {
             ("git", false),
             ("git-remote-https origin fetch", false),
             ("hg clone -U -- https://hg.lab/a b", true),
+            ("hg --config=extensions.goreposum=/g.py goreposum -- https://hg.lab/a", true),
+            ("hg --config=extensions.goreposum=/g.py goreposum -- .", false),
+            ("hg --config=extensions.goreposum=/g.py golookup -- https://hg.lab/a tip", true),
+            ("svn list -- https://svn.lab/a/tags", true),
             ("vi fetch", false),
             ("", false),
         ] {

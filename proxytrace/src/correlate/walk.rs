@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::event::Failure;
-use crate::model::{Artifact, Next, Outcome, Separator};
+use crate::model::{Artifact, Attempt, Next, Outcome, Separator};
 
 use super::chains::{At, By};
 use super::context::Context;
@@ -18,6 +18,8 @@ pub(super) struct Walk {
     pub(super) lookup: Option<Arc<Lookup>>,
     /// Whether its own goroutine has looked something up in it, or fetched something.
     pub(super) asks: bool,
+    /// Whether several modules were looked up in it.
+    several: bool,
     /// The entry it is at, and where that stands in the list.
     entry: Option<String>,
     index: Option<usize>,
@@ -46,6 +48,8 @@ impl Walk {
         } else {
             self.enter(proxy, Some(module), time, context);
         }
+        let other = |last: &Arc<Lookup>| is_other(&last.module, module);
+        self.several |= self.lookup.as_ref().is_some_and(other);
         self.lookup = Some(lookup);
     }
 
@@ -135,15 +139,15 @@ impl Walk {
         }
         self.spoil_last(leave, context);
         let beside = self.outcome_beside(context);
-        let of_several = self.is_of_several(context);
         let proxy = self.entry.as_deref().unwrap_or_default();
         for &at in &self.here {
             let attempt = context.chains.attempt(at);
             if attempt.requests.is_empty() && attempt.outcome == Outcome::Unfinished {
+                let several = self.is_of_several(at, context);
                 let outcome = match leave {
                     // Which of them it had, go does not say.
-                    Leave::Succeeded if of_several && !is_had(at, context) => Outcome::Unknown,
-                    _ => unasked(leave, proxy, beside, at, context),
+                    Leave::Succeeded if several && !is_had(at, context) => Outcome::Unknown,
+                    _ => unasked(leave, proxy, beside, (at, several), context),
                 };
                 context.chains.set_outcome(at, outcome);
             } else if attempt.outcome == Outcome::Unfinished
@@ -181,7 +185,7 @@ impl Walk {
         let outcome = context.chains.attempt(at).outcome;
         let of_found = outcome == Outcome::NotFound
             && !failure::is_absence(error)
-            && self.is_of_several(context)
+            && self.is_of_several(at, context)
             && !self.failed_otherwise(context);
         of_found || (failure::is_of_query(error) && story::failed(outcome))
     }
@@ -196,8 +200,12 @@ impl Walk {
         })
     }
 
-    /// Whether several modules were asked for at the same time.
-    fn is_of_several(&self, context: &Context<'_>) -> bool {
+    /// Whether several modules were wanted at the same time. What go remembers of one, it looks up
+    /// and asks nobody for. Of searches for a repository that is no sign: go looks up each path.
+    fn is_of_several(&self, at: At, context: &Context<'_>) -> bool {
+        if self.several && !is_search(context.chains.artifact(at.chain)) {
+            return true;
+        }
         let wanted = self.here.iter().filter(|at| !is_search(context.chains.artifact(at.chain)));
         let mut modules = wanted.map(|at| context.chains.module(at.chain));
         modules.next().is_some_and(|first| modules.any(|other| other != first))
@@ -208,7 +216,7 @@ impl Walk {
     /// same time, the error may be of any of them, or of what was fetched of one in a walk of its own.
     fn spoil_last(&self, leave: &Leave<'_>, context: &mut Context<'_>) {
         let (Leave::Failed(error), Some(&last)) = (leave, self.here.last()) else { return };
-        if self.is_of_several(context) {
+        if self.is_of_several(last, context) {
             return;
         }
         let outcome = failure::outcome(error);
@@ -255,6 +263,14 @@ impl Walk {
     }
 }
 
+/// What go makes one module of (`modfetch/repo.go:lookup`).
+const TOOLCHAIN: [&str; 3] = ["go", "toolchain", "golang.org/toolchain"];
+
+/// Whether these are two modules.
+fn is_other(one: &str, other: &str) -> bool {
+    one != other && ![one, other].iter().all(|module| TOOLCHAIN.contains(module))
+}
+
 /// Whether it is what came that was wrong, or that not all of it came.
 fn is_of_contents(outcome: Outcome) -> bool {
     matches!(outcome, Outcome::BadContent | Outcome::Checksum | Outcome::Truncated | Outcome::Reset)
@@ -278,7 +294,7 @@ fn unasked(
     leave: &Leave<'_>,
     proxy: &str,
     beside: Option<Outcome>,
-    at: At,
+    (at, several): (At, bool),
     context: &Context<'_>,
 ) -> Outcome {
     match leave {
@@ -286,8 +302,37 @@ fn unasked(
         Leave::Succeeded => Outcome::Cached,
         _ if proxy == "off" => Outcome::NotFound,
         Leave::For(_) => beside.unwrap_or_else(|| skipped(context, at)),
-        Leave::Failed(error) => beside.unwrap_or_else(|| failure::outcome(error)),
+        Leave::Failed(error) => {
+            beside.unwrap_or_else(|| reported(error, proxy, (at, several), context))
+        }
     }
+}
+
+/// What the last entry came to without a request, where the walk failed with `error`. That is what
+/// `direct` says, or else the last that is no absence (`modfetch/proxy.go:TryProxies`): it may be
+/// of an entry before, or of another module.
+fn reported(
+    error: &Failure,
+    proxy: &str,
+    (at, several): (At, bool),
+    context: &Context<'_>,
+) -> Outcome {
+    let outcome = failure::outcome(error);
+    if is_word(proxy) || outcome == Outcome::NotFound {
+        return outcome;
+    }
+    let before = context.chains.before(at);
+    let remembered = |it: &&Attempt| same_entry(&it.proxy, proxy) && story::failed(it.outcome);
+    if let Some(same) = before.iter().rfind(remembered) {
+        return same.outcome;
+    }
+    // A file fails in no such way, and so had none of it.
+    let of_host = outcome != Outcome::Unknown && !is_of_contents(outcome);
+    if proxy.starts_with("file:") && of_host && !failure::is_of_file(error) {
+        return Outcome::NotFound;
+    }
+    let unclear = several || before.iter().any(|it| it.outcome == outcome);
+    if unclear { Outcome::Unknown } else { outcome }
 }
 
 /// The outcome of an entry that was left without a request: only `|` leaves it open.

@@ -16,7 +16,7 @@ use crate::redact::REDACTED;
 use super::rules::{is_password_in_clear, strayed};
 use super::sign::Sign;
 use super::speaker::{self, is_page};
-use super::view::{self, Send, View, is_query, last_walk};
+use super::view::{self, Send, View, is_of_go, is_query, last_walk};
 
 /// An outcome that stands for a code by itself.
 const BY_OUTCOME: &[(Outcome, &str)] = &[
@@ -97,14 +97,15 @@ pub(super) fn root(view: &View<'_>, chain: &Chain) -> Option<Sign> {
                 "what came from {} has another checksum than the checksum database has for it",
                 send.last().host
             ),
-            _ => {
-                let (last, said) = (send.last(), answer(culprit));
-                said + &remark(&send, culprit) + offered(last) + &pause(last)
-            }
+            _ => answer(culprit) + &remark(&send, culprit) + offered(&send) + pause(send.last()),
         };
         Some(Sign::of(plain(&send, culprit)?, chain, message))
     });
-    sign.map(|sign| by_status(sign, &send, culprit).with(send.ids()))
+    // A page where the repository is has not served the tool.
+    let sign = sign.or_else(|| command(view, chain));
+    let sign = by_status(sign?, &send, culprit);
+    // Absence has the evidence of the whole walk.
+    Some(if sign.requests.is_empty() { sign.with(send.ids()) } else { sign })
 }
 
 /// Who spoke, where it was with a status.
@@ -114,33 +115,49 @@ fn remark(send: &Send<'_>, attempt: &Attempt) -> String {
 }
 
 /// What a host that wants credentials had got, where that is known.
-fn offered(request: &Request) -> &'static str {
-    let names = request.credentials.as_deref().filter(|_| request.status == Some(401));
+fn offered(send: &Send<'_>) -> &'static str {
+    let last = send.last();
+    let names = last.credentials.as_deref().filter(|_| last.status == Some(401));
     match names {
         None => "",
+        Some([]) if is_in_clear(send) => "; go sends credentials over https alone",
         Some([]) => "; go had no credentials for it",
         Some(_) => "; the credentials that go sent are not good",
     }
 }
 
-/// How long a host that is asked too much wants to be left alone, if it says so in seconds.
-fn pause(request: &Request) -> String {
-    let seconds =
-        request.headers.get("Retry-After").and_then(|text| text.trim().parse::<u64>().ok());
-    seconds.filter(|_| matches!(request.status, Some(429 | 503))).map_or_else(String::new, |n| {
-        format!("; it asks for a pause of {n} s (Retry-After), which go does not make")
-    })
+/// Whether go adds no credentials, whatever it has: it goes by the scheme of the first URL
+/// (`web/http.go:get`).
+fn is_in_clear(send: &Send<'_>) -> bool {
+    is_of_go(send.first()) && send.first().url.starts_with("http://")
+}
+
+/// Whether a host that is asked too much wants to be left alone, if it says so in seconds. How many
+/// is another number in each answer, and the reason is the same.
+fn pause(request: &Request) -> &'static str {
+    let seconds = request.headers.get("Retry-After").map(|text| text.trim().parse::<u64>());
+    if matches!((request.status, seconds), (Some(429 | 503), Some(Ok(_)))) {
+        "; it asks for a pause (Retry-After), which go does not make"
+    } else {
+        ""
+    }
 }
 
 /// The advice for what spoke, where that is known.
 fn by_status(sign: Sign, send: &Send<'_>, attempt: &Attempt) -> Sign {
     const CHANGED: &str = "Renew the credentials: the line for this host in ~/.netrc, or what the \
                            command of GOAUTH gives. `curl -sI --netrc URL` shows whether they do.";
+    const IN_CLEAR: &str = "go sends what ~/.netrc and GOAUTH have over https alone: serve the \
+                            host over TLS and name it so in GOPROXY, or let it answer this \
+                            network without credentials.";
     let of_status =
         matches!(sign.kind.code, "PT006" | "PT301" | "PT302" | "PT402" | "PT408" | "PT409");
     let offered = send.last().credentials.as_ref().is_some_and(|names| !names.is_empty());
-    let renew = (sign.kind.code == "PT301" && offered).then_some(CHANGED);
-    let advice = speaker::advice(send.last()).or(renew).filter(|_| of_status);
+    let unauthorized = sign.kind.code == "PT301";
+    let in_clear = (unauthorized && !offered && is_in_clear(send)).then_some(IN_CLEAR);
+    let renew = (unauthorized && offered).then_some(CHANGED);
+    let advice = in_clear.or_else(|| speaker::advice(send.last())).or(renew);
+    let advice = advice.filter(|_| of_status);
     match advice {
         Some(advice) if attempt.outcome == Outcome::HttpError => sign.advising(advice),
         _ => sign,
@@ -405,6 +422,8 @@ fn doubt(view: &View<'_>, chain: &Chain, attempt: &Attempt, sign: Sign) -> Sign 
 fn checksums(view: &View<'_>, chain: &Chain, attempt: &Attempt) -> Option<(&'static str, String)> {
     let said = answer(attempt);
     let direct = is_word(&attempt.proxy);
+    // There it was reached, and what helps is what helps with any other host.
+    let of_tls = matches!(attempt.outcome, Outcome::TlsUnknownAuthority | Outcome::TlsOther);
     let supported = || view.supported(chain, &attempt.proxy);
     let page = || supported().is_some_and(is_page);
     match (chain.artifact, attempt.outcome) {
@@ -413,7 +432,7 @@ fn checksums(view: &View<'_>, chain: &Chain, attempt: &Attempt) -> Option<(&'sta
             format!("{said} when go asked whether it forwards the checksum database"),
         )),
         (Artifact::SumdbLookup | Artifact::SumdbTile, outcome)
-            if direct && outcome.is_unreached() =>
+            if direct && outcome.is_unreached() && !of_tls =>
         {
             Some(("PT502", format!("{said}; it is the checksum database, which go asks itself")))
         }

@@ -34,9 +34,14 @@ pub fn class(trace: &Trace) -> Option<Class> {
 }
 
 /// By the attempt that the finding is about, as what `direct` came to may be known of the search for a
-/// repository alone.
+/// repository alone. But what is in the module cache stays there, contradicted or a page; and an
+/// entry that is none stays so, however it failed.
 fn class_of(view: &View<'_>, finding: &Finding) -> Option<Class> {
     let chain = view.trace.chains.iter().find(|chain| Some(chain.id) == finding.chain)?;
+    let kept = chain.contradicted_by.is_some() || view.unread_page(chain).is_some();
+    if kept || finding.code == "PT604" {
+        return Some(Class::Permanent);
+    }
     of_attempt(chain, culprit(view, chain)?)
 }
 

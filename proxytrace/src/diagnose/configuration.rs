@@ -3,13 +3,14 @@
 //! Of processes alone that asked somebody, or failed without asking: a setting that nobody used
 //! harms nobody.
 
+use crate::correlate::story::failed;
 use crate::event::Setting;
 use crate::goenv::OF_THE_WAY;
 use crate::goproxy::{Entry, List, is_word};
-use crate::model::{Chain, ChainId, Outcome, Process, Severity};
+use crate::model::{Attempt, Chain, ChainId, Outcome, Process, Severity};
 
 use super::sign::Sign;
-use super::view::{View, culprit};
+use super::view::{View, culprit, last_walk};
 
 /// Looks at one process and its failed chains.
 type Rule = fn(&Process, &[&Chain]) -> Vec<Sign>;
@@ -17,11 +18,9 @@ type Rule = fn(&Process, &[&Chain]) -> Vec<Sign>;
 const RULES: &[Rule] =
     &[entry_unreachable, broken_list, user_file_shadowed, lost_to_sudo, insecure_useless];
 
-/// A failed chain whose entry of GOPROXY is no entry: configuration before everything else.
+/// A failed chain of which an entry of GOPROXY is no entry: configuration before everything else.
 pub(super) fn root(view: &View<'_>, chain: &Chain) -> Option<Sign> {
-    let attempt = culprit(chain)?;
-    let entry = view.list(chain)?.entries.get(attempt.index? as usize)?;
-    let message = lint(entry)?;
+    let (attempt, message) = broken_entry(view.list(chain)?, chain)?;
     let requests = attempt.requests.iter().map(|request| request.id).collect();
     Some(Sign::of("PT604", chain, message).with(requests))
 }
@@ -65,12 +64,19 @@ fn entry_unreachable(process: &Process, failed: &[&Chain]) -> Vec<Sign> {
 /// PT604, of lists that kept go from asking at all, or did no harm yet.
 fn broken_list(process: &Process, failed: &[&Chain]) -> Vec<Sign> {
     let list = List::of(&process.config);
+    // What failed for it has it as its root.
+    if failed.iter().any(|chain| broken_entry(&list, chain).is_some()) {
+        return Vec::new();
+    }
     let broken = list.entries.iter().filter_map(lint);
-    // Failed chains have it as their root.
-    broken
-        .filter(|_| failed.is_empty())
-        .map(|message| about("PT604", failed, message).at_most(Severity::Warning))
-        .collect()
+    broken.map(|message| about("PT604", &[], message).at_most(Severity::Warning)).collect()
+}
+
+/// The first attempt of the last walk that failed at such an entry, and what is wrong with that.
+/// After a 404 of it go asks on, and tells of another entry.
+fn broken_entry<'a>(list: &List, chain: &'a Chain) -> Option<(&'a Attempt, String)> {
+    let mut failures = last_walk(chain).iter().filter(|attempt| failed(attempt.outcome));
+    failures.find_map(|attempt| Some((attempt, lint(list.entries.get(attempt.index? as usize)?)?)))
 }
 
 /// Why an entry is not what was meant: something in it looks like a separator, and is none
@@ -183,11 +189,11 @@ fn warning_if_failed(code: &str, failed: &[&Chain], message: String) -> Sign {
 
 #[cfg(test)]
 mod tests {
-    use super::super::diagnose;
+    use super::super::{Class, class, diagnose};
     use super::*;
     use crate::correlate::tests::scenarios::{self, A, failing, got};
     use crate::correlate::tests::script::{
-        Hop, Script, Task, bad_status, broken, config, failure, hop, setting,
+        Hop, Script, Task, bad_status, broken, config, failure, hop, no_such_host, setting,
     };
     use crate::event::{Sudo, Surroundings, What};
     use crate::model::{Finding, Role};
@@ -284,6 +290,44 @@ mod tests {
         assert_eq!(codes(&Script::new("foo", 1)), [("PT604".to_owned(), Severity::Warning)]);
         // Of a go that asked nobody and was well, nothing is said.
         assert!(codes(&Script::new("foo", 0)).is_empty());
+    }
+
+    /// After a 404 of what is no entry go asks on, and tells of the next.
+    #[test]
+    fn pt604_is_the_root_where_the_next_entry_failed_as_well() {
+        let entry = "https://a.lab/x，https://b.lab";
+        let asked = "https://a.lab/x%EF%BC%8Chttps:/b.lab/x.lab/m/@v/v1.0.0.zip";
+        let page = "https://x.lab/m?go-get=1";
+        let steps = [("modfetch.notExistError", ""), ("*net.DNSError", "")];
+        let script = |status| {
+            let task = Task::new(7)
+                .walk()
+                .lookup(entry, "x.lab/m")
+                .fetch(&[hop(asked, status)])
+                .lookup("direct", "x.lab/m")
+                .fetch(&[broken(page, no_such_host(), false)])
+                .failed(failure(&steps, None));
+            let mut script = Script::new(&format!("{entry}|direct"), 1);
+            script.run(&[task]);
+            script
+        };
+        for status in [404, 503] {
+            let script = script(status);
+            let found = codes(&script);
+            assert!(found.contains(&("PT604".to_owned(), Severity::Error)), "{found:?}");
+            assert!(!found.iter().any(|(code, _)| code == "PT201"), "{found:?}");
+            // It will be none the next time.
+            let mut trace = script.trace();
+            trace.findings = diagnose(&trace);
+            assert_eq!(class(&trace), Some(Class::Permanent), "{status}");
+        }
+        // What failed for something else silences nothing.
+        let other = failing("https://proxy.lab,https://b.lab;direct", 1, |module| {
+            vec![hop(&scenarios::zip(A, module), 502)]
+        });
+        let found = codes(&other);
+        assert!(found.contains(&("PT604".to_owned(), Severity::Warning)), "{found:?}");
+        assert!(found.contains(&("PT409".to_owned(), Severity::Error)), "{found:?}");
     }
 
     #[test]

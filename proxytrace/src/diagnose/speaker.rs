@@ -14,6 +14,8 @@ enum Role {
     Firewall,
     /// It was told to fetch.
     ForwardProxy,
+    /// It passed on what somebody else answered: its own answers have it in `Server`.
+    Passed,
     /// It keeps files.
     Storage,
     /// It is a module proxy, among other things.
@@ -23,17 +25,12 @@ enum Role {
 }
 
 /// A header, what stands in it (in lower case; nothing: that it is there is enough), and whose sign
-/// that is. The first that fits.
+/// that is. The first that fits: who gave the answer before whoever passed it on.
 const SIGNS: &[(&str, &str, Role, &str)] = &[
     ("Server", "zscaler", Role::Firewall, "Zscaler"),
     ("Server", "bluecoat", Role::Firewall, "Blue Coat ProxySG"),
-    ("Via", "bluecoat", Role::Firewall, "Blue Coat ProxySG"),
-    ("Via", "mcafee web gateway", Role::Firewall, "McAfee Web Gateway"),
-    ("Via", "skyhigh", Role::Firewall, "Skyhigh Web Gateway"),
     ("Server", "fortigate", Role::Firewall, "FortiGate"),
     ("Server", "squid", Role::ForwardProxy, "Squid"),
-    ("Via", "(squid", Role::ForwardProxy, "Squid"),
-    ("Via", "apachetrafficserver", Role::ForwardProxy, "Apache Traffic Server"),
     ("Server", "artifactory", Role::Repository, "Artifactory"),
     ("Server", "nexus", Role::Repository, "Nexus"),
     ("Server", "uploadserver", Role::Storage, "Google Cloud Storage"),
@@ -50,6 +47,11 @@ const SIGNS: &[(&str, &str, Role, &str)] = &[
     ("Via", "varnish", Role::Cdn, "Varnish"),
     ("Via", "google", Role::Balancer, "a Google load balancer"),
     ("Server", "awselb", Role::Balancer, "an AWS load balancer"),
+    ("Via", "bluecoat", Role::Passed, "Blue Coat ProxySG"),
+    ("Via", "mcafee web gateway", Role::Passed, "McAfee Web Gateway"),
+    ("Via", "skyhigh", Role::Passed, "Skyhigh Web Gateway"),
+    ("Via", "(squid", Role::Passed, "Squid"),
+    ("Via", "apachetrafficserver", Role::Passed, "Apache Traffic Server"),
 ];
 
 /// What a status means from whom: from, to, whose, in a page or not (none: whichever), what to do.
@@ -72,14 +74,15 @@ const MEANINGS: &[Meaning] = &[
         "Create a token for the repository and put it into ~/.netrc for exactly this host: `machine HOST login USER password TOKEN`.",
     ),
     (
-        401,
+        403,
         403,
         Some(Role::Firewall),
         None,
         "A filter on the way forbids it: ask its operator to allow the host for build machines.",
     ),
+    // For credentials of its own it would ask with 407.
     (
-        401,
+        403,
         403,
         Some(Role::ForwardProxy),
         None,

@@ -22,6 +22,10 @@ pub(super) struct View<'a> {
     lookups: HashMap<(ProcessId, &'a str, Option<&'a str>), &'a Chain>,
     /// The first other failure of the checksum database.
     databases: HashMap<ProcessId, &'a Chain>,
+    /// Tiles of the checksum database, by their URLs, of which the whole one came.
+    whole_tiles: HashSet<(ProcessId, &'a str)>,
+    /// Those of which a part failed for another reason than absence.
+    broken_tiles: HashSet<(ProcessId, &'a str)>,
     /// Failed chains that ended at `direct`, by their modules and the prefixes of these.
     subjects: HashMap<(ProcessId, &'a str), &'a Chain>,
     /// Longer modules that failed for another reason than absence, by their prefixes.
@@ -78,6 +82,8 @@ impl<'a> View<'a> {
             searches: HashMap::default(),
             lookups: HashMap::default(),
             databases: HashMap::default(),
+            whole_tiles: HashSet::default(),
+            broken_tiles: HashSet::default(),
             subjects: HashMap::default(),
             stronger: HashSet::default(),
             serious: HashMap::default(),
@@ -91,10 +97,11 @@ impl<'a> View<'a> {
         };
         for chain in &trace.chains {
             view.index(chain);
-            if !ended_in_failure(chain) {
-                continue;
-            }
-            if matches!(chain.artifact, Artifact::SumdbSupported | Artifact::SumdbTile) {
+        }
+        for chain in trace.chains.iter().filter(|chain| ended_in_failure(chain)) {
+            if matches!(chain.artifact, Artifact::SumdbSupported | Artifact::SumdbTile)
+                && !view.is_other_tile(chain)
+            {
                 view.databases.entry(chain.process).or_insert(chain);
             }
             let Some(module) = chain.module.as_deref() else { continue };
@@ -133,6 +140,14 @@ impl<'a> View<'a> {
             for attempt in &chain.attempts {
                 let answer = last_asked(&attempt.requests);
                 self.supported.entry((process, &attempt.proxy)).or_insert(answer);
+            }
+        }
+        if let Some((url, is_part)) = tile(chain) {
+            if !is_part && chain.outcome == Outcome::Ok {
+                self.whole_tiles.insert((process, url));
+            }
+            if is_part && chain.outcome != Outcome::NotFound && ended_in_failure(chain) {
+                self.broken_tiles.insert((process, url));
             }
         }
         let Some(module) = chain.module.as_deref() else { return };
@@ -189,8 +204,8 @@ impl<'a> View<'a> {
     /// Whether the chain failed, and go cared: not where go ended well all the same, nor where the
     /// chain is a probe of a shorter path beside one whose failure go reports
     /// (`modload/query.go:queryPrefixModules`), nor where go can do without ([`Self::is_shrugged_off`]),
-    /// nor where it is the part of a tile of the checksum
-    /// database that may be whole by now, which go then asks for.
+    /// nor where it is a tile of the checksum database beside the one that counts
+    /// ([`Self::is_other_tile`]).
     pub(super) fn failed(&self, chain: &Chain) -> bool {
         !Self::is_well(chain)
             && (ended_in_failure(chain)
@@ -199,7 +214,7 @@ impl<'a> View<'a> {
             && self.processes.get(&chain.process).is_none_or(|process| process.failed)
             && !self.is_weaker_probe(chain)
             && !self.is_shrugged_off(chain)
-            && !is_part_of_tile(chain)
+            && !self.is_other_tile(chain)
     }
 
     /// The version control tool that failed where nothing more is known of the reason.
@@ -328,6 +343,21 @@ impl<'a> View<'a> {
             && self.is_overshadowed(chain)
     }
 
+    /// Whether it is a tile of the checksum database whose failure is no reason. After any failure
+    /// of a part go asks for the whole tile; where that fails too, it tells of the part
+    /// (`x/mod/sumdb/client.go:readTile`). A part may be gone where the tile is whole by now, and
+    /// where it is not, the whole one does not exist yet.
+    fn is_other_tile(&self, chain: &Chain) -> bool {
+        let Some((url, is_part)) = tile(chain) else { return false };
+        let absent = chain.outcome == Outcome::NotFound;
+        let key = (chain.process, url);
+        if is_part {
+            absent || self.whole_tiles.contains(&key)
+        } else {
+            absent && self.broken_tiles.contains(&key)
+        }
+    }
+
     /// Whether go asked which versions there are of a module that it has, as it does to learn of
     /// retractions, and did without (`modload/modfile.go:CheckRetractions`): it says nothing of the
     /// module. Of a long text the end alone is known.
@@ -337,7 +367,9 @@ impl<'a> View<'a> {
         let said = self.process(chain.process).and_then(|process| process.stderr_tail.as_deref());
         matches!(chain.artifact, Artifact::List | Artifact::Latest)
             && self.had.contains(&(chain.process, module))
-            && said.is_some_and(|said| said.len() < WHOLE && !said.contains(module))
+            && said.is_some_and(|said| {
+                said.len() < WHOLE && !said.lines().any(|line| names(line, module))
+            })
     }
 
     /// Whether the same was asked of a longer path, and failed for another reason than absence.
@@ -406,11 +438,32 @@ pub(super) fn is_of_go(request: &Request) -> bool {
     request.witness != Witness::Wire
 }
 
-fn is_part_of_tile(chain: &Chain) -> bool {
+/// The URL of the whole tile of the checksum database, and whether a part of it was asked for
+/// (`x/mod/sumdb/tlog/tile.go:Tile.Path`: `…/123.p/45`).
+fn tile(chain: &Chain) -> Option<(&str, bool)> {
     let mut requests = chain.attempts.iter().flat_map(|attempt| &attempt.requests);
-    chain.artifact == Artifact::SumdbTile
-        && chain.outcome == Outcome::NotFound
-        && requests.next().is_some_and(|request| request.url.contains(".p/"))
+    let first = requests.next().filter(|_| chain.artifact == Artifact::SumdbTile);
+    let url = first?.url.as_str();
+    let part = url.rsplit_once(".p/");
+    let part = part.filter(|(_, width)| width.bytes().all(|byte| byte.is_ascii_digit()));
+    Some(part.map_or((url, false), |(whole, _)| (whole, true)))
+}
+
+/// How lines begin that tell how far go is, after `go: `.
+const PROGRESS: &[&str] =
+    &["downloading", "finding", "found", "trying", "added", "removed", "upgraded", "downgraded"];
+
+/// Whether a line of go's says something of a module, other than how far it is: it has the path,
+/// and not one that begins with it, or the URL of one of its files.
+fn names(line: &str, module: &str) -> bool {
+    let first = line.strip_prefix("go: ").and_then(|line| line.split(' ').next());
+    let ends = |at: usize| {
+        let rest = &line[at + module.len()..];
+        let goes_on = |c: char| c.is_alphanumeric() || matches!(c, '-' | '.' | '_' | '~' | '/');
+        rest.starts_with("/@") || !rest.starts_with(goes_on)
+    };
+    first.is_none_or(|word| !PROGRESS.contains(&word))
+        && line.match_indices(module).any(|(at, _)| ends(at))
 }
 
 pub(super) fn is_query(artifact: Artifact) -> bool {

@@ -102,8 +102,9 @@ fn escape(output: &mut impl Write, value: &str) -> io::Result<()> {
         output.write_all(&rest.as_bytes()[..at])?;
         match c {
             '\n' => output.write_all(b"\\n")?,
-            '"' | '\\' => write!(output, "\\{c}")?,
-            // As in the reports, so that two values stay two.
+            '"' => output.write_all(b"\\\"")?,
+            '\\' if !rest[at + 1..].starts_with("u{") => output.write_all(b"\\\\")?,
+            // As in the reports. What only looks so is spelled out, too: two values stay two.
             c => write!(output, "\\\\u{{{:x}}}", u32::from(c))?,
         }
         rest = &rest[at + c.len_utf8()..];
@@ -144,5 +145,21 @@ mod tests {
         let text = written(&Build::new(trace));
         assert!(text.contains(r#"proxy="https://a\"} 1\nevil 1\n\\""#), "{text}");
         assert!(text.lines().all(|line| !line.starts_with("evil")), "{text}");
+    }
+
+    /// A server may send what looks like an escape.
+    #[test]
+    fn two_values_stay_two() {
+        for (value, expected) in [
+            ("x\u{202e}", r"x\\u{202e}"),
+            (r"x\u{202e}", r"x\\u{5c}u{202e}"),
+            (r"x\u{5c}u{202e}", r"x\\u{5c}u{5c}u{202e}"),
+            ("x\\\u{202e}", r"x\\\\u{202e}"),
+            (r"C:\users", r"C:\\users"),
+        ] {
+            let mut bytes = Vec::new();
+            escape(&mut bytes, value).unwrap();
+            assert_eq!(String::from_utf8(bytes).unwrap(), expected, "{value:?}");
+        }
     }
 }

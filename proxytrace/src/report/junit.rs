@@ -13,6 +13,7 @@ use super::Format;
 use super::chain::word;
 use super::escape::{LONG, NAME, escape};
 use super::summary::{INCOMPLETE, module_name, sentences, statement};
+use crate::diagnose::fruitless_probes;
 use crate::model::{Chain, ChainId, Finding, Outcome, Process, ProcessId, Severity, Trace};
 
 /// One `testsuite`.
@@ -120,9 +121,10 @@ fn classes(trace: &Trace) -> BTreeMap<ProcessId, (String, u32)> {
 fn cases(trace: &Trace) -> BTreeMap<Key, Case<'_>> {
     let mut cases: BTreeMap<Key, Case<'_>> = BTreeMap::new();
     let (keys, satisfied) = (keys(trace), satisfied(trace));
+    let probes = fruitless_probes(trace);
     for chain in &trace.chains {
         // Prefixes of a path that go tried as modules are no tests.
-        if chain.version.is_none() && chain.outcome != Outcome::Ok {
+        if (chain.version.is_none() && chain.outcome != Outcome::Ok) || probes.contains(&chain.id) {
             continue;
         }
         let open = is_open(chain.outcome) && !satisfied.contains(&chain.process);
@@ -262,6 +264,13 @@ mod tests {
             let text = written(&trace);
             assert!(text.contains(&format!("{case}>\n      <failure")), "{text}");
         }
+    }
+
+    #[test]
+    fn prefixes_that_are_no_modules_have_not_passed() {
+        let text = written(&samples::probed());
+        assert!(text.contains(r#"name="golang.org/x/some@v1.0.0" time="0.031"/>"#), "{text}");
+        assert!(text.contains(r#"tests="1" failures="0""#), "{text}");
     }
 
     #[test]

@@ -100,6 +100,7 @@ impl Progress {
                 if let Some(open) = self.open.get_mut(&place) {
                     (open.since, open.stage) = (event.time, Stage::Answer);
                 }
+                self.forget_dials();
             }
             What::RequestReturn { status, headers, body, .. } => {
                 let is_redirect = status.is_some_and(status::redirects);
@@ -112,7 +113,12 @@ impl Progress {
             What::Resolve { host } => _ = self.dials.insert(place, wait(host, Stage::Name)),
             What::Dial { host, .. } => _ = self.dials.insert(place, wait(host, Stage::Connect)),
             What::TlsEnter { server_name, .. } => {
-                self.dials.insert(place, wait(server_name, Stage::Tls));
+                let tls = wait(server_name, Stage::Tls);
+                // Others dialed for it, where IPv6 and IPv4 are tried side by side.
+                self.dials.retain(|(pid, _), dial| {
+                    *pid != event.pid || dial.stage != Stage::Connect || !dial.is_to(&tls)
+                });
+                self.dials.insert(place, tls);
             }
             What::Resolved { .. } | What::TlsState { .. } | What::TlsReturn { .. } => {
                 self.dials.remove(&place);
@@ -134,6 +140,14 @@ impl Progress {
             *self.modules.entry(key.clone()).or_default() += 1;
             walk.module = Some(key);
         }
+    }
+
+    /// That a connection without TLS was made, no event tells: what no request waits for is over.
+    fn forget_dials(&mut self) {
+        let open = &self.open;
+        self.dials.retain(|(pid, _), dial| {
+            open.iter().any(|((of, _), open)| of == pid && dial.is_for(open))
+        });
     }
 
     fn forget(&mut self, pid: u32) {
@@ -175,15 +189,20 @@ impl Progress {
         let waits = self.open.iter().map(|((pid, _), open)| {
             let made = self.dials.iter().filter(|((of, _), dial)| of == pid && dial.is_for(open));
             let dial = made.map(|(_, dial)| dial).min_by_key(|dial| dial.since);
-            dial.filter(|_| open.stage == Stage::Connection).unwrap_or(open)
+            dial.unwrap_or(open)
         });
         waits.chain(self.bodies.values()).min_by_key(|wait| wait.since).cloned()
     }
 }
 
 impl Wait {
+    /// Whether a connection that is being made may be for a request: it has none, and asked before.
     fn is_for(&self, open: &Wait) -> bool {
-        host_name(&self.host) == host_name(&open.host)
+        open.stage == Stage::Connection && self.since >= open.since && self.is_to(open)
+    }
+
+    fn is_to(&self, other: &Wait) -> bool {
+        host_name(&self.host) == host_name(&other.host)
     }
 }
 
@@ -290,6 +309,35 @@ mod tests {
         progress.push(&at(0, 2, tls));
         let line = progress.line(9_000_000_000).unwrap();
         assert!(line.contains("waiting 9 s for [::1] to shake hands"), "{line}");
+    }
+
+    /// Nothing tells that a connection without TLS was made, nor which of those that raced was.
+    #[test]
+    fn who_dialed_long_ago_is_not_waited_for() {
+        let dial = |host: &str| {
+            let remote = ([192, 0, 2, 1], 3000).into();
+            What::Dial { host: host.into(), remote }
+        };
+        let mut progress = Progress::default();
+        progress.push(&at(0, 1, request("http://athens.example:3000/m")));
+        progress.push(&at(0, 2, dial("athens.example:3000")));
+        // The second asks for a connection of its own.
+        progress.push(&at(60, 3, request("http://athens.example:3000/n")));
+        progress.push(&at(60, 1, TRY));
+        progress.push(&at(60, 1, answer(200, None, None)));
+        assert!(!progress.line(61_000_000_000).unwrap().contains("waiting"));
+        assert!(progress.dials.is_empty());
+        progress.push(&at(60, 4, dial("athens.example:3000")));
+        let line = progress.line(64_000_000_000).unwrap();
+        assert!(line.contains("waiting 4 s for athens.example:3000 to accept"), "{line}");
+
+        let mut progress = Progress::default();
+        progress.push(&at(0, 1, request("https://proxy.example/m")));
+        progress.push(&at(0, 3, dial("proxy.example:443")));
+        let tls = What::TlsEnter { server_name: "proxy.example".into(), local: None, remote: None };
+        progress.push(&at(1, 2, tls));
+        let line = progress.line(4_000_000_000).unwrap();
+        assert!(line.contains("waiting 3 s for proxy.example to shake hands"), "{line}");
     }
 
     #[test]

@@ -219,6 +219,24 @@ pub(crate) fn comma() -> Trace {
     trace(chains, findings, 1)
 }
 
+/// One module is there, and go asked for its version of the paths above and below it, too.
+pub(crate) fn probed() -> Trace {
+    let asked = [
+        ("golang.org/x/some/cmd", 404),
+        ("golang.org/x/some", 200),
+        ("golang.org/x", 404),
+        ("golang.org", 404),
+    ];
+    let probe = |(id, (module, status)): (u32, (&str, u16))| {
+        let url = format!("https://proxy.example/{module}/@v/v1.0.0.info");
+        let outcome = if status == 200 { Outcome::Ok } else { Outcome::NotFound };
+        let requests = vec![request(id, &url, status)];
+        let asked = Attempt { next: None, ..attempt("https://proxy.example", outcome, requests) };
+        chain(id, module, Artifact::Info, vec![asked])
+    };
+    trace((0..).zip(asked).map(probe).collect(), vec![], 0)
+}
+
 /// All is well in what was seen, and not everything was.
 pub(crate) fn incomplete() -> Trace {
     let capture = Capture {

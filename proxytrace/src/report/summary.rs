@@ -1,6 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
+use crate::diagnose::fruitless_probes;
 use crate::model::{
     Chain, ChainId, Confidence, Finding, Next, Outcome, Request, Requirement, Role, Severity, Trace,
 };
@@ -21,8 +22,10 @@ pub(super) fn summary(trace: &Trace) -> String {
     let attempts = || chains().flat_map(|chain| &chain.attempts);
     let requests = || attempts().flat_map(|attempt| &attempt.requests);
     // Prefixes of a path that go tried as modules, and which are none, do not count.
+    let probes = fruitless_probes(trace);
     let modules: BTreeSet<&str> = chains()
         .filter(|chain| chain.version.is_some() || chain.outcome == Outcome::Ok)
+        .filter(|chain| !probes.contains(&chain.id))
         .filter_map(|chain| chain.module.as_deref())
         .collect();
     let cached = modules_all_cached(trace);
@@ -242,8 +245,8 @@ pub(super) fn seconds(ns: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::{fingerprints, milliseconds, place, sentences, summary};
-    use crate::model::{Attempt, Confidence, Finding, Next, Outcome, Requirement};
-    use crate::report::samples::forbidden;
+    use crate::model::{Artifact, Attempt, Confidence, Finding, Next, Outcome, Requirement};
+    use crate::report::samples::{forbidden, probed};
     use crate::report::terminal::{Options, render};
 
     /// go asks it of private modules alone: where it is in a trace, it was asked.
@@ -263,6 +266,16 @@ mod tests {
         assert!(summary(&trace).contains(" 1 fallback;"), "{}", summary(&trace));
         let text = render(&trace, &Options { verbose: true, ..Options::default() });
         assert!(text.contains("= dns: noproxy asked a host that has no address"), "{text}");
+    }
+
+    /// `go install golang.org/x/some/cmd@v1.0.0` asks for that version of each prefix.
+    #[test]
+    fn prefixes_that_are_no_modules_do_not_count() {
+        let mut trace = probed();
+        assert!(summary(&trace).contains(": 1 module, 4 requests,"), "{}", summary(&trace));
+        // A zip is asked of what is a module.
+        trace.chains[0].artifact = Artifact::Zip;
+        assert!(summary(&trace).contains(": 2 modules, 4 requests,"), "{}", summary(&trace));
     }
 
     #[test]

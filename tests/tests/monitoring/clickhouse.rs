@@ -162,6 +162,38 @@ fn ended_well_enough(builds: &[Build]) -> Vec<Build> {
     [Outcome::Canceled, Outcome::Unfinished, Outcome::Unknown, Outcome::Checksum].map(ended).into()
 }
 
+/// Whether a fetch failed where its only redirect led to.
+fn failed_after_redirect(attempt: &Attempt) -> bool {
+    failed(attempt) && redirects(attempt).count() == 1
+}
+
+/// Of which a fetch failed after two redirects: the first of them led well.
+fn redirected_on(golden: &[Build]) -> Build {
+    const BETWEEN: &str = "between.lab";
+    let found =
+        |build: &&Build| builds::attempts(std::slice::from_ref(*build)).any(failed_after_redirect);
+    let mut build = golden.iter().find(found).expect("a redirect to what fails").clone();
+    let mut attempts = build.trace.chains.iter_mut().flat_map(|chain| &mut chain.attempts);
+    let attempt = attempts.find(|attempt| failed_after_redirect(attempt)).unwrap();
+    let first = redirects(attempt).next().unwrap().0.clone();
+    let at = attempt.requests.iter().position(|request| request.id == first.id).unwrap();
+    for request in &mut attempt.requests {
+        if request.cause == Cause::Redirect && request.follows == Some(first.id) {
+            request.follows = Some(u32::MAX);
+        }
+    }
+    attempt.requests[at].location = Some(format!("https://{BETWEEN}/x"));
+    let between = Request {
+        id: u32::MAX,
+        cause: Cause::Redirect,
+        follows: Some(first.id),
+        host: BETWEEN.to_owned(),
+        ..first
+    };
+    attempt.requests.insert(at + 1, between);
+    build
+}
+
 /// Of which a second process, of another release of go, found something: go switched toolchains.
 fn switched(golden: &[Build]) -> Build {
     let found = |build: &&Build| build.trace.findings.iter().any(|it| it.chain.is_some());
@@ -250,6 +282,7 @@ fn queries_say_what_the_traces_say() {
     let mut late = builds::at(&golden, &builds::ago(60));
     late.extend(builds::at(&ended_well_enough(&golden), &builds::ago(90)));
     late.extend(builds::at(&[switched(&golden)], &builds::ago(120)));
+    late.extend(builds::at(&[redirected_on(&golden)], &builds::ago(150)));
     for (build, share) in early.iter_mut().chain(&mut late).zip(SHARES.into_iter().cycle()) {
         build.share = share;
     }
@@ -311,8 +344,11 @@ fn check(answers: &BTreeMap<String, Vec<Vec<Value>>>, early: &[Build], late: &[B
                 let unfinished = attempt.outcome == Outcome::Unfinished;
                 let what = [true, served, absent, failed(attempt), unfinished];
                 proxies.add(&[&attempt.proxy], build, &what);
-                for (_, host) in redirects(attempt) {
-                    targets.add(&["ci", &attempt.proxy, &host], build, &[true, failed(attempt)]);
+                let mut redirects = redirects(attempt).peekable();
+                while let Some((_, host)) = redirects.next() {
+                    // It is the last one that leads to where it failed.
+                    let failed = failed(attempt) && redirects.peek().is_none();
+                    targets.add(&["ci", &attempt.proxy, &host], build, &[true, failed]);
                 }
                 if let (Some(Next::Direct), Some(module)) = (attempt.next, &chain.module) {
                     let status = attempt.requests.last().and_then(|last| last.status);
@@ -338,6 +374,7 @@ fn check(answers: &BTreeMap<String, Vec<Vec<Value>>>, early: &[Build], late: &[B
     }
     assert_eq!(sums(&answers["redirect-targets"], 3, 2), targets.0);
     assert!(targets.0.len() >= 3, "{:?}", targets.0);
+    assert!(targets.0.values().any(|sums| sums[1] > 0.0), "{:?}", targets.0);
     assert_eq!(sums(&answers["falls-to-direct"], 3, 1), direct.0);
     assert!(!direct.0.is_empty());
 

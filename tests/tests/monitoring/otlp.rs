@@ -3,14 +3,16 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value::Value};
+use opentelemetry_proto::tonic::metrics::v1::{metric::Data, number_data_point::Value as Number};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message as _;
-use proxytrace::agent::exporters::{Exporters, Options};
+use proxytrace::agent::exporters::{Exporters, Options, Pace};
 use proxytrace::model::Witness;
 use tempfile::TempDir;
 
@@ -174,8 +176,7 @@ fn what_may_pass_is_tried_again() {
         2 => 400,
         _ => 200,
     });
-    let pace =
-        proxytrace::agent::exporters::Pace { metrics: std::time::Duration::from_hours(1), ..FAST };
+    let pace = Pace { metrics: Duration::from_hours(1), ..FAST };
     let exporters = Exporters::start_at(&to(sink.url()), pace).unwrap();
     let builds = builds::all();
     let healthy = builds.iter().find(|build| build.trace.findings.is_empty());
@@ -204,6 +205,46 @@ fn what_may_pass_is_tried_again() {
     assert_eq!(delivery.dropped.refused, spans_of(400));
     assert_eq!((delivery.sent, delivery.failures), (spans_of(200), 2));
     assert!(spans_of(200) > 0);
+}
+
+/// What a sum has come to in a POST, over all of its series; none if it has none.
+fn sum(post: &Post, name: &str) -> Option<f64> {
+    let request = ExportMetricsServiceRequest::decode(&*post.body).unwrap();
+    let scopes = request.resource_metrics.into_iter().flat_map(|resource| resource.scope_metrics);
+    let metrics = scopes.flat_map(|scope| scope.metrics).filter(|metric| metric.name == name);
+    let points = metrics.flat_map(|metric| match metric.data {
+        Some(Data::Sum(sum)) => sum.data_points,
+        other => panic!("no sum: {other:?}"),
+    });
+    let values = points.map(|point| match point.value {
+        Some(Number::AsDouble(value)) => value,
+        other => panic!("no number: {other:?}"),
+    });
+    values.reduce(|all, value| all + value)
+}
+
+/// The end comes while a collector takes its time with sums: those of the end are sent after them.
+#[test]
+fn the_last_sums_are_sent_after_those_under_way() {
+    const BUILDS: &str = "proxytrace_builds_total";
+    let build = builds::all().remove(0);
+    let (sender, asked) = std::sync::mpsc::channel();
+    let sink = Sink::start(move |number| {
+        if number == 0 {
+            sender.send(()).unwrap();
+            std::thread::sleep(Duration::from_secs(2));
+        }
+        200
+    });
+    // Only the end has new series come to their values.
+    let pace = Pace { youth: Duration::from_hours(1), ..FAST };
+    let exporters = Exporters::start_at(&to(sink.url()), pace).unwrap();
+    asked.recv_timeout(Duration::from_secs(20)).expect("sums");
+    exporters.observe(build);
+    exporters.finish();
+    let posts = sink.taken("/v1/metrics");
+    assert_eq!(sum(&posts[0], BUILDS), None);
+    assert_eq!(sum(posts.last().unwrap(), BUILDS), Some(1.0));
 }
 
 /// Credentials go to the collector, and nowhere else.

@@ -111,10 +111,14 @@ impl Files {
         Ok(())
     }
 
-    /// Closes a file that somebody has removed or moved: what is written to it nobody would see.
+    /// Closes a file that somebody has removed or moved: what is written to it nobody would see. So
+    /// with one that somebody has emptied: its last line ends elsewhere than it did.
     fn let_go(&mut self, record: Record) {
         let path = self.growing(record);
-        self.open[record as usize].take_if(|open| !is_at(&open.file, &path));
+        self.open[record as usize].take_if(|open| {
+            let is_whole = open.file.metadata().is_ok_and(|now| now.len() >= open.bytes);
+            !is_whole || !is_at(&open.file, &path)
+        });
     }
 
     fn begin(&mut self, record: Record) -> io::Result<()> {
@@ -363,5 +367,29 @@ mod tests {
         files.write(Record::Chain, &line(2)).unwrap();
         assert_eq!(read(&dir).as_bytes(), line(2).bytes);
         assert_eq!(ledger.failures().0, 0);
+    }
+
+    /// As `copytruncate` of logrotate does.
+    #[test]
+    fn what_somebody_emptied_is_begun_anew() {
+        let dir = TempDir::new().unwrap();
+        let (mut files, ledger) = files(&dir, Rotation { age: Duration::ZERO, ..ROTATION });
+        for number in 0..8 {
+            files.write(Record::Chain, &line(number)).unwrap();
+        }
+        File::create(dir.path().join("chains.ndjson")).unwrap();
+        files.tick();
+        assert_eq!(names(&dir), ["chains.ndjson"], "there is nothing to compress");
+        for number in 0..8 {
+            files.write(Record::Chain, &line(number)).unwrap();
+        }
+        File::create(dir.path().join("chains.ndjson")).unwrap();
+        for number in 10..18 {
+            files.write(Record::Chain, &line(number)).unwrap();
+        }
+        assert_eq!(names(&dir), ["chains.ndjson"], "it is not long enough");
+        let length = files.open[Record::Chain as usize].as_ref().unwrap().bytes;
+        assert_eq!(length, read(&dir).len() as u64);
+        assert_eq!((ledger.failures().0, ledger.now().dropped.torn), (0, 0));
     }
 }

@@ -21,7 +21,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::ClientConfig;
 use tokio::time::timeout;
 
-use crate::roots;
+use crate::{redact, roots};
 
 /// What is shorter is sent as it is.
 const WORTH_PACKING: usize = 1_024;
@@ -149,8 +149,10 @@ pub(super) fn url(option: &str, text: &str) -> anyhow::Result<Uri> {
     let url: Uri = text.parse().map_err(|_| anyhow!(broken()))?;
     ensure!(matches!(url.scheme_str(), Some("http" | "https")), broken());
     let authority = url.authority().with_context(broken)?;
+    // The path stays: who wants a token there takes it nowhere else.
+    let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
     ensure!(
-        !authority.as_str().contains('@'),
+        !authority.as_str().contains('@') && redact::url(&query) == query,
         "--{option} has credentials in it, which others can see; put them into --{option}-headers"
     );
     Ok(url)
@@ -188,8 +190,16 @@ mod tests {
         for broken in ["", "localhost:4318", "ftp://h", "/v1", "http://"] {
             assert!(url("otlp", broken).is_err(), "{broken}");
         }
-        let error = url("otlp", "http://me:cAnArY@h").unwrap_err().to_string();
-        assert!(error.contains("--otlp-headers") && !error.contains("cAnArY"), "{error}");
+        assert!(url("clickhouse", "http://h:8123/?database=p&user=ci&async_insert=1").is_ok());
+        for secret in [
+            "http://me:cAnArY@h",
+            "http://h/?user=ci&password=cAnArY",
+            "http://h/?token=cAnArY",
+            "http://h/?to=http://me:cAnArY@g",
+        ] {
+            let error = url("otlp", secret).unwrap_err().to_string();
+            assert!(error.contains("--otlp-headers") && !error.contains("cAnArY"), "{error}");
+        }
     }
 
     /// A server that answers one POST, of this type.

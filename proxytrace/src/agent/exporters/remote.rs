@@ -245,6 +245,8 @@ pub(super) async fn metrics(
     loop {
         stop.wait(wait).await;
         wait = pace.metrics;
+        // Sums from before the end lack what comes with it: builds, values of new series.
+        let is_last = stop.is_set();
         let message = sums();
         let none = Answer::Failed { status: None, retry_after: None };
         match stop.bound(receiver.post(&to, PROTOBUF, &message.bytes)).await.unwrap_or(none) {
@@ -259,7 +261,7 @@ pub(super) async fn metrics(
                 }
             }
         }
-        if stop.is_set() {
+        if is_last || Instant::now() >= stop.deadline() {
             return;
         }
     }
@@ -287,7 +289,7 @@ fn below(base: &Uri, path: &str) -> anyhow::Result<Uri> {
 /// The statement as `ClickHouse`'s HTTP interface takes it.
 fn insert(base: &Uri, record: Record) -> anyhow::Result<Uri> {
     let text = base.to_string();
-    let before = if base.query().is_some() { '&' } else { '?' };
+    let before = if base.query().is_some_and(|query| !query.is_empty()) { '&' } else { '?' };
     let (text, table) = (text.trim_end_matches('?'), record.table());
     let settings = "date_time_input_format=best_effort&input_format_skip_unknown_fields=1";
     format!("{text}{before}query=INSERT+INTO+{table}+FORMAT+JSONEachRow&{settings}")
@@ -317,6 +319,7 @@ mod tests {
         assert_eq!(below(&otlp, "/v1/logs").unwrap(), "https://c/otlp/v1/logs?key=a/b");
         for (base, begin) in [
             ("http://c:8123", "http://c:8123/?query=INSERT+INTO+chains+"),
+            ("http://c:8123/?", "http://c:8123/?query=INSERT+INTO+chains+"),
             ("http://c:8123/?database=p", "http://c:8123/?database=p&query=INSERT+INTO+chains+"),
         ] {
             let to = insert(&base.parse().unwrap(), Record::Chain).unwrap().to_string();

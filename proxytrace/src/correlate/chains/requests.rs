@@ -204,9 +204,12 @@ impl Chains {
         let redirects = ending.status.is_some_and(status::redirects) && has_location;
         let tracked = &mut self.all[at.at.chain];
         tracked.ended = tracked.ended.max(time);
+        // Where git failed, go asks for the repository's URL, and goes by nothing but its absence
+        // (`codehost/git.go:loadRefs`): what is there has not served git.
+        let of_tool = tracked.notes[at.at.attempt].tool.filter(|_| outcome == Outcome::Ok);
         // The send says it better, if its end is seen.
         if !redirects {
-            tracked.chain.attempts[at.at.attempt].outcome = outcome;
+            tracked.chain.attempts[at.at.attempt].outcome = of_tool.unwrap_or(outcome);
         }
     }
 

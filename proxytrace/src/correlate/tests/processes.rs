@@ -271,6 +271,31 @@ fn what_git_fetches_is_a_chain_of_the_module() {
     }
 }
 
+/// Where git has failed, go looks whether the repository is absent, and heeds no other answer.
+#[test]
+fn a_page_in_place_of_a_repository_is_not_what_git_came_to() {
+    let (there, page) = ("https://git.lab/m.git", "https://git.lab/login");
+    for (sends, outcome, root) in [
+        (&[&[hop(there, 302).to(page), hop(page, 200)][..]][..], Outcome::Unknown, "PT704"),
+        (&[&[hop(there, 401)], &[hop(there, 200)]], Outcome::Unknown, "PT704"),
+        (&[&[hop(there, 404)]], Outcome::NotFound, "PT410"),
+    ] {
+        let mut script = Script::new("direct", 1);
+        script.run(&[Task::new(7).walk().lookup("direct", "x.lab/m")]);
+        script.push(GO, None, What::Fork { child: 200 });
+        let argv = ["git", "ls-remote", "-q", "origin"].map(str::to_owned).to_vec();
+        script.push(200, None, What::Exec { exe: "/usr/bin/git".into(), argv });
+        script.run(&[Task::new(7).step(What::Spawn { child: 200 })]);
+        script.push(200, None, What::Exit { code: Some(128), signal: None });
+        let task = Task::new(7).sends(sends).failed(plain_error("exit status 128"));
+        let trace = script.run(&[task]).trace();
+        assert_eq!(chain(&trace, "x.lab/m vcs").outcome, outcome);
+        let findings = crate::diagnose::diagnose(&trace);
+        let found = findings.iter().find(|finding| finding.role == Role::Root);
+        assert_eq!(found.map(|finding| &*finding.code), Some(root));
+    }
+}
+
 #[test]
 fn what_git_does_with_its_own_copy_is_no_chain() {
     let mut script = Script::new("direct", 0);

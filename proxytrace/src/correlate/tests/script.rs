@@ -31,6 +31,7 @@ pub(crate) struct Task {
 /// One request and its end.
 #[derive(Clone)]
 pub(crate) struct Hop {
+    method: &'static str,
     url: String,
     status: Option<u16>,
     location: Option<String>,
@@ -46,6 +47,7 @@ pub(crate) struct Hop {
 pub(crate) fn hop(url: &str, status: u16) -> Hop {
     let (url, status) = (url.into(), Some(status));
     Hop {
+        method: "GET",
         url,
         status,
         location: None,
@@ -60,6 +62,11 @@ pub(crate) fn hop(url: &str, status: u16) -> Hop {
 impl Hop {
     pub(crate) fn to(self, location: &str) -> Self {
         Self { location: Some(location.into()), ..self }
+    }
+
+    /// Without a body.
+    pub(crate) fn head(self) -> Self {
+        Self { method: "HEAD", ..self }
     }
 
     /// With a header.
@@ -305,7 +312,7 @@ impl Task {
 
     fn hop(mut self, hop: &Hop) -> Self {
         let agent = Headers::from_iter([("User-Agent".to_owned(), "GoCommand/1".to_owned())]);
-        let (url, method) = (hop.url.clone(), "GET".to_owned());
+        let (url, method) = (hop.url.clone(), hop.method.to_owned());
         let credentials = Some(hop.credentials.clone());
         self = self.step(What::RequestEnter {
             method,

@@ -73,6 +73,21 @@ fn a_zip_is_verified_after_its_walk() {
     assert_eq!(chain(&trace, "x.lab/m@v1.0.0 zip").outcome, Outcome::Checksum);
 }
 
+/// go opens a zip after its walk, and before it is verified.
+#[test]
+fn a_zip_of_something_else_is_of_no_use() {
+    let text = "zip for x.lab/m@v1.0.0 has unexpected file m-1.0.0/go.mod";
+    let error = super::script::failure(&[("*errors.errorString", text)], None);
+    let task = got(7, "x.lab/m", &[hop(&zip(A, "x.lab/m"), 200)]);
+    let trace = Script::new(A, 1).run(&[task.step(What::ZipFailed { error })]).trace();
+    assert_eq!(
+        drawn(&trace, "x.lab/m@v1.0.0 zip"),
+        ["https://proxy.lab[0] bad-content → stop: initial proxy.lab 200"]
+    );
+    let root = diagnose(&trace).into_iter().find(|finding| finding.role == Role::Root);
+    assert_eq!(root.map(|finding| finding.code).as_deref(), Some("PT403"));
+}
+
 fn summed(task: Task, version: &str, words: &str) -> Task {
     let (module, version) = ("x.lab/m".into(), version.into());
     task.step(What::SumEnter { module, version }).step(What::Stderr { text: words.into() })

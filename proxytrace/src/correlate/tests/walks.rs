@@ -1,7 +1,7 @@
 //! Chains, attempts, causes, and what came after redirects.
 
 use crate::event::What;
-use crate::model::{Artifact, Cause, Next, Outcome, Severity, Trace};
+use crate::model::{Artifact, Cause, Next, Outcome, Role, Severity, Trace};
 
 use super::scenarios::{self, A, B, got, url, zip};
 use super::script::{
@@ -411,6 +411,71 @@ fn an_entry_that_is_twice_in_the_list_is_two_attempts() {
     assert!(attempts.all(|attempt| attempt.index == Some(0)), "{:#?}", trace.chains);
 }
 
+/// go asks anew for the leaf alone where a query before it has asked for the rest.
+#[test]
+fn a_query_that_asks_for_one_module_may_be_of_several() {
+    let next = |looked_up: &[&str], error| {
+        let walker = Task::of(GO, 1, 0);
+        let look = |(id, module): (u64, &&str)| Task::new(id).lookup(A, module);
+        let leaf = Task::new(19).lookup(A, "x.lab/a/c");
+        let leaf = leaf.fetch(&[hop(&url(A, "x.lab/a/c", "list"), 404)]);
+        let mut script = Script::new(A, 1);
+        script.run(&[walker.clone().walk()]).run(&[leaf]);
+        script.run(&(20..).zip(looked_up).map(look).collect::<Vec<_>>());
+        let trace = script.run(&[walker.failed(error)]).trace();
+        chain(&trace, "x.lab/a/c list").attempts[0].next
+    };
+    let shorter = ["x.lab/a", "x.lab"];
+    assert_eq!(next(&shorter, bad_status(403)), None);
+    assert_eq!(next(&shorter, bad_status(404)), Some(Next::Stop));
+    assert_eq!(next(&[], bad_status(403)), Some(Next::Stop));
+}
+
+/// What go calls `go` is one module, under whatever name it looks it up.
+#[test]
+fn a_query_for_a_toolchain_is_of_one_module() {
+    let toolchain = "golang.org/toolchain";
+    let task = Task::new(7)
+        .walk()
+        .lookup(A, "go")
+        .lookup(A, toolchain)
+        .fetch(&[hop(&url(A, toolchain, "list"), 404)])
+        .failed(bad_status(403));
+    let trace = Script::new(A, 1).run(&[task]).trace();
+    let drawn = drawn(&trace, "golang.org/toolchain list");
+    assert_eq!(drawn, ["https://proxy.lab[0] not-found → stop: initial proxy.lab 404"]);
+}
+
+/// `GOAUTH=git`: go tells git whether its credentials are good, while it asks on with them.
+#[test]
+fn a_head_is_no_part_of_a_walk() {
+    let asked = url(A, "x.lab/m", "v1.0.0.info");
+    let check = Task::of(GO, 30, 7).sends(&[&[hop(A, 404).head()], &[hop(A, 404).head()]]);
+    let ask = Task::new(7).walk().lookup(A, "x.lab/m").fetch(&[hop(&asked, 401)]);
+    let again = |status| Task::new(7).fetch(&[hop(&asked, status)]);
+    for (task, outcome, last) in [
+        (again(200).found(), "ok → -", 200),
+        (again(401).failed(bad_status(401)), "http-error → stop", 401),
+    ] {
+        let mut script = Script::new("https://proxy.lab,direct", i32::from(last != 200));
+        script.run(std::slice::from_ref(&ask)).run(std::slice::from_ref(&check));
+        let trace = script.run(&[task]).trace();
+        let requests = format!("initial proxy.lab 401, auth-resend proxy.lab {last}");
+        assert_eq!(
+            drawn(&trace, "x.lab/m@v1.0.0 info"),
+            [format!("https://proxy.lab[0] {outcome}: {requests}")]
+        );
+        assert_eq!(
+            drawn(&trace, "- vcs"),
+            ["direct[1] not-found → -: initial proxy.lab 404, initial proxy.lab 404"]
+        );
+        assert_eq!(
+            chain(&trace, "- vcs").attempts[0].reason,
+            "proxy.lab answered 404; go did without it"
+        );
+    }
+}
+
 /// Before Go 1.21 nobody knows who started a goroutine.
 #[test]
 fn a_probe_of_an_unknown_parent_is_part_of_the_only_walk_that_lets_others_ask() {
@@ -560,6 +625,45 @@ fn an_entry_that_is_a_directory_is_tried_without_requests() {
             "off[2] not-found → stop:",
         ]
     );
+}
+
+/// Of a directory, or of what go remembers.
+#[test]
+fn the_last_entry_may_fail_without_a_request() {
+    let of_file = |status: u64, errno| {
+        let steps = [
+            ("*module.ModuleError", ""),
+            ("*web.HTTPError", ""),
+            ("*fs.PathError", "open"),
+            ("syscall.Errno", ""),
+        ];
+        let mut error = failure(&steps, Some(errno));
+        error.steps[1].number = Some(status);
+        error
+    };
+    let found = |list: &str, status: u16, last: &str, error| {
+        let asked = hop(&url(A, "x.lab/m", "v1.0.0.info"), status);
+        let task = Task::new(7).walk().lookup(A, "x.lab/m").fetch(&[asked]);
+        let task = task.lookup(last, "x.lab/m").failed(error);
+        let trace = Script::new(list, 1).run(&[task]).trace();
+        let findings = crate::diagnose::diagnose(&trace);
+        let root = findings.into_iter().find(|finding| finding.role == Role::Root);
+        let drawn = drawn(&trace, "x.lab/m@v1.0.0 info").pop().unwrap_or_default();
+        (drawn, root.map(|finding| finding.code).unwrap_or_default())
+    };
+    let file = "file:///srv";
+    for (list, status, last, error, outcome, root) in [
+        ("https://proxy.lab,file:///srv", 404, file, of_file(404, 2), "not-found", "PT410"),
+        ("https://proxy.lab,file:///srv", 404, file, of_file(403, 13), "http-error", ""),
+        // go tells of the last error that is no absence.
+        ("https://proxy.lab|file:///srv", 500, file, bad_status(500), "not-found", "PT409"),
+        ("https://proxy.lab|https://proxy.lab", 500, A, bad_status(500), "http-error", "PT409"),
+        // It may be that of either.
+        ("https://proxy.lab|https://next.lab", 500, B, bad_status(500), "unknown", ""),
+    ] {
+        let expected = (format!("{last}[1] {outcome} → stop:"), root.to_owned());
+        assert_eq!(found(list, status, last, error), expected, "{list} {status}");
+    }
 }
 
 #[test]

@@ -65,7 +65,7 @@ pub(super) const KINDS: &[Kind] = &[
         Warning,
         "connected over IPv6, and then nothing came",
         "The connection was made over IPv6 and the TLS handshake got no answer: often the path loses large packets. Once connected, go does not try IPv4.",
-        "Compare `curl -4` with `curl -6` on the same URL; repair the MTU of the path, or let the name have its IPv4 address first (/etc/gai.conf does not hold for go: GODEBUG=netdns=cgo does).",
+        "Compare `curl -4` with `curl -6` on the same URL; repair the MTU of the path, or keep this machine off IPv6 (`sysctl net.ipv6.conf.all.disable_ipv6=1`). /etc/gai.conf does not hold for go, nor does GODEBUG=netdns=cgo for an official one.",
         ["https://go.dev/issue/76375"],
     ),
     kind!(

@@ -58,7 +58,7 @@ pub(super) fn root(
         ));
     }
     if chain.artifact == Artifact::Zip {
-        return Some(("PT403", format!("what {host} sent as a zip cannot be opened as one")));
+        return Some(("PT403", format!("what {host} sent as a zip cannot be used as one")));
     }
     Some(("PT401", answer(attempt)))
 }

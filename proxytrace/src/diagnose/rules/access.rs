@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::event::Origin;
 use crate::model::{Artifact, Chain, Severity};
 use crate::public::is_public;
 use crate::redact::REDACTED;
@@ -31,7 +32,9 @@ const INTERNAL: &[&str] = &[
 /// knows no port there.
 pub(super) fn netrc_port(view: &View<'_>, chain: &Chain) -> Vec<Sign> {
     let last = chain.attempts.last().filter(|_| view.failed(chain));
-    let send = last.and_then(Send::last_of).filter(|send| !send.crossed());
+    // Over http it looks nowhere.
+    let asked = |send: &Send<'_>| !send.crossed() && send.first().url.starts_with("https://");
+    let send = last.and_then(Send::last_of).filter(asked);
     let refused = send.map(|send| send.last()).filter(|request| is_of_go(request));
     let Some(request) = refused.filter(|request| request.status == Some(401)) else {
         return Vec::new();
@@ -101,15 +104,20 @@ pub(in super::super) fn is_password_in_clear(entry: &str) -> bool {
     authority.flatten().is_some_and(|authority| authority.contains('@'))
 }
 
-/// What to do where a setting is in force in place of GOPRIVATE, for what the chain asked for.
+/// What to do where a setting is in force in place of GOPRIVATE, for what the chain asked for. One
+/// that nobody made is GOPRIVATE itself.
 fn overriding(view: &View<'_>, chain: &Chain) -> Option<String> {
     let database = matches!(chain.artifact, Artifact::SumdbLookup | Artifact::SumdbTile);
     let name = if database { "GONOSUMDB" } else { "GONOPROXY" };
-    let value = &view.process(chain.process)?.config.get(name)?.value;
-    Some(format!(
-        "{name} is `{value}`, which is in force in place of GOPRIVATE: name the modules there, or unset \
-         it."
-    ))
+    let setting = view.process(chain.process)?.config.get(name)?;
+    let value = &setting.value;
+    let made = setting.origin != Origin::Default && !value.is_empty();
+    made.then(|| {
+        format!(
+            "{name} is `{value}`, which is in force in place of GOPRIVATE: name the modules there, \
+             or unset it."
+        )
+    })
 }
 
 /// PT701. Never guessed from a 404: either the name can be nobody's in public, or the user said so.
@@ -128,8 +136,7 @@ pub(super) fn private_leak(view: &View<'_>, chain: &Chain) -> Vec<Sign> {
     });
     let told: Vec<_> = leaks.map(|request| (request.host.as_str(), request.id)).collect();
     let hosts: BTreeSet<&str> = told.iter().map(|(host, _)| *host).collect();
-    // Where GOPRIVATE matches, something else has taken its place.
-    let instead = if view.is_private(chain, module) { overriding(view, chain) } else { None };
+    let instead = overriding(view, chain);
     let sign = |host: &str| {
         let message = format!("{host} was asked for a private module: {why}");
         let ids = told.iter().filter(|(asked, _)| *asked == host).map(|(_, id)| *id);
@@ -176,6 +183,7 @@ mod tests {
         assert!(is_told(&[hop(&first, 401)], Witness::Go));
         assert!(is_told(&to("https://proxy.lab:8443/m"), Witness::Go));
         assert!(!is_told(&to("https://storage.lab:8443/m"), Witness::Go));
+        assert!(!is_told(&[hop(&first.replace("https:", "http:"), 401)], Witness::Go));
         // git takes the line without the port.
         assert!(!is_told(&[hop(&first, 401)], Witness::Wire));
     }

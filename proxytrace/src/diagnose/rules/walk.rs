@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::correlate::story::{answer, failed, unverified, walks_the_list};
 use crate::goproxy::is_word;
-use crate::model::{Artifact, Attempt, Chain, ChainId, Outcome, RequestId, Separator, Severity};
+use crate::model::{
+    Artifact, Attempt, Chain, ChainId, Next, Outcome, RequestId, Separator, Severity,
+};
 use crate::public::is_public;
 use crate::url::Url;
 
@@ -29,10 +31,13 @@ pub(super) fn comma_stops(view: &View<'_>, chain: &Chain) -> Vec<Sign> {
     let (Some(stop), Some(later)) = (chain.attempts.last(), entry_after_last(view, chain)) else {
         return Vec::new();
     };
-    // A zip is opened after the walk has ended well: with `|` it would have been the same.
+    // A zip is opened, and a go.mod read, after the walk has ended well: with `|` it would have
+    // been the same.
     let opened = chain.artifact == Artifact::Zip && stop.outcome == Outcome::BadContent;
+    let ended_well = stop.next != Some(Next::Stop) || !failed(stop.outcome);
     let stopped = walks_the_list(chain.artifact)
         && !opened
+        && !ended_well
         && view.failed(chain)
         && stop.separator == Some(Separator::Comma)
         && !matches!(stop.outcome, Outcome::NotFound | Outcome::Checksum)

@@ -2,7 +2,7 @@
 
 use crate::correlate::tests::scenarios::{A, B, failing, got, tunneled, url, zip};
 use crate::correlate::tests::script::{
-    GO, Script, Task, bad_status, broken, failure, hop, no_such_host,
+    GO, Hop, Script, Task, bad_status, broken, failure, hop, no_such_host,
 };
 use crate::event::{Failure, What};
 use crate::model::{Confidence, Outcome};
@@ -58,8 +58,20 @@ fn who_speaks_is_told_by_headers() {
         "proxy.lab answered 403; it is a page for people, as no module proxy sends"
     );
     assert!(advice.contains("plain text"), "{advice}");
-    let (message, _) = of(hop(&asked, 403).with("Via", "1.1 gate (squid/6.6)"));
+    // Who passed it on did not give it.
+    let passed = |hop: Hop| hop.with("Via", "1.1 gate (squid/6.6)");
+    let (message, advice) = of(passed(hop(&asked, 403)));
     assert_eq!(message, "proxy.lab answered 403; it came through Squid");
+    assert!(!advice.contains("NO_PROXY"), "{advice}");
+    let (message, advice) = of(passed(hop(&asked, 403)).with("Server", "Artifactory/7.77.5"));
+    assert_eq!(message, "proxy.lab answered 403; it is Artifactory");
+    assert!(advice.contains("curation policy"), "{advice}");
+    let (message, advice) = of(passed(hop(&asked, 403)).with("Server", "squid/6.6"));
+    assert_eq!(message, "proxy.lab answered 403; it came through Squid");
+    assert!(advice.contains("NO_PROXY"), "{advice}");
+    let unauthorized = passed(hop(&asked, 401)).with("Server", "Artifactory/7.77.5");
+    let advice = only(&one(A, 1, &[unauthorized], bad_status(401)), "PT301").advice;
+    assert!(advice.contains("Create a token"), "{advice}");
 }
 
 #[test]
@@ -130,9 +142,9 @@ fn what_a_second_try_comes_to_is_up_to_the_search() {
 }
 
 /// A `.mod` that is a page: the walk is well, and go then says that it cannot read it.
-fn page_as_go_mod(said: &str) -> Script {
+fn page_as_go_mod(goproxy: &str, said: &str) -> Script {
     let asked = url(A, "x.lab/m", "v1.0.0.mod");
-    let mut script = Script::new(A, 1);
+    let mut script = Script::new(goproxy, 1);
     script.run(&[got(7, "x.lab/m", &[hop(&asked, 200).page()])]);
     script.push(GO, None, What::Stderr { text: said.to_owned() });
     script
@@ -140,11 +152,34 @@ fn page_as_go_mod(said: &str) -> Script {
 
 #[test]
 fn pt404_needs_the_page_and_what_go_says_of_it() {
-    let script = page_as_go_mod("go: x.lab/m@v1.0.0: parsing go.mod: missing module line\n");
-    assert_eq!(of_script(&script), ["PT401 error root ×1", "PT404 error contributing ×1"]);
-    let other = page_as_go_mod("go: x.lab/n@v1.0.0: parsing go.mod: missing module line\n");
+    // The entry that comes after a `,` was not kept from being asked: the walk was well.
+    for goproxy in [A, "https://proxy.lab,direct", "https://proxy.lab|direct"] {
+        let said = "go: x.lab/m@v1.0.0: parsing go.mod: missing module line\n";
+        let script = page_as_go_mod(goproxy, said);
+        let expected = ["PT401 error root ×1", "PT404 error contributing ×1"];
+        assert_eq!(of_script(&script), expected, "{goproxy}");
+        // It is in the module cache, and will be there the next time.
+        let mut trace = script.trace();
+        trace.findings = diagnose(&trace);
+        assert_eq!(class(&trace), Some(Class::Permanent), "{goproxy}");
+    }
+    let other = page_as_go_mod(A, "go: x.lab/n@v1.0.0: parsing go.mod: missing module line\n");
     assert!(of_script(&other).is_empty());
-    assert!(of_script(&page_as_go_mod("go: x.lab/m@v1.0.0: something else\n")).is_empty());
+    assert!(of_script(&page_as_go_mod(A, "go: x.lab/m@v1.0.0: something else\n")).is_empty());
+}
+
+/// What is in the module cache is another than go.sum has: nobody was asked.
+#[test]
+fn what_go_sum_contradicts_stays_so() {
+    let (module, version) = ("x.lab/m".to_owned(), "v1.0.0".to_owned());
+    let said = "verifying x.lab/m@v1.0.0: checksum mismatch\n\tdownloaded: h1:\n\nSECURITY ERROR\n";
+    let task = Task::new(7).step(What::SumEnter { module, version });
+    let mut script = Script::new(A, 1);
+    script.run(&[task.step(What::Stderr { text: said.to_owned() })]);
+    assert_eq!(of_script(&script), ["PT507 error root ×1"]);
+    let mut trace = script.trace();
+    trace.findings = diagnose(&trace);
+    assert_eq!(class(&trace), Some(Class::Permanent));
 }
 
 #[test]
@@ -271,6 +306,16 @@ fn forty_modules_with_one_reason_are_one_finding() {
     let script =
         failing(A, 40, |module| vec![hop(&zip(A, module), 403).with("Cf-Ray", module).page()]);
     assert_eq!(of_script(&script), ["PT302 error root ×40"]);
+    // How long a pause it asks for is another number in each answer.
+    let script = failing(A, 40, |module| {
+        let seconds = module.trim_start_matches("x.lab/m");
+        vec![hop(&zip(A, module), 429).with("Retry-After", seconds)]
+    });
+    assert_eq!(of_script(&script), ["PT408 error root ×40"]);
+    assert_eq!(
+        only(&script, "PT408").message,
+        "proxy.lab answered 429; it asks for a pause (Retry-After), which go does not make"
+    );
 }
 
 #[test]
@@ -334,4 +379,23 @@ fn pt301_says_whether_credentials_were_sent() {
         message(hop(&asked, 401).sending("Authorization")),
         "proxy.lab answered 401; the credentials that go sent are not good"
     );
+}
+
+/// It adds none, whatever it has.
+#[test]
+fn pt301_is_not_of_what_netrc_lacks_where_go_asks_over_http() {
+    let entry = "http://proxy.lab:3000";
+    let asked = [hop(&zip(entry, "x.lab/m"), 401)];
+    let task = Task::new(7).walk().lookup(entry, "x.lab/m").fetch(&asked).failed(bad_status(401));
+    let mut script = Script::new(entry, 1);
+    script.run(&[task]);
+    let finding = only(&script, "PT301");
+    assert_eq!(
+        finding.message,
+        "proxy.lab:3000 answered 401; go sends credentials over https alone"
+    );
+    assert!(finding.advice.contains("over TLS"), "{}", finding.advice);
+    let asked = [hop(&zip(A, "x.lab/m"), 401)];
+    let advice = only(&one(A, 1, &asked, bad_status(401)), "PT301").advice;
+    assert!(advice.starts_with("Put the credentials"), "{advice}");
 }

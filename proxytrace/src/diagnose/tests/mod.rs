@@ -14,7 +14,7 @@ mod run;
 mod transport;
 mod walks;
 
-use super::{CATALOGUE, class, diagnose, explain};
+use super::{CATALOGUE, Class, class, diagnose, explain};
 
 /// `PT006 error root ×3`, one a finding.
 fn brief(findings: &[Finding]) -> Vec<String> {
@@ -377,8 +377,20 @@ fn what_go_did_without_is_no_reason() {
     let other = script("go: x.lab/n@v1.0.0: 502 Bad Gateway\n");
     assert_eq!(of_script(&other), ["PT409 error root ×1"]);
     // What go says of the module itself counts, and so does what is not known whole.
-    let named = script("go: module x.lab/m: not found\n");
-    assert_eq!(of_script(&named), ["PT410 error root ×1", "PT409 error root ×1"]);
+    for said in [
+        "go: module x.lab/m: not found\n",
+        "go: x.lab/m@v1.0.0: not found\n",
+        "go: reading https://proxy.lab/x.lab/m/@v/list: 404\n",
+    ] {
+        let named = script(said);
+        assert_eq!(of_script(&named), ["PT410 error root ×1", "PT409 error root ×1"], "{said}");
+    }
+    // How far it is says nothing of it, nor does what is said of a path that begins with its own.
+    let other = script(
+        "go: downloading x.lab/m v1.0.0\ngo: added x.lab/m v1.0.0\ngo: found x.lab/m in x.lab/m \
+         v1.0.0\ngo: x.lab/m2@v1.0.0: not found\ngo: x.lab/m/v2@v2.0.0: not found\n",
+    );
+    assert_eq!(of_script(&other), ["PT409 error root ×1"]);
     assert_eq!(of_script(&script(&"x\n".repeat(2000))).len(), 2);
 }
 
@@ -444,7 +456,9 @@ fn pt410_is_absence_everywhere() {
         of_script(&script),
         ["PT410 error root ×1", "PT102 note contributing ×1", "PT002 note contributing ×1"]
     );
-    assert_eq!(only(&script, "PT410").message, "proxy.lab answered 404; next.lab answered 410");
+    let finding = only(&script, "PT410");
+    assert_eq!(finding.message, "proxy.lab answered 404; next.lab answered 410");
+    assert_eq!(finding.requests, [0, 1, 2]);
     // go ended well all the same: nothing failed.
     let script = one(A, 0, &[hop(&zip(A, "x.lab/m"), 404)], bad_status(404));
     assert!(of_script(&script).is_empty());
@@ -505,6 +519,12 @@ fn pt502_is_the_database_itself_out_of_reach() {
     // Reached, it is like any other host.
     let forbidden = looked_up_directly(&unsupported, |url| hop(url, 403));
     assert_eq!(of_script(&forbidden), ["PT302 error root ×4"]);
+    // Somebody answered with a certificate: another address would not help.
+    let inspected = looked_up_directly(&unsupported, |url| {
+        let steps = [("*tls.CertificateVerificationError", ""), ("x509.UnknownAuthorityError", "")];
+        broken(url, failure(&steps, None), false)
+    });
+    assert_eq!(of_script(&inspected), ["PT204 error root ×4"]);
 }
 
 #[test]
@@ -589,6 +609,35 @@ fn the_part_of_a_tile_may_be_gone() {
     let mut script = Script::new(A, 1);
     script.run(&[tile("000.p/7", 404)]).run(&[tile("000", 200)]);
     assert!(of_script(&script).is_empty());
+}
+
+/// Whatever a part failed for, go asks for the whole tile, which at the end of the tree does not
+/// exist; what it tells of is the part.
+#[test]
+fn of_a_tile_one_failure_counts() {
+    let tile = |path: &str| scenarios::sums(&format!("tile/8/0/{path}"));
+    for (part, whole, expected, repeated) in [
+        (502, 404, &["PT409 error root ×2"][..], Some(Class::Transient)),
+        (404, 503, &["PT409 error root ×2"], Some(Class::Transient)),
+        (404, 404, &["PT504 error root ×2"], Some(Class::Permanent)),
+        (502, 200, &[], None),
+    ] {
+        let supported = Task::new(6).walk().fetch(&[hop(&scenarios::sums("supported"), 200)]);
+        let task = Task::new(7)
+            .walk()
+            .lookup(A, "x.lab/m")
+            .fetch(&[hop(&url(A, "x.lab/m", "v1.0.0.mod"), 200)])
+            .fetch(&[hop(&scenarios::sums("lookup/x.lab/m@v1.0.0"), 200)])
+            .fetch(&[hop(&tile("x000/123.p/45"), part)])
+            .fetch(&[hop(&tile("x000/123"), whole)])
+            .verify("x.lab/m", "v1.0.0/go.mod", Some(unverified()))
+            .failed(unverified());
+        let mut script = Script::new(A, 1);
+        let mut trace = script.run(&[supported.found()]).run(&[task]).trace();
+        trace.findings = diagnose(&trace);
+        assert_eq!(brief(&trace.findings), expected, "{part} {whole}");
+        assert_eq!(class(&trace), repeated, "{part} {whole}");
+    }
 }
 
 #[test]

@@ -244,6 +244,9 @@ fn pt701_is_about_names_that_are_nobody_elses() {
         only(&internal, "PT701").message,
         "proxy.golang.org was asked for a private module: its host is an internal name"
     );
+    // In place of an empty GOPRIVATE it is in force, too.
+    let advice = only(&internal, "PT701").advice;
+    assert!(advice.starts_with("GONOPROXY is `none`, which is in force in place of"), "{advice}");
     let overridden = script("x.example/m", "x.example");
     let advice = only(&overridden, "PT701").advice;
     assert!(advice.starts_with("GONOPROXY is `none`, which is in force in place of"), "{advice}");

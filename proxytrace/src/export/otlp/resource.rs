@@ -4,10 +4,11 @@ use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
 use opentelemetry_proto::tonic::metrics::v1::{Metric, ResourceMetrics, ScopeMetrics};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
+use ring::digest::{SHA256, digest};
 
 use super::attributes::Attributes;
 use super::{CONVENTIONS, scope};
-use crate::export::{Build, Host};
+use crate::export::{Build, Host, hex};
 
 pub(super) fn with_spans(build: &Build, host: &Host, spans: Vec<Span>) -> ResourceSpans {
     ResourceSpans {
@@ -62,12 +63,19 @@ fn of_host(host: &Host) -> Attributes {
     let group = Some(host.group.as_str()).filter(|group| !group.is_empty());
     Attributes::default()
         .text("service.name", "proxytrace")
-        // Of its own on each host: else sums of all hosts are one series behind a collector.
-        .text("service.instance.id", host.id.as_deref().unwrap_or(&host.name))
+        .text("service.instance.id", instance(host))
         .text("service.version", env!("CARGO_PKG_VERSION"))
         .text("host.name", &host.name)
         .maybe("host.id", host.id.as_deref())
         .text("host.arch", if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" })
         .text("os.type", "linux")
         .maybe("proxytrace.host.group", group)
+}
+
+/// Of its own on each host: else sums of all hosts are one series behind a collector. Copies of an
+/// image have one id, and names of their own.
+fn instance(host: &Host) -> String {
+    let Some(id) = &host.id else { return host.name.clone() };
+    let sum = digest(&SHA256, format!("{id}\0{}", host.name).as_bytes());
+    hex(&sum.as_ref()[..16])
 }

@@ -186,6 +186,9 @@ fn hosts_are_told_apart() {
     assert_ne!(instance(&named("a")), instance(&named("b")));
     let other = Host { id: Some("j".to_owned()), ..host() };
     assert_ne!(instance(&host()), instance(&other));
+    // Copies of an image have one id.
+    let copy = Host { name: "h2".to_owned(), ..host() };
+    assert_ne!(instance(&host()), instance(&copy));
 }
 
 #[test]

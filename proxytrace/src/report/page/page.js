@@ -42,6 +42,23 @@
   // 300 and 304 are answers like others to go.
   const isRedirected = ({ status, after_redirect: after }) => after != null && [301, 302, 303, 307, 308].includes(status);
 
+  // Queries for the prefixes of a path that found nothing, where another did or might have; and those of which `direct` may have nothing.
+  const prefixes = (path) => [...path.matchAll(/\//g)].map(({ index }) => path.slice(0, index));
+  const isQuery = ({ artifact, module }) => module != null && ['info', 'list', 'latest'].includes(artifact);
+  const query = ({ process, version }, module) => JSON.stringify([process, version, module]);
+  const shorter = new Set(), found = new Set();
+  for (const chain of trace.chains.filter(isQuery)) {
+    for (const path of prefixes(chain.module)) shorter.add(query(chain, path));
+    if (chain.outcome === 'ok') found.add(query(chain, chain.module));
+  }
+  function isProbe(chain) {
+    const last = chain.attempts.at(-1);
+    const untold = last != null && last.outcome === 'unknown' && last.next == null && !last.requests.length;
+    const absent = isQuery(chain) && chain.outcome === 'not-found'
+      && (shorter.has(query(chain, chain.module)) || prefixes(chain.module).some((path) => found.has(query(chain, path))));
+    return isQuery(chain) && (absent || untold);
+  }
+
   // ---- what there is -------------------------------------------------------------------------
   const by = (items) => new Map(items.map((item) => [item.id, item]));
   const connections = by(trace.connections), processes = by(trace.processes), chains = by(trace.chains);
@@ -115,7 +132,7 @@
     const verdict = at('verdict');
     verdict.textContent = said.length ? said.join('; ') : trace.capture.complete ? 'Nothing wrong.' : 'Nothing wrong in what was seen.';
     verdict.classList.add(errors || code ? 'bad' : warnings ? 'warn' : 'good');
-    const modules = new Set(trace.chains.filter((chain) => chain.module != null && (chain.version != null || chain.outcome === 'ok')).map((chain) => chain.module));
+    const modules = new Set(trace.chains.filter((chain) => chain.module != null && (chain.version != null || chain.outcome === 'ok') && !isProbe(chain)).map((chain) => chain.module));
     const attempts = trace.chains.flatMap((chain) => chain.attempts);
     const numbers = [
       [modules.size, 'modules'], [rows.length, 'requests'],
