@@ -3,7 +3,6 @@
 //! `cmd/go/internal/modfetch/proxy.go:proxyList`, Go 1.13 to 1.27, and
 //! `golang.org/x/mod/module.MatchPrefixPatterns`.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use crate::event::Setting;
@@ -213,12 +212,13 @@ fn in_class(mut class: &[u8], byte: u8) -> bool {
     }
 }
 
-/// The path of a `file:` entry; none where go wants no such URL, as there is more in it than a path
-/// (`modfetch/proxy.go:newProxyRepo`).
-pub(crate) fn file(entry: &str) -> Option<Cow<'_, str>> {
+/// The path of a `file:` entry, which need not be UTF-8; none where go wants no such URL, as there
+/// is more in it than a path (`modfetch/proxy.go:newProxyRepo`), or a `%` that begins no encoding.
+pub(crate) fn file(entry: &str) -> Option<Vec<u8>> {
     let rest = entry.strip_prefix("file:")?;
     let path = rest.strip_prefix("//").unwrap_or(rest);
-    (path.starts_with('/') && !path.contains(['?', '#'])).then(|| url::decode(path))
+    let alone = path.starts_with('/') && !path.contains(['?', '#']);
+    url::unescape(path).filter(|_| alone)
 }
 
 #[cfg(test)]
@@ -254,6 +254,19 @@ mod tests {
             ("", "corp.lab", &[]),
         ] {
             assert_eq!(words(goproxy, noproxy), expected, "{goproxy}");
+        }
+    }
+
+    #[test]
+    fn a_file_is_a_path_whose_encoding_is_whole() {
+        for (entry, path) in [
+            ("file:///srv/a%20b", Some(&b"/srv/a b"[..])),
+            ("file:/srv/%e4", Some(&b"/srv/\xe4"[..])),
+            ("file:///srv/100%", None),
+            ("file:///srv/%zz", None),
+            ("file:///srv?x", None),
+        ] {
+            assert_eq!(file(entry).as_deref(), path, "{entry}");
         }
     }
 

@@ -1,7 +1,8 @@
 //! netrc: credentials for a host, and lines that go passes over.
 //!
 //! `cmd/go/internal/auth/netrc.go:parseNetrc` and, since Go 1.24, `auth.go:loadCredential`: a
-//! machine is the host as the URL has it, with the port if one is written there.
+//! machine is the host as the URL has it, with the port if one is written there. Go 1.19 takes the
+//! host without its port.
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeSet;
@@ -25,6 +26,18 @@ struct Entry<'a> {
 pub(crate) fn find(text: &str, host: &str) -> Option<(String, String)> {
     let found = entries(text).into_iter().find(|entry| entry.machine == host)?;
     Some((found.login.to_owned(), found.password.to_owned()))
+}
+
+/// Whether some releases find a machine for `url`, without its scheme, and others do not: one
+/// with a scheme since Go 1.24, one with a path or a `/` behind it since Go 1.25
+/// (`auth.go:storeCredential`, `loadCredential`).
+pub(crate) fn is_found_by_some(text: &str, url: &str) -> bool {
+    let host = url.split_once('/').map_or(url, |(host, _)| host);
+    entries(text).iter().filter(|entry| entry.machine != host).any(|entry| {
+        let machine = entry.machine.strip_prefix("https://").unwrap_or(entry.machine);
+        let machine = machine.strip_suffix('/').unwrap_or(machine);
+        url.strip_prefix(machine).is_some_and(|rest| rest.starts_with('/'))
+    })
 }
 
 /// Lines for hosts without a port that answered 401 where the URL has one, and got no credentials.
@@ -101,7 +114,7 @@ mod tests {
     use std::cell::Cell;
     use std::path::Path;
 
-    use super::{find, lines_without_port};
+    use super::{find, is_found_by_some, lines_without_port};
     use crate::correlate::tests::scenarios::{A, got};
     use crate::correlate::tests::script::{Hop, Script, hop};
 
@@ -114,6 +127,28 @@ mod tests {
         assert_eq!(found("b"), None);
         assert_eq!(found("b:8443").as_deref(), Some("v:q"));
         assert_eq!(found("c"), None);
+        assert_eq!(found("A.example"), None);
+    }
+
+    #[test]
+    fn a_scheme_and_a_path_are_not_for_all_releases() {
+        for (machine, expected) in [
+            ("https://proxy.lab:8443", true),
+            ("proxy.lab:8443/", true),
+            ("proxy.lab:8443/api", true),
+            ("https://proxy.lab:8443/api/go/", true),
+            ("proxy.lab:8443/ap", false),
+            ("proxy.lab:8443/other", false),
+            ("https://proxy.lab", false),
+            ("http://proxy.lab:8443", false),
+            ("Proxy.lab:8443/api", false),
+            // All find it.
+            ("proxy.lab:8443", false),
+        ] {
+            let text = format!("machine {machine} login u password p\n");
+            let found = is_found_by_some(&text, "proxy.lab:8443/api/go/m/@v/list");
+            assert_eq!(found, expected, "{machine}");
+        }
     }
 
     /// The lines of this file that are passed over, and whether it was read, where `url` was answered

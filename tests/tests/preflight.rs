@@ -315,11 +315,32 @@ const MODULE: &str = "mod.lab/m01@v1.0.0";
 
 /// What preflight writes of `MODULE` with these options.
 fn document(lab: &Lab, proxytrace: &Path, options: &[&str]) -> Value {
+    document_in(lab, proxytrace, options, &[])
+}
+
+/// The same where this is in the environment.
+fn document_in(
+    lab: &Lab,
+    proxytrace: &Path,
+    options: &[&str],
+    environment: &[(&str, &str)],
+) -> Value {
     let file = lab.dir().join("preflight.json");
     let mut command = lab.command(proxytrace);
     command.args(["preflight", "--failures", "1", MODULE, "--json"]).arg(&file).args(options);
-    lab.output_of(&mut command);
-    serde_json::from_slice(&fs::read(&file).expect("it is written")).expect("JSON")
+    let (code, ..) = lab.output_of(command.envs(environment.iter().copied()));
+    let document: Value =
+        serde_json::from_slice(&fs::read(&file).expect("it is written")).expect("JSON");
+    let is_bad = document["works"] == "fails" || document["works"] == "late";
+    assert_eq!(code, i32::from(is_bad), "{}", document["works"]);
+    document
+}
+
+/// Whether go gets everything, and what the first entry is worth and why.
+fn verdict(document: &Value) -> [&str; 3] {
+    let entry = &document["entries"][0];
+    [&document["works"], &entry["verdict"], &entry["reason"]]
+        .map(|value| value.as_str().expect("a text"))
 }
 
 /// Who asks for a certificate and breaks off may want one: it is as sure as where go is watched.
@@ -419,4 +440,119 @@ fn a_zip_that_cannot_be_verified_is_told_of() {
     let document = document(&lab, &proxytrace, &[]);
     let reason = document["entries"][0]["reason"].as_str().unwrap();
     assert!(reason.contains("the zip of mod.lab/m01 could not be verified"), "{reason}");
+}
+
+/// A proxy that has everything.
+const GOOD: Host = Host {
+    name: "mirror.lab",
+    protocol: Protocol::H2,
+    rules: &[Rule { pattern: "*", action: Action::Serve }],
+    trouble: None,
+};
+
+/// Who is behind a proxy that preflight does not speak to is not asked, and has not failed.
+#[test]
+fn who_is_behind_socks_is_not_asked() {
+    const HOSTS: &[Host] = &[GOOD];
+    let healthy = Scenario::find("gzip").expect("a scenario");
+    let goproxy = "https://mirror.lab";
+    let scenario = Scenario { name: "socks", goproxy, hosts: HOSTS, ..*healthy };
+    let Some((lab, proxytrace)) = alone_in(&scenario) else { return };
+    for (name, scheme, around, is_asked) in [
+        ("HTTPS_PROXY", "socks5", "", false),
+        ("HTTPS_PROXY", "socks5h", "other.lab", false),
+        ("https_proxy", "socks5", "", false),
+        ("HTTPS_PROXY", "socks5", ".lab", true),
+        ("HTTP_PROXY", "socks5", "", true),
+    ] {
+        // Nobody has that name: who came to it all the same would fail.
+        let proxy = format!("{scheme}://nowhere.lab:1080");
+        let environment = [(name, &*proxy), ("NO_PROXY", around)];
+        let before = lab.log().len();
+        let document = document_in(&lab, &proxytrace, &[], &environment);
+        let unspoken = format!("preflight does not speak {scheme} to a forward proxy");
+        let expected = if is_asked {
+            ["works", "works", "it has everything"]
+        } else {
+            ["unknown", "not-asked", &*unspoken]
+        };
+        assert_eq!(verdict(&document), expected, "{environment:?}");
+        assert_eq!(lab.log().len() > before, is_asked, "{environment:?}");
+    }
+}
+
+/// What commands of GOAUTH would let in is not known, as they are not run; what netrc does is.
+#[test]
+fn whom_goauth_lets_in() {
+    const HOSTS: &[Host] = &[always(None, &[Rule { pattern: "*", action: Action::ServeUser }])];
+    let healthy = Scenario::find("gzip").expect("a scenario");
+    let home = &[("goauth", "#!/bin/sh\ntouch \"$0.ran\"\n")];
+    let scenario = Scenario { name: "goauth", hosts: HOSTS, home, ..*healthy };
+    let Some((lab, proxytrace)) = alone_in(&scenario) else { return };
+    let command = lab.dir().join("home/goauth").display().to_string();
+    let both = format!("netrc; {command}");
+    let git = format!("git {}", lab.dir().display());
+    let netrc = lab.dir().join("netrc");
+    let works = ["works", "works", "it has everything"];
+    let fails = ["fails", "fails", "proxy.lab answered 401"];
+    let reason = "proxy.lab wants credentials, which the commands of GOAUTH may have: preflight \
+                  does not run them";
+    let unknown = ["unknown", "unknown", reason];
+    let reason = "proxy.lab wants credentials, which only some releases of go find in netrc: its \
+                  line is for more than a host";
+    let by_some = ["unknown", "unknown", reason];
+    for (goauth, machine, expected) in [
+        ("netrc", "proxy.lab", works),
+        ("off", "proxy.lab", fails),
+        (&*command, "proxy.lab", unknown),
+        (&*git, "proxy.lab", unknown),
+        (&*both, "proxy.lab", works),
+        (&*both, "other.lab", unknown),
+        ("netrc", "other.lab", fails),
+        ("netrc", "Proxy.lab", fails),
+        ("netrc", "https://proxy.lab", by_some),
+        ("netrc", "proxy.lab/mod.lab", by_some),
+    ] {
+        fs::write(&netrc, format!("machine {machine} login user password secret\n")).unwrap();
+        let environment = [("GOAUTH", goauth), ("NETRC", netrc.to_str().expect("UTF-8"))];
+        let document = document_in(&lab, &proxytrace, &[], &environment);
+        assert_eq!(verdict(&document), expected, "{goauth} {machine}");
+    }
+    assert!(!lab.dir().join("home/goauth.ran").exists());
+}
+
+/// The authorities are those that go trusts with the same variables.
+#[test]
+fn whose_certificates_are_trusted() {
+    const HOSTS: &[Host] =
+        &[GOOD, Host { name: "proxy.lab", trouble: Some(Trouble::UnknownAuthority), ..GOOD }];
+    let healthy = Scenario::find("gzip").expect("a scenario");
+    let scenario = Scenario { name: "authorities", hosts: HOSTS, ..*healthy };
+    let Some((lab, proxytrace)) = alone_in(&scenario) else { return };
+    let authority = lab.dir().join("ca.pem");
+    let directory = lab.dir().join("authorities");
+    fs::create_dir(&directory).unwrap();
+    fs::copy(&authority, directory.join("lab.pem")).unwrap();
+    let [authority, directory] = [&authority, &directory].map(|path| path.to_str().expect("UTF-8"));
+    let several = format!("/nowhere:{directory}");
+    for (host, file, directories, is_trusted) in [
+        ("mirror.lab", authority, "", true),
+        ("mirror.lab", authority, "/nowhere", true),
+        ("mirror.lab", "/nowhere", directory, true),
+        ("mirror.lab", "/nowhere", &*several, true),
+        ("mirror.lab", "/nowhere", "/nowhere", false),
+        ("proxy.lab", authority, directory, false),
+    ] {
+        let goproxy = format!("https://{host}");
+        let environment =
+            [("GOPROXY", &*goproxy), ("SSL_CERT_FILE", file), ("SSL_CERT_DIR", directories)];
+        let document = document_in(&lab, &proxytrace, &[], &environment);
+        let unknown = format!("{host} has a certificate of an unknown authority");
+        let expected = if is_trusted {
+            ["works", "works", "it has everything"]
+        } else {
+            ["fails", "fails", &*unknown]
+        };
+        assert_eq!(verdict(&document), expected, "{environment:?}");
+    }
 }

@@ -74,10 +74,10 @@ impl Function {
         }
         let words: Vec<u32> = chunks.iter().copied().map(u32::from_le_bytes).collect();
         let mut function = Self { start, end, words, flows: Vec::new() };
-        let mut data: Vec<Range<u64>> = Vec::new();
+        let mut is_data = vec![false; function.words.len()];
         for index in 0..function.words.len() {
             let (address, word) = (function.address(index), function.words[index]);
-            if data.iter().any(|range| range.contains(&address)) {
+            if is_data[index] {
                 function.flows.push(None);
                 continue;
             }
@@ -89,7 +89,13 @@ impl Function {
                 if read.start <= address && read.end > start {
                     return Err(Unproven::Undecodable { address });
                 }
-                data.push(read);
+                // What is in front of the function, or behind it, is no word of it.
+                let words = read.step_by(4).filter_map(|data| data.checked_sub(start));
+                for word in words.filter_map(|offset| usize::try_from(offset / SIZE).ok()) {
+                    if let Some(is_data) = is_data.get_mut(word) {
+                        *is_data = true;
+                    }
+                }
             }
             function.flows.push(Some(flow(word, address)));
         }

@@ -1,8 +1,6 @@
 //! Go's build info: who built an executable (Go's `debug/buildinfo`, format of Go 1.18).
 
-use object::{Object, ObjectSection};
-
-use super::{BuildInfo, Error};
+use super::{BuildInfo, Error, image};
 
 /// Where the linker puts it, also in stripped executables (`cmd/link/internal/ld/data.go`).
 const SECTION: &str = ".go.buildinfo";
@@ -23,8 +21,8 @@ pub(super) fn read(file: &[u8]) -> Result<Option<BuildInfo>, Error> {
         return Ok(None);
     }
     let elf = object::File::parse(file)?;
-    let Some(section) = elf.section_by_name(SECTION) else { return Ok(None) };
-    parse(section.data()?)
+    let Some((_, section)) = image::section(&elf, SECTION)? else { return Ok(None) };
+    parse(section)
 }
 
 fn parse(section: &[u8]) -> Result<Option<BuildInfo>, Error> {

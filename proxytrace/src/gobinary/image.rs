@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use object::{Object, ObjectKind, ObjectSection, ObjectSegment, Permissions};
+use object::read::elf::{ElfFile, FileHeader, SectionHeader as _};
+use object::{Object, ObjectKind, ObjectSegment, Permissions};
 
-use super::{Error, Machine};
+use super::{Error, Machine, pclntab::is_name};
 
 /// The go command has some 70,000.
 const RELOCATIONS_MAX: usize = 1 << 20;
@@ -80,8 +81,7 @@ impl<'a> Image<'a> {
 
     /// Address and bytes of a section.
     pub(super) fn section(&self, name: &str) -> Result<Option<(u64, &'a [u8])>, Error> {
-        let found = self.elf.section_by_name(name);
-        found.map(|section| Ok((section.address(), section.data()?))).transpose()
+        section(&self.elf, name)
     }
 
     /// The bytes at an address to the end of what the file holds of its segment.
@@ -170,6 +170,39 @@ impl<'a> Image<'a> {
     }
 }
 
+/// Address and bytes of a section.
+pub(super) fn section<'a>(
+    elf: &object::File<'a>,
+    name: &str,
+) -> Result<Option<(u64, &'a [u8])>, Error> {
+    match elf {
+        object::File::Elf32(elf) => section_of(elf, name),
+        object::File::Elf64(elf) => section_of(elf, name),
+        _ => Ok(None),
+    }
+}
+
+/// The names are compared where they are. `section_by_name` looks for the end of each of them
+/// first, and that may be the end of the file, for as many sections as the file says.
+fn section_of<'a, Elf: FileHeader>(
+    elf: &ElfFile<'a, Elf>,
+    name: &str,
+) -> Result<Option<(u64, &'a [u8])>, Error> {
+    let (endian, file, sections) = (elf.endian(), elf.data(), elf.elf_section_table());
+    if sections.is_empty() {
+        return Ok(None);
+    }
+    let names = elf.elf_header().section_strings_index(endian, file)?;
+    let names = sections.section(names)?.data(endian, file)?;
+    let found = sections.iter().find(|section| {
+        let start = usize::try_from(section.sh_name(endian)).ok();
+        let start = start.and_then(|start| names.get(start..));
+        start.is_some_and(|start| is_name(start, name.as_bytes()))
+    });
+    let Some(found) = found else { return Ok(None) };
+    Ok(Some((found.sh_addr(endian).into(), found.data(endian, file)?)))
+}
+
 /// Pointers of a position-independent executable, which the file may hold only as relocations.
 fn relative_relocations(
     elf: &object::File<'_>,
@@ -191,8 +224,28 @@ fn relative_relocations(
     Ok(relocations)
 }
 
+/// An executable that holds nothing but these words, at an address. They can be written to.
+#[cfg(test)]
+pub(super) fn of_words(address: u64, words: &[u64]) -> Vec<u8> {
+    const HEADERS: u64 = 64 + 56;
+    let bytes =
+        |values: &[u64]| -> Vec<u8> { values.iter().flat_map(|v| v.to_le_bytes()).collect() };
+    let size = 8 * words.len() as u64;
+    let file = [
+        b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0".to_vec(),
+        // ET_EXEC, EM_X86_64; one program header, no sections.
+        bytes(&[2 | 62 << 16 | 1 << 32, 0, 64, 0, 64 << 32 | 56 << 48, 1 | 64 << 16]),
+        // PT_LOAD, PF_R and PF_W.
+        bytes(&[1 | 6 << 32, HEADERS, address, address, size, size, 8]),
+        bytes(words),
+    ];
+    file.concat()
+}
+
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use super::*;
 
     const CODE: u64 = 0x1000;
@@ -232,6 +285,45 @@ mod tests {
         file.resize(usize::try_from(DATA_OFFSET).expect("small"), 0x90);
         file.extend(word(&[7, 0, CODE + 0x10]));
         file
+    }
+
+    /// The same with other sections, as many as there are places in the names, which are given as
+    /// well. Each has its number for an address, and the names for its bytes.
+    fn named(names: &[u8], places: &[u32]) -> Vec<u8> {
+        let mut file = executable(DATA);
+        let at = file.len();
+        let start = (at + 64 * places.len()) as u64;
+        let count = u16::try_from(places.len()).expect("small");
+        file[40..48].copy_from_slice(&(at as u64).to_le_bytes()); // e_shoff
+        file[60..62].copy_from_slice(&count.to_le_bytes()); // e_shnum
+        for (number, place) in (0..).zip(places) {
+            // SHT_STRTAB
+            let kind = u64::from(*place) | 3 << 32;
+            let section = [kind, 0, number, start, names.len() as u64, 0, 1, 0];
+            file.extend(section.into_iter().flat_map(u64::to_le_bytes));
+        }
+        file.extend(names);
+        file
+    }
+
+    #[test]
+    fn a_section_is_found_by_its_whole_name() {
+        let file = named(b"\0.go.x\0.go\0.go.buildinfo", &[0, 1, 7, 11, 99]);
+        let image = Image::parse(&file).expect("sound");
+        // The last of the names has no end.
+        for (name, address) in [(".go.x", Some(1)), (".go", Some(2)), (".go.buildinfo", None)] {
+            let section = image.section(name).expect("sound");
+            assert_eq!(section.map(|(address, _)| address), address, "{name}");
+        }
+    }
+
+    #[test]
+    fn names_without_an_end_take_no_time() {
+        let file = named(&vec![b'a'; 16 << 20], &vec![0; 0xfe00]);
+        let image = Image::parse(&file).expect("sound");
+        let began = Instant::now();
+        assert_eq!(image.section(".gopclntab").expect("sound"), None);
+        assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     }
 
     #[test]

@@ -129,10 +129,13 @@ pub(super) fn choose(go_version: &str) -> Result<Choice, Error> {
     Ok(Choice { version, is_nearest: !is_release })
 }
 
+/// Values of GOEXPERIMENT with which maps are not as in the table: of Go 1.24 and 1.25, of Go 1.27.
+const OTHER_MAPS: [&str; 2] = ["noswissmap", "mapsplitgroup"];
+
 /// The minor version, and whether nothing follows it but a patch number.
 fn parse(go_version: &str) -> Option<(u16, bool)> {
-    // GOEXPERIMENT=noswissmap, of Go 1.24 and 1.25: maps are not as in the table.
-    if go_version.contains("swissmap") {
+    let mut words = go_version.split(|c: char| !c.is_ascii_alphanumeric());
+    if words.any(|word| OTHER_MAPS.contains(&word)) {
         return None;
     }
     let rest = go_version.strip_prefix("go1.")?;
@@ -170,6 +173,7 @@ mod tests {
             ("go1.27rc1", 27),
             ("go1.24.6 (Red Hat 1.24.6-1.el9) X:strictfipsruntime", 24),
             ("go1.26.1-fork", 26),
+            ("go1.27.3-X:nomapsplitgroup", 27),
         ] {
             let choice = choose(go_version).expect("tried");
             assert_eq!((choice.version.minor(), choice.is_nearest), (minor, true), "{go_version}");
@@ -187,6 +191,9 @@ mod tests {
             "",
             "go1.99999",
             "go1.24.3 X:noswissmap",
+            "go1.25.5-X:aliastypeparams,noswissmap",
+            "go1.27.3-X:mapsplitgroup",
+            "go1.27.3-vendor X:jsonv2,mapsplitgroup",
         ] {
             assert!(matches!(choose(go_version), Err(Error::Version { .. })), "{go_version}");
         }

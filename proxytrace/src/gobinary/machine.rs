@@ -5,7 +5,7 @@ use proxytrace_common::plan::Recipe;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Error, Unproven, aarch64,
+    Error, LANDINGS_MAX, Unproven, aarch64,
     image::Image,
     placement::{Landing, Reference, Step},
     x86_64,
@@ -76,14 +76,6 @@ impl Function {
         }
     }
 
-    /// Every way out of it.
-    pub(super) fn returns(&self) -> Result<Vec<u64>, Unproven> {
-        match self {
-            Self::X86_64(function) => function.returns(),
-            Self::Aarch64(function) => function.returns(),
-        }
-    }
-
     /// Where the arguments can be read, given the entry, at the least cost.
     pub(super) fn entry_landing(&self, entry: u64, wanted: &[u8]) -> Landing {
         match self {
@@ -92,14 +84,23 @@ impl Function {
         }
     }
 
-    /// Its returns, as places to read results at. Of arm64 the kernel simulates them, like all branches
-    /// (`arm_probe_decode_insn` in `arch/arm64/kernel/probes/decode-insn.c`).
-    pub(super) fn return_landings(&self, returns: &[u64], recipe: &Recipe) -> Vec<Landing> {
+    /// Its returns, as places to read results at, provided that it has no other way out. Of arm64
+    /// the kernel simulates them, like all branches (`arm_probe_decode_insn` in
+    /// `arch/arm64/kernel/probes/decode-insn.c`).
+    pub(super) fn return_landings(&self, recipe: &Recipe) -> Result<Vec<Landing>, Unproven> {
+        let returns = match self {
+            Self::X86_64(function) => function.returns()?,
+            Self::Aarch64(function) => function.returns()?,
+        };
+        // For each of them all of the function is gone through, which may be nothing but returns.
+        if returns.len() > LANDINGS_MAX {
+            return Err(Unproven::Crowded);
+        }
         let landing = |&address: &u64| match self {
             Self::X86_64(function) => function.return_landing(address, recipe),
             Self::Aarch64(_) => Landing { step: Step::Emulated, ..Landing::stepped(address) },
         };
-        returns.iter().map(landing).collect()
+        Ok(returns.iter().map(landing).collect())
     }
 
     /// What is at a place where a reference to `target` could be.
@@ -141,6 +142,28 @@ impl Function {
         match self {
             Self::X86_64(function) => function.interface_call(entry, parameter, method),
             Self::Aarch64(_) => Err(Unproven::Uncalled),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proxytrace_common::record::Kind;
+
+    use super::*;
+
+    #[test]
+    fn more_returns_than_any_function_has_are_refused() {
+        let recipe = Recipe::marker(Kind::WalkReturn);
+        for (machine, ret) in
+            [(Machine::X86_64, &b"\xc3"[..]), (Machine::Aarch64, b"\xc0\x03\x5f\xd6")]
+        {
+            let count = |returns: usize| {
+                let function = machine.decode(&ret.repeat(returns), 0x1000)?;
+                function.return_landings(&recipe).map(|landings| landings.len())
+            };
+            assert_eq!(count(LANDINGS_MAX), Ok(LANDINGS_MAX), "{machine:?}");
+            assert_eq!(count(LANDINGS_MAX + 1), Err(Unproven::Crowded), "{machine:?}");
         }
     }
 }

@@ -47,7 +47,8 @@ const MORESTACK: &str = "runtime.morestack";
 /// The longest function that is disassembled; those with hooks have about 5,000 bytes.
 const FUNCTION_MAX: u32 = 64 << 10;
 
-/// So many probes a hook may need; nine is the most in the releases that are known.
+/// So many probes a hook may need, and so many returns its function may have: 16 is the most in the
+/// releases that are known.
 const LANDINGS_MAX: usize = 64;
 
 /// Who built an executable, read from its build info.
@@ -277,7 +278,7 @@ impl Named<'_> {
                     vec![if once { landing } else { Landing::stepped(entry) }]
                 }
                 Point::Return => {
-                    let returns = function.return_landings(&function.returns()?, &recipe);
+                    let returns = function.return_landings(&recipe)?;
                     match self.after_calls(hook, callers, &recipe) {
                         Ok(after_calls) if !are_better(&returns, &after_calls) => after_calls,
                         _ => returns,

@@ -4,6 +4,8 @@ use super::{Error, image::Image, layout::Version, pclntab};
 
 /// From the pointer of a slice to its length.
 const LENGTH: u64 = 8;
+/// So many words may be the address of the function table; in a go command one or two are.
+const CANDIDATES_MAX: usize = 1024;
 
 /// The one found, with its address proven.
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +24,9 @@ impl ModuleData {
         functions: usize,
         version: Version,
     ) -> Result<Self, Error> {
+        if image.find_word(table).nth(CANDIDATES_MAX).is_some() {
+            return Err(Error::ModuleData("too many words could be its first"));
+        }
         let field = |name| u64::from(version.place(name).0);
         let names_field = field("runtime.moduledata.funcnametab");
         let length_field = field("runtime.moduledata.ftab") + LENGTH;
@@ -45,5 +50,29 @@ impl ModuleData {
             None => Ok(first),
             Some(_) => Err(Error::ModuleData("more than one structure fits .gopclntab")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::image::of_words;
+    use super::*;
+
+    const TABLE: u64 = 0x1000;
+
+    /// Why the structure is not found where so many words could be its first.
+    fn refused(count: usize) -> String {
+        let file = of_words(TABLE, &vec![TABLE; count]);
+        let image = Image::parse(&file).expect("sound");
+        let newest = Version::all().next_back().expect("there are versions");
+        let found = ModuleData::find(&image, TABLE, 0, newest);
+        found.expect_err("none fits").to_string()
+    }
+
+    /// Each of them takes a search.
+    #[test]
+    fn more_words_than_in_any_go_command_are_refused() {
+        assert!(refused(CANDIDATES_MAX).contains("no structure fits"));
+        assert!(refused(CANDIDATES_MAX + 1).contains("too many words"));
     }
 }

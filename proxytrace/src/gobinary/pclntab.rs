@@ -143,15 +143,15 @@ impl<'a> FunctionTable<'a> {
     pub(super) fn is_executed_once(&self, range: Range, offset: u32) -> bool {
         let Some(function) = self.function(self.first_from(range.start)) else { return false };
         let count = read_u32(function, FUNCTION_TABLES);
-        let (Some(count), Some(at)) = (count, offset.checked_sub(range.start)) else {
-            return false;
-        };
+        let [at, length] = [offset, range.end].map(|end| end.checked_sub(range.start));
+        let (Some(count), Some(at), Some(length)) = (count, at, length) else { return false };
         // Without a table all is safe (`pcdatavalue2` in `runtime/symtab.go`).
         let table = if count == 0 { Some(0) } else { read_u32(function, self.function_size) };
         let table = table.and_then(|table| usize::try_from(table).ok());
         table.is_some_and(|table| {
             let values = self.values.get(table..).unwrap_or_default();
-            table == 0 || restarts::is_executed_once(values, self.quantum.into(), at.into())
+            let quantum = self.quantum.into();
+            table == 0 || restarts::is_executed_once(values, quantum, length.into(), at.into())
         })
     }
 
@@ -188,7 +188,8 @@ impl<'a> FunctionTable<'a> {
     }
 }
 
-fn is_name(bytes: &[u8], name: &[u8]) -> bool {
+/// Whether a string that ends with a NUL is this one.
+pub(super) fn is_name(bytes: &[u8], name: &[u8]) -> bool {
     bytes.get(name.len()) == Some(&0) && bytes.starts_with(name)
 }
 

@@ -16,8 +16,9 @@ const FROM_ITS_FIRST: RangeInclusive<i64> = -4..=-3;
 const INITIAL: i64 = -1;
 
 /// Whether the instruction so many bytes from its function's first is executed once for all that is
-/// known from the function's table of unsafe points; `quantum` is the size of the smallest instruction.
-pub(super) fn is_executed_once(mut table: &[u8], quantum: u64, at: u64) -> bool {
+/// known from the function's table of unsafe points; `quantum` is the size of the smallest
+/// instruction, and `length` is the function's, which its table does not go beyond.
+pub(super) fn is_executed_once(mut table: &[u8], quantum: u64, length: u64, at: u64) -> bool {
     let (mut start, mut value, mut once) = (0, INITIAL, false);
     loop {
         let Some(change) = varint(&mut table) else { return false };
@@ -27,8 +28,11 @@ pub(super) fn is_executed_once(mut table: &[u8], quantum: u64, at: u64) -> bool 
         // The lowest bit is the sign.
         let magnitude = i64::from(change >> 1);
         value += if change & 1 == 1 { -magnitude - 1 } else { magnitude };
-        let Some(length @ 1..) = varint(&mut table) else { return false };
-        let end = start + u64::from(length) * quantum;
+        let Some(count @ 1..) = varint(&mut table) else { return false };
+        let end = start + u64::from(count) * quantum;
+        if end > length {
+            return false;
+        }
         let is_here = (start..end).contains(&at);
         if GOES_ON.contains(&value) {
             once |= is_here;
@@ -59,34 +63,46 @@ mod tests {
 
     /// Of `main.main` in Go 1.27.3 for arm64: 4 bytes -1, 12 -2, 8 -1, 4 -2, 4 -1, 8 -3, 4 -2.
     const TABLE: [u8; 15] = [0, 1, 1, 3, 2, 2, 1, 1, 2, 1, 3, 2, 2, 1, 0];
+    /// Bytes of these instructions.
+    const LENGTH: u64 = 44;
+
+    fn is_once(table: &[u8], at: u64) -> bool {
+        is_executed_once(table, 4, LENGTH, at)
+    }
 
     #[test]
     fn within_a_sequence_it_may_be_executed_again() {
         for at in [0, 4, 16, 24, 28, 40] {
-            assert!(is_executed_once(&TABLE, 4, at), "{at}");
+            assert!(is_once(&TABLE, at), "{at}");
         }
         for at in [32, 36] {
-            assert!(!is_executed_once(&TABLE, 4, at), "{at}");
+            assert!(!is_once(&TABLE, at), "{at}");
         }
     }
 
     #[test]
     fn what_the_table_does_not_say_is_not_known() {
-        assert!(!is_executed_once(&TABLE, 4, 44));
+        assert!(!is_once(&TABLE, 44));
         for length in 0..TABLE.len() {
-            assert!(!is_executed_once(&TABLE[..length], 4, 0), "{length}");
+            assert!(!is_once(&TABLE[..length], 0), "{length}");
         }
         // No instructions; and a number without an end.
-        assert!(!is_executed_once(&[0, 0, 0], 4, 0));
-        assert!(!is_executed_once(&[0xff; 16], 4, 0));
+        assert!(!is_once(&[0, 0, 0], 0));
+        assert!(!is_once(&[0xff; 16], 0));
+    }
+
+    #[test]
+    fn a_table_that_goes_beyond_the_function_is_not_its_own() {
+        assert!(is_executed_once(&TABLE, 4, LENGTH + 16, 0));
+        assert!(!is_executed_once(&TABLE, 4, LENGTH - 4, 0));
     }
 
     #[test]
     fn a_function_that_begins_again_executes_all_again() {
         // -1, then -5
-        assert!(!is_executed_once(&[0, 4, 7, 1, 0], 4, 0));
+        assert!(!is_once(&[0, 4, 7, 1, 0], 0));
         // -1, then -6, of which nothing is known
-        assert!(!is_executed_once(&[0, 4, 9, 1, 0], 4, 0));
-        assert!(is_executed_once(&[0, 4, 5, 1, 0], 4, 0));
+        assert!(!is_once(&[0, 4, 9, 1, 0], 0));
+        assert!(is_once(&[0, 4, 5, 1, 0], 0));
     }
 }

@@ -1,6 +1,6 @@
 //! The types that an error or a connection can have, found through Go's itabs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map::Entry};
 
 use super::{Error, buildinfo::take_varint, image::Image, layout::Version, moduledata::ModuleData};
 
@@ -21,7 +21,9 @@ const NAME_MAX: u64 = 256;
 /// More itabs than any `go` command has: that of Go 1.26 has 749.
 const ITABS_MAX: usize = 65_536;
 /// More types than any `go` command has.
-const TYPES_MAX: usize = 32_768;
+const TYPES_MAX: usize = 4096;
+/// More bytes than the names of all these have; they are kept as long as there are probes.
+const NAMES_MAX: usize = 256 << 10;
 /// More methods than any interface has.
 const METHODS_MAX: u64 = 1024;
 
@@ -43,16 +45,21 @@ pub(super) fn implementers(
     // Hundreds of itabs share a few interfaces, whose names are read once.
     let mut is_wanted = BTreeMap::new();
     let mut found = BTreeMap::new();
+    let mut length = 0;
     for itab in itabs {
         let interface = word(image, itab, 0)?;
         let wanted = *is_wanted.entry(interface).or_insert_with(|| {
             type_name(image, types, interface).is_some_and(|name| INTERFACES.contains(&name))
         });
         let concrete = word(image, itab, ITAB_TYPE)?;
-        if wanted && let Some(name) = type_name(image, types, concrete) {
-            found.entry(concrete).or_insert_with(|| name.to_owned());
+        if wanted
+            && let Entry::Vacant(place) = found.entry(concrete)
+            && let Some(name) = type_name(image, types, concrete)
+        {
+            length += name.len();
+            place.insert(name.to_owned());
         }
-        if found.len() >= TYPES_MAX {
+        if found.len() > TYPES_MAX || length > NAMES_MAX {
             return Err(CROWDED);
         }
     }
@@ -116,32 +123,16 @@ fn type_name<'a>(image: &Image<'a>, types: u64, address: u64) -> Option<&'a str>
 
 #[cfg(test)]
 mod tests {
+    use super::super::image::of_words;
     use super::*;
 
     const BASE: u64 = 0x1000;
-
-    /// An executable that holds nothing but these words, at [`BASE`].
-    fn executable(words: &[u64]) -> Vec<u8> {
-        const HEADERS: u64 = 64 + 56;
-        let bytes =
-            |values: &[u64]| -> Vec<u8> { values.iter().flat_map(|v| v.to_le_bytes()).collect() };
-        let size = POINTER * words.len() as u64;
-        let file = [
-            b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0".to_vec(),
-            // ET_EXEC, EM_X86_64; one program header, no sections.
-            bytes(&[2 | 62 << 16 | 1 << 32, 0, 64, 0, 64 << 32 | 56 << 48, 1 | 64 << 16]),
-            // PT_LOAD, PF_R.
-            bytes(&[1 | 4 << 32, HEADERS, BASE, BASE, size, size, 8]),
-            bytes(words),
-        ];
-        file.concat()
-    }
 
     /// How many itabs are read where so many are linked.
     fn links(count: usize) -> Result<usize, Error> {
         let mut words = vec![BASE, count as u64];
         words.resize(2 + count, 0);
-        let file = executable(&words);
+        let file = of_words(BASE, &words);
         let image = Image::parse(&file)?;
         Ok(linked(&image, BASE, 0)?.len())
     }
@@ -149,9 +140,51 @@ mod tests {
     /// The same where they follow one another. Their interface is among them, and has no methods.
     fn table(count: usize) -> Result<usize, Error> {
         let words = [BASE + POINTER, 0, 0, 0].repeat(count);
-        let file = executable(&words);
+        let file = of_words(BASE, &words);
         let image = Image::parse(&file)?;
         Ok(tabled(&image, BASE, POINTER * words.len() as u64)?.len())
+    }
+
+    /// How many types are named where so many implement `error`, all with one name of this length.
+    fn named(count: usize, length: usize) -> Result<usize, Error> {
+        const NAMES: u64 = BASE + 1024;
+        const INTERFACE: u64 = NAMES + 1024;
+        const TYPES: u64 = INTERFACE + 128;
+        let newest = Version::all().next_back().expect("there are versions");
+        let field = |name| BASE + u64::from(newest.place(name).0);
+        let at = |address: u64| usize::try_from((address - BASE) / POINTER).expect("small");
+        let nth = |index: usize| TYPES + POINTER * index as u64;
+        // A descriptor of zeros has the name that comes first: they may overlap.
+        let itabs = nth(count + 6);
+        let mut words = vec![0_u64; at(itabs)];
+        // The length in two bytes of seven bits each.
+        let (low, high) = (u8::try_from(length & 0x7f), u8::try_from(length >> 7));
+        let mut name = vec![0, low.expect("small") | 0x80, high.expect("small")];
+        name.resize(name.len() + length, b'a');
+        for (place, part) in words[at(NAMES)..].iter_mut().zip(name.chunks(8)) {
+            let mut word = [0; 8];
+            word[..part.len()].copy_from_slice(part);
+            *place = u64::from_le_bytes(word);
+        }
+        words[at(NAMES + 512)] = u64::from_le_bytes(*b"\0\x05error\0");
+        words[at(INTERFACE + TYPE_STRING)] = 512;
+        words[at(field("runtime.moduledata.types"))] = NAMES;
+        words[at(field("runtime.moduledata.itaboffset"))] = itabs - NAMES;
+        words[at(field("runtime.moduledata.itabsize"))] = 32 * count as u64;
+        words.extend((0..count).flat_map(|index| [INTERFACE, nth(index), 0, 0]));
+        let file = of_words(BASE, &words);
+        let module = ModuleData { address: BASE, text: 0 };
+        Ok(implementers(&Image::parse(&file)?, &module, newest)?.len())
+    }
+
+    #[test]
+    fn more_names_than_any_go_command_has_are_refused() {
+        let longest = usize::try_from(NAME_MAX).expect("small");
+        for (count, length) in [(TYPES_MAX, 1), (NAMES_MAX / longest, longest)] {
+            assert_eq!(named(count, length).expect("not too many"), count);
+            let error = named(count + 1, length).expect_err("too many").to_string();
+            assert!(error.contains("there are too many"), "{error}");
+        }
     }
 
     /// What a file claims takes as much memory as it says, for nothing.

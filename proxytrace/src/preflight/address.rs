@@ -6,17 +6,18 @@ use std::fmt::Write as _;
 use hyper::Uri;
 
 use crate::redact;
-use crate::url::decode;
-use crate::url::{split_port, unbracketed};
+use crate::url::{split_port, unbracketed, unescape};
 
 /// An absolute `http` or `https` URL.
 #[derive(Clone, Eq, PartialEq)]
 pub(super) struct Address {
     pub(super) secure: bool,
-    /// Name and password, decoded.
-    pub(super) user: Option<(String, String)>,
-    /// Without brackets.
+    /// Name and password, decoded: they need not be UTF-8.
+    pub(super) user: Option<(Vec<u8>, Vec<u8>)>,
+    /// Without brackets, in lower case.
     pub(super) host: String,
+    /// Host and port as written, as netrc has them: go lowers the scheme alone.
+    pub(super) written: String,
     /// As written; none for the scheme's default.
     port: Option<u16>,
     /// Path and query, beginning with `/`.
@@ -25,7 +26,7 @@ pub(super) struct Address {
 
 impl Address {
     pub(super) fn parse(text: &str) -> Option<Self> {
-        let text = encode(text)?;
+        let text = encode(text).filter(|_| is_encoded(text))?;
         let uri: Uri = text.split('#').next()?.parse().ok()?;
         let secure = match uri.scheme_str()? {
             "https" => true,
@@ -33,23 +34,24 @@ impl Address {
             _ => return None,
         };
         let authority = uri.authority()?;
-        let user = authority.as_str().rsplit_once('@').map(|(user, _)| {
-            let (name, password) = user.split_once(':').unwrap_or((user, ""));
-            (decode(name).into_owned(), decode(password).into_owned())
-        });
+        let (user, after) = match authority.as_str().rsplit_once('@') {
+            Some((user, after)) => (Some(credentials(user)?), after),
+            None => (None, authority.as_str()),
+        };
         let host = unbracketed(authority.host());
         // A port that is none, such as `:99999`, is no port to go either.
         let port = authority.port_u16();
-        let after = authority.as_str().rsplit_once('@').map_or(authority.as_str(), |(_, a)| a);
         let (_, written) = split_port(after);
         if host.is_empty() || written.is_some_and(|p| !p.is_empty() && port.is_none()) {
             return None;
         }
+        // Of an empty port nothing is left (`net/http/http.go:removeEmptyPort`).
+        let written = after.strip_suffix(':').unwrap_or(after).to_owned();
         let path = match uri.path_and_query().map_or("", |path| path.as_str()) {
             path if path.starts_with('/') => path.to_owned(),
             path => format!("/{path}"),
         };
-        Some(Self { secure, user, host: host.to_ascii_lowercase(), port, path })
+        Some(Self { secure, user, host: host.to_ascii_lowercase(), written, port, path })
     }
 
     /// Where a `Location` leads from here (RFC 3986, section 5.2).
@@ -59,10 +61,12 @@ impl Address {
         if scheme.is_some_and(|s| s.starts_with(|c: char| c.is_ascii_alphabetic()) && word(s)) {
             return Self::parse(location);
         }
-        let location = encode(location.split('#').next()?)?;
         if let Some(rest) = location.strip_prefix("//") {
             return Self::parse(&format!("{}://{rest}", self.scheme()));
         }
+        let (location, fragment) = location.split_once('#').unwrap_or((location, ""));
+        unescape(fragment)?;
+        let location = encode(location)?;
         let (path, query) = match location.split_once('?') {
             Some((path, query)) => (path, format!("?{query}")),
             None => (location.as_str(), String::new()),
@@ -115,8 +119,8 @@ impl Address {
         }
     }
 
-    /// Host and port, as netrc and URLs have it: the port if it is written.
-    pub(super) fn written_authority(&self) -> String {
+    /// Host and port: the port if it is written.
+    fn written_authority(&self) -> String {
         let port = self.port.map_or_else(String::new, |port| format!(":{port}"));
         self.bracketed() + &port
     }
@@ -145,6 +149,36 @@ impl Address {
         let url = format!("{}://{user}{}{}", self.scheme(), self.written_authority(), self.path);
         redact::url(&url).into_owned()
     }
+}
+
+/// Name and password of a user part, decoded.
+fn credentials(user: &str) -> Option<(Vec<u8>, Vec<u8>)> {
+    let (name, password) = user.split_once(':').unwrap_or((user, ""));
+    Some((unescape(name)?, unescape(password)?))
+}
+
+/// Whether go can undo the percent-encoding of a URL, and its user part has nothing that must be
+/// encoded there. Into the query go does not look (`net/url/url.go:parse`, `validUserinfo`).
+pub(super) fn is_encoded(text: &str) -> bool {
+    let (url, fragment) = text.split_once('#').unwrap_or((text, ""));
+    let url = url.split_once('?').map_or(url, |(url, _)| url);
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = rest.split_once('/').map_or(rest, |(authority, _)| authority);
+    let user = authority.rsplit_once('@').map_or("", |(user, _)| user);
+    let sound = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:~!$&'()*+,;=%@".contains(&byte);
+    user.bytes().all(sound) && unescape(rest).is_some() && unescape(fragment).is_some()
+}
+
+/// Whether nothing but a host beyond ASCII keeps a URL from being an [`Address`]: go asks for such
+/// a host in Punycode (`net/http/request.go:idnaASCII`).
+pub(super) fn is_international(text: &str) -> bool {
+    let Some((scheme, rest)) = text.split_once("://") else { return false };
+    let (authority, tail) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    let (user, host) = authority.split_at(authority.rfind('@').map_or(0, |at| at + 1));
+    let Some(host) = unescape(host).filter(|host| !host.is_ascii()) else { return false };
+    let letter = |byte: u8| if byte.is_ascii() { char::from(byte) } else { 'x' };
+    let host: String = host.into_iter().map(letter).collect();
+    Address::parse(&format!("{scheme}://{user}{host}{tail}")).is_some()
 }
 
 /// Encodes what a URL may not hold as it is; none for control characters, which go refuses.
@@ -197,7 +231,7 @@ fn cleaned(path: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::Address;
+    use super::{Address, is_international};
 
     fn parse(text: &str) -> Address {
         Address::parse(text).expect("a URL")
@@ -211,6 +245,7 @@ mod tests {
             (url.host.as_str(), url.port(), url.path.as_str()),
             ("proxy.lab", 8443, "/a/b?token=x")
         );
+        assert_eq!(url.written, "Proxy.lab:8443");
         assert_eq!(url.plain(), "https://proxy.lab:8443/a/b?token=x");
         assert_eq!(url.redacted(), "https://REDACTED@proxy.lab:8443/a/b?token=REDACTED");
         let v6 = parse("http://[::1]:80");
@@ -219,10 +254,52 @@ mod tests {
             ("::1", "[::1]", "/")
         );
         assert_eq!(v6.host_and_port(), "[::1]:80");
+        assert_eq!(v6.written, "[::1]:80");
+        assert_eq!(parse("https://H:/").written, "H");
         for broken in
             ["https://[::1/", "ftp://h/", "https:///x", "https://h:99999/", "h/x", "https://h/\n"]
         {
             assert!(Address::parse(broken).is_none(), "{broken}");
+        }
+    }
+
+    #[test]
+    fn what_go_cannot_decode_is_no_url() {
+        for url in ["https://h/a b/ä^?100%", "https://u:p@w,!%25@h/", "https://h/#a b%25"] {
+            assert!(Address::parse(url).is_some(), "{url}");
+        }
+        for broken in [
+            "https://u:100%@h/",
+            "https://u:p%zz@h/",
+            "https://100%:p@h/",
+            "https://u:p^w@h/",
+            "https://u:p{w@h/",
+            "https://u:p w@h/",
+            "https://u:pä@h/",
+            "https://h/100%/go",
+            "https://h/#100%",
+        ] {
+            assert!(Address::parse(broken).is_none(), "{broken}");
+            assert!(!is_international(broken), "{broken}");
+        }
+        let latin = parse("https://u:p%E4@h/").user;
+        assert_eq!(latin, Some((b"u".to_vec(), b"p\xe4".to_vec())));
+    }
+
+    #[test]
+    fn a_host_beyond_ascii_is_one_to_go() {
+        for (url, expected) in [
+            ("https://bücher.example", true),
+            ("https://u:p@b%C3%BCcher.example:8443/go?x", true),
+            ("https://u:p^w@bücher.example", false),
+            ("https://bücher.example/100%", false),
+            ("https://bücher.example:x", false),
+            ("https://b%zzü.example", false),
+            ("ftp://bücher.example", false),
+            ("https://proxy.lab/bücher", false),
+            ("https://proxy.lab", false),
+        ] {
+            assert_eq!(is_international(url), expected, "{url}");
         }
     }
 
@@ -238,6 +315,7 @@ mod tests {
             ("../../../../z/.", "https://proxy.lab/z/"),
             ("?again", "https://proxy.lab/a/@v/v1.zip?again"),
             ("/with space#f", "https://proxy.lab/with%20space"),
+            ("/z?100%", "https://proxy.lab/z?100%"),
             ("http://proxy.lab/", "http://proxy.lab/"),
         ] {
             assert_eq!(
@@ -251,7 +329,17 @@ mod tests {
         }
         let other = base.join("https://x:y@cdn.lab/").and_then(|url| url.user);
         assert_eq!(other, Some(("x".into(), "y".into())));
-        for refused in ["https://[::1/", "ftp://h/", "mailto:x", "\u{1}"] {
+        for refused in [
+            "https://[::1/",
+            "ftp://h/",
+            "mailto:x",
+            "\u{1}",
+            "https://cdn.lab/100%",
+            "//u:p^w@cdn.lab/",
+            "/100%",
+            "100%",
+            "/z#100%",
+        ] {
             assert!(base.join(refused).is_none(), "{refused}");
         }
     }

@@ -52,6 +52,9 @@ pub(super) const KEPT_ZIP: usize = 64 << 20;
 const GZIP: &[u8] = b"gzip";
 /// No more of a body is read.
 const READ: u64 = 512 << 20;
+/// Whence go may have credentials that preflight lacks.
+const COMMANDS: &str = "the commands of GOAUTH may have: preflight does not run them";
+const NETRC: &str = "only some releases of go find in netrc: its line is for more than a host";
 
 /// Everything that asking needs.
 pub(super) struct Client {
@@ -147,31 +150,32 @@ impl Client {
     /// otherwise; what was asked last then says why.
     pub(super) async fn get(&self, url: &Address, kept: usize) -> Send {
         let mut send = self.follow(url, kept).await;
-        if self.may_be_let_in(url, &send)
+        if let Some(whence) = self.may_be_let_in(url, &send)
             && let Some(last) = send.requests.last_mut()
         {
-            let reason = "wants credentials, which the commands of GOAUTH may have: preflight does \
-                          not run them";
+            let reason = format!("wants credentials, which {whence}");
             send.outcome = Outcome::Unknown;
             last.error = Some(Failure::because(Outcome::Unknown, reason).error());
         }
         send
     }
 
-    /// Whether go would ask the commands of GOAUTH before it believes this answer
-    /// (`web/http.go:get`). Who is open to all wants no credentials.
-    fn may_be_let_in(&self, url: &Address, send: &Send) -> bool {
+    /// Whence go may have credentials before it believes this answer: from the commands of GOAUTH
+    /// (`web/http.go:get`), or from netrc. Who is open to all wants none.
+    fn may_be_let_in(&self, url: &Address, send: &Send) -> Option<&'static str> {
         let refused = match send.requests.last().and_then(|last| last.status) {
             Some(401 | 403) => true,
             // Of the checksum database nothing is hidden.
             Some(404) => is_of_module(url),
             _ => false,
         };
-        self.credentials.commands
-            && url.secure
-            && refused
-            && is_bare(&send.requests)
-            && !public::is_public(&url.authority())
+        let is_open = public::is_public(&url.authority());
+        if !url.secure || !refused || is_open || !is_bare(&send.requests) {
+            return None;
+        }
+        let text = self.credentials.netrc.as_deref().unwrap_or_default();
+        let found = || netrc::is_found_by_some(text, &(url.written.clone() + &url.path));
+        if self.credentials.commands { Some(COMMANDS) } else { found().then_some(NETRC) }
     }
 
     /// The requests that a URL leads to; none where no time is left for the first.
@@ -224,8 +228,8 @@ impl Client {
     fn authorization(&self, url: &Address) -> Option<String> {
         let text =
             self.credentials.netrc.as_deref().filter(|_| url.secure && url.user.is_none())?;
-        let (name, password) = netrc::find(text, &url.written_authority())?;
-        Some(basic(&name, &password))
+        let (name, password) = netrc::find(text, &url.written)?;
+        Some(basic(name.as_bytes(), password.as_bytes()))
     }
 
     async fn exchange(
@@ -426,8 +430,8 @@ fn user_agent(h2: bool) -> &'static str {
     if h2 { "Go-http-client/2.0" } else { "Go-http-client/1.1" }
 }
 
-fn basic(name: &str, password: &str) -> String {
-    format!("Basic {}", BASE64_STANDARD.encode(format!("{name}:{password}")))
+fn basic(name: &[u8], password: &[u8]) -> String {
+    format!("Basic {}", BASE64_STANDARD.encode([name, b":", password].concat()))
 }
 
 fn headers(response: &Response<Incoming>) -> Headers {
@@ -471,10 +475,18 @@ mod tests {
     use super::*;
 
     /// A client that has so much time, and as much for a step.
-    fn client(limit: Duration, commands: bool) -> Client {
+    fn client(limit: Duration, netrc: Option<String>, commands: bool) -> Client {
         let tls = Tls::new(RootCertStore::empty());
-        let credentials = Credentials { netrc: None, commands };
+        let credentials = Credentials { netrc, commands };
         Client::new(tls, Forward::default(), credentials, (limit, limit))
+    }
+
+    /// What came of a request for `url` with these credentials.
+    fn refused(url: &str, status: u16, credentials: &[&str]) -> Send {
+        let mut request = Request::begun(1, "GET".to_owned(), url.to_owned(), String::new(), 0);
+        request.status = Some(status);
+        request.credentials = Some(credentials.iter().map(|&name| name.to_owned()).collect());
+        Send { requests: vec![request], outcome: Outcome::HttpError, body: Body::default() }
     }
 
     /// The end of our time is no failure of who sends.
@@ -492,7 +504,7 @@ mod tests {
             }
         });
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let client = client(Duration::from_secs(2), false);
+        let client = client(Duration::from_secs(2), None, false);
         let url = Address::parse(&url).unwrap();
         let send = runtime.block_on(client.get(&url, KEPT));
         let last = send.requests.last().unwrap();
@@ -510,13 +522,10 @@ mod tests {
     #[test]
     fn what_is_refused_without_credentials_may_be_let_in() {
         let is_open = |url: &str, commands, status, credentials: &[&str]| {
-            let mut request = Request::begun(1, "GET".to_owned(), url.to_owned(), String::new(), 0);
-            request.status = Some(status);
-            request.credentials = Some(credentials.iter().map(|&name| name.to_owned()).collect());
-            let (requests, outcome) = (vec![request], Outcome::HttpError);
-            let send = Send { requests, outcome, body: Body::default() };
+            let send = refused(url, status, credentials);
             let url = Address::parse(url).unwrap();
-            client(Duration::from_secs(1), commands).may_be_let_in(&url, &send)
+            let client = client(Duration::from_secs(1), None, commands);
+            client.may_be_let_in(&url, &send) == Some(COMMANDS)
         };
         let url = "https://proxy.lab/m/@v/list?x=y";
         for status in [401, 403, 404] {
@@ -539,5 +548,30 @@ mod tests {
             assert!(!is_open(&url, true, 404, &[]), "{path}");
             assert!(is_open(&url, true, 401, &[]), "{path}");
         }
+    }
+
+    /// What all releases find was sent, and what none finds makes no difference.
+    #[test]
+    fn what_some_releases_find_in_netrc_may_let_them_in() {
+        for (machine, credentials, expected) in [
+            ("https://Proxy.lab", &[][..], Some(NETRC)),
+            ("Proxy.lab/m", &[], Some(NETRC)),
+            ("Proxy.lab/m", &["Authorization"], None),
+            ("https://proxy.lab", &[], None),
+            ("proxy.lab", &[], None),
+        ] {
+            let netrc = format!("machine {machine} login u password p\n");
+            let client = client(Duration::from_secs(1), Some(netrc), false);
+            let url = "https://Proxy.lab/m/@v/list";
+            let send = refused(url, 401, credentials);
+            let url = Address::parse(url).unwrap();
+            assert_eq!(client.may_be_let_in(&url, &send), expected, "{machine}");
+            assert_eq!(client.authorization(&url), None, "{machine}");
+        }
+        let netrc = Some("machine Proxy.lab login u password p\n".to_owned());
+        let client = client(Duration::from_secs(1), netrc, false);
+        let sent = |url| client.authorization(&Address::parse(url).unwrap());
+        assert_eq!(sent("https://Proxy.lab/m").as_deref(), Some("Basic dTpw"));
+        assert_eq!(sent("https://proxy.lab/m"), None);
     }
 }

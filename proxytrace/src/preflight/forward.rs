@@ -4,7 +4,7 @@
 
 use std::net::IpAddr;
 
-use super::address::Address;
+use super::address::{Address, is_international};
 use crate::url::{split_port, unbracketed};
 
 /// The forward proxies of an environment.
@@ -20,7 +20,7 @@ pub(super) struct Forward {
 pub(super) enum Proxy {
     /// `http://` or `https://`.
     Http(Address),
-    /// One that is not spoken here, such as SOCKS: its scheme.
+    /// One that is not spoken here, such as SOCKS: its scheme, or how go writes its name.
     Other(String),
 }
 
@@ -59,13 +59,19 @@ fn proxy(text: &str) -> Option<Proxy> {
     if text.is_empty() {
         return None;
     }
-    match text.split_once("://") {
+    let bare = format!("http://{text}");
+    let url = match text.split_once("://") {
         Some((scheme, _)) if !matches!(scheme, "http" | "https") => {
-            Some(Proxy::Other(scheme.to_owned()))
+            return Some(Proxy::Other(scheme.to_owned()));
         }
-        Some(_) => Address::parse(text).map(Proxy::Http),
-        None => Address::parse(&format!("http://{text}")).map(Proxy::Http),
+        Some(_) => text,
+        None => bare.as_str(),
+    };
+    if is_international(url) {
+        return Some(Proxy::Other("Punycode".to_owned()));
     }
+    // What go cannot read it takes for an address without a scheme (`parseProxy`).
+    Address::parse(url).or_else(|| Address::parse(&bare)).map(Proxy::Http)
 }
 
 fn exception(text: &str) -> Option<Exception> {
@@ -176,5 +182,24 @@ mod tests {
         );
         let https = forward.of(&Address::parse("https://h/").expect("a URL"));
         assert!(matches!(https, Some(Proxy::Other(scheme)) if scheme == "socks5"));
+    }
+
+    #[test]
+    fn a_proxy_that_is_no_url_is_what_go_makes_of_it() {
+        let url = Address::parse("https://h/").expect("a URL");
+        let proxy = |text: &str| match Forward::new("", text, "").of(&url) {
+            Some(Proxy::Http(proxy)) => proxy.host_and_port(),
+            Some(Proxy::Other(scheme)) => scheme.clone(),
+            None => String::new(),
+        };
+        for (text, expected) in [
+            ("http://u:p@forward.example:3128", "forward.example:3128"),
+            ("http://u:p^w@forward.example:3128", "http:80"),
+            ("http://u:100%@forward.example:3128", ""),
+            ("http://bücher.example:3128", "Punycode"),
+            ("bücher.example:3128", "Punycode"),
+        ] {
+            assert_eq!(proxy(text), expected, "{text}");
+        }
     }
 }

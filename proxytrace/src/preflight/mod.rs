@@ -142,10 +142,11 @@ pub enum Verdict {
     Absent,
     /// It fails.
     Fails,
-    /// It was not asked: `direct`, `off`, or behind a forward proxy that preflight does not speak to.
+    /// It was not asked: `direct`, `off`, a host whose name is not ASCII, or behind a forward proxy
+    /// that preflight does not speak to.
     NotAsked,
-    /// What it is worth to go is not known: it wants credentials that commands of GOAUTH may have, or
-    /// there was no time left.
+    /// What it is worth to go is not known: it wants credentials that commands of GOAUTH or lines
+    /// of netrc may have, or there was no time left.
     Unknown,
 }
 
@@ -557,6 +558,18 @@ mod tests {
             let fares = fares(&goproxy, NOBODY, &Options { allowed, ..options() });
             assert_eq!(fares, (Fare::Fails, next.clone(), expected), "{public}");
         }
+    }
+
+    /// One entry that go cannot read is the end of all; one that is not asked here is not.
+    #[test]
+    fn what_go_cannot_read_spoils_the_list() {
+        let good = serve(well);
+        let with = |entry: &str| format!("{entry},{good}");
+        let unread = fares(&with("https://ci:100%@proxy.lab"), "off", &options());
+        assert_eq!(unread, (Fare::Fails, good.clone(), Fare::Works));
+        let list = with("https://bücher.example");
+        let unasked = fares(&list, "off", &options());
+        assert_eq!(unasked, (Fare::Unknown, list, Fare::Unknown));
     }
 
     /// Who says nothing takes all the time that there is.

@@ -9,7 +9,7 @@ use std::{fs, future};
 use bytes::Bytes;
 use tokio::task::JoinSet;
 
-use super::address::Address;
+use super::address::{Address, is_international};
 use super::archive;
 use super::client::{Body, Client, KEPT, KEPT_ZIP, is_bare};
 use super::content;
@@ -269,6 +269,10 @@ async fn entry_round(
             found.invalid = Some(why);
             return found;
         }
+        Target::Barred(why) => {
+            found.barred = Some(why.to_owned());
+            return found;
+        }
         Target::File(base) => {
             for (place, subject) in asked_about(subjects) {
                 let read = |artifact| future::ready(from_file(&base, subject, artifact));
@@ -465,7 +469,11 @@ pub(super) fn base(
     (list, answers): (&List, &[Answers]),
     database: &Database,
 ) -> Base {
-    let itself = || Address::parse(&database.url).map_or(Base::Nobody, Base::Itself);
+    let itself = || match Address::parse(&database.url) {
+        Some(url) => Base::Itself(url),
+        None if is_international(&database.url) => Base::Unasked,
+        None => Base::Nobody,
+    };
     if database.given {
         return itself();
     }
@@ -476,6 +484,7 @@ pub(super) fn base(
             Target::Url(url) => url,
             Target::Word if entry.proxy == "direct" => return itself(),
             Target::Word if entry.proxy == "off" => break,
+            Target::Barred(_) => return Base::Unasked,
             _ => continue,
         };
         let place = list.entries.iter().position(|other| other == entry);

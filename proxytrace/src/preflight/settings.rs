@@ -1,11 +1,12 @@
 //! What go would be told here: its settings, with their secrets, and the modules to ask about.
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-use super::address::Address;
+use super::address::{Address, is_encoded, is_international};
 use super::query::Query;
 use crate::event::{Origin, Setting};
 use crate::gomod::{self, Asked};
@@ -186,7 +187,13 @@ pub(super) enum Target {
     Word,
     /// What go says of it.
     Invalid(&'static str),
+    /// Why preflight does not ask it, though go would.
+    Barred(&'static str),
 }
+
+const UNENCODED: &str = "go cannot read it: a `%` or another sign in it has to be percent-encoded";
+const INTERNATIONAL: &str =
+    "preflight does not ask a host whose name is not ASCII: go asks for it in Punycode";
 
 /// Whether go refuses a list for this entry before it asks anyone (`modfetch/proxy.go:proxyList`);
 /// credentials it refuses when it comes to them.
@@ -201,7 +208,8 @@ pub(super) fn target(entry: &str) -> Target {
     }
     if entry.starts_with("file:") {
         return match goproxy::file(entry) {
-            Some(path) => Target::File(PathBuf::from(&*path)),
+            Some(path) => Target::File(PathBuf::from(OsString::from_vec(path))),
+            None if !is_encoded(entry) => Target::Invalid(UNENCODED),
             None => Target::Invalid("no valid URL: go wants file:// and a path, and nothing else"),
         };
     }
@@ -210,10 +218,10 @@ pub(super) fn target(entry: &str) -> Target {
             Target::Invalid("go refuses to pass credentials to an insecure URL")
         }
         Some(url) => Target::Url(url),
-        None if entry.contains("://") => {
-            Target::Invalid("no valid URL: go wants https, http or file")
-        }
-        None => Target::Invalid("no URL: its scheme is missing"),
+        None if !entry.contains("://") => Target::Invalid("no URL: its scheme is missing"),
+        None if !is_encoded(entry) => Target::Invalid(UNENCODED),
+        None if is_international(entry) => Target::Barred(INTERNATIONAL),
+        None => Target::Invalid("no valid URL: go wants https, http or file"),
     }
 }
 
@@ -221,7 +229,10 @@ pub(super) fn target(entry: &str) -> Target {
 mod tests {
     use std::path::Path;
 
-    use super::{Database, Module, Settings, Target, has_sums, required, spoils, target};
+    use super::{
+        Database, INTERNATIONAL, Module, Settings, Target, UNENCODED, has_sums, required, spoils,
+        target,
+    };
 
     fn settings(environment: &[(&str, &str)]) -> Settings {
         let environment =
@@ -239,6 +250,7 @@ mod tests {
             ("file://localhost/srv/p", None),
             ("file:///srv/p?x", None),
             ("file:srv", None),
+            ("file:///srv/100%", None),
         ] {
             let found = match target(entry) {
                 Target::File(path) => Some(path),
@@ -253,8 +265,31 @@ mod tests {
             ("https://x", false),
             ("http://u:p@x", false),
             ("direct", false),
+            ("https://ci:100%@x", true),
+            ("https://x/100%", true),
+            ("https://bücher.example", false),
         ] {
             assert_eq!(spoils(entry), expected, "{entry}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_an_entry_is_told() {
+        for (entry, expected) in [
+            ("https://ci:100%@proxy.lab", UNENCODED),
+            ("https://ci:p^w@proxy.lab", UNENCODED),
+            ("https://proxy.lab/100%/go", UNENCODED),
+            ("file:///a%zz", UNENCODED),
+            ("https://bücher.example", INTERNATIONAL),
+            ("ftp://proxy.lab", "no valid URL: go wants https, http or file"),
+            ("100%", "no URL: its scheme is missing"),
+            ("https://ci:100%25@proxy.lab", ""),
+        ] {
+            let said = match target(entry) {
+                Target::Invalid(why) | Target::Barred(why) => why,
+                _ => "",
+            };
+            assert_eq!(said, expected, "{entry}");
         }
     }
 

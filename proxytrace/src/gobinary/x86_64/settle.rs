@@ -61,17 +61,17 @@ impl Function {
             let position =
                 self.position(call).ok_or(Unproven::SplitInstruction { address: call })?;
             let next = self.instructions.get(position + 1).ok_or(Unproven::Extent)?;
+            for branch in self.branches().filter(|b| b.near_branch_target() == next.ip()) {
+                let follows = calls.iter().any(|&other| self.next_of(other) == Some(branch.ip()));
+                if !follows || branch.flow_control() != FlowControl::UnconditionalBranch {
+                    return Err(Unproven::Join { address: next.ip() });
+                }
+            }
             if next.code() == Code::Jmp_rel8_64 || next.code() == Code::Jmp_rel32_64 {
                 // Another call may be followed by where this jumps to, and stand for both.
                 let target = next.near_branch_target();
                 if calls.iter().any(|&other| self.next_of(other) == Some(target)) {
                     continue;
-                }
-            }
-            for branch in self.branches().filter(|b| b.near_branch_target() == next.ip()) {
-                let follows = calls.iter().any(|&other| self.next_of(other) == Some(branch.ip()));
-                if !follows || branch.flow_control() != FlowControl::UnconditionalBranch {
-                    return Err(Unproven::Join { address: next.ip() });
                 }
             }
             let stepped = Landing::stepped(next.ip());
@@ -241,7 +241,12 @@ mod tests {
     #[test]
     fn two_calls_share_what_follows_them() {
         // call; jmp 1f; call; 1f: test rbx, rbx; jne
-        let function = function(&[CALL, b"\xeb\x05", CALL, b"\x48\x85\xdb", TEST]);
+        let shared: &[&[u8]] = &[CALL, b"\xeb\x05", CALL, b"\x48\x85\xdb", TEST];
+        // jne to the jmp, behind the first call
+        let joined = function(&[shared, &[&b"\x75\xf0"[..]]].concat());
+        let refused = joined.after_calls(&[START, 0x1007], RESULTS);
+        assert_eq!(refused, Err(Unproven::Join { address: NEXT }));
+        let function = function(shared);
         let landings = function.after_calls(&[START, 0x1007], RESULTS).expect("proven");
         assert_eq!(landings, [Landing { step: Step::Emulated, ..Landing::stepped(0x100f) }]);
         // What the jump comes from is another call.
