@@ -74,6 +74,9 @@ pub const SEEN_MAX: u32 = 8192;
 pub const UNDECIDED: u32 = 0;
 /// It is nothing to be told of.
 pub const PASSED_OVER: u32 = 1;
+/// It is a `go` command that got no probes: it is to be told of where a tree is followed, which is
+/// not seen whole then.
+pub const REFUSED: u32 = 2;
 
 /// What is counted of trees, as places in an array of numbers.
 #[repr(u32)]

@@ -120,6 +120,18 @@ pub const KEPT: u8 = 15;
 /// In place of a register: what [`Recipe::base`] points to. As for [`KEPT`], none is there.
 pub const BASE: u8 = 14;
 
+/// Who something is kept for: a goroutine of a process. 16 bytes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Owner {
+    /// Its number.
+    pub goroutine: u64,
+    /// The process, by its pid in the initial namespace.
+    pub process: u32,
+    /// Zero.
+    pub padding: u32,
+}
+
 /// Values of one probe that are not in their registers any more, but on the stack.
 pub const SPILLS_MAX: usize = 4;
 
@@ -453,6 +465,7 @@ pub struct KernelOffsets {
 const _: () = assert!(size_of::<KernelOffsets>() == 140);
 const _: () = assert!(size_of::<Root>() == 16);
 const _: () = assert!(size_of::<Operand>() == 16);
+const _: () = assert!(size_of::<Owner>() == 16);
 const _: () = assert!(size_of::<Recipe>() == 32 + 16 * (FIELDS_MAX + 5) + 4 * SPILLS_MAX);
 const _: () = assert!(size_of::<Spill>() == 4);
 const _: () = assert!(size_of::<Layout>() == 8);
@@ -461,7 +474,7 @@ const _: () = assert!(size_of::<TypeKey>() == 16);
 
 #[cfg(feature = "user")]
 mod pod {
-    use super::{KernelOffsets, Layout, Recipe, Root, TypeKey, TypeRule};
+    use super::{KernelOffsets, Layout, Owner, Recipe, Root, TypeKey, TypeRule};
 
     // SAFETY: `#[repr(C)]` integers without padding, valid for any bit pattern.
     unsafe impl aya::Pod for Recipe {}
@@ -471,6 +484,8 @@ mod pod {
     unsafe impl aya::Pod for Root {}
     // SAFETY: as above.
     unsafe impl aya::Pod for Layout {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Owner {}
     // SAFETY: as above.
     unsafe impl aya::Pod for TypeRule {}
     // SAFETY: as above.

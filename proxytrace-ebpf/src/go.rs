@@ -7,13 +7,13 @@ use aya_ebpf::macros::uprobe;
 use aya_ebpf::programs::ProbeContext;
 use proxytrace_common::host::ANY;
 use proxytrace_common::plan::{
-    self, FIELDS_MAX, Layout, NONE, OFFSETS_MAX, Operand, Read, Recipe, Role,
+    self, FIELDS_MAX, Layout, NONE, OFFSETS_MAX, Operand, Owner, Read, Recipe, Role,
 };
 use proxytrace_common::record::{FAULT, Kind};
 
 use crate::headers::headers;
 use crate::interface::{AnswerStep, ConnectionStep, ErrorWalk, Interface, type_of};
-use crate::maps::{KEPT, LAYOUTS, NUMBER, Owner, SITES, count_hit, is_host, member, settle};
+use crate::maps::{KEPT, LAYOUTS, NUMBER, SITES, count_hit, is_host, lose_one, member, settle};
 use crate::process::{arguments, current_pid, environment};
 use crate::scratch::{PIECE, REGISTERS, Scratch, Urgency, record};
 use crate::user::{read_pair, read_to, read_u64};
@@ -199,8 +199,12 @@ fn keep(scratch: &mut Scratch, recipe: &Recipe) {
     }
     let stderr = scratch.interface;
     let Some((_, Some(rule))) = type_of(scratch, stderr) else { return };
-    if rule.role == Role::Buffer as u8 && stdout != stderr.data {
-        let _ = KEPT.insert(owner, stderr.data, 0);
+    if rule.role == Role::Buffer as u8
+        && stdout != stderr.data
+        && KEPT.insert(owner, stderr.data, 0).is_err()
+    {
+        // The record of what it says.
+        lose_one();
     }
 }
 
@@ -218,7 +222,7 @@ fn recall(scratch: &mut Scratch) -> bool {
 #[inline(always)]
 fn owner(scratch: &mut Scratch) -> Owner {
     let header = scratch.header();
-    Owner { goroutine: header.goroutine, process: u64::from(header.pid) }
+    Owner { goroutine: header.goroutine, process: header.pid, padding: 0 }
 }
 
 /// Keeps the argument registers, in Go's order, and yields the goroutine (`*runtime.g`).

@@ -2,8 +2,8 @@
 
 use aya_ebpf::helpers::{bpf_get_current_task, bpf_ktime_get_ns};
 use proxytrace_common::host::{
-    ANY, Choices, FileKey, GO_SIZE_MIN, Member, OVERLAY_MAGIC, Sampling, TICK_NS, UNDECIDED,
-    choice, tree,
+    ANY, Choices, FileKey, GO_SIZE_MIN, Member, OVERLAY_MAGIC, REFUSED, Sampling, TICK_NS,
+    UNDECIDED, choice, tree,
 };
 use proxytrace_common::record::{Kind, Tag};
 
@@ -39,8 +39,9 @@ pub fn exec(binprm: u64) {
         }
     });
     let executable = known.unwrap_or(ANY);
-    let file = (known.is_none() && is_news(&key)).then_some(key);
     let before = member(pid).copied();
+    let is_followed = before.is_some_and(|before| before.tree != 0);
+    let file = (known.is_none() && is_news(&key, is_followed)).then_some(key);
     if before.is_none() && known.is_none() && file.is_none() || !once::exec(pid) {
         return;
     }
@@ -160,15 +161,16 @@ fn count(choice: Choices) {
     }
 }
 
-/// Whether a file may be a `go` command, as far as user space has found out.
+/// Whether a file may be a `go` command, as far as user space has found out; in a tree that is
+/// followed, also whether it is one without probes.
 #[inline(always)]
-fn is_news(key: &FileKey) -> bool {
+fn is_news(key: &FileKey, is_followed: bool) -> bool {
     if key.size < GO_SIZE_MIN {
         return false;
     }
     // SAFETY: the value is copied at once.
     if let Some(&found) = unsafe { SEEN.get(key) } {
-        return found == UNDECIDED;
+        return found == UNDECIDED || found == REFUSED && is_followed;
     }
     let _ = SEEN.insert(key, UNDECIDED, 0);
     true

@@ -5,21 +5,13 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf};
 use proxytrace_common::host::{ANY, Choices, FileKey, HostOffsets, Known, Member, Sampling};
 use proxytrace_common::plan::{
-    EXECUTABLES_MAX, Layout, RULES_MAX, Recipe, Root, SITES_MAX, TypeKey, TypeRule,
+    EXECUTABLES_MAX, Layout, Owner, RULES_MAX, Recipe, Root, SITES_MAX, TypeKey, TypeRule,
 };
 
 use crate::scratch::{SLOTS, Scratch};
 use crate::tcp::SocketOwner;
 use crate::verifier::{atomic_add_u64, set_by_user};
 use crate::wire::Stream;
-
-/// A goroutine of a process.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct Owner {
-    pub goroutine: u64,
-    pub process: u64,
-}
 
 /// Records on their way to user space: room for two seconds of a busy go.
 #[map]
@@ -47,9 +39,12 @@ pub static NOWHERE: ProgramArray = ProgramArray::with_max_entries(1, 0);
 /// The same for programs of `uprobe_multi`.
 #[map]
 pub static NOWHERE_MULTI: ProgramArray = ProgramArray::with_max_entries(1, 0);
-/// Where the stderr of a command goes that a goroutine has started and waits for.
+/// Where the stderr of a command goes that a goroutine has started and waits for. No LRU: that
+/// deals its places out to CPUs by the hundred, and removes what is needed while most of them are
+/// empty (`bpf_lru_list_pop_free_to_local` in `kernel/bpf/bpf_lru_list.c`). What finds no room is
+/// lost, and counted; user space removes what is left of processes that have ended.
 #[map]
-pub static KEPT: LruHashMap<Owner, u64> = LruHashMap::with_max_entries(1024, 0);
+pub static KEPT: HashMap<Owner, u64> = HashMap::with_max_entries(4096, 0);
 /// Processes of the traced command's tree; on a watched host, of all trees.
 #[map]
 pub static TRACKED: HashMap<u32, Member> = HashMap::with_max_entries(16384, 0);

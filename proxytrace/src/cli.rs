@@ -158,7 +158,7 @@ struct Run {
 pub(crate) struct Report {
     #[command(flatten)]
     pub(crate) outputs: Outputs,
-    /// Exit with 10 if there are findings of this severity or worse.
+    /// Exit with 10 if there are findings of this severity or worse, though COMMAND succeeded.
     #[arg(long, global = true, value_name = "SEVERITY")]
     pub(crate) fail_on: Option<FailOn>,
     /// Let the exit code of a COMMAND that failed say whether to try again: 75 or 78.

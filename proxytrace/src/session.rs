@@ -25,7 +25,9 @@ pub(crate) struct Session<'a> {
     /// Whether a terminal is to show how far it is, and what does.
     is_watched: bool,
     live: Option<Live>,
-    /// What is to be emptied when it begins.
+    /// What the outputs are to begin with, and what was said before they did.
+    pending: Option<(Start, Vec<Event>)>,
+    /// What is to be emptied then.
     claims: Option<Claims>,
     output: Option<(File, &'a Path)>,
     recording: Option<(Writer<Apart<File>>, &'a Path)>,
@@ -44,6 +46,7 @@ impl<'a> Session<'a> {
             stream: stream.map(Stream::new),
             is_watched: false,
             live: None,
+            pending: None,
             claims: None,
             output,
             recording: None,
@@ -58,8 +61,8 @@ impl<'a> Session<'a> {
         Session { is_watched, ..self }
     }
 
-    /// The same, whose outputs keep what is in them until it begins: a command that cannot be run, or
-    /// not be traced, costs nobody the files of the run before.
+    /// The same, whose outputs keep what is in them until the command runs: one that cannot be run,
+    /// or not be traced, costs nobody the files of the run before.
     pub(crate) fn settling(self, claims: Claims) -> Self {
         Session { claims: Some(claims), ..self }
     }
@@ -68,6 +71,7 @@ impl<'a> Session<'a> {
     /// if it is not.
     pub(crate) fn finish(mut self, end: End) -> anyhow::Result<(Trace, Option<anyhow::Error>)> {
         self.live = None;
+        self.begin();
         let correlator = self.correlator.take();
         let trace = correlator.map(|correlator| sourced(diagnosed(correlator.finish(&end))));
         if let Some((mut writer, path)) = self.recording.take() {
@@ -80,25 +84,53 @@ impl<'a> Session<'a> {
                     writer.event(&Event { time: end.time, pid: 0, goroutine: None, what })
                 })
                 .and_then(|()| writer.finish(end).map(drop));
-            self.unwritten = written.err().map(|error| failed(path, error));
+            if let Err(error) = written {
+                self.unwritten = Some(failed(path, error));
+            }
         }
         let trace = trace.context("the command ran, but capture saw no start")?;
         let unstreamed = self.stream.take().and_then(|stream| stream.finish(&trace).err());
         Ok((trace, self.unwritten.or(unstreamed)))
     }
+
+    /// The command runs: what was in the outputs goes, and what has been said comes. It is too late
+    /// to refuse the command for what fails here.
+    fn begin(&mut self) {
+        let Some((start, events)) = self.pending.take() else { return };
+        self.unwritten = self.claims.take().and_then(|claims| claims.settle().err());
+        if let Some((file, path)) = self.output.take() {
+            match Writer::new(Apart::new(file), &start) {
+                Ok(writer) => self.recording = Some((writer, path)),
+                Err(error) => self.unwritten = Some(failed(path, error)),
+            }
+        }
+        if let Some(stream) = &mut self.stream {
+            stream.start(&start);
+        }
+        for event in &events {
+            self.record(event);
+        }
+    }
+
+    fn record(&mut self, event: &Event) {
+        if let Some((writer, path)) = &mut self.recording
+            && let Err(error) = writer.event(event)
+        {
+            self.unwritten = Some(failed(path, error));
+            self.recording = None;
+        }
+    }
+}
+
+/// Whether the command has become what it is: before that there is what we do ourselves, and at
+/// most its end.
+fn is_of_command(event: &Event) -> bool {
+    event.pid != 0 && !matches!(event.what, What::Exit { .. })
 }
 
 impl Sink for Session<'_> {
     fn start(&mut self, start: &Start) -> anyhow::Result<()> {
-        self.claims.take().map_or(Ok(()), Claims::settle)?;
-        if let Some((file, path)) = self.output.take() {
-            let writer =
-                Writer::new(Apart::new(file), start).map_err(|error| failed(path, error))?;
-            self.recording = Some((writer, path));
-        }
-        if let Some(stream) = &mut self.stream {
-            stream.start(start);
-        }
+        self.pending = Some((start.clone(), Vec::new()));
         self.correlator = Some(Correlator::new(start));
         // Not before: the command has been forked by now, from a process with one thread.
         self.live = self.is_watched.then(Live::start).flatten();
@@ -106,11 +138,12 @@ impl Sink for Session<'_> {
     }
 
     fn event(&mut self, event: Event) -> anyhow::Result<()> {
-        if let Some((writer, path)) = &mut self.recording
-            && let Err(error) = writer.event(&event)
-        {
-            self.unwritten = Some(failed(path, error));
-            self.recording = None;
+        if is_of_command(&event) {
+            self.begin();
+        }
+        match &mut self.pending {
+            Some((_, events)) => events.push(event.clone()),
+            None => self.record(&event),
         }
         if let Some(live) = &self.live {
             live.event(&event);
@@ -198,7 +231,7 @@ mod tests {
     use std::path::Path;
 
     use proxytrace::capture::Sink as _;
-    use proxytrace::event::{End, Event, Start, What};
+    use proxytrace::event::{Attach, End, Event, Start, What};
     use proxytrace::recording::Reader;
     use proxytrace::replay::replay;
 
@@ -247,16 +280,39 @@ mod tests {
     }
 
     #[test]
-    fn what_was_in_an_output_stays_until_the_start() {
+    fn what_was_in_an_output_stays_until_the_command_runs() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("old");
         std::fs::write(&path, "of yesterday").unwrap();
         let mut claims = Claims::default();
         let recording = claims.open_any(Some(&path)).unwrap();
         let mut session = Session::new(recording, None).settling(claims);
-        assert_eq!(std::fs::read(&path).unwrap(), b"of yesterday");
         session.start(&start()).unwrap();
-        assert!(std::fs::read(&path).unwrap().starts_with(b"{\"schema\""));
+        // Its execve has failed: the gate was asked for it all the same, and it ended.
+        let said = |pid, what| Event { time: 1, pid, goroutine: None, what };
+        session.event(said(0, What::Attach(Attach::default()))).unwrap();
+        session.event(said(1, What::Exit { code: Some(127), signal: None })).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"of yesterday");
+        let exec = What::Exec { exe: "/bin/go".into(), argv: vec!["go".into()] };
+        session.event(said(1, exec)).unwrap();
+        session.finish(END).unwrap();
+        let written = std::fs::read_to_string(&path).unwrap();
+        assert!(written.starts_with("{\"schema\""), "{written}");
+        let place = |name: &str| written.find(&format!("\"{name}\""));
+        let order = ["attach", "exit", "exec"].map(|name| place(name).expect(name));
+        assert!(order.is_sorted(), "{written}");
+    }
+
+    /// Who is run by nobody that we could see has ended all the same.
+    #[test]
+    fn without_a_word_of_the_command_the_outputs_begin_at_the_end() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("recording");
+        let mut session = Session::new(Some((File::create(&path).unwrap(), &path)), None);
+        session.start(&start()).unwrap();
+        session.finish(END).unwrap();
+        let reader = Reader::new(BufReader::new(File::open(&path).unwrap())).unwrap();
+        assert!(replay(reader).1.is_none());
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::thread;
 
 use anyhow::Result;
 use nix::unistd::geteuid;
+use xtask::process::in_ci;
 
 use crate::scenario::Scenario;
 use crate::toolchain::{POSITION_INDEPENDENT, Toolchain, VERSIONS};
@@ -211,25 +212,32 @@ fn slips<'a>(beginnings: &'a str, known: &[&str]) -> Vec<&'a str> {
     beginnings.split(',').filter(is_slip).collect()
 }
 
-/// Whether this process may start a lab; skips aloud if not.
-pub fn can_start() -> bool {
+/// Whether this process may trace; skips aloud if not.
+pub fn can_trace() -> bool {
     let root = geteuid().is_root();
     if !root {
-        skip("the lab needs root: it makes network and mount namespaces");
+        skip("tracing needs root, and so does the lab: it makes network and mount namespaces");
     }
     root
+}
+
+/// Whether this process may start a lab, and there is a go to be run in it; skips aloud if not.
+pub fn can_start() -> bool {
+    let newest = || Toolchain::newest().inspect_err(|error| skip(&format!("{error:#}")));
+    can_trace() && newest().is_ok()
 }
 
 /// Says that something is not tested. In CI that is a failure.
 pub fn skip(reason: &str) {
     assert!(!in_ci(), "must not be skipped in CI: {reason}");
-    // Past the capture of libtest, which would hide it in a test that passes.
-    let _ = writeln!(io::stderr(), "skipping test: {reason}");
+    not_here(reason);
 }
 
-/// By the rule of `cargo xtask test`.
-fn in_ci() -> bool {
-    env::var_os("CI").is_some_and(|value| !value.is_empty() && value != "false")
+/// Says that something cannot be tested on a machine like this one, whatever is installed: in CI no
+/// failure either.
+pub fn not_here(reason: &str) {
+    // Past the capture of libtest, which would hide it in a test that passes.
+    let _ = writeln!(io::stderr(), "skipping test: {reason}");
 }
 
 /// The program under test: `$PROXYTRACE_BIN`, or the binary that cargo puts above the directory of

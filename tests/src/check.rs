@@ -470,7 +470,13 @@ fn same<T: Ord + Debug>(
 fn attempt_is_sound(chain: &Chain, attempt: &Attempt) -> Result<()> {
     let by_id: HashMap<RequestId, &Request> =
         attempt.requests.iter().map(|request| (request.id, request)).collect();
+    // What reached nobody is in no log. But go asks once for what a chain is about, unless that is
+    // all tiles or a page, and what came of a request leads to one other.
+    let many = matches!(chain.artifact, Artifact::SumdbTile | Artifact::GoGet);
+    let mut led_to = HashSet::new();
     for request in &attempt.requests {
+        let once = led_to.insert(request.follows) || (many && request.follows.is_none());
+        ensure!(once, "another one has the same place: {request:?}");
         let before = match request.follows {
             None => None,
             Some(id) => Some(*by_id.get(&id).with_context(|| format!("{id} is not here"))?),

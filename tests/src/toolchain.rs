@@ -4,10 +4,7 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 use anyhow::{Context, Result, bail};
-
-/// The releases that the tests run: one of each minor version that we support.
-pub const VERSIONS: [&str; 8] =
-    ["1.19.8", "1.21.13", "1.22.10", "1.23.9", "1.24.11", "1.25.5", "1.26.6", "1.27.3"];
+pub use xtask::go::VERSIONS;
 
 /// Those of them that the tests run as position-independent executables too.
 pub const POSITION_INDEPENDENT: [&str; 1] = ["1.27.3-pie"];

@@ -29,7 +29,7 @@ const ELSEWHERE: &[(&str, Elsewhere)] = &[
     ("PT001", Elsewhere::Recording("patched-again")),
     ("PT011", Elsewhere::Recording("patched-astray")),
     // Not where all is seen.
-    ("PT900", Elsewhere::Test("trace_equals_log/processes.rs")),
+    ("PT900", Elsewhere::Test("bounds.rs")),
 ];
 
 /// What happens in healthy runs, and scenarios in which it does. Nothing more than a note may be

@@ -24,7 +24,7 @@ impl Bench {
             cases::skip(&format!("no {}: build it, or set PROXYTRACE_BIN", proxytrace.display()));
             return None;
         }
-        if !cases::can_start() {
+        if !cases::can_trace() {
             return None;
         }
         let dir = tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o755)).tempdir();

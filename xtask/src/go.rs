@@ -15,7 +15,7 @@ use crate::apt;
 use crate::process::{run, status, succeeds};
 
 /// The releases that the tests run against, oldest first: the last that there was of each minor
-/// version that is supported.
+/// version that is supported, which are those of the table of layouts.
 pub const VERSIONS: [&str; 8] =
     ["1.19.8", "1.21.13", "1.22.10", "1.23.9", "1.24.11", "1.25.5", "1.26.6", "1.27.3"];
 
@@ -26,7 +26,8 @@ pub const NEWEST: &str = VERSIONS[VERSIONS.len() - 1];
 pub const POSITION_INDEPENDENT: [&str; 1] = ["1.27.3"];
 
 /// Those that the tests have for arm64 too, as `1.27.3-arm64`: to be read, and to be run where the
-/// machine is emulated.
+/// machine is emulated. The oldest with the register ABI as it is, the first with Swiss maps, the
+/// newest.
 pub const ARM64: [&str; 3] = ["1.21.13", "1.24.11", "1.27.3"];
 
 /// This machine's architecture, in Go's words.

@@ -59,8 +59,11 @@ pub(crate) fn golden() -> Result<()> {
         let Ok(text) = fs::read_to_string(&file) else {
             bail!("{scenario} left no recording:\n{}", String::from_utf8_lossy(&output.stderr));
         };
+        // By sudo it is root's, in a directory that is not.
+        fs::remove_file(&file)?;
         // A recording says where go is; where that is on this machine is of no interest.
-        fs::write(&file, text.replace(&*goroot.to_string_lossy(), "/usr/local/go"))?;
+        fs::write(&file, text.replace(&*goroot.to_string_lossy(), "/usr/local/go"))
+            .with_context(|| format!("cannot write {}", file.display()))?;
         status("Recorded", scenario);
     }
     let test = "cargo test --package proxytrace --test golden";

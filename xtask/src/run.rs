@@ -35,8 +35,42 @@ pub(crate) fn run(command: &[OsString]) -> Result<()> {
 
 /// The user's own Go, else one that is fetched.
 fn goroot() -> Result<PathBuf> {
-    let Some(go) = which("go") else {
-        return go::install(go::NEWEST);
-    };
-    Ok(read(Command::new(go).args(["env", "GOROOT"]))?.into())
+    if let Some(go) = which("go") {
+        let said = read(Command::new(go).args(["env", "GOVERSION", "GOROOT"]))?;
+        if let Some((version, goroot)) = said.split_once('\n')
+            && is_traced(version)
+        {
+            return Ok(goroot.into());
+        }
+    }
+    go::install(go::NEWEST)
+}
+
+/// Whether a go of a version such as `go1.27.3` can be traced: its minor version is one of ours, or
+/// newer than they are, as then it may be.
+fn is_traced(version: &str) -> bool {
+    let found = version.strip_prefix("go").and_then(minor);
+    go::VERSIONS.map(minor).contains(&found) || found > minor(go::NEWEST)
+}
+
+/// 27 of `1.27.3`.
+fn minor(version: &str) -> Option<u16> {
+    let rest = version.strip_prefix("1.")?;
+    rest.split(|letter: char| !letter.is_ascii_digit()).next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_traced;
+
+    #[test]
+    fn the_demonstration_has_a_go_that_can_be_traced() {
+        for version in ["go1.19.8", "go1.21.13", "go1.24rc1", "go1.27.3", "go1.28", "go1.100.1"] {
+            assert!(is_traced(version), "{version}");
+        }
+        // Before Go 1.16 nothing is said.
+        for version in ["go1.18.10", "go1.20.14", "devel go1.28-0123456789", "go2.1", "go1.", ""] {
+            assert!(!is_traced(version), "{version}");
+        }
+    }
 }

@@ -34,6 +34,10 @@ const CHECKS: [(&str, &[&str]); 2] = [
 /// Names the program under test to the tests.
 const BIN_VAR: &str = "PROXYTRACE_BIN";
 
+/// Where readers or engines are that could not be had: without a word the tests would take what is
+/// usually there, of which a part may be missing.
+const NOWHERE: &str = "/nonexistent";
+
 /// Has the tests in virtual machines run on all kernels.
 const ALL: &str = "--all";
 
@@ -70,11 +74,8 @@ pub(crate) fn test(arguments: &[OsString]) -> Result<()> {
     test.env(BIN_VAR, &programs.proxytrace).env(go::ROOT_DIR_VAR, go::root_dir()?);
     // Readers and engines were installed by it, and for it.
     test.env(go::PYTHON_VAR, go::with_pip().unwrap_or("python3"));
-    if let Some(readers) = readers {
-        test.env(readers::DIR_VAR, readers);
-    }
-    if let Some(engines) = engines {
-        test.env(engines::DIR_VAR, engines);
+    for (name, directory) in [(readers::DIR_VAR, readers), (engines::DIR_VAR, engines)] {
+        test.env(name, directory.unwrap_or_else(|| NOWHERE.into()));
     }
     if !is_root() {
         // Tests of the kernel's side need root; what is built stays the user's.

@@ -338,7 +338,8 @@ impl<'a> Agent<'a> {
         Ok(())
     }
 
-    /// Takes the probes out, and hands on what was seen.
+    /// Has the probes taken out, which may take seconds for each toolchain and holds nobody up, and
+    /// hands on what was seen.
     fn leave(&mut self, reason: &str) -> anyhow::Result<()> {
         let Some(mut host) = self.host.take() else { return Ok(()) };
         host.retire(&mut self.builds)?;

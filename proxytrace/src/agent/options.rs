@@ -247,8 +247,10 @@ impl Options {
 
     fn over(&self, mut file: Settings) -> Settings {
         if self.once && self.config.is_none() {
-            // Those are the service's, which may be running: its port, its queue, its files.
+            // Those are the service's, which may be running: its port, its queue, its files, and
+            // what it says of itself.
             file.export = exporters::Options::default();
+            file.state = None;
         }
         let mut settings = self.settings.clone().over(file);
         if self.once {
@@ -314,13 +316,14 @@ mod tests {
 
     #[test]
     fn a_short_run_leaves_what_the_service_exports_to_the_service() {
-        let file = || parse("sample = 0.1\n[export]\nndjson = \"/var/lib/a\"\n").unwrap();
+        let file = "sample = 0.1\nstate = \"/run/a\"\n[export]\nndjson = \"/var/lib/a\"\n";
+        let file = || parse(file).unwrap();
         let metrics = Some(Listen(None));
         let service = Options::default();
         assert_eq!(service.over(file()), file());
         let once = Options { once: true, ..Options::default() };
         let export = exporters::Options { metrics: metrics.clone(), ..Default::default() };
-        assert_eq!(once.over(file()), Settings { export, ..file() });
+        assert_eq!(once.over(file()), Settings { export, state: None, ..file() });
         // It has been asked for.
         let named = Options { config: Some("mine.toml".into()), ..once };
         let export = exporters::Options { metrics, ..file().export };

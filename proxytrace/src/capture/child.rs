@@ -15,7 +15,7 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, kill, signal, sigprocmask};
 use nix::sys::stat::{Mode, umask};
 use nix::sys::wait::waitpid;
-use nix::unistd::{ForkResult, Pid, execve, fork, pipe2, setgroups, setresgid, setresuid};
+use nix::unistd::{ForkResult, Pid, execve, fork, pipe2};
 
 use super::user::Invoker;
 
@@ -191,9 +191,7 @@ fn become_command(
             umask(Mode::from_bits_truncate(mask));
         }
         if let Some(user) = &invoker.credentials {
-            setgroups(&user.groups)?;
-            setresgid(user.gid, user.gid, user.gid)?;
-            setresuid(user.uid, user.uid, user.uid)?;
+            user.assume()?;
         }
         if !SIGPIPE_IGNORED.load(Ordering::Relaxed) {
             // SAFETY: the default disposition, no handler.

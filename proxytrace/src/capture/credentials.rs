@@ -3,10 +3,18 @@
 //! By what the kernel has for that, which is of one thread: nobody else in this process becomes
 //! somebody else meanwhile, nor can the user send this thread a signal.
 
-use std::io;
-use std::path::Path;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
 
-use nix::unistd::{Gid, Uid, getgroups, setfsgid, setfsuid};
+use nix::fcntl::OFlag;
+use nix::sys::wait::waitpid;
+use nix::unistd::{
+    ForkResult, Gid, Uid, fork, getgroups, pipe2, setfsgid, setfsuid, setgroups, setresgid,
+    setresuid,
+};
 
 /// Where /proc says what a process may do.
 const MAY: &str = "CapEff:";
@@ -54,6 +62,60 @@ impl Credentials {
         set_groups(&groups)?;
         done.ok_or_else(|| io::ErrorKind::PermissionDenied.into())
     }
+
+    /// Becomes this user, for good.
+    pub(super) fn assume(&self) -> nix::Result<()> {
+        setgroups(&self.groups)?;
+        setresgid(self.gid, self.gid, self.gid)?;
+        setresuid(self.uid, self.uid, self.uid)
+    }
+
+    /// Looks for a file as this user altogether, in a process of its own: FUSE looks at the real
+    /// and the saved user, too, which [`act`](Self::act) leaves as they are. The outer error is
+    /// that nobody could be asked. To be called while there is one thread.
+    pub(super) fn ask(
+        &self,
+        find: impl FnOnce() -> io::Result<PathBuf>,
+    ) -> io::Result<io::Result<PathBuf>> {
+        let (read, write) = pipe2(OFlag::O_CLOEXEC)?;
+        // SAFETY: this process has one thread here, so the child may do what it likes.
+        match unsafe { fork() }? {
+            ForkResult::Parent { child } => {
+                drop(write);
+                let mut answer = Vec::new();
+                let all = File::from(read).read_to_end(&mut answer);
+                let _ = waitpid(child, None);
+                all?;
+                let none = io::ErrorKind::UnexpectedEof;
+                let (number, path) = answer.split_first_chunk::<4>().ok_or(none)?;
+                Ok(match i32::from_ne_bytes(*number) {
+                    0 => Ok(OsStr::from_bytes(path).into()),
+                    number => Err(io::Error::from_raw_os_error(number)),
+                })
+            }
+            ForkResult::Child => {
+                drop(read);
+                if self.assume().is_ok() {
+                    let (number, path) = match find() {
+                        Ok(path) => (0, path),
+                        Err(error) => (number_of(&error), PathBuf::new()),
+                    };
+                    let answer = [&number.to_ne_bytes()[..], path.as_os_str().as_bytes()].concat();
+                    let _ = File::from(write).write_all(&answer);
+                }
+                // SAFETY: nothing of this process's may run any more, destructors included.
+                unsafe { libc::_exit(0) }
+            }
+        }
+    }
+}
+
+/// The errno of an error, or the one that says the same.
+fn number_of(error: &io::Error) -> i32 {
+    error.raw_os_error().unwrap_or(match error.kind() {
+        io::ErrorKind::NotFound => libc::ENOENT,
+        _ => libc::EACCES,
+    })
 }
 
 /// setgroups(2) for this thread: the library's is for all.
@@ -81,7 +143,7 @@ pub(super) fn status(process: &Path, field: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs::{self, File};
+    use std::fs;
     use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 
     use super::*;
@@ -124,6 +186,30 @@ mod tests {
         assert!(File::open(place("of-root")).is_ok());
         // Root's own groups are not lent with that.
         assert!(!can_read(&of(4243, &[]), "of-group"));
+    }
+
+    #[test]
+    fn who_is_asked_is_that_user_in_every_respect() {
+        if !Uid::effective().is_root() {
+            return skip("not root");
+        }
+        let user = of(4241, &[4242, 4243]);
+        let four_times = "4241\t4241\t4241\t4241";
+        for (field, expected) in
+            [("Uid:", four_times), ("Gid:", four_times), ("Groups:", "4242 4243")]
+        {
+            let told = user.ask(|| {
+                let told = status(Path::new("/proc/self"), field);
+                Ok(told.ok_or(io::ErrorKind::NotFound)?.into())
+            });
+            assert_eq!(told.unwrap().unwrap(), Path::new(expected));
+        }
+        for kind in [io::ErrorKind::NotFound, io::ErrorKind::PermissionDenied] {
+            let told = user.ask(|| Err(kind.into())).unwrap();
+            assert_eq!(told.unwrap_err().kind(), kind);
+        }
+        // And we are who we were.
+        assert!(Uid::current().is_root() && Uid::effective().is_root());
     }
 
     #[test]

@@ -180,8 +180,9 @@ impl Decoder {
                 }
                 let process = self.pids.directory(record.pid);
                 let path = executables.path_of(exe, record.pid, &process);
-                let go = goenv::Go { exe: &path, version: &exe.go_version };
-                let start = |root: &Path| go_start(record, go, &environment, &process, root);
+                let within = executables.path_within(exe, record.pid, &process);
+                let go = goenv::Go { exe: &within, version: &exe.go_version };
+                let start = |root: &Path| go_start(record, &path, go, &environment, &process, root);
                 let root = process.join("root");
                 let by_itself = start(&root);
                 let Some(roots) = &self.roots else { return Ok(Some(by_itself)) };
@@ -375,9 +376,10 @@ fn dialing(record: &Record<'_>, names: &TypeNames) -> Result<Option<What>, Malfo
     }))
 }
 
-/// The start of a `go` command, with the configuration that is in force in it.
+/// The start of a `go` command, known by this path, with the configuration that is in force in it.
 fn go_start(
     record: &Record<'_>,
+    exe: &Path,
     go: goenv::Go<'_>,
     environment: &[u8],
     process: &Path,
@@ -400,7 +402,7 @@ fn go_start(
     let surroundings = surroundings::of(&started);
     What::GoStart {
         go_version: go.version.to_owned(),
-        exe: go.exe.to_string_lossy().into_owned(),
+        exe: exe.to_string_lossy().into_owned(),
         argv: record.arguments(),
         config,
         surroundings: Box::new(surroundings),

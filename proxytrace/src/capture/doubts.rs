@@ -21,6 +21,12 @@ impl Doubts {
     /// An executable that a process runs in has got its probes, at this time.
     pub(super) fn met(&mut self, pid: u32, identity: Identity, attach: Attach, time: u64) {
         self.waiting.insert(pid, attach.clone());
+        self.renewed(identity, attach, time);
+    }
+
+    /// An executable has got its probes anew, at this time: whoever began to run in it before was
+    /// without them meanwhile.
+    pub(super) fn renewed(&mut self, identity: Identity, attach: Attach, time: u64) {
         self.met.insert(identity, (time, attach));
     }
 
@@ -104,5 +110,15 @@ mod tests {
         doubts.runs(10, identity(2), 1);
         let rest: Vec<u32> = doubts.rest().into_iter().map(|(pid, _)| pid).collect();
         assert_eq!(rest, [7, 8]);
+    }
+
+    /// They had passed the gate, and were on the way.
+    #[test]
+    fn others_may_have_begun_before_it_was_met_again() {
+        let mut doubts = Doubts::default();
+        doubts.renewed(identity(1), attach("/a/go"), 50);
+        doubts.runs(8, identity(1), 49);
+        doubts.runs(9, identity(1), 51);
+        assert_eq!(doubts.rest(), [(8, late(attach("/a/go")))]);
     }
 }

@@ -54,6 +54,8 @@ pub(super) struct Executables {
     foreseen: HashMap<Identity, Attach>,
     /// By process: the path by which it executes what has probes by another, too.
     paths: HashMap<u32, PathBuf>,
+    /// What is called as a `go` command is, and could not be opened.
+    unread: HashSet<PathBuf>,
 }
 
 /// What an executable turned out to be.
@@ -218,6 +220,25 @@ impl Executables {
         (found, attach)
     }
 
+    /// What is to be said, once, of an executable that somebody runs and that we may not open, as
+    /// on a server that gives root less than its user; none if it is no `go` command, by its name,
+    /// or if it has gone.
+    pub(super) fn unread(&mut self, path: &Path, error: &io::Error) -> Option<Attach> {
+        use io::ErrorKind::{InvalidInput, NotADirectory, NotFound};
+        // Nobody runs in what is no file: another is there now.
+        let has_gone = matches!(error.kind(), NotFound | NotADirectory | InvalidInput)
+            || error.raw_os_error() == Some(libc::ESRCH);
+        if has_gone || path.file_name()? != "go" || !self.unread.insert(path.to_owned()) {
+            return None;
+        }
+        let reason = format!("it cannot be read: {error}");
+        Some(Attach {
+            exe: path.to_string_lossy().into_owned(),
+            missing: vec![MissingHook { hook: "*".to_owned(), reason }],
+            ..Attach::default()
+        })
+    }
+
     /// The executable that a record names.
     pub(super) fn get(&self, index: u32) -> Option<&Probed> {
         self.probed.get(index as usize)?.as_ref()
@@ -245,6 +266,24 @@ impl Executables {
         path.unwrap_or_else(|| probed.path.clone())
     }
 
+    /// The same as the process itself names it, from its own root: next to that `go` looks for its
+    /// `go.env`.
+    pub(super) fn path_within(&self, probed: &Probed, pid: u32, process: &Path) -> PathBuf {
+        let link = process.join("exe");
+        let is_it = |file: &Metadata| {
+            let there = Identity::from(file);
+            there == probed.identity || there.is_twin_of(&probed.identity)
+        };
+        let file = std::fs::metadata(&link).ok().filter(is_it);
+        let named = file.and_then(|_| std::fs::read_link(&link).ok());
+        let path = named.unwrap_or_else(|| self.path_of(probed, pid, process));
+        let below = std::fs::read_link(process.join("root")).ok().and_then(|root| {
+            let below = path.strip_prefix(root).ok()?;
+            Some(Path::new("/").join(below))
+        });
+        below.unwrap_or(path)
+    }
+
     fn has_twin_of(&self, identity: &Identity) -> bool {
         self.probed.iter().flatten().any(|probed| probed.identity.is_twin_of(identity))
     }
@@ -264,6 +303,12 @@ impl Identity {
     /// Device and inode: the file, whatever is in it.
     fn file(&self) -> (u64, u64) {
         (self.device, self.inode)
+    }
+
+    /// Whether a process, where /proc has it, runs in this file, whatever is in it.
+    pub(super) fn is_run_by(&self, process: &Path) -> bool {
+        let file = std::fs::metadata(process.join("exe"));
+        file.is_ok_and(|file| Self::from(&file).file() == self.file())
     }
 
     pub(super) fn of(file: &File) -> io::Result<Self> {
@@ -342,6 +387,7 @@ fn read_with(
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::symlink;
     use std::{env, fs};
 
     use super::*;
@@ -349,6 +395,69 @@ mod tests {
 
     fn read(file: &File) -> Option<Result<Plan, gobinary::Error>> {
         read_with(file, |_, data| plan(data))
+    }
+
+    /// As by `chroot`, or where a container has a toolchain of the host under another name.
+    #[test]
+    fn a_go_is_named_from_its_own_root() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = |name: &str| directory.path().join(name);
+        let (root, process, elsewhere) = (place("root"), place("process"), place("go"));
+        let exe = root.join("opt/go/bin/go");
+        for made in [&process, &root.join("opt/go/bin")] {
+            fs::create_dir_all(made).unwrap();
+        }
+        fs::write(&elsewhere, "").unwrap();
+        fs::hard_link(&elsewhere, &exe).unwrap();
+        symlink(&root, process.join("root")).unwrap();
+        let identity = Identity::from(&fs::metadata(&exe).unwrap());
+        let executables = Executables::default();
+        let named = |path: &Path, runs: &Path| {
+            let _ = fs::remove_file(process.join("exe"));
+            symlink(runs, process.join("exe")).unwrap();
+            let (go_version, type_names) = (String::new(), TypeNames::new());
+            let probed = Probed { identity, path: path.to_owned(), go_version, type_names };
+            let path = executables.path_of(&probed, 1, &process);
+            (path, executables.path_within(&probed, 1, &process))
+        };
+        let within = PathBuf::from("/opt/go/bin/go");
+        assert_eq!(named(&exe, &exe), (exe.clone(), within.clone()));
+        assert_eq!(named(&elsewhere, &exe), (elsewhere.clone(), within.clone()));
+        // It has become another program since.
+        let other = Path::new("/proc/self/exe");
+        assert_eq!(named(&exe, other), (exe.clone(), within));
+        assert_eq!(named(&elsewhere, other), (elsewhere.clone(), elsewhere.clone()));
+    }
+
+    #[test]
+    fn a_file_is_run_by_whoever_runs_it() {
+        let ourselves = Path::new("/proc/self");
+        let ours = Identity::from(&fs::metadata("/proc/self/exe").unwrap());
+        assert!(Identity { changed: (0, 0), ..ours }.is_run_by(ourselves));
+        assert!(!Identity { inode: 0, ..ours }.is_run_by(ourselves));
+        assert!(!ours.is_run_by(Path::new("/proc/0")));
+    }
+
+    /// As on a network, where root is nobody.
+    #[test]
+    fn a_go_that_may_not_be_opened_is_told_of_once() {
+        let mut executables = Executables::default();
+        let mut told = |path: &str, number| {
+            let error = io::Error::from_raw_os_error(number);
+            executables.unread(Path::new(path), &error).map(|attach| attach.exe)
+        };
+        for (path, number, is_told) in [
+            ("/home/me/go/bin/go", libc::ENOENT, false),
+            ("/home/me/go/bin/go", libc::ENOTDIR, false),
+            ("/home/me/go/bin/go", libc::ESRCH, false),
+            ("/home/me/go/bin/gofmt", libc::EACCES, false),
+            ("/home/me/go/bin/go", libc::EACCES, true),
+            ("/home/me/go/bin/go", libc::EACCES, false),
+            ("/home/me/sdk/bin/go", libc::ESTALE, true),
+        ] {
+            let expected = is_told.then(|| path.to_owned());
+            assert_eq!(told(path, number), expected, "{path} {number}");
+        }
     }
 
     /// As any user may make one: a `go` command, and after it more zeros than there is memory.

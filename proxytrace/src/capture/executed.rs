@@ -10,8 +10,7 @@ use super::regular;
 /// lead to where they lead to the process, which may have another root than we.
 pub(super) fn open(process: &Path, exe: &Path) -> io::Result<File> {
     let path = if exe.is_absolute() { exe.to_owned() } else { directory(process)?.join(exe) };
-    let found = regular::open_below(&process.join("root"), &path);
-    found.ok_or_else(|| io::ErrorKind::NotFound.into())
+    regular::try_open_below(&process.join("root"), &path)
 }
 
 /// The working directory of a process, from its root.

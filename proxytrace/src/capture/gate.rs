@@ -8,7 +8,7 @@
 //! What it cannot see is a mount made later, another mount namespace (a container), or a file system
 //! that is not known to be this machine's own, which may refuse us what it gives to others (NFS): a `go`
 //! there is met at its exec event instead, and reported as late, unless its executable has probes from
-//! before.
+//! before. So is every `go` once we have been stopped with the command.
 
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -45,10 +45,10 @@ impl Gate {
             InitFlags::FAN_CLASS_CONTENT | InitFlags::FAN_CLOEXEC | InitFlags::FAN_NONBLOCK,
             EventFFlags::O_RDONLY | EventFFlags::O_CLOEXEC | EventFFlags::O_LARGEFILE,
         )?;
-        let mounts = fs::read_to_string(format!("/proc/{pid}/mountinfo"))?;
+        let mounts = fs::read(format!("/proc/{pid}/mountinfo"))?;
         let root = PathBuf::from(format!("/proc/{pid}/root"));
         let mut marked = 0;
-        for mount in mounts.lines().filter_map(executable_mount) {
+        for mount in executable_mounts(&mounts) {
             let path = root.join(mount.strip_prefix("/").unwrap_or(&mount));
             let mark = fanotify.mark::<_, Path>(
                 MarkFlags::FAN_MARK_ADD | MarkFlags::FAN_MARK_MOUNT,
@@ -91,6 +91,12 @@ impl AsFd for Gate {
     }
 }
 
+/// The mount points of all of `mountinfo` that are to be watched. Names need not be UTF-8: what is
+/// no text is found nowhere, and costs no other mount its mark.
+fn executable_mounts(mountinfo: &[u8]) -> Vec<PathBuf> {
+    String::from_utf8_lossy(mountinfo).lines().filter_map(executable_mount).collect()
+}
+
 /// The mount point of a line of `mountinfo`, if programs can be executed from it, and watched.
 fn executable_mount(line: &str) -> Option<PathBuf> {
     let mount = Mount::parse(line)?;
@@ -121,6 +127,18 @@ mod tests {
         assert_eq!(watched("43 27 0:44 / / rw - overlay overlay rw,lowerdir=/l"), Some("/".into()));
         assert_eq!(watched("garbage"), None);
         assert_eq!(watched(""), None);
+    }
+
+    /// As of a stick whose label is Latin-1.
+    #[test]
+    fn a_name_that_is_no_text_leaves_the_others_watched() {
+        let lines = b"27 1 254:0 / / rw - ext4 /dev/vda rw\n\
+            28 27 8:1 / /media/\xe4 rw - vfat /dev/sda1 rw\n\
+            29 27 0:9 / /tmp rw - tmpfs t rw\n";
+        let mounts = executable_mounts(lines);
+        for mount in ["/", "/tmp"] {
+            assert!(mounts.contains(&PathBuf::from(mount)), "{mounts:?}");
+        }
     }
 
     /// There root may not read what its user may.

@@ -44,7 +44,7 @@ mod user;
 
 use std::collections::HashMap;
 use std::ffi::OsString;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsFd as _;
 use std::path::Path;
@@ -63,7 +63,7 @@ use crate::redact;
 use child::{Change, Child};
 use decode::Decoder;
 use doubts::Doubts;
-use executables::{Executables, Met};
+use executables::{Executables, Identity, Met};
 use gate::Gate;
 use pids::Pids;
 use program::Programs;
@@ -170,6 +170,7 @@ pub fn run(argv: &[OsString], sink: &mut dyn Sink) -> anyhow::Result<End> {
     }
     let Session { programs, gate, .. } = session;
     programs.leave(gate);
+    signals.let_us_be_ended();
     match child.failure() {
         Some(error) => Err(Error::NotExecutable(shown, error).into()),
         None => Ok(end),
@@ -207,7 +208,7 @@ impl Session {
             // Where the command is no `go` itself, the `go` that it is likeliest to start.
             let prepared = scope.spawn(|| {
                 Executables::prepare(program).or_else(|| {
-                    invoker.resolve("go".as_ref()).ok().and_then(|go| Executables::prepare(&go))
+                    invoker.foresee("go".as_ref()).ok().and_then(|go| Executables::prepare(&go))
                 })
             });
             let offsets = || {
@@ -264,13 +265,18 @@ impl Session {
     }
 
     /// The command's end, if it has come to it.
-    fn ended(&self, child: &Child) -> anyhow::Result<Option<End>> {
+    fn ended(&mut self, child: &Child) -> anyhow::Result<Option<End>> {
         let (exit_code, signal) = match child.poll()? {
             Some(Change::Exited(code)) => (code, None),
             Some(Change::Killed(signal)) => (128 + signal, Some(signal)),
             // Somebody stopped this one process, and may continue it without a word to us.
             Some(Change::Stopped(libc::SIGSTOP)) | None => return Ok(None),
             Some(Change::Stopped(_)) => {
+                // Not all that it has started need have stopped, and nobody answers at the gate
+                // meanwhile. Nor is another one made later: by then its mounts may be those of
+                // others, who would be held.
+                self.open_gate();
+                self.gate = None;
                 // Whoever waits for us must see that the job has stopped.
                 Signals::stop_ourselves();
                 return Ok(None);
@@ -338,14 +344,32 @@ impl Session {
         if let Some(attach) = self.executables.recall(file) {
             return self.push(0, What::Attach(attach));
         }
-        if let Some(index) = self.executables.written_over(file) {
-            self.programs.release_now(index);
-            // What is said under its number, before another has that.
-            self.read_records();
-        }
-        if let Met::New(_, attach) = self.executables.see(file.as_fd(), &mut self.programs) {
+        let is_again = self.release_former(file, 0);
+        if let Met::New(identity, attach) = self.executables.see(file.as_fd(), &mut self.programs) {
+            if is_again {
+                self.doubts.renewed(identity, attach.clone(), self.now());
+            }
             self.push(0, What::Attach(attach));
         }
+    }
+
+    /// Takes the probes out of what this file was, if that had some and the file has changed since.
+    /// A change of its metadata is enough, so that it may be run all the while: what others than
+    /// `pid` do in it until it has probes again is lost.
+    fn release_former(&mut self, file: &File, pid: u32) -> bool {
+        let Some(index) = self.executables.written_over(file) else { return false };
+        // Who runs.
+        self.read_records();
+        let is_run = Identity::of(file).is_ok_and(|file| {
+            self.decoder.pids.others(pid).any(|process| file.is_run_by(&process))
+        });
+        if is_run {
+            self.push(0, What::Lost { count: 1 });
+        }
+        self.programs.release_now(index);
+        // What is said under its number, before another has that.
+        self.read_records();
+        true
     }
 
     /// The same where a process runs in it already, since this time.
@@ -355,10 +379,7 @@ impl Session {
         if let Some(attach) = self.executables.recall(file) {
             return self.push(0, What::Attach(attach));
         }
-        if let Some(index) = self.executables.written_over(file) {
-            self.programs.release_now(index);
-            self.read_records();
-        }
+        self.release_former(file, pid);
         match self.executables.see(file.as_fd(), &mut self.programs) {
             Met::New(identity, attach) => self.doubts.met(pid, identity, attach, self.now()),
             Met::Before(identity) => self.doubts.runs(pid, identity, since),
@@ -440,11 +461,21 @@ impl Session {
             if let Some(attach) = attach {
                 self.push(pid, What::Attach(attach));
             }
-            // A process that has ended since is not found, and has not been missed for long.
-            if !is_started
-                && let Ok(file) = self.executed(pid, &exe, last.get(&pid) == Some(&place))
-            {
-                self.meet(&file, pid, time);
+            if is_started {
+                continue;
+            }
+            let still = last.get(&pid) == Some(&place);
+            match self.executed(pid, &exe, still) {
+                Ok(file) => self.meet(&file, pid, time),
+                // A process that has ended since is not found, and has not been missed for long.
+                Err(error) => {
+                    let path = self.decoder.pids.directory(pid).join("exe");
+                    let path = still.then(|| fs::read_link(path).ok()).flatten();
+                    let path = path.unwrap_or_else(|| exe.into());
+                    if let Some(attach) = self.executables.unread(&path, &error) {
+                        self.push(pid, What::Attach(attach));
+                    }
+                }
             }
         }
     }
@@ -481,7 +512,7 @@ fn monotonic_now() -> u64 {
 }
 
 fn kernel_release() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/osrelease")
+    fs::read_to_string("/proc/sys/kernel/osrelease")
         .map_or_else(|_| "unknown".to_owned(), |release| release.trim().to_owned())
 }
 
@@ -492,7 +523,7 @@ const BPF: u64 = 1 << 39;
 
 /// Refuses early, with what to do, what would fail later with an errno.
 fn check_privileges() -> Result<(), Error> {
-    let effective = std::fs::read_to_string("/proc/self/status")
+    let effective = fs::read_to_string("/proc/self/status")
         .ok()
         .and_then(|status| {
             let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?.trim();
@@ -513,7 +544,7 @@ fn check_privileges() -> Result<(), Error> {
 
 /// Says what to do about a kernel that does not let us trace.
 fn cannot_trace(error: &anyhow::Error) -> Error {
-    let lockdown = std::fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default();
+    let lockdown = fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default();
     if lockdown.contains("[confidentiality]") {
         // What the verifier says to that is long, and beside the point.
         return Error::CannotTrace {

@@ -1,7 +1,7 @@
 //! Pids in their namespaces: records have those of the initial one, /proc has those of ours, and a
 //! go command knows its children by those of its own.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -44,12 +44,14 @@ pub(super) struct Pids {
     ours: Option<HashMap<u32, u32>>,
     /// Of children, by parent and the number that the child has in its own namespace.
     children: HashMap<(u32, u32), u32>,
+    /// Those that have executed something and not ended.
+    living: HashSet<u32>,
 }
 
 impl Pids {
     /// Nothing is known yet; `initial` is whether our namespace is the initial one.
     pub(super) fn new(initial: bool) -> Self {
-        Self { ours: (!initial).then(HashMap::new), children: HashMap::new() }
+        Self { ours: (!initial).then(HashMap::new), ..Self::default() }
     }
 
     /// A process forked a child that calls itself `own`.
@@ -63,6 +65,7 @@ impl Pids {
 
     /// A process became another program; `ours` is its pid in our namespace.
     pub(super) fn executed(&mut self, pid: u32, ours: Option<u32>) {
+        self.living.insert(pid);
         if let (Some(all), Some(ours)) = (&mut self.ours, ours) {
             all.insert(pid, ours);
         }
@@ -70,7 +73,14 @@ impl Pids {
 
     /// A process ended. Its own pid is kept: what it left may still be looked at.
     pub(super) fn ended(&mut self, pid: u32) {
+        self.living.remove(&pid);
         self.children.retain(|(parent, _), _| *parent != pid);
+    }
+
+    /// Where /proc has those that have executed something and not ended, but for one.
+    pub(super) fn others(&self, but: u32) -> impl Iterator<Item = PathBuf> {
+        let others = self.living.iter().filter(move |pid| **pid != but);
+        others.map(move |pid| self.directory(*pid))
     }
 
     /// The child that `parent` knows by this number.
@@ -109,6 +119,16 @@ mod tests {
         assert_eq!((pids.child(700, 3), pids.child(800, 3), pids.child(700, 9)), (701, 801, 9));
         pids.ended(700);
         assert_eq!((pids.child(700, 3), pids.child(800, 3)), (3, 801));
+    }
+
+    #[test]
+    fn those_that_run_are_known() {
+        let mut pids = Pids::new(true);
+        for pid in [700, 701, 702] {
+            pids.executed(pid, None);
+        }
+        pids.ended(702);
+        assert_eq!(pids.others(701).collect::<Vec<_>>(), [Path::new("/proc/700")]);
     }
 
     #[test]

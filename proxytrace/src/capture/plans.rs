@@ -26,7 +26,7 @@ const PLACE: [&str; 2] = ["proxytrace", "plans"];
 /// Set by systemd to the directory of `CacheDirectory=`.
 const OF_SERVICE: &str = "CACHE_DIRECTORY";
 const EXTENSION: &str = "plan";
-/// The largest file that is read, in bytes; a plan of Go 1.27 has about 30 KB.
+/// The largest file that is read, in bytes; a plan of Go 1.27 has about 17 KB.
 const SIZE_MAX: u64 = 1 << 20;
 /// So many files stay, those used last: containers bring new files of the same `go` without end.
 const FILES_MAX: usize = 64;

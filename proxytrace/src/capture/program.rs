@@ -5,15 +5,15 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::LazyLock;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
 use aya::include_bytes_aligned;
-use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf};
+use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray, RingBuf};
 use aya_obj::generated::bpf_prog_type;
 use proxytrace_common::host::{HostOffsets, Member, SEEN_MAX};
 use proxytrace_common::plan::{
-    EXECUTABLES_MAX, KernelOffsets, Layout, Recipe, Root, SITES_MAX, TypeKey, TypeRule,
+    EXECUTABLES_MAX, KernelOffsets, Layout, Owner, Recipe, Root, SITES_MAX, TypeKey, TypeRule,
 };
 
 use super::bpf::raw_tracepoint;
@@ -133,6 +133,9 @@ fn room() -> Option<u32> {
 /// How often is looked whether probes are out that somebody waits for.
 const OUT_INTERVAL: Duration = Duration::from_millis(1);
 
+/// How often is looked for what is kept for processes that have ended.
+const KEPT_INTERVAL: Duration = Duration::from_mins(1);
+
 /// How probes are put into executables.
 enum Backend {
     /// One link an executable.
@@ -200,6 +203,8 @@ pub(super) struct Programs {
     leaving: Vec<(u32, Vec<u32>, Out)>,
     /// Takes them out.
     remover: Option<Remover>,
+    /// When was last looked for what is kept for processes that have ended.
+    swept: Instant,
     /// Every probe, where their hits are counted.
     counted: Option<Vec<cost::Probe>>,
     /// How what goes over sockets is seen, by its name in [`WIRE`].
@@ -274,6 +279,7 @@ impl Programs {
             probed: BTreeMap::new(),
             leaving: Vec::new(),
             remover: None,
+            swept: Instant::now(),
             counted: counting.then(Vec::new),
             wire: None,
             #[cfg(feature = "ebpf-log")]
@@ -457,6 +463,11 @@ impl Programs {
     pub(super) fn drain(&mut self, mut take: impl FnMut(&[u8])) {
         #[cfg(feature = "ebpf-log")]
         self.log.flush();
+        if self.swept.elapsed() >= KEPT_INTERVAL {
+            self.swept = Instant::now();
+            // What it leaves there is removed the next time.
+            let _ = self.sweep();
+        }
         let mut left = RING_MAX;
         while left > 0
             && let Some(record) = self.events.next()
@@ -464,6 +475,20 @@ impl Programs {
             take(&record);
             left = left.saturating_sub(record.len());
         }
+    }
+
+    /// Removes what is kept for processes that have ended while they waited for a command.
+    fn sweep(&mut self) -> anyhow::Result<()> {
+        let kept = HashMap::<_, Owner, u64>::try_from(self.object.map("KEPT")?)?;
+        let tracked = HashMap::<_, u32, Member>::try_from(self.object.map("TRACKED")?)?;
+        let is_over =
+            |owner: &Owner| matches!(tracked.get(&owner.process, 0), Err(MapError::KeyNotFound));
+        let over: Vec<Owner> = kept.keys().filter_map(Result::ok).filter(is_over).collect();
+        let mut kept = HashMap::<_, Owner, u64>::try_from(self.object.map_mut("KEPT")?)?;
+        for owner in over {
+            kept.remove(&owner)?;
+        }
+        Ok(())
     }
 
     /// How often each probe was hit; none if that is not counted.

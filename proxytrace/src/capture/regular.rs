@@ -30,13 +30,18 @@ pub(super) fn reopen(named: &File) -> io::Result<File> {
 /// Opens what whoever has this root finds under this path: links, too, lead to where they lead
 /// there.
 pub(super) fn open_below(root: &Path, path: &Path) -> Option<File> {
+    try_open_below(root, path).ok()
+}
+
+/// The same, or why not.
+pub(super) fn try_open_below(root: &Path, path: &Path) -> io::Result<File> {
     if !path.is_absolute() {
-        return None;
+        return Err(io::ErrorKind::NotFound.into());
     }
     let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
-    let root = nix::fcntl::open(root, flags | OFlag::O_DIRECTORY, Mode::empty());
+    let root = nix::fcntl::open(root, flags | OFlag::O_DIRECTORY, Mode::empty())?;
     let how = OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_IN_ROOT);
-    reopen(&openat2(root.ok()?, path, how).ok()?.into()).ok()
+    reopen(&openat2(root, path, how)?.into())
 }
 
 /// The text of a regular file of reasonable size.

@@ -3,6 +3,8 @@
 //! command.
 
 use std::os::fd::{AsFd, BorrowedFd};
+use std::thread;
+use std::time::Duration;
 
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, raise, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -23,6 +25,13 @@ const OURS: [Signal; 8] = [
     Signal::SIGTRAP,
 ];
 
+/// By which somebody has us end.
+const ENDING: [Signal; 4] = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM];
+
+/// How long the report has, once the command has ended, before a signal ends us: whoever cancels a
+/// build sends some to all processes, one after another.
+const REPORT_TIME: Duration = Duration::from_secs(2);
+
 /// Signals, read instead of handled.
 pub(super) struct Signals {
     fd: SignalFd,
@@ -30,7 +39,7 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    /// Takes them over for the rest of this process.
+    /// Takes them over.
     pub(super) fn take() -> nix::Result<Self> {
         let mut taken = SigSet::all();
         for signal in OURS {
@@ -69,12 +78,33 @@ impl Signals {
         }
     }
 
+    /// The command has ended, and what came meanwhile was for it: whoever wants us to end may end
+    /// us, if we wait for somebody who does not read what we write.
+    pub(super) fn let_us_be_ended(self) {
+        while let Ok(Some(_)) = self.fd.read_signal() {}
+        let ending = ending(&self.original);
+        // By a thread that does nothing else. Without it all is as it was.
+        let _ = thread::Builder::new().name("signals".to_owned()).spawn(move || {
+            thread::sleep(REPORT_TIME);
+            if ending.thread_unblock().is_ok() {
+                loop {
+                    thread::park();
+                }
+            }
+        });
+    }
+
     /// Stops as the command has, until we are continued: then it is, too, by the signal that
     /// continued us, which is passed on like all others.
     pub(super) fn stop_ourselves() {
         // It cannot fail, nor be blocked.
         let _ = raise(Signal::SIGSTOP);
     }
+}
+
+/// What ends us, of what was not blocked when we were started.
+fn ending(original: &SigSet) -> SigSet {
+    ENDING.into_iter().filter(|signal| !original.contains(*signal)).collect()
 }
 
 fn leads_session() -> bool {
@@ -107,5 +137,25 @@ fn parent(pid: i32) -> Option<i32> {
 impl AsFd for Signals {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_blocked_before_us_stays_blocked() {
+        let blocked: SigSet = [Signal::SIGINT, Signal::SIGUSR1].into_iter().collect();
+        let ours = ending(&blocked);
+        for (signal, ends) in [
+            (Signal::SIGTERM, true),
+            (Signal::SIGHUP, true),
+            (Signal::SIGINT, false),
+            (Signal::SIGUSR1, false),
+            (Signal::SIGUSR2, false),
+        ] {
+            assert_eq!(ours.contains(signal), ends, "{signal}");
+        }
     }
 }

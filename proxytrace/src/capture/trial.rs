@@ -10,6 +10,7 @@ use aya::maps::MapType;
 use aya::programs::ProgramType;
 use aya::sys::{is_map_supported, is_program_supported};
 use nix::sched::{CloneFlags, unshare};
+use nix::unistd::gettid;
 
 use super::btf;
 use super::gate::Gate;
@@ -97,10 +98,45 @@ fn uprobes() -> anyhow::Result<String> {
 /// A mount namespace of its own, and the right to hold what is executed in it: in a thread that
 /// ends with it.
 fn holding() -> anyhow::Result<String> {
-    let thread = thread::spawn(|| {
-        unshare(CloneFlags::CLONE_NEWNS).context("a mount namespace of its own")?;
-        Gate::new(std::process::id().cast_signed()).context("fanotify")?;
-        Ok("works".to_owned())
-    });
+    let thread = thread::spawn(|| own_gate().map(|_| "works".to_owned()));
     thread.join().unwrap_or_else(|_| anyhow::bail!("the trial broke off"))
+}
+
+/// The calling thread moves into a mount namespace, and watches that one alone: the process is
+/// still in that of the machine.
+fn own_gate() -> anyhow::Result<Gate> {
+    unshare(CloneFlags::CLONE_NEWNS).context("a mount namespace of its own")?;
+    Gate::new(gettid().as_raw()).context("fanotify")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::os::fd::{AsFd as _, AsRawFd as _};
+
+    use super::*;
+    use crate::skipped::skip;
+
+    /// Nobody answers who is held there.
+    #[test]
+    fn the_mounts_of_the_machine_are_left_alone() {
+        let marked = thread::spawn(|| {
+            let gate = own_gate()?;
+            let about = format!("/proc/self/fdinfo/{}", gate.as_fd().as_raw_fd());
+            anyhow::Ok(fs::read_to_string(about)?)
+        });
+        let Ok(marked) = marked.join().unwrap() else { return skip("execs cannot be held") };
+        // proc_pid_fdinfo(5): in hexadecimal there, in decimal in mountinfo.
+        let marked: HashSet<u32> = marked
+            .lines()
+            .filter_map(|line| line.strip_prefix("fanotify mnt_id:")?.split(' ').next())
+            .map(|number| u32::from_str_radix(number, 16).unwrap())
+            .collect();
+        assert!(!marked.is_empty());
+        let mounts = fs::read("/proc/self/mountinfo").unwrap();
+        let mounts = String::from_utf8_lossy(&mounts);
+        let of_machine = mounts.lines().filter_map(|line| line.split(' ').next()?.parse().ok());
+        let both: Vec<u32> = of_machine.filter(|mount| marked.contains(mount)).collect();
+        assert!(both.is_empty(), "{both:?}");
+    }
 }

@@ -52,28 +52,50 @@ impl Invoker {
     }
 
     /// The executable that the command name stands for, as `execvp` would find it for this user, who
-    /// may look into fewer directories than root, or on a network into more.
+    /// may look into fewer directories than root, or on a network into more. To be called while
+    /// there is one thread.
     pub(super) fn resolve(&self, command: &OsStr) -> io::Result<PathBuf> {
-        let find = || self.find_command(command);
-        self.credentials.as_ref().map_or_else(find, |user| user.act(find)?)
+        let (found, is_refused) = self.look_for(command)?;
+        match &self.credentials {
+            // Without an answer from there, this is one.
+            Some(user) if is_refused => user.ask(|| self.find_command(command).0).unwrap_or(found),
+            _ => found,
+        }
     }
 
-    fn find_command(&self, command: &OsStr) -> io::Result<PathBuf> {
+    /// The same, whenever: on some file systems the user may be given what is not found by this.
+    pub(super) fn foresee(&self, command: &OsStr) -> io::Result<PathBuf> {
+        self.look_for(command)?.0
+    }
+
+    fn look_for(&self, command: &OsStr) -> io::Result<Looked> {
+        let find = || self.find_command(command);
+        self.credentials.as_ref().map_or_else(|| Ok(find()), |user| user.act(find))
+    }
+
+    fn find_command(&self, command: &OsStr) -> Looked {
+        let is_refusal = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
         if command.as_bytes().contains(&b'/') {
-            return executable(Path::new(command));
+            let found = executable(Path::new(command));
+            let is_refused = found.as_ref().is_err_and(is_refusal);
+            return (found, is_refused);
         }
         let path = self.variable("PATH").unwrap_or(OsStr::new("/usr/local/bin:/bin:/usr/bin"));
         let mut refused = io::Error::from(io::ErrorKind::NotFound);
         for directory in std::env::split_paths(path) {
             match executable(&directory.join(command)) {
-                Ok(found) => return Ok(found),
-                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => refused = error,
+                Ok(found) => return (Ok(found), is_refusal(&refused)),
+                Err(error) if is_refusal(&error) => refused = error,
                 Err(_) => {}
             }
         }
-        Err(refused)
+        let is_refused = is_refusal(&refused);
+        (Err(refused), is_refused)
     }
 }
+
+/// What was found, and whether something was refused on the way there.
+type Looked = (io::Result<PathBuf>, bool);
 
 impl Credentials {
     /// Who called sudo to run us. None if that is ourselves.
@@ -344,5 +366,25 @@ mod tests {
         assert_eq!(missing.kind(), io::ErrorKind::NotFound);
         let directory = invoker.resolve(OsStr::new("/usr")).unwrap_err();
         assert_eq!(directory.kind(), io::ErrorKind::PermissionDenied);
+    }
+
+    /// What is refused to whom we look as may be given to the user.
+    #[test]
+    fn a_refusal_on_the_way_is_not_forgotten() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::create_dir(directory.path().join("sh")).unwrap();
+        let path = |first: &Path| format!("{}:/usr/bin:/bin", first.display()).into();
+        for (first, command, is_found, is_refused) in [
+            (directory.path(), "sh", true, true),
+            (Path::new("/nonexistent"), "sh", true, false),
+            (Path::new("/nonexistent"), "no-such-command", false, false),
+            (directory.path(), "/usr", false, true),
+            (directory.path(), "/nonexistent/sh", false, false),
+        ] {
+            let environment = vec![("PATH".into(), path(first))];
+            let invoker = Invoker { credentials: None, environment, umask: None };
+            let looked = invoker.find_command(OsStr::new(command));
+            assert_eq!((looked.0.is_ok(), looked.1), (is_found, is_refused), "{command}");
+        }
     }
 }

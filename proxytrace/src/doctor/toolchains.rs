@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::capture;
+use crate::capture::host::toolchains_of_machine;
 use crate::gobinary;
 
 /// So many are looked at.
@@ -52,7 +53,8 @@ fn candidates(environment: &[(OsString, OsString)]) -> Vec<PathBuf> {
         .map(|path| std::env::split_paths(path).map(|directory| directory.join("go")).collect())
         .unwrap_or_default();
     places.extend(value("GOROOT").map(|root| Path::new(root).join("bin/go")));
-    places.push("/usr/local/go/bin/go".into());
+    // Where the agent looks, too.
+    places.extend(toolchains_of_machine(Path::new("/")));
     places.extend(home.map(|home| home.join("sdk")).iter().flat_map(|sdk| below(sdk, "bin/go")));
     let cache = value("GOMODCACHE").map(PathBuf::from).or_else(|| {
         let list = value("GOPATH").and_then(|list| std::env::split_paths(list).next());
@@ -98,8 +100,9 @@ fn examine(path: &Path) -> Toolchain {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::path::Path;
 
-    use super::{candidates, examine};
+    use super::{candidates, examine, toolchains_of_machine};
 
     #[test]
     fn looks_where_go_commands_are() {
@@ -110,11 +113,13 @@ mod tests {
         let environment =
             [("PATH", "/a:/b"), ("HOME", home.path().to_str().unwrap()), ("GOROOT", "/r")]
                 .map(|(name, value)| (name.into(), value.into()));
-        let found: Vec<String> =
-            candidates(&environment).iter().map(|path| path.display().to_string()).collect();
+        let places = candidates(&environment);
+        let found: Vec<String> = places.iter().map(|path| path.display().to_string()).collect();
         for end in ["/a/go", "/b/go", "/r/bin/go", "sdk/go1.99/bin/go", "go1.98/bin/go"] {
             assert!(found.iter().any(|path| path.ends_with(end)), "{end}: {found:?}");
         }
+        let of_machine = toolchains_of_machine(Path::new("/"));
+        assert!(of_machine.iter().all(|go| places.contains(go)), "{of_machine:?}: {found:?}");
     }
 
     #[test]

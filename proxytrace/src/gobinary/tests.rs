@@ -8,16 +8,13 @@ use proxytrace_common::{
     plan::{NONE, Role, SPILLS_MAX, Spill, TypeRule},
     record::Kind,
 };
+use xtask::go::{ARM64 as ARM64_VERSIONS, VERSIONS};
 
 use super::*;
 use crate::skipped::skip;
 
-const VERSIONS: [&str; 8] =
-    [DEBIANS, "1.21.13", "1.22.10", "1.23.9", "1.24.11", "1.25.5", "1.26.6", "1.27.3"];
 /// Stripped, linked dynamically by another linker, with cgo.
 const DEBIANS: &str = "1.19.8";
-/// For arm64: the oldest with the register ABI as it is, the first with Swiss maps, the newest.
-const ARM64_VERSIONS: [&str; 3] = ["1.21.13", "1.24.11", "1.27.3"];
 /// Every function with a probe, apart from those that have other names in other versions.
 const FUNCTIONS: [&str; 22] = [
     "main.main",
@@ -112,6 +109,12 @@ fn section_header(file: &[u8], name: &str) -> usize {
     let index = elf.section_by_name(name).unwrap_or_else(|| panic!("no section {name}")).index();
     let table = u64::from_le_bytes(file[40..48].try_into().expect("8 bytes"));
     usize::try_from(table).expect("64 bits") + index.0 * 64
+}
+
+/// What is taken for known has been run in the lab.
+#[test]
+fn every_release_of_the_table_is_tested() {
+    assert_eq!(offsets::RELEASES, VERSIONS);
 }
 
 #[test]

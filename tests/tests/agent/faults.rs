@@ -2,19 +2,20 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::net::TcpListener;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use proxytrace::model::Process;
+use proxytrace::model::{Outcome, Process};
 use proxytrace_tests::lab::Lab;
 use proxytrace_tests::scenario::Scenario;
 use proxytrace_tests::toolchain::Toolchain;
 use proxytrace_tests::waiting::Waiting;
 
-use crate::running::{Agent, alone, can_run, job};
+use crate::running::{Agent, alone, can_run, job, version};
 
 /// Downloads at once, each with a module cache of its own; each tells how it ended.
 const DOWNLOADS: &str = r#"
@@ -197,6 +198,102 @@ fn a_new_toolchain_that_becomes_another_one_is_one_build() {
     assert_eq!(switched.len(), 1);
     assert!(!switched[0].trace.capture.complete);
     assert!(agent.builds_of("after")[0].trace.capture.complete);
+}
+
+/// A module whose `go generate` runs this script.
+pub(crate) fn generating(dir: &Path, script: &str) {
+    let write = |name: &str, text: &str| fs::write(dir.join(name), text).unwrap();
+    write("go.mod", "module example.com/generating\n");
+    write("generating.go", "package generating\n\n//go:generate sh script.sh\n");
+    write("script.sh", script);
+}
+
+/// Of a release that nobody knows, inside of builds of one that is known: neither the first nor the
+/// next one is seen whole.
+#[test]
+fn a_go_without_probes_is_missing_in_each_build() {
+    if !can_run() {
+        return;
+    }
+    let _alone = alone();
+    let toolchain = Toolchain::newest().unwrap();
+    let agent = Agent::start(&toolchain, &["--sample", "1"]);
+    let before = agent.state().health;
+    let dir = tempfile::tempdir().unwrap();
+    let unknown = copied(&toolchain, dir.path()).goroot.join("bin/go").canonicalize().unwrap();
+    let minor = format!("go1.{}", toolchain.minor());
+    let mut file = fs::read(&unknown).unwrap();
+    let places = file.windows(minor.len()).enumerate();
+    let places = places.filter(|(_, bytes)| *bytes == minor.as_bytes()).map(|(place, _)| place);
+    for place in places.collect::<Vec<_>>() {
+        file[place..place + minor.len()].copy_from_slice(b"go1.20");
+    }
+    fs::write(&unknown, file).unwrap();
+    let module = tempfile::tempdir().unwrap();
+    generating(module.path(), "\"$UNKNOWN\" version; \"$UNKNOWN\" version\n");
+    for name in ["first", "second"] {
+        let mut command = Command::new(toolchain.goroot.join("bin/go"));
+        command.arg("generate").current_dir(module.path()).envs(job(name));
+        command.env("UNKNOWN", &unknown).env("GOTOOLCHAIN", "local");
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        assert!(String::from_utf8_lossy(&output.stdout).contains("go1.20"), "{output:?}");
+        agent.until("seen it", || agent.builds_of(name).len() == 1);
+        let capture = &agent.builds_of(name)[0].trace.capture;
+        let of_it = capture.attach.iter().filter(|attach| Path::new(&attach.exe) == unknown);
+        let of_it: Vec<_> = of_it.collect();
+        assert_eq!(of_it.len(), 1, "{name}: {capture:?}");
+        assert!(!of_it[0].missing.is_empty() && of_it[0].hooks.is_empty(), "{name}: {capture:?}");
+        assert!(!capture.complete, "{name}: {capture:?}");
+    }
+    assert_eq!(agent.state().health.refused, before.refused + 1, "{:#?}", agent.log());
+}
+
+/// Inside of a build a `go` that is not known becomes one that is, and that goes on when the first
+/// is looked at.
+#[test]
+fn what_a_new_toolchain_has_become_is_heard() {
+    if !can_run() {
+        return;
+    }
+    let _alone = alone();
+    let toolchain = Toolchain::newest().unwrap();
+    let other = toolchain.other().unwrap();
+    let agent = Agent::start(&toolchain, &["--sample", "1"]);
+    let dir = tempfile::tempdir().unwrap();
+    let new = copied(&toolchain, dir.path());
+    let path = dir.path().join("path");
+    fs::create_dir(&path).unwrap();
+    symlink(other.goroot.join("bin/go"), path.join(&other.version)).unwrap();
+    agent.until("met the other one", || {
+        version(&other, "other");
+        agent.builds_of("other").iter().any(|build| build.trace.capture.complete)
+    });
+    let before = agent.state().health;
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let script = "PATH=$WITH_OTHER GOTOOLCHAIN=$OTHER \"$NEW\" list -m example.com/m@latest";
+    let module = tempfile::tempdir().unwrap();
+    generating(module.path(), &format!("{script} || true\n"));
+    agent.signal(libc::SIGSTOP);
+    let mut command = Command::new(toolchain.goroot.join("bin/go"));
+    command.arg("generate").current_dir(module.path()).envs(job("inside"));
+    command.env("GOPROXY", format!("http://{}", silent.local_addr().unwrap()));
+    command.env("GOSUMDB", "off").env("NEW", new.goroot.join("bin/go"));
+    let searched = format!("{}:{}", path.display(), std::env::var("PATH").unwrap());
+    command.env("WITH_OTHER", searched).env("OTHER", &other.version);
+    let mut child = command.stderr(Stdio::null()).spawn().unwrap();
+    let waiting = silent.accept().unwrap();
+    agent.signal(libc::SIGCONT);
+    agent.until("looked", || agent.state().health.executables > before.executables);
+    // Nobody answers it, nor any other one.
+    drop((waiting, silent));
+    assert!(child.wait().unwrap().success());
+    agent.until("seen it end", || agent.builds_of("inside").len() == 1);
+    let trace = &agent.builds_of("inside")[0].trace;
+    assert!(!trace.capture.complete, "{:?}", trace.capture);
+    assert!(!trace.chains.is_empty(), "{:?}", trace.processes);
+    let ended = trace.chains.iter().all(|chain| chain.outcome != Outcome::Unfinished);
+    assert!(ended, "{:?}", trace.chains);
 }
 
 #[test]

@@ -2,8 +2,10 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpListener;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,7 +14,7 @@ use nix::unistd::Pid;
 use proxytrace_tests::toolchain::Toolchain;
 use proxytrace_tests::waiting::Waiting;
 
-use crate::faults::copied;
+use crate::faults::{copied, generating};
 use crate::running::{Agent, alone, can_run, job, version};
 
 /// A sweep each second, and four without use are too long.
@@ -89,4 +91,150 @@ fn what_a_build_leaves_running_does_not_keep_it() {
     kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
     let after = agent.state().health;
     assert_eq!(after.abandoned, before.abandoned, "{:#?}", agent.log());
+}
+
+/// What that starts later is a build of its own, and counted.
+#[test]
+fn what_a_passed_over_build_leaves_running_is_none_of_it() {
+    if !can_run() {
+        return;
+    }
+    let _alone = alone();
+    let toolchain = Toolchain::newest().unwrap();
+    let agent = start(&toolchain, "0");
+    let dir = tempfile::tempdir().unwrap();
+    generating(dir.path(), "sh daemon.sh >/dev/null 2>&1 &\n");
+    let daemon = "i=0; while ! [ -e on ] && [ $i -lt 600 ]; do sleep 0.2; i=$((i + 1)); done\n\
+        \"$GO\" version\n";
+    fs::write(dir.path().join("daemon.sh"), daemon).unwrap();
+    let go = toolchain.goroot.join("bin/go");
+    let mut command = Command::new(&go);
+    command.arg("generate").current_dir(dir.path()).env("GO", &go);
+    assert!(command.status().unwrap().success());
+    // Sweeps.
+    thread::sleep(Duration::from_secs(4));
+    let before = agent.state().health.passed_over;
+    fs::write(dir.path().join("on"), "").unwrap();
+    agent.until("counted it", || agent.state().health.passed_over > before);
+}
+
+/// A toolchain that is moved elsewhere has been found nowhere since.
+#[test]
+fn a_toolchain_that_is_not_where_it_was_found_is_let_go_of() {
+    if !can_run() {
+        return;
+    }
+    let _alone = alone();
+    let toolchain = Toolchain::newest().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let agent = start(&copied(&toolchain, dir.path()), "0");
+    let found = agent.state().health.executables;
+    thread::sleep(LONG);
+    assert_eq!(agent.state().health.executables, found, "{:#?}", agent.log());
+    fs::rename(dir.path().join("bin"), dir.path().join("away")).unwrap();
+    agent.until("let it go", || agent.state().health.executables == found - 1);
+}
+
+/// A shell in mounts of its own, with a `go` that waits for an answer until this is dropped.
+struct Mounted {
+    shell: Child,
+    silent: TcpListener,
+}
+
+impl Mounted {
+    fn start(script: &str, goroot: &Path) -> Self {
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        let shell = Command::new("unshare")
+            .args(["--mount", "sh", "-c", script])
+            .env("GITHUB_ACTIONS", "true")
+            .env("GOROOT", goroot)
+            .env("GOSUMDB", "off")
+            .env("GOPROXY", format!("http://{}", silent.local_addr().unwrap()))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        Self { shell, silent }
+    }
+
+    /// Has it go on, and end.
+    fn end(&mut self) {
+        drop(self.shell.stdin.take());
+        self.shell.wait().unwrap();
+    }
+}
+
+/// On a volume, which a container shows that has come later and stays longer.
+const SHARED: &str = r#"
+set -e
+mount -t tmpfs tmpfs /mnt
+cp "$GOROOT/bin/go" /mnt/go
+export HOME=/mnt
+cd /mnt
+GITHUB_RUN_ID=one /mnt/go version >/dev/null
+echo met
+read -r _
+GITHUB_RUN_ID=two unshare --mount /mnt/go list -m example.com/m@latest >/dev/null 2>&1 &
+read -r _ || true
+"#;
+
+#[test]
+fn a_toolchain_keeps_its_probes_as_long_as_another_container_runs_it() {
+    if !can_run() {
+        return;
+    }
+    let _alone = alone();
+    let toolchain = Toolchain::newest().unwrap();
+    let agent = start(&toolchain, "1");
+    let before = agent.state().health.executables;
+    let mut shared = Mounted::start(SHARED, &toolchain.goroot);
+    let mut said = String::new();
+    BufReader::new(shared.shell.stdout.take().unwrap()).read_line(&mut said).unwrap();
+    assert_eq!(said, "met\n");
+    let is_known = || agent.state().health.executables > before;
+    agent.until("met it", is_known);
+    writeln!(shared.shell.stdin.as_ref().unwrap()).unwrap();
+    let waiting = shared.silent.accept().unwrap();
+    shared.end();
+    thread::sleep(LONG);
+    assert!(is_known(), "its probes are gone: {:#?}", agent.log());
+    drop((waiting, shared));
+    agent.until("seen it end", || agent.builds_of("two").len() == 1);
+    let capture = &agent.builds_of("two")[0].trace.capture;
+    assert!(capture.complete, "{capture:?}");
+    agent.until("let it go", || !is_known());
+}
+
+/// Under another name, in mounts of its own.
+const ELSEWHERE: &str = r#"
+set -e
+mount --bind "$GOROOT/bin" /mnt
+/mnt/go list -m example.com/m@latest >/dev/null 2>&1 &
+read -r _ || true
+kill $!
+wait
+"#;
+
+#[test]
+fn a_file_under_two_names_has_probes_once() {
+    if !can_run() {
+        return;
+    }
+    let _alone = alone();
+    // Overlays, which the root of a machine may be, are another matter.
+    let dir = tempfile::tempdir_in("/dev/shm").unwrap();
+    let toolchain = copied(&Toolchain::newest().unwrap(), dir.path());
+    let found = start(&toolchain, "1").state().health.executables;
+    let mut elsewhere = Mounted::start(ELSEWHERE, &toolchain.goroot);
+    let waiting = elsewhere.silent.accept().unwrap();
+    let agent = start(&toolchain, "1");
+    assert_eq!(agent.state().health.executables, found, "{:#?}", agent.log());
+    elsewhere.end();
+    drop((waiting, elsewhere));
+    // Sweeps.
+    thread::sleep(Duration::from_secs(4));
+    version(&toolchain, "after");
+    agent.until("seen it", || agent.builds_of("after").len() == 1);
+    let capture = &agent.builds_of("after")[0].trace.capture;
+    assert!(capture.complete, "{capture:?}");
 }

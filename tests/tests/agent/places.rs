@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
+use proxytrace_tests::cases;
 use proxytrace_tests::toolchain::{Toolchain, VERSIONS};
 
 use crate::running::{Agent, alone, can_run, job};
@@ -24,6 +25,26 @@ fn what_is_no_file_holds_nobody() {
     mkfifo(&place.join("go"), Mode::S_IRWXU).unwrap();
     let environment = [("GOMODCACHE", cache.path().as_os_str())];
     Agent::begin_with(&toolchain, &["--sample", "1"], &environment).watches();
+}
+
+/// Each probe may take one; whoever starts an agent by hand may have few.
+#[test]
+fn there_is_room_for_descriptors() {
+    if !can_run() {
+        return;
+    }
+    let _alone = alone();
+    let toolchain = Toolchain::newest().unwrap();
+    let mut few = Command::new("sh");
+    few.args(["-c", "ulimit -Sn 256; exec \"$@\"", "sh"]).arg(cases::proxytrace());
+    let agent = Agent::spawn(few, &toolchain, &[], &[], None);
+    agent.watches();
+    let limits = fs::read_to_string(format!("/proc/{}/limits", agent.pid())).unwrap();
+    let files = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    let numbers = files.split_whitespace().filter_map(|word| word.parse().ok());
+    let numbers: Vec<u64> = numbers.collect();
+    let [soft, hard] = numbers[..] else { panic!("{files}") };
+    assert!(soft == hard && soft > 256, "{files}");
 }
 
 /// With room for one that was not foreseen, another takes its place; the next build of that is seen.

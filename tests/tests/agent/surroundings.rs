@@ -15,7 +15,8 @@ use proxytrace::event::Origin;
 use proxytrace::export::Health;
 use proxytrace_tests::toolchain::Toolchain;
 
-use crate::running::{Agent, Build, RUN, alone, can_run, job};
+use crate::faults::generating;
+use crate::running::{Agent, Build, RUN, alone, can_run, job, version};
 
 /// A root of its own with a `go` in it, as a container has: the first run makes it known.
 const IN_A_CONTAINER: &str = r#"
@@ -194,6 +195,35 @@ kill $! 2>/dev/null || true
 GITHUB_RUN_ID=second /mnt/go version
 sleep 1
 "#;
+
+/// Of what is not seen, nothing is seen that it starts later.
+#[test]
+fn what_runs_already_starts_no_builds() {
+    if !can_run() {
+        return;
+    }
+    let _alone = alone();
+    let toolchain = Toolchain::newest().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let script = "echo >started; while ! [ -e on ]; do sleep 0.1; done\n\
+        GITHUB_RUN_ID=started \"$GO\" version\n";
+    generating(dir.path(), script);
+    let go = toolchain.goroot.join("bin/go");
+    let mut command = Command::new(&go);
+    command.arg("generate").current_dir(dir.path()).env("GO", &go).envs(job("already"));
+    let mut child = command.stdout(Stdio::null()).spawn().unwrap();
+    while !dir.path().join("started").exists() {
+        assert!(child.try_wait().unwrap().is_none(), "it has ended");
+        thread::sleep(Duration::from_millis(20));
+    }
+    let agent = Agent::start(&toolchain, &["--sample", "1"]);
+    assert!(agent.state().health.missed >= 1);
+    fs::write(dir.path().join("on"), "").unwrap();
+    assert!(child.wait().unwrap().success());
+    version(&toolchain, "after");
+    agent.until("seen the next", || agent.builds_of("after").len() == 1);
+    assert!(agent.builds_of("started").is_empty() && agent.builds_of("already").is_empty());
+}
 
 /// What was analysed once is not analysed again by the next agent.
 #[test]

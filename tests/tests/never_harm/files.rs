@@ -63,7 +63,7 @@ fn ending(count: u32) -> Vec<u8> {
 /// `cp` writes into the file that is there, in which the probes are.
 #[test]
 fn a_go_that_is_written_over_is_what_it_has_become() {
-    if !can_trace() {
+    if !can_trace() || !cases::can_start() {
         return;
     }
     let toolchain = Toolchain::newest().unwrap();
@@ -109,6 +109,27 @@ fn a_script_that_does_not_say_for_whom_is_the_shells() {
     alone.arg(&script);
     assert_eq!(run(alone), Some(3));
     assert_eq!(run(traced(script.to_str().unwrap())), Some(3));
+}
+
+/// The kernel alone knows that it cannot be executed.
+#[test]
+fn what_cannot_be_executed_leaves_the_files_of_the_run_before() {
+    if !can_trace() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let script = script(directory.path(), "#!/nonexistent/interpreter\n");
+    let outputs = ["json", "ndjson", "record"].map(|name| (name, directory.path().join(name)));
+    let mut command = Command::new(cases::proxytrace());
+    for (name, path) in &outputs {
+        fs::write(path, "of yesterday").unwrap();
+        command.arg(format!("--{name}")).arg(path);
+    }
+    let output = command.arg("--").arg(&script).output().unwrap();
+    assert_eq!(output.status.code(), Some(126), "{output:?}");
+    for (name, path) in &outputs {
+        assert_eq!(fs::read_to_string(path).unwrap(), "of yesterday", "{name}");
+    }
 }
 
 /// Each process that is held at the gate takes a descriptor, and where there is none left, the kernel

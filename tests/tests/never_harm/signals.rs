@@ -1,10 +1,11 @@
 //! Signals, and stops, have the same effect.
 
+use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
-use proxytrace_tests::terminal;
+use proxytrace_tests::{cases, terminal};
 
 use super::{can_trace, id, send, state, traced, until};
 
@@ -150,6 +151,69 @@ fn a_job_stops_and_goes_on() {
     stdout.read_to_string(&mut line).unwrap();
     assert_eq!(line, "done\n");
     assert!(child.wait().unwrap().success());
+}
+
+/// What has a session of its own is not stopped by the terminal, and executes what it likes.
+#[test]
+fn a_job_that_stops_holds_nobody_up() {
+    if !can_trace() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let place = |name: &str| directory.path().join(name);
+    let server = r#": >"$0/apart"; while [ ! -e "$0/stopped" ]; do :; done
+        /bin/touch "$0/executed""#;
+    let script = r#"setsid sh -c "$1" "$0" & while [ ! -e "$0/apart" ]; do :; done
+        echo $$; exec sleep 60"#;
+    let mut child = traced("sh")
+        .args(["-c", script])
+        .arg(directory.path())
+        .arg(server)
+        .process_group(0)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let command: i32 = line.trim().parse().unwrap();
+    send(libc::SIGTSTP, -id(&child));
+    until("stopped", || state(command) == Some('T') && state(id(&child)) == Some('T'));
+    fs::write(place("stopped"), "").unwrap();
+    until("executed", || place("executed").exists());
+    assert_eq!(state(id(&child)), Some('T'));
+    send(libc::SIGCONT, -id(&child));
+    until("continued", || state(command) != Some('T') && state(id(&child)) != Some('T'));
+    send(libc::SIGTERM, id(&child));
+    assert_eq!(child.wait().unwrap().code(), Some(128 + libc::SIGTERM));
+}
+
+/// When the command has ended, what is sent to us is for nobody else.
+#[test]
+fn who_waits_for_a_reader_can_be_ended() {
+    if !can_trace() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let (pipe, done) = (directory.path().join("pipe"), directory.path().join("done"));
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    // It is open, and nobody reads from it.
+    let reader = fs::File::options().read(true).write(true).open(&pipe).unwrap();
+    let script = r#"i=0; while [ $i -lt 600 ]; do /bin/true "$(printf %0200d $i)"; i=$((i+1)); done
+        : >"$0""#;
+    let mut command = Command::new(cases::proxytrace());
+    command.args(["--quiet", "--record"]).arg(&pipe).args(["--", "sh", "-c", script]).arg(&done);
+    let mut child = command.stderr(Stdio::null()).spawn().unwrap();
+    until("done", || done.exists());
+    let mut ended = None;
+    until("ended", || {
+        ended = child.try_wait().unwrap();
+        if ended.is_none() {
+            send(libc::SIGTERM, id(&child));
+        }
+        ended.is_some()
+    });
+    assert_eq!(ended.unwrap().signal(), Some(libc::SIGTERM));
+    drop(reader);
 }
 
 /// Whoever stops or continues one of the two has never heard of the other.

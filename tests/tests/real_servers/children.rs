@@ -7,7 +7,7 @@ use proxytrace::model::{Artifact, Outcome, Request, Witness};
 use proxytrace_tests::lab::Lab;
 use proxytrace_tests::scenario::Action::{Close, Redirect, Serve};
 use proxytrace_tests::scenario::{Host, Protocol, Rule, Scenario};
-use proxytrace_tests::toolchain::{Toolchain, VERSIONS};
+use proxytrace_tests::toolchain::Toolchain;
 
 use crate::{Traced, scenario, trace_command};
 
@@ -78,8 +78,7 @@ until(2, gather)
 
 /// Runs a program in the lab. Its requests are those that the lab saw, and in a chain of its own.
 fn run(argv: &[&str], program: &str) -> Result<Traced> {
-    let toolchain = Toolchain::find(VERSIONS[VERSIONS.len() - 1])?;
-    let lab = Lab::start(&SCENARIO, &toolchain)?;
+    let lab = Lab::start(&SCENARIO, &Toolchain::newest()?)?;
     let traced = trace_command(&lab, argv, |_| {})?;
     ensure!(traced.trace.command.exit_code == Some(0), "failed: {:#?}", traced.trace);
     let local: HashMap<_, _> = traced

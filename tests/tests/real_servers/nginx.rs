@@ -3,6 +3,7 @@
 use std::fs;
 
 use anyhow::{Context as _, Result, ensure};
+use proxytrace::diagnose::CATALOGUE;
 use proxytrace::model::Outcome;
 use proxytrace_tests::check;
 use proxytrace_tests::lab::{Daemon, Lab};
@@ -123,9 +124,38 @@ const SLOW: Scenario = scenario(
     &[PROXY, origin(&[on("*.zip", Hang(1500)), on("*", Serve)])],
 );
 
+const FOLLOWED: Scenario = scenario(
+    "nginx-follow",
+    "https://proxy.lab",
+    "mod.lab/m",
+    &[
+        PROXY,
+        origin(&[on("*.zip", Redirect(302, "https://storage.lab{path}")), on("*", Serve)]),
+        Host {
+            name: "storage.lab",
+            protocol: Protocol::H1,
+            rules: &[on("*", Serve)],
+            trouble: None,
+        },
+    ],
+);
+
 /// TLS for `proxy.lab`, with this in `location /`.
 fn front(location: &str) -> String {
-    format!("server {{ listen proxy.lab:443 ssl http2; location / {{ {location} }} }}")
+    front_with("", location)
+}
+
+/// The same, with this beside it.
+fn front_with(beside: &str, location: &str) -> String {
+    format!("server {{ listen proxy.lab:443 ssl http2; {beside}\n location / {{ {location} }} }}")
+}
+
+/// What the page of a finding has for the server.
+fn advised(code: &str) -> Result<String> {
+    let kind = CATALOGUE.iter().find(|kind| kind.code == code).context("no such finding")?;
+    let (_, server) = kind.page.split_once("## On the server").context("nothing for the server")?;
+    let lines: Vec<&str> = server.lines().filter(|line| line.starts_with("    ")).collect();
+    Ok(lines.join("\n"))
 }
 
 /// A server that builds URLs of its own from what it is told: each file is redirected once.
@@ -187,6 +217,17 @@ fn a_location_that_is_not_rewritten() {
         let root = run(&LEAKY, &servers, toolchain)?;
         let (code, message) = root.context("no root")?;
         ensure!(code == "PT007" && message.contains("origin.internal"), "{code} {message}");
+        Ok(())
+    });
+}
+
+#[test]
+fn redirects_are_followed_as_the_page_says() {
+    with_each_go(&[PROGRAM], |toolchain| {
+        let follow = advised("PT006")?;
+        ensure!(follow.contains("@follow"), "{follow}");
+        let servers = front_with(&follow, "proxy_pass http://origin.lab;");
+        ensure!(run(&FOLLOWED, &servers, toolchain)?.is_none());
         Ok(())
     });
 }

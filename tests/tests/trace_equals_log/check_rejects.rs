@@ -1,7 +1,7 @@
 //! The comparison itself: a true trace passes, and one lie anywhere does not.
 
 use proxytrace::model::{
-    Artifact, Cause, Finding, Outcome, Separator, Severity, Trace, Witness, Witnesses,
+    Artifact, Cause, Finding, Outcome, Request, Separator, Severity, Trace, Witness, Witnesses,
 };
 use proxytrace_tests::check;
 use proxytrace_tests::log::Entry;
@@ -116,6 +116,13 @@ fn witnesses(trace: &mut Trace) -> &mut Witnesses {
     trace.capture.witnesses.as_mut().expect("the sockets were asked")
 }
 
+/// One of the requests is there once more, and its host was not reached.
+fn fail_again(requests: &mut Vec<Request>, at: usize) {
+    let mut twin = requests[at].clone();
+    (twin.id, twin.status, twin.outcome) = (9, None, Outcome::ConnectRefused);
+    requests.push(twin);
+}
+
 fn check(trace: &Trace) -> anyhow::Result<()> {
     check::equals(trace, &log())?;
     let scenario = Scenario::find("redirect-404-next").expect("it is in the table");
@@ -132,7 +139,7 @@ fn the_true_trace_passes() {
 
 #[test]
 fn one_lie_does_not() {
-    let lies: [(&str, Lie); 32] = [
+    let lies: [(&str, Lie); 34] = [
         ("no chain", |t| t.chains.clear()),
         ("chain twice", |t| {
             let mut twin = t.chains[0].clone();
@@ -153,6 +160,8 @@ fn one_lie_does_not() {
         ("unanswered missing", |t| {
             t.chains[0].attempts[1].requests.remove(0);
         }),
+        ("failed dial twice", |t| fail_again(&mut t.chains[0].attempts[1].requests, 0)),
+        ("failed redirect twice", |t| fail_again(&mut t.chains[0].attempts[0].requests, 1)),
         ("method", |t| t.chains[0].attempts[0].requests[0].method = "HEAD".to_owned()),
         ("url", |t| t.chains[0].attempts[0].requests[1].url.push('x')),
         ("status", |t| t.chains[0].attempts[0].requests[0].status = Some(301)),

@@ -36,6 +36,23 @@ struct Way {
 
 const DOWNLOAD: (&str, Option<i32>) = ("mod download", Some(0));
 
+/// Where what is compiled is kept for the next run, a directory for each release.
+const BUILT: &str = env!("CARGO_TARGET_TMPDIR");
+
+/// Gives what was compiled there to the owner of the directory, who called us through sudo and
+/// could not remove it: when this is dropped, however the test ends.
+struct Returned;
+
+impl Drop for Returned {
+    fn drop(&mut self) {
+        let mut chown = Command::new("chown");
+        let status = chown.args(["--recursive", "--reference", BUILT, BUILT]).status();
+        if !status.is_ok_and(|status| status.success()) {
+            eprintln!("{BUILT} still has files of root's");
+        }
+    }
+}
+
 /// A toolchain that is not on PATH, where nothing can hold it.
 const UNFORESEEN: &str = "unforeseen in other namespaces";
 
@@ -134,6 +151,7 @@ fn however_go_is_run() {
     let Some(toolchains) = toolchains() else { return };
     let newest: Vec<_> =
         VERSIONS.iter().rev().flat_map(|release| Toolchain::find(release)).collect();
+    let _returned = Returned;
     let chosen = Chosen::scenarios();
     let has =
         |way: &Way, toolchain: &Toolchain| toolchain.minor() >= way.since && chosen.has(way.name);
@@ -234,6 +252,32 @@ fn the_configuration_is_what_go_env_says() {
     }
 }
 
+/// Where go is, it says from its own root.
+#[test]
+fn the_configuration_is_that_of_its_own_root() {
+    const SCRIPT: &str = "mkdir -p root/opt/go root/proc root/dev; touch root/dev/null
+        mount --bind $ROOT root/opt/go; mount --bind /dev/null root/dev/null
+        mount -t proc proc root/proc
+        exec env GOPROXY= chroot root /opt/go/bin/go env GOPROXY";
+    let Some(toolchains) = toolchains() else { return };
+    let scenario = Scenario::find("healthy-h1").expect("it is in the table");
+    // Older ones have no file of their own.
+    for toolchain in toolchains.iter().filter(|toolchain| toolchain.minor() >= 21) {
+        let lab = Lab::start(scenario, toolchain).unwrap();
+        let (output, trace) = traced(&lab, SCRIPT, |command| {
+            command.env("ROOT", &toolchain.goroot);
+        })
+        .unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        let about = format!("{}: {}", toolchain.version, String::from_utf8_lossy(&output.stderr));
+        assert!(said.starts_with("https://"), "{about}");
+        let go = trace.processes.iter().find(|process| process.go_version.is_some());
+        let found = go.expect("it ran").config.get("GOPROXY");
+        let found = found.map(|found| (found.value.as_str(), found.origin));
+        assert_eq!(found, Some((said.trim(), Origin::GorootFile)), "{about}");
+    }
+}
+
 /// What go printed is kept as it was.
 #[test]
 fn stderr_is_what_go_wrote() {
@@ -280,7 +324,7 @@ fn run_and_check(way: &Way, toolchain: &Toolchain, other: &Toolchain) -> Result<
             .env("ROOT", &toolchain.goroot)
             .env("OTHER", &other.goroot)
             .env("OTHER_VERSION", other.version.trim_start_matches("go"))
-            .env("BUILT", Path::new(env!("CARGO_TARGET_TMPDIR")).join(&toolchain.version));
+            .env("BUILT", Path::new(BUILT).join(&toolchain.version));
     })?;
     let stderr = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.code() == Some(way.exit), "{}: {stderr}", output.status);

@@ -104,6 +104,36 @@ fn is_in_overlays(toolchain: &Toolchain) -> Result<()> {
     Ok(())
 }
 
+/// As another user of a toolchain that has just been downloaded does it: its probes are taken out
+/// and put in again, and who runs in it has none meanwhile.
+#[test]
+fn a_go_that_is_changed_while_it_runs_is_not_seen_all_the_time() {
+    for toolchain in cases::toolchains(&RELEASES) {
+        is_changed(&toolchain).unwrap();
+    }
+}
+
+fn is_changed(toolchain: &Toolchain) -> Result<()> {
+    // It waits for its configuration.
+    const SCRIPT: &str = "mkfifo wait; cp $GOROOT/bin/go go; ./go version
+        GOENV=$PWD/wait ./go version & sleep 0.5
+        $MEANWHILE go; ./go version; echo >wait; wait";
+    if built().is_none() || !cases::can_start() {
+        return Ok(());
+    }
+    let scenario = Scenario::find("healthy-h1").context("it is in the table")?;
+    for (meanwhile, lost) in [("chmod 700", 1), ("stat", 0)] {
+        let lab = Lab::start(scenario, toolchain)?;
+        let (output, trace) = traced_within(&["env"], &lab, SCRIPT, |command| {
+            command.env("GOROOT", &toolchain.goroot).env("MEANWHILE", meanwhile);
+        })?;
+        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let capture = &trace.capture;
+        ensure!((capture.lost, capture.complete) == (lost, lost == 0), "{meanwhile}: {capture:#?}");
+    }
+    Ok(())
+}
+
 /// Another release, which has all functions where they are known to be: what is found of it is
 /// possible at most.
 #[test]

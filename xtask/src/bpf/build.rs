@@ -8,8 +8,9 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, bail};
 
 use crate::apt;
-use crate::process::{is_executable, run, warning};
+use crate::process::{is_executable, run};
 
+use super::setup::NIGHTLY;
 use super::{
     Core, HOW_TO_INSTALL, Machine as _, OBJECT_VAR, Source, TARGET, ThisMachine, discover, linker,
 };
@@ -74,22 +75,34 @@ fn given(object: &Path, workspace: Workspace<'_>) -> Result<PathBuf> {
 }
 
 /// Runs clippy on the eBPF side, which on the host's target is an empty program. The clippy must be
-/// that of the compiler; where there is none, says so.
+/// that of the compiler; that there is none is an error.
 pub fn lint(workspace: Workspace<'_>) -> Result<()> {
     let source = discover(&ThisMachine)?.context(HOW_TO_INSTALL)?;
-    let Source::Toolchain { rustc, .. } = &source else { return Ok(()) };
+    let Source::Toolchain { rustc, .. } = &source else {
+        bail!("the eBPF side is not linted: {OBJECT_VAR} names an object");
+    };
     let driver = rustc.with_file_name("clippy-driver");
-    if !is_executable(&driver) && rustc == Path::new(DEBIAN_RUSTC) {
-        apt::install(&[DEBIAN_CLIPPY])?;
+    if !is_executable(&driver) {
+        install_clippy(rustc).context("the eBPF side is not linted")?;
     }
     if !is_executable(&driver) {
-        warning(format_args!("the eBPF side is not linted: no {}", driver.display()));
-        return Ok(());
+        bail!("the eBPF side is not linted: no {}", driver.display());
     }
     let (mut command, _) = cargo(&source, "check", workspace)?;
     // What `cargo clippy` does; its cargo is another toolchain's.
     command.env("RUSTC_WORKSPACE_WRAPPER", driver).env("CLIPPY_ARGS", DENY_WARNINGS);
     run(&mut command)
+}
+
+/// Installs the clippy of a compiler, where that is one that setup installs.
+fn install_clippy(rustc: &Path) -> Result<()> {
+    if rustc == Path::new(DEBIAN_RUSTC) {
+        return apt::install(&[DEBIAN_CLIPPY]);
+    }
+    if ThisMachine.rustup("nightly").as_deref() == Some(rustc) {
+        return run(Command::new("rustup").args(["component", "add", "clippy"]).args(NIGHTLY));
+    }
+    Ok(())
 }
 
 /// Cargo on the eBPF side, with a compiler that has been found, which is returned as well.

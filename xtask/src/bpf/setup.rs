@@ -5,7 +5,9 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
-use super::{HOW_TO_INSTALL, Machine as _, Source, ThisMachine, discover, linker};
+use super::{
+    Core, HOW_TO_INSTALL, Machine as _, Source, TOOLCHAIN_VAR, ThisMachine, discover, linker,
+};
 use crate::process::{run, status, warning, which};
 use crate::{apt, workspace};
 
@@ -27,8 +29,9 @@ pub fn setup() -> Result<()> {
         return Ok(());
     }
     let (llvm, llvm_prefix) = DEBIAN_LLVM;
+    let is_named = ThisMachine.var(TOOLCHAIN_VAR).is_some();
     let mut packages = Vec::new();
-    if source.is_none() {
+    if wants_rustc(source.as_ref(), is_named, has_linker) {
         packages.extend(DEBIAN_RUSTC);
     }
     if !has_linker && !Path::new(llvm_prefix).join("bin/llvm-config").exists() {
@@ -48,6 +51,16 @@ pub fn setup() -> Result<()> {
     }
     // What was installed must be what the build will find.
     discover(&ThisMachine)?.and(linker(&ThisMachine)).map(|_| ()).context(HOW_TO_INSTALL)
+}
+
+/// Whether Debian's compiler is to be installed. The linker that is built has the same LLVM, which
+/// may be too old to read what nightly writes. A toolchain that was named is not overruled.
+fn wants_rustc(source: Option<&Source>, is_named: bool, has_linker: bool) -> bool {
+    match source {
+        None => true,
+        Some(Source::Toolchain { core: Core::Source, .. }) => !is_named && !has_linker,
+        Some(_) => false,
+    }
 }
 
 fn install_linker(llvm_prefix: &str) -> Result<()> {
@@ -80,11 +93,33 @@ fn by_rustup(needs_rustc: bool, has_linker: bool) -> Result<()> {
     Ok(())
 }
 
-const NIGHTLY: [&str; 2] = ["--toolchain", "nightly"];
+/// Rustup's arguments for the toolchain that may have no prebuilt `core`.
+pub(super) const NIGHTLY: [&str; 2] = ["--toolchain", "nightly"];
 
 fn cargo() -> Command {
     let mut cargo = Command::new(ThisMachine.var("CARGO").unwrap_or_else(|| "cargo".into()));
     // Outside of the workspace, whose configuration is not for other packages.
     cargo.current_dir(workspace().parent().unwrap_or(Path::new("/")));
     cargo
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn compiler_and_linker_have_one_llvm() {
+        let of = |core| Source::Toolchain { rustc: "/rustc".into(), cargo: None, core };
+        let (prebuilt, nightly) = (of(Core::Prebuilt), of(Core::Source));
+        for (source, is_named, has_linker, expected) in [
+            (None, false, false, true),
+            (None, false, true, true),
+            (Some(&prebuilt), false, false, false),
+            (Some(&nightly), false, false, true),
+            (Some(&nightly), false, true, false),
+            (Some(&nightly), true, false, false),
+        ] {
+            assert_eq!(wants_rustc(source, is_named, has_linker), expected, "{source:?}");
+        }
+    }
 }

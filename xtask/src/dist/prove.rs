@@ -5,11 +5,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use object::read::elf::{FileHeader as _, ProgramHeader as _};
 use object::{Endianness, elf};
 use tempfile::TempDir;
-use xtask::process::{as_root, is_root, read, required_in_ci, run, status, warning, which};
+use xtask::process::{as_root, is_root, read, required_in_ci, run, status, which};
 use xtask::{apt, go, workspace};
 
 use super::{COMPLETIONS, FILES, Machine, Pace, VERSION};
@@ -303,8 +303,8 @@ fn replayed(machine: &Machine, program: &Path) -> Result<Vec<Vec<u8>>> {
 fn use_it(program: &Path) -> Result<()> {
     let lab = build::programs(false)?.lab;
     if !is_root() && which("sudo").is_none() {
-        warning("not traced with it: the lab needs root, and there is no sudo");
-        return Ok(());
+        let untried = anyhow!("not traced with it: the lab needs root, and there is no sudo");
+        return required_in_ci(Err::<(), _>(untried)).map(|_| ());
     }
     // What is in a user's cache the lab does not find behind sudo, and who only packs has none there.
     let goroot = go::install(go::NEWEST)?;

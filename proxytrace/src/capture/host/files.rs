@@ -4,7 +4,7 @@
 //! written to loses them at once: they would stand at places of the new contents that nobody has
 //! proven. A probe also keeps the mount of its file busy, so that a container's go when it does.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::{self, File};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::fs::MetadataExt as _;
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
 use nix::sys::stat::{major, minor};
-use proxytrace_common::host::FileKey;
+use proxytrace_common::host::{ANY, FileKey};
 use proxytrace_common::record::Tag;
 
 use super::root::{self, Root, mount_namespace};
@@ -33,6 +33,10 @@ use crate::gobinary::{self, Plan};
 const FORESEEN_MAX: usize = 32;
 /// As many as are told of between two looks at those without probes.
 const TOLD_MAX: usize = 16;
+/// So many of those without probes are kept in mind; another one is looked at again.
+const UNPROBED_MAX: usize = 64;
+/// Reads of what inotify has to tell, at a time: far more than its queue has room for by default.
+const READS_MAX: usize = 1024;
 /// How long one that was not among them keeps its probes without being executed.
 const IDLE: Duration = Duration::from_hours(1);
 /// For tests: another time, in seconds.
@@ -46,7 +50,7 @@ struct Known {
     keys: Vec<FileKey>,
     attach: Rc<Attach>,
     watch: WatchDescriptor,
-    /// Whether it was found, rather than met.
+    /// Whether it was found, rather than met, and is still where it was found.
     is_foreseen: bool,
     /// The mount namespace in which it was met, if that is not ours.
     namespace: Option<u64>,
@@ -83,6 +87,8 @@ pub(super) struct Files {
     pub(super) refused_by_kernel: u64,
     /// The last of those that got none for good, and why.
     pub(super) told: Vec<Attach>,
+    /// The same, for whoever executes them again.
+    unprobed: VecDeque<(FileKey, Rc<Attach>)>,
 }
 
 /// What a file turned out to be.
@@ -93,6 +99,8 @@ pub(super) enum Look {
     Other,
     /// A `go` command that has probes already.
     Known(u32),
+    /// A `go` command that has got none before.
+    Refused(Rc<Attach>),
     /// A `go` command that should get some.
     Go(Box<Candidate>),
 }
@@ -117,13 +125,18 @@ struct Found {
     namespace: Option<u64>,
 }
 
-/// Why a `go` command got no probes.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Refused {
-    /// Others have them all, for now.
-    NoRoom,
-    /// It cannot be probed.
-    ForGood,
+/// A `go` command that got no probes.
+pub(super) struct Refused {
+    /// What a trace is told of it.
+    pub(super) attach: Rc<Attach>,
+    /// Whether it cannot be probed, rather than that there is no room for now.
+    is_for_good: bool,
+}
+
+impl Refused {
+    fn for_now(attach: Attach) -> Self {
+        Self { attach: Rc::new(attach), is_for_good: false }
+    }
 }
 
 impl Files {
@@ -143,6 +156,7 @@ impl Files {
             refused_for_machine: 0,
             refused_by_kernel: 0,
             told: Vec::new(),
+            unprobed: VecDeque::new(),
         })
     }
 
@@ -182,6 +196,13 @@ impl Files {
                 self.foresee_one(number, &path, identity, programs, executables);
             }
         }
+        let Self { known, searches, .. } = self;
+        // One that has not come to its end may yet find it.
+        if searches.iter().all(|search| !search.is_pending()) {
+            for known in known.values_mut() {
+                known.is_foreseen &= searches.iter().any(|search| search.has(&known.identity));
+            }
+        }
     }
 
     /// The same for one place. What could not be looked at is found again at the next search.
@@ -197,10 +218,13 @@ impl Files {
         // Of two mount namespaces with the same file one is enough.
         let is_known = self.known.values().any(|known| known.identity == identity)
             || self.searches.iter().any(|search| search.refused.contains(&identity));
-        if is_known || foreseen >= FORESEEN_MAX {
+        if is_known {
             return;
         }
         let again = |files: &mut Self| _ = files.searches[search].places.remove(path);
+        if foreseen >= FORESEEN_MAX {
+            return again(self);
+        }
         let Some(file) = regular::open(path).ok() else { return again(self) };
         // By now it may be another one.
         if Identity::of(&file).ok() != Some(identity) {
@@ -216,44 +240,52 @@ impl Files {
                     known.is_foreseen = true;
                 }
             }
-            Err(Refused::NoRoom) => again(self),
-            Err(Refused::ForGood) => self.searches[search].refused.push(identity),
+            Err(Refused { is_for_good: true, .. }) => self.searches[search].refused.push(identity),
+            Err(_) => again(self),
         }
     }
 
-    /// Whether a process runs a `go` command, which gets probes if it has none.
+    /// The index of the `go` command that a process runs, if it runs one, which gets probes if it
+    /// has none; [`ANY`] where it cannot get them.
     pub(super) fn meet(
         &mut self,
         pid: u32,
         programs: &mut Programs,
         executables: &mut Executables,
-    ) -> bool {
-        let file = File::open(format!("/proc/{pid}/exe"));
-        let Some((file, identity)) = file.ok().and_then(|file| {
-            let identity = Identity::of(&file).ok()?;
-            Some((file, identity))
-        }) else {
-            return false;
-        };
+    ) -> Option<u32> {
+        let file = File::open(format!("/proc/{pid}/exe")).ok()?;
+        let identity = Identity::of(&file).ok()?;
         let lasts = |mounts: &u64| self.lasting.iter().any(|(number, _)| number == mounts);
         let mounts = mount_namespace(&pid.to_string());
         let namespace = mounts.filter(|mounts| !lasts(mounts));
         let key = key_of(&file, &identity);
         let found = self.find(file, identity, namespace, [u64::from(pid)].into_iter());
         let Found { file, identity, path, namespace } = found;
-        let is_it = |known: &Known| known.identity == identity && known.namespace == namespace;
-        if self.known.values().any(is_it) {
-            return true;
+        if let Some(index) = self.known_as(key, identity, namespace) {
+            return Some(index);
         }
-        let Some(plan) = read_once(&file, identity) else { return false };
+        let plan = read_once(&file, identity)?;
         let candidate = Candidate { file, identity, path, plan, namespace };
         // What is refused is counted there.
-        let _ = self.attach(candidate, key, programs, executables);
-        true
+        Some(self.attach(candidate, key, programs, executables).unwrap_or(ANY))
+    }
+
+    /// The index of a file that has probes already. One file in two mounts may have two keys, and
+    /// is known by its metadata: not across overlays of which the layers were not found, where equal
+    /// metadata may be of two files.
+    fn known_as(&self, key: FileKey, identity: Identity, namespace: Option<u64>) -> Option<u32> {
+        let is_overlay = key.device == FileKey::OVERLAY;
+        let is_it = |known: &Known| {
+            known.identity == identity && (known.namespace == namespace || !is_overlay)
+        };
+        self.known.iter().find(|(_, known)| is_it(known)).map(|(&index, _)| index)
     }
 
     /// Looks at the file that a process has just executed.
     pub(super) fn look(&mut self, exec: &Record<'_>, key: FileKey) -> Look {
+        if let Some((_, attach)) = self.unprobed.iter().find(|(unprobed, _)| *unprobed == key) {
+            return Look::Refused(Rc::clone(attach));
+        }
         let pid = exec.pid;
         let mounts = exec.number(Tag::Mounts).unwrap_or(0);
         let name = exec.text(Tag::Executable).unwrap_or_default();
@@ -282,13 +314,7 @@ impl Files {
         let seeing = [u64::from(pid)].into_iter().chain(exec.numbers(Tag::Ancestor));
         let Found { file, identity, path, namespace } =
             self.find(file, identity, namespace, seeing);
-        // One file in two mounts has two keys, and is known by its metadata: not across overlays of
-        // which the layers were not found, where equal metadata may be of two files.
-        if let Some((&index, _)) = self
-            .known
-            .iter()
-            .find(|(_, known)| known.identity == identity && known.namespace == namespace)
-        {
+        if let Some(index) = self.known_as(key, identity, namespace) {
             return Look::Known(index);
         }
         match read_once(&file, identity) {
@@ -348,11 +374,15 @@ impl Files {
     /// executes the file by it is not followed, and we are told each time.
     pub(super) fn also(&mut self, index: u32, key: FileKey, programs: &mut Programs) {
         let Some(known) = self.known.get_mut(&index) else { return };
-        if known.keys.contains(&key) {
+        let is_its = known.keys.contains(&key);
+        // Another one may have had it in the meantime.
+        if is_its && programs.knows(&key, index) {
             return;
         }
         if programs.know(key, index).is_ok() {
-            known.keys.push(key);
+            if !is_its {
+                known.keys.push(key);
+            }
         } else {
             self.refused += 1;
             self.refused_for_room += 1;
@@ -379,7 +409,8 @@ impl Files {
             self.refused += 1;
             self.refused_for_room += 1;
             let _ = programs.unsee(&key);
-            return Err(Refused::NoRoom);
+            let reason = "other toolchains have all the room that there is".to_owned();
+            return Err(Refused::for_now(unprobed(&path, &plan, reason)));
         }
         // Of what cannot be watched we would not learn that it is changed.
         let watch = match self.watch(&file) {
@@ -387,9 +418,11 @@ impl Files {
             Err(error) => {
                 self.refused += 1;
                 self.refused_for_room += 1;
-                self.tell(unwatched(&path, &plan, error));
+                let reason = format!("the file cannot be watched for changes (inotify: {error})");
+                let attach = unprobed(&path, &plan, reason);
+                self.tell(&attach);
                 let _ = programs.unsee(&key);
-                return Err(Refused::NoRoom);
+                return Err(Refused::for_now(attach));
             }
         };
         let (index, attach) = executables.attach(&file, identity, path, plan, programs);
@@ -402,10 +435,14 @@ impl Files {
                     Unprobed::Machine => self.refused_for_machine += 1,
                     Unprobed::Kernel => self.refused_by_kernel += 1,
                 }
-                self.tell(attach);
-                let _ = programs.pass_over(&key);
+                self.tell(&attach);
+                let _ = programs.refuse(&key);
                 self.unwatch(watch);
-                return Err(Refused::ForGood);
+                let attach = Rc::new(attach);
+                self.unprobed.retain(|(unprobed, _)| *unprobed != key);
+                self.unprobed.truncate(UNPROBED_MAX - 1);
+                self.unprobed.push_front((key, Rc::clone(&attach)));
+                return Err(Refused { attach, is_for_good: true });
             }
         };
         let known = Known {
@@ -424,9 +461,9 @@ impl Files {
         Ok(index)
     }
 
-    fn tell(&mut self, refused: Attach) {
+    fn tell(&mut self, refused: &Attach) {
         if self.told.len() < TOLD_MAX {
-            self.told.push(refused);
+            self.told.push(refused.clone());
         }
     }
 
@@ -449,18 +486,26 @@ impl Files {
         programs: &mut Programs,
         executables: &mut Executables,
     ) {
-        for event in self.inotify.read_events().into_iter().flatten() {
-            let watched = self.known.iter().filter(|(_, known)| known.watch == event.wd);
+        let Some(changes) = changes(&self.inotify) else {
+            // One that was written to may be among those that are not told of.
+            let is_changed = |_, known: &Known, _: &Programs| {
+                Identity::of(&known.file).ok() != Some(known.identity)
+            };
+            return self.release_those(is_changed, programs, executables);
+        };
+        for (watch, mask) in changes {
+            let watched = self.known.iter().filter(|(_, known)| known.watch == watch);
             let indices: Vec<u32> = watched.map(|(&index, _)| index).collect();
             for index in indices {
-                if event.mask.contains(AddWatchFlags::IN_MODIFY) {
+                if mask.contains(AddWatchFlags::IN_MODIFY) {
                     // Nobody runs it: who executes a file keeps it from being written to.
                     self.release(index, programs, executables);
                 } else if let Some(known) = self.known.get_mut(&index) {
                     let metadata = known.file.metadata();
                     if metadata.is_ok_and(|metadata| metadata.nlink() == 0) {
                         known.gone.get_or_insert(now);
-                        known.keys.drain(..).for_each(|key| _ = programs.unknow(&key));
+                        let keys = known.keys.drain(..);
+                        keys.for_each(|key| _ = programs.unknow(&key, index));
                     } else if let Ok(identity) = Identity::of(&known.file) {
                         known.identity = identity;
                     }
@@ -481,10 +526,10 @@ impl Files {
         let namespaces = if is_foreign { mount_namespaces() } else { BTreeSet::new() };
         let idle = self.idle;
         let over = |index: u32, known: &Known, programs: &Programs| {
-            known.namespace.is_some_and(|namespace| !namespaces.contains(&namespace))
-                || !known.is_foreseen
-                    && !running.contains(&index)
-                    && now.saturating_sub(known.used(programs)) > idle
+            let is_homeless = known.namespace.is_some_and(|it| !namespaces.contains(&it));
+            let is_idle = || !known.is_foreseen && now.saturating_sub(known.used(programs)) > idle;
+            // What is on a volume outlives the container that it was met in, and others may run it.
+            !running.contains(&index) && (is_homeless || is_idle())
         };
         self.release_those(over, programs, executables);
     }
@@ -526,13 +571,18 @@ impl Files {
         }
     }
 
+    /// Takes the probes out of all, in the background.
+    pub(super) fn release_all(&self, programs: &mut Programs) {
+        self.known.keys().for_each(|index| programs.release(*index));
+    }
+
     fn release(&mut self, index: u32, programs: &mut Programs, executables: &mut Executables) {
         programs.release(index);
         executables.forget(index);
         let Some(known) = self.known.remove(&index) else { return };
         self.released.insert(index);
         for key in known.keys {
-            let _ = programs.unknow(&key);
+            let _ = programs.unknow(&key, index);
             let _ = programs.unsee(&key);
         }
         self.unwatch(known.watch);
@@ -553,9 +603,24 @@ fn key_of(file: &File, identity: &Identity) -> FileKey {
     FileKey { inode: identity.inode, size: identity.size, device, padding: 0 }
 }
 
-/// What is told of a `go` command that cannot be watched for changes.
-fn unwatched(path: &Path, plan: &Result<Plan, gobinary::Error>, error: Errno) -> Attach {
-    let reason = format!("the file cannot be watched for changes (inotify: {error})");
+/// What has happened to each file that is watched since the last call; none if some is not told.
+fn changes(inotify: &Inotify) -> Option<BTreeMap<WatchDescriptor, AddWatchFlags>> {
+    let mut changes = BTreeMap::new();
+    for _ in 0..READS_MAX {
+        // There is nothing more.
+        let Ok(events) = inotify.read_events() else { return Some(changes) };
+        for event in events {
+            if event.mask.contains(AddWatchFlags::IN_Q_OVERFLOW) {
+                return None;
+            }
+            *changes.entry(event.wd).or_insert_with(AddWatchFlags::empty) |= event.mask;
+        }
+    }
+    None
+}
+
+/// What is told of a `go` command for which there is no room.
+fn unprobed(path: &Path, plan: &Result<Plan, gobinary::Error>, reason: String) -> Attach {
     Attach {
         exe: path.to_string_lossy().into_owned(),
         go_version: plan.as_ref().ok().map(|plan| plan.build.go_version.clone()),
@@ -584,4 +649,74 @@ fn mount_namespaces() -> BTreeSet<u64> {
     let names = processes.filter_map(|process| process.file_name().into_string().ok());
     let pids = names.filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()));
     pids.filter_map(|pid| mount_namespace(&pid)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::Permissions;
+    use std::io::Write as _;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use tempfile::NamedTempFile;
+
+    use super::*;
+
+    /// One inode has one set of probes, whatever mounts it is seen in.
+    #[test]
+    fn a_file_that_is_no_overlay_is_known_in_all_mounts() {
+        let mut files = Files::new().unwrap();
+        let file = tempfile::tempfile().unwrap();
+        let identity = Identity::of(&file).unwrap();
+        let watch = files.watch(&file).unwrap();
+        let known = Known {
+            file,
+            identity,
+            keys: Vec::new(),
+            attach: Rc::default(),
+            watch,
+            is_foreseen: false,
+            namespace: Some(1),
+            since: 0,
+            gone: None,
+        };
+        files.known.insert(3, known);
+        let other = Identity { changed: (0, 0), ..identity };
+        for (device, identity, namespace, index) in [
+            (8, identity, Some(1), Some(3)),
+            (8, identity, Some(2), Some(3)),
+            (8, identity, None, Some(3)),
+            (8, other, Some(1), None),
+            (FileKey::OVERLAY, identity, Some(1), Some(3)),
+            (FileKey::OVERLAY, identity, Some(2), None),
+            (FileKey::OVERLAY, identity, None, None),
+        ] {
+            let key = FileKey { device, ..FileKey::default() };
+            assert_eq!(files.known_as(key, identity, namespace), index, "{device} {namespace:?}");
+        }
+    }
+
+    /// The queue has room for so many.
+    #[test]
+    fn changes_that_nobody_is_told_of_are_no_secret() {
+        let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK).unwrap();
+        let files = [(); 2].map(|()| NamedTempFile::new().unwrap());
+        let watches = files.each_ref().map(|file| {
+            let flags = AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_ATTRIB;
+            inotify.add_watch(file.path(), flags).unwrap()
+        });
+        let change = |number: usize| {
+            files[number % 2].as_file().set_permissions(Permissions::from_mode(0o600)).unwrap();
+        };
+        (0..4).for_each(change);
+        files[1].as_file().write_all(b"new").unwrap();
+        let attributes = AddWatchFlags::IN_ATTRIB;
+        let both = attributes | AddWatchFlags::IN_MODIFY;
+        let expected = BTreeMap::from([(watches[0], attributes), (watches[1], both)]);
+        assert_eq!(changes(&inotify), Some(expected));
+        assert_eq!(changes(&inotify), Some(BTreeMap::new()));
+        let room = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
+        let room: usize = room.trim().parse().unwrap();
+        (0..=room).for_each(change);
+        assert_eq!(changes(&inotify), None);
+    }
 }

@@ -3,11 +3,13 @@
 use std::collections::BTreeSet;
 
 use aya::maps::{Array, HashMap};
-use proxytrace_common::host::{Choices, FileKey, Known, Member, PASSED_OVER, Sampling};
+use proxytrace_common::host::{Choices, FileKey, Known, Member, PASSED_OVER, REFUSED, Sampling};
 
 use crate::capture::program::Programs;
 
-/// `BPF_EXIST`: only if there is such an entry.
+/// `BPF_NOEXIST`: only if there is no such entry.
+const NEW: u64 = 1;
+/// `BPF_EXIST`: only if there is one.
 const EXISTING: u64 = 2;
 
 impl Programs {
@@ -37,25 +39,45 @@ impl Programs {
         Ok(HashMap::<_, FileKey, Known>::try_from(map)?.insert(file, known, 0)?)
     }
 
-    /// When a file with probes was last executed, by `CLOCK_MONOTONIC`; zero if it was not.
-    pub(super) fn used(&self, file: &FileKey) -> u64 {
-        let map = self.object.map("KNOWN").ok();
-        let map = map.and_then(|map| HashMap::<_, FileKey, Known>::try_from(map).ok());
-        map.and_then(|map| map.get(file, 0).ok()).map_or(0, |known| known.used)
+    /// What the kernel knows of a file, if it has probes.
+    fn known(&self, file: &FileKey) -> Option<Known> {
+        let map = self.object.map("KNOWN").ok()?;
+        HashMap::<_, FileKey, Known>::try_from(map).ok()?.get(file, 0).ok()
     }
 
-    /// A file has none any more.
-    pub(super) fn unknow(&mut self, file: &FileKey) -> anyhow::Result<()> {
-        let map = self.object.map_mut("KNOWN")?;
-        // It may be gone.
-        let _ = HashMap::<_, FileKey, Known>::try_from(map)?.remove(file);
+    /// Whether the kernel takes a file for this executable.
+    pub(super) fn knows(&self, file: &FileKey, executable: u32) -> bool {
+        self.known(file).is_some_and(|known| known.executable == executable)
+    }
+
+    /// When a file with probes was last executed, by `CLOCK_MONOTONIC`; zero if it was not.
+    pub(super) fn used(&self, file: &FileKey) -> u64 {
+        self.known(file).map_or(0, |known| known.used)
+    }
+
+    /// A file has none of this executable any more; it may have those of another.
+    pub(super) fn unknow(&mut self, file: &FileKey, executable: u32) -> anyhow::Result<()> {
+        if self.knows(file, executable) {
+            let map = self.object.map_mut("KNOWN")?;
+            // It may be gone.
+            let _ = HashMap::<_, FileKey, Known>::try_from(map)?.remove(file);
+        }
         Ok(())
     }
 
     /// A file is none to be told of.
     pub(super) fn pass_over(&mut self, file: &FileKey) -> anyhow::Result<()> {
+        self.decide(file, PASSED_OVER)
+    }
+
+    /// A file is a `go` command that got no probes, to be told of where a tree is followed.
+    pub(super) fn refuse(&mut self, file: &FileKey) -> anyhow::Result<()> {
+        self.decide(file, REFUSED)
+    }
+
+    fn decide(&mut self, file: &FileKey, found: u32) -> anyhow::Result<()> {
         let map = self.object.map_mut("SEEN")?;
-        Ok(HashMap::<_, FileKey, u32>::try_from(map)?.insert(file, PASSED_OVER, 0)?)
+        Ok(HashMap::<_, FileKey, u32>::try_from(map)?.insert(file, found, 0)?)
     }
 
     /// Let us be told of a file again.
@@ -80,6 +102,13 @@ impl Programs {
     pub(super) fn join(&mut self, pid: u32, member: Member) -> anyhow::Result<()> {
         let map = self.object.map_mut("TRACKED")?;
         Ok(HashMap::<_, u32, Member>::try_from(map)?.insert(pid, member, 0)?)
+    }
+
+    /// The same where that is not sure: one that is followed stays where it is. Says whether it
+    /// joins.
+    pub(super) fn join_new(&mut self, pid: u32, member: Member) -> anyhow::Result<bool> {
+        let map = self.object.map_mut("TRACKED")?;
+        Ok(HashMap::<_, u32, Member>::try_from(map)?.insert(pid, member, NEW).is_ok())
     }
 
     /// A process that is followed belongs to this from here on.

@@ -25,6 +25,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
+pub(crate) use places::of_machine as toolchains_of_machine;
 pub use predecessor::{KEPT, Predecessor};
 use proxytrace_common::host::{ANY, FileKey, Member, Sampling};
 use proxytrace_common::record::Tag;
@@ -32,7 +33,9 @@ pub(in crate::capture) use root::Root;
 
 use super::executables::Executables;
 use super::program::Programs;
-use super::{Error, btf, cannot_trace, check_privileges, kernel_release, monotonic_now, pids};
+use super::{
+    Error, btf, cannot_trace, check_privileges, descriptors, kernel_release, monotonic_now, pids,
+};
 use crate::event::{Attach, End, Event, Start};
 use files::{Candidate, Files, Look};
 use tree::{After, First, News, Trees};
@@ -95,7 +98,7 @@ pub struct Counts {
     pub unseen: u64,
 }
 
-/// Everything that watches a host. Dropping it takes every probe out.
+/// Everything that watches a host. Dropping it has every probe taken out, for which nobody waits.
 pub struct Host {
     programs: Programs,
     executables: Executables,
@@ -114,6 +117,8 @@ pub struct Host {
     met_late: Vec<(TreeId, u32)>,
     /// Trees that were given up, of which processes may live that were started meanwhile.
     given_up: HashSet<TreeId>,
+    /// Processes of trees that are passed over, and no `go`, at the last sweep.
+    others: HashSet<u32>,
     missed: u64,
     /// What was executed and gone when it was to be looked at: each is a tree, if it is a `go` command.
     unmet: VecDeque<FileKey>,
@@ -153,6 +158,7 @@ impl Host {
     /// `seed` makes the choice that of this host. What was before ends.
     pub fn watch(seed: u64, share: f64, before: Predecessor) -> anyhow::Result<Self> {
         check_privileges()?;
+        descriptors::make_room();
         if pids::our_namespace()?.is_some() {
             return Err(Error::CannotTrace {
                 why: "the agent must see the processes of the host, and is in a pid namespace of \
@@ -196,6 +202,7 @@ impl Host {
             doubted: 0,
             met_late: Vec::new(),
             given_up: HashSet::new(),
+            others: HashSet::new(),
             missed: 0,
             unmet: VecDeque::new(),
             adopted: [0; 2],
@@ -214,13 +221,43 @@ impl Host {
     }
 
     /// Puts probes into what runs already, wherever that is, and counts the trees: nothing is known
-    /// of how they began, so that they are left alone. The processes of some are counted already.
+    /// of how they began, so that they are passed over, with all that they start. The processes of
+    /// some are counted already.
     fn find_running(&mut self, counted: &HashSet<u32>) -> anyhow::Result<u64> {
         let Self { programs, executables, files, .. } = self;
-        let running = running::commands(|pid| files.meet(pid, programs, executables));
+        let mut joined = HashSet::new();
+        let running = running::commands(|pid| {
+            let Some(executable) = files.meet(pid, programs, executables) else { return false };
+            let member = Member { executable, ..PASSED_OVER };
+            if programs.join_new(pid, member).unwrap_or(false) {
+                joined.insert(pid);
+            }
+            true
+        });
         let members = programs.members()?.into_iter().map(|(pid, _)| pid);
+        let members = members.filter(|pid| !joined.contains(pid));
         let known: HashSet<u32> = members.chain(counted.iter().copied()).collect();
-        Ok(running::trees(&running, &known))
+        let missed = running::trees(&running, &known);
+        // What these start from here on is followed, too: at last these are all.
+        loop {
+            let mut is_all = true;
+            for pid in running::below(&running) {
+                if programs.join_new(pid, PASSED_OVER)? {
+                    joined.insert(pid);
+                    is_all = false;
+                }
+            }
+            if is_all {
+                break;
+            }
+        }
+        for pid in joined {
+            if !lives(pid) {
+                // Nobody would take it out again.
+                programs.part(pid)?;
+            }
+        }
+        Ok(missed)
     }
 
     /// Chooses another share of the trees that begin from here on, or others.
@@ -346,7 +383,7 @@ impl Host {
 
     /// Somebody has executed a file that was not known.
     fn meet(&mut self, news: &News, watcher: &mut dyn Watcher) -> anyhow::Result<()> {
-        let Self { programs, files, unmet, .. } = self;
+        let Self { programs, files, trees, unmet, .. } = self;
         match files.look(&news.record(), news.file) {
             Look::Unknown => {
                 if news.begins.is_some() {
@@ -356,6 +393,12 @@ impl Host {
                 return programs.unsee(&news.file);
             }
             Look::Other => return programs.pass_over(&news.file),
+            Look::Refused(attach) => {
+                if news.begins.is_none() {
+                    trees.lacks(news.pid, &attach);
+                }
+                return programs.refuse(&news.file);
+            }
             Look::Known(index) => {
                 files.also(index, news.file, programs);
                 self.adopt(news, index, watcher)?;
@@ -379,25 +422,38 @@ impl Host {
         candidate: Candidate,
         watcher: &mut dyn Watcher,
     ) -> anyhow::Result<bool> {
-        let Self { programs, executables, files, .. } = self;
-        let index = files.attach(candidate, news.file, programs, executables).ok();
-        if index.is_none() {
-            self.lose_released()?;
+        let Self { programs, executables, files, trees, .. } = self;
+        match files.attach(candidate, news.file, programs, executables) {
+            Ok(index) => {
+                self.adopt(news, index, watcher)?;
+                Ok(true)
+            }
+            Err(refused) => {
+                if news.begins.is_none() {
+                    trees.lacks(news.pid, &refused.attach);
+                }
+                self.lose_released()?;
+                Ok(false)
+            }
         }
-        if let Some(index) = index {
-            self.adopt(news, index, watcher)?;
-        }
-        Ok(index.is_some())
     }
 
     /// Follows the process that runs a `go` command which was not known when it began.
     fn adopt(&mut self, news: &News, index: u32, watcher: &mut dyn Watcher) -> anyhow::Result<()> {
         let Self { programs, executables, files, trees, start, .. } = self;
         let Some(tree) = news.begins else {
-            // It belongs to a tree already.
-            if let Some(tree) = trees.of(news.pid) {
-                programs.reassign(news.pid, Member { tree, executable: index, padding: 0 })?;
-                trees.is_go(&news.record(), index, files);
+            // It belongs to a tree already, of which nobody is told if it is passed over.
+            let member = programs.member(news.pid)?;
+            if let Some(member) = member
+                && member.executable == ANY
+            {
+                programs.reassign(news.pid, Member { executable: index, ..member })?;
+            }
+            // It has become another `go` since, of which the probes speak.
+            let is_other = member.is_some_and(|it| ![ANY, index].contains(&it.executable));
+            match trees.of(news.pid) {
+                Some(tree) if is_other => trees.was_go(tree, index, files),
+                _ => trees.is_go(&news.record(), index, files),
             }
             return Ok(());
         };
@@ -463,7 +519,9 @@ impl Host {
         self.given_up.insert(tree);
         let Some(tree) = self.trees.remove(tree) else { return Ok(()) };
         for pid in tree.live {
-            self.programs.reassign(pid, PASSED_OVER)?;
+            if let Some(member) = self.programs.member(pid)? {
+                self.programs.reassign(pid, Member { tree: 0, ..member })?;
+            }
         }
         Ok(())
     }
@@ -526,6 +584,21 @@ impl Host {
         Ok(())
     }
 
+    /// The same of trees that are passed over, of which nobody knows who belongs together: what was
+    /// there at the last sweep, and is below no `go`, has been left running.
+    fn part_with_others(&mut self, members: &HashMap<u32, Member>) -> anyhow::Result<()> {
+        let others = members.iter().filter(|(_, member)| **member == PASSED_OVER);
+        let others = others.map(|(&pid, _)| pid).collect();
+        let before = std::mem::replace(&mut self.others, others);
+        let is_go = |pid: u32| members.get(&pid).is_some_and(|member| member.executable != ANY);
+        for &pid in before.intersection(&self.others) {
+            if running::is_left(pid, is_go) && self.programs.member(pid)? == Some(PASSED_OVER) {
+                self.programs.part(pid)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Of trees that began while the ring was full nothing has come, once they are over. What is missing
     /// at two sweeps is not on its way any more.
     fn count_unseen(&mut self, chosen: u64) {
@@ -546,6 +619,7 @@ impl Host {
             .filter(|(id, pid)| members.get(pid).is_none_or(|member| member.tree != *id))
             .collect();
         self.part_with_daemons(&members)?;
+        self.part_with_others(&members)?;
         let known: HashSet<TreeId> = self.trees.running.keys().copied().collect();
         // What was on its way when we looked arrives here.
         self.drain(watcher)?;
@@ -557,7 +631,7 @@ impl Host {
                 && !known.contains(&member.tree)
                 && !self.trees.running.contains_key(&member.tree)
             {
-                self.programs.reassign(pid, PASSED_OVER)?;
+                self.programs.reassign(pid, Member { tree: 0, ..*member })?;
                 strays.insert(member.tree);
             }
         }
@@ -577,6 +651,13 @@ impl Host {
     }
 }
 
+impl Drop for Host {
+    fn drop(&mut self) {
+        self.files.release_all(&mut self.programs);
+    }
+}
+
+/// A process that is no `go`, of a tree that is passed over.
 const PASSED_OVER: Member = Member { tree: 0, executable: ANY, padding: 0 };
 
 /// What a trace begins with that begins now.

@@ -44,7 +44,7 @@ const DOWNLOADED: (&str, &str) = ("golang.org", "toolchain@");
 
 /// The `go` commands of the machine below a root that can be found without being executed. With ours,
 /// those that the environment names.
-pub(super) fn of_machine(root: &Path) -> BTreeSet<PathBuf> {
+pub(crate) fn of_machine(root: &Path) -> BTreeSet<PathBuf> {
     let usual = SYSTEM.iter().flat_map(|path| below(root, path));
     if root != Path::new("/") {
         return usual.collect();

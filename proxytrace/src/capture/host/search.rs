@@ -53,6 +53,17 @@ impl Search {
         self.found = Some(receiver);
     }
 
+    /// Whether one has begun that has not come to its end.
+    pub(super) fn is_pending(&self) -> bool {
+        self.found.is_some()
+    }
+
+    /// Whether this file was found at the last one, whatever was changed of it since.
+    pub(super) fn has(&self, file: &Identity) -> bool {
+        let is_it = |it: &Identity| (it.device, it.inode) == (file.device, file.inode);
+        self.places.values().any(is_it)
+    }
+
     /// What is new or has changed since the last time; nothing if it does not come to its end in that
     /// time.
     pub(super) fn end(&mut self, patience: Duration) -> Vec<(PathBuf, Identity)> {
@@ -117,6 +128,37 @@ mod tests {
         found = names();
         assert!(found.is_empty());
         std::fs::remove_dir_all(&place).unwrap();
+    }
+
+    /// Its mode may have been changed since, or what is in it.
+    #[test]
+    fn what_was_found_is_known_by_its_file() {
+        fn place() -> PathBuf {
+            std::env::temp_dir().join(format!("proxytrace-places-{}", std::process::id()))
+        }
+        fn find(_: &Path) -> BTreeSet<PathBuf> {
+            let entries = std::fs::read_dir(place()).unwrap();
+            entries.map(|entry| entry.unwrap().path()).collect()
+        }
+        create_dir(place()).unwrap();
+        let (one, other) = (place().join("one"), place().with_extension("moved"));
+        write(&one, "a").unwrap();
+        let identity = |path: &Path| Identity::of(&regular::open(path).unwrap()).unwrap();
+        let mut search = Search::by(find);
+        let mut look = |file: &Identity| {
+            search.begin(&[(0, Path::new("/"))]);
+            assert!(search.is_pending());
+            search.end(PATIENCE);
+            assert!(!search.is_pending());
+            search.has(file)
+        };
+        let before = identity(&one);
+        write(&one, "longer").unwrap();
+        assert!(look(&before) && look(&identity(&one)));
+        std::fs::rename(&one, &other).unwrap();
+        assert!(!look(&identity(&other)));
+        std::fs::remove_file(&other).unwrap();
+        std::fs::remove_dir(place()).unwrap();
     }
 
     /// The answer comes at another time.

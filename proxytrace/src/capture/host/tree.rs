@@ -35,6 +35,8 @@ pub(super) struct Tree {
     is_late: bool,
     /// Executables of which the trace knows.
     attached: HashSet<u32>,
+    /// The same of those without probes, by their paths.
+    unprobed: HashSet<String>,
     end: Option<End>,
     /// Whether it was found to be over but for what it has left running.
     pub(super) is_over: bool,
@@ -178,6 +180,7 @@ impl Trees {
             awaited: BTreeMap::new(),
             is_late: false,
             attached: HashSet::new(),
+            unprobed: HashSet::new(),
             end: None,
             is_over: false,
             has_job: job.is_some(),
@@ -221,7 +224,7 @@ impl Trees {
         tree.live.contains(&record.pid).then_some(After::Since(id))
     }
 
-    /// The first process of a tree had been this `go` before the tree began.
+    /// A process of a tree had been this `go` before it became the one that is known of it.
     pub(super) fn was_go(&mut self, id: TreeId, executable: u32, files: &Files) {
         if let Some(tree) = self.running.get_mut(&id)
             && let Some(attach) = files.attached(executable)
@@ -279,6 +282,17 @@ impl Trees {
         let tree = self.of(record.pid).and_then(|id| self.running.get_mut(&id));
         if let Some(tree) = tree {
             tree.await_start(record, executable, files);
+        }
+    }
+
+    /// A process has become a `go` command without probes: of its tree, if it is in one, not all is
+    /// seen.
+    pub(super) fn lacks(&mut self, pid: u32, attach: &Attach) {
+        let tree = self.of(pid).and_then(|id| self.running.get_mut(&id));
+        if let Some(tree) = tree
+            && tree.unprobed.insert(attach.exe.clone())
+        {
+            tree.put(attach.clone());
         }
     }
 
@@ -404,10 +418,14 @@ impl Tree {
     /// Puts what is known of an executable into the trace, once.
     fn tell(&mut self, executable: u32, attach: &Attach, late: bool) {
         if self.attached.insert(executable) || late {
-            let time = self.turn.last().map_or(0, |event| event.time);
-            let what = What::Attach(Attach { late, ..attach.clone() });
-            self.turn.push(Event { time, pid: 0, goroutine: None, what });
+            self.put(Attach { late, ..attach.clone() });
         }
+    }
+
+    /// The same, whether the trace knows of it or not.
+    fn put(&mut self, attach: Attach) {
+        let time = self.turn.last().map_or(0, |event| event.time);
+        self.turn.push(Event { time, pid: 0, goroutine: None, what: What::Attach(attach) });
     }
 
     /// A `go` command that is not seen to start before its process becomes something else, or ends,
@@ -434,4 +452,58 @@ fn file_key(bytes: &[u8]) -> Option<FileKey> {
     let number = |at: usize| Some(u64::from_ne_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
     let device = u32::from_ne_bytes(bytes.get(16..20)?.try_into().ok()?);
     Some(FileKey { inode: number(0)?, size: number(8)?, device, padding: 0 })
+}
+
+#[cfg(test)]
+mod tests {
+    use proxytrace_common::record::Header;
+
+    use super::*;
+
+    /// What a trace is told of executables.
+    #[derive(Default)]
+    struct Told(Vec<Attach>);
+
+    impl Watcher for Told {
+        fn began(&mut self, _: TreeId, _: Begun) {}
+
+        fn job(&mut self, _: TreeId, _: Job) {}
+
+        fn events(&mut self, _: TreeId, events: &[Event], _: usize) {
+            self.0.extend(events.iter().filter_map(|event| match &event.what {
+                What::Attach(attach) => Some(attach.clone()),
+                _ => None,
+            }));
+        }
+
+        fn ended(&mut self, _: TreeId, _: Option<End>) {}
+    }
+
+    /// That a process has become another program, of which nothing else is known.
+    fn exec(pid: u32) -> Vec<u8> {
+        let size = size_of::<Header>();
+        let numbers = [pid, pid, u32::try_from(size).unwrap(), ANY];
+        let mut bytes = [1_u64, 0, 0].map(u64::to_ne_bytes).concat();
+        bytes.extend(numbers.map(u32::to_ne_bytes).concat());
+        bytes.extend((Kind::Exec as u16).to_ne_bytes());
+        bytes.resize(size, 0);
+        bytes
+    }
+
+    /// However often it is executed there; and of another process it is nobody's.
+    #[test]
+    fn a_tree_is_told_once_of_what_has_no_probes() {
+        let (executables, files) = (Executables::default(), Files::new().unwrap());
+        let (mut trees, mut told) = (Trees::default(), Told::default());
+        let bytes = exec(7);
+        let record = Record::parse(&bytes).unwrap();
+        let first = First { record: &record, executable: ANY, cgroup: None, job: None };
+        trees.begin(1, first, (&executables, &files), &Start::default, &mut told);
+        let of = |exe: &str| Attach { exe: exe.to_owned(), ..Attach::default() };
+        for (pid, exe) in [(7, "/a/go"), (7, "/b/go"), (7, "/a/go"), (8, "/c/go")] {
+            trees.lacks(pid, &of(exe));
+            trees.hand_on(&mut told);
+        }
+        assert_eq!(told.0, [of("/a/go"), of("/b/go")]);
+    }
 }
