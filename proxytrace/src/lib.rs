@@ -32,6 +32,8 @@
 //! - [`recording`]: the events of a trace as a file
 //! - [`replay`]: from a recording to what a run would have reported
 //! - [`rewalk`]: the same answers, walked under another GOPROXY
+//!
+//! The program, in `bin/proxytrace`, reads the command line and puts these together.
 
 pub mod agent;
 pub mod capture;
