@@ -39,13 +39,15 @@ pub fn exec(binprm: u64) {
         }
     });
     let executable = known.unwrap_or(ANY);
-    let before = member(pid).copied();
+    // Not copied before it is known to be there: the compiler then reads what it has not stored, and
+    // the verifier says "`R1 !read_ok`".
+    let before = member(pid);
     let is_followed = before.is_some_and(|before| before.tree != 0);
     let file = (known.is_none() && is_news(&key, is_followed)).then_some(key);
     if before.is_none() && known.is_none() && file.is_none() || !once::exec(pid) {
         return;
     }
-    let begins = if let Some(before) = before {
+    let begins = if let Some(&before) = before {
         let _ = TRACKED.insert(pid, Member { executable, ..before }, 0);
         if before.tree == 0 && file.is_none() {
             return;
