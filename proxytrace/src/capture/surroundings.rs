@@ -72,7 +72,7 @@ pub(super) fn of(go: &Started<'_>) -> Surroundings {
 /// leads to the same file from where we are: not in another root.
 fn netrc(go: &Started<'_>) -> Option<String> {
     let ways = go.config.get("GOAUTH").map_or("netrc", |setting| setting.value.as_str());
-    if !ways.split(';').any(|way| way.trim() == "netrc") {
+    if !ways.split(';').any(|way| way.split_whitespace().next() == Some("netrc")) {
         return None;
     }
     let set = |name| variable(go.environment, name).filter(|value| !value.is_empty());

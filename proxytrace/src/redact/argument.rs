@@ -4,7 +4,6 @@ use super::body::{form, json};
 use super::header::names_a_secret;
 use super::places::{Places, mask, moved, replace_all, rest};
 use super::setting::secrets_of;
-use super::shape::shaped;
 use super::shell::{Apart, is_quote, words};
 use super::{MAX_DEPTH, is_secret, url};
 
@@ -30,27 +29,37 @@ pub fn arguments<S: AsRef<str>>(argv: &[S]) -> Vec<String> {
     argv.iter().map(|argument| walk.argument(argument.as_ref())).collect()
 }
 
+/// Programs whose `-c` a script follows.
+const SHELLS: &[&str] = &["ash", "bash", "busybox", "dash", "ksh", "sh", "zsh"];
+
 /// What the words so far say about the next one.
 #[derive(Default)]
 struct Walk {
     /// Flags with secrets of the program that is being called.
     flags: &'static [&'static str],
-    /// Whether the next word is a secret.
-    secret_next: bool,
+    /// What the next word is.
+    next: Next,
     /// Whether the words may be those of a .netrc file.
     is_netrc: bool,
-    /// Whether the next argument is a script: the one before is the `-c` of a shell.
-    script_next: bool,
+    /// Whether a shell is being called.
+    is_shell: bool,
+}
+
+#[derive(Clone, Copy, Default, Eq, PartialEq)]
+enum Next {
+    #[default]
+    Anything,
+    Secret,
+    /// Of a shell, behind its `-c`.
+    Script,
 }
 
 impl Walk {
     fn argument(&mut self, text: &str) -> String {
-        let clean = replace_all(text, self.text(text, 0)).into_owned();
-        self.script_next = text.starts_with('-') && !text.starts_with("--") && text.ends_with('c');
-        clean
+        replace_all(text, self.text(text, 0)).into_owned()
     }
 
-    /// Where the secrets are of a text that is a word, or a script of words.
+    /// Where the secrets of a text are that is a word, or a script of words.
     fn text(&mut self, text: &str, depth: u8) -> Places {
         if depth >= MAX_DEPTH {
             return rest(text, 0);
@@ -58,75 +67,100 @@ impl Walk {
         let mut found = json(text);
         // First, as there may be an `@` in a value: behind an URL, half of it would be userinfo.
         let text = &*mask(text, &found);
-        if self.takes(text) {
+        let expected = self.expected(text);
+        if expected == Next::Secret {
             return rest(text, 0);
         }
+        let is_script = expected == Next::Script;
         if let Some((name, value)) = assignment(text) {
             let start = text.len() - value.len();
-            if is_secret(name) {
+            if is_secret(name) || self.flags.contains(&name) {
                 return rest(text, start);
             }
-            // Of a script it is the first word alone.
-            let is_script = depth == 0 && self.script_next && value.contains(char::is_whitespace);
-            if let Some(secrets) = secrets_of(name).filter(|_| !is_script) {
+            // What is in a script is its first word alone, and a list may as well be one.
+            let is_whole = name == "GOAUTH" && !is_script || !value.contains(char::is_whitespace);
+            if let Some(secrets) = secrets_of(name).filter(|_| is_whole) {
                 return moved(secrets(value), start);
             }
         }
         if let Some(value) = secret_header(text) {
             return rest(text, value);
         }
-        found.extend(if text.contains(|c: char| c.is_whitespace() || is_quote(c)) {
-            self.script(text, depth)
+        if let Some(flag) = attached(text, self.flags) {
+            return rest(text, flag.len());
+        }
+        if text.contains(is_apart) {
+            found.extend(self.script(text, is_script, depth));
         } else {
-            self.word(text, depth)
-        });
+            found.extend(self.word(text, depth));
+        }
         found
     }
 
-    /// Whether a word is the secret that the one before told of.
-    fn takes(&mut self, word: &str) -> bool {
-        std::mem::take(&mut self.secret_next) && !word.is_empty() && !word.starts_with('-')
+    /// What the words before say that this one is.
+    fn expected(&mut self, word: &str) -> Next {
+        match std::mem::take(&mut self.next) {
+            Next::Secret if word.is_empty() || word.starts_with('-') => Next::Anything,
+            next => next,
+        }
     }
 
-    /// Where the secrets of a script are. What is in quotes may be one itself.
-    fn script(&mut self, text: &str, depth: u8) -> Places {
-        let mut found = Vec::new();
-        // What looks like operators may be a part of an URL.
-        for word in words(text, Apart::Spaces) {
-            if !word.text.contains(|c: char| c.is_whitespace() || is_quote(c)) {
-                let places = of_url(&word.text).into_iter();
-                found.extend(places.flat_map(|place| word.places(text, place)));
+    /// Where the secrets of a script are, or of a text that may be one: what looks like operators may
+    /// belong to a value there, as it may in a file that a script has in it (`<<`).
+    fn script(&mut self, text: &str, is_script: bool, depth: u8) -> Places {
+        let outside = (std::mem::take(&mut self.flags), std::mem::take(&mut self.is_shell));
+        let mut found = self.words(text, Apart::Operators, depth);
+        if is_script && !text.contains("<<") {
+            for word in words(text, Apart::Spaces) {
+                found.extend(word.places_of(text, of_words(&word.text)));
             }
+        } else {
+            let mut other = Self { is_netrc: self.is_netrc, ..Self::default() };
+            found.extend(other.words(text, Apart::Spaces, depth));
         }
-        let outside = std::mem::take(&mut self.flags);
+        (self.flags, self.is_shell) = outside;
+        found
+    }
+
+    /// Where the secrets of the words of a text are. What is in quotes may be a script itself.
+    fn words(&mut self, text: &str, apart: Apart, depth: u8) -> Places {
+        let mut found = Places::new();
         let mut around = Vec::new();
-        for word in words(text, Apart::Operators) {
-            for operator in &word.before {
-                self.pass(*operator, &mut around);
-            }
+        for word in words(text, apart) {
+            self.pass(&word.before, &mut around);
             let places = if word.is_quoted {
                 self.text(&word.text, depth + 1)
-            } else if self.takes(&word.text) {
+            } else if self.expected(&word.text) == Next::Secret {
                 rest(&word.text, 0)
             } else {
                 self.word(&word.text, depth)
             };
-            found.extend(places.into_iter().flat_map(|place| word.places(text, place)));
+            found.extend(word.places_of(text, places));
+            if apart == Apart::Spaces && word.text.ends_with([';', '&', '|']) {
+                self.flags = &[];
+            }
         }
-        self.flags = outside;
         found
     }
 
-    /// Passes an operator: another command begins, or goes on behind what is in brackets. A file of
-    /// credentials is one over many lines.
-    fn pass(&mut self, operator: char, around: &mut Vec<&'static [&'static str]>) {
-        self.secret_next &= self.is_netrc && operator == '\n';
-        match operator {
-            '(' => around.push(std::mem::take(&mut self.flags)),
-            ')' => self.flags = around.pop().unwrap_or_default(),
-            // Where its output goes to; the next one says what `$` belongs to.
-            '<' | '>' | '$' => {}
-            _ => self.flags = &[],
+    /// Passes operators: another command begins, or goes on behind what is in brackets. Over many
+    /// lines go files of credentials, and what is in brackets.
+    fn pass(&mut self, operators: &[char], around: &mut Vec<&'static [&'static str]>) {
+        for (i, operator) in operators.iter().enumerate() {
+            let beside = |at: Option<usize>| at.and_then(|at| operators.get(at));
+            let redirects = [beside(i.checked_sub(1)), beside(Some(i + 1))];
+            if *operator != '\n' || !self.is_netrc && around.is_empty() {
+                self.next = Next::Anything;
+            }
+            match operator {
+                '(' => around.push(std::mem::take(&mut self.flags)),
+                ')' => self.flags = around.pop().unwrap_or_default(),
+                // Where its output goes to; the next one says what `$` belongs to.
+                '<' | '>' | '$' => {}
+                // `2>&1`, `&>file`
+                '&' if redirects.iter().flatten().any(|sign| matches!(sign, '<' | '>')) => {}
+                _ => self.flags = &[],
+            }
         }
     }
 
@@ -142,7 +176,7 @@ impl Walk {
             }
             let places = match secrets_of(name) {
                 Some(secrets) => secrets(value),
-                None if value.is_empty() => Vec::new(),
+                None if value.is_empty() => Places::new(),
                 None => self.word(value, depth + 1),
             };
             return moved(places, start);
@@ -155,12 +189,20 @@ impl Walk {
         let mut lines = word.rsplit("\\n");
         let last = lines.clone().next();
         self.is_netrc |= lines.any(|line| matches!(line, "machine" | "login"));
-        self.secret_next = self.flags.contains(&word)
+        let is_secret_next = self.flags.contains(&word)
             || bundled(word, self.flags) == Some(word.len())
             || self.is_netrc && last == Some("password")
             // One letter says nothing: `-p 4` is no password.
             || flag.is_some_and(|name| name.len() > 1 && is_name(name) && is_secret(name));
+        // `-c`, `-ec`.
+        let is_command = !word.starts_with("--") && flag.is_some_and(|name| name.contains('c'));
+        self.next = match (is_secret_next, self.is_shell && is_command) {
+            (true, _) => Next::Secret,
+            (false, true) => Next::Script,
+            (false, false) => Next::Anything,
+        };
         let program = word.rsplit('/').next().unwrap_or(word);
+        self.is_shell |= SHELLS.contains(&program);
         if let Some((_, flags)) = FLAGS.iter().find(|(name, _)| *name == program) {
             self.flags = flags;
         }
@@ -173,11 +215,20 @@ impl Walk {
     }
 }
 
-/// Where the secrets are of a word that may be an URL or a form, and tokens in it.
+/// What words are apart by, or what may be around them.
+fn is_apart(c: char) -> bool {
+    c.is_whitespace() || is_quote(c)
+}
+
+/// Like [`of_url`], of what may be several words.
+fn of_words(text: &str) -> Places {
+    if text.contains(is_apart) { form(text) } else { of_url(text) }
+}
+
+/// Where the secrets are of a word that may be an URL or a form.
 fn of_url(word: &str) -> Places {
     let mut found = form(word);
     found.extend(url::places(&mask(word, &found)));
-    found.extend(shaped(word));
     found
 }
 
@@ -203,7 +254,7 @@ fn secret_header(text: &str) -> Option<usize> {
             return Some(text.len() - rest.trim_start().len());
         }
         // What is behind the name of a flag, which may have an URL in it.
-        if name.contains(|c: char| c.is_whitespace() || is_quote(c)) {
+        if name.contains(is_apart) {
             return None;
         }
         start += name.len() + 1;
@@ -330,6 +381,7 @@ mod tests {
             &["git", "log", "--format=a=%H&b=%ae"],
             &["git", "ls-remote", "https://h/token/a=1&b=2"],
             &["env", "OTP_VERSION=27", "erl"],
+            &["go", "test", "-bench", "BenchmarkSign/key=2048", "-run=TestLogin/token=expired"],
             &["curl", "-d", r#"{"name": "me", "design": "S"}"#],
         ] {
             assert_eq!(arguments(argv), argv);
@@ -464,6 +516,65 @@ mod tests {
                 "docker login --password-stdin <f && go x",
                 "docker login --password-stdin <f && go x",
             ),
+        ] {
+            check_script(script, clean);
+        }
+    }
+
+    /// What is in quotes, or no script of a shell, may have operators that are none.
+    #[test]
+    fn texts_that_may_be_scripts() {
+        for (argv, clean) in [
+            (
+                &["go", "build", "-ldflags", "-X main.dbPassword=pa;ss -X main.token=(abc -s"][..],
+                &[
+                    "go",
+                    "build",
+                    "-ldflags",
+                    "-X main.dbPassword=REDACTED -X main.token=REDACTED -s",
+                ][..],
+            ),
+            (
+                &["env", "GOFLAGS=-a -ldflags=-X=main.token=a&b"],
+                &["env", "GOFLAGS=-a -ldflags=-X=main.token=REDACTED"],
+            ),
+            (
+                &["ssh", "h", "GOPROXY=direct TOKEN=x go build"],
+                &["ssh", "h", "GOPROXY=direct TOKEN=REDACTED go build"],
+            ),
+            (
+                &["ssh", "h", "GOPROXY=https://h:8080 go mod download"],
+                &["ssh", "h", "GOPROXY=https://h:8080 go mod download"],
+            ),
+            (&["curl", "-ume:a b", "--user=me:a b"], &["curl", "-uREDACTED", "--user=REDACTED"]),
+            (&["sh", "-c", "GOAUTH=netrc go x"], &["sh", "-c", "GOAUTH=netrc go x"]),
+        ] {
+            assert_eq!(arguments(argv), clean);
+            assert_eq!(arguments(clean), clean, "twice");
+        }
+        for (script, clean) in [
+            (
+                "echo \"machine h login u password a&b\" >~/.netrc",
+                "echo \"machine h login u password REDACTED\" >~/.netrc",
+            ),
+            (
+                "cat >~/.netrc <<EOF\nmachine h login u\npassword (a&b\nEOF",
+                "cat >~/.netrc <<EOF\nmachine h login u\npassword REDACTED\nEOF",
+            ),
+            (
+                "docker run x sh -c 'GOPROXY=direct TOKEN=x go y'",
+                "docker run x sh -c 'GOPROXY=direct TOKEN=REDACTED go y'",
+            ),
+            ("sshpass -p'my pw' ssh h", "sshpass -p'REDACTED' ssh h"),
+            ("curl --user=\"me:a b\" h", "curl --user=\"REDACTED\" h"),
+            ("curl -u\"me:it's\" h", "curl -u\"REDACTED\" h"),
+            ("curl -sS 2>&1 -u me:pw h &>log", "curl -sS 2>&1 -u REDACTED h &>log"),
+            ("args=(\n  --password\n  x\n)", "args=(\n  --password\n  REDACTED\n)"),
+            (
+                "export A=1 TOKEN=pä; git clone https://u:pä@h/r",
+                "export A=1 TOKEN=REDACTED; git clone https://REDACTED@h/r",
+            ),
+            ("curl -d\"user=a&password=b c\" h", "curl -d\"user=a&password=REDACTED\" h"),
         ] {
             check_script(script, clean);
         }

@@ -3,18 +3,37 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use super::argument::assignment;
+use super::argument::{assignment, is_name};
 use super::header::headers_with_secrets;
 use super::places::{Places, moved, replace_all};
 use super::shape::shaped;
-use super::shell::{Apart, words};
+use super::shell::{Apart, is_quote, words};
 use super::url;
 use super::{says_secret, setting};
 
 /// A text for people, such as an error message, without the secrets in it: of URLs, of headers, of
 /// variables and flags whose names say so.
 pub fn text(text: &str) -> Cow<'_, str> {
-    let mut found = headers_with_secrets(text);
+    let mut found = in_words(text);
+    found.extend(headers_with_secrets(text));
+    let mut start = 0;
+    for line in text.split_inclusive('\n') {
+        found.extend(moved(of_commands(line), start));
+        found.extend(moved(of_goauth(line), start));
+        start += line.len();
+    }
+    replace_all(text, found)
+}
+
+/// A text of our own without the secrets of the URLs in it, and without those of variables: it speaks of
+/// flags and of files by their names.
+pub fn own_text(text: &str) -> Cow<'_, str> {
+    replace_all(text, in_words(text))
+}
+
+/// Where the secrets are that a word by itself tells.
+fn in_words(text: &str) -> Places {
+    let mut found = Places::new();
     let mut start = 0;
     let apart =
         |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '`' | '<' | '>' | '(' | ')');
@@ -27,18 +46,13 @@ pub fn text(text: &str) -> Cow<'_, str> {
             within.extend(cut_off(word));
         }
         within.extend(secret_value(word));
+        within.extend(quoted_value(word, &text[start..]));
         found.extend(moved(within, start));
         start += piece.len();
     }
     found.extend(ports(text));
     found.extend(shaped(text));
-    start = 0;
-    for line in text.split_inclusive('\n') {
-        found.extend(moved(of_commands(line), start));
-        found.extend(moved(of_goauth(line), start));
-        start += line.len();
-    }
-    replace_all(text, found)
+    found
 }
 
 /// The value in `name=value`. In prose many a word is a name: only those that mean a secret wherever they
@@ -46,6 +60,15 @@ pub fn text(text: &str) -> Cow<'_, str> {
 fn secret_value(word: &str) -> Option<Range<usize>> {
     let (name, value) = assignment(word)?;
     is_name_of_secret(name).then(|| word.len() - value.len()..word.len())
+}
+
+/// The value in `name="value"`, where the word is `name=`: to its quote, or to the end of the line.
+fn quoted_value(word: &str, text: &str) -> Option<Range<usize>> {
+    let start = word.len() + 1;
+    secret_value(word).filter(Range::is_empty)?;
+    let quote = text[word.len()..].chars().next().filter(|c| is_quote(*c))?;
+    let value = &text[start..];
+    Some(start..start + value.find([quote, '\n']).unwrap_or(value.len()))
 }
 
 fn is_name_of_secret(name: &str) -> bool {
@@ -58,11 +81,16 @@ fn of_commands(line: &str) -> Places {
     if !line.contains('=') && !line.contains(" -") {
         return found;
     }
+    // In prose a flag is a word like others: `use --token or ~/.netrc`, `-token string`.
+    let is_command = line.starts_with(['/', '.', '#', '+', '$']);
+    let is_plain = |word: &str| word.bytes().all(|byte| byte.is_ascii_lowercase());
     let mut is_next = false;
     for word in words(line, Apart::Operators) {
         let text = &*word.text;
-        let is_value = std::mem::take(&mut is_next) && !text.starts_with('-');
-        is_next = text.starts_with('-') && !text.contains('=') && is_name_of_secret(text);
+        let is_value = std::mem::take(&mut is_next)
+            && !text.starts_with('-')
+            && (is_command || !is_plain(text));
+        is_next = text.starts_with('-') && is_name(text) && is_name_of_secret(text);
         let value = if is_value { Some(0..text.len()) } else { secret_value(text) };
         found.extend(value.map(|value| word.places(line, value)).unwrap_or_default());
     }
@@ -184,6 +212,11 @@ mod tests {
                 "GOAUTH=/opt/cred REDACTED: exit status 1",
             ),
             ("push with ghp_0123456789abcdefghij", "push with REDACTED"),
+            (
+                "can't log in with token=\"s3cr3t x\" now",
+                "can't log in with token=\"REDACTED\" now",
+            ),
+            ("server response: token=ä…", "server response: token=REDACTED"),
         ] {
             assert_eq!(text(message), clean);
             assert_eq!(text(clean), clean);
@@ -193,6 +226,8 @@ mod tests {
             "go: GOAUTH=off cannot be combined with other authentication commands",
             "unexpected status code=404 key=x, - a",
             "flag provided but not defined: -token",
+            "  -token string",
+            "Using --password via the CLI is insecure, or --metrics-token, or an address",
             "a == b && c != d",
         ] {
             assert_eq!(text(same), same);

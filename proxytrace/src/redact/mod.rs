@@ -22,7 +22,7 @@ use crate::url::decoded;
 
 pub use argument::{argument, arguments};
 pub use header::{HEADERS, header, names_a_secret};
-pub use message::text;
+pub use message::{own_text, text};
 pub use setting::setting;
 pub(crate) use url::secrets_of_url;
 pub use url::url;

@@ -1,5 +1,7 @@
 //! Tokens that are known by their shape, wherever they stand.
 
+use memchr::{memchr2_iter, memmem};
+
 use super::places::Places;
 
 /// What they begin with: of `GitHub`, `GitLab`, `JFrog`, Docker and Slack.
@@ -39,13 +41,20 @@ pub(super) fn shaped(text: &str) -> Places {
     found
 }
 
+/// Whether there may be one, at a glance.
+pub(super) fn may_have_shape(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    let ends = |at: usize| PREFIXES.iter().any(|prefix| bytes[..=at].ends_with(prefix.as_bytes()));
+    memchr2_iter(b'_', b'-', bytes).any(ends) || memmem::find(bytes, b"AKCp").is_some()
+}
+
 fn is_of_token(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '_' || c == '-'
 }
 
 #[cfg(test)]
 mod tests {
-    use super::shaped;
+    use super::{may_have_shape, shaped};
 
     #[test]
     fn tokens() {
@@ -58,6 +67,7 @@ mod tests {
             "a: glpat-0123456789-abcdef_ghij".to_owned(),
         ] {
             assert_eq!(shaped(&text).len(), 1, "{text}");
+            assert!(may_have_shape(&text));
         }
         for text in
             ["", "ghp_", "ghp_test", "my-ghp_0123456789abcdefghij", "ghp_ 0123456789abcdefghij"]

@@ -29,15 +29,22 @@ impl Word {
     /// Where in the script a part of the word is: without the quotes that are in between.
     pub(super) fn places(&self, script: &str, part: Range<usize>) -> Places {
         let mut found: Places = Vec::new();
+        // By bytes, as a place may begin within a character.
+        let quotes = |between: Range<usize>| {
+            script.as_bytes()[between].iter().any(|byte| is_quote(char::from(*byte)))
+        };
         for place in &self.places[part] {
             match found.last_mut() {
-                Some(last) if !script[last.end..place.start].contains(is_quote) => {
-                    last.end = place.end;
-                }
+                Some(last) if !quotes(last.end..place.start) => last.end = place.end,
                 _ => found.push(place.clone()),
             }
         }
         found
+    }
+
+    /// The same for several parts.
+    pub(super) fn places_of(&self, script: &str, parts: Places) -> Places {
+        parts.into_iter().flat_map(|part| self.places(script, part)).collect()
     }
 
     fn push(&mut self, at: usize, c: char) {
@@ -162,7 +169,7 @@ mod tests {
 
     #[test]
     fn a_part_of_a_word_has_its_place() {
-        let script = r#" x -H"a: \"b"c 'd'"#;
+        let script = r#" x -H"a: \"b"c 'dä€'"#;
         let words = words(script, Apart::Operators);
         let parts = |word: usize, part| -> Vec<&str> {
             words[word].places(script, part).into_iter().map(|place| &script[place]).collect()
@@ -170,7 +177,7 @@ mod tests {
         assert_eq!(words[1].text, r#"-Ha: "bc"#);
         assert_eq!(parts(1, 0..2), ["-H"]);
         assert_eq!(parts(1, 4..8), [r#" \"b"#, "c"]);
-        assert_eq!(parts(2, 0..1), ["d"]);
+        assert_eq!(parts(2, 1..6), ["ä€"]);
         assert!(parts(0, 0..0).is_empty());
     }
 }

@@ -4,6 +4,7 @@ use std::ops::Range;
 use memchr::{memchr2_iter, memchr3, memmem};
 
 use super::places::{Places, is_left, replace};
+use super::shape::{may_have_shape, shaped};
 use super::{MAX_DEPTH, REDACTED, is_secret, percent_decode};
 
 /// An URL (or what a server sent in the place of one) without its secrets.
@@ -49,12 +50,13 @@ fn secrets(text: &str, scheme: Scheme, depth: u8) -> Places {
     if is_plain(text) {
         return found;
     }
-    for start in authorities(text, scheme) {
-        found.extend(userinfo(text, start));
-    }
+    let authorities = authorities(text, scheme);
+    found.extend(authorities.iter().filter_map(|start| userinfo(text, *start)));
     let tail = text.find(['?', '#']).unwrap_or(text.len());
     found.extend(first_segments(text, tail));
-    path_secrets(text, tail, depth, &mut found);
+    found.extend(shaped(text));
+    let is_url = !authorities.is_empty() || text.starts_with('/');
+    path_secrets(text, tail, depth, is_url, &mut found);
     for_each_piece(text, tail..text.len(), '#', |part| {
         for_each_piece(text, part, '&', |segment| found.extend(pair(text, segment, depth)));
     });
@@ -70,6 +72,7 @@ fn is_plain(text: &str) -> bool {
     memchr3(b'?', b'#', b'=', bytes).is_none()
         && others.all(|at| bytes[at] == b'@' && is_of_go(text, at))
         && !TOKEN_FIRST.iter().any(|(host, _)| memmem::find(bytes, host.as_bytes()).is_some())
+        && !may_have_shape(text)
 }
 
 /// Whether the `@` at this place is go's own, that of `/@v/list` or of `/@latest`. Any other may end
@@ -149,8 +152,8 @@ fn first_segments(text: &str, end: usize) -> impl Iterator<Item = Range<usize>> 
     TOKEN_FIRST.iter().flat_map(move |(host, words)| {
         text[..end].match_indices(host).filter_map(move |(at, _)| {
             let path = at + host.len();
-            let segment = text[path..end].strip_prefix('/')?;
-            let segment = segment.split('/').next()?;
+            let path = path + port_length(&text[path..end]);
+            let segment = text[path..end].strip_prefix('/')?.split('/').next()?;
             let is_host = text[..at].is_empty() || text[..at].ends_with(['/', '@']);
             let is_token = is_host && !words.contains(&segment);
             is_token.then(|| path + 1..path + 1 + segment.len())
@@ -158,16 +161,25 @@ fn first_segments(text: &str, end: usize) -> impl Iterator<Item = Range<usize>> 
     })
 }
 
+/// Length of `:443` at the beginning, if that is there.
+fn port_length(text: &str) -> usize {
+    let digits =
+        text.strip_prefix(':').map(|rest| rest.trim_start_matches(|c: char| c.is_ascii_digit()));
+    digits.map_or(0, |rest| text.len() - rest.len())
+}
+
 /// Secrets in the path: matrix parameters (`;token=…`), pairs, and what is packed into one segment. The
 /// userinfo is found already.
-fn path_secrets(text: &str, end: usize, depth: u8, found: &mut Places) {
+fn path_secrets(text: &str, end: usize, depth: u8, is_url: bool, found: &mut Places) {
     let known = found.len();
     for_each_piece(text, 0..end, '/', |segment| {
         if let Some(at) = text[segment.clone()].find(';') {
             found.extend(pair(text, segment.start + at + 1..segment.end, depth));
         }
-        // As CDNs have them: `/bcdn_token=…&expires=1/x.zip`. What comes first may be anything.
-        if segment.start > 0 && text[segment.clone()].contains('=') {
+        // As CDNs have them: `/bcdn_token=…&expires=1/x.zip`. Paths alone may have others, such as
+        // those of benchmarks and of `-trimpath` (`m@v1=>m`).
+        let pairs = &text[segment.clone()];
+        if is_url && pairs.contains('=') && !pairs.contains("=>") {
             for_each_piece(text, segment.clone(), '&', |field| {
                 found.extend(pair(text, field, depth));
             });
@@ -289,7 +301,14 @@ mod tests {
             "https://dl.cloudsmith.io/t0k3n/o/r/go/m/@v/list",
             "https://dl.cloudsmith.io/REDACTED/o/r/go/m/@v/list",
         ),
-        ("https://u:p@dl.cloudsmith.io/t0k3n", "https://REDACTED@dl.cloudsmith.io/REDACTED"),
+        (
+            "https://u:p@dl.cloudsmith.io:443/t0k3n",
+            "https://REDACTED@dl.cloudsmith.io:443/REDACTED",
+        ),
+        // By its shape.
+        ("https://h/ghp_0123456789abcdefghij/go", "https://h/REDACTED/go"),
+        ("https://h/?a=AKCp0123456789abcdefghij", "https://h/?a=REDACTED"),
+        ("/bcdn_token=a/x", "/bcdn_token=REDACTED/x"),
         // Parameters.
         ("https://h/?token=abc", "https://h/?token=REDACTED"),
         ("https://h/?sign=abc&t=1", "https://h/?sign=REDACTED&t=1"),
@@ -364,6 +383,8 @@ mod tests {
         "https://dl.cloudsmith.io/",
         "https://h/x-dl.cloudsmith.io/p",
         "golang:1.22@sha256:0123abcd",
+        "BenchmarkSign/key=2048",
+        "/go/pkg/mod/h/securecookie@v1.1.1=>h/securecookie@v1.1.1;/tmp/b001=>",
     ];
 
     #[test]

@@ -15,6 +15,7 @@ const SECRET: &str = "s3cr3t";
 pub(crate) fn any(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let _ = (redact::url(&text), redact::text(&text));
+    let _ = (redact::own_text(&text), redact::argument(&text));
     let arguments: Vec<&str> = text.split(' ').collect();
     assert_eq!(redact::arguments(&arguments).len(), arguments.len());
     for name in HEADERS {

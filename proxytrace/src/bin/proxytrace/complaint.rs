@@ -33,10 +33,15 @@ fn advice(error: &capture::Error) -> Option<&'static str> {
 }
 
 /// A message of several lines, such as of TOML with a caret or of the kernel's verifier, and advice.
-/// It may quote a line of a file with an URL in it.
+/// It may quote a line of a file, as TOML does (`2 | clickhouse = …`).
 fn told(message: &str, advice: Option<&str>) -> String {
     let mut lines = message.trim_end().lines();
-    let clean = |line| escape(&redact::text(line), ROOM);
+    let clean = |line: &str| {
+        let number = line.split_once(" | ").map(|(number, _)| number.trim());
+        let is_quoted = number.is_some_and(|number| number.parse::<u64>().is_ok());
+        let clean = if is_quoted { redact::text(line) } else { redact::own_text(line) };
+        escape(&clean, ROOM)
+    };
     let mut told: Vec<String> = lines.by_ref().take(LINES).map(clean).collect();
     if lines.next().is_some() {
         told.push("…".to_owned());
@@ -65,6 +70,8 @@ mod tests {
             "error: TOML parse error at line 1, column 54\n  | 1 | clickhouse = \"http://c:8123/?user=ci&password=REDACTED\n  |   |  ^\n"
         );
         assert!(!told("no answer of https://me:cAnArY@proxy.corp/", None).contains("cAnArY"));
+        let own = "cannot read a token from agent-token: No such file, give --metrics-token FILE";
+        assert_eq!(told(own, None), format!("error: {own}\n"));
     }
 
     #[test]
