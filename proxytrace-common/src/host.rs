@@ -13,16 +13,16 @@ pub struct Member {
     /// not known. Two mounts can show one file under two names, each of which has probes, and all of
     /// these are hit.
     pub executable: u32,
-    /// Zero.
-    pub padding: u32,
+    /// The process with which its tree began, whether that is passed over or not.
+    pub root: u32,
 }
 
 /// Not known which executable.
 pub const ANY: u32 = u32::MAX;
 
 impl Member {
-    /// A process of the one traced command.
-    pub const OF_COMMAND: Self = Self { tree: 1, executable: ANY, padding: 0 };
+    /// A process of the one traced command, of which nobody asks how it began.
+    pub const OF_COMMAND: Self = Self { tree: 1, executable: ANY, root: 0 };
 }
 
 /// Names a file as the kernel sees it, as long as it is not changed. 24 bytes.
@@ -138,6 +138,12 @@ const PID_BITS: u64 = 0x3f_ffff;
 #[inline]
 pub const fn tree(time: u64, pid: u32) -> u64 {
     time & !PID_BITS | pid as u64 & PID_BITS
+}
+
+/// The process that began a tree of this name.
+#[must_use]
+pub const fn first_of(tree: u64) -> u32 {
+    (tree & PID_BITS) as u32
 }
 
 /// Byte offsets in structures of the running kernel, from its BTF, that only a host needs.

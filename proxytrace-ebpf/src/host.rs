@@ -57,7 +57,7 @@ pub fn exec(binprm: u64) {
         let Some(begins) = choose(pid) else { return };
         // What is not known to be a `go` command becomes a tree if user space says so.
         if known.is_some() {
-            let member = Member { tree: begins.0, executable, padding: 0 };
+            let member = Member { tree: begins.0, executable, root: pid };
             if TRACKED.insert(pid, member, 0).is_err() {
                 lose_one();
                 return;

@@ -222,13 +222,15 @@ impl Executables {
 
     /// What is to be said, once, of an executable that somebody runs and that we may not open, as
     /// on a server that gives root less than its user; none if it is no `go` command, by its name,
-    /// or if it has gone.
+    /// if it has gone, or if it has its probes.
     pub(super) fn unread(&mut self, path: &Path, error: &io::Error) -> Option<Attach> {
         use io::ErrorKind::{InvalidInput, NotADirectory, NotFound};
         // Nobody runs in what is no file: another is there now.
         let has_gone = matches!(error.kind(), NotFound | NotADirectory | InvalidInput)
             || error.raw_os_error() == Some(libc::ESRCH);
-        if has_gone || path.file_name()? != "go" || !self.unread.insert(path.to_owned()) {
+        let is_probed = self.probed.iter().flatten().any(|probed| probed.path == path);
+        let is_go = path.file_name()? == "go";
+        if has_gone || is_probed || !is_go || !self.unread.insert(path.to_owned()) {
             return None;
         }
         let reason = format!("it cannot be read: {error}");
@@ -362,27 +364,29 @@ pub(super) fn read_once(file: &File, identity: Identity) -> Option<Result<Plan, 
     })
 }
 
+/// Whether this is a `go` command, of whatever release.
+pub(super) fn is_go_command(file: &File) -> bool {
+    read_with(file, |_, _| ()).is_some()
+}
+
 fn plan(data: &Mapped) -> Result<Plan, gobinary::Error> {
     gobinary::plan_sparing(data, &|bytes| data.release(bytes))
 }
 
-fn read_with(
-    file: &File,
-    plan: impl FnOnce(&BuildInfo, &Mapped) -> Result<Plan, gobinary::Error>,
-) -> Option<Result<Plan, gobinary::Error>> {
+fn read_with<T>(file: &File, read: impl FnOnce(&BuildInfo, &Mapped) -> T) -> Option<T> {
     let mut magic = [0; 4];
     file.read_exact_at(&mut magic, 0).ok()?;
     if magic != *b"\x7fELF" || file.metadata().ok()?.len() > EXECUTABLE_MAX {
         return None;
     }
     let data = Mapped::of(file).ok()?;
-    let plan = match gobinary::identify(&data) {
-        Ok(Some(build)) if build.main_package == "cmd/go" => plan(&build, &data),
+    let found = match gobinary::identify(&data) {
+        Ok(Some(build)) if build.main_package == "cmd/go" => read(&build, &data),
         // Not Go, not the go command, or nothing that can be read: none of ours.
         _ => return None,
     };
     // One that was cut off meanwhile is another file by now.
-    data.is_whole().then_some(plan)
+    data.is_whole().then_some(found)
 }
 
 #[cfg(test)]
@@ -441,7 +445,11 @@ mod tests {
     /// As on a network, where root is nobody.
     #[test]
     fn a_go_that_may_not_be_opened_is_told_of_once() {
-        let mut executables = Executables::default();
+        let identity = Identity::from(&fs::metadata("/proc/self/exe").unwrap());
+        let path = PathBuf::from("/usr/lib/go/bin/go");
+        let (go_version, type_names) = (String::new(), TypeNames::new());
+        let probed = vec![Some(Probed { identity, path, go_version, type_names })];
+        let mut executables = Executables { probed, ..Executables::default() };
         let mut told = |path: &str, number| {
             let error = io::Error::from_raw_os_error(number);
             executables.unread(Path::new(path), &error).map(|attach| attach.exe)
@@ -454,6 +462,8 @@ mod tests {
             ("/home/me/go/bin/go", libc::EACCES, true),
             ("/home/me/go/bin/go", libc::EACCES, false),
             ("/home/me/sdk/bin/go", libc::ESTALE, true),
+            // We have too many files open, and know it.
+            ("/usr/lib/go/bin/go", libc::EMFILE, false),
         ] {
             let expected = is_told.then(|| path.to_owned());
             assert_eq!(told(path, number), expected, "{path} {number}");

@@ -1,4 +1,5 @@
-//! The executable of a process that has become another program since: by its path alone.
+//! The executable of a process that has become another program since, by its path alone; and the
+//! path of one that could not be opened.
 
 use std::fs::{self, File};
 use std::io;
@@ -11,6 +12,14 @@ use super::regular;
 pub(super) fn open(process: &Path, exe: &Path) -> io::Result<File> {
     let path = if exe.is_absolute() { exe.to_owned() } else { directory(process)?.join(exe) };
     regular::try_open_below(&process.join("root"), &path)
+}
+
+/// By which path a process, where /proc has it, runs in what it executed under this one (`still`),
+/// or has run in it. None if it has gone, or cannot be looked at: then that is what was refused,
+/// whatever the file is like.
+pub(super) fn path_of(process: &Path, exe: &str, still: bool) -> Option<PathBuf> {
+    let link = |name: &str| fs::read_link(process.join(name)).ok();
+    if still { link("exe") } else { link("root").map(|_| exe.into()) }
 }
 
 /// The working directory of a process, from its root.
@@ -51,5 +60,18 @@ mod tests {
         for exe in ["link", "../../../../../../etc/passwd", "/work"] {
             assert!(open(&process, exe.as_ref()).is_err(), "{exe}");
         }
+    }
+
+    #[test]
+    fn what_has_gone_has_no_path() {
+        let process = tempfile::tempdir().unwrap();
+        let named = || [true, false].map(|still| path_of(process.path(), "bin/go", still));
+        let path = |name: &str| Some(PathBuf::from(name));
+        assert_eq!(named(), [None, None]);
+        symlink("/", process.path().join("root")).unwrap();
+        assert_eq!(named(), [None, path("bin/go")]);
+        // As on a server that lets root have the name alone.
+        symlink("/opt/go/bin/go", process.path().join("exe")).unwrap();
+        assert_eq!(named(), [path("/opt/go/bin/go"), path("bin/go")]);
     }
 }

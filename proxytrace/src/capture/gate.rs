@@ -8,9 +8,10 @@
 //! What it cannot see is a mount made later, another mount namespace (a container), or a file system
 //! that is not known to be this machine's own, which may refuse us what it gives to others (NFS): a `go`
 //! there is met at its exec event instead, and reported as late, unless its executable has probes from
-//! before. So is every `go` once we have been stopped with the command.
+//! before. So is a `go` that is executed while we are stopped with the command.
 
 use std::fs;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
@@ -35,7 +36,11 @@ const LOCAL: [&str; 29] = [
 ];
 
 /// Watches the execs of one mount namespace.
-pub(super) struct Gate(Fanotify);
+pub(super) struct Gate {
+    fanotify: Fanotify,
+    /// Which one, as the kernel names it.
+    namespace: PathBuf,
+}
 
 impl Gate {
     /// Watches the mount namespace of the process `pid`. An error means that this kernel, or these
@@ -45,6 +50,7 @@ impl Gate {
             InitFlags::FAN_CLASS_CONTENT | InitFlags::FAN_CLOEXEC | InitFlags::FAN_NONBLOCK,
             EventFFlags::O_RDONLY | EventFFlags::O_CLOEXEC | EventFFlags::O_LARGEFILE,
         )?;
+        let namespace = namespace_of(pid)?;
         let mounts = fs::read(format!("/proc/{pid}/mountinfo"))?;
         let root = PathBuf::from(format!("/proc/{pid}/root"));
         let mut marked = 0;
@@ -61,12 +67,24 @@ impl Gate {
             marked += usize::from(mark.is_ok());
         }
         anyhow::ensure!(marked > 0, "no mount could be watched");
-        Ok(Self(fanotify))
+        Ok(Self { fanotify, namespace })
+    }
+
+    /// Watches no more; yields which mount namespace that was.
+    pub(super) fn close(self) -> PathBuf {
+        self.namespace
+    }
+
+    /// Watches it anew. Not if the process has moved to another one since: the mounts of that may
+    /// be those of others, who would be held.
+    pub(super) fn again(pid: i32, namespace: &Path) -> Option<Self> {
+        let is_there = namespace_of(pid).is_ok_and(|current| current == namespace);
+        is_there.then(|| Self::new(pid).ok()).flatten()
     }
 
     /// Whoever waits at the gate now: `look` is shown each executable, then it may pass.
     pub(super) fn admit(&self, mut look: impl FnMut(BorrowedFd<'_>)) {
-        while let Ok(events) = self.0.read_events() {
+        while let Ok(events) = self.fanotify.read_events() {
             if events.is_empty() {
                 break;
             }
@@ -80,15 +98,20 @@ impl Gate {
         let Some(file) = event.fd() else { return };
         if event.mask().contains(MaskFlags::FAN_OPEN_EXEC_PERM) {
             look(file);
-            let _ = self.0.write_response(FanotifyResponse::new(file, Response::FAN_ALLOW));
+            let _ = self.fanotify.write_response(FanotifyResponse::new(file, Response::FAN_ALLOW));
         }
     }
 }
 
 impl AsFd for Gate {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.fanotify.as_fd()
     }
+}
+
+/// The name of the mount namespace of a process: `mnt:[4026531841]`.
+fn namespace_of(pid: i32) -> io::Result<PathBuf> {
+    fs::read_link(format!("/proc/{pid}/ns/mnt"))
 }
 
 /// The mount points of all of `mountinfo` that are to be watched. Names need not be UTF-8: what is
@@ -108,7 +131,27 @@ fn executable_mount(line: &str) -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use std::thread;
+
+    use nix::sched::{CloneFlags, unshare};
+    use nix::unistd::gettid;
+
     use super::*;
+    use crate::skipped::skip;
+
+    #[test]
+    fn the_same_mounts_alone_are_watched_again() {
+        let again = thread::spawn(|| {
+            let this = gettid().as_raw();
+            unshare(CloneFlags::CLONE_NEWNS)?;
+            let namespace = Gate::new(this)?.close();
+            let same = Gate::again(this, &namespace).is_some();
+            unshare(CloneFlags::CLONE_NEWNS)?;
+            anyhow::Ok((same, Gate::again(this, &namespace).is_some()))
+        });
+        let Ok(again) = again.join().unwrap() else { return skip("execs cannot be held") };
+        assert_eq!(again, (true, false));
+    }
 
     fn watched(line: &str) -> Option<PathBuf> {
         executable_mount(line)

@@ -273,12 +273,12 @@ impl Session {
             Some(Change::Stopped(libc::SIGSTOP)) | None => return Ok(None),
             Some(Change::Stopped(_)) => {
                 // Not all that it has started need have stopped, and nobody answers at the gate
-                // meanwhile. Nor is another one made later: by then its mounts may be those of
-                // others, who would be held.
+                // meanwhile. Where there is none already, nobody will answer later.
                 self.open_gate();
-                self.gate = None;
+                let closed = self.gate.take().map(Gate::close);
                 // Whoever waits for us must see that the job has stopped.
                 Signals::stop_ourselves();
+                self.gate = closed.and_then(|mounts| Gate::again(child.pid().as_raw(), &mounts));
                 return Ok(None);
             }
         };
@@ -469,10 +469,9 @@ impl Session {
                 Ok(file) => self.meet(&file, pid, time),
                 // A process that has ended since is not found, and has not been missed for long.
                 Err(error) => {
-                    let path = self.decoder.pids.directory(pid).join("exe");
-                    let path = still.then(|| fs::read_link(path).ok()).flatten();
-                    let path = path.unwrap_or_else(|| exe.into());
-                    if let Some(attach) = self.executables.unread(&path, &error) {
+                    let path = executed::path_of(&self.decoder.pids.directory(pid), &exe, still);
+                    let attach = path.and_then(|path| self.executables.unread(&path, &error));
+                    if let Some(attach) = attach {
                         self.push(pid, What::Attach(attach));
                     }
                 }

@@ -6,7 +6,8 @@
 //! address there must be the code that was there when it was proven, too.
 //!
 //! The files are in the cache directory of the user that we are, and nobody else may write there.
-//! What is not as we wrote it is no plan. What cannot be written is not: nothing depends on it.
+//! Where the program has rights that this user lacks, the user is somebody else, too. What is not
+//! as we wrote it is no plan. What cannot be written is not: nothing depends on it.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
@@ -14,7 +15,7 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use nix::unistd::{User, geteuid};
+use nix::unistd::{Uid, User, geteuid, getuid};
 use ring::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
 use serde::{Deserialize, Serialize};
 
@@ -56,8 +57,20 @@ struct Kept<P> {
 impl Plans {
     /// None where there is no place that is ours alone.
     pub(super) fn of_user() -> Option<Self> {
+        // SAFETY: it reads what the kernel told this process at its start.
+        let is_secure = unsafe { libc::getauxval(libc::AT_SECURE) } != 0;
+        Self::below(&caches()?, getuid(), is_secure)
+    }
+
+    /// None for a user to whom the program's file gave rights (setcap, setuid), which makes the
+    /// start a secure one (`AT_SECURE`, getauxval(3)): a plan that they forge would do what they
+    /// may not. Root's may be secure as well, by a transition of `SELinux`; root may do it anyway.
+    fn below(caches: &Path, user: Uid, is_secure: bool) -> Option<Self> {
+        if is_secure && !user.is_root() {
+            return None;
+        }
         let program = Identity::of(&File::open("/proc/self/exe").ok()?).ok()?;
-        Some(Self { directory: private(&caches()?).ok()?, program })
+        Some(Self { directory: private(caches).ok()?, program })
     }
 
     /// The plan of a file that has been built so, if one was kept.
@@ -331,6 +344,16 @@ mod tests {
         fs::rename(&path, path.with_extension("moved")).unwrap();
         symlink(path.with_extension("moved"), &path).unwrap();
         assert!(plans.find(file(2), &build(), DATA).is_none());
+    }
+
+    #[test]
+    fn whoever_has_their_rights_from_the_program_is_not_believed() {
+        let home = tempfile::tempdir().unwrap();
+        let cases = [(0, false, true), (0, true, true), (1000, false, true), (1000, true, false)];
+        for (user, is_secure, is_believed) in cases {
+            let plans = Plans::below(home.path(), Uid::from_raw(user), is_secure);
+            assert_eq!(plans.is_some(), is_believed, "{user} {is_secure}");
+        }
     }
 
     #[test]

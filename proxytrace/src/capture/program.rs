@@ -481,8 +481,7 @@ impl Programs {
     fn sweep(&mut self) -> anyhow::Result<()> {
         let kept = HashMap::<_, Owner, u64>::try_from(self.object.map("KEPT")?)?;
         let tracked = HashMap::<_, u32, Member>::try_from(self.object.map("TRACKED")?)?;
-        let is_over =
-            |owner: &Owner| matches!(tracked.get(&owner.process, 0), Err(MapError::KeyNotFound));
+        let is_over = |owner: &Owner| has_ended(&tracked.get(&owner.process, 0));
         let over: Vec<Owner> = kept.keys().filter_map(Result::ok).filter(is_over).collect();
         let mut kept = HashMap::<_, Owner, u64>::try_from(self.object.map_mut("KEPT")?)?;
         for owner in over {
@@ -516,7 +515,25 @@ impl AsFd for Programs {
     }
 }
 
+/// Whether a process has ended that was followed, by what is found of it: other errors say nothing.
+fn has_ended(found: &Result<Member, MapError>) -> bool {
+    matches!(found, Err(MapError::KeyNotFound))
+}
+
 /// Loads a program for a place in the kernel.
 fn load(object: &Loaded, name: &str, place: Place) -> anyhow::Result<OwnedFd> {
     object.program(name, place.kind(), 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is kept for one that lives is wanted.
+    #[test]
+    fn a_process_that_is_found_nowhere_has_ended() {
+        assert!(has_ended(&Err(MapError::KeyNotFound)));
+        assert!(!has_ended(&Err(MapError::OutOfBounds { index: 1, max_entries: 1 })));
+        assert!(!has_ended(&Ok(Member::OF_COMMAND)));
+    }
 }

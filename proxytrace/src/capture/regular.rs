@@ -6,11 +6,16 @@ use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
+use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use nix::sys::stat::Mode;
 
 /// The longest configuration file that is read: go's own are a few hundred bytes.
 const CONFIG_FILE_MAX: u64 = 1 << 20;
+
+/// How often a look-up is tried: one with `..` in it is broken off where anybody on the machine has
+/// renamed or mounted something meanwhile (openat2(2), EAGAIN).
+const TRIES: usize = 16;
 
 /// Opens a regular file for reading. Nothing else is opened: a FIFO would be waited for, and to open
 /// a device can be an order to it.
@@ -41,7 +46,18 @@ pub(super) fn try_open_below(root: &Path, path: &Path) -> io::Result<File> {
     let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
     let root = nix::fcntl::open(root, flags | OFlag::O_DIRECTORY, Mode::empty())?;
     let how = OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_IN_ROOT);
-    reopen(&openat2(root, path, how)?.into())
+    reopen(&unbroken(|| openat2(&root, path, how))?.into())
+}
+
+/// Tries again what was broken off.
+fn unbroken<T>(mut look_up: impl FnMut() -> nix::Result<T>) -> nix::Result<T> {
+    for _ in 1..TRIES {
+        match look_up() {
+            Err(Errno::EAGAIN) => {}
+            found => return found,
+        }
+    }
+    look_up()
 }
 
 /// The text of a regular file of reasonable size.
@@ -62,10 +78,11 @@ mod tests {
     use std::io::Read as _;
     use std::os::unix::fs::symlink;
 
+    use nix::errno::Errno;
     use nix::sys::stat::Mode;
     use nix::unistd::mkfifo;
 
-    use super::open;
+    use super::{TRIES, open, unbroken};
 
     #[test]
     fn files_alone_are_opened() {
@@ -85,5 +102,29 @@ mod tests {
             assert!(open(&place(name)).is_err(), "{name}");
         }
         assert!(open("/dev/null".as_ref()).is_err());
+    }
+
+    #[test]
+    fn what_was_broken_off_is_tried_again() {
+        for (breaks, found) in [
+            (0, Ok(1)),
+            (1, Ok(2)),
+            (2, Ok(3)),
+            (TRIES - 1, Ok(TRIES)),
+            (TRIES, Err((Errno::EAGAIN, TRIES))),
+        ] {
+            let mut tries = 0;
+            let looked_up = unbroken(|| {
+                tries += 1;
+                if tries > breaks { Ok(tries) } else { Err(Errno::EAGAIN) }
+            });
+            assert_eq!(looked_up.map_err(|error| (error, tries)), found, "{breaks}");
+        }
+        let mut tries = 0;
+        let refused = unbroken::<()>(|| {
+            tries += 1;
+            Err(Errno::ENOENT)
+        });
+        assert_eq!((refused, tries), (Err(Errno::ENOENT), 1));
     }
 }

@@ -78,14 +78,16 @@ impl Signals {
         }
     }
 
-    /// The command has ended, and what came meanwhile was for it: whoever wants us to end may end
-    /// us, if we wait for somebody who does not read what we write.
+    /// The command has ended, and what came meanwhile was for it: whoever wants us to end later may
+    /// end us, if we wait for somebody who does not read what we write.
     pub(super) fn let_us_be_ended(self) {
-        while let Ok(Some(_)) = self.fd.read_signal() {}
-        let ending = ending(&self.original);
+        let Self { fd, original } = self;
+        let ending = ending(&original);
         // By a thread that does nothing else. Without it all is as it was.
         let _ = thread::Builder::new().name("signals".to_owned()).spawn(move || {
             thread::sleep(REPORT_TIME);
+            // What waits for us would end us at once.
+            while let Ok(Some(_)) = fd.read_signal() {}
             if ending.thread_unblock().is_ok() {
                 loop {
                     thread::park();

@@ -2,7 +2,9 @@
 
 use foldhash::HashMap;
 
-use crate::model::{AfterRedirect, Artifact, Attempt, Cause, Next, Outcome, Request, Separator};
+use crate::model::{
+    AfterRedirect, Artifact, Attempt, Cause, Next, Outcome, Request, Separator, Witness,
+};
 
 use crate::goproxy::{List, asks_on};
 use crate::status;
@@ -16,6 +18,19 @@ pub(crate) fn failed(outcome: Outcome) -> bool {
 pub(crate) fn unverified(attempt: &Attempt) -> bool {
     let good = |last: &Request| last.outcome == Outcome::Ok;
     attempt.outcome == Outcome::Checksum && last_asked(&attempt.requests).is_some_and(good)
+}
+
+/// Whether an attempt failed for a connection that its last answer did not come on: that of a
+/// version control tool, which may have asked another host.
+pub(crate) fn is_of_tool(attempt: &Attempt) -> bool {
+    let Some(last) = last_asked(&attempt.requests) else { return false };
+    last.status.is_some_and(|status| !status::redirects(status))
+        && match attempt.outcome {
+            Outcome::ConnectRefused | Outcome::ConnectTimeout | Outcome::Unreachable => true,
+            // An answer to go that broke off says so itself; of one to a tool that is not known.
+            Outcome::Reset => last.outcome == Outcome::Ok && last.witness != Witness::Wire,
+            _ => false,
+        }
 }
 
 /// Whether go's rule ends the walk at this attempt (`modfetch/proxy.go:TryProxies`).
@@ -47,7 +62,7 @@ pub(crate) fn tell(attempt: &mut Attempt, artifact: Artifact, list: &List) {
 
 /// What the entry answered: who really did, and what.
 pub(crate) fn answer(attempt: &Attempt) -> String {
-    let Some(last) = last_asked(&attempt.requests) else {
+    let Some(last) = last_asked(&attempt.requests).filter(|_| !is_of_tool(attempt)) else {
         return match (attempt.proxy.as_str(), attempt.outcome) {
             ("off", _) => "`off` ends the list".to_owned(),
             (proxy @ ("direct" | "noproxy"), Outcome::NotFound) => format!("{proxy} found nothing"),

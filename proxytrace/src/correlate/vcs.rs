@@ -12,7 +12,7 @@ const TOOLS: [(&str, &[&str]); 5] = [
 /// Options before the command whose value is the next argument.
 const WITH_VALUE: [&str; 3] = ["-c", "-C", "-R"];
 
-/// Whether these are the arguments of a version control tool that asks a server.
+/// Whether these are the arguments of a version control tool that asks a server for what go needs.
 pub(super) fn asks_a_server(argv: &[String]) -> bool {
     let Some((program, mut arguments)) = argv.split_first() else { return false };
     let name = program.rsplit('/').next().unwrap_or(program);
@@ -25,7 +25,9 @@ pub(super) fn asks_a_server(argv: &[String]) -> bool {
         } else {
             // go sums up its copy, if it has one.
             let copy = argument == "goreposum" && rest.last().is_some_and(|of| of == ".");
-            return !copy && commands.contains(&argument.as_str());
+            // It does without a list of tags (`vcs.go:loadTags`), not without one of all files.
+            let tags = argument == "list" && !rest.iter().any(|option| option == "--recursive");
+            return !copy && !tags && commands.contains(&argument.as_str());
         }
     }
     false
@@ -51,7 +53,8 @@ mod tests {
             ("hg --config=extensions.goreposum=/g.py goreposum -- https://hg.lab/a", true),
             ("hg --config=extensions.goreposum=/g.py goreposum -- .", false),
             ("hg --config=extensions.goreposum=/g.py golookup -- https://hg.lab/a tip", true),
-            ("svn list -- https://svn.lab/a/tags", true),
+            ("svn list -- https://svn.lab/a/tags", false),
+            ("svn list --xml --recursive --revision 7 -- https://svn.lab/a", true),
             ("vi fetch", false),
             ("", false),
         ] {

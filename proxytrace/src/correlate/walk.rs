@@ -326,13 +326,18 @@ fn reported(
     if let Some(same) = before.iter().rfind(remembered) {
         return same.outcome;
     }
-    // A file fails in no such way, and so had none of it.
-    let of_host = outcome != Outcome::Unknown && !is_of_contents(outcome);
+    let of_before = before.iter().any(|it| it.outcome == outcome);
+    // What a file may come to as well is that of the entry before, if that came to it: the file had
+    // none of it.
+    let of_host = match outcome {
+        Outcome::Unknown => false,
+        Outcome::BadContent | Outcome::Checksum => of_before,
+        _ => true,
+    };
     if proxy.starts_with("file:") && of_host && !failure::is_of_file(error) {
         return Outcome::NotFound;
     }
-    let unclear = several || before.iter().any(|it| it.outcome == outcome);
-    if unclear { Outcome::Unknown } else { outcome }
+    if several || of_before { Outcome::Unknown } else { outcome }
 }
 
 /// The outcome of an entry that was left without a request: only `|` leaves it open.

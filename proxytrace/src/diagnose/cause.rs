@@ -5,7 +5,7 @@ mod content;
 use std::borrow::Cow;
 
 use crate::correlate::failure::WANTS_CERTIFICATE;
-use crate::correlate::story::{answer, last_asked, unverified, why, words};
+use crate::correlate::story::{answer, is_of_tool, last_asked, unverified, why, words};
 use crate::goproxy::is_word;
 use crate::model::{Artifact, Attempt, Cause, Chain, Contradiction, Next, Outcome, Request};
 use crate::status;
@@ -61,8 +61,8 @@ pub(super) fn root(view: &View<'_>, chain: &Chain) -> Option<Sign> {
         return Some(contradicted(chain, by));
     }
     let culprit = culprit(view, chain)?;
-    let Some(send) = Send::last_of(culprit) else {
-        // `direct` without HTTP of go's own, a `file://` entry, `off`.
+    let Some(send) = Send::last_of(culprit).filter(|_| !is_of_tool(culprit)) else {
+        // `direct` without HTTP that it failed in, a `file://` entry, `off`.
         return password_in_clear(chain, culprit)
             .or_else(|| absent(view, chain))
             .or_else(|| {
@@ -422,8 +422,6 @@ fn doubt(view: &View<'_>, chain: &Chain, attempt: &Attempt, sign: Sign) -> Sign 
 fn checksums(view: &View<'_>, chain: &Chain, attempt: &Attempt) -> Option<(&'static str, String)> {
     let said = answer(attempt);
     let direct = is_word(&attempt.proxy);
-    // There it was reached, and what helps is what helps with any other host.
-    let of_tls = matches!(attempt.outcome, Outcome::TlsUnknownAuthority | Outcome::TlsOther);
     let supported = || view.supported(chain, &attempt.proxy);
     let page = || supported().is_some_and(is_page);
     match (chain.artifact, attempt.outcome) {
@@ -432,7 +430,7 @@ fn checksums(view: &View<'_>, chain: &Chain, attempt: &Attempt) -> Option<(&'sta
             format!("{said} when go asked whether it forwards the checksum database"),
         )),
         (Artifact::SumdbLookup | Artifact::SumdbTile, outcome)
-            if direct && outcome.is_unreached() && !of_tls =>
+            if direct && outcome.is_unreached() && !is_of_certificate(attempt) =>
         {
             Some(("PT502", format!("{said}; it is the checksum database, which go asks itself")))
         }
@@ -449,6 +447,24 @@ fn checksums(view: &View<'_>, chain: &Chain, attempt: &Attempt) -> Option<(&'sta
             Some(("PT505", format!("{said}: the checksum database does not know the module")))
         }
         _ => None,
+    }
+}
+
+/// Whether a handshake failed for a certificate: somebody answered it, and what helps is what helps
+/// with any other host.
+fn is_of_certificate(attempt: &Attempt) -> bool {
+    let error = last_asked(&attempt.requests).and_then(|last| last.error.as_ref());
+    let told = || {
+        error.is_some_and(|error| {
+            let mut types = error.types.iter();
+            types.any(|it| it.contains("x509.") || it == "*tls.CertificateVerificationError")
+                || error.reason.as_deref() == Some(WANTS_CERTIFICATE)
+        })
+    };
+    match attempt.outcome {
+        Outcome::TlsUnknownAuthority => true,
+        Outcome::TlsOther => told(),
+        _ => false,
     }
 }
 

@@ -14,7 +14,7 @@ enum Role {
     Firewall,
     /// It was told to fetch.
     ForwardProxy,
-    /// It passed on what somebody else answered: its own answers have it in `Server`.
+    /// It passed on what somebody else answered, or answered itself: `Via` does not tell which.
     Passed,
     /// It keeps files.
     Storage,

@@ -31,8 +31,8 @@ pub struct Toolchain {
     pub problem: Option<String>,
 }
 
-/// The go commands on PATH, in GOROOT, where they are usually installed, in `~/sdk`, and those that
-/// go has downloaded for itself; as whoever called sudo has them.
+/// The go commands on PATH, in GOROOT, in `~/sdk`, and those that go has downloaded for itself, as
+/// whoever called sudo has them; then those where they are usually installed.
 pub(super) fn find() -> Vec<Toolchain> {
     let environment = capture::environment_of_caller();
     let mut seen = BTreeSet::new();
@@ -53,14 +53,14 @@ fn candidates(environment: &[(OsString, OsString)]) -> Vec<PathBuf> {
         .map(|path| std::env::split_paths(path).map(|directory| directory.join("go")).collect())
         .unwrap_or_default();
     places.extend(value("GOROOT").map(|root| Path::new(root).join("bin/go")));
-    // Where the agent looks, too.
-    places.extend(toolchains_of_machine(Path::new("/")));
     places.extend(home.map(|home| home.join("sdk")).iter().flat_map(|sdk| below(sdk, "bin/go")));
     let cache = value("GOMODCACHE").map(PathBuf::from).or_else(|| {
         let list = value("GOPATH").and_then(|list| std::env::split_paths(list).next());
         Some(list.or_else(|| Some(home?.join("go")))?.join("pkg/mod"))
     });
     places.extend(cache.iter().flat_map(|cache| below(&cache.join("golang.org"), "bin/go")));
+    // Where the agent looks, too. They may be many, and are not all this user's.
+    places.extend(toolchains_of_machine(Path::new("/")));
     places
 }
 
@@ -118,8 +118,9 @@ mod tests {
         for end in ["/a/go", "/b/go", "/r/bin/go", "sdk/go1.99/bin/go", "go1.98/bin/go"] {
             assert!(found.iter().any(|path| path.ends_with(end)), "{end}: {found:?}");
         }
-        let of_machine = toolchains_of_machine(Path::new("/"));
-        assert!(of_machine.iter().all(|go| places.contains(go)), "{of_machine:?}: {found:?}");
+        // Some alone are looked at: the user's own come first.
+        let of_machine: Vec<_> = toolchains_of_machine(Path::new("/")).into_iter().collect();
+        assert!(places.ends_with(&of_machine), "{of_machine:?}: {found:?}");
     }
 
     #[test]

@@ -13,6 +13,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use proxytrace_tests::toolchain::Toolchain;
 use proxytrace_tests::waiting::Waiting;
+use tempfile::NamedTempFile;
 
 use crate::faults::{copied, generating};
 use crate::running::{Agent, alone, can_run, job, version};
@@ -93,6 +94,18 @@ fn what_a_build_leaves_running_does_not_keep_it() {
     assert_eq!(after.abandoned, before.abandoned, "{:#?}", agent.log());
 }
 
+/// Builds again and again, until it is taken away.
+const DAEMON: &str = "while [ -e daemon.sh ]; do \"$GO\" version; sleep 0.2; done\n";
+
+/// A build that runs this script, which is to leave a [`DAEMON`] running. That builds with `go`.
+fn leaving(dir: &Path, toolchain: &Toolchain, go: &Path, script: &str) -> Command {
+    generating(dir, script);
+    fs::write(dir.join("daemon.sh"), DAEMON).unwrap();
+    let mut command = Command::new(toolchain.goroot.join("bin/go"));
+    command.arg("generate").current_dir(dir).env("GO", go);
+    command
+}
+
 /// What that starts later is a build of its own, and counted.
 #[test]
 fn what_a_passed_over_build_leaves_running_is_none_of_it() {
@@ -103,19 +116,48 @@ fn what_a_passed_over_build_leaves_running_is_none_of_it() {
     let toolchain = Toolchain::newest().unwrap();
     let agent = start(&toolchain, "0");
     let dir = tempfile::tempdir().unwrap();
-    generating(dir.path(), "sh daemon.sh >/dev/null 2>&1 &\n");
-    let daemon = "i=0; while ! [ -e on ] && [ $i -lt 600 ]; do sleep 0.2; i=$((i + 1)); done\n\
-        \"$GO\" version\n";
-    fs::write(dir.path().join("daemon.sh"), daemon).unwrap();
     let go = toolchain.goroot.join("bin/go");
-    let mut command = Command::new(&go);
-    command.arg("generate").current_dir(dir.path()).env("GO", &go);
+    let script = "sh daemon.sh >/dev/null 2>&1 &\n";
+    let mut command = leaving(dir.path(), &toolchain, &go, script);
     assert!(command.status().unwrap().success());
-    // Sweeps.
-    thread::sleep(Duration::from_secs(4));
     let before = agent.state().health.passed_over;
-    fs::write(dir.path().join("on"), "").unwrap();
     agent.until("counted it", || agent.state().health.passed_over > before);
+}
+
+/// Nor is that one as long as the build goes on, whoever takes its process for a child, and whether
+/// the file that is run is there or not.
+#[test]
+fn what_a_passed_over_build_starts_is_of_it_as_long_as_it_runs() {
+    if !can_run() {
+        return;
+    }
+    let _alone = alone();
+    let toolchain = Toolchain::newest().unwrap();
+    let go = toolchain.goroot.join("bin/go");
+    let script = "sh -c 'setsid sh daemon.sh >/dev/null 2>&1 &'\n\
+        echo >started; while [ -e daemon.sh ]; do sleep 0.1; done\n";
+    for is_removed in [false, true] {
+        let place = tempfile::tempdir().unwrap();
+        let copy = copied(&toolchain, place.path());
+        let agent = start(&copy, "0");
+        let dir = tempfile::tempdir().unwrap();
+        let mut child = leaving(dir.path(), &copy, &go, script).spawn().unwrap();
+        while !dir.path().join("started").exists() {
+            assert!(child.try_wait().unwrap().is_none(), "it has ended");
+            thread::sleep(Duration::from_millis(20));
+        }
+        if is_removed {
+            fs::remove_file(copy.goroot.join("bin/go")).unwrap();
+        }
+        let before = agent.state().health.passed_over;
+        // Sweeps.
+        thread::sleep(LONG);
+        let counted = agent.state().health.passed_over - before;
+        // Others may build on this machine, too, but hardly as often.
+        assert!(counted < 10, "{counted}: {:#?}", agent.log());
+        fs::remove_file(dir.path().join("daemon.sh")).unwrap();
+        assert!(child.wait().unwrap().success());
+    }
 }
 
 /// A toolchain that is moved elsewhere has been found nowhere since.
@@ -203,6 +245,53 @@ fn a_toolchain_keeps_its_probes_as_long_as_another_container_runs_it() {
     let capture = &agent.builds_of("two")[0].trace.capture;
     assert!(capture.complete, "{capture:?}");
     agent.until("let it go", || !is_known());
+}
+
+/// The same, which is executed by many short ones.
+const SHARED_BY_MANY: &str = r#"
+set -e
+mount -t tmpfs tmpfs /mnt
+cp "$GOROOT/bin/go" /mnt/go
+export HOME=/mnt
+cd /mnt
+GITHUB_RUN_ID=one /mnt/go version >/dev/null
+echo met
+read -r _
+export GITHUB_RUN_ID=many
+unshare --mount sh -c '
+while [ -e "$WANTED" ]; do /mnt/go version; sleep 0.2; done
+sleep 2
+' >/dev/null 2>&1 &
+"#;
+
+#[test]
+fn a_toolchain_keeps_its_probes_as_long_as_other_containers_execute_it() {
+    if !can_run() {
+        return;
+    }
+    let _alone = alone();
+    let toolchain = Toolchain::newest().unwrap();
+    let agent = start(&toolchain, "1");
+    let before = agent.state().health.executables;
+    let wanted = NamedTempFile::new().unwrap();
+    let script = SHARED_BY_MANY.replace("$WANTED", &wanted.path().display().to_string());
+    let mut shared = Mounted::start(&script, &toolchain.goroot);
+    let mut said = String::new();
+    BufReader::new(shared.shell.stdout.take().unwrap()).read_line(&mut said).unwrap();
+    assert_eq!(said, "met\n");
+    let is_known = || agent.state().health.executables > before;
+    agent.until("met it", is_known);
+    writeln!(shared.shell.stdin.as_ref().unwrap()).unwrap();
+    shared.end();
+    thread::sleep(LONG);
+    wanted.close().unwrap();
+    agent.until("let it go", || !is_known());
+    let builds = agent.builds_of("many");
+    assert!(builds.len() > 10, "{}", builds.len());
+    // Who meets it anew meets it late.
+    let captures = builds.iter().map(|build| &build.trace.capture);
+    let late: Vec<_> = captures.filter(|capture| !capture.complete).collect();
+    assert!(late.is_empty(), "{late:?}");
 }
 
 /// Under another name, in mounts of its own.

@@ -1,6 +1,7 @@
 //! Where builds run: other namespaces, other toolchains.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
@@ -216,8 +217,12 @@ fn what_runs_already_starts_no_builds() {
         assert!(child.try_wait().unwrap().is_none(), "it has ended");
         thread::sleep(Duration::from_millis(20));
     }
-    let agent = Agent::start(&toolchain, &["--sample", "1"]);
+    let often = [("PROXYTRACE_SWEEP_TICKS", OsStr::new("1"))];
+    let agent = Agent::begin_with(&toolchain, &["--sample", "1"], &often);
+    agent.watches();
     assert!(agent.state().health.missed >= 1);
+    // Sweeps.
+    thread::sleep(Duration::from_secs(4));
     fs::write(dir.path().join("on"), "").unwrap();
     assert!(child.wait().unwrap().success());
     version(&toolchain, "after");

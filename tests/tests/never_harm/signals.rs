@@ -3,7 +3,10 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
-use std::process::{Command, Stdio};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
 
 use proxytrace_tests::{cases, terminal};
 
@@ -161,9 +164,11 @@ fn a_job_that_stops_holds_nobody_up() {
     }
     let directory = tempfile::tempdir().unwrap();
     let place = |name: &str| directory.path().join(name);
-    let server = r#": >"$0/apart"; while [ ! -e "$0/stopped" ]; do :; done
+    // Neither goes on when the test has ended.
+    let server = r#": >"$0/apart"; while [ -d "$0" ] && [ ! -e "$0/stopped" ]; do sleep 0.01; done
         /bin/touch "$0/executed""#;
-    let script = r#"setsid sh -c "$1" "$0" & while [ ! -e "$0/apart" ]; do :; done
+    let script = r#"setsid sh -c "$1" "$0" &
+        while [ -d "$0" ] && [ ! -e "$0/apart" ]; do sleep 0.01; done
         echo $$; exec sleep 60"#;
     let mut child = traced("sh")
         .args(["-c", script])
@@ -187,6 +192,23 @@ fn a_job_that_stops_holds_nobody_up() {
     assert_eq!(child.wait().unwrap().code(), Some(128 + libc::SIGTERM));
 }
 
+/// A run whose command has ended, and that has more to write to a pipe than that holds; and the
+/// pipe, which is open, and from which nobody reads.
+fn waits_for_a_reader(pipe: &Path) -> (Child, fs::File) {
+    assert!(Command::new("mkfifo").arg(pipe).status().unwrap().success());
+    let reader = fs::File::options().read(true).write(true).open(pipe).unwrap();
+    let script = r#"i=0; while [ $i -lt 600 ]; do /bin/true "$(printf %0200d $i)"; i=$((i+1)); done
+        echo $$"#;
+    let mut command = Command::new(cases::proxytrace());
+    command.args(["--quiet", "--record"]).arg(pipe).args(["--", "sh", "-c", script]);
+    let mut run = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(run.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let command: i32 = line.trim().parse().unwrap();
+    until("over", || state(command).is_none());
+    (run, reader)
+}
+
 /// When the command has ended, what is sent to us is for nobody else.
 #[test]
 fn who_waits_for_a_reader_can_be_ended() {
@@ -194,26 +216,39 @@ fn who_waits_for_a_reader_can_be_ended() {
         return;
     }
     let directory = tempfile::tempdir().unwrap();
-    let (pipe, done) = (directory.path().join("pipe"), directory.path().join("done"));
-    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-    // It is open, and nobody reads from it.
-    let reader = fs::File::options().read(true).write(true).open(&pipe).unwrap();
-    let script = r#"i=0; while [ $i -lt 600 ]; do /bin/true "$(printf %0200d $i)"; i=$((i+1)); done
-        : >"$0""#;
-    let mut command = Command::new(cases::proxytrace());
-    command.args(["--quiet", "--record"]).arg(&pipe).args(["--", "sh", "-c", script]).arg(&done);
-    let mut child = command.stderr(Stdio::null()).spawn().unwrap();
-    until("done", || done.exists());
+    let (mut run, reader) = waits_for_a_reader(&directory.path().join("pipe"));
     let mut ended = None;
     until("ended", || {
-        ended = child.try_wait().unwrap();
+        ended = run.try_wait().unwrap();
         if ended.is_none() {
-            send(libc::SIGTERM, id(&child));
+            send(libc::SIGTERM, id(&run));
         }
         ended.is_some()
     });
     assert_eq!(ended.unwrap().signal(), Some(libc::SIGTERM));
     drop(reader);
+}
+
+/// As by a CI that cancels a job: one after another, in a row.
+#[test]
+fn what_comes_with_the_end_costs_no_recording() {
+    if !can_trace() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let pipe = directory.path().join("pipe");
+    let (mut run, reader) = waits_for_a_reader(&pipe);
+    for _ in 0..10 {
+        send(libc::SIGTERM, id(&run));
+        sleep(Duration::from_millis(100));
+    }
+    // By now whoever wants to end us would.
+    sleep(Duration::from_secs(2));
+    let mut late = fs::File::open(&pipe).unwrap();
+    drop(reader);
+    late.read_to_end(&mut Vec::new()).unwrap();
+    let status = run.wait().unwrap();
+    assert_eq!((status.code(), status.signal()), (Some(0), None));
 }
 
 /// Whoever stops or continues one of the two has never heard of the other.

@@ -255,10 +255,13 @@ fn the_configuration_is_what_go_env_says() {
 /// Where go is, it says from its own root.
 #[test]
 fn the_configuration_is_that_of_its_own_root() {
+    // The first one waits after it has entered `main.main`, so that it can be looked at.
     const SCRIPT: &str = "mkdir -p root/opt/go root/proc root/dev; touch root/dev/null
         mount --bind $ROOT root/opt/go; mount --bind /dev/null root/dev/null
-        mount -t proc proc root/proc
-        exec env GOPROXY= chroot root /opt/go/bin/go env GOPROXY";
+        mount -t proc proc root/proc; mkfifo root/wait; export GOPROXY=
+        chroot root /opt/go/bin/go mod edit -json /wait >edited & sleep 1
+        echo module m >root/wait; wait
+        exec chroot root /opt/go/bin/go env GOPROXY";
     let Some(toolchains) = toolchains() else { return };
     let scenario = Scenario::find("healthy-h1").expect("it is in the table");
     // Older ones have no file of their own.

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
 
 use anyhow::{Context, Result, ensure};
 use proxytrace::model::{Confidence, Trace};
@@ -116,7 +117,7 @@ fn a_go_that_is_changed_while_it_runs_is_not_seen_all_the_time() {
 fn is_changed(toolchain: &Toolchain) -> Result<()> {
     // It waits for its configuration.
     const SCRIPT: &str = "mkfifo wait; cp $GOROOT/bin/go go; ./go version
-        GOENV=$PWD/wait ./go version & sleep 0.5
+        GOENV=$PWD/wait ./go version & until [ /proc/$!/exe -ef go ]; do sleep 0.01; done
         $MEANWHILE go; ./go version; echo >wait; wait";
     if built().is_none() || !cases::can_start() {
         return Ok(());
@@ -131,6 +132,35 @@ fn is_changed(toolchain: &Toolchain) -> Result<()> {
         let capture = &trace.capture;
         ensure!((capture.lost, capture.complete) == (lost, lost == 0), "{meanwhile}: {capture:#?}");
     }
+    Ok(())
+}
+
+/// As by Ctrl-Z and `fg`.
+#[test]
+fn a_go_after_a_stop_is_met_in_time() {
+    for toolchain in cases::toolchains(&RELEASES) {
+        is_continued(&toolchain).unwrap();
+    }
+}
+
+fn is_continued(toolchain: &Toolchain) -> Result<()> {
+    // Whoever continues both has not stopped with them. To hold execs again takes a moment.
+    const SCRIPT: &str = "cp $GOROOT/bin/go go
+        (until grep -q '^State:.T' /proc/$PPID/status; do sleep 0.01; done
+        kill -CONT $PPID $$) & kill -TSTP $$
+        wait; sleep 1; exec ./go version";
+    if built().is_none() || !cases::can_start() {
+        return Ok(());
+    }
+    let scenario = Scenario::find("healthy-h1").context("it is in the table")?;
+    let lab = Lab::start(scenario, toolchain)?;
+    let (output, trace) = traced_within(&["env"], &lab, SCRIPT, |command| {
+        // An orphaned process group would not stop.
+        command.env("GOROOT", &toolchain.goroot).process_group(0);
+    })?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let is_seen = trace.processes.iter().any(|process| process.go_version.is_some());
+    ensure!(is_seen && trace.capture.complete, "{:#?}", trace.capture);
     Ok(())
 }
 

@@ -13,7 +13,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use jiff::Timestamp;
 
-use super::disk::{is_at, is_full};
+use super::disk::{is_at, is_full, open_file};
 use super::ledger::Ledger;
 use crate::export::rows::{Lines, Record};
 
@@ -127,7 +127,7 @@ impl Files {
         let path = self.growing(record);
         let mut options = OpenOptions::new();
         options.read(true).append(true).create(true).mode(0o640);
-        let mut file = options.custom_flags(NO_LINKS).open(&path)?;
+        let mut file = open_file(&mut options, NO_LINKS, &path)?;
         let bytes = whole_lines(&mut file)?;
         if bytes < file.metadata()?.len() {
             self.ledger.book().dropped.torn += 1;
@@ -229,7 +229,7 @@ fn compress(path: &Path) -> io::Result<PathBuf> {
         let mut options = OpenOptions::new();
         let output = options.write(true).create_new(true).mode(0o640).open(&partial)?;
         let mut encoder = GzEncoder::new(output, Compression::default());
-        let mut input = OpenOptions::new().read(true).custom_flags(NO_LINKS).open(path)?;
+        let mut input = open_file(OpenOptions::new().read(true), NO_LINKS, path)?;
         io::copy(&mut input, &mut encoder)?;
         // Should the power fail, a disk may have the names and not yet the contents.
         encoder.finish()?.sync_all()?;
@@ -250,6 +250,8 @@ fn compress(path: &Path) -> io::Result<PathBuf> {
 mod tests {
     use super::*;
     use flate2::read::GzDecoder;
+    use nix::sys::stat::Mode;
+    use nix::unistd::mkfifo;
     use std::os::unix::fs::symlink;
     use tempfile::TempDir;
 
@@ -352,6 +354,23 @@ mod tests {
         files.keep(0);
         assert_eq!(names(&dir), ["chains.ndjson"]);
         assert_eq!(ledger.now().failures, 2);
+    }
+
+    /// Of a FIFO nobody may ever have the other end.
+    #[test]
+    fn a_fifo_holds_nothing_up() {
+        let dir = TempDir::new().unwrap();
+        let (plain, growing) = ("chains-20260102T000000Z.ndjson", "chains.ndjson");
+        mkfifo(&dir.path().join(plain), Mode::S_IRWXU).unwrap();
+        let (mut files, ledger) = files(&dir, ROTATION);
+        assert_eq!(ledger.now().failures, 1);
+        assert!(ledger.failures().1.contains(plain), "{:?}", ledger.failures());
+        files.write(Record::Chain, &line(0)).unwrap();
+        assert_eq!(names(&dir), [plain, growing]);
+        // It would be full in the end.
+        fs::remove_file(dir.path().join(growing)).unwrap();
+        mkfifo(&dir.path().join(growing), Mode::S_IRWXU).unwrap();
+        assert!(files.write(Record::Chain, &line(1)).is_err());
     }
 
     #[test]

@@ -21,6 +21,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::ClientConfig;
 use tokio::time::timeout;
 
+use crate::url::decode;
 use crate::{redact, roots};
 
 /// What is shorter is sent as it is.
@@ -150,12 +151,24 @@ pub(super) fn url(option: &str, text: &str) -> anyhow::Result<Uri> {
     ensure!(matches!(url.scheme_str(), Some("http" | "https")), broken());
     let authority = url.authority().with_context(broken)?;
     // The path stays: who wants a token there takes it nowhere else.
-    let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
+    let query = url.query().unwrap_or_default();
     ensure!(
-        !authority.as_str().contains('@') && redact::url(&query) == query,
+        !authority.as_str().contains('@') && !query.split('&').any(has_credentials),
         "--{option} has credentials in it, which others can see; put them into --{option}-headers"
     );
     Ok(url)
+}
+
+/// Parameters in which receivers take credentials.
+const CREDENTIALS: [&str; 5] = ["password", "token", "access_token", "api_key", "apikey"];
+
+/// Whether a parameter has credentials in it, or an URL with some. Others with names like those of
+/// secrets have none, as `quota_key` and `session_id` of `ClickHouse`.
+fn has_credentials(parameter: &str) -> bool {
+    let Some((name, value)) = parameter.split_once('=') else { return false };
+    let (name, value) = (decode(name), decode(value));
+    let named = CREDENTIALS.iter().any(|it| name.eq_ignore_ascii_case(it)) && !value.is_empty();
+    named || redact::url(&value) != value
 }
 
 fn read_headers(path: &Path) -> anyhow::Result<HeaderMap> {
@@ -190,11 +203,16 @@ mod tests {
         for broken in ["", "localhost:4318", "ftp://h", "/v1", "http://"] {
             assert!(url("otlp", broken).is_err(), "{broken}");
         }
-        assert!(url("clickhouse", "http://h:8123/?database=p&user=ci&async_insert=1").is_ok());
+        for harmless in ["user=ci&async_insert=1", "quota_key=ci", "session_id=ci", "password="] {
+            let text = format!("http://h:8123/?database=p&{harmless}");
+            assert!(url("clickhouse", &text).is_ok(), "{text}");
+        }
         for secret in [
             "http://me:cAnArY@h",
             "http://h/?user=ci&password=cAnArY",
             "http://h/?token=cAnArY",
+            "http://h/?Api_Key=cAnArY",
+            "http://h/?pass%77ord=cAnArY",
             "http://h/?to=http://me:cAnArY@g",
         ] {
             let error = url("otlp", secret).unwrap_err().to_string();

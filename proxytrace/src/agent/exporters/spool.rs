@@ -6,11 +6,11 @@
 
 use std::collections::VecDeque;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use super::disk::{is_at, is_full};
+use super::disk::{is_at, is_full, open_file};
 use super::frame::{HEADER, frame, frames};
 use super::ledger::Ledger;
 
@@ -119,7 +119,7 @@ impl Spool {
         while let Some(first) = self.complete.front() {
             let (number, records, bytes) = (first.number, first.records, first.bytes);
             let read = match &self.place {
-                Some(place) => fs::read(file(place, number)),
+                Some(place) => content(&file(place, number)),
                 None => Ok(first.frames.clone()),
             };
             let read = match read {
@@ -291,12 +291,19 @@ fn create(path: &Path) -> io::Result<File> {
     OpenOptions::new().append(true).create_new(true).mode(0o600).open(path)
 }
 
+/// What is in a file of the queue.
+fn content(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open_file(OpenOptions::new().read(true), 0, path)?.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
 /// Makes a directory one's own. With two agents on it, everything would be sent twice.
 fn take(place: &Path) -> io::Result<File> {
     DirBuilder::new().recursive(true).mode(0o700).create(place)?;
     let mut options = OpenOptions::new();
     let options = options.write(true).create(true).truncate(false).mode(0o600);
-    let lock = options.custom_flags(libc::O_NOFOLLOW).open(place.join(LOCK))?;
+    let lock = open_file(options, libc::O_NOFOLLOW, &place.join(LOCK))?;
     lock.try_lock().map_err(|error| match error {
         TryLockError::WouldBlock => io::Error::other("another agent has it"),
         TryLockError::Error(error) => error,
@@ -316,7 +323,7 @@ fn left(place: &Path, ledger: &Ledger) -> io::Result<(VecDeque<Segment>, u64)> {
             continue;
         };
         next = next.max(number.wrapping_add(1));
-        let bytes = match fs::read(&path) {
+        let bytes = match content(&path) {
             Ok(bytes) => bytes,
             // All others are sent. It stays where it is: the next start tries it again.
             Err(error) => {
@@ -343,6 +350,8 @@ fn left(place: &Path, ledger: &Ledger) -> io::Result<(VecDeque<Segment>, u64)> {
 mod tests {
     use super::*;
     use crate::export::Delivery;
+    use nix::sys::stat::Mode;
+    use nix::unistd::mkfifo;
     use std::os::unix::fs::{PermissionsExt as _, symlink};
     use tempfile::TempDir;
 
@@ -451,6 +460,34 @@ mod tests {
         fs::rename(&away, &path).unwrap();
         let (mut last, _) = spool(Some(&dir), 1 << 20);
         assert_eq!(drain(&mut last), [(2, b"b".to_vec())]);
+    }
+
+    /// Of a FIFO nobody may ever have the other end.
+    #[test]
+    fn a_fifo_holds_nothing_up() {
+        let dir = TempDir::new().unwrap();
+        let place = dir.path().join("q");
+        let put = |path: &Path| {
+            fs::remove_file(path).unwrap();
+            mkfifo(path, Mode::S_IRWXU).unwrap();
+        };
+        let (mut running, ledger) = spool(Some(&dir), 1 << 20);
+        running.push(one(b"a", 1));
+        running.complete();
+        put(&file(&place, 0));
+        assert!(running.first().is_none());
+        assert_eq!((ledger.failures().0, ledger.now().dropped.all()), (1, 0));
+        drop(running);
+
+        let (mut next, ledger) = spool(Some(&dir), 1 << 20);
+        assert_eq!((ledger.failures().0, ledger.now().dropped.torn), (1, 1));
+        next.push(one(b"b", 1));
+        next.complete();
+        assert_eq!(drain(&mut next), [(1, b"b".to_vec())]);
+        drop(next);
+
+        put(&place.join(LOCK));
+        assert!(Spool::open(Some(place), 1 << 20, Ledger::default()).is_err());
     }
 
     #[test]

@@ -5,6 +5,8 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, anyhow, ensure};
 use clap::Args;
@@ -96,6 +98,8 @@ pub(crate) struct Output {
     path: PathBuf,
     /// Whether its reader may have seen enough.
     may_close: bool,
+    /// Whether what was in it is still there, and cannot be removed.
+    is_full: Arc<AtomicBool>,
 }
 
 /// The outputs of a command: no two of them are one file, and what is in the files stays until nothing
@@ -107,8 +111,8 @@ pub(crate) struct Claims {
     inputs: Vec<Identity>,
     /// Whether nothing is lost with what nobody reads on stdout.
     only_reads: bool,
-    /// To be emptied.
-    files: Vec<File>,
+    /// To be emptied, and what says that this failed.
+    files: Vec<(File, Arc<AtomicBool>)>,
 }
 
 impl Claims {
@@ -133,6 +137,7 @@ impl Claims {
         let (file, again) = opened().map_err(|error: io::Error| {
             anyhow!("cannot create {}: {error}; name a file that can be written", path.display())
         })?;
+        let is_full = Arc::<AtomicBool>::default();
         if let Some(one) = file.metadata().ok().as_ref().and_then(identity) {
             ensure!(!self.inputs.contains(&one), "{} is what is to be read", path.display());
             ensure!(
@@ -141,23 +146,32 @@ impl Claims {
                 path.display()
             );
             self.known.push(one);
-            self.files.extend(again);
+            self.files.extend(again.map(|file| (file, Arc::clone(&is_full))));
         }
         let may_close = self.only_reads && path == Path::new(STDOUT);
-        Ok(Output { file, path: path.to_owned(), may_close })
+        Ok(Output { file, path: path.to_owned(), may_close, is_full })
     }
 
     /// The same where it is wanted.
     pub(crate) fn open_any<'a>(
         &mut self,
         path: Option<&'a Path>,
-    ) -> anyhow::Result<Option<(File, &'a Path)>> {
-        path.map(|path| Ok((self.open(path)?.file, path))).transpose()
+    ) -> anyhow::Result<Option<(Output, &'a Path)>> {
+        path.map(|path| Ok((self.open(path)?, path))).transpose()
     }
 
     /// Nothing refuses the command any more: what was in the files goes.
     pub(crate) fn settle(self) -> anyhow::Result<()> {
-        self.files.iter().try_for_each(|file| file.set_len(0)).context("cannot empty an output")
+        let emptied = self.files.iter().try_for_each(|(file, _)| file.set_len(0));
+        emptied.context("cannot empty an output")
+    }
+
+    /// The same where it is too late to refuse the command: what cannot be emptied stays as it is,
+    /// which is told to whoever writes to it.
+    pub(crate) fn settle_late(self) {
+        for (file, is_full) in self.files {
+            is_full.store(file.set_len(0).is_err(), Ordering::Relaxed);
+        }
     }
 }
 
@@ -253,6 +267,10 @@ impl Output {
 
 impl Write for Output {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // What is longer than what comes would be taken for a part of it.
+        if self.is_full.load(Ordering::Relaxed) {
+            return Err(io::Error::other("what was in it cannot be removed"));
+        }
         let written = self.file.write(bytes);
         if self.may_close { unless_closed(written, bytes.len()) } else { written }
     }
@@ -271,6 +289,10 @@ impl AsFd for Output {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::os::fd::AsRawFd as _;
+
+    use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+    use nix::sys::memfd::{MFdFlags, memfd_create};
 
     use super::*;
 
@@ -303,6 +325,28 @@ mod tests {
         let mut claims = Claims::default();
         let null = Path::new("/dev/null");
         assert!(claims.open(null).is_ok() && claims.open(null).is_ok() && claims.settle().is_ok());
+    }
+
+    /// As on a server that has gone meanwhile.
+    #[test]
+    fn what_cannot_be_emptied_is_not_written_over() {
+        let directory = tempfile::tempdir().unwrap();
+        let other = directory.path().join("other");
+        fs::write(&other, "of yesterday").unwrap();
+        let mut memory = File::from(memfd_create(c"old", MFdFlags::MFD_ALLOW_SEALING).unwrap());
+        memory.write_all(b"of yesterday").unwrap();
+        fcntl(&memory, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_SHRINK)).unwrap();
+        let sealed = PathBuf::from(format!("/proc/self/fd/{}", memory.as_raw_fd()));
+        let mut claims = Claims::default();
+        let mut outputs = [&sealed, &other].map(|path| claims.open(path).unwrap());
+        claims.settle_late();
+        let written = outputs.each_mut().map(|output| output.write_all(b"new").is_ok());
+        assert_eq!(written, [false, true]);
+        assert_eq!(fs::read(&sealed).unwrap(), b"of yesterday");
+        assert_eq!(fs::read(&other).unwrap(), b"new");
+        // Whoever can still be refused is.
+        let mut claims = Claims::default();
+        assert!(claims.open(&sealed).is_ok() && claims.settle().is_err());
     }
 
     /// But of a file, or of what a run saw, nothing may be missing.

@@ -1,6 +1,5 @@
 //! One run: the events go into the recording and into the trace, as they come.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -29,8 +28,8 @@ pub(crate) struct Session<'a> {
     pending: Option<(Start, Vec<Event>)>,
     /// What is to be emptied then.
     claims: Option<Claims>,
-    output: Option<(File, &'a Path)>,
-    recording: Option<(Writer<Apart<File>>, &'a Path)>,
+    output: Option<(Output, &'a Path)>,
+    recording: Option<(Writer<Apart<Output>>, &'a Path)>,
     correlator: Option<Correlator>,
     /// Why the recording stopped. The trace goes on: it is no reason to disturb the command.
     unwritten: Option<anyhow::Error>,
@@ -41,7 +40,7 @@ pub(crate) struct Session<'a> {
 impl<'a> Session<'a> {
     /// A session that has not begun. `output` is for the recording, `stream` for chains as they
     /// end.
-    pub(crate) fn new(output: Option<(File, &'a Path)>, stream: Option<Output>) -> Self {
+    pub(crate) fn new(output: Option<(Output, &'a Path)>, stream: Option<Output>) -> Self {
         Session {
             stream: stream.map(Stream::new),
             is_watched: false,
@@ -61,8 +60,9 @@ impl<'a> Session<'a> {
         Session { is_watched, ..self }
     }
 
-    /// The same, whose outputs keep what is in them until the command runs: one that cannot be run,
-    /// or not be traced, costs nobody the files of the run before.
+    /// The same, whose outputs keep what is in them until the command runs (one that looks at once
+    /// may still see it): one that cannot be run, or not be traced, costs nobody the files of the
+    /// run before.
     pub(crate) fn settling(self, claims: Claims) -> Self {
         Session { claims: Some(claims), ..self }
     }
@@ -97,7 +97,9 @@ impl<'a> Session<'a> {
     /// to refuse the command for what fails here.
     fn begin(&mut self) {
         let Some((start, events)) = self.pending.take() else { return };
-        self.unwritten = self.claims.take().and_then(|claims| claims.settle().err());
+        if let Some(claims) = self.claims.take() {
+            claims.settle_late();
+        }
         if let Some((file, path)) = self.output.take() {
             match Writer::new(Apart::new(file), &start) {
                 Ok(writer) => self.recording = Some((writer, path)),
@@ -227,8 +229,8 @@ fn diagnosed(mut trace: Trace) -> Trace {
 mod tests {
     use std::fs::File;
     use std::io::BufReader;
-    use std::os::fd::OwnedFd;
-    use std::path::Path;
+    use std::os::fd::AsRawFd as _;
+    use std::path::{Path, PathBuf};
 
     use proxytrace::capture::Sink as _;
     use proxytrace::event::{Attach, End, Event, Start, What};
@@ -236,12 +238,16 @@ mod tests {
     use proxytrace::replay::replay;
 
     use super::Session;
-    use crate::outputs::Claims;
+    use crate::outputs::{Claims, Output};
 
     const END: End = End { time: 9, exit_code: Some(3), signal: None };
 
     fn start() -> Start {
         Start { kernel: "6.1".into(), argv: vec!["go".into()], ..Start::default() }
+    }
+
+    fn open(path: &Path) -> Option<(Output, &Path)> {
+        Claims::default().open_any(Some(path)).unwrap()
     }
 
     fn event() -> Event {
@@ -252,7 +258,7 @@ mod tests {
     fn a_recording_replays_to_the_same_trace() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("recording");
-        let mut session = Session::new(Some((File::create(&path).unwrap(), &path)), None);
+        let mut session = Session::new(open(&path), None);
         session.start(&start()).unwrap();
         session.event(event()).unwrap();
         let (trace, unwritten) = session.finish(END).unwrap();
@@ -268,7 +274,8 @@ mod tests {
     #[test]
     fn a_recording_that_cannot_be_written_ends_and_the_trace_goes_on() {
         let (reader, writer) = std::io::pipe().unwrap();
-        let output = File::from(OwnedFd::from(writer));
+        let pipe = PathBuf::from(format!("/proc/self/fd/{}", writer.as_raw_fd()));
+        let (output, _) = open(&pipe).unwrap();
         let mut session = Session::new(Some((output, Path::new("f"))), None);
         session.start(&start()).unwrap();
         drop(reader);
@@ -308,7 +315,7 @@ mod tests {
     fn without_a_word_of_the_command_the_outputs_begin_at_the_end() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("recording");
-        let mut session = Session::new(Some((File::create(&path).unwrap(), &path)), None);
+        let mut session = Session::new(open(&path), None);
         session.start(&start()).unwrap();
         session.finish(END).unwrap();
         let reader = Reader::new(BufReader::new(File::open(&path).unwrap())).unwrap();

@@ -41,6 +41,9 @@ const READS_MAX: usize = 1024;
 const IDLE: Duration = Duration::from_hours(1);
 /// For tests: another time, in seconds.
 const IDLE_VAR: &str = "PROXYTRACE_IDLE";
+/// When one that the kernel has refused to put probes into is tried again: after an hour, in
+/// nanoseconds.
+const AGAIN: u64 = 3_600_000_000_000;
 
 /// A `go` command that has probes.
 struct Known {
@@ -65,6 +68,38 @@ impl Known {
     fn used(&self, programs: &Programs) -> u64 {
         self.keys.iter().map(|key| programs.used(key)).fold(self.since, u64::max)
     }
+
+    /// Since when it must have been used to keep its probes: `idle`; `swept`, if the namespace in
+    /// which it was met is none of these any more, as what is on a volume outlives that, and others
+    /// may execute it. One that is found need not be used.
+    fn needed(&self, namespaces: &BTreeSet<u64>, idle: u64, swept: u64) -> u64 {
+        let is_homeless = self.namespace.is_some_and(|it| !namespaces.contains(&it));
+        match (self.is_foreseen, is_homeless) {
+            (true, _) => 0,
+            (false, true) => swept,
+            (false, false) => idle,
+        }
+    }
+
+    /// Somebody has changed what its metadata say, and nothing else. Says whether it is gone.
+    fn renew(&mut self) -> bool {
+        let Ok(metadata) = self.file.metadata() else { return false };
+        self.identity = Identity::from(&metadata);
+        metadata.nlink() == 0
+    }
+
+    /// Whether somebody may have written to it.
+    fn is_changed(&self) -> bool {
+        Identity::of(&self.file).ok() != Some(self.identity)
+    }
+}
+
+/// A `go` command that got no probes, for whoever executes it again.
+struct Without {
+    key: FileKey,
+    attach: Rc<Attach>,
+    /// When it is tried again, by `CLOCK_MONOTONIC`; never if that is useless.
+    again: Option<u64>,
 }
 
 /// All that have probes, and how they are watched.
@@ -78,6 +113,8 @@ pub(super) struct Files {
     searches: [Search; 2],
     /// See [`IDLE`]; in nanoseconds.
     idle: u64,
+    /// When was last looked for what nobody uses any more, by `CLOCK_MONOTONIC`.
+    swept: u64,
     /// Executables whose probes were taken out, since this was last asked.
     released: BTreeSet<u32>,
     /// `go` commands that got no probes, and those of them for which there was no room.
@@ -88,7 +125,7 @@ pub(super) struct Files {
     /// The last of those that got none for good, and why.
     pub(super) told: Vec<Attach>,
     /// The same, for whoever executes them again.
-    unprobed: VecDeque<(FileKey, Rc<Attach>)>,
+    unprobed: VecDeque<Without>,
 }
 
 /// What a file turned out to be.
@@ -150,6 +187,7 @@ impl Files {
             lasting: lasting(),
             searches: [Search::by(places::of_machine), Search::by(places::of_users)],
             idle: u64::try_from(idle.as_nanos()).unwrap_or(u64::MAX),
+            swept: 0,
             released: BTreeSet::new(),
             refused: 0,
             refused_for_room: 0,
@@ -214,15 +252,13 @@ impl Files {
         programs: &mut Programs,
         executables: &mut Executables,
     ) {
-        let foreseen = self.known.values().filter(|known| known.is_foreseen).count();
         // Of two mount namespaces with the same file one is enough.
-        let is_known = self.known.values().any(|known| known.identity == identity)
-            || self.searches.iter().any(|search| search.refused.contains(&identity));
-        if is_known {
+        let is_refused = self.searches.iter().any(|search| search.refused.contains(&identity));
+        if is_refused || self.is_found(identity) {
             return;
         }
         let again = |files: &mut Self| _ = files.searches[search].places.remove(path);
-        if foreseen >= FORESEEN_MAX {
+        if !self.may_foresee() {
             return again(self);
         }
         let Some(file) = regular::open(path).ok() else { return again(self) };
@@ -243,6 +279,21 @@ impl Files {
             Err(Refused { is_for_good: true, .. }) => self.searches[search].refused.push(identity),
             Err(_) => again(self),
         }
+    }
+
+    /// Whether another one may have probes before anyone executes it.
+    fn may_foresee(&self) -> bool {
+        self.known.values().filter(|known| known.is_foreseen).count() < FORESEEN_MAX
+    }
+
+    /// Whether a file that is found has probes already. It may have been met first, elsewhere, or
+    /// not have been there for a while.
+    fn is_found(&mut self, identity: Identity) -> bool {
+        let may_foresee = self.may_foresee();
+        let known = self.known.values_mut().find(|known| known.identity == identity);
+        let Some(known) = known else { return false };
+        known.is_foreseen |= may_foresee;
+        true
     }
 
     /// The index of the `go` command that a process runs, if it runs one, which gets probes if it
@@ -283,8 +334,8 @@ impl Files {
 
     /// Looks at the file that a process has just executed.
     pub(super) fn look(&mut self, exec: &Record<'_>, key: FileKey) -> Look {
-        if let Some((_, attach)) = self.unprobed.iter().find(|(unprobed, _)| *unprobed == key) {
-            return Look::Refused(Rc::clone(attach));
+        if let Some(without) = self.unprobed.iter().find(|without| without.key == key) {
+            return Look::Refused(Rc::clone(&without.attach));
         }
         let pid = exec.pid;
         let mounts = exec.number(Tag::Mounts).unwrap_or(0);
@@ -439,12 +490,18 @@ impl Files {
                 let _ = programs.refuse(&key);
                 self.unwatch(watch);
                 let attach = Rc::new(attach);
-                self.unprobed.retain(|(unprobed, _)| *unprobed != key);
+                let again = (why == Unprobed::Kernel).then(|| monotonic_now() + AGAIN);
+                self.unprobed.retain(|without| without.key != key);
                 self.unprobed.truncate(UNPROBED_MAX - 1);
-                self.unprobed.push_front((key, Rc::clone(&attach)));
+                self.unprobed.push_front(Without { key, attach: Rc::clone(&attach), again });
                 return Err(Refused { attach, is_for_good: true });
             }
         };
+        // It may have been refused before.
+        self.unprobed.retain(|without| without.key != key);
+        for search in &mut self.searches {
+            search.refused.retain(|refused| *refused != identity);
+        }
         let known = Known {
             file,
             identity,
@@ -488,9 +545,7 @@ impl Files {
     ) {
         let Some(changes) = changes(&self.inotify) else {
             // One that was written to may be among those that are not told of.
-            let is_changed = |_, known: &Known, _: &Programs| {
-                Identity::of(&known.file).ok() != Some(known.identity)
-            };
+            let is_changed = |_, known: &Known, _: &Programs| known.is_changed();
             return self.release_those(is_changed, programs, executables);
         };
         for (watch, mask) in changes {
@@ -500,21 +555,19 @@ impl Files {
                 if mask.contains(AddWatchFlags::IN_MODIFY) {
                     // Nobody runs it: who executes a file keeps it from being written to.
                     self.release(index, programs, executables);
-                } else if let Some(known) = self.known.get_mut(&index) {
-                    let metadata = known.file.metadata();
-                    if metadata.is_ok_and(|metadata| metadata.nlink() == 0) {
-                        known.gone.get_or_insert(now);
-                        let keys = known.keys.drain(..);
-                        keys.for_each(|key| _ = programs.unknow(&key, index));
-                    } else if let Ok(identity) = Identity::of(&known.file) {
-                        known.identity = identity;
-                    }
+                } else if let Some(known) = self.known.get_mut(&index)
+                    && known.renew()
+                {
+                    known.gone.get_or_insert(now);
+                    let keys = known.keys.drain(..);
+                    keys.for_each(|key| _ = programs.unknow(&key, index));
                 }
             }
         }
     }
 
-    /// Takes the probes out of what nobody uses any more. `running`: executables that somebody runs.
+    /// Takes the probes out of what nobody uses any more, and has what the kernel refused tried
+    /// again after a while. `running`: executables that somebody runs.
     pub(super) fn let_go(
         &mut self,
         running: &BTreeSet<u32>,
@@ -524,14 +577,23 @@ impl Files {
         let now = monotonic_now();
         let is_foreign = self.known.values().any(|known| known.namespace.is_some());
         let namespaces = if is_foreign { mount_namespaces() } else { BTreeSet::new() };
-        let idle = self.idle;
+        let idle = now.saturating_sub(self.idle);
+        let swept = std::mem::replace(&mut self.swept, now);
         let over = |index: u32, known: &Known, programs: &Programs| {
-            let is_homeless = known.namespace.is_some_and(|it| !namespaces.contains(&it));
-            let is_idle = || !known.is_foreseen && now.saturating_sub(known.used(programs)) > idle;
-            // What is on a volume outlives the container that it was met in, and others may run it.
-            !running.contains(&index) && (is_homeless || is_idle())
+            let needed = known.needed(&namespaces, idle, swept);
+            !running.contains(&index) && known.used(programs) < needed
         };
         self.release_those(over, programs, executables);
+        self.try_again(now).iter().for_each(|key| _ = programs.unsee(key));
+    }
+
+    /// Forgets that the kernel refused these, which are to be told of again.
+    fn try_again(&mut self, now: u64) -> Vec<FileKey> {
+        let is_due = |without: &Without| without.again.is_some_and(|again| again <= now);
+        let due = self.unprobed.iter().filter(|without| is_due(without));
+        let due = due.map(|without| without.key).collect();
+        self.unprobed.retain(|without| !is_due(without));
+        due
     }
 
     /// Takes the probes out of what is not there any more, when no tree is left that may use it.
@@ -661,24 +723,27 @@ mod tests {
 
     use super::*;
 
-    /// One inode has one set of probes, whatever mounts it is seen in.
-    #[test]
-    fn a_file_that_is_no_overlay_is_known_in_all_mounts() {
-        let mut files = Files::new().unwrap();
-        let file = tempfile::tempfile().unwrap();
-        let identity = Identity::of(&file).unwrap();
-        let watch = files.watch(&file).unwrap();
-        let known = Known {
-            file,
-            identity,
+    /// Has a file for one with probes, met in the first mount namespace.
+    fn known(files: &Files, file: File) -> Known {
+        Known {
+            identity: Identity::of(&file).unwrap(),
             keys: Vec::new(),
             attach: Rc::default(),
-            watch,
+            watch: files.watch(&file).unwrap(),
             is_foreseen: false,
             namespace: Some(1),
             since: 0,
             gone: None,
-        };
+            file,
+        }
+    }
+
+    /// One inode has one set of probes, whatever mounts it is seen in.
+    #[test]
+    fn a_file_that_is_no_overlay_is_known_in_all_mounts() {
+        let mut files = Files::new().unwrap();
+        let known = known(&files, tempfile::tempfile().unwrap());
+        let identity = known.identity;
         files.known.insert(3, known);
         let other = Identity { changed: (0, 0), ..identity };
         for (device, identity, namespace, index) in [
@@ -695,7 +760,70 @@ mod tests {
         }
     }
 
-    /// The queue has room for so many.
+    /// The mounts in which it was met may be gone, and others may execute it.
+    #[test]
+    fn a_toolchain_is_kept_if_it_was_used_lately_or_is_found() {
+        let files = Files::new().unwrap();
+        let mut known = known(&files, tempfile::tempfile().unwrap());
+        let (idle, swept) = (100, 200);
+        for (is_foreseen, namespace, expected) in [
+            (false, None, idle),
+            (false, Some(1), idle),
+            (false, Some(2), swept),
+            (true, None, 0),
+            (true, Some(2), 0),
+        ] {
+            (known.is_foreseen, known.namespace) = (is_foreseen, namespace);
+            let needed = known.needed(&BTreeSet::from([1]), idle, swept);
+            assert_eq!(needed, expected, "{is_foreseen} {namespace:?}");
+        }
+    }
+
+    /// It was met first, or was not there for a while.
+    #[test]
+    fn what_is_found_is_foreseen() {
+        let mut files = Files::new().unwrap();
+        let known = known(&files, tempfile::tempfile().unwrap());
+        let identity = known.identity;
+        files.known.insert(3, known);
+        assert!(!files.is_found(Identity { changed: (0, 0), ..identity }));
+        assert!(!files.known[&3].is_foreseen);
+        assert!(files.is_found(identity));
+        assert!(files.known[&3].is_foreseen);
+    }
+
+    /// Builds may run it that are to be seen to their end.
+    #[test]
+    fn what_is_gone_is_not_changed() {
+        let files = Files::new().unwrap();
+        let file = NamedTempFile::new().unwrap();
+        let mut known = known(&files, file.reopen().unwrap());
+        file.as_file().set_permissions(Permissions::from_mode(0o600)).unwrap();
+        assert!(!known.renew());
+        // The clock of file systems has ticks.
+        std::thread::sleep(Duration::from_millis(20));
+        file.close().unwrap();
+        assert!(known.is_changed());
+        assert!(known.renew());
+        assert!(!known.is_changed());
+    }
+
+    /// One of a release that is not known is not.
+    #[test]
+    fn what_the_kernel_refused_is_tried_again() {
+        let mut files = Files::new().unwrap();
+        let keys = [1, 2, 3].map(|inode| FileKey { inode, ..FileKey::default() });
+        for (key, again) in keys.into_iter().zip([None, Some(10), Some(20)]) {
+            files.unprobed.push_back(Without { key, attach: Rc::default(), again });
+        }
+        let none = &keys[..0];
+        for (now, expected) in [(9, none), (10, &keys[1..2]), (30, &keys[2..]), (40, none)] {
+            assert_eq!(files.try_again(now), expected, "{now}");
+        }
+        assert_eq!(files.unprobed.len(), 1);
+    }
+
+    /// The queue has room for so many, or they are more than are read at a time.
     #[test]
     fn changes_that_nobody_is_told_of_are_no_secret() {
         let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK).unwrap();

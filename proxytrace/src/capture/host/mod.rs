@@ -27,7 +27,7 @@ use nix::sys::signal::kill;
 use nix::unistd::Pid;
 pub(crate) use places::of_machine as toolchains_of_machine;
 pub use predecessor::{KEPT, Predecessor};
-use proxytrace_common::host::{ANY, FileKey, Member, Sampling};
+use proxytrace_common::host::{ANY, FileKey, Member, Sampling, first_of};
 use proxytrace_common::record::Tag;
 pub(in crate::capture) use root::Root;
 
@@ -117,8 +117,9 @@ pub struct Host {
     met_late: Vec<(TreeId, u32)>,
     /// Trees that were given up, of which processes may live that were started meanwhile.
     given_up: HashSet<TreeId>,
-    /// Processes of trees that are passed over, and no `go`, at the last sweep.
-    others: HashSet<u32>,
+    /// First processes of the trees that are passed over, and that were over at the last sweep but
+    /// for what they have left running.
+    over: HashSet<u32>,
     missed: u64,
     /// What was executed and gone when it was to be looked at: each is a tree, if it is a `go` command.
     unmet: VecDeque<FileKey>,
@@ -202,7 +203,7 @@ impl Host {
             doubted: 0,
             met_late: Vec::new(),
             given_up: HashSet::new(),
-            others: HashSet::new(),
+            over: HashSet::new(),
             missed: 0,
             unmet: VecDeque::new(),
             adopted: [0; 2],
@@ -226,29 +227,31 @@ impl Host {
     fn find_running(&mut self, counted: &HashSet<u32>) -> anyhow::Result<u64> {
         let Self { programs, executables, files, .. } = self;
         let mut joined = HashSet::new();
-        let running = running::commands(|pid| {
-            let Some(executable) = files.meet(pid, programs, executables) else { return false };
-            let member = Member { executable, ..PASSED_OVER };
-            if programs.join_new(pid, member).unwrap_or(false) {
-                joined.insert(pid);
-            }
-            true
-        });
-        let members = programs.members()?.into_iter().map(|(pid, _)| pid);
-        let members = members.filter(|pid| !joined.contains(pid));
-        let known: HashSet<u32> = members.chain(counted.iter().copied()).collect();
-        let missed = running::trees(&running, &known);
-        // What these start from here on is followed, too: at last these are all.
+        let running = running::commands();
+        // Before any of them gets probes, which takes a while. What these start from here on is
+        // followed, too: at last these are all.
         loop {
             let mut is_all = true;
-            for pid in running::below(&running) {
-                if programs.join_new(pid, PASSED_OVER)? {
+            for (pid, root) in running::with_below(&running) {
+                if programs.join_new(pid, Member { tree: 0, executable: ANY, root })? {
                     joined.insert(pid);
                     is_all = false;
                 }
             }
             if is_all {
                 break;
+            }
+        }
+        let members = programs.members()?.into_iter().map(|(pid, _)| pid);
+        let members = members.filter(|pid| !joined.contains(pid));
+        let known: HashSet<u32> = members.chain(counted.iter().copied()).collect();
+        let missed = running::trees(&running, &known);
+        for &pid in running.keys() {
+            let Some(executable) = files.meet(pid, programs, executables) else { continue };
+            let member = programs.member(pid)?.filter(|_| joined.contains(&pid));
+            // It may have become another `go` since.
+            if let Some(member) = member.filter(|member| member.executable == ANY) {
+                programs.reassign(pid, Member { executable, ..member })?;
             }
         }
         for pid in joined {
@@ -466,7 +469,8 @@ impl Host {
             }
             // It was that, and is met in its turn: this belongs to the same.
             Some(After::Since(tree)) => {
-                programs.reassign(news.pid, Member { tree, executable: index, padding: 0 })?;
+                let member = Member { tree, executable: index, root: first_of(tree) };
+                programs.reassign(news.pid, member)?;
                 trees.become_go(tree, &news.record(), index, (&*executables, &*files));
                 return Ok(());
             }
@@ -482,15 +486,15 @@ impl Host {
         let parents = match parent {
             None => None,
             Some(pid) => match trees.of(pid) {
-                Some(tree) => Some(tree),
-                None => programs.member(pid)?.map(|member| member.tree),
+                Some(tree) => Some((tree, first_of(tree))),
+                None => programs.member(pid)?.map(|member| (member.tree, member.root)),
             },
         };
         if parents.is_none() {
             self.adopted[usize::from(tree != 0)] += 1;
         }
-        let tree = parents.unwrap_or(tree);
-        programs.join(news.pid, Member { tree, executable: index, padding: 0 })?;
+        let (tree, root) = parents.unwrap_or((tree, news.pid));
+        programs.join(news.pid, Member { tree, executable: index, root })?;
         if !lives(news.pid) {
             // Nobody would take it out again.
             programs.part(news.pid)?;
@@ -584,15 +588,14 @@ impl Host {
         Ok(())
     }
 
-    /// The same of trees that are passed over, of which nobody knows who belongs together: what was
-    /// there at the last sweep, and is below no `go`, has been left running.
+    /// The same of trees that are passed over.
     fn part_with_others(&mut self, members: &HashMap<u32, Member>) -> anyhow::Result<()> {
-        let others = members.iter().filter(|(_, member)| **member == PASSED_OVER);
-        let others = others.map(|(&pid, _)| pid).collect();
-        let before = std::mem::replace(&mut self.others, others);
-        let is_go = |pid: u32| members.get(&pid).is_some_and(|member| member.executable != ANY);
-        for &pid in before.intersection(&self.others) {
-            if running::is_left(pid, is_go) && self.programs.member(pid)? == Some(PASSED_OVER) {
+        let before = std::mem::replace(&mut self.over, over(members));
+        for (&pid, member) in members {
+            let is_over = |roots: &HashSet<u32>| roots.contains(&member.root);
+            let is_left = member.tree == 0 && is_over(&before) && is_over(&self.over);
+            // It may have become a `go` since.
+            if is_left && self.programs.member(pid)? == Some(*member) {
                 self.programs.part(pid)?;
             }
         }
@@ -657,8 +660,16 @@ impl Drop for Host {
     }
 }
 
-/// A process that is no `go`, of a tree that is passed over.
-const PASSED_OVER: Member = Member { tree: 0, executable: ANY, padding: 0 };
+/// The first processes of the trees that are passed over, where these and every `go` have ended.
+/// Another one that has such a number by now keeps what was left running for longer.
+fn over(members: &HashMap<u32, Member>) -> HashSet<u32> {
+    let passed_over = || members.values().filter(|member| member.tree == 0);
+    let go = passed_over().filter(|member| member.executable != ANY);
+    let with_go: HashSet<u32> = go.map(|member| member.root).collect();
+    let is_there = |root: &u32| members.get(root).is_some_and(|first| first.root == *root);
+    let is_over = |root: &u32| !with_go.contains(root) && !is_there(root);
+    passed_over().map(|member| member.root).filter(is_over).collect()
+}
 
 /// What a trace begins with that begins now.
 fn beginning(start: &Start) -> Start {
@@ -673,4 +684,43 @@ pub fn now() -> u64 {
 fn lives(pid: u32) -> bool {
     let exists = kill(Pid::from_raw(pid.cast_signed()), None);
     exists != Err(Errno::ESRCH)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A process, its tree, executable and root.
+    type Row = (u32, u64, u32, u32);
+
+    /// However its processes are related by now, and whether it is known what they run.
+    #[test]
+    fn a_passed_over_tree_is_over_when_its_first_process_and_every_go_have_ended() {
+        const GO: u32 = 3;
+        let cases: [(&[Row], &[u32]); 7] = [
+            (&[(7, 0, GO, 7), (8, 0, ANY, 7)], &[]),
+            // What the first process runs is not there any more, or has no probes.
+            (&[(7, 0, ANY, 7), (8, 0, ANY, 7)], &[]),
+            (&[(8, 0, ANY, 7), (9, 0, GO, 7)], &[]),
+            (&[(8, 0, ANY, 7), (9, 0, ANY, 7)], &[7]),
+            // Another tree began with a process of that number, or has a process that has it.
+            (&[(7, 1, GO, 7), (8, 0, ANY, 7)], &[]),
+            (&[(7, 0, GO, 5), (8, 0, ANY, 7)], &[7]),
+            (&[(8, 1, ANY, 7), (9, 0, ANY, 5), (11, 0, GO, 10)], &[5]),
+        ];
+        for (members, expected) in cases {
+            let member = |tree, executable, root| Member { tree, executable, root };
+            let all = members.iter().map(|row| (row.0, member(row.1, row.2, row.3)));
+            let all: HashMap<u32, Member> = all.collect();
+            let expected: HashSet<u32> = expected.iter().copied().collect();
+            assert_eq!(over(&all), expected, "{members:?}");
+        }
+    }
+
+    #[test]
+    fn a_tree_is_named_after_its_first_process() {
+        for pid in [1, 4_194_303] {
+            assert_eq!(first_of(proxytrace_common::host::tree(u64::MAX, pid)), pid);
+        }
+    }
 }

@@ -2,20 +2,21 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsStr;
-use std::fs;
+use std::fs::{self, File};
 use std::path::Path;
 
 use crate::capture::credentials::status;
+use crate::capture::executables::is_go_command;
 
-/// The parent of each process that runs a `go` command. Those are known by their name; whether one
-/// is a `go` command indeed, `is_go` says.
-pub(super) fn commands(mut is_go: impl FnMut(u32) -> bool) -> BTreeMap<u32, u32> {
-    let named_so = processes().filter(|pid| {
-        let exe = fs::read_link(format!("/proc/{pid}/exe"));
-        exe.is_ok_and(|exe| exe.file_name() == Some(OsStr::new("go")))
+/// The parent of each process that runs a `go` command. Those are known by their name, and looked
+/// into.
+pub(super) fn commands() -> BTreeMap<u32, u32> {
+    let go = processes().filter(|pid| {
+        let exe = format!("/proc/{pid}/exe");
+        fs::read_link(&exe).is_ok_and(|name| name.file_name() == Some(OsStr::new("go")))
+            && File::open(&exe).is_ok_and(|file| is_go_command(&file))
     });
-    let parents = named_so.filter(|pid| is_go(*pid)).filter_map(|pid| Some((pid, parent(pid)?)));
-    parents.collect()
+    go.filter_map(|pid| Some((pid, parent(pid)?))).collect()
 }
 
 /// How many trees these processes are, without those that are followed: one that a `go` command
@@ -23,13 +24,14 @@ pub(super) fn commands(mut is_go: impl FnMut(u32) -> bool) -> BTreeMap<u32, u32>
 pub(super) fn trees(commands: &BTreeMap<u32, u32>, followed: &HashSet<u32>) -> u64 {
     let up = |pid: u32| commands.get(&pid).copied().or_else(|| parent(pid));
     let is_command = |pid: u32| commands.contains_key(&pid);
-    let is_theirs = |pid: u32| is_below(pid, up, is_command) == Some(true);
-    let begins = |pid: &&u32| !followed.contains(pid) && !is_theirs(**pid);
+    let begins =
+        |pid: &&u32| !followed.contains(pid) && first(**pid, up, is_command) == Some(**pid);
     commands.keys().filter(begins).count() as u64
 }
 
-/// What these processes, and those that they started, have started.
-pub(super) fn below(commands: &BTreeMap<u32, u32>) -> Vec<u32> {
+/// These processes, and all that they have started; each with the one of them with which its tree
+/// began.
+pub(super) fn with_below(commands: &BTreeMap<u32, u32>) -> Vec<(u32, u32)> {
     if commands.is_empty() {
         return Vec::new();
     }
@@ -37,34 +39,28 @@ pub(super) fn below(commands: &BTreeMap<u32, u32>) -> Vec<u32> {
     let parents: BTreeMap<u32, u32> = processes.collect();
     let up = |pid: u32| parents.get(&pid).copied();
     let is_command = |pid: u32| commands.contains_key(&pid);
-    let is_theirs = |pid: &u32| !is_command(*pid) && is_below(*pid, up, is_command) == Some(true);
-    parents.keys().copied().filter(is_theirs).collect()
-}
-
-/// Whether a process is for sure below none of those.
-pub(super) fn is_left(pid: u32, is_one: impl Fn(u32) -> bool) -> bool {
-    is_below(pid, parent, is_one) == Some(false)
+    let theirs = parents.keys().filter_map(|&pid| Some((pid, first(pid, up, is_command)?)));
+    theirs.collect()
 }
 
 /// So many are above a process at most: of those that end meanwhile, others may have the numbers.
 const ABOVE_MAX: usize = 1024;
 
-/// Whether one of those is above a process; none if that cannot be said.
-fn is_below(
+/// Which of those is highest above a process, or that itself; as far as can be said.
+fn first(
     mut pid: u32,
     parent: impl Fn(u32) -> Option<u32>,
     is_one: impl Fn(u32) -> bool,
-) -> Option<bool> {
+) -> Option<u32> {
+    let mut first = is_one(pid).then_some(pid);
     for _ in 0..ABOVE_MAX {
-        pid = parent(pid)?;
-        if pid == 0 {
-            return Some(false);
-        }
+        let Some(above) = parent(pid).filter(|above| *above != 0) else { break };
+        pid = above;
         if is_one(pid) {
-            return Some(true);
+            first = Some(pid);
         }
     }
-    None
+    first
 }
 
 fn processes() -> impl Iterator<Item = u32> {
@@ -87,17 +83,20 @@ mod tests {
     fn what_is_above_a_process_is_found() {
         let parents = BTreeMap::from([(1, 0), (2, 1), (3, 2), (4, 9), (5, 6), (6, 5)]);
         let parent = |pid: u32| parents.get(&pid).copied();
-        for (pid, one, expected) in [
-            (3, 1, Some(true)),
-            (3, 2, Some(true)),
-            (3, 3, Some(false)),
-            (1, 2, Some(false)),
-            (4, 9, Some(true)),
-            (4, 1, None),
-            (5, 1, None),
-            (8, 1, None),
-        ] {
-            assert_eq!(is_below(pid, parent, |it| it == one), expected, "{pid} below {one}");
+        let cases: [(u32, &[u32], Option<u32>); 9] = [
+            (3, &[1], Some(1)),
+            (3, &[2], Some(2)),
+            (3, &[1, 2, 3], Some(1)),
+            (3, &[2, 3], Some(2)),
+            (3, &[3], Some(3)),
+            (1, &[2], None),
+            (4, &[9], Some(9)),
+            (4, &[1], None),
+            (5, &[1], None),
+        ];
+        for (pid, those, expected) in cases {
+            let is_one = |it| those.contains(&it);
+            assert_eq!(first(pid, parent, is_one), expected, "{pid} below {those:?}");
         }
     }
 
@@ -106,14 +105,14 @@ mod tests {
         let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
         let us = std::process::id();
         let commands = BTreeMap::from([(us, parent(us).unwrap())]);
-        let below = below(&commands);
-        assert!(below.contains(&child.id()) && !below.contains(&us) && !below.contains(&1));
-        assert!(is_left(child.id(), |pid| pid == child.id()));
-        assert!(!is_left(child.id(), |pid| pid == us));
+        let below: BTreeMap<u32, u32> = with_below(&commands).into_iter().collect();
+        assert_eq!((below.get(&us), below.get(&child.id())), (Some(&us), Some(&us)));
+        assert!(!below.contains_key(&1));
         assert_eq!(trees(&commands, &HashSet::new()), 1);
         assert_eq!(trees(&commands, &HashSet::from([us])), 0);
         let both = BTreeMap::from([(us, commands[&us]), (child.id(), us)]);
         assert_eq!(trees(&both, &HashSet::new()), 1);
+        assert!(with_below(&both).contains(&(child.id(), us)));
         drop(child.stdin.take());
         child.wait().unwrap();
     }

@@ -275,10 +275,29 @@ fn what_git_fetches_is_a_chain_of_the_module() {
 #[test]
 fn a_page_in_place_of_a_repository_is_not_what_git_came_to() {
     let (there, page) = ("https://git.lab/m.git", "https://git.lab/login");
-    for (sends, outcome, root) in [
-        (&[&[hop(there, 302).to(page), hop(page, 200)][..]][..], Outcome::Unknown, "PT704"),
-        (&[&[hop(there, 401)], &[hop(there, 200)]], Outcome::Unknown, "PT704"),
-        (&[&[hop(there, 404)]], Outcome::NotFound, "PT410"),
+    let git_ended = "direct: git ended with exit code 128";
+    let refused = "direct asked a host that refused the connection";
+    let reset = "direct asked a host that broke the connection off";
+    for (sends, errno, outcome, reason, root) in [
+        (
+            &[&[hop(there, 302).to(page), hop(page, 200)][..]][..],
+            0,
+            Outcome::Unknown,
+            git_ended,
+            "PT704",
+        ),
+        (&[&[hop(there, 401)], &[hop(there, 200)]], 0, Outcome::Unknown, git_ended, "PT704"),
+        (&[&[hop(there, 404)]], 0, Outcome::NotFound, "git.lab answered 404", "PT410"),
+        // git may have been told to ask elsewhere.
+        (&[&[hop(there, 200)]], 111, Outcome::ConnectRefused, refused, "PT202"),
+        (
+            &[&[hop(there, 302).to(page), hop(page, 200)]],
+            111,
+            Outcome::ConnectRefused,
+            refused,
+            "PT202",
+        ),
+        (&[&[hop(there, 200)]], 104, Outcome::Reset, reset, "PT208"),
     ] {
         let mut script = Script::new("direct", 1);
         script.run(&[Task::new(7).walk().lookup("direct", "x.lab/m")]);
@@ -286,13 +305,21 @@ fn a_page_in_place_of_a_repository_is_not_what_git_came_to() {
         let argv = ["git", "ls-remote", "-q", "origin"].map(str::to_owned).to_vec();
         script.push(200, None, What::Exec { exe: "/usr/bin/git".into(), argv });
         script.run(&[Task::new(7).step(What::Spawn { child: 200 })]);
+        for state in [TcpState::Connecting, TcpState::Closed { errno }] {
+            let remote = Some(([127, 0, 0, 9], 22).into());
+            script.push(200, None, What::Tcp { socket: 1, local: None, remote, state });
+        }
         script.push(200, None, What::Exit { code: Some(128), signal: None });
         let task = Task::new(7).sends(sends).failed(plain_error("exit status 128"));
         let trace = script.run(&[task]).trace();
-        assert_eq!(chain(&trace, "x.lab/m vcs").outcome, outcome);
+        let vcs = chain(&trace, "x.lab/m vcs");
+        assert_eq!(vcs.outcome, outcome);
+        assert!(vcs.attempts[0].reason.starts_with(reason), "{vcs:?}");
         let findings = crate::diagnose::diagnose(&trace);
         let found = findings.iter().find(|finding| finding.role == Role::Root);
         assert_eq!(found.map(|finding| &*finding.code), Some(root));
+        let said = found.map_or("", |finding| finding.message.as_str());
+        assert!(errno == 0 || !said.contains("git.lab"), "{said}");
     }
 }
 

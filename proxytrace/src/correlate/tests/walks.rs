@@ -1,12 +1,12 @@
 //! Chains, attempts, causes, and what came after redirects.
 
-use crate::event::What;
+use crate::event::{Failure, What};
 use crate::model::{Artifact, Cause, Next, Outcome, Role, Severity, Trace};
 
 use super::scenarios::{self, A, B, got, url, zip};
 use super::script::{
-    GO, Script, Task, bad_status, broken, chain, config, draw, failure, hop, label, no_such_host,
-    plain_error, refused, unverified,
+    GO, Hop, Script, Task, bad_status, broken, chain, config, draw, failure, hop, label,
+    no_such_host, plain_error, refused, unverified,
 };
 
 fn drawn(trace: &Trace, name: &str) -> Vec<String> {
@@ -641,9 +641,10 @@ fn the_last_entry_may_fail_without_a_request() {
         error.steps[1].number = Some(status);
         error
     };
-    let found = |list: &str, status: u16, last: &str, error| {
-        let asked = hop(&url(A, "x.lab/m", "v1.0.0.info"), status);
+    let info = url(A, "x.lab/m", "v1.0.0.info");
+    let found = |list: &str, asked: Hop, last: &str, error: Failure| {
         let task = Task::new(7).walk().lookup(A, "x.lab/m").fetch(&[asked]);
+        let task = task.step(What::EntryFailed { error: error.clone() });
         let task = task.lookup(last, "x.lab/m").failed(error);
         let trace = Script::new(list, 1).run(&[task]).trace();
         let findings = crate::diagnose::diagnose(&trace);
@@ -662,7 +663,16 @@ fn the_last_entry_may_fail_without_a_request() {
         ("https://proxy.lab|https://next.lab", 500, B, bad_status(500), "unknown", ""),
     ] {
         let expected = (format!("{last}[1] {outcome} → stop:"), root.to_owned());
-        assert_eq!(found(list, status, last, error), expected, "{list} {status}");
+        assert_eq!(found(list, hop(&info, status), last, error), expected, "{list} {status}");
+    }
+    // What the entry before broke off, or could not be read, is not of the file.
+    let reset = failure(&[("*url.Error", "read"), ("syscall.Errno", "")], Some(104));
+    let page = failure(&[("*json.SyntaxError", "invalid character '<'")], None);
+    for (asked, error, root) in
+        [(broken(&info, reset.clone(), true), reset, "PT208"), (hop(&info, 200), page, "PT401")]
+    {
+        let expected = (format!("{file}[1] not-found → stop:"), root.to_owned());
+        assert_eq!(found("https://proxy.lab|file:///srv", asked, file, error), expected);
     }
 }
 

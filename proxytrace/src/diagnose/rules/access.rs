@@ -105,17 +105,18 @@ pub(in super::super) fn is_password_in_clear(entry: &str) -> bool {
 }
 
 /// What to do where a setting is in force in place of GOPRIVATE, for what the chain asked for. One
-/// that nobody made is GOPRIVATE itself.
-fn overriding(view: &View<'_>, chain: &Chain) -> Option<String> {
+/// that nobody made is GOPRIVATE itself; without it that has to match the module.
+fn overriding(view: &View<'_>, chain: &Chain, module: &str) -> Option<String> {
     let database = matches!(chain.artifact, Artifact::SumdbLookup | Artifact::SumdbTile);
     let name = if database { "GONOSUMDB" } else { "GONOPROXY" };
     let setting = view.process(chain.process)?.config.get(name)?;
     let value = &setting.value;
     let made = setting.origin != Origin::Default && !value.is_empty();
     made.then(|| {
+        let unset = if view.is_private(chain, module) { ", or unset it" } else { "" };
         format!(
-            "{name} is `{value}`, which is in force in place of GOPRIVATE: name the modules there, \
-             or unset it."
+            "{name} is `{value}`, which is in force in place of GOPRIVATE: name the modules \
+             there{unset}."
         )
     })
 }
@@ -136,7 +137,7 @@ pub(super) fn private_leak(view: &View<'_>, chain: &Chain) -> Vec<Sign> {
     });
     let told: Vec<_> = leaks.map(|request| (request.host.as_str(), request.id)).collect();
     let hosts: BTreeSet<&str> = told.iter().map(|(host, _)| *host).collect();
-    let instead = overriding(view, chain);
+    let instead = overriding(view, chain, module);
     let sign = |host: &str| {
         let message = format!("{host} was asked for a private module: {why}");
         let ids = told.iter().filter(|(asked, _)| *asked == host).map(|(_, id)| *id);

@@ -17,17 +17,19 @@ const LONG: usize = 3;
 
 /// PT001. What a lost event may explain is no sign; nor is that go asks for a page twice, for two paths
 /// below it (`vcs.go:repoRootForImportDynamic`), nor that every git that go runs for an attempt is
-/// redirected anew.
+/// redirected anew, nor a HEAD, which go makes up to three times
+/// (`auth/gitauth.go:updateGitCredentialHelper`).
 pub(super) fn origin_retry(view: &View<'_>, chain: &Chain) -> Vec<Sign> {
     if !view.trace.capture.complete || chain.artifact == Artifact::GoGet {
         return Vec::new();
     }
     let mut signs = Vec::new();
-    let first = |request: &&Request| request.cause == Cause::Initial && is_of_go(request);
+    let asked = |request: &&Request| is_of_go(request) && request.method != "HEAD";
+    let first = |request: &&Request| request.cause == Cause::Initial && asked(request);
     let again = |attempt: &&Attempt| attempt.requests.iter().filter(first).nth(1).is_some();
     for attempt in chain.attempts.iter().filter(again) {
         let mut redirected = HashMap::default();
-        for request in attempt.requests.iter().filter(|request| is_of_go(request)) {
+        for request in attempt.requests.iter().filter(asked) {
             if request.cause == Cause::Initial
                 && let Some(&before) = redirected.get(request.url.as_str())
             {

@@ -95,6 +95,13 @@ fn pt001_needs_a_second_fetch_that_nothing_explains() {
     let mut script = Script::new(A, 0);
     script.run(&[got(7, "x.lab/m", &hops)]).run(&[got(7, "x.lab/m", &hops)]);
     assert!(of_script(&script).is_empty());
+    // Nor for a HEAD, which go makes up to three times.
+    let sent = [hop(A, 302).to("https://proxy.lab/ui/"), hop("https://proxy.lab/ui/", 404)];
+    let sent = sent.map(Hop::head);
+    let mut script = Script::new(A, 0);
+    script.run(&[Task::of(GO, 30, 7).sends(&[&sent, &sent])]);
+    let found = of_script(&script);
+    assert!(!found.iter().any(|line| line.starts_with("PT001")), "{found:?}");
 }
 
 #[test]
@@ -471,7 +478,7 @@ fn probes_whose_failure_go_does_not_report_are_no_failures() {
 }
 
 /// Two modules come; the lookups of both end like this, at the checksum database itself.
-fn looked_up_directly(supported: &[Hop], hop_of: fn(&str) -> Hop) -> Script {
+fn looked_up_directly(supported: &[Hop], hop_of: impl Fn(&str) -> Hop) -> Script {
     let mut script = Script::new("https://proxy.lab,direct", 1);
     if !supported.is_empty() {
         script.run(&[Task::new(6).walk().fetch(supported).failed(bad_status(404))]);
@@ -509,9 +516,14 @@ fn pt501_is_told_where_direct_lookups_work() {
 #[test]
 fn pt502_is_the_database_itself_out_of_reach() {
     let unsupported = [hop(&scenarios::sums("supported"), 404)];
-    for broken_by in [(|url| broken(url, refused(), false)) as fn(&str) -> Hop, |url| {
-        broken(url, no_such_host(), false)
-    }] {
+    let ways: [fn(&str) -> Hop; 4] = [
+        |url| broken(url, refused(), false),
+        |url| broken(url, no_such_host(), false),
+        // A filter that goes by the name lets TCP through.
+        |url| broken(url, failure(&[("http.tlsHandshakeTimeoutError", "")], None), false),
+        |url| broken(url, failure(&[("tls.RecordHeaderError", "")], None), false),
+    ];
+    for broken_by in ways {
         let script = looked_up_directly(&unsupported, broken_by);
         assert_eq!(of_script(&script), ["PT502 error root ×4"]);
         assert_eq!(only(&script, "PT502").modules, ["x.lab/m0@v1.0.0", "x.lab/m1@v1.0.0"]);
@@ -520,11 +532,15 @@ fn pt502_is_the_database_itself_out_of_reach() {
     let forbidden = looked_up_directly(&unsupported, |url| hop(url, 403));
     assert_eq!(of_script(&forbidden), ["PT302 error root ×4"]);
     // Somebody answered with a certificate: another address would not help.
-    let inspected = looked_up_directly(&unsupported, |url| {
-        let steps = [("*tls.CertificateVerificationError", ""), ("x509.UnknownAuthorityError", "")];
-        broken(url, failure(&steps, None), false)
-    });
-    assert_eq!(of_script(&inspected), ["PT204 error root ×4"]);
+    for (error, number, code) in [
+        ("x509.UnknownAuthorityError", None, "PT204"),
+        ("x509.HostnameError", None, "PT205"),
+        ("tls.alert", Some(116), "PT206"),
+    ] {
+        let broken_by = |url: &str| broken(url, failure(&[(error, "")], number), false);
+        let inspected = looked_up_directly(&unsupported, broken_by);
+        assert_eq!(of_script(&inspected), [format!("{code} error root ×4")]);
+    }
 }
 
 #[test]

@@ -245,11 +245,16 @@ fn pt701_is_about_names_that_are_nobody_elses() {
         "proxy.golang.org was asked for a private module: its host is an internal name"
     );
     // In place of an empty GOPRIVATE it is in force, too.
-    let advice = only(&internal, "PT701").advice;
-    assert!(advice.starts_with("GONOPROXY is `none`, which is in force in place of"), "{advice}");
-    let overridden = script("x.example/m", "x.example");
-    let advice = only(&overridden, "PT701").advice;
-    assert!(advice.starts_with("GONOPROXY is `none`, which is in force in place of"), "{advice}");
+    let advised = |script: &Script| only(script, "PT701").advice;
+    let instead =
+        "GONOPROXY is `none`, which is in force in place of GOPRIVATE: name the modules there";
+    assert_eq!(advised(&internal), format!("{instead}."));
+    // Unset, it helps where GOPRIVATE has the module.
+    for (module, private) in
+        [("x.example/m", "x.example"), ("git.corp.internal/m", "corp.internal,*.corp.internal")]
+    {
+        assert_eq!(advised(&script(module, private)), format!("{instead}, or unset it."));
+    }
     assert!(!leaks(&script("x.example/m", "")));
     // A proxy of one's own may know.
     let task = Task::new(7).walk().lookup(A, "git.corp.internal/m");
