@@ -315,8 +315,10 @@ impl<'a> Agent<'a> {
             if let Some(exports) = &mut self.out.exports {
                 exports.health(health, log);
             }
-            notify(&[NotifyState::Status(&state.line()), NotifyState::Watchdog]);
+            notify(&[NotifyState::Status(&state.line())]);
         }
+        // Each time: many new executables may make a tick one of many seconds.
+        notify(&[NotifyState::Watchdog]);
         if (ticks + 1).is_multiple_of(self.sweep_ticks) {
             if let Some(host) = &mut self.host {
                 host.sweep(&mut self.builds)?;

@@ -46,6 +46,7 @@ use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
+use std::ops::ControlFlow;
 use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::thread;
@@ -418,10 +419,11 @@ impl Session {
     /// Reads what has come in, into this turn's events.
     fn read_records(&mut self) {
         let Self { programs, decoder, executables, turn, malformed, cost, .. } = self;
-        programs.drain(|record| {
+        let _ = programs.drain(|record| {
             cost.records += 1;
             cost.bytes += record.len() as u64;
             *malformed += u64::from(decoder.decode(record, executables, turn).is_err());
+            ControlFlow::Continue(())
         });
     }
 

@@ -1,6 +1,7 @@
 //! The eBPF side, loaded: programs, maps, and the probes put into executables.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::LazyLock;
@@ -459,8 +460,12 @@ impl Programs {
     }
 
     /// The records that have come in, oldest first, each given to `take`: all that were there when this
-    /// began, and not many more, as they may come faster than they are taken.
-    pub(super) fn drain(&mut self, mut take: impl FnMut(&[u8])) {
+    /// began, and not many more, as they may come faster than they are taken. Says whether `take` has
+    /// broken off.
+    pub(super) fn drain(
+        &mut self,
+        mut take: impl FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
         #[cfg(feature = "ebpf-log")]
         self.log.flush();
         if self.swept.elapsed() >= KEPT_INTERVAL {
@@ -472,9 +477,10 @@ impl Programs {
         while left > 0
             && let Some(record) = self.events.next()
         {
-            take(&record);
+            take(&record)?;
             left = left.saturating_sub(record.len());
         }
+        ControlFlow::Continue(())
     }
 
     /// Removes what is kept for processes that have ended while they waited for a command.

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, Read as _};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -15,6 +15,14 @@ use std::sync::OnceLock;
 use nix::unistd::{Gid, Uid, User, geteuid, getgrouplist};
 
 use super::credentials::{Credentials, groups_of, status};
+
+/// The longest environment that a process begins with (three quarters of `_STK_LIM`: the kernel's
+/// `fs/exec.c`).
+const ENVIRONMENT_MAX: u64 = 6 << 20;
+
+/// The longest that is read of whoever runs on the machine: apart it takes some fifty times as much
+/// memory, where it has many short names.
+pub(super) const ENVIRONMENT_OF_OTHERS_MAX: u64 = 512 << 10;
 
 /// Whom the command runs as.
 #[derive(Clone, Debug)]
@@ -35,8 +43,9 @@ impl Invoker {
             return Self { credentials: None, environment: ours, umask: None };
         };
         if let Some(sudo) = sudo_above(Path::new(OURSELVES), 0)
-            && let Some(environment) = environment(&sudo)
+            && let Some(environment) = kept_environment(&sudo, ENVIRONMENT_MAX)
         {
+            let environment = parse_environment(&environment);
             return Self { credentials: Some(credentials), environment, umask: umask(&sudo) };
         }
         // No sudo process above us (it was replaced, or /proc is hidden): the next best is what a
@@ -267,7 +276,15 @@ fn umask(process: &Path) -> Option<u32> {
 
 /// The environment that a process began with.
 pub(super) fn environment(process: &Path) -> Option<Vec<(OsString, OsString)>> {
-    Some(parse_environment(&fs::read(process.join("environ")).ok()?))
+    Some(parse_environment(&kept_environment(process, ENVIRONMENT_OF_OTHERS_MAX)?))
+}
+
+/// The same as the kernel keeps it; none if it is longer than that: the process may have put one in
+/// its place to which there is no end (prctl(2), `PR_SET_MM`).
+pub(super) fn kept_environment(process: &Path, max: u64) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(process.join("environ")).ok()?.take(max + 1).read_to_end(&mut bytes).ok()?;
+    (bytes.len() as u64 <= max).then_some(bytes)
 }
 
 /// Splits an environment as the kernel keeps it: `name=value`, each ended by a NUL.
@@ -305,6 +322,21 @@ mod tests {
         let pairs: Vec<_> =
             parsed.iter().map(|(n, v)| (n.to_str().unwrap(), v.to_str().unwrap())).collect();
         assert_eq!(pairs, [("A", "1"), ("B", "x=y"), ("EMPTY", ""), ("=C:", "d")]);
+    }
+
+    #[test]
+    fn an_environment_without_an_end_is_none() {
+        let process = tempfile::tempdir().unwrap();
+        let place = process.path().join("environ");
+        std::os::unix::fs::symlink("/dev/zero", &place).unwrap();
+        assert_eq!(environment(process.path()), None);
+        assert_eq!(kept_environment(process.path(), ENVIRONMENT_MAX), None);
+        fs::remove_file(&place).unwrap();
+        for (text, is_kept) in [("A=1\0", true), ("A=12\0", false)] {
+            fs::write(&place, text).unwrap();
+            let kept = kept_environment(process.path(), 4);
+            assert_eq!(kept.is_some(), is_kept, "{text:?}");
+        }
     }
 
     /// Go that runs as root by mistake leaves a module cache that is root's.

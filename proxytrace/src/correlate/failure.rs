@@ -152,17 +152,23 @@ const OUTCOMES: &[Rule<Outcome>] = &[
     types(&["syscall.Errno"], Outcome::Unknown),
     operation("dial", Outcome::ConnectTimeout),
     types(&["context.deadlineExceededError", "*http.timeoutError"], Outcome::Canceled),
+    FORBIDDEN,
     // The entry has none of it: errors that equal fs.ErrNotExist.
     types(
         &[
             "modfetch.notExistError",
             "*modfetch.notExistError",
+            "codehost.notExistError",
             "*codehost.UnknownRevisionError",
             "codehost.noCommitsError",
         ],
         Outcome::NotFound,
     ),
 ];
+
+/// go may not use the tool that a repository needs, and so asked nobody: it takes that for absence
+/// (`vcs/vcs.go:checkGOVCS`, `modfetch/repo.go:lookupDirect`).
+const FORBIDDEN: Rule<Outcome> = text("GOVCS disallows using", Outcome::Unknown);
 
 /// What an errno of a socket comes to.
 pub(crate) fn of_errno(errno: i32) -> Outcome {
@@ -281,7 +287,8 @@ pub(super) fn is_of_file(failure: &Failure) -> bool {
 /// (`cmd/go/internal/web/api.go:HTTPError.Is`).
 pub(super) fn is_absence(failure: &Failure) -> bool {
     let says = |step: &FailureStep| {
-        step.type_name == "*web.HTTPError" && matches!(step.number, Some(404 | 410))
+        let status = step.type_name == "*web.HTTPError" && matches!(step.number, Some(404 | 410));
+        status || FORBIDDEN.holds(step)
     };
     outcome(failure) == Outcome::NotFound || failure.steps.iter().any(says)
 }
@@ -397,6 +404,11 @@ mod tests {
         }
     }
 
+    fn disallowed() -> FailureStep {
+        let text = "GOVCS disallows using svn for public x.lab/m; see 'go help vcs'";
+        step("*errors.errorString", Some(text), None)
+    }
+
     #[test]
     fn names_what_go_errors_come_to() {
         let url = || step("*url.Error", Some("Get"), None);
@@ -477,6 +489,16 @@ mod tests {
                 vec![module(), step("*codehost.UnknownRevisionError", Some("EOF"), None)],
                 Outcome::NotFound,
             ),
+            (
+                vec![
+                    module(),
+                    step("codehost.notExistError", None, None),
+                    step("*codehost.RunError", None, None),
+                ],
+                Outcome::NotFound,
+            ),
+            // Nobody looked.
+            (vec![step("modfetch.notExistError", None, None), disallowed()], Outcome::Unknown),
             (vec![module(), plain("unexpected EOF")], Outcome::Truncated),
             (vec![step("", None, None)], Outcome::Unknown),
             (vec![], Outcome::Unknown),
@@ -484,6 +506,15 @@ mod tests {
             let failure = Failure { steps };
             assert_eq!(outcome(&failure), expected, "{failure:?}");
         }
+    }
+
+    #[test]
+    fn knows_what_go_takes_for_absence() {
+        let of = |steps| is_absence(&Failure { steps });
+        assert!(of(vec![step("*web.HTTPError", None, Some(404))]));
+        assert!(!of(vec![step("*web.HTTPError", None, Some(500))]));
+        assert!(of(vec![step("modfetch.notExistError", None, None), disallowed()]));
+        assert!(!of(vec![step("*codehost.RunError", None, None)]));
     }
 
     #[test]

@@ -211,7 +211,7 @@ impl Goroutines {
     }
 
     /// A goroutine started the program `child`, a version control tool that asks a server: for the
-    /// module that its walk is at. None if it is in no walk.
+    /// module that it looked up, or that its walk is at. None if it is in no walk.
     pub(super) fn command(
         &mut self,
         event: &Event,
@@ -219,9 +219,10 @@ impl Goroutines {
         context: &mut Context<'_>,
     ) -> Option<At> {
         let goroutines = self.by_process.get_mut(context.process as usize)?;
-        let walk = walk_of(goroutines, event.goroutine?.id)?;
-        let lookup = walk.lookup.as_ref().filter(|lookup| is_word(&lookup.entry.proxy))?;
-        let target = target::repository(lookup);
+        let id = event.goroutine?.id;
+        let lookup = lookup_of(goroutines, id).filter(|lookup| is_word(&lookup.entry.proxy))?;
+        let walk = walk_of(goroutines, id)?;
+        let target = target::repository(&lookup);
         let chain = context.chains.chain(context.process, &target, event.time);
         let at = walk.attempt(chain, context);
         context.chains.command(at, child);
@@ -298,6 +299,16 @@ fn walk_of(goroutines: &mut HashMap<u64, Goroutine>, id: u64) -> Option<&mut Wal
     None
 }
 
+/// What a goroutine looked up itself, or else what was looked up last in the walk that it is in:
+/// `queryPrefixModules` looks up all prefixes there before anything is fetched of the first.
+fn lookup_of(goroutines: &mut HashMap<u64, Goroutine>, id: u64) -> Option<Arc<Lookup>> {
+    let own = goroutines.get(&id).and_then(|goroutine| match goroutine.walks.last() {
+        Some(walk) => walk.lookup.clone(),
+        None => goroutine.lookup.clone(),
+    });
+    own.or_else(|| walk_of(goroutines, id)?.lookup.clone())
+}
+
 /// Whether a goroutine is in no walk of its own, and nobody knows who started it.
 fn is_orphan(goroutines: &HashMap<u64, Goroutine>, id: u64) -> bool {
     let alone = |goroutine: &Goroutine| goroutine.parent == 0 && goroutine.walks.is_empty();
@@ -330,13 +341,9 @@ fn place(
     time: u64,
     context: &mut Context<'_>,
 ) -> At {
-    let own = goroutines.get(&id).and_then(|g| match g.walks.last() {
-        Some(walk) => walk.lookup.clone(),
-        None => g.lookup.clone(),
-    });
     let orphan = is_orphan(goroutines, id);
+    let lookup = lookup_of(goroutines, id);
     let walk = walk_of(goroutines, id);
-    let lookup = own.or_else(|| walk.as_ref().and_then(|walk| walk.lookup.clone()));
     let target = target::read(url, lookup.as_deref(), context.list);
     // The checksum database is read beside any walk: `sumdb.Client` asks what `initBase` found.
     let beside = matches!(target.artifact, Artifact::SumdbLookup | Artifact::SumdbTile);

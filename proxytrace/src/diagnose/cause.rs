@@ -72,7 +72,7 @@ pub(super) fn root(view: &View<'_>, chain: &Chain) -> Option<Sign> {
             .or_else(|| command(view, chain));
     };
     if unverified(culprit) {
-        return None;
+        return unverifiable(view, chain).map(|sign| sign.with(send.ids()));
     }
     let sign = tunnel(&send, culprit)
         .or_else(|| looped(&send, culprit))
@@ -261,8 +261,13 @@ fn contradicted(chain: &Chain, by: Contradiction) -> Sign {
     Sign::of("PT507", chain, message).with(ids)
 }
 
-/// PT704: a version control tool failed, and only it knows why.
+/// PT704: a version control tool failed, and only it knows why; or there is none.
 fn command(view: &View<'_>, chain: &Chain) -> Option<Sign> {
+    const INSTALL: &str = "Install it where go runs, or let a proxy serve the module.";
+    if let Some(tool) = view.missing_tool(chain) {
+        let message = format!("go could not run `{tool}`: it is not in PATH");
+        return Some(Sign::of("PT704", chain, message).advising(INSTALL));
+    }
     let process = view.failed_command(chain)?;
     let (line, code) = (process.argv.join(" "), process.exit_code?);
     let said = process.stderr_tail.as_deref().and_then(telling);
@@ -491,14 +496,41 @@ fn absent(view: &View<'_>, chain: &Chain) -> Option<Sign> {
     };
     let answers: Vec<String> = walk.iter().map(of_search).collect();
     let ids = walk.iter().flat_map(|attempt| attempt.requests.iter().map(|request| request.id));
-    let (code, message) = if chain.module.as_deref() == Some(TOOLCHAIN) {
-        let version = chain.version.as_deref().unwrap_or_default();
-        let name = version.split_once('-').map_or(version, |(_, name)| name);
-        ("PT703", format!("the toolchain {name} cannot be had: {}", answers.join("; ")))
-    } else {
-        ("PT410", answers.join("; "))
+    let (code, message) = match toolchain(chain) {
+        Some(what) => ("PT703", format!("{what} cannot be had: {}", answers.join("; "))),
+        None => ("PT410", answers.join("; ")),
     };
     Some(Sign::of(code, chain, message).with(ids.collect()))
+}
+
+/// PT703: go verifies toolchains whatever GOSUMDB is, and has nobody to ask where it is `off`
+/// (`modfetch/sumdb.go:useSumDB`, `dbDial`).
+fn unverifiable(view: &View<'_>, chain: &Chain) -> Option<Sign> {
+    const ADVICE: &str = "Leave GOSUMDB as it is by default, and name your own modules in \
+                          GONOSUMDB; or install the release and set GOTOOLCHAIN=local.";
+    let what = toolchain(chain)?;
+    let setting = view.process(chain.process)?.config.get("GOSUMDB")?;
+    (setting.value == "off").then(|| {
+        let message =
+            format!("{what} cannot be had: GOSUMDB is `off`, and go verifies every toolchain");
+        Sign::of("PT703", chain, message).advising(ADVICE)
+    })
+}
+
+/// What a chain wants of the toolchains, in words; none if that is something else. Which there are
+/// has no version.
+fn toolchain(chain: &Chain) -> Option<String> {
+    if chain.module.as_deref() != Some(TOOLCHAIN) {
+        return None;
+    }
+    Some(match chain.version.as_deref() {
+        Some(version) => {
+            let name = version.split_once('-').map_or(version, |(_, name)| name);
+            format!("the toolchain {name}")
+        }
+        None if chain.artifact == Artifact::List => "the list of toolchains".to_owned(),
+        None => TOOLCHAIN.to_owned(),
+    })
 }
 
 /// The module whose versions are toolchains (`cmd/go/internal/gover/mod.go`).

@@ -154,9 +154,7 @@ impl<'a> View<'a> {
         if chain.artifact == Artifact::SumdbLookup {
             self.looked_up.insert((process, module, version));
         }
-        if matches!(chain.artifact, Artifact::Info | Artifact::Mod | Artifact::Zip)
-            && matches!(chain.outcome, Outcome::Ok | Outcome::Cached)
-        {
+        if is_of_had(chain) {
             self.had.insert((process, module));
         }
         if is_query(chain.artifact) {
@@ -210,6 +208,7 @@ impl<'a> View<'a> {
         !Self::is_well(chain)
             && (ended_in_failure(chain)
                 || self.failed_command(chain).is_some()
+                || self.missing_tool(chain).is_some()
                 || self.unread_page(chain).is_some())
             && self.processes.get(&chain.process).is_none_or(|process| process.failed)
             && !self.is_weaker_probe(chain)
@@ -226,6 +225,22 @@ impl<'a> View<'a> {
         let command = *chain.commands.last()?;
         let process = self.process(command)?;
         process.exit_code.is_some_and(|code| code != 0).then_some(process)
+    }
+
+    /// The version control tool that go did not find, where it said so of the chain's module: it
+    /// ran nothing then (`os/exec`).
+    pub(super) fn missing_tool(&self, chain: &Chain) -> Option<&'a str> {
+        let last = chain.attempts.last()?;
+        let untold = last.next == Some(Next::Stop) && last.outcome == Outcome::Unknown;
+        if !untold || !goproxy::is_word(&last.proxy) {
+            return None;
+        }
+        let module = chain.module.as_deref()?;
+        let said = self.process(chain.process)?.stderr_tail.as_deref()?;
+        said.lines().filter(|line| names(line, module, false)).find_map(|line| {
+            let (before, _) = line.split_once("\": executable file not found in $PATH")?;
+            before.rsplit_once("exec: \"").map(|(_, tool)| tool)
+        })
     }
 
     /// The page that came as a `go.mod` file, where go said that it could not read it: that is
@@ -360,16 +375,35 @@ impl<'a> View<'a> {
 
     /// Whether go asked which versions there are of a module that it has, as it does to learn of
     /// retractions, and did without (`modload/modfile.go:CheckRetractions`): it says nothing of the
-    /// module. Of a long text the end alone is known.
+    /// module. `go get` does without the search for it and the files of the newest version, too
+    /// (`modget/get.go:checkPackageProblems`). Of a long text the end alone is known.
     fn is_shrugged_off(&self, chain: &Chain) -> bool {
         const WHOLE: usize = 2048;
         let Some(module) = chain.module.as_deref() else { return false };
-        let said = self.process(chain.process).and_then(|process| process.stderr_tail.as_deref());
-        matches!(chain.artifact, Artifact::List | Artifact::Latest)
-            && self.had.contains(&(chain.process, module))
-            && said.is_some_and(|said| {
-                said.len() < WHOLE && !said.lines().any(|line| names(line, module))
+        let Some(process) = self.process(chain.process) else { return false };
+        let get = || process.argv.get(1).is_some_and(|command| command == "get");
+        let search = matches!(chain.artifact, Artifact::GoGet | Artifact::Vcs);
+        let learns = match chain.artifact {
+            Artifact::List | Artifact::Latest => true,
+            Artifact::Info | Artifact::Mod | Artifact::SumdbLookup => {
+                get() && self.is_of_another_version(chain, module)
+            }
+            _ => search && get(),
+        };
+        learns
+            && self.is_had(chain)
+            && process.stderr_tail.as_deref().is_some_and(|said| {
+                said.len() < WHOLE && !said.lines().any(|line| names(line, module, search))
             })
+    }
+
+    /// Whether go found out which versions there are of a chain's module, and has another one.
+    fn is_of_another_version(&self, chain: &Chain, module: &str) -> bool {
+        let listed = self.found.get(&(chain.process, None));
+        let other =
+            |it: &&Chain| is_of_had(it) && it.module == chain.module && it.version != chain.version;
+        listed.is_some_and(|modules| modules.contains(module))
+            && self.chains_of(chain.process).iter().any(other)
     }
 
     /// Whether the same was asked of a longer path, and failed for another reason than absence.
@@ -449,20 +483,29 @@ fn tile(chain: &Chain) -> Option<(&str, bool)> {
     Some(part.map_or((url, false), |(whole, _)| (whole, true)))
 }
 
+/// Whether go has got what a chain is about, and that is of a version.
+fn is_of_had(chain: &Chain) -> bool {
+    matches!(chain.artifact, Artifact::Info | Artifact::Mod | Artifact::Zip)
+        && matches!(chain.outcome, Outcome::Ok | Outcome::Cached)
+}
+
 /// How lines begin that tell how far go is, after `go: `.
 const PROGRESS: &[&str] =
     &["downloading", "finding", "found", "trying", "added", "removed", "upgraded", "downgraded"];
 
-/// Whether a line of go's says something of a module, other than how far it is: it has the path,
-/// and not one that begins with it, or the URL of one of its files.
-fn names(line: &str, module: &str) -> bool {
+/// Whether a line of go's says something of a module, other than how far it is, or with `-x` what
+/// it asks for: it has the path, and not one that begins with it, or the URL of one of its files.
+/// What is below may be in the same repository, and counts where that was looked for.
+fn names(line: &str, module: &str, below: bool) -> bool {
     let first = line.strip_prefix("go: ").and_then(|line| line.split(' ').next());
     let ends = |at: usize| {
         let rest = &line[at + module.len()..];
         let goes_on = |c: char| c.is_alphanumeric() || matches!(c, '-' | '.' | '_' | '~' | '/');
-        rest.starts_with("/@") || !rest.starts_with(goes_on)
+        let separated = if below { "/" } else { "/@" };
+        rest.starts_with(separated) || !rest.starts_with(goes_on)
     };
     first.is_none_or(|word| !PROGRESS.contains(&word))
+        && !line.starts_with("# get ")
         && line.match_indices(module).any(|(at, _)| ends(at))
 }
 

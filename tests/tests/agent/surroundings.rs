@@ -348,7 +348,7 @@ fn toolchains_are_replaced_under_load() {
     let health = agent.state().health;
     // What is gone has none any more.
     assert!(health.executables <= before.executables + 1, "{health:?}");
-    assert_eq!((health.lost, health.abandoned), (0, 0));
+    assert_eq!((health.lost, health.abandoned), (0, 0), "{:#?}", agent.log());
     let (status, builds, log) = agent.end();
     assert!(status.success(), "{log:#?}");
     let seen = seen_whole(&builds, &runs);

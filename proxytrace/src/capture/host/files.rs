@@ -45,6 +45,15 @@ const IDLE_VAR: &str = "PROXYTRACE_IDLE";
 /// nanoseconds.
 const AGAIN: u64 = 3_600_000_000_000;
 
+/// How long toolchains may take.
+#[derive(Clone, Copy)]
+pub(super) struct Patience {
+    /// To be found.
+    pub(super) search: Duration,
+    /// To be read and to get probes, after that.
+    pub(super) work: Duration,
+}
+
 /// A `go` command that has probes.
 struct Known {
     file: File,
@@ -219,19 +228,22 @@ impl Files {
     }
 
     /// Puts probes into what is found in the usual places, where something has changed there. What is
-    /// not found in that time is another time's.
+    /// not found in that time, or not looked at, is another time's.
     pub(super) fn foresee(
         &mut self,
-        patience: Duration,
+        patience: Patience,
         programs: &mut Programs,
         executables: &mut Executables,
     ) {
         self.searches.iter_mut().for_each(|search| search.begin(&self.lasting));
-        let end = Instant::now() + patience;
+        let end = Instant::now() + patience.search;
+        let over = end + patience.work;
         for number in 0..self.searches.len() {
             let found = self.searches[number].end(end.saturating_duration_since(Instant::now()));
             for (path, identity) in found {
-                self.foresee_one(number, &path, identity, programs, executables);
+                if self.is_to_be_looked_at(number, &path, identity, over) {
+                    self.foresee_one(number, &path, identity, programs, executables);
+                }
             }
         }
         let Self { known, searches, .. } = self;
@@ -243,6 +255,27 @@ impl Files {
         }
     }
 
+    /// Whether a place that was found is to be looked at, now. One for which there is no room or no
+    /// time is found again at the next search.
+    fn is_to_be_looked_at(
+        &mut self,
+        search: usize,
+        path: &Path,
+        identity: Identity,
+        over: Instant,
+    ) -> bool {
+        // Of two mount namespaces with the same file one is enough.
+        let is_refused = self.searches.iter().any(|search| search.refused.contains(&identity));
+        if is_refused || self.is_found(identity) {
+            return false;
+        }
+        let is_now = self.may_foresee() && Instant::now() < over;
+        if !is_now {
+            self.searches[search].places.remove(path);
+        }
+        is_now
+    }
+
     /// The same for one place. What could not be looked at is found again at the next search.
     fn foresee_one(
         &mut self,
@@ -252,15 +285,7 @@ impl Files {
         programs: &mut Programs,
         executables: &mut Executables,
     ) {
-        // Of two mount namespaces with the same file one is enough.
-        let is_refused = self.searches.iter().any(|search| search.refused.contains(&identity));
-        if is_refused || self.is_found(identity) {
-            return;
-        }
         let again = |files: &mut Self| _ = files.searches[search].places.remove(path);
-        if !self.may_foresee() {
-            return again(self);
-        }
         let Some(file) = regular::open(path).ok() else { return again(self) };
         // By now it may be another one.
         if Identity::of(&file).ok() != Some(identity) {
@@ -347,7 +372,16 @@ impl Files {
             (identity.size == key.size).then_some((file, identity))
         };
         let root = self.lasting.iter().find(|(number, _)| *number == mounts).map(|(_, root)| *root);
-        let by_process = open(Path::new(&format!("/proc/{pid}/exe")));
+        // What the process runs by now may be another one of that size, of which nothing is to be
+        // said of this one. An overlay whose layers are on several file systems adds to the number.
+        let is_it = |(file, identity): &(File, Identity)| {
+            if key.device == FileKey::OVERLAY {
+                overlay::shows(file)
+            } else {
+                identity.inode == key.inode
+            }
+        };
+        let by_process = open(Path::new(&format!("/proc/{pid}/exe"))).filter(is_it);
         // One that was short is gone, and its file may be there.
         let by_name = || {
             let name = Path::new(&name).strip_prefix("/").ok()?;
@@ -398,11 +432,11 @@ impl Files {
             }
             let seen = seeing.find_map(|thread| {
                 let thread = thread.to_string();
-                let seen = fs::read_to_string(format!("/proc/{thread}/mountinfo")).ok()?;
+                let seen = File::open(format!("/proc/{thread}/mountinfo")).ok()?;
                 // By now it may be another thread.
                 (mount_namespace(&thread) == Some(mounts)).then_some(seen)
             })?;
-            overlay::behind(&identity, &path, &seen, &roots)
+            overlay::behind(&identity, &path, seen, &roots)
         };
         let lasting = same().or_else(behind);
         match lasting.and_then(|file| Some((Identity::of(&file).ok()?, file))) {
@@ -722,6 +756,7 @@ mod tests {
     use tempfile::NamedTempFile;
 
     use super::*;
+    use crate::capture::host::tree::tests::exec;
 
     /// Has a file for one with probes, met in the first mount namespace.
     fn known(files: &Files, file: File) -> Known {
@@ -790,6 +825,45 @@ mod tests {
         assert!(!files.known[&3].is_foreseen);
         assert!(files.is_found(identity));
         assert!(files.known[&3].is_foreseen);
+    }
+
+    /// As where somebody has very many, or large ones.
+    #[test]
+    fn what_there_is_no_time_for_is_found_again() {
+        let mut files = Files::new().unwrap();
+        let path = Path::new("/usr/bin/go");
+        let identity = Identity::of(&tempfile::tempfile().unwrap()).unwrap();
+        let now = Instant::now();
+        for (over, is_refused, is_now, is_kept) in [
+            (now, false, false, false),
+            (now, true, false, true),
+            (now + Duration::from_mins(1), false, true, true),
+        ] {
+            files.searches[1].places.insert(path.to_owned(), identity);
+            files.searches[0].refused.clear();
+            files.searches[0].refused.extend(is_refused.then_some(identity));
+            assert_eq!(files.is_to_be_looked_at(1, path, identity, over), is_now);
+            assert_eq!(files.searches[1].places.contains_key(path), is_kept);
+        }
+    }
+
+    /// The process may have become another program since.
+    #[test]
+    fn only_what_was_executed_is_looked_at() {
+        let mut files = Files::new().unwrap();
+        let file = File::open("/proc/self/exe").unwrap();
+        let Identity { inode, size, .. } = Identity::of(&file).unwrap();
+        let bytes = exec(std::process::id(), &[]);
+        let record = Record::parse(&bytes).unwrap();
+        for (inode, device, is_it) in [
+            (inode, 8, true),
+            (inode + 1, 8, false),
+            (inode + 1, FileKey::OVERLAY, overlay::shows(&file)),
+        ] {
+            let look = files.look(&record, FileKey { inode, size, device, padding: 0 });
+            let found = (matches!(look, Look::Other), matches!(look, Look::Unknown));
+            assert_eq!(found, (is_it, !is_it), "{inode} {device}");
+        }
     }
 
     /// Builds may run it that are to be seen to their end.

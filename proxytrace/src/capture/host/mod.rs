@@ -16,8 +16,9 @@ mod search;
 mod tree;
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::ops::ControlFlow;
 use std::os::fd::{AsFd as _, BorrowedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub use job::Job;
 pub(in crate::capture) use job::of as job_of;
@@ -37,7 +38,7 @@ use super::{
     Error, btf, cannot_trace, check_privileges, descriptors, kernel_release, monotonic_now, pids,
 };
 use crate::event::{Attach, End, Event, Start};
-use files::{Candidate, Files, Look};
+use files::{Candidate, Files, Look, Patience};
 use tree::{After, First, News, Trees};
 
 /// Names a tree of processes while it runs.
@@ -129,15 +130,29 @@ pub struct Host {
     told: u64,
     /// See [`Host::untold`].
     untold: Option<u64>,
+    /// When it was last forgotten what files turned out to be, by `CLOCK_MONOTONIC`.
+    forgot: u64,
 }
 
 /// So many are kept in mind: most are no `go` commands.
 const UNMET_MAX: usize = 1024;
 
-/// How long is waited for toolchains to be found.
-const AT_START: Duration = Duration::from_secs(10);
+/// How long toolchains are looked for. With [`RUNNING`] that is less than the service manager waits
+/// for the next sign of life.
+const AT_START: Patience =
+    Patience { search: Duration::from_secs(10), work: Duration::from_secs(20) };
 /// See [`AT_START`]: events are waiting.
-const AT_SWEEPS: Duration = Duration::from_millis(200);
+const AT_SWEEPS: Patience =
+    Patience { search: Duration::from_millis(200), work: Duration::from_secs(2) };
+/// How long is looked at what runs when the watch begins.
+const RUNNING: Duration = Duration::from_secs(10);
+/// How long is looked at what was executed, before the next events are read.
+const MEETING: Duration = Duration::from_secs(5);
+/// So many trees may begin before those that have ended are handed on.
+const TREES_AT_A_TIME: u64 = 64;
+/// How long is believed what a file turned out to be, in nanoseconds: of two overlays one may show
+/// another file under the same number.
+const BELIEVED: u64 = 3_600_000_000_000;
 
 /// The threshold that chooses all trees.
 const ALL: f64 = 4_294_967_296.0;
@@ -209,6 +224,7 @@ impl Host {
             adopted: [0; 2],
             told: 0,
             untold: None,
+            forgot: monotonic_now(),
         };
         host.files.foresee(AT_START, &mut host.programs, &mut host.executables);
         host.programs.follow_processes().map_err(|error| cannot_trace(&error))?;
@@ -246,7 +262,9 @@ impl Host {
         let members = members.filter(|pid| !joined.contains(pid));
         let known: HashSet<u32> = members.chain(counted.iter().copied()).collect();
         let missed = running::trees(&running, &known);
-        for &pid in running.keys() {
+        let end = Instant::now() + RUNNING;
+        // The others get probes when somebody executes them.
+        for &pid in running.keys().take_while(|_| Instant::now() < end) {
             let Some(executable) = files.meet(pid, programs, executables) else { continue };
             let member = programs.member(pid)?.filter(|_| joined.contains(&pid));
             // It may have become another `go` since.
@@ -274,6 +292,7 @@ impl Host {
         let own = [self.programs.as_fd(), self.files.as_fd()];
         let all = own.into_iter().chain(others.iter().copied());
         let mut fds: Vec<PollFd<'_>> = all.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+        let limit = if self.trees.news.is_empty() { limit } else { Duration::ZERO };
         // An interrupted wait is a short one.
         let _ = poll(&mut fds, PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX));
     }
@@ -338,25 +357,23 @@ impl Host {
     /// Reads what has come in and hands it on.
     pub fn drain(&mut self, watcher: &mut dyn Watcher) -> anyhow::Result<()> {
         // Before what has come of them is read.
-        let gone: Vec<_> = self.met_late.extract_if(.., |(_, pid)| !lives(*pid)).collect();
+        let mut gone: Vec<_> = self.met_late.extract_if(.., |(_, pid)| !lives(*pid)).collect();
         let Self { programs, executables, files, .. } = self;
         let now = monotonic_now();
         files.look_after(now, programs, executables);
         self.lose_released()?;
-        let Self { programs, executables, files, trees, start, .. } = self;
-        let begin = || beginning(start);
-        programs.drain(|record| trees.take(record, (executables, files), &begin, watcher));
-        let dropped = self.programs.lost()?;
-        let malformed = std::mem::take(&mut self.trees.malformed);
-        let lost = dropped - self.dropped + malformed;
-        self.dropped = dropped;
-        self.lost += lost;
-        if lost > 0 {
-            self.is_lossy = true;
-            self.trees.lose(lost, monotonic_now());
+        let end = Instant::now() + MEETING;
+        // Those that have ended go before others come: beyond some number of them builds are refused.
+        let mut read = self.read(watcher)?;
+        while read.is_break() && Instant::now() < end {
+            self.meet_news(end, watcher)?;
+            self.trees.hand_on(watcher);
+            read = self.read(watcher)?;
         }
-        for news in std::mem::take(&mut self.trees.news) {
-            self.meet(&news, watcher)?;
+        self.meet_news(end, watcher)?;
+        if read.is_break() {
+            // Their ends may be among what is left.
+            self.met_late.append(&mut gone);
         }
         for (tree, pid) in gone {
             if let Some(tree) = self.trees.running.get_mut(&tree)
@@ -369,6 +386,41 @@ impl Host {
         let oldest = self.trees.oldest();
         self.files.let_gone_go(oldest, &mut self.programs, &mut self.executables);
         self.lose_released()
+    }
+
+    /// Reads what has come in, until there is no more of it or many trees have begun.
+    fn read(&mut self, watcher: &mut dyn Watcher) -> anyhow::Result<ControlFlow<()>> {
+        let Self { programs, executables, files, trees, start, .. } = self;
+        let begin = || beginning(start);
+        let full = trees.begun + TREES_AT_A_TIME;
+        let read = programs.drain(|record| {
+            trees.take(record, (executables, files), &begin, watcher);
+            if trees.begun < full { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        });
+        let dropped = self.programs.lost()?;
+        let malformed = std::mem::take(&mut self.trees.malformed);
+        let lost = dropped - self.dropped + malformed;
+        self.dropped = dropped;
+        self.lost += lost;
+        if lost > 0 {
+            self.is_lossy = true;
+            self.trees.lose(lost, monotonic_now());
+        }
+        Ok(read)
+    }
+
+    /// Looks at what was executed, until then.
+    fn meet_news(&mut self, end: Instant, watcher: &mut dyn Watcher) -> anyhow::Result<()> {
+        let mut news = std::mem::take(&mut self.trees.news).into_iter();
+        while Instant::now() < end
+            && let Some(next) = news.next()
+        {
+            self.meet(&next, watcher)?;
+        }
+        for file in self.trees.put_off(news.collect(), monotonic_now()) {
+            self.has_not_met(file);
+        }
+        Ok(())
     }
 
     /// What was handed on has arrived: has the kernel know of how many of its trees there is nothing
@@ -386,14 +438,14 @@ impl Host {
 
     /// Somebody has executed a file that was not known.
     fn meet(&mut self, news: &News, watcher: &mut dyn Watcher) -> anyhow::Result<()> {
-        let Self { programs, files, trees, unmet, .. } = self;
+        let Self { programs, files, trees, .. } = self;
         match files.look(&news.record(), news.file) {
             Look::Unknown => {
+                programs.unsee(&news.file)?;
                 if news.begins.is_some() {
-                    unmet.truncate(UNMET_MAX - 1);
-                    unmet.push_front(news.file);
+                    self.has_not_met(news.file);
                 }
-                return programs.unsee(&news.file);
+                return Ok(());
             }
             Look::Other => return programs.pass_over(&news.file),
             Look::Refused(attach) => {
@@ -416,6 +468,12 @@ impl Host {
         self.unmet.retain(|file| *file != news.file);
         self.missed += (before - self.unmet.len()) as u64;
         Ok(())
+    }
+
+    /// Somebody has executed a file that was not looked at in time.
+    fn has_not_met(&mut self, file: FileKey) {
+        self.unmet.truncate(UNMET_MAX - 1);
+        self.unmet.push_front(file);
     }
 
     /// Puts probes into a `go` command that somebody has just begun to run; says whether it got them.
@@ -542,9 +600,12 @@ impl Host {
         self.lose_released()?;
         let Self { programs, executables, files, .. } = self;
         files.foresee(AT_SWEEPS, programs, executables);
-        if std::mem::take(&mut self.is_lossy) {
-            // What was lost may have told of a file that nobody tells of again.
+        let now = monotonic_now();
+        let is_old = now.saturating_sub(self.forgot) >= BELIEVED;
+        // What was lost may have told of a file that nobody tells of again.
+        if std::mem::take(&mut self.is_lossy) || is_old {
             self.programs.unsee_all()?;
+            self.forgot = now;
         }
         Ok(())
     }

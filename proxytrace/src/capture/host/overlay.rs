@@ -10,13 +10,14 @@
 
 use std::ffi::OsString;
 use std::fs::File;
+use std::io::Read;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
 use nix::sys::statfs::{OVERLAYFS_SUPER_MAGIC, fstatfs};
 
 use crate::capture::executables::Identity;
-use crate::capture::mounts::Mount;
+use crate::capture::mounts::{self, Mount};
 use crate::capture::regular;
 
 /// Whether an overlay shows this file.
@@ -29,7 +30,7 @@ pub(super) fn shows(file: &File) -> bool {
 pub(super) fn behind(
     identity: &Identity,
     path: &Path,
-    mountinfo: &str,
+    mountinfo: impl Read,
     roots: &[&Path],
 ) -> Option<File> {
     let (layers, inside) = layers(mountinfo, path)?;
@@ -43,11 +44,9 @@ pub(super) fn behind(
 
 /// The layers of the overlay that this path is in, but for the one that is written to, the topmost
 /// first; and the path in them.
-fn layers(mountinfo: &str, path: &Path) -> Option<(Vec<PathBuf>, PathBuf)> {
-    let mounts = mountinfo.lines().filter_map(Mount::parse);
-    let around = mounts.filter(|mount| path.starts_with(mount.point()));
-    // Of two at one place the later one is seen.
-    let mount = around.max_by_key(|mount| mount.point().as_os_str().len())?;
+fn layers(mountinfo: impl Read, path: &Path) -> Option<(Vec<PathBuf>, PathBuf)> {
+    let line = mounts::around(mountinfo, path)?;
+    let mount = Mount::parse(&line)?;
     if mount.kind != "overlay" {
         return None;
     }
@@ -93,7 +92,7 @@ mod tests {
     use super::*;
 
     fn found(mountinfo: &str, path: &str) -> Option<(Vec<String>, String)> {
-        let (layers, inside) = layers(mountinfo, Path::new(path))?;
+        let (layers, inside) = layers(mountinfo.as_bytes(), Path::new(path))?;
         let text = |path: &Path| path.to_str().unwrap().to_owned();
         Some((layers.iter().map(|layer| text(layer)).collect(), text(&inside)))
     }

@@ -39,13 +39,21 @@ const HOME: [&str; 7] = [
     ".local/go*/bin/go",
 ];
 
-/// Below a module cache: where those are that go itself downloads, and what their names begin with.
-const DOWNLOADED: (&str, &str) = ("golang.org", "toolchain@");
+/// Below a module cache: those that go itself downloads.
+const DOWNLOADED: &str = "/golang.org/toolchain@*/bin/go";
+
+/// So many entries of a directory are looked at: anybody may have more than there is memory for.
+const ENTRIES_MAX: usize = 1 << 16;
+/// So many toolchains are found in all, and in the directory of one user. The others get probes
+/// when somebody executes them, as most of these do.
+const PLACES_MAX: usize = 4096;
+/// See [`PLACES_MAX`].
+const OF_HOME_MAX: usize = 1024;
 
 /// The `go` commands of the machine below a root that can be found without being executed. With ours,
 /// those that the environment names.
 pub(crate) fn of_machine(root: &Path) -> BTreeSet<PathBuf> {
-    let usual = SYSTEM.iter().flat_map(|path| below(root, path));
+    let usual = SYSTEM.iter().flat_map(|path| below(root, path)).take(PLACES_MAX);
     if root != Path::new("/") {
         return usual.collect();
     }
@@ -62,13 +70,14 @@ pub(crate) fn of_machine(root: &Path) -> BTreeSet<PathBuf> {
 pub(super) fn of_users(root: &Path) -> BTreeSet<PathBuf> {
     let passwd = fs::read_to_string(root.join("etc/passwd")).unwrap_or_default();
     let homes = homes(&passwd);
-    let downloaded = homes.iter().flat_map(|home| {
+    let of_home = |home: &&str| {
         let environment = [("HOME".to_owned(), (*home).to_owned())];
-        in_module_cache(&environment, root)
-    });
-    let usual = homes.iter().flat_map(|home| HOME.iter().map(move |path| format!("{home}/{path}")));
-    let usual = usual.chain([BREW.to_owned()]).flat_map(|path| below(root, &path));
-    let all = usual.chain(downloaded);
+        let usual = HOME.iter().flat_map(|path| below(root, &format!("{home}/{path}")));
+        let found = usual.chain(in_module_cache(&environment, root));
+        found.take(OF_HOME_MAX).collect::<Vec<_>>()
+    };
+    let of_homes = homes.iter().flat_map(of_home);
+    let all = below(root, BREW).into_iter().chain(of_homes).take(PLACES_MAX);
     if root != Path::new("/") {
         return all.collect();
     }
@@ -79,10 +88,19 @@ pub(super) fn of_users(root: &Path) -> BTreeSet<PathBuf> {
 }
 
 /// What there is of a pattern below a root.
-fn below(root: &Path, pattern: &str) -> impl Iterator<Item = PathBuf> + use<> {
-    let root = root.to_string_lossy();
-    let root = Pattern::escape(root.trim_end_matches('/'));
-    matching(&format!("{root}{pattern}"))
+fn below(root: &Path, pattern: &str) -> Vec<PathBuf> {
+    let mut found = vec![root.to_owned()];
+    for name in pattern.split('/').filter(|name| !name.is_empty()) {
+        found = match Pattern::new(name) {
+            Ok(pattern) if name.contains('*') => {
+                let within = found.iter().flat_map(|place| matching(place, &pattern));
+                within.take(PLACES_MAX).collect()
+            }
+            _ => found.into_iter().map(|place| place.join(name)).collect(),
+        };
+    }
+    found.retain(|path| path.exists());
+    found
 }
 
 /// A link and what it leads to are one.
@@ -93,14 +111,8 @@ fn whole(paths: impl Iterator<Item = PathBuf>) -> BTreeSet<PathBuf> {
 /// The `go` commands in the module cache of one with this environment.
 fn in_module_cache(environment: &[(String, String)], root: &Path) -> Vec<PathBuf> {
     let Some(cache) = module_cache(environment, root) else { return Vec::new() };
-    let (place, beginning) = DOWNLOADED;
     // It is the user's word: no part of a pattern, which could have us look through all directories.
-    let entries = fs::read_dir(root.join(cache.trim_start_matches('/')).join(place));
-    let is_one = |entry: &fs::DirEntry| {
-        entry.file_name().to_str().is_some_and(|name| name.starts_with(beginning))
-    };
-    let entries = entries.into_iter().flatten().flatten().filter(is_one);
-    entries.map(|entry| entry.path().join("bin/go")).filter(|go| go.exists()).collect()
+    below(&root.join(cache.trim_start_matches('/')), DOWNLOADED)
 }
 
 /// Where the module cache of a `go` with this environment is. The file of its user (`go env -w`) is
@@ -112,9 +124,13 @@ fn module_cache(environment: &[(String, String)], root: &Path) -> Option<String>
     cache.starts_with('/').then_some(cache)
 }
 
-/// What there is of a pattern.
-fn matching(pattern: &str) -> impl Iterator<Item = PathBuf> + use<> {
-    glob::glob(pattern).into_iter().flatten().flatten()
+/// What is in a directory under such a name.
+fn matching(directory: &Path, pattern: &Pattern) -> impl Iterator<Item = PathBuf> {
+    let entries = fs::read_dir(directory).into_iter().flatten().take(ENTRIES_MAX).flatten();
+    let is_one = move |entry: &fs::DirEntry| {
+        entry.file_name().to_str().is_some_and(|name| pattern.matches(name))
+    };
+    entries.filter(is_one).map(|entry| entry.path())
 }
 
 /// The directories of those who can log in, root first.
@@ -137,7 +153,7 @@ mod tests {
     use std::os::unix::fs::symlink;
     use std::path::PathBuf;
 
-    use super::{homes, in_module_cache, module_cache, of_machine, of_users};
+    use super::{OF_HOME_MAX, homes, in_module_cache, module_cache, of_machine, of_users};
 
     #[test]
     fn people_have_homes() {
@@ -203,6 +219,26 @@ mod tests {
         }
         let found = of_machine(root.path()).into_iter().chain(of_users(root.path()));
         assert_eq!(found.collect::<BTreeSet<_>>(), BTreeSet::from(expected));
+    }
+
+    /// As anybody can have them, for nothing.
+    #[test]
+    fn one_user_does_not_take_all_places() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir(root.path().join("etc")).unwrap();
+        let passwd = "a:x:1000:1000::/home/a:/bin/sh\nb:x:1001:1001::/home/b:/bin/sh\n";
+        fs::write(root.path().join("etc/passwd"), passwd).unwrap();
+        let (a, b) = (root.path().join("home/a/sdk"), root.path().join("home/b/sdk"));
+        for sdk in [&a, &b] {
+            fs::create_dir_all(sdk.join("go1.27.3/bin")).unwrap();
+            fs::write(sdk.join("go1.27.3/bin/go"), "").unwrap();
+        }
+        for number in 0..OF_HOME_MAX {
+            symlink("go1.27.3", a.join(format!("go{number}"))).unwrap();
+        }
+        let found = of_users(root.path());
+        assert_eq!(found.iter().filter(|path| path.starts_with(&a)).count(), OF_HOME_MAX);
+        assert!(found.contains(&b.join("go1.27.3/bin/go")));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::capture::decode::Decoder;
 use crate::capture::executables::Executables;
 use crate::capture::pids::Pids;
 use crate::capture::record::Record;
+use crate::capture::user::{ENVIRONMENT_OF_OTHERS_MAX, kept_environment};
 use crate::event::{Attach, End, Event, Start, What};
 
 /// What is known of executables.
@@ -83,8 +84,14 @@ fn cgroup_of(pid: u32) -> Option<String> {
 
 /// The CI job that a process runs for, unless it has ended by now.
 fn job_of(pid: u32) -> Option<Job> {
-    fs::read(format!("/proc/{pid}/environ")).ok().map(|environment| job::of(&environment))
+    let process = format!("/proc/{pid}");
+    let environment = kept_environment(Path::new(&process), ENVIRONMENT_OF_OTHERS_MAX)?;
+    Some(job::of(&environment))
 }
+
+/// So many executables wait to be looked at, at most. While so many do, no more environments are
+/// read: anybody may execute as many as the ring has room for, each with a long one.
+const NEWS_MAX: usize = 1024;
 
 /// All trees that are running.
 #[derive(Default)]
@@ -128,7 +135,8 @@ impl Trees {
             if let Some(file) = record.bytes(Tag::FileKey).and_then(file_key) {
                 let (pid, bytes) = (record.pid, bytes.to_vec());
                 let cgroup = begins.and_then(|_| cgroup_of(pid));
-                let job = begins.and_then(|_| job_of(pid));
+                let is_room = self.news.len() < NEWS_MAX;
+                let job = begins.filter(|_| is_room).and_then(|_| job_of(pid));
                 self.news.push(News { pid, file, begins, cgroup, job, bytes });
                 if begins.is_some() {
                     return;
@@ -158,6 +166,23 @@ impl Trees {
             tree.has_job = true;
             watcher.job(id, job);
         }
+    }
+
+    /// Keeps what there was no time to look at for another time, as far as there is room. Yields
+    /// the files of the others that may have begun a tree; one in which another was executed is
+    /// told.
+    pub(super) fn put_off(&mut self, mut news: Vec<News>, now: u64) -> Vec<FileKey> {
+        let others = news.split_off(news.len().min(NEWS_MAX));
+        self.news = news;
+        let mut unmet = Vec::new();
+        for News { pid, file, begins, .. } in others {
+            if begins.is_some() {
+                unmet.push(file);
+            } else if let Some(tree) = self.of(pid).and_then(|id| self.running.get_mut(&id)) {
+                tree.lose(1, now);
+            }
+        }
+        unmet
     }
 
     /// A tree begins.
@@ -455,8 +480,8 @@ fn file_key(bytes: &[u8]) -> Option<FileKey> {
 }
 
 #[cfg(test)]
-mod tests {
-    use proxytrace_common::record::Header;
+pub(super) mod tests {
+    use proxytrace_common::record::{FieldHeader, Header};
 
     use super::*;
 
@@ -479,15 +504,51 @@ mod tests {
         fn ended(&mut self, _: TreeId, _: Option<End>) {}
     }
 
-    /// That a process has become another program, of which nothing else is known.
-    fn exec(pid: u32) -> Vec<u8> {
-        let size = size_of::<Header>();
+    /// That a process has become another program, of which no more is known than that.
+    pub(in super::super) fn exec(pid: u32, fields: &[(Tag, &[u8])]) -> Vec<u8> {
+        let length = |(_, bytes): &(Tag, &[u8])| size_of::<FieldHeader>() + bytes.len();
+        let size = size_of::<Header>() + fields.iter().map(length).sum::<usize>();
         let numbers = [pid, pid, u32::try_from(size).unwrap(), ANY];
         let mut bytes = [1_u64, 0, 0].map(u64::to_ne_bytes).concat();
         bytes.extend(numbers.map(u32::to_ne_bytes).concat());
         bytes.extend((Kind::Exec as u16).to_ne_bytes());
-        bytes.resize(size, 0);
+        bytes.resize(size_of::<Header>(), 0);
+        for (tag, field) in fields {
+            bytes.extend([*tag as u8, 0]);
+            bytes.extend(u16::try_from(field.len()).unwrap().to_ne_bytes());
+            bytes.extend(*field);
+        }
         bytes
+    }
+
+    /// As where somebody executes new files all the time.
+    #[test]
+    fn no_more_wait_than_there_is_room_for() {
+        let (executables, files) = (Executables::default(), Files::new().unwrap());
+        let (mut trees, mut told) = (Trees::default(), Told::default());
+        let known = (&executables, &files);
+        let first = exec(7, &[]);
+        let record = Record::parse(&first).unwrap();
+        let first = First { record: &record, executable: ANY, cgroup: None, job: None };
+        trees.begin(1, first, known, &Start::default, &mut told);
+        let (tree, file) = ((Tag::Tree, &[0; 8][..]), (Tag::FileKey, &[0; 24][..]));
+        let begins = exec(std::process::id(), &[tree, file]);
+        for _ in 0..NEWS_MAX + 2 {
+            trees.take(&begins, known, &Start::default, &mut told);
+        }
+        trees.take(&exec(7, &[file]), known, &Start::default, &mut told);
+        let is_read = |news: &&News| news.job.is_some();
+        assert_eq!(trees.news.iter().filter(is_read).count(), NEWS_MAX);
+        let losses = |trees: &Trees| {
+            let turn = trees.running[&1].turn.iter();
+            turn.filter(|event| matches!(event.what, What::Lost { .. })).count()
+        };
+        let (news, before) = (std::mem::take(&mut trees.news), losses(&trees));
+        assert_eq!(trees.put_off(news, 0), [FileKey::default(); 2]);
+        assert_eq!((trees.news.len(), losses(&trees) - before), (NEWS_MAX, 1));
+        let news = std::mem::take(&mut trees.news);
+        assert!(trees.put_off(news, 0).is_empty());
+        assert_eq!((trees.news.len(), losses(&trees) - before), (NEWS_MAX, 1));
     }
 
     /// However often it is executed there; and of another process it is nobody's.
@@ -495,7 +556,7 @@ mod tests {
     fn a_tree_is_told_once_of_what_has_no_probes() {
         let (executables, files) = (Executables::default(), Files::new().unwrap());
         let (mut trees, mut told) = (Trees::default(), Told::default());
-        let bytes = exec(7);
+        let bytes = exec(7, &[]);
         let record = Record::parse(&bytes).unwrap();
         let first = First { record: &record, executable: ANY, cgroup: None, job: None };
         trees.begin(1, first, (&executables, &files), &Start::default, &mut told);

@@ -370,6 +370,41 @@ fn direct_may_have_one_of_several_modules_alone() {
     assert_eq!(probes, [chain(&trace, "x.lab/a/b list").id, chain(&trace, "x.lab list").id]);
 }
 
+/// Of several prefixes one has a repository, and others are looked up before git runs. Where git
+/// has failed, go asks for the repository itself (`codehost/git.go:loadRefs`).
+#[test]
+fn a_repository_that_is_not_there_is_an_absence_of_its_module() {
+    let paths = ["x.lab/a/b", "x.lab/a", "x.lab"];
+    let probe = |n: usize| Task::new(20 + n as u64);
+    let at_proxy =
+        |n: usize| probe(n).lookup(A, paths[n]).fetch(&[hop(&url(A, paths[n], "list"), 404)]);
+    let direct = |n: usize| probe(n).lookup("direct", paths[n]);
+    let walker = Task::of(GO, 1, 0);
+    let mut script = Script::new("https://proxy.lab,direct", 1);
+    script.run(&[walker.clone().walk()]).run(&[at_proxy(0), at_proxy(1), at_proxy(2)]);
+    script.run(&[direct(0), direct(1), direct(2)]);
+    script.push(GO, None, What::Fork { child: 200 });
+    let argv = ["git", "ls-remote", "-q", "origin"].map(str::to_owned).to_vec();
+    script.push(200, None, What::Exec { exe: "/usr/bin/git".into(), argv });
+    script.run(&[probe(0).step(What::Spawn { child: 200 })]);
+    script.push(200, None, What::Exit { code: Some(128), signal: None });
+    script.run(&[probe(0).fetch(&[hop("https://git.lab/b.git", 404)])]);
+    let steps = ["*module.ModuleError", "codehost.notExistError", "*codehost.RunError"];
+    let trace = script.run(&[walker.failed(failure(&steps.map(|step| (step, "")), None))]).trace();
+    assert_eq!(trace.chains.len(), 4);
+    for name in paths {
+        let before = "https://proxy.lab[0] not-found → direct: initial proxy.lab 404";
+        let drawn = drawn(&trace, &format!("{name} list"));
+        assert_eq!(drawn, [before, "direct[1] not-found → stop:"]);
+    }
+    let vcs = chain(&trace, "x.lab/a/b vcs");
+    assert_eq!(draw(vcs), ["direct[1] not-found → stop: initial git.lab 404"]);
+    assert_eq!(vcs.commands, [1]);
+    let findings = crate::diagnose::diagnose(&trace);
+    let mut roots = findings.iter().filter(|it| it.role == Role::Root).peekable();
+    assert!(roots.peek().is_some() && roots.all(|it| it.code == "PT410"), "{findings:#?}");
+}
+
 /// `A|A`: to try again.
 #[test]
 fn an_entry_that_is_twice_in_the_list_is_two_attempts() {

@@ -91,7 +91,7 @@ pub(super) const KINDS: &[Kind] = &[
         "vcs-failed",
         Error,
         "a version control tool could not fetch a repository",
-        "`direct` leaves the fetch to git or another tool, which ended with an error. Later versions of go can go on after it and then complain of an unknown revision instead.",
+        "`direct` leaves the fetch to git or another tool, which ended with an error, or is not there. Later versions of go can go on after it and then complain of an unknown revision instead.",
         "Run the command by hand: it says why. Check the repository that the module's go-import names, and the credentials that the tool has for it.",
         ["https://go.dev/ref/mod#vcs"],
     ),

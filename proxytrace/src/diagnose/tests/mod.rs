@@ -401,6 +401,130 @@ fn what_go_did_without_is_no_reason() {
     assert_eq!(of_script(&script(&"x\n".repeat(2000))).len(), 2);
 }
 
+/// `go get` asks for what it needs to find the newest version, and for that, as well.
+#[test]
+fn what_go_get_did_without_is_no_reason() {
+    const MODULE: &str = "x.lab/m";
+    type Asks = fn(&mut Script);
+    let roots = |asks: Asks, command: &str, said: &str| {
+        let mut script = Script::new("https://proxy.lab,direct", 1);
+        for event in &mut script.events {
+            if let What::GoStart { argv, .. } = &mut event.what {
+                *argv = ["go", command].map(str::to_owned).to_vec();
+            }
+        }
+        let had = hop(&url(A, MODULE, "v1.0.0.info"), 200);
+        script.run(&[Task::new(8).walk().lookup(A, MODULE).fetch(&[had]).found()]);
+        asks(&mut script);
+        let other = Task::new(12).walk().lookup(A, "x.lab/n");
+        let other = other.fetch(&[hop(&zip(A, "x.lab/n"), 502)]).failed(bad_status(502));
+        script.run(&[other]).push(GO, None, What::Stderr { text: said.to_owned() });
+        let mut found = of_script(&script);
+        found.retain(|line| line.contains(" root "));
+        found
+    };
+    let ways: [(Asks, &str); 3] = [
+        (
+            |script| {
+                let page = broken("https://x.lab/m?go-get=1", no_such_host(), false);
+                let task = Task::new(7).walk().lookup(A, MODULE);
+                let task = task.fetch(&[hop(&url(A, MODULE, "list"), 404)]);
+                let task = task.lookup("direct", MODULE).fetch(&[page]);
+                let error = failure(&[("modfetch.notExistError", ""), ("*net.DNSError", "")], None);
+                script.run(&[task.failed(error)]);
+            },
+            "PT201",
+        ),
+        (
+            |script| {
+                script.run(&[Task::new(7).walk().lookup("direct", MODULE)]);
+                run_git(script, 128);
+                script.run(&[Task::new(7).failed(plain_error("exit status 128"))]);
+            },
+            "PT704",
+        ),
+        (
+            |script| {
+                let task = Task::new(7).walk().lookup(A, MODULE);
+                let task = task.fetch(&[hop(&url(A, MODULE, "list"), 200)]);
+                let task = task.fetch(&[hop(&url(A, MODULE, "v1.2.0.info"), 403)]);
+                script.run(&[task.failed(bad_status(403))]);
+            },
+            "PT302",
+        ),
+    ];
+    let other = "# get https://proxy.lab/x.lab/m/@v/list: 404 Not Found (0.1s)\n\
+                 go: x.lab/n@v1.0.0: 502 Bad Gateway\n";
+    let named = "go: x.lab/m@v1.2.0: not found\n";
+    for (asks, code) in ways {
+        assert_eq!(roots(asks, "get", other), ["PT409 error root ×1"], "{code}");
+        // Other commands need what they ask for.
+        for (command, said) in [("get", named), ("mod", other)] {
+            let found = roots(asks, command, said);
+            let told = found.iter().any(|line| line.starts_with(code));
+            assert!(told && found.len() == 2, "{code} {command}: {found:?}");
+        }
+    }
+    // What is below may have failed for the same repository.
+    let below = roots(ways[1].0, "get", "go: x.lab/m/sub@v1.0.0: exit status 128\n");
+    assert!(below.iter().any(|line| line.starts_with("PT704")), "{below:?}");
+    // The only version that is wanted is not one of several.
+    let alone: Asks = |script| {
+        let task = Task::new(7).walk().lookup(A, MODULE);
+        let task = task.fetch(&[hop(&url(A, MODULE, "v1.2.0.info"), 403)]);
+        script.run(&[task.failed(bad_status(403))]);
+    };
+    assert_eq!(roots(alone, "get", other).len(), 2);
+}
+
+/// go is not allowed to use what the repository needs, and asks on as after a 404.
+#[test]
+fn a_tool_that_is_not_allowed_is_no_absence() {
+    let said = "GOVCS disallows using svn for public x.lab/m; see 'go help vcs'";
+    let task = Task::new(7)
+        .walk()
+        .lookup(A, "x.lab/m")
+        .fetch(&[hop(&url(A, "x.lab/m", "v1.0.0.info"), 404)])
+        .lookup("direct", "x.lab/m")
+        .fetch(&[hop("https://x.lab/m?go-get=1", 200)])
+        .failed(failure(&[("modfetch.notExistError", ""), ("*errors.errorString", said)], None));
+    let mut script = Script::new("https://proxy.lab,direct", 1);
+    script.run(&[task]);
+    let found = of_script(&script);
+    assert!(!found.iter().any(|line| line.contains(" root ")), "{found:?}");
+}
+
+/// go runs nothing where there is no git, and says so.
+#[test]
+fn pt704_is_a_tool_that_is_not_there() {
+    let script = |said: &str| {
+        let steps =
+            [("*codehost.VCSError", ""), ("*codehost.RunError", ""), ("*exec.Error", "git")];
+        let task = Task::new(7)
+            .walk()
+            .lookup(A, "x.lab/m")
+            .fetch(&[hop(&url(A, "x.lab/m", "v1.0.0.info"), 404)])
+            .lookup("direct", "x.lab/m")
+            .fetch(&[hop("https://x.lab/m?go-get=1", 200)])
+            .failed(failure(&steps, None));
+        let mut script = Script::new("https://proxy.lab,direct", 1);
+        script.run(&[task]).push(GO, None, What::Stderr { text: said.to_owned() });
+        script
+    };
+    let missing = "git init --bare in /vcs/1: exec: \"git\": executable file not found in $PATH\n";
+    let finding = only(&script(&format!("go: x.lab/m@v1.0.0: {missing}")), "PT704");
+    assert_eq!(finding.message, "go could not run `git`: it is not in PATH");
+    assert!(finding.advice.starts_with("Install it"), "{}", finding.advice);
+    // Of another module, or for another reason.
+    for said in [
+        format!("go: x.lab/m2@v1.0.0: {missing}"),
+        "go: x.lab/m@v1.0.0: exec: \"git\": permission denied\n".to_owned(),
+    ] {
+        let found = of_script(&script(&said));
+        assert!(!found.iter().any(|line| line.contains(" root ")), "{found:?}");
+    }
+}
+
 /// git answered, and has no such version.
 #[test]
 fn what_a_repository_does_not_have_is_absent() {
@@ -432,13 +556,18 @@ fn with_git(status: u16, code: i32, error: Failure) -> Script {
     let page = "https://x.lab/m?go-get=1";
     let mut script = Script::new("direct", 1);
     script.run(&[Task::new(7).walk().lookup("direct", "x.lab/m").fetch(&[hop(page, status)])]);
+    run_git(&mut script, code);
+    script.run(&[Task::new(7).failed(error)]);
+    script
+}
+
+/// git asks a server for goroutine 7, and ends with a code.
+fn run_git(script: &mut Script, code: i32) {
     script.push(GO, None, What::Fork { child: 200 });
     let argv = ["git", "ls-remote", "-q", "origin"].map(str::to_owned).to_vec();
     script.push(200, None, What::Exec { exe: "/usr/bin/git".into(), argv });
     script.run(&[Task::new(7).step(What::Spawn { child: 200 })]);
     script.push(200, None, What::Exit { code: Some(code), signal: None });
-    script.run(&[Task::new(7).failed(error)]);
-    script
 }
 
 /// A page that was not found and names a repository all the same, which then fails.

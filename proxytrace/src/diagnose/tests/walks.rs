@@ -275,4 +275,44 @@ fn pt703_is_a_toolchain_that_nobody_has() {
     assert_eq!(of_script(&script), ["PT703 error root ×1"]);
     let message = only(&script, "PT703").message;
     assert_eq!(message, "the toolchain go1.99.0.linux-amd64 cannot be had: proxy.lab answered 404");
+    // What a dependency needs is looked for among all.
+    let asked = url(A, module, "list");
+    let task =
+        Task::new(7).walk().lookup(A, module).fetch(&[hop(&asked, 404)]).failed(bad_status(404));
+    let mut script = Script::new(A, 1);
+    script.run(&[task]);
+    let message = only(&script, "PT703").message;
+    assert_eq!(message, "the list of toolchains cannot be had: proxy.lab answered 404");
+}
+
+/// go verifies toolchains all the same.
+#[test]
+fn pt703_is_a_toolchain_without_a_checksum_database() {
+    let script = |module: &str, gosumdb: &str| {
+        let version = "v0.0.1-go1.99.0.linux-amd64";
+        let asked = url(A, module, &format!("{version}.zip"));
+        let said = "verifying module: checksum database disabled by GOSUMDB=off";
+        let error = failure(&[("*module.ModuleError", ""), ("*errors.errorString", said)], None);
+        let task = Task::new(7).walk().lookup(A, module).fetch(&[hop(&asked, 200)]).found();
+        let mut script = Script::new(A, 1);
+        for event in &mut script.events {
+            if let crate::event::What::GoStart { config: theirs, .. } = &mut event.what {
+                theirs.extend(config(&[("GOSUMDB", gosumdb)]));
+            }
+        }
+        script.run(&[task.verify(module, version, Some(error))]);
+        script
+    };
+    let off = script("golang.org/toolchain", "off");
+    assert_eq!(of_script(&off), ["PT703 error root ×1"]);
+    let finding = only(&off, "PT703");
+    assert_eq!(
+        finding.message,
+        "the toolchain go1.99.0.linux-amd64 cannot be had: GOSUMDB is `off`, and go verifies every \
+         toolchain"
+    );
+    assert!(finding.advice.starts_with("Leave GOSUMDB as it is"), "{}", finding.advice);
+    // Why else something was not verified is not known.
+    assert!(of_script(&script("golang.org/toolchain", "sum.golang.org")).is_empty());
+    assert!(of_script(&script("x.lab/m", "off")).is_empty());
 }
