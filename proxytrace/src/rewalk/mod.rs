@@ -169,7 +169,7 @@ fn check(goproxy: &str) -> Result<(), Refused> {
         match proxy.split_once(':') {
             None => return refused("has no scheme"),
             Some(("file", _)) if goproxy::file(proxy).is_none() => {
-                return refused("is a file:// URL of more than a path");
+                return refused("is no file:// URL of a path alone");
             }
             Some(("http" | "https" | "file", _)) => {}
             Some(_) => return refused("has a scheme other than https, http and file"),

@@ -18,10 +18,11 @@ use crate::{People, class_code, complain, exit, first_failure, write_with};
 /// Ask each GOPROXY entry whether it works, as go would, without privileges.
 ///
 /// Prints a line for each entry, and what is wrong. Exits with 0 if go would get everything, or if
-/// that depends on who is not asked (`direct`), or on what cannot be known: what is behind SOCKS,
-/// what commands of GOAUTH would let in, certificates that preflight cannot verify. Exits with 1 if
-/// go would not get everything, or if the time was over before that was known. With --shell or
-/// --github-env it is the GOPROXY handed on that counts.
+/// that depends on who is not asked (`direct`), or on what cannot be known: what is behind SOCKS or
+/// a host whose name is not ASCII, what commands of GOAUTH would let in, or lines of netrc that only
+/// some releases of go find, certificates that preflight cannot verify. Exits with 1 if go would not
+/// get everything, or if the time was over before that was known. With --shell or --github-env it is
+/// the GOPROXY handed on that counts.
 #[derive(Args, Clone, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "flags, each of which is there or not")]
 #[command(override_usage = "proxytrace preflight [OPTIONS] [MODULE@VERSION]...")]
