@@ -23,6 +23,7 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::os::fd::AsFd as _;
 use std::path::Path;
+use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -53,8 +54,9 @@ const TICK: Duration = Duration::from_secs(1);
 /// looked after: in ticks.
 const STATE_TICKS: u64 = 5;
 const SWEEP_TICKS: u64 = 60;
-/// For tests: another number of ticks between two sweeps.
+/// For tests: another number of ticks between two sweeps, and of builds at a time.
 const SWEEP_VAR: &str = "PROXYTRACE_SWEEP_TICKS";
+const BUILDS_VAR: &str = "PROXYTRACE_BUILDS_MAX";
 
 /// What `--once` writes: a build a line, with its trace.
 const SCHEMA: &str = "proxytrace.build/v1";
@@ -124,6 +126,11 @@ struct Agent<'a> {
     sweep_ticks: u64,
 }
 
+/// What a test has set in place of a number.
+fn of_a_test<T: FromStr>(variable: &str) -> Option<T> {
+    std::env::var(variable).ok()?.parse().ok()
+}
+
 /// What was between this agent and those before it.
 #[derive(Clone, Copy, Debug, Default)]
 struct Gap {
@@ -138,11 +145,13 @@ impl<'a> Agent<'a> {
         let before = Predecessor::take();
         heap::share();
         let controller = Controller::new(settings.sample(), settings.budgets());
+        let bounds = Bounds::default();
+        let bounds = Bounds { builds: of_a_test(BUILDS_VAR).unwrap_or(bounds.builds), ..bounds };
         let mut agent = Self {
             options,
             settings,
             host: None,
-            builds: Builds::within(Bounds::default()),
+            builds: Builds::within(bounds),
             controller,
             out: Out { once: options.once, handed_on: 0, exports: None },
             started: Instant::now(),
@@ -151,10 +160,7 @@ impl<'a> Agent<'a> {
             told_lost: 0,
             refused: Refused::default(),
             gap: Gap::default(),
-            sweep_ticks: std::env::var(SWEEP_VAR)
-                .ok()
-                .and_then(|ticks| ticks.parse().ok())
-                .unwrap_or(SWEEP_TICKS),
+            sweep_ticks: of_a_test(SWEEP_VAR).unwrap_or(SWEEP_TICKS),
         };
         if agent.settings.seed.is_none() && machine::id().is_none() {
             let alike = "no machine id: hosts of the same name choose alike; give each a --seed";

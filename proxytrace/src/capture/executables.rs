@@ -222,13 +222,14 @@ impl Executables {
 
     /// What is to be said, once, of an executable that somebody runs and that we may not open, as
     /// on a server that gives root less than its user; none if it is no `go` command, by its name,
-    /// if it has gone, or if it has its probes.
+    /// if it has gone, or if it has its probes and it is we who have too many files open.
     pub(super) fn unread(&mut self, path: &Path, error: &io::Error) -> Option<Attach> {
         use io::ErrorKind::{InvalidInput, NotADirectory, NotFound};
         // Nobody runs in what is no file: another is there now.
         let has_gone = matches!(error.kind(), NotFound | NotADirectory | InvalidInput)
             || error.raw_os_error() == Some(libc::ESRCH);
-        let is_probed = self.probed.iter().flatten().any(|probed| probed.path == path);
+        let is_ours = matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE));
+        let is_probed = is_ours && self.probed.iter().flatten().any(|probed| probed.path == path);
         let is_go = path.file_name()? == "go";
         if has_gone || is_probed || !is_go || !self.unread.insert(path.to_owned()) {
             return None;
@@ -464,6 +465,8 @@ mod tests {
             ("/home/me/sdk/bin/go", libc::ESTALE, true),
             // We have too many files open, and know it.
             ("/usr/lib/go/bin/go", libc::EMFILE, false),
+            // In another root.
+            ("/usr/lib/go/bin/go", libc::EACCES, true),
         ] {
             let expected = is_told.then(|| path.to_owned());
             assert_eq!(told(path, number), expected, "{path} {number}");

@@ -126,7 +126,8 @@ pub fn decode_records<'a>(records: impl IntoIterator<Item = &'a [u8]>) -> usize 
 /// that it was not run; where it is the watch that fails, the command runs on to its end without.
 pub fn run(argv: &[OsString], sink: &mut dyn Sink) -> anyhow::Result<End> {
     let name = argv.first().context("no command given")?;
-    let shown = name.to_string_lossy().into_owned();
+    // It may be a whole command, in quotes.
+    let shown = redact::argument(&name.to_string_lossy());
     let invoker = Invoker::find();
     let program = invoker.resolve(name).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => Error::NoSuchCommand(shown.clone()),

@@ -16,7 +16,7 @@ use crate::redact::REDACTED;
 use super::rules::{is_password_in_clear, strayed};
 use super::sign::Sign;
 use super::speaker::{self, is_page};
-use super::view::{self, Send, View, is_of_go, is_query, last_walk};
+use super::view::{self, Send, Unused, View, is_of_go, is_query, last_walk};
 
 /// An outcome that stands for a code by itself.
 const BY_OUTCOME: &[(Outcome, &str)] = &[
@@ -261,12 +261,17 @@ fn contradicted(chain: &Chain, by: Contradiction) -> Sign {
     Sign::of("PT507", chain, message).with(ids)
 }
 
-/// PT704: a version control tool failed, and only it knows why; or there is none.
+/// PT704: a version control tool failed, and only it knows why; or go did not run it.
 fn command(view: &View<'_>, chain: &Chain) -> Option<Sign> {
     const INSTALL: &str = "Install it where go runs, or let a proxy serve the module.";
-    if let Some(tool) = view.missing_tool(chain) {
-        let message = format!("go could not run `{tool}`: it is not in PATH");
-        return Some(Sign::of("PT704", chain, message).advising(INSTALL));
+    const ALLOW: &str = "Allow it in GOVCS, or let a proxy serve the module.";
+    if let Some((tool, why)) = view.unused_tool(chain) {
+        let (why, advice) = match why {
+            Unused::Missing => ("it is not in PATH", INSTALL),
+            Unused::Forbidden => ("GOVCS forbids it", ALLOW),
+        };
+        let message = format!("go could not run `{tool}`: {why}");
+        return Some(Sign::of("PT704", chain, message).advising(advice));
     }
     let process = view.failed_command(chain)?;
     let (line, code) = (process.argv.join(" "), process.exit_code?);
@@ -435,7 +440,7 @@ fn checksums(view: &View<'_>, chain: &Chain, attempt: &Attempt) -> Option<(&'sta
             format!("{said} when go asked whether it forwards the checksum database"),
         )),
         (Artifact::SumdbLookup | Artifact::SumdbTile, outcome)
-            if direct && outcome.is_unreached() && !is_of_certificate(attempt) =>
+            if direct && outcome.is_unreached() && !is_of_certificate(view, chain, attempt) =>
         {
             Some(("PT502", format!("{said}; it is the checksum database, which go asks itself")))
         }
@@ -457,18 +462,24 @@ fn checksums(view: &View<'_>, chain: &Chain, attempt: &Attempt) -> Option<(&'sta
 
 /// Whether a handshake failed for a certificate: somebody answered it, and what helps is what helps
 /// with any other host.
-fn is_of_certificate(attempt: &Attempt) -> bool {
-    let error = last_asked(&attempt.requests).and_then(|last| last.error.as_ref());
+fn is_of_certificate(view: &View<'_>, chain: &Chain, attempt: &Attempt) -> bool {
+    let last = last_asked(&attempt.requests);
     let told = || {
-        error.is_some_and(|error| {
+        last.and_then(|last| last.error.as_ref()).is_some_and(|error| {
             let mut types = error.types.iter();
             types.any(|it| it.contains("x509.") || it == "*tls.CertificateVerificationError")
                 || error.reason.as_deref() == Some(WANTS_CERTIFICATE)
         })
     };
+    // Before TLS 1.3 the alert is one of many.
+    let wanted = || {
+        last.is_some_and(|last| {
+            view.wants_certificate(chain, last) && !view.is_served(chain.process, &last.host)
+        })
+    };
     match attempt.outcome {
         Outcome::TlsUnknownAuthority => true,
-        Outcome::TlsOther => told(),
+        Outcome::TlsOther => told() || wanted(),
         _ => false,
     }
 }

@@ -208,7 +208,7 @@ impl<'a> View<'a> {
         !Self::is_well(chain)
             && (ended_in_failure(chain)
                 || self.failed_command(chain).is_some()
-                || self.missing_tool(chain).is_some()
+                || self.unused_tool(chain).is_some()
                 || self.unread_page(chain).is_some())
             && self.processes.get(&chain.process).is_none_or(|process| process.failed)
             && !self.is_weaker_probe(chain)
@@ -227,9 +227,9 @@ impl<'a> View<'a> {
         process.exit_code.is_some_and(|code| code != 0).then_some(process)
     }
 
-    /// The version control tool that go did not find, where it said so of the chain's module: it
-    /// ran nothing then (`os/exec`).
-    pub(super) fn missing_tool(&self, chain: &Chain) -> Option<&'a str> {
+    /// The version control tool that go did not run, where it said so of the chain's module, and
+    /// why: it is not there (`os/exec`), or not allowed (`cmd/go/internal/vcs:CheckGOVCS`).
+    pub(super) fn unused_tool(&self, chain: &Chain) -> Option<(&'a str, Unused)> {
         let last = chain.attempts.last()?;
         let untold = last.next == Some(Next::Stop) && last.outcome == Outcome::Unknown;
         if !untold || !goproxy::is_word(&last.proxy) {
@@ -238,8 +238,11 @@ impl<'a> View<'a> {
         let module = chain.module.as_deref()?;
         let said = self.process(chain.process)?.stderr_tail.as_deref()?;
         said.lines().filter(|line| names(line, module, false)).find_map(|line| {
+            if let Some((_, rest)) = line.split_once("GOVCS disallows using ") {
+                return rest.split(' ').next().map(|tool| (tool, Unused::Forbidden));
+            }
             let (before, _) = line.split_once("\": executable file not found in $PATH")?;
-            before.rsplit_once("exec: \"").map(|(_, tool)| tool)
+            before.rsplit_once("exec: \"").map(|(_, tool)| (tool, Unused::Missing))
         })
     }
 
@@ -504,9 +507,18 @@ fn names(line: &str, module: &str, below: bool) -> bool {
         let separated = if below { "/" } else { "/@" };
         rest.starts_with(separated) || !rest.starts_with(goes_on)
     };
-    first.is_none_or(|word| !PROGRESS.contains(&word))
+    // `upgraded` goes on so where go.sum lacks what cannot be had.
+    let is_error = line.contains(": error finding sum for ");
+    (is_error || first.is_none_or(|word| !PROGRESS.contains(&word)))
         && !line.starts_with("# get ")
         && line.match_indices(module).any(|(at, _)| ends(at))
+}
+
+/// Why go did not run a version control tool.
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub(super) enum Unused {
+    Missing,
+    Forbidden,
 }
 
 pub(super) fn is_query(artifact: Artifact) -> bool {

@@ -82,6 +82,15 @@ impl Walk {
             if let Some(secrets) = secrets_of(name).filter(|_| is_whole) {
                 return moved(secrets(value), start);
             }
+            // Half of a password: the other half is behind a space.
+            let first = value.split(char::is_whitespace).next().unwrap_or(value);
+            let halves = secrets_of(name).map(|secrets| secrets(first)).unwrap_or_default();
+            if halves.iter().any(|half| half.end == first.len())
+                && let Some(end) = value.rfind('@')
+                && name != "GOAUTH"
+            {
+                found.push(start..start + end);
+            }
         }
         if let Some(value) = secret_header(text) {
             return rest(text, value);
@@ -202,7 +211,8 @@ impl Walk {
             (false, false) => Next::Anything,
         };
         let program = word.rsplit('/').next().unwrap_or(word);
-        self.is_shell |= SHELLS.contains(&program);
+        // The `-c` of a shell comes before its other words.
+        self.is_shell = SHELLS.contains(&program) || self.is_shell && flag.is_some();
         if let Some((_, flags)) = FLAGS.iter().find(|(name, _)| *name == program) {
             self.flags = flags;
         }
@@ -548,6 +558,11 @@ mod tests {
             ),
             (&["curl", "-ume:a b", "--user=me:a b"], &["curl", "-uREDACTED", "--user=REDACTED"]),
             (&["sh", "-c", "GOAUTH=netrc go x"], &["sh", "-c", "GOAUTH=netrc go x"]),
+            (
+                &["/bin/bash", "/bin/go", "test", "-race", "-ldflags=-X main.token=(abc"],
+                &["/bin/bash", "/bin/go", "test", "-race", "-ldflags=-X main.token=REDACTED"],
+            ),
+            (&["env", "GOPROXY=https://u:my pw@h", "go"], &["env", "GOPROXY=REDACTED@h", "go"]),
         ] {
             assert_eq!(arguments(argv), clean);
             assert_eq!(arguments(clean), clean, "twice");
@@ -564,6 +579,10 @@ mod tests {
             (
                 "docker run x sh -c 'GOPROXY=direct TOKEN=x go y'",
                 "docker run x sh -c 'GOPROXY=direct TOKEN=REDACTED go y'",
+            ),
+            (
+                "bash setup.sh && go test -race -ldflags='-X main.token=a&b' ./...",
+                "bash setup.sh && go test -race -ldflags='-X main.token=REDACTED' ./...",
             ),
             ("sshpass -p'my pw' ssh h", "sshpass -p'REDACTED' ssh h"),
             ("curl --user=\"me:a b\" h", "curl --user=\"REDACTED\" h"),

@@ -54,12 +54,13 @@ fn secrets(text: &str, scheme: Scheme, depth: u8) -> Places {
     found.extend(authorities.iter().filter_map(|start| userinfo(text, *start)));
     let tail = text.find(['?', '#']).unwrap_or(text.len());
     found.extend(first_segments(text, tail));
-    found.extend(shaped(text));
     let is_url = !authorities.is_empty() || text.starts_with('/');
     path_secrets(text, tail, depth, is_url, &mut found);
     for_each_piece(text, tail..text.len(), '#', |part| {
         for_each_piece(text, part, '&', |segment| found.extend(pair(text, segment, depth)));
     });
+    // Last: of those that begin in one place the first one counts, and no other is shorter.
+    found.extend(shaped(text));
     found.sort_by_key(|secret| secret.start);
     found
 }
@@ -179,7 +180,7 @@ fn path_secrets(text: &str, end: usize, depth: u8, is_url: bool, found: &mut Pla
         // As CDNs have them: `/bcdn_token=…&expires=1/x.zip`. Paths alone may have others, such as
         // those of benchmarks and of `-trimpath` (`m@v1=>m`).
         let pairs = &text[segment.clone()];
-        if is_url && pairs.contains('=') && !pairs.contains("=>") {
+        if is_url && segment.start > 0 && pairs.contains('=') && !pairs.contains("=>") {
             for_each_piece(text, segment.clone(), '&', |field| {
                 found.extend(pair(text, field, depth));
             });
@@ -308,6 +309,12 @@ mod tests {
         // By its shape.
         ("https://h/ghp_0123456789abcdefghij/go", "https://h/REDACTED/go"),
         ("https://h/?a=AKCp0123456789abcdefghij", "https://h/?a=REDACTED"),
+        (
+            "https://h/?private_token=glpat-0123456789abcdefghij.01.x",
+            "https://h/?private_token=REDACTED",
+        ),
+        ("https://h/?auth=ghp_0123456789abcdefghij:pw&a=b", "https://h/?auth=REDACTED&a=b"),
+        ("https://h/ghp_0123456789abcdefghij%3Ftoken%3Dabc/x", "https://h/REDACTED/x"),
         ("/bcdn_token=a/x", "/bcdn_token=REDACTED/x"),
         // Parameters.
         ("https://h/?token=abc", "https://h/?token=REDACTED"),
@@ -384,6 +391,7 @@ mod tests {
         "https://h/x-dl.cloudsmith.io/p",
         "golang:1.22@sha256:0123abcd",
         "BenchmarkSign/key=2048",
+        "key=https://h/x",
         "/go/pkg/mod/h/securecookie@v1.1.1=>h/securecookie@v1.1.1;/tmp/b001=>",
     ];
 

@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
+use proxytrace::export::Health;
 use proxytrace::model::{Outcome, Process};
 use proxytrace_tests::lab::Lab;
 use proxytrace_tests::scenario::Scenario;
@@ -364,13 +365,6 @@ fn a_build_that_is_ending_when_it_is_met_ends() {
     });
 }
 
-/// So many builds at a time are watched by an agent; here are more, by a script that starts a child in
-/// each turn of a loop.
-const CROWD: &str = r#"
-i=0; while [ $i -lt 256 ]; do env -i HOME="$PWD" "$GO" version >/dev/null; i=$((i + 1)); done
-"$GO" generate ./...
-"#;
-
 /// What goes on to start processes while it is given up has some of which that is not known yet.
 #[test]
 fn a_build_that_is_given_up_is_abandoned_once() {
@@ -379,9 +373,12 @@ fn a_build_that_is_given_up_is_abandoned_once() {
     }
     let _alone = alone();
     let toolchain = Toolchain::newest().unwrap();
-    let sweep = [("PROXYTRACE_SWEEP_TICKS", OsStr::new("2"))];
-    let agent = Agent::begin_with(&toolchain, &["--sample", "1"], &sweep);
+    let bounds =
+        ["PROXYTRACE_SWEEP_TICKS", "PROXYTRACE_BUILDS_MAX"].map(|name| (name, OsStr::new("2")));
+    let agent = Agent::begin_with(&toolchain, &["--sample", "1"], &bounds);
     agent.watches();
+    // All that there is room for.
+    let first = [Waiting::start(&toolchain, []).unwrap(), Waiting::start(&toolchain, []).unwrap()];
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("go.mod"), "module example.com/forks\n").unwrap();
     // No telemetry child, and no environment: the ring is small.
@@ -393,10 +390,10 @@ fn a_build_that_is_given_up_is_abandoned_once() {
         "echo >started; i=0; while [ $i -lt 2000 ]; do sleep 9 & i=$((i + 1)); done; wait\n";
     fs::write(dir.path().join("forks.sh"), forks).unwrap();
     let before = agent.state().health;
-    // All of them begin in one turn.
+    // It is over before the agent knows that it has begun.
     agent.signal(libc::SIGSTOP);
-    let mut crowd = Command::new("sh");
-    crowd.args(["-c", CROWD]).env("GO", toolchain.goroot.join("bin/go")).current_dir(dir.path());
+    let mut crowd = Command::new(toolchain.goroot.join("bin/go"));
+    crowd.args(["generate", "./..."]).env("HOME", dir.path()).current_dir(dir.path());
     let mut crowd = crowd.envs(job("crowd")).stdin(Stdio::null()).spawn().unwrap();
     let started = dir.path().join("started");
     agent.until("begun to fork", || started.exists());
@@ -407,7 +404,40 @@ fn a_build_that_is_given_up_is_abandoned_once() {
     thread::sleep(Duration::from_secs(6));
     let after = agent.state().health;
     let counted = (after.chosen - before.chosen, after.abandoned - before.abandoned);
-    assert_eq!((counted, after.lost), ((257, 1), 0), "{:#?}", agent.log());
+    assert_eq!((counted, after.lost), ((1, 1), 0), "{:#?}", agent.log());
+    drop(first);
+}
+
+/// However many begin while the agent has no time, none of them is refused.
+#[test]
+fn builds_that_have_ended_take_no_room() {
+    if !can_run() {
+        return;
+    }
+    let _alone = alone();
+    let toolchain = Toolchain::newest().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir_all(dir.path().join(".config/go/telemetry")).unwrap();
+    fs::write(dir.path().join(".config/go/telemetry/mode"), "off").unwrap();
+    // One that is known, and one that nobody has executed yet.
+    let known = toolchain.goroot.join("bin/go");
+    let unknown = dir.path().join("go");
+    fs::copy(&known, &unknown).unwrap();
+    let agent = Agent::start(&toolchain, &["--sample", "1"]);
+    for go in [known, unknown] {
+        let before = agent.state().health;
+        agent.signal(libc::SIGSTOP);
+        for _ in 0..300 {
+            let mut version = Command::new(&go);
+            version.arg("version").env_clear().env("HOME", dir.path()).stdout(Stdio::null());
+            assert!(version.status().unwrap().success());
+        }
+        agent.signal(libc::SIGCONT);
+        let counted = |health: &Health| health.chosen + health.missed;
+        agent.until("counted all", || counted(&agent.state().health) >= counted(&before) + 300);
+        let after = agent.state().health;
+        assert_eq!((after.abandoned, after.lost), (0, 0), "{go:?}: {:#?}", agent.log());
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use proxytrace_tests::{cases, terminal};
 
@@ -238,9 +238,10 @@ fn what_comes_with_the_end_costs_no_recording() {
     let directory = tempfile::tempdir().unwrap();
     let pipe = directory.path().join("pipe");
     let (mut run, reader) = waits_for_a_reader(&pipe);
-    for _ in 0..10 {
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_millis(500) {
         send(libc::SIGTERM, id(&run));
-        sleep(Duration::from_millis(100));
+        sleep(Duration::from_millis(50));
     }
     // By now whoever wants to end us would.
     sleep(Duration::from_secs(2));

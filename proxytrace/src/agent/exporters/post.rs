@@ -159,15 +159,17 @@ pub(super) fn url(option: &str, text: &str) -> anyhow::Result<Uri> {
     Ok(url)
 }
 
-/// Parameters in which receivers take credentials.
-const CREDENTIALS: [&str; 5] = ["password", "token", "access_token", "api_key", "apikey"];
+/// Ends of the names of parameters in which receivers take credentials.
+const CREDENTIALS: [&str; 6] = ["password", "passwd", "token", "apikey", "secret", "signature"];
 
 /// Whether a parameter has credentials in it, or an URL with some. Others with names like those of
 /// secrets have none, as `quota_key` and `session_id` of `ClickHouse`.
 fn has_credentials(parameter: &str) -> bool {
     let Some((name, value)) = parameter.split_once('=') else { return false };
     let (name, value) = (decode(name), decode(value));
-    let named = CREDENTIALS.iter().any(|it| name.eq_ignore_ascii_case(it)) && !value.is_empty();
+    let mut plain: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
+    plain.make_ascii_lowercase();
+    let named = CREDENTIALS.iter().any(|it| plain.ends_with(it)) && !value.is_empty();
     named || redact::url(&value) != value
 }
 
@@ -211,6 +213,8 @@ mod tests {
             "http://me:cAnArY@h",
             "http://h/?user=ci&password=cAnArY",
             "http://h/?token=cAnArY",
+            "http://h/?api-token=cAnArY",
+            "http://h/?client_secret=cAnArY",
             "http://h/?Api_Key=cAnArY",
             "http://h/?pass%77ord=cAnArY",
             "http://h/?to=http://me:cAnArY@g",

@@ -162,7 +162,7 @@ impl Claims {
 
     /// Nothing refuses the command any more: what was in the files goes.
     pub(crate) fn settle(self) -> anyhow::Result<()> {
-        let emptied = self.files.iter().try_for_each(|(file, _)| file.set_len(0));
+        let emptied = self.files.iter().try_for_each(|(file, _)| empty(file));
         emptied.context("cannot empty an output")
     }
 
@@ -170,9 +170,14 @@ impl Claims {
     /// which is told to whoever writes to it.
     pub(crate) fn settle_late(self) {
         for (file, is_full) in self.files {
-            is_full.store(file.set_len(0).is_err(), Ordering::Relaxed);
+            is_full.store(empty(&file).is_err(), Ordering::Relaxed);
         }
     }
+}
+
+/// Takes out what is in a file. Some file systems that are written to once refuse it of an empty one.
+fn empty(file: &File) -> io::Result<()> {
+    if file.metadata().is_ok_and(|now| now.len() == 0) { Ok(()) } else { file.set_len(0) }
 }
 
 impl Opened {

@@ -111,6 +111,9 @@ pub struct Host {
     lost: u64,
     /// Whether some were lost since the last sweep.
     is_lossy: bool,
+    /// Whether the last drain has left some of what had come in: then it is not known of everybody
+    /// what has come of them.
+    is_behind: bool,
     unseen: u64,
     /// Trees of which nothing had come at the last sweep, although they were chosen.
     doubted: u64,
@@ -214,6 +217,7 @@ impl Host {
             dropped: 0,
             lost: 0,
             is_lossy: false,
+            is_behind: false,
             unseen: 0,
             doubted: 0,
             met_late: Vec::new(),
@@ -292,7 +296,7 @@ impl Host {
         let own = [self.programs.as_fd(), self.files.as_fd()];
         let all = own.into_iter().chain(others.iter().copied());
         let mut fds: Vec<PollFd<'_>> = all.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
-        let limit = if self.trees.news.is_empty() { limit } else { Duration::ZERO };
+        let limit = if self.has_more() { Duration::ZERO } else { limit };
         // An interrupted wait is a short one.
         let _ = poll(&mut fds, PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX));
     }
@@ -312,7 +316,11 @@ impl Host {
     /// Hands the last on, and gives up what is running. What was chosen and has not come in is left
     /// to be counted, as is all that begins from here on.
     pub fn retire(&mut self, watcher: &mut dyn Watcher) -> anyhow::Result<()> {
+        let end = Instant::now() + MEETING;
         self.drain(watcher)?;
+        while self.has_more() && Instant::now() < end {
+            self.drain(watcher)?;
+        }
         let running: Vec<TreeId> = self.trees.running.keys().copied().collect();
         for tree in running {
             self.give_up(tree)?;
@@ -354,7 +362,13 @@ impl Host {
         })
     }
 
-    /// Reads what has come in and hands it on.
+    /// Whether something has come in that the last [`drain`](Self::drain) has left for the next.
+    fn has_more(&self) -> bool {
+        self.is_behind || !self.trees.news.is_empty()
+    }
+
+    /// Reads what has come in and hands it on: no more than what begins some trees, as those that have
+    /// ended are to go before others come. Beyond some number of them builds are refused.
     pub fn drain(&mut self, watcher: &mut dyn Watcher) -> anyhow::Result<()> {
         // Before what has come of them is read.
         let mut gone: Vec<_> = self.met_late.extract_if(.., |(_, pid)| !lives(*pid)).collect();
@@ -362,16 +376,9 @@ impl Host {
         let now = monotonic_now();
         files.look_after(now, programs, executables);
         self.lose_released()?;
-        let end = Instant::now() + MEETING;
-        // Those that have ended go before others come: beyond some number of them builds are refused.
-        let mut read = self.read(watcher)?;
-        while read.is_break() && Instant::now() < end {
-            self.meet_news(end, watcher)?;
-            self.trees.hand_on(watcher);
-            read = self.read(watcher)?;
-        }
-        self.meet_news(end, watcher)?;
-        if read.is_break() {
+        self.is_behind = self.read(watcher)?.is_break();
+        self.meet_news(watcher)?;
+        if self.is_behind {
             // Their ends may be among what is left.
             self.met_late.append(&mut gone);
         }
@@ -383,8 +390,10 @@ impl Host {
             }
         }
         self.trees.hand_on(watcher);
-        let oldest = self.trees.oldest();
-        self.files.let_gone_go(oldest, &mut self.programs, &mut self.executables);
+        if !self.is_behind {
+            let oldest = self.trees.oldest();
+            self.files.let_gone_go(oldest, &mut self.programs, &mut self.executables);
+        }
         self.lose_released()
     }
 
@@ -409,15 +418,21 @@ impl Host {
         Ok(read)
     }
 
-    /// Looks at what was executed, until then.
-    fn meet_news(&mut self, end: Instant, watcher: &mut dyn Watcher) -> anyhow::Result<()> {
-        let mut news = std::mem::take(&mut self.trees.news).into_iter();
+    /// Looks at what was executed, as long as there is time.
+    fn meet_news(&mut self, watcher: &mut dyn Watcher) -> anyhow::Result<()> {
+        let end = Instant::now() + MEETING;
+        let mut full = self.trees.begun + TREES_AT_A_TIME;
         while Instant::now() < end
-            && let Some(next) = news.next()
+            && let Some(next) = self.trees.news.pop_front()
         {
             self.meet(&next, watcher)?;
+            // These may have ended long ago.
+            if self.trees.begun >= full {
+                self.trees.hand_on(watcher);
+                full = self.trees.begun + TREES_AT_A_TIME;
+            }
         }
-        for file in self.trees.put_off(news.collect(), monotonic_now()) {
+        for file in self.trees.put_off(monotonic_now()) {
             self.has_not_met(file);
         }
         Ok(())
@@ -594,7 +609,9 @@ impl Host {
         let (chosen, _) = self.programs.choices()?;
         self.find_lost(watcher)?;
         self.count_unseen(chosen);
-        self.trees.untold.clear();
+        if !self.is_behind {
+            self.trees.untold.clear();
+        }
         let Self { programs, executables, files, .. } = self;
         files.let_go(&programs.running()?, programs, executables);
         self.lose_released()?;
@@ -691,7 +708,8 @@ impl Host {
         for (&pid, member) in &members {
             if !lives(pid) {
                 self.programs.part(pid)?;
-            } else if member.tree != 0
+            } else if !self.is_behind
+                && member.tree != 0
                 && !known.contains(&member.tree)
                 && !self.trees.running.contains_key(&member.tree)
             {
@@ -704,7 +722,8 @@ impl Host {
         let still: HashSet<TreeId> = members.values().map(|member| member.tree).collect();
         self.given_up.retain(|tree| still.contains(tree));
         for (id, pid) in missing {
-            if let Some(tree) = self.trees.running.get_mut(&id)
+            if !self.is_behind
+                && let Some(tree) = self.trees.running.get_mut(&id)
                 && !lives(pid)
             {
                 tree.live.remove(&pid);

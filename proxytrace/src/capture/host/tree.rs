@@ -1,6 +1,6 @@
 //! Trees of processes, each of which is a trace of its own.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::fs;
 use std::path::Path;
 use std::rc::Rc;
@@ -98,7 +98,7 @@ const NEWS_MAX: usize = 1024;
 pub(super) struct Trees {
     pub(super) running: HashMap<TreeId, Tree>,
     by_pid: HashMap<u32, TreeId>,
-    pub(super) news: Vec<News>,
+    pub(super) news: VecDeque<News>,
     pub(super) malformed: u64,
     pub(super) events: u64,
     /// How many ever began.
@@ -137,7 +137,7 @@ impl Trees {
                 let cgroup = begins.and_then(|_| cgroup_of(pid));
                 let is_room = self.news.len() < NEWS_MAX;
                 let job = begins.filter(|_| is_room).and_then(|_| job_of(pid));
-                self.news.push(News { pid, file, begins, cgroup, job, bytes });
+                self.news.push_back(News { pid, file, begins, cgroup, job, bytes });
                 if begins.is_some() {
                     return;
                 }
@@ -171,9 +171,8 @@ impl Trees {
     /// Keeps what there was no time to look at for another time, as far as there is room. Yields
     /// the files of the others that may have begun a tree; one in which another was executed is
     /// told.
-    pub(super) fn put_off(&mut self, mut news: Vec<News>, now: u64) -> Vec<FileKey> {
-        let others = news.split_off(news.len().min(NEWS_MAX));
-        self.news = news;
+    pub(super) fn put_off(&mut self, now: u64) -> Vec<FileKey> {
+        let others = self.news.split_off(self.news.len().min(NEWS_MAX));
         let mut unmet = Vec::new();
         for News { pid, file, begins, .. } in others {
             if begins.is_some() {
@@ -331,8 +330,12 @@ impl Trees {
     /// Hands on what has come in, in time order, and ends the trees of which nobody lives.
     pub(super) fn hand_on(&mut self, watcher: &mut dyn Watcher) {
         let mut ended = Vec::new();
+        // What is still to be looked at may be of it.
+        let waiting =
+            self.news.iter().flat_map(|it| [Some(it.pid), it.record().pid_in(Tag::Parent)]);
+        let waiting: HashSet<TreeId> = waiting.flatten().filter_map(|pid| self.of(pid)).collect();
         for (&id, tree) in &mut self.running {
-            let over = tree.live.is_empty();
+            let over = tree.live.is_empty() && !waiting.contains(&id);
             if over {
                 self.late += u64::from(tree.settle());
                 ended.push(id);
@@ -543,12 +546,30 @@ pub(super) mod tests {
             let turn = trees.running[&1].turn.iter();
             turn.filter(|event| matches!(event.what, What::Lost { .. })).count()
         };
-        let (news, before) = (std::mem::take(&mut trees.news), losses(&trees));
-        assert_eq!(trees.put_off(news, 0), [FileKey::default(); 2]);
+        let before = losses(&trees);
+        assert_eq!(trees.put_off(0), [FileKey::default(); 2]);
         assert_eq!((trees.news.len(), losses(&trees) - before), (NEWS_MAX, 1));
-        let news = std::mem::take(&mut trees.news);
-        assert!(trees.put_off(news, 0).is_empty());
+        assert!(trees.put_off(0).is_empty());
         assert_eq!((trees.news.len(), losses(&trees) - before), (NEWS_MAX, 1));
+    }
+
+    /// Whatever it was, the tree is not seen whole if it is a `go` command.
+    #[test]
+    fn a_tree_waits_for_what_is_still_to_be_looked_at() {
+        let (executables, files) = (Executables::default(), Files::new().unwrap());
+        let (mut trees, mut told) = (Trees::default(), Told::default());
+        let known = (&executables, &files);
+        let first = exec(7, &[]);
+        let record = Record::parse(&first).unwrap();
+        let first = First { record: &record, executable: ANY, cgroup: None, job: None };
+        trees.begin(1, first, known, &Start::default, &mut told);
+        trees.take(&exec(7, &[(Tag::FileKey, &[0; 24])]), known, &Start::default, &mut told);
+        trees.running.get_mut(&1).unwrap().live.clear();
+        trees.hand_on(&mut told);
+        assert!(trees.running.contains_key(&1));
+        trees.news.clear();
+        trees.hand_on(&mut told);
+        assert!(trees.running.is_empty());
     }
 
     /// However often it is executed there; and of another process it is nobody's.

@@ -468,6 +468,9 @@ fn what_go_get_did_without_is_no_reason() {
     // What is below may have failed for the same repository.
     let below = roots(ways[1].0, "get", "go: x.lab/m/sub@v1.0.0: exit status 128\n");
     assert!(below.iter().any(|line| line.starts_with("PT704")), "{below:?}");
+    let upgraded = "go: upgraded x.lab/m v1.0.0 => v1.2.0: error finding sum for x.lab/m@v1.2.0: exit status 128\n";
+    let upgraded = roots(ways[1].0, "get", upgraded);
+    assert!(upgraded.iter().any(|line| line.starts_with("PT704")), "{upgraded:?}");
     // The only version that is wanted is not one of several.
     let alone: Asks = |script| {
         let task = Task::new(7).walk().lookup(A, MODULE);
@@ -492,6 +495,10 @@ fn a_tool_that_is_not_allowed_is_no_absence() {
     script.run(&[task]);
     let found = of_script(&script);
     assert!(!found.iter().any(|line| line.contains(" root ")), "{found:?}");
+    let text = format!("go: x.lab/m@v1.0.0: {said}\n");
+    script.push(GO, None, What::Stderr { text });
+    let finding = only(&script, "PT704");
+    assert_eq!(finding.message, "go could not run `svn`: GOVCS forbids it");
 }
 
 /// go runs nothing where there is no git, and says so.
