@@ -429,7 +429,8 @@ fn builds_that_have_ended_take_no_room() {
         agent.signal(libc::SIGSTOP);
         for _ in 0..300 {
             let mut version = Command::new(&go);
-            version.arg("version").env_clear().env("HOME", dir.path()).stdout(Stdio::null());
+            version.arg("version").env_clear().env("HOME", dir.path());
+            version.env("GOROOT", &toolchain.goroot).stdout(Stdio::null());
             assert!(version.status().unwrap().success());
         }
         agent.signal(libc::SIGCONT);
