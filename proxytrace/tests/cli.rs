@@ -324,13 +324,13 @@ fn an_output_that_cannot_be_created_keeps_the_command_from_running() {
 /// As in the settings of a CI that wants a list of words.
 #[test]
 fn a_command_in_one_word_is_told_without_its_secrets() {
-    let output = proxytrace(&["tool --password S3cr3t -H 'Authorization: Bearer abc' h"]);
-    check(
-        &output,
-        127,
-        "",
-        "no such command: tool --password REDACTED -H 'Authorization: REDACTED' h",
-    );
+    let command = "tool --password S3cr3t -H 'Authorization: Bearer abc' h";
+    let clean = "tool --password REDACTED -H 'Authorization: REDACTED' h";
+    for (argv, code, before) in
+        [(&["--", command][..], 127, "no such command: "), (&[command], 2, "unexpected argument '")]
+    {
+        check(&proxytrace(argv), code, "", &format!("{before}{clean}"));
+    }
 }
 
 /// The files of the run before outlive one that comes to nothing.

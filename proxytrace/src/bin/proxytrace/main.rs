@@ -24,7 +24,7 @@ use proxytrace::diagnose::Class;
 use proxytrace::model::{Severity, Trace};
 use proxytrace::report::escape::{LONG, escape};
 use proxytrace::report::{self, explain, github, json, markdown, terminal};
-use proxytrace::{capture, diagnose};
+use proxytrace::{capture, diagnose, redact};
 
 use audience::Audience;
 use cli::{Action, Color, Replayed, Report};
@@ -73,7 +73,11 @@ fn usage(error: &clap::Error) -> ExitCode {
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand || !error.use_stderr() {
         let _ = error.print();
     } else {
-        say(&error.to_string());
+        // It quotes what was given, which may be a whole command.
+        let given = std::env::args_os().map(|argument| argument.to_string_lossy().into_owned());
+        let clean =
+            |message: String, given: String| message.replace(&given, &redact::argument(&given));
+        say(&given.filter(|given| !given.is_empty()).fold(error.to_string(), clean));
     }
     ExitCode::from(if error.use_stderr() { exit::USAGE } else { 0 })
 }
