@@ -1,5 +1,7 @@
 //! Arguments of commands, and the scripts that are arguments.
 
+use std::ops::Range;
+
 use super::body::{form, json};
 use super::header::names_a_secret;
 use super::places::{Places, mask, moved, replace_all, rest};
@@ -84,10 +86,13 @@ impl Walk {
             }
             // Half of a password: the other half is behind a space.
             let first = value.split(char::is_whitespace).next().unwrap_or(value);
-            let halves = secrets_of(name).map(|secrets| secrets(first)).unwrap_or_default();
-            if halves.iter().any(|half| half.end == first.len())
-                && let Some(end) = value.rfind('@')
+            let is_half = |half: &Range<usize>| {
+                half.end == first.len() && !first[..half.start].ends_with('=')
+            };
+            if !is_script
                 && name != "GOAUTH"
+                && secrets_of(name).is_some_and(|secrets| secrets(first).iter().any(is_half))
+                && let Some(end) = value.rfind('@')
             {
                 found.push(start..start + end);
             }
@@ -584,6 +589,11 @@ mod tests {
                 "bash setup.sh && go test -race -ldflags='-X main.token=a&b' ./...",
                 "bash setup.sh && go test -race -ldflags='-X main.token=REDACTED' ./...",
             ),
+            (
+                "GOPROXY=http://localhost:3000; export GOPROXY; go get m@latest",
+                "GOPROXY=http://localhost:3000; export GOPROXY; go get m@latest",
+            ),
+            ("HTTPS_PROXY=\"http://u:my pw@h:3128\" go x", "HTTPS_PROXY=\"REDACTED@h:3128\" go x"),
             ("sshpass -p'my pw' ssh h", "sshpass -p'REDACTED' ssh h"),
             ("curl --user=\"me:a b\" h", "curl --user=\"REDACTED\" h"),
             ("curl -u\"me:it's\" h", "curl -u\"REDACTED\" h"),

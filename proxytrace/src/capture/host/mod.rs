@@ -608,8 +608,8 @@ impl Host {
         // Before what has come of them is read.
         let (chosen, _) = self.programs.choices()?;
         self.find_lost(watcher)?;
-        self.count_unseen(chosen);
         if !self.is_behind {
+            self.count_unseen(chosen);
             self.trees.untold.clear();
         }
         let Self { programs, executables, files, .. } = self;
