@@ -16,6 +16,13 @@ use super::{can_trace, id, send, state, traced, until};
 /// the test for ever.
 const WAIT_TEN_SECONDS: &str = "for i in $(seq 500); do sleep 0.02; done";
 
+/// The process that a command has said on its first line.
+fn said_pid(child: &mut Child) -> i32 {
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    line.trim().parse().unwrap()
+}
+
 #[test]
 fn signals_for_us_reach_the_command() {
     if !can_trace() {
@@ -178,9 +185,7 @@ fn a_job_that_stops_holds_nobody_up() {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let command: i32 = line.trim().parse().unwrap();
+    let command = said_pid(&mut child);
     send(libc::SIGTSTP, -id(&child));
     until("stopped", || state(command) == Some('T') && state(id(&child)) == Some('T'));
     fs::write(place("stopped"), "").unwrap();
@@ -276,9 +281,7 @@ fn the_command_or_we_alone_stop_and_go_on() {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let command: i32 = line.trim().parse().unwrap();
+    let command = said_pid(&mut child);
     send(libc::SIGTSTP, id(&child));
     until("stopped", || state(command) == Some('T') && state(id(&child)) == Some('T'));
     send(libc::SIGCONT, id(&child));

@@ -524,16 +524,22 @@ pub(super) mod tests {
         bytes
     }
 
+    /// Tree 1, which process 7 has begun.
+    fn of_one(known: Known<'_>, told: &mut Told) -> Trees {
+        let mut trees = Trees::default();
+        let bytes = exec(7, &[]);
+        let record = Record::parse(&bytes).unwrap();
+        let first = First { record: &record, executable: ANY, cgroup: None, job: None };
+        trees.begin(1, first, known, &Start::default, told);
+        trees
+    }
+
     /// As where somebody executes new files all the time.
     #[test]
     fn no_more_wait_than_there_is_room_for() {
         let (executables, files) = (Executables::default(), Files::new().unwrap());
-        let (mut trees, mut told) = (Trees::default(), Told::default());
-        let known = (&executables, &files);
-        let first = exec(7, &[]);
-        let record = Record::parse(&first).unwrap();
-        let first = First { record: &record, executable: ANY, cgroup: None, job: None };
-        trees.begin(1, first, known, &Start::default, &mut told);
+        let (known, mut told) = ((&executables, &files), Told::default());
+        let mut trees = of_one(known, &mut told);
         let (tree, file) = ((Tag::Tree, &[0; 8][..]), (Tag::FileKey, &[0; 24][..]));
         let begins = exec(std::process::id(), &[tree, file]);
         for _ in 0..NEWS_MAX + 2 {
@@ -557,12 +563,8 @@ pub(super) mod tests {
     #[test]
     fn a_tree_waits_for_what_is_still_to_be_looked_at() {
         let (executables, files) = (Executables::default(), Files::new().unwrap());
-        let (mut trees, mut told) = (Trees::default(), Told::default());
-        let known = (&executables, &files);
-        let first = exec(7, &[]);
-        let record = Record::parse(&first).unwrap();
-        let first = First { record: &record, executable: ANY, cgroup: None, job: None };
-        trees.begin(1, first, known, &Start::default, &mut told);
+        let (known, mut told) = ((&executables, &files), Told::default());
+        let mut trees = of_one(known, &mut told);
         trees.take(&exec(7, &[(Tag::FileKey, &[0; 24])]), known, &Start::default, &mut told);
         trees.running.get_mut(&1).unwrap().live.clear();
         trees.hand_on(&mut told);
@@ -576,11 +578,8 @@ pub(super) mod tests {
     #[test]
     fn a_tree_is_told_once_of_what_has_no_probes() {
         let (executables, files) = (Executables::default(), Files::new().unwrap());
-        let (mut trees, mut told) = (Trees::default(), Told::default());
-        let bytes = exec(7, &[]);
-        let record = Record::parse(&bytes).unwrap();
-        let first = First { record: &record, executable: ANY, cgroup: None, job: None };
-        trees.begin(1, first, (&executables, &files), &Start::default, &mut told);
+        let mut told = Told::default();
+        let mut trees = of_one((&executables, &files), &mut told);
         let of = |exe: &str| Attach { exe: exe.to_owned(), ..Attach::default() };
         for (pid, exe) in [(7, "/a/go"), (7, "/b/go"), (7, "/a/go"), (8, "/c/go")] {
             trees.lacks(pid, &of(exe));
