@@ -19,9 +19,10 @@ use crate::lab::Lab;
 use crate::scenario::Scenario;
 use crate::toolchain::Toolchain;
 
-/// Starts them all, each with a module cache of its own, and fails if one does.
+/// Starts them all, each with a module cache of its own beside the module, which goes with the lab,
+/// and fails if one does.
 const SCRIPT: &str = r#"
-for i in $(seq "$1"); do GOMODCACHE=$(mktemp -d) go mod download & pids="$pids $!"; done
+for i in $(seq "$1"); do GOMODCACHE=$(mktemp -d -p "$PWD") go mod download & pids="$pids $!"; done
 for pid in $pids; do wait "$pid" || exit 1; done
 "#;
 

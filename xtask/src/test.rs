@@ -1,8 +1,12 @@
 //! `cargo xtask test`: everything, with what it needs.
 
 use std::ffi::OsString;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 
 use anyhow::{Context as _, Result, bail};
+use nix::sys::statvfs::statvfs;
+use tempfile::TempDir;
 use xtask::process::{in_ci, is_root, required_in_ci, run, status, warning, which};
 use xtask::{apt, bpf, engines, go, readers, workspace};
 
@@ -38,6 +42,11 @@ const BIN_VAR: &str = "PROXYTRACE_BIN";
 /// usually there, of which a part may be missing.
 const NOWHERE: &str = "/nonexistent";
 
+const GIGABYTE: u64 = 1_000_000_000;
+
+/// What a first run of everything takes below the workspace, in bytes.
+const ROOM: u64 = 12 * GIGABYTE;
+
 /// Has the tests in virtual machines run on all kernels.
 const ALL: &str = "--all";
 
@@ -47,6 +56,7 @@ pub(crate) fn test(arguments: &[OsString]) -> Result<()> {
         [first, rest @ ..] if first == ALL => (true, rest),
         _ => (false, arguments),
     };
+    tell_of_little_room();
     bpf::setup()?;
     for (program, package, units) in PROGRAMS {
         apt::provide_without_serving(program, package, units)?;
@@ -70,8 +80,10 @@ pub(crate) fn test(arguments: &[OsString]) -> Result<()> {
 
     let programs = build::programs(false)?;
     status("Testing", "the workspace");
+    let scratch = scratch()?;
     let mut test = cargo();
     test.env(BIN_VAR, &programs.proxytrace).env(go::ROOT_DIR_VAR, go::root_dir()?);
+    test.env("TMPDIR", scratch.path());
     // Readers and engines were installed by it, and for it.
     test.env(go::PYTHON_VAR, go::with_pip().unwrap_or("python3"));
     for (name, directory) in [(readers::DIR_VAR, readers), (engines::DIR_VAR, engines)] {
@@ -87,6 +99,7 @@ pub(crate) fn test(arguments: &[OsString]) -> Result<()> {
         test.arg("--workspace");
     }
     run(test.args(arguments))?;
+    drop(scratch);
     if arguments.is_empty() {
         package()?;
         machines(all)?;
@@ -96,6 +109,28 @@ pub(crate) fn test(arguments: &[OsString]) -> Result<()> {
         fuzz::fuzz(fuzz::SECONDS)?;
     }
     Ok(())
+}
+
+/// Where the tests make their temporary files, for every user as /tmp is: a test that fails, and a
+/// child of go that writes when its test is over, leave nothing behind.
+fn scratch() -> Result<TempDir> {
+    let dir = tempfile::Builder::new().prefix("proxytrace-test-").tempdir()?;
+    std::fs::set_permissions(dir.path(), Permissions::from_mode(0o1777))?;
+    Ok(dir)
+}
+
+/// What is built takes room, and that there is none is hard to tell from what a compiler says.
+fn tell_of_little_room() {
+    let Ok(disk) = statvfs(workspace()) else { return };
+    let free = disk.blocks_available() * disk.fragment_size();
+    if free < ROOM {
+        warning(format_args!(
+            "{} GB are free in {}; a first run of everything takes some {} GB there",
+            free / GIGABYTE,
+            workspace().display(),
+            ROOM / GIGABYTE,
+        ));
+    }
 }
 
 /// The package of what was tested just now is made, installed and used.

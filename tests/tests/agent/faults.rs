@@ -18,9 +18,10 @@ use proxytrace_tests::waiting::Waiting;
 
 use crate::running::{Agent, alone, can_run, job, version};
 
-/// Downloads at once, each with a module cache of its own; each tells how it ended.
+/// Downloads at once, each with a module cache of its own beside the module, which goes with the
+/// lab; each tells how it ended.
 const DOWNLOADS: &str = r#"
-for i in $(seq "$1"); do (GOMODCACHE=$(mktemp -d) go mod download; echo "ended $?") & done; wait
+for i in $(seq "$1"); do (GOMODCACHE=$(mktemp -d -p "$PWD") go mod download; echo "ended $?") & done; wait
 "#;
 
 #[test]
