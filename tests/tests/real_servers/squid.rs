@@ -81,8 +81,9 @@ fn start(lab: &Lab, access: &str) -> Result<Daemon> {
         COMMON.lines().chain(access.lines()).map(|line| line.trim_start().to_owned() + "\n");
     fs::write(&configuration, lines.collect::<String>().replace("DIR", dir))?;
     let mut command = lab.command(PROGRAM);
-    // What it shares in memory is named by this, for the whole machine.
-    let service: String = dir.chars().filter(char::is_ascii_alphanumeric).collect();
+    // What it shares in memory is named by this, in 32 characters at most, for the whole machine.
+    let name = lab.dir().file_name().unwrap_or_default().to_string_lossy();
+    let service: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
     command.args(["-N", "-n", &service, "-f"]).arg(configuration);
     lab.spawn(command, "squid.lab/3128")
 }
