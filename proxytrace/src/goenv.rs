@@ -102,6 +102,15 @@ pub(crate) fn secret(
         .collect()
 }
 
+/// Whether there is a `go.env` beside this go command, so that its defaults stand there.
+pub(crate) fn has_go_env(
+    environment: &[(String, String)],
+    go: Go<'_>,
+    read: &dyn Fn(&Path) -> Option<String>,
+) -> bool {
+    Sources::read(environment, go, read).goroot.is_some()
+}
+
 /// What the user's file says of settings to which the environment gives another value, redacted.
 pub fn hidden(
     environment: &[(String, String)],
@@ -129,7 +138,8 @@ type Variables = HashMap<String, String>;
 struct Sources {
     environment: Variables,
     user: Variables,
-    goroot: Variables,
+    /// None without a `go.env`.
+    goroot: Option<Variables>,
     /// The name of the user's file, or `off`.
     file: Option<(String, Origin)>,
     /// The minor release of go.
@@ -150,7 +160,7 @@ impl Sources {
         let mut sources = Sources {
             environment: variables,
             user: Variables::new(),
-            goroot: Variables::new(),
+            goroot: None,
             file: None,
             minor: minor(go.version),
         };
@@ -164,7 +174,7 @@ impl Sources {
             .goroots(go.exe)
             .iter()
             .find_map(|root| read(&root.join("go.env")))
-            .map_or_else(Variables::new, |text| parse(&text));
+            .map(|text| parse(&text));
         sources
     }
 
@@ -180,7 +190,10 @@ impl Sources {
         self.environment(name)
             .map(|value| (value.to_owned(), Origin::Environment))
             .or_else(|| self.user.get(name).map(|value| of(value, Origin::UserFile)))
-            .or_else(|| self.goroot.get(name).map(|value| of(value, Origin::GorootFile)))
+            .or_else(|| {
+                let value = self.goroot.as_ref()?.get(name)?;
+                Some(of(value, Origin::GorootFile))
+            })
             .filter(|(value, _)| !value.is_empty())
     }
 

@@ -55,6 +55,7 @@ const READ: u64 = 512 << 20;
 /// Whence go may have credentials that preflight lacks.
 const COMMANDS: &str = "the commands of GOAUTH may have: preflight does not run them";
 const NETRC: &str = "only some releases of go find in netrc: its line is for more than a host";
+const BYTES: &str = "netrc has in bytes that are no UTF-8: preflight does not send them";
 
 /// Everything that asking needs.
 pub(super) struct Client {
@@ -174,8 +175,10 @@ impl Client {
             return None;
         }
         let text = self.credentials.netrc.as_deref().unwrap_or_default();
-        let found = || netrc::is_found_by_some(text, &(url.written.clone() + &url.path));
-        if self.credentials.commands { Some(COMMANDS) } else { found().then_some(NETRC) }
+        let some = netrc::is_found_by_some(text, &(url.written.clone() + &url.path));
+        let bytes = netrc::find(text, &url.written).as_ref().is_some_and(has_replaced);
+        let whence = [(self.credentials.commands, COMMANDS), (some, NETRC), (bytes, BYTES)];
+        whence.into_iter().find_map(|(may_be, whence)| may_be.then_some(whence))
     }
 
     /// The requests that a URL leads to; none where no time is left for the first.
@@ -228,7 +231,8 @@ impl Client {
     fn authorization(&self, url: &Address) -> Option<String> {
         let text =
             self.credentials.netrc.as_deref().filter(|_| url.secure && url.user.is_none())?;
-        let (name, password) = netrc::find(text, &url.written)?;
+        let found = netrc::find(text, &url.written).filter(|found| !has_replaced(found));
+        let (name, password) = found?;
         Some(basic(name.as_bytes(), password.as_bytes()))
     }
 
@@ -401,6 +405,11 @@ pub(super) fn is_bare(requests: &[Request]) -> bool {
     first.and_then(|first| first.credentials.as_ref()).is_some_and(Vec::is_empty)
 }
 
+/// Whether name or password in netrc have bytes that are no UTF-8, and so were not read.
+fn has_replaced((name, password): &(String, String)) -> bool {
+    [name, password].iter().any(|text| text.contains(char::REPLACEMENT_CHARACTER))
+}
+
 /// Whether it is a module's file, or whether somebody forwards the checksum database; nothing of the
 /// database itself.
 fn is_of_module(url: &Address) -> bool {
@@ -550,7 +559,7 @@ mod tests {
         }
     }
 
-    /// What all releases find was sent, and what none finds makes no difference.
+    /// What all releases find was sent where it can be, and what none finds makes no difference.
     #[test]
     fn what_some_releases_find_in_netrc_may_let_them_in() {
         for (machine, credentials, expected) in [
@@ -559,6 +568,7 @@ mod tests {
             ("Proxy.lab/m", &["Authorization"], None),
             ("https://proxy.lab", &[], None),
             ("proxy.lab", &[], None),
+            ("Proxy.lab password \u{fffd}", &[], Some(BYTES)),
         ] {
             let netrc = format!("machine {machine} login u password p\n");
             let client = client(Duration::from_secs(1), Some(netrc), false);

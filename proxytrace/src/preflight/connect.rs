@@ -198,7 +198,7 @@ impl Tls {
         let handshake = TlsConnector::from(Arc::new(config)).connect(name, stream);
         let stream = match timeout(limit.min(HANDSHAKE), handshake).await {
             Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return Err(Failure::of_handshake(&error)),
+            Ok(Err(error)) => return Err(Failure::of_handshake(&error, asked.yes())),
             Err(_) => {
                 // As of go where it had as long as there; how long it had else says nothing of it.
                 let reason = if limit >= HANDSHAKE {

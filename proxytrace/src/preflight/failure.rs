@@ -10,6 +10,9 @@ use super::trust;
 use crate::correlate::failure::of_errno;
 use crate::model::{Outcome, RequestError};
 
+const CIPHERS: &str =
+    "was not asked: it refused the TLS handshake, and may let go in, which has more ciphers";
+
 /// Why there is no answer, or not the whole of one.
 #[derive(Clone, Debug)]
 pub(super) struct Failure {
@@ -64,9 +67,12 @@ impl Failure {
         Self::new(outcome).detailed(error)
     }
 
-    /// A handshake that failed.
-    pub(super) fn of_handshake(error: &io::Error) -> Self {
+    /// A handshake that failed; `wanted` is whether the server asked for a certificate.
+    pub(super) fn of_handshake(error: &io::Error, wanted: bool) -> Self {
         match tls(error) {
+            Some(error) if !wanted && may_be_for_ciphers(error) => {
+                Self::because(Outcome::Unknown, CIPHERS).detailed(error)
+            }
             Some(error) => of_tls(error),
             None => of_stream(error, Outcome::Reset),
         }
@@ -106,6 +112,13 @@ fn of_stream(error: &io::Error, end: Outcome) -> Failure {
 
 fn tls(error: &io::Error) -> Option<&rustls::Error> {
     error.get_ref()?.downcast_ref()
+}
+
+/// Whether a server may have refused a handshake for the ciphers that it was offered. go offers
+/// those with CBC as well (`crypto/tls/cipher_suites.go`).
+fn may_be_for_ciphers(error: &rustls::Error) -> bool {
+    use AlertDescription::{HandshakeFailure, InsufficientSecurity};
+    matches!(error, rustls::Error::AlertReceived(HandshakeFailure | InsufficientSecurity))
 }
 
 /// What keeps preflight from a judgement of its own, and go perhaps not.
@@ -157,4 +170,25 @@ fn of_tls(error: &rustls::Error) -> Failure {
         _ => return Failure::new(Outcome::TlsOther).detailed(error),
     };
     Failure::because(Outcome::TlsOther, reason).detailed(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Who wants a certificate has found a cipher.
+    #[test]
+    fn a_handshake_may_be_refused_for_the_ciphers() {
+        use AlertDescription::{AccessDenied, HandshakeFailure, InsufficientSecurity};
+        for (alert, wanted, expected) in [
+            (HandshakeFailure, false, Outcome::Unknown),
+            (InsufficientSecurity, false, Outcome::Unknown),
+            (HandshakeFailure, true, Outcome::TlsOther),
+            (AccessDenied, false, Outcome::TlsOther),
+        ] {
+            let error = io::Error::other(rustls::Error::AlertReceived(alert));
+            let found = Failure::of_handshake(&error, wanted).outcome;
+            assert_eq!(found, expected, "{alert:?} {wanted}");
+        }
+    }
 }

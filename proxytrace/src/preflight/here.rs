@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashSet;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
@@ -28,7 +29,7 @@ impl Here {
     /// read is an error, but for a run whose modules are named (`named`): a go that is told them may
     /// read none of these files (`go install`).
     pub(super) fn read(settings: &Settings, most: usize, named: bool) -> Result<Self, Error> {
-        match env::current_dir() {
+        match env::current_dir().map(|found| as_named(settings.variable("PWD"), found)) {
             Ok(directory) => Self::read_in(&directory, settings, most, named),
             Err(_) if named => Ok(Self::default()),
             Err(error) => Err(error.into()),
@@ -71,6 +72,15 @@ impl Here {
         let sums = files.iter().filter_map(|file| read(&sums_of(file))).collect::<Vec<_>>();
         Self { files, modules, sums: sums.join("\n") }
     }
+}
+
+/// The working directory by the name that go has for it: that in PWD, if it is one
+/// (`os/getwd.go:Getwd`).
+fn as_named(pwd: &str, directory: PathBuf) -> PathBuf {
+    let pwd = Path::new(pwd);
+    let id = |path: &Path| fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
+    let is_same = pwd.is_absolute() && id(pwd).is_some_and(|it| id(&directory) == Some(it));
+    if is_same { pwd.to_owned() } else { directory }
 }
 
 /// A go command that would run in this directory.
@@ -170,6 +180,26 @@ mod tests {
         ];
         let (_, modules, sums) = told("", &files);
         assert_eq!((&*modules, &*sums), ("c.lab/c@v1.0.0", "b\nwork"));
+    }
+
+    /// What go finds above depends on it.
+    #[test]
+    fn the_working_directory_has_the_name_of_pwd() {
+        let root = tempfile::tempdir().unwrap();
+        let (app, link) = (root.path().join("app"), root.path().join("ws/app"));
+        fs::create_dir_all(&app).unwrap();
+        fs::create_dir(root.path().join("ws")).unwrap();
+        symlink(&app, &link).unwrap();
+        for (pwd, expected) in [
+            (link.to_str().unwrap(), &link),
+            (app.to_str().unwrap(), &app),
+            (root.path().to_str().unwrap(), &app),
+            ("/nonexistent", &app),
+            (".", &app),
+            ("", &app),
+        ] {
+            assert_eq!(as_named(pwd, app.clone()), *expected, "{pwd}");
+        }
     }
 
     #[test]

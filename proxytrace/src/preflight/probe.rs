@@ -458,7 +458,7 @@ pub(super) enum Base {
     Failed,
     /// That depends on an entry that is not known.
     Unasked,
-    /// Its URL is none.
+    /// Its URL is none, or nothing names it.
     Nobody,
 }
 

@@ -13,9 +13,8 @@ use crate::gomod::{self, Asked};
 use crate::goproxy::{self, List, is_word};
 use crate::{capture, goenv, redact};
 
-/// What a go without `go.env` takes, and what stands in it since Go 1.21.
-const DEFAULTS: &[(&str, &str)] =
-    &[("GOPROXY", "https://proxy.golang.org,direct"), ("GOSUMDB", "sum.golang.org")];
+/// A release that has no `go.env`: the defaults are built in.
+const WITHOUT_GO_ENV: &str = "go1.20";
 
 /// The settings of the go command that would run here.
 pub(super) struct Settings {
@@ -38,7 +37,7 @@ pub(super) struct Module {
 pub(super) struct Database {
     pub(super) name: String,
     pub(super) url: String,
-    /// Whether the URL is given, so that go asks there alone.
+    /// Whether the URL is given, so that go asks there alone; or nothing is, and it asks nobody.
     pub(super) given: bool,
 }
 
@@ -51,7 +50,7 @@ impl Settings {
             .collect();
         let path = environment.iter().find(|(name, _)| name == "PATH");
         let exe = path.and_then(|(_, path)| find_go(path.as_ref())).unwrap_or_default();
-        Self::of(environment, &exe, &|path| fs::read_to_string(path).ok())
+        Self::of(environment, &exe, &text_of)
     }
 
     /// Of a go at `exe` with this environment; `read` gives the texts of files.
@@ -60,14 +59,12 @@ impl Settings {
         exe: &Path,
         read: &dyn Fn(&Path) -> Option<String>,
     ) -> Self {
-        // Of an older one the defaults are the same.
-        let go = goenv::Go { exe, version: "" };
-        let mut values = goenv::secret(&environment, go, read);
-        for (name, value) in DEFAULTS {
-            values
-                .entry((*name).to_owned())
-                .or_insert_with(|| ((*value).to_owned(), Origin::Default));
+        // Without a `go.env` go is an older one or was not found: it has the defaults as well.
+        let mut go = goenv::Go { exe, version: "" };
+        if !goenv::has_go_env(&environment, go, read) {
+            go.version = WITHOUT_GO_ENV;
         }
+        let values = goenv::secret(&environment, go, read);
         let raw = values.iter().map(|(name, (value, origin))| {
             (name.clone(), Setting { value: value.clone(), origin: *origin })
         });
@@ -96,7 +93,7 @@ impl Settings {
         if !self.get("GOAUTH").split(';').any(|command| command.trim() == "netrc") {
             return None;
         }
-        fs::read_to_string(self.netrc_file()?).ok()
+        text_of(&self.netrc_file()?)
     }
 
     /// None where nothing says where it is: not the one of the working directory then
@@ -115,7 +112,8 @@ impl Settings {
         commands.any(|command| !matches!(command, "" | "netrc" | "off"))
     }
 
-    /// The checksum database; none if it is off (`modfetch/sumdb.go:dbDial`).
+    /// The checksum database; none if it is off (`modfetch/sumdb.go:dbDial`). Where nothing names
+    /// one, go refuses what it has to verify: that is a database without a URL.
     pub(super) fn database(&self) -> Option<Database> {
         let setting = match self.get("GOSUMDB") {
             "off" => return None,
@@ -123,10 +121,10 @@ impl Settings {
             setting => setting,
         };
         let mut words = setting.split_whitespace();
-        let name = words.next()?.split('+').next()?.to_owned();
+        let name = words.next().unwrap_or_default().split('+').next()?.to_owned();
         let url = words.next();
         Some(Database {
-            given: url.is_some(),
+            given: url.is_some() || name.is_empty(),
             url: url.map_or_else(|| format!("https://{name}"), str::to_owned),
             name,
         })
@@ -136,6 +134,12 @@ impl Settings {
     pub(super) fn is_unsummed(&self, module: &str) -> bool {
         goproxy::matches(self.get("GONOSUMDB"), module)
     }
+}
+
+/// The text of a file. go reads bytes: some that are no text may stand in a comment.
+fn text_of(path: &Path) -> Option<String> {
+    let bytes = fs::read(path).ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// The go on PATH, without the links to it.
@@ -227,11 +231,12 @@ pub(super) fn target(entry: &str) -> Target {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::path::Path;
 
     use super::{
         Database, INTERNATIONAL, Module, Settings, Target, UNENCODED, has_sums, required, spoils,
-        target,
+        target, text_of,
     };
 
     fn settings(environment: &[(&str, &str)]) -> Settings {
@@ -312,6 +317,32 @@ mod tests {
         );
     }
 
+    /// Since Go 1.21 the defaults stand in `go.env`, which an empty value in the user's file hides.
+    #[test]
+    fn a_default_that_is_hidden_is_none() {
+        let go_env = "GOPROXY=https://proxy.golang.org,direct\nGOSUMDB=sum.golang.org\n";
+        let none = Database { name: String::new(), url: "https://".into(), given: true };
+        let url = "https://sum.golang.org".to_owned();
+        let usual = Database { name: "sum.golang.org".into(), url, given: false };
+        for (user, go_env, entries, database) in [
+            ("", Some(go_env), 2, &usual),
+            ("GOPROXY=\nGOSUMDB=\n", Some(go_env), 0, &none),
+            ("", Some(""), 0, &none),
+            ("GOPROXY=\nGOSUMDB=\n", None, 2, &usual),
+            ("GOPROXY=direct\nGOSUMDB= \n", None, 1, &none),
+        ] {
+            let read = |path: &Path| match path.to_str() {
+                Some("/h/.config/go/env") => Some(user.to_owned()),
+                Some("/usr/lib/go/go.env") => go_env.map(str::to_owned),
+                _ => None,
+            };
+            let environment = vec![("HOME".to_owned(), "/h".to_owned())];
+            let settings = Settings::of(environment, Path::new("/usr/lib/go/bin/go"), &read);
+            assert_eq!(settings.list.entries.len(), entries, "{user:?} {go_env:?}");
+            assert_eq!(settings.database().as_ref(), Some(database), "{user:?} {go_env:?}");
+        }
+    }
+
     #[test]
     fn nothing_secret_is_shown() {
         let settings = settings(&[("GOPROXY", "https://u:s3cret@h,direct")]);
@@ -345,6 +376,16 @@ mod tests {
             let file = settings(environment).netrc_file();
             assert_eq!(file.as_deref(), expected.map(Path::new), "{environment:?}");
         }
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_hide_no_line() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("netrc");
+        assert_eq!(text_of(&file), None);
+        fs::write(&file, b"# f\xfcr CI\nmachine h login u password p\n").unwrap();
+        let text = settings(&[("NETRC", file.to_str().unwrap())]).netrc();
+        assert_eq!(text.as_deref(), Some("# f\u{fffd}r CI\nmachine h login u password p\n"));
     }
 
     #[test]

@@ -171,7 +171,7 @@ mod tests {
         let roots = Roots::new(store);
         let error = roots.verify_server_cert(&parse(certificate), &[], &name, &[], now).err()?;
         let error = io::Error::new(io::ErrorKind::InvalidData, error);
-        Some(Failure::of_handshake(&error).outcome)
+        Some(Failure::of_handshake(&error, false).outcome)
     }
 
     #[test]

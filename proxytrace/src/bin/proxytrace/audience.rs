@@ -50,6 +50,11 @@ impl Audience {
         Some(path.to_str()?.to_owned())
     }
 
+    /// The file from which GitHub Actions gives the environment to later steps.
+    pub(crate) fn github_env(&self) -> Option<PathBuf> {
+        self.value("GITHUB_ENV").map(PathBuf::from)
+    }
+
     /// The file that GitHub Actions shows beside the job.
     pub(crate) fn github_summary(&self) -> Option<PathBuf> {
         self.value("GITHUB_STEP_SUMMARY").map(PathBuf::from)
@@ -101,5 +106,7 @@ mod tests {
     fn github_says_that_it_is_there() {
         assert!(of(&[("GITHUB_ACTIONS", "true")]).in_github());
         assert!(!of(&[("GITHUB_ACTIONS", "false")]).in_github() && !of(&[("CI", "1")]).in_github());
+        let env = |path| of(&[("GITHUB_ENV", path)]).github_env();
+        assert_eq!((env("/f"), env("")), (Some("/f".into()), None));
     }
 }

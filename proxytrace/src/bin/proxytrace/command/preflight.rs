@@ -1,18 +1,17 @@
 //! `proxytrace preflight`.
 
-use std::fs::OpenOptions;
 use std::io::{self, IsTerminal as _, Write as _};
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
 use clap::Args;
+use proxytrace::capture;
 use proxytrace::preflight::{self, Allowed, Options};
 use proxytrace::report::{github, json, terminal};
 
 use crate::audience::Audience;
 use crate::cli::Report;
-use crate::outputs::{Claims, Opened, Output, Outputs, STDOUT, Stdout, Wanted};
+use crate::outputs::{Claims, Opened, Output, Outputs, STDOUT, Stderr, Stdout, Wanted};
 use crate::{People, class_code, complain, exit, first_failure, write_with};
 
 /// Ask each GOPROXY entry whether it works, as go would, without privileges.
@@ -20,9 +19,9 @@ use crate::{People, class_code, complain, exit, first_failure, write_with};
 /// Prints a line for each entry, and what is wrong. Exits with 0 if go would get everything, or if
 /// that depends on who is not asked (`direct`), or on what cannot be known: what is behind SOCKS or
 /// a host whose name is not ASCII, what commands of GOAUTH would let in, or lines of netrc that only
-/// some releases of go find, certificates that preflight cannot verify. Exits with 1 if go would not
-/// get everything, or if the time was over before that was known. With --shell or --github-env it is
-/// the GOPROXY handed on that counts.
+/// some releases of go find, certificates that preflight cannot verify, ciphers that it does not
+/// speak. Exits with 1 if go would not get everything, or if the time was over before that was
+/// known. With --shell or --github-env it is the GOPROXY handed on that counts.
 #[derive(Args, Clone, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "flags, each of which is there or not")]
 #[command(override_usage = "proxytrace preflight [OPTIONS] [MODULE@VERSION]...")]
@@ -63,9 +62,7 @@ pub(crate) fn run(preflight: &Preflight, report: &Report) -> u8 {
         Ok(found) => found,
         Err(error) => return complain(&error, exit::USAGE),
     };
-    let on_stderr = preflight.shell
-        || outputs.on_stdout
-        || documents.iter().any(|document| document.path() == Path::new(STDOUT));
+    let on_stderr = preflight.shell || outputs.on_stdout || documents.iter().any(Output::is_stdout);
     let render = |options: &terminal::Options| {
         let findings =
             terminal::render(&found.trace, &terminal::Options { quiet: true, ..*options });
@@ -76,7 +73,7 @@ pub(crate) fn run(preflight: &Preflight, report: &Report) -> u8 {
     };
     let (trace, render) = (&found.trace, &render);
     let reported = if on_stderr {
-        write_with(trace, outputs, people, report, render, &mut io::stderr())
+        write_with(trace, outputs, people, report, render, &mut Stderr::open())
     } else {
         write_with(trace, outputs, people, report, render, &mut Stdout::open())
     };
@@ -140,15 +137,17 @@ fn hand_on(preflight: &Preflight, found: &preflight::Report) -> anyhow::Result<(
         writeln!(io::stdout(), "export GOPROXY='{quoted}'")?;
     }
     if preflight.github_env {
-        let path = std::env::var_os("GITHUB_ENV")
+        let around = Audience::find();
+        let path = around
+            .github_env()
             .context("$GITHUB_ENV names no file: this is no job of GitHub Actions")?;
-        if Audience::find().in_github() {
+        if around.in_github() {
             // What later steps have in their environment stands in their logs. The runner reads both
             // streams, and stdout may be for a shell or a file.
             let masks: String = found.secrets().iter().map(|one| github::mask(one)).collect();
             io::stderr().write_all(masks.as_bytes())?;
         }
-        let file = OpenOptions::new().append(true).create(true).open(&path);
+        let file = capture::append_output(&path);
         let write = file.and_then(|mut file| writeln!(file, "GOPROXY={goproxy}"));
         write.with_context(|| format!("cannot write {}", path.display()))?;
     }
