@@ -68,8 +68,12 @@ fn build() -> Result<PathBuf> {
     // Cargo knows it by its name alone.
     let mut hasher = DefaultHasher::new();
     COMPILER.hash(&mut hasher);
-    let compiler = workspace().join(format!("target/fuzz-rustc-{:016x}", hasher.finish()));
-    fs::write(&compiler, COMPILER)?;
+    // Cargo's own may be elsewhere.
+    let target = workspace().join("target");
+    fs::create_dir_all(&target)?;
+    let compiler = target.join(format!("fuzz-rustc-{:016x}", hasher.finish()));
+    let failed = || format!("cannot write {}", compiler.display());
+    fs::write(&compiler, COMPILER).with_context(failed)?;
     fs::set_permissions(&compiler, Permissions::from_mode(0o755))?;
     let mut cargo = cargo();
     cargo.args(["build", "--features", "engine", "--package", "proxytrace-fuzz", "--bin", "fuzz"]);

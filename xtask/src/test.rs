@@ -1,10 +1,13 @@
 //! `cargo xtask test`: everything, with what it needs.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fmt::Write as _;
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use nix::sys::statvfs::statvfs;
 use tempfile::TempDir;
 use xtask::process::{in_ci, is_root, required_in_ci, run, status, warning, which};
@@ -41,6 +44,15 @@ const BIN_VAR: &str = "PROXYTRACE_BIN";
 /// Where readers or engines are that could not be had: without a word the tests would take what is
 /// usually there, of which a part may be missing.
 const NOWHERE: &str = "/nonexistent";
+
+/// What is handed on through sudo, for cargo and the tests to look at: these variables, and those
+/// that begin so.
+const HANDED_ON: [&str; 5] = ["CARGO", "CI", "HOME", "PATH", "TMPDIR"];
+const HANDED_ON_FROM: [&str; 8] =
+    ["AGENT_", "CARGO_", "INSTA_", "LAB_", "PROXYTRACE_", "RUSTUP_", "RUST_", "XDG_"];
+
+/// Variables, by their names.
+type Environment = BTreeMap<OsString, OsString>;
 
 const GIGABYTE: u64 = 1_000_000_000;
 
@@ -91,7 +103,8 @@ pub(crate) fn test(arguments: &[OsString]) -> Result<()> {
     }
     if !is_root() {
         // Tests of the kernel's side need root; what is built stays the user's.
-        test.arg("--config").arg(through_sudo()?);
+        let runner = through_sudo(&environment_of(&test))?;
+        test.arg("--config").arg(runner);
     }
     test.arg("test");
     if arguments.is_empty() {
@@ -167,14 +180,90 @@ fn check() -> Result<()> {
     Ok(())
 }
 
-/// The setting that makes cargo run test programs through sudo. sudo replaces PATH whatever it is
-/// told to keep, so that `env` sets it again.
-fn through_sudo() -> Result<String> {
-    let path = std::env::var("PATH").context("PATH is not text")?;
-    if path.contains(['"', '\\']) {
-        bail!("PATH holds a quote or a backslash, and cannot be handed on through sudo");
+/// The environment that a command gets.
+fn environment_of(command: &Command) -> Environment {
+    let mut environment: Environment = std::env::vars_os().collect();
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => environment.insert(name.to_owned(), value.to_owned()),
+            None => environment.remove(name),
+        };
     }
+    environment
+}
+
+/// The setting that makes cargo run test programs through sudo. Whatever that is told to keep, it
+/// replaces PATH, and sudo-rs keeps nothing: `env` sets what is needed.
+fn through_sudo(environment: &Environment) -> Result<String> {
     let wait = if in_ci() { "--non-interactive" } else { "--prompt=[sudo] password for %u: " };
-    let runner = ["sudo", wait, "--preserve-env", "--", "env", &format!("PATH={path}")];
-    Ok(format!("target.'cfg(unix)'.runner = {runner:?}"))
+    let mut runner: Vec<String> = ["sudo", wait, "--preserve-env", "--", "env"].map(quoted).into();
+    for (name, value) in environment {
+        let Some(name) = name.to_str().filter(|name| is_handed_on(name)) else { continue };
+        let refused = || format!("{name} is not UTF-8, and cannot be handed on through sudo");
+        let value = value.to_str().with_context(refused)?;
+        runner.push(quoted(&format!("{name}={value}")));
+    }
+    Ok(format!("target.'cfg(unix)'.runner = [{}]", runner.join(", ")))
+}
+
+/// Whether tests need a variable. Tokens are for registries alone: everybody sees arguments.
+fn is_handed_on(name: &str) -> bool {
+    let begins = || HANDED_ON_FROM.iter().any(|beginning| name.starts_with(beginning));
+    HANDED_ON.contains(&name) || (begins() && !name.ends_with("_TOKEN"))
+}
+
+/// A basic string of TOML.
+fn quoted(text: &str) -> String {
+    let mut quoted = String::from('"');
+    for letter in text.chars() {
+        match letter {
+            '"' | '\\' => quoted.extend(['\\', letter]),
+            // None of them has more digits.
+            letter if letter.is_control() => {
+                let _ = write!(quoted, "\\u{:04X}", u32::from(letter));
+            }
+            letter => quoted.push(letter),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStringExt as _;
+
+    use super::*;
+
+    #[test]
+    fn what_tests_need_is_handed_on_through_sudo() {
+        let of = |variables: &[(&str, &str)]| {
+            let environment: Environment =
+                variables.iter().map(|(name, value)| (name.into(), value.into())).collect();
+            let runner = through_sudo(&environment).unwrap();
+            let (_, after) = runner.split_once(r#""--", "env""#).unwrap();
+            after.to_owned()
+        };
+        assert_eq!(of(&[]), "]");
+        let kept = [("USER", "me"), ("CIRCLE", "1"), ("CARGO_REGISTRY_TOKEN", "s3cret")];
+        assert_eq!(of(&kept), "]");
+        let all = [("PATH", "/bin"), ("CI", ""), ("LAB_TABLE", "t"), ("PROXYTRACE_BIN", "/p")];
+        assert_eq!(of(&all), r#", "CI=", "LAB_TABLE=t", "PATH=/bin", "PROXYTRACE_BIN=/p"]"#);
+        let odd = of(&[("PATH", "/a \"b\"\\c'd\n\u{7f}é")]);
+        assert_eq!(odd, r#", "PATH=/a \"b\"\\c'd\u000A\u007Fé"]"#);
+        let bytes = OsString::from_vec(vec![b'/', 0xff]);
+        let environment = |name: &str| Environment::from([(name.into(), bytes.clone())]);
+        assert!(through_sudo(&environment("HOME")).is_err());
+        assert!(through_sudo(&environment("OTHER")).is_ok());
+    }
+
+    #[test]
+    fn a_command_has_what_it_is_given_and_not_what_it_is_denied() {
+        let mut command = Command::new("true");
+        command.env(BIN_VAR, "/p").env_remove("PATH");
+        let environment = environment_of(&command);
+        assert_eq!(environment.get(OsStr::new(BIN_VAR)), Some(&"/p".into()));
+        assert_eq!(environment.get(OsStr::new("PATH")), None);
+    }
 }
