@@ -2,7 +2,8 @@
 //!
 //! A fetch is one entry of GOPROXY asked for one artifact. What go asks besides is left out, as it
 //! says nothing of a proxy: probes of shorter and longer paths that found nothing, the second
-//! request after a 4xx (GOAUTH) and what follows it, and what programs other than go fetched.
+//! request after a 4xx (GOAUTH) and what follows it, where that comes to a 4xx again, and what
+//! programs other than go fetched.
 
 use std::borrow::Cow;
 
@@ -199,7 +200,9 @@ fn target(from: &Request, requests: &[Request]) -> Option<String> {
     (!host.is_empty()).then(|| host.to_ascii_lowercase())
 }
 
-/// The second requests after a 4xx, and what follows from them.
+/// The second requests after a 4xx, and what follows from them. None where that came to something
+/// else: it is how the fetch went, as where GOAUTH has credentials for a URL alone, which come with
+/// the second request.
 pub(crate) fn resent(requests: &[Request]) -> HashSet<RequestId> {
     let mut again = HashSet::default();
     for request in requests {
@@ -208,7 +211,14 @@ pub(crate) fn resent(requests: &[Request]) -> HashSet<RequestId> {
             again.insert(request.id);
         }
     }
-    again
+    let is_same = |last: &Request| match last.status {
+        Some(status) => (400..500).contains(&status),
+        None => has_no_end(last.outcome),
+    };
+    match story::last_asked(requests) {
+        Some(last) if again.contains(&last.id) && !is_same(last) => HashSet::default(),
+        _ => again,
+    }
 }
 
 /// An entry of GOPROXY as a label: without user, query and the slash at its end.
@@ -263,8 +273,11 @@ mod tests {
         assert_eq!(told(&trace), ("checksum", checksum(), checksum()));
     }
 
-    #[test]
-    fn what_is_sent_again_does_not_count() {
+    /// How much later it is sent again.
+    const LATER: u64 = 1_000_000_000_000;
+
+    /// A fetch that go sent again after a 403, and its requests before that.
+    fn sent_again() -> (Trace, Vec<Request>) {
         let mut trace = forbidden();
         let attempt = &mut trace.chains[0].attempts[0];
         let first = attempt.requests.clone();
@@ -273,10 +286,16 @@ mod tests {
             let id = last + 1 + u32::try_from(number).unwrap();
             request.follows = Some(if number == 0 { last } else { id - 1 });
             request.cause = if number == 0 { Cause::AuthResend } else { Cause::Redirect };
-            (request.id, request.started_ns) = (id, request.started_ns + 1_000_000_000_000);
+            (request.id, request.started_ns) = (id, request.started_ns + LATER);
             attempt.requests.push(request);
         }
-        assert_eq!(resent(&attempt.requests).len(), first.len());
+        (trace, first)
+    }
+
+    #[test]
+    fn what_is_sent_again_does_not_count() {
+        let (trace, first) = sent_again();
+        assert_eq!(resent(&trace.chains[0].attempts[0].requests).len(), first.len());
         let mut without = trace.clone();
         without.chains[0].attempts[0].requests = first;
         let (with, without) = (fetches(&trace).next().unwrap(), fetches(&without).next().unwrap());
@@ -284,6 +303,31 @@ mod tests {
         assert_eq!(with.duration_ns(), without.duration_ns());
         assert_eq!(with.redirects().count(), without.redirects().count());
         assert_eq!((with.resends(), without.resends()), (1, 0));
+    }
+
+    /// As where credentials come with the second request.
+    #[test]
+    fn what_comes_to_something_else_when_it_is_sent_again_is_the_fetch() {
+        let (mut trace, first) = sent_again();
+        for (status, outcome, counts) in [
+            (Some(200), Outcome::Ok, true),
+            (Some(502), Outcome::HttpError, true),
+            (None, Outcome::Dns, true),
+            (Some(404), Outcome::NotFound, false),
+            // Nobody knows what it would have come to.
+            (None, Outcome::Unfinished, false),
+        ] {
+            let requests = &mut trace.chains[0].attempts[0].requests;
+            let last = requests.last_mut().unwrap();
+            (last.status, last.outcome) = (status, outcome);
+            assert_eq!(resent(requests).is_empty(), counts, "{outcome:?}");
+            let sent = if counts { requests.as_slice() } else { first.as_slice() };
+            let redirects = sent.iter().filter(|request| is_redirect(request)).count();
+            let fetch = fetches(&trace).next().unwrap();
+            let is_long = fetch.duration_ns().is_some_and(|duration| duration >= LATER);
+            assert_eq!((fetch.redirects().count(), is_long), (redirects, counts), "{outcome:?}");
+            assert_eq!(fetch.resends(), 1);
+        }
     }
 
     /// The longer it stalls, the quicker it would seem.

@@ -166,7 +166,7 @@ struct RequestRow<'a> {
     status: Option<u16>,
     /// The host that a redirect leads to.
     target_host: Option<String>,
-    /// Whether it, or what it follows, was sent again because of a 4xx.
+    /// Whether it, or what it follows, was sent again because of a 4xx, and came to one again.
     resent: bool,
     protocol: Option<&'a str>,
     remote_addr: Option<&'a str>,

@@ -1,6 +1,6 @@
 -- Where proxies redirect to, by group of hosts, within the last day: what a firewall has to let out,
 -- and how often it fails there. Who redirects further has not failed. What go sends again after a 4xx
--- is not counted.
+-- is not counted where it comes to one again.
 SELECT
     host_group,
     a.proxy AS proxy,

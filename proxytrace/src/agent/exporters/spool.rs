@@ -140,8 +140,12 @@ impl Spool {
             };
             let frames = frames(&read);
             let lost = records.saturating_sub(frames.records);
-            if lost > 0 || frames.payload.is_empty() {
+            if lost > 0 {
                 self.ledger.book().dropped.torn += lost;
+                // It is booked, and is not again with the next try, or where the rest has to go.
+                if let Some(first) = self.complete.front_mut() {
+                    first.records = frames.records;
+                }
             }
             if frames.payload.is_empty() {
                 self.remove(number);
@@ -601,6 +605,26 @@ mod tests {
             };
             assert_eq!(torn, expected, "{length}");
         }
+    }
+
+    /// However often the rest is tried, and whatever becomes of it.
+    #[test]
+    fn what_is_damaged_is_counted_once() {
+        let dir = TempDir::new().unwrap();
+        let (mut spool, ledger) = spool(Some(&dir), 100);
+        spool.push([(&b"whole"[..], 2), (&b"damaged"[..], 5)].into_iter());
+        spool.complete();
+        let path = file(&dir.path().join("q"), 0);
+        let mut bytes = fs::read(&path).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        fs::write(&path, bytes).unwrap();
+        for _ in 0..3 {
+            let batch = spool.first().unwrap();
+            assert_eq!((batch.records, ledger.now().dropped.torn), (2, 5));
+            spool.failed(&batch, false);
+        }
+        spool.push(one(&[0; 80], 1));
+        assert_eq!((ledger.now().dropped.torn, ledger.now().dropped.full), (5, 2));
     }
 
     #[test]

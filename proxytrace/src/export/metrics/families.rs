@@ -70,7 +70,7 @@ families! {
     Durations: Family { kind: Kind::Histogram, ..counter("go_mod_fetch_duration_seconds",
         &["proxy", "kind"],
         "From the first request to the end of the last body of a fetch, without what go sends again \
-         after a 4xx. Scaled by the share of builds that are watched.") },
+         after a 4xx to get one again. Scaled by the share of builds that are watched.") },
     Requests: Family { kind: Kind::Histogram, ..counter("http_client_request_duration_seconds",
         &["server_address", "server_port", "http_response_status_code", "error_type"],
         "Until the head of the response, by the host that was asked: all requests, probes, redirects \

@@ -134,8 +134,19 @@ impl Registry {
     /// A series that appears with a value has not grown, as Prometheus counts, and most failures are
     /// the first of their kind on their host. Who reads at intervals up to `time` sees it begin.
     #[must_use]
-    pub fn beginning_at_none(self, time: Duration) -> Self {
-        Registry { youth: time, ..self }
+    pub fn beginning_at_none(mut self, time: Duration) -> Self {
+        self.youth = time;
+        // Sums without labels are there already, and nobody has seen them: builds may be over
+        // before anybody comes.
+        for (at, (family, series)) in FAMILIES.iter().zip(&self.series).enumerate() {
+            if family.kind == Kind::Counter {
+                let young = series.iter().map(|(labels, point)| {
+                    ((at, labels.clone()), Young { since: None, point: point.none() })
+                });
+                self.young.extend(young);
+            }
+        }
+        self
     }
 
     /// The sums are about to be shown: series that were new for long enough get their values.

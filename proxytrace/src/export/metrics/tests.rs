@@ -26,10 +26,11 @@ fn a_build_counts_for_those_that_were_passed_over() {
     assert_eq!(errors, Some(60.0 * failed.count() as f64));
 }
 
+const YOUTH: Duration = Duration::from_mins(1);
+
 /// What appears with a value has not grown, as Prometheus counts.
 #[test]
 fn new_series_begin_at_none() {
-    const YOUTH: Duration = Duration::from_mins(1);
     const FAILED: (&str, [&str; 2]) =
         ("go_mod_fetch_errors_total", ["https://proxy.example", "403"]);
     const DURATIONS: (&str, [&str; 2]) =
@@ -70,6 +71,24 @@ fn new_series_begin_at_none() {
     // At the end nobody comes again.
     registry.settle();
     assert_eq!(of_code(&registry), Some(1.0));
+}
+
+/// Builds may be over before anybody comes; how the agent is, is told as it is.
+#[test]
+fn sums_without_labels_begin_at_none() {
+    let mut registry = registry(Limits::default()).beginning_at_none(YOUTH);
+    registry.health(&Health { late: 7, ..Health::default() });
+    let build = Build::new(forbidden());
+    registry.observe(&build);
+    registry.observe(&build);
+    let first = Instant::now();
+    for (time, expected) in [(first, 0.0), (first + YOUTH / 2, 0.0), (first + YOUTH, 2.0)] {
+        registry.show(time);
+        assert_eq!(registry.value("proxytrace_builds_observed_total", &[]), Some(expected));
+        assert_eq!(registry.value("proxytrace_builds_late_total", &[]), Some(7.0));
+    }
+    registry.observe(&build);
+    assert_eq!(registry.value("proxytrace_builds_observed_total", &[]), Some(3.0));
 }
 
 /// A share that is none must not make everything endless.
