@@ -140,6 +140,23 @@ struct Gap {
     since_ns: u64,
 }
 
+impl Gap {
+    /// What the agent before this one has written, if that can be read, and what was counted since.
+    fn after(last: Option<&State>, counted: Option<u64>) -> Self {
+        let counted = counted.unwrap_or(0);
+        let Some(last) = last else { return Self { builds: counted, ..Self::default() } };
+        let Health { unwatched, unwatched_ns, unwatched_since_ns, .. } = last.health;
+        Self {
+            builds: unwatched.saturating_add(counted),
+            time: Duration::from_nanos(unwatched_ns) + last.age().unwrap_or_default(),
+            since_ns: match unwatched_since_ns {
+                0 => u64::try_from(last.started_at.as_nanosecond()).unwrap_or(0),
+                since_ns => since_ns,
+            },
+        }
+    }
+}
+
 impl<'a> Agent<'a> {
     fn new(options: &'a Options, settings: Settings) -> anyhow::Result<Self> {
         let before = Predecessor::take();
@@ -167,7 +184,6 @@ impl<'a> Agent<'a> {
             agent.log().warn(alike, &[("name", &machine::name())]);
         }
         if agent.is_switched_off() {
-            forget();
             agent.log().warn("the kill switch is on: nothing is watched", &[]);
         } else {
             agent.watch(before)?;
@@ -182,6 +198,8 @@ impl<'a> Agent<'a> {
             agent.log().warn("the kernel refuses the agent no system calls", &[("error", &error)]);
         }
         agent.out.exports = Some(Exports::start(&agent.settings.export, agent.health()?)?);
+        // Where this agent does not start, what the one before left goes on to count for the next.
+        keep(agent.host.as_ref());
         Ok(agent)
     }
 
@@ -198,8 +216,6 @@ impl<'a> Agent<'a> {
 
     fn watch(&mut self, before: Predecessor) -> anyhow::Result<()> {
         let host = Host::watch(self.seed(), self.controller.share(), before)?;
-        forget();
-        keep(&host);
         let Counts { executables, missed, .. } = host.counts()?;
         let fields: log::Fields<'_> = &[
             ("share", &self.controller.share()),
@@ -213,19 +229,10 @@ impl<'a> Agent<'a> {
 
     /// Counts what was between this agent and the one before.
     fn bridge(&mut self) {
-        let Some(path) = self.state_file() else { return };
-        let Ok(last) = State::read(path) else { return };
+        let last = self.state_file().and_then(|path| State::read(path).ok());
         let counted = self.host.as_ref().and_then(Host::untold);
-        let age = last.age();
-        self.gap = Gap {
-            builds: last.health.unwatched.saturating_add(counted.unwrap_or(0)),
-            time: Duration::from_nanos(last.health.unwatched_ns) + age.unwrap_or_default(),
-            since_ns: match last.health.unwatched_since_ns {
-                0 => u64::try_from(last.started_at.as_nanosecond()).unwrap_or(0),
-                since_ns => since_ns,
-            },
-        };
-        let Some(age) = age else { return };
+        self.gap = Gap::after(last.as_ref(), counted);
+        let Some(age) = last.as_ref().and_then(State::age) else { return };
         let builds = counted.map_or("not counted".to_owned(), |builds| builds.to_string());
         let seconds = (age.as_secs_f64() * 10.0).round() / 10.0;
         self.log().info(
@@ -342,6 +349,7 @@ impl<'a> Agent<'a> {
             self.log().warn("the kill switch was turned on: nothing is watched", &[]);
         } else if !off && self.host.is_none() {
             self.watch(Predecessor::default())?;
+            keep(self.host.as_ref());
         }
         Ok(())
     }
@@ -544,9 +552,11 @@ fn notify(state: &[NotifyState<'_>]) {
     let _ = sd_notify::notify(state);
 }
 
-/// Has the service manager hold what counts builds while there is no agent.
-fn keep(host: &Host) {
-    let Ok(counting) = host.counting() else { return };
+/// Has the service manager hold what counts builds while there is no agent, in place of what it
+/// held before.
+fn keep(host: Option<&Host>) {
+    forget();
+    let Some(Ok(counting)) = host.map(Host::counting) else { return };
     for (name, fd) in counting {
         // Maps say that something is wrong to whoever polls them, and systemd would let go of them.
         let unpolled = NotifyState::Custom("FDPOLL=0");
@@ -593,7 +603,23 @@ impl Signals {
 
 #[cfg(test)]
 mod tests {
-    use super::seed_of;
+    use super::state::tests::state;
+    use super::{Gap, Health, State, seed_of};
+
+    /// That what the agent before has written is not there does not make it less.
+    #[test]
+    fn what_was_counted_between_agents_is_told() {
+        for (before, counted, builds) in
+            [(None, None, 0), (None, Some(3), 3), (Some(2), None, 2), (Some(2), Some(3), 5)]
+        {
+            let last = before.map(|unwatched| {
+                let health = Health { unwatched, ..Health::default() };
+                State { health, ..state() }
+            });
+            let gap = Gap::after(last.as_ref(), counted);
+            assert_eq!((gap.builds, gap.since_ns > 0), (builds, last.is_some()), "{gap:?}");
+        }
+    }
 
     #[test]
     fn each_host_chooses_for_itself_and_always_alike() {

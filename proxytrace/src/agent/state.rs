@@ -180,10 +180,10 @@ fn percent(share: f64) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn state() -> State {
+    pub(in super::super) fn state() -> State {
         let at: Timestamp = "2026-01-02T03:04:05Z".parse().unwrap();
         State {
             version: "0.1.0".into(),

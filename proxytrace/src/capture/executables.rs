@@ -224,22 +224,13 @@ impl Executables {
     /// on a server that gives root less than its user; none if it is no `go` command, by its name,
     /// if it has gone, or if it has its probes and it is we who have too many files open.
     pub(super) fn unread(&mut self, path: &Path, error: &io::Error) -> Option<Attach> {
-        use io::ErrorKind::{InvalidInput, NotADirectory, NotFound};
-        // Nobody runs in what is no file: another is there now.
-        let has_gone = matches!(error.kind(), NotFound | NotADirectory | InvalidInput)
-            || error.raw_os_error() == Some(libc::ESRCH);
-        let is_ours = matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE));
+        let is_ours = is_ours(error);
         let is_probed = is_ours && self.probed.iter().flatten().any(|probed| probed.path == path);
         let is_go = path.file_name()? == "go";
-        if has_gone || is_probed || !is_go || !self.unread.insert(path.to_owned()) {
+        if has_gone(error) || is_probed || !is_go || !self.unread.insert(path.to_owned()) {
             return None;
         }
-        let reason = format!("it cannot be read: {error}");
-        Some(Attach {
-            exe: path.to_string_lossy().into_owned(),
-            missing: vec![MissingHook { hook: "*".to_owned(), reason }],
-            ..Attach::default()
-        })
+        Some(unreadable(path, error))
     }
 
     /// The executable that a record names.
@@ -338,6 +329,29 @@ impl From<&Metadata> for Identity {
             size: metadata.size(),
             changed: (metadata.ctime(), metadata.ctime_nsec()),
         }
+    }
+}
+
+/// Whether a file that could not be opened has gone: nobody runs in what is no file, another is
+/// there now.
+pub(super) fn has_gone(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidInput, NotADirectory, NotFound};
+    matches!(error.kind(), NotFound | NotADirectory | InvalidInput)
+        || error.raw_os_error() == Some(libc::ESRCH)
+}
+
+/// Whether a file could not be opened as we have too many of them open.
+pub(super) fn is_ours(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
+}
+
+/// What is said of a `go` command that we may not open.
+pub(super) fn unreadable(path: &Path, error: &io::Error) -> Attach {
+    let reason = format!("it cannot be read: {error}");
+    Attach {
+        exe: path.to_string_lossy().into_owned(),
+        missing: vec![MissingHook { hook: "*".to_owned(), reason }],
+        ..Attach::default()
     }
 }
 

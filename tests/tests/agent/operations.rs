@@ -141,12 +141,17 @@ fn wrong_settings_are_told_apart() {
         agent.output().unwrap()
     };
     let missing = ran();
-    for (text, said) in [("sample = 7", "sample"), ("simple = 1", "unknown field `simple`")] {
+    for (text, said) in [
+        ("sample = 7", ["agent.toml is wrong", "sample"]),
+        ("simple = 1", ["agent.toml is wrong", "unknown field `simple`"]),
+        ("export.otlp = \"collector:4318\"", ["--otlp", "is no URL"]),
+        ("export.metrics = \"0.0.0.0:9478\"", ["0.0.0.0:9478", "reached from elsewhere"]),
+    ] {
         fs::write(&config, text).unwrap();
         let output = ran();
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{stderr}");
-        assert!(stderr.contains("agent.toml is wrong") && stderr.contains(said), "{stderr}");
+        assert!(said.iter().all(|said| stderr.contains(*said)), "{stderr}");
     }
     assert_eq!(missing.status.code(), Some(2), "{missing:?}");
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
+use std::net::TcpListener;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt as _;
@@ -58,6 +59,13 @@ impl Manager {
 
     /// Starts an agent, and hands over what the one before it left.
     fn start(&self, toolchain: &Toolchain, options: &[&str], dir: Option<TempDir>) -> Agent {
+        let agent = self.begin(toolchain, options, dir);
+        self.ready.recv_timeout(Duration::from_secs(20)).expect("an agent that is ready");
+        agent
+    }
+
+    /// The same, without waiting until it is ready.
+    fn begin(&self, toolchain: &Toolchain, options: &[&str], dir: Option<TempDir>) -> Agent {
         let mut command = Command::new("sh");
         // The pid is that of what is executed.
         command.args(["-c", "LISTEN_PID=$$ exec \"$@\"", "sh"]).arg(cases::proxytrace());
@@ -88,11 +96,7 @@ impl Manager {
             ("LISTEN_FDS", OsStr::new(&count)),
             ("LISTEN_FDNAMES", OsStr::new(&names)),
         ];
-        let agent = Agent::spawn(command, toolchain, options, &environment, dir);
-        // It will take others in their place.
-        drop(store);
-        self.ready.recv_timeout(Duration::from_secs(20)).expect("an agent that is ready");
-        agent
+        Agent::spawn(command, toolchain, options, &environment, dir)
     }
 }
 
@@ -187,6 +191,32 @@ fn builds_between_two_agents_are_counted() {
         fourth.watches();
         assert_eq!(fourth.state().health.unwatched, unwatched, "{:#?}", fourth.log());
     }
+}
+
+/// As where its port is another one's.
+#[test]
+fn an_agent_that_does_not_start_takes_nothing_from_the_count() {
+    if !can_run() {
+        return;
+    }
+    let _alone = alone();
+    let toolchain = Toolchain::newest().unwrap();
+    let manager = Manager::new();
+    let first = manager.start(&toolchain, &ALL, None);
+    first.watches();
+    let held = manager.held();
+    let (_, _, _, dir) = first.end_by(libc::SIGKILL);
+    version(&toolchain, "between");
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().to_string();
+    // No signal: it ends by itself.
+    let second = manager.begin(&toolchain, &["--sample", "1", "--metrics", &port], Some(dir));
+    let (status, _, log, dir) = second.end_by(0);
+    assert!(!status.success(), "{log:#?}");
+    assert_eq!(manager.held(), held, "what the first left is held");
+    let third = manager.start(&toolchain, &ALL, Some(dir));
+    third.watches();
+    assert_eq!(third.state().health.unwatched, 1, "{:#?}", third.log());
 }
 
 /// Says that it is over when it is dropped.

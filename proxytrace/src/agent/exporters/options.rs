@@ -11,6 +11,7 @@ use clap::Args;
 use ring::digest::{Context, SHA256};
 use serde::Deserialize;
 
+use super::port::Access;
 use super::post;
 use crate::export::metrics::Limits;
 use crate::roots;
@@ -109,6 +110,17 @@ impl Options {
         }
     }
 
+    /// Whether exporters can start with these, as far as it depends on nothing else: a file may be
+    /// there later, and a port be free.
+    pub fn check(&self) -> anyhow::Result<()> {
+        for (option, text) in [("otlp", &self.otlp), ("clickhouse", &self.clickhouse)] {
+            if let Some(text) = text {
+                post::url(option, text)?;
+            }
+        }
+        Access::check(self)
+    }
+
     /// What is in the files that are read when exporters start, as one sum: it changes with them.
     /// Those of the authorities are among them where somebody has to be known by these.
     pub(in crate::agent) fn contents(&self) -> Box<[u8]> {
@@ -129,7 +141,9 @@ impl Options {
             &self.otlp_headers,
             &self.clickhouse_headers,
         ] {
-            let bytes = path.as_ref().and_then(|path| fs::read(path).ok());
+            // What is in a pipe can be read once alone, by who uses it.
+            let file = path.as_ref().filter(|path| path.is_file());
+            let bytes = file.and_then(|path| fs::read(path).ok());
             // Where one ends, and whether there is one, is part of it.
             sum.update(&bytes.as_ref().map_or(u64::MAX, |bytes| bytes.len() as u64).to_le_bytes());
             sum.update(&bytes.unwrap_or_default());
@@ -226,6 +240,9 @@ impl fmt::Display for Size {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+    use std::os::fd::AsRawFd as _;
+
     use super::*;
 
     #[test]
@@ -238,6 +255,34 @@ mod tests {
         }
         assert_eq!(Size(64 << 20).to_string(), "64MiB");
         assert_eq!(Size(1000).to_string(), "1000B");
+    }
+
+    #[test]
+    fn what_can_never_start_is_known_before() {
+        let path = || Some(PathBuf::from("/nowhere"));
+        let off = || Options { metrics: Some(Listen(None)), ..Options::default() };
+        let open = || Options { metrics: Some("0.0.0.0:9478".parse().unwrap()), ..off() };
+        let secured = || Options {
+            metrics_certificate: path(),
+            metrics_key: path(),
+            metrics_token: path(),
+            ..open()
+        };
+        for (options, is_right) in [
+            (Options::default(), true),
+            (off(), true),
+            (open(), false),
+            // What is not there may come.
+            (secured(), true),
+            (Options { metrics_token: None, ..secured() }, false),
+            (Options { metrics_key: None, ..secured() }, false),
+            (Options { metrics_key: path(), ..Options::default() }, false),
+            (Options { otlp: Some("http://collector:4318".to_owned()), ..off() }, true),
+            (Options { otlp: Some("collector:4318".to_owned()), ..off() }, false),
+            (Options { clickhouse: Some("http://me:x@h:8123".to_owned()), ..off() }, false),
+        ] {
+            assert_eq!(options.check().is_ok(), is_right, "{options:?}");
+        }
     }
 
     #[test]
@@ -261,6 +306,18 @@ mod tests {
                 seen.push(options.contents());
             }
         }
+    }
+
+    /// As the shell makes one for `<(…)`.
+    #[test]
+    fn what_is_in_a_pipe_is_left_to_who_uses_it() {
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        writer.write_all(b"A: b\n").unwrap();
+        drop(writer);
+        let path = PathBuf::from(format!("/proc/self/fd/{}", reader.as_raw_fd()));
+        let options = Options { otlp_headers: Some(path.clone()), ..Options::default() };
+        assert_eq!(options.contents(), options.contents());
+        assert_eq!(fs::read_to_string(path).unwrap(), "A: b\n");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -71,22 +71,30 @@ pub(super) struct Port {
 }
 
 impl Access {
-    /// As the options have it, if a port is wanted.
-    pub(super) fn read(options: &Options) -> anyhow::Result<Option<Self>> {
-        let Some(address) = options.listen() else { return Ok(None) };
-        let (certificate, key) = (&options.metrics_certificate, &options.metrics_key);
-        let tls = match (certificate, key) {
-            (Some(certificate), Some(key)) => Some(tls(certificate, key)?),
-            (None, None) => None,
-            _ => bail!("--metrics-certificate and --metrics-key go together; give both"),
-        };
-        let token = options.metrics_token.as_deref().map(token).transpose()?;
+    /// Whether the options go together, if a port is wanted, whatever is in their files.
+    pub(super) fn check(options: &Options) -> anyhow::Result<()> {
+        let Some(address) = options.listen() else { return Ok(()) };
+        let has_certificate = options.metrics_certificate.is_some();
         ensure!(
-            address.ip().is_loopback() || (tls.is_some() && token.is_some()),
+            has_certificate == options.metrics_key.is_some(),
+            "--metrics-certificate and --metrics-key go together; give both"
+        );
+        ensure!(
+            address.ip().is_loopback() || (has_certificate && options.metrics_token.is_some()),
             "{address} can be reached from elsewhere: give --metrics-certificate, --metrics-key and \
              --metrics-token, or an address of this host alone such as 127.0.0.1:{}",
             address.port(),
         );
+        Ok(())
+    }
+
+    /// As the options have it, if a port is wanted.
+    pub(super) fn read(options: &Options) -> anyhow::Result<Option<Self>> {
+        Self::check(options)?;
+        let Some(address) = options.listen() else { return Ok(None) };
+        let pair = options.metrics_certificate.as_deref().zip(options.metrics_key.as_deref());
+        let tls = pair.map(|(certificate, key)| tls(certificate, key)).transpose()?;
+        let token = options.metrics_token.as_deref().map(token).transpose()?;
         Ok(Some(Access { address, tls, token }))
     }
 }

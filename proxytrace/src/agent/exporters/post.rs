@@ -186,6 +186,8 @@ fn read_headers(path: &Path) -> anyhow::Result<HeaderMap> {
         value.set_sensitive(true);
         headers.append(name, value);
     }
+    // As in a pipe that somebody has read.
+    ensure!(!headers.is_empty(), "no header in {}", path.display());
     Ok(headers)
 }
 
@@ -290,5 +292,7 @@ mod tests {
         std::fs::write(&file, "A: b\ncAnArY\n").unwrap();
         let error = read_headers(&file).unwrap_err().to_string();
         assert!(error.contains(":2:") && !error.contains("cAnArY"), "{error}");
+        std::fs::write(&file, "\n").unwrap();
+        assert!(read_headers(&file).unwrap_err().to_string().starts_with("no header in "));
     }
 }

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::{self, File};
+use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -19,9 +20,12 @@ use proxytrace_common::host::{ANY, FileKey};
 use proxytrace_common::record::Tag;
 
 use super::root::{self, Root, mount_namespace};
+use super::running::is_named_go;
 use super::search::Search;
 use super::{overlay, places};
-use crate::capture::executables::{Executables, Identity, Unprobed, link_to, read_once};
+use crate::capture::executables::{
+    Executables, Identity, Unprobed, has_gone, is_ours, link_to, read_once, unreadable,
+};
 use crate::capture::monotonic_now;
 use crate::capture::program::Programs;
 use crate::capture::record::Record;
@@ -41,8 +45,8 @@ const READS_MAX: usize = 1024;
 const IDLE: Duration = Duration::from_hours(1);
 /// For tests: another time, in seconds.
 const IDLE_VAR: &str = "PROXYTRACE_IDLE";
-/// When one that the kernel has refused to put probes into is tried again: after an hour, in
-/// nanoseconds.
+/// When one that the kernel has refused to put probes into, or to open, is tried again: after an
+/// hour, in nanoseconds.
 const AGAIN: u64 = 3_600_000_000_000;
 
 /// How long toolchains may take.
@@ -365,8 +369,7 @@ impl Files {
         let pid = exec.pid;
         let mounts = exec.number(Tag::Mounts).unwrap_or(0);
         let name = exec.text(Tag::Executable).unwrap_or_default();
-        let open = |path: &Path| {
-            let file = regular::open(path).ok()?;
+        let known_by = |file: File| {
             let identity = Identity::of(&file).ok()?;
             // By now it may be another one.
             (identity.size == key.size).then_some((file, identity))
@@ -381,19 +384,31 @@ impl Files {
                 identity.inode == key.inode
             }
         };
-        let by_process = open(Path::new(&format!("/proc/{pid}/exe"))).filter(is_it);
+        let exe = PathBuf::from(format!("/proc/{pid}/exe"));
+        let (by_process, error) = match regular::open(&exe) {
+            Ok(file) => (known_by(file).filter(is_it), None),
+            Err(error) => (None, Some(error)),
+        };
         // One that was short is gone, and its file may be there.
         let by_name = || {
             let name = Path::new(&name).strip_prefix("/").ok()?;
             let ours = root.map(Path::to_owned);
             let roots = ours.into_iter().chain(root::of_ancestors(exec, mounts).map(|it| it.path));
-            let mut files = roots.filter_map(|root| open(&root.join(name)));
+            let mut files =
+                roots.filter_map(|root| known_by(regular::open(&root.join(name)).ok()?));
             files.find(|(_, identity)| identity.inode == key.inode)
         };
         let Some((file, identity)) = by_process.or_else(by_name) else {
             // While it waited for us it may have become known.
             let known = self.known.iter().find(|(_, known)| known.keys.contains(&key));
-            return known.map_or(Look::Unknown, |(&index, _)| Look::Known(index));
+            if let Some((&index, _)) = known {
+                return Look::Known(index);
+            }
+            let unopened = error.and_then(|error| {
+                let link = fs::read_link(&exe).ok()?;
+                self.unopened(key, [Path::new(&name), &link], &error)
+            });
+            return unopened.map_or(Look::Unknown, Look::Refused);
         };
         let namespace = root.is_none().then_some(mounts);
         let seeing = [u64::from(pid)].into_iter().chain(exec.numbers(Tag::Ancestor));
@@ -406,6 +421,33 @@ impl Files {
             None => Look::Other,
             Some(plan) => Look::Go(Box::new(Candidate { file, identity, path, plan, namespace })),
         }
+    }
+
+    /// What is told of a file that was executed under the first of these names, and that we may not
+    /// open, as on a server that gives root less than its user. The process runs the second one by
+    /// now: if either is no `go` command by its name, or has gone, nothing is known of the file.
+    fn unopened(
+        &mut self,
+        key: FileKey,
+        names: [&Path; 2],
+        error: &io::Error,
+    ) -> Option<Rc<Attach>> {
+        if has_gone(error) || is_ours(error) || !names.into_iter().all(is_named_go) {
+            return None;
+        }
+        let attach = Rc::new(unreadable(names[1], error));
+        self.refused += 1;
+        self.refused_by_kernel += 1;
+        self.tell(&attach);
+        self.keep_in_mind(key, &attach, Some(monotonic_now() + AGAIN));
+        Some(attach)
+    }
+
+    /// A `go` command has got no probes; `again` says when it is tried again.
+    fn keep_in_mind(&mut self, key: FileKey, attach: &Rc<Attach>, again: Option<u64>) {
+        self.unprobed.retain(|without| without.key != key);
+        self.unprobed.truncate(UNPROBED_MAX - 1);
+        self.unprobed.push_front(Without { key, attach: Rc::clone(attach), again });
     }
 
     /// Where a file that is executed in this mount namespace, unless that lasts, is found in lasting
@@ -525,9 +567,7 @@ impl Files {
                 self.unwatch(watch);
                 let attach = Rc::new(attach);
                 let again = (why == Unprobed::Kernel).then(|| monotonic_now() + AGAIN);
-                self.unprobed.retain(|without| without.key != key);
-                self.unprobed.truncate(UNPROBED_MAX - 1);
-                self.unprobed.push_front(Without { key, attach: Rc::clone(&attach), again });
+                self.keep_in_mind(key, &attach, again);
                 return Err(Refused { attach, is_for_good: true });
             }
         };
@@ -880,6 +920,29 @@ mod tests {
         assert!(known.is_changed());
         assert!(known.renew());
         assert!(!known.is_changed());
+    }
+
+    /// Who is merely gone, or another program by now, is none of these.
+    #[test]
+    fn a_go_command_that_cannot_be_read_is_told() {
+        let (go, other) = (Path::new("/home/me/go/bin/go"), Path::new("/home/me/go/bin/gopls"));
+        for (number, names, is_told) in [
+            (libc::EACCES, [go, go], true),
+            (libc::ESTALE, [go, go], true),
+            (libc::EACCES, [go, other], false),
+            (libc::EACCES, [other, go], false),
+            (libc::ENOENT, [go, go], false),
+            (libc::ESRCH, [go, go], false),
+            (libc::EMFILE, [go, go], false),
+        ] {
+            let mut files = Files::new().unwrap();
+            let error = io::Error::from_raw_os_error(number);
+            let attach = files.unopened(FileKey::default(), names, &error);
+            let again = files.try_again(u64::MAX).len();
+            let counts = (files.refused, files.refused_by_kernel, files.told.len(), again);
+            let expected = if is_told { (1, 1, 1, 1) } else { (0, 0, 0, 0) };
+            assert_eq!((attach.is_some(), counts), (is_told, expected), "{number} {names:?}");
+        }
     }
 
     /// One of a release that is not known is not.

@@ -98,10 +98,10 @@ impl Programs {
         Ok(())
     }
 
-    /// Follows a process that is followed by nobody yet.
-    pub(super) fn join(&mut self, pid: u32, member: Member) -> anyhow::Result<()> {
+    /// Follows a process that is followed by nobody yet. Says whether there is room for it.
+    pub(super) fn join(&mut self, pid: u32, member: Member) -> anyhow::Result<bool> {
         let map = self.object.map_mut("TRACKED")?;
-        Ok(HashMap::<_, u32, Member>::try_from(map)?.insert(pid, member, 0)?)
+        Ok(HashMap::<_, u32, Member>::try_from(map)?.insert(pid, member, 0).is_ok())
     }
 
     /// The same where that is not sure: one that is followed stays where it is. Says whether it

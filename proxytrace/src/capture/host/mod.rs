@@ -88,7 +88,7 @@ pub struct Counts {
     pub refused_for_room: u64,
     /// Of `refused`, those that are for another machine.
     pub refused_for_machine: u64,
-    /// Of `refused`, those into which the kernel put no probes.
+    /// Of `refused`, those into which the kernel put no probes, or that it did not let us open.
     pub refused_by_kernel: u64,
     /// Trees of which the beginning was missed.
     pub late: u64,
@@ -400,7 +400,7 @@ impl Host {
     /// Reads what has come in, until there is no more of it or many trees have begun.
     fn read(&mut self, watcher: &mut dyn Watcher) -> anyhow::Result<ControlFlow<()>> {
         let Self { programs, executables, files, trees, start, .. } = self;
-        let begin = || beginning(start);
+        let begin = |at| beginning(start, at);
         let full = trees.begun + TREES_AT_A_TIME;
         let read = programs.drain(|record| {
             trees.take(record, (executables, files), &begin, watcher);
@@ -563,11 +563,19 @@ impl Host {
                 None => programs.member(pid)?.map(|member| (member.tree, member.root)),
             },
         };
+        let (tree, root) = parents.unwrap_or((tree, news.pid));
+        if !programs.join(news.pid, Member { tree, executable: index, root })? {
+            // As many are followed as can be: the kernel loses what begins then, too.
+            self.lost += 1;
+            self.is_lossy = true;
+            if let Some(tree) = trees.running.get_mut(&tree) {
+                tree.lose(1, monotonic_now());
+            }
+            return Ok(());
+        }
         if parents.is_none() {
             self.adopted[usize::from(tree != 0)] += 1;
         }
-        let (tree, root) = parents.unwrap_or((tree, news.pid));
-        programs.join(news.pid, Member { tree, executable: index, root })?;
         if !lives(news.pid) {
             // Nobody would take it out again.
             programs.part(news.pid)?;
@@ -577,7 +585,7 @@ impl Host {
             if let Some(parent) = parent.filter(|_| parents.is_some()) {
                 trees.join(tree, parent, &news.record(), index, known);
             } else {
-                let begin = || beginning(start);
+                let begin = |at| beginning(start, at);
                 let (record, cgroup, job) = (news.record(), news.cgroup.clone(), news.job.clone());
                 let first = First { record: &record, executable: index, cgroup, job };
                 trees.begin(tree, first, known, &begin, watcher);
@@ -751,9 +759,13 @@ fn over(members: &HashMap<u32, Member>) -> HashSet<u32> {
     passed_over().map(|member| member.root).filter(is_over).collect()
 }
 
-/// What a trace begins with that begins now.
-fn beginning(start: &Start) -> Start {
-    Start { started_at: jiff::Timestamp::now().to_string(), ..start.clone() }
+/// What a trace begins with that began then, by `CLOCK_MONOTONIC`: it may be a while until we come
+/// to that.
+fn beginning(start: &Start, at: u64) -> Start {
+    let now = jiff::Timestamp::now();
+    let since = Duration::from_nanos(monotonic_now().saturating_sub(at));
+    let started_at = now.checked_sub(since).unwrap_or(now).to_string();
+    Start { started_at, ..start.clone() }
 }
 
 /// `CLOCK_MONOTONIC` in nanoseconds.
@@ -794,6 +806,20 @@ mod tests {
             let all: HashMap<u32, Member> = all.collect();
             let expected: HashSet<u32> = expected.iter().copied().collect();
             assert_eq!(over(&all), expected, "{members:?}");
+        }
+    }
+
+    /// However late we come to it.
+    #[test]
+    fn a_trace_begins_when_its_first_process_did() {
+        let begun = |at: u64| {
+            let start = beginning(&Start::default(), at);
+            start.started_at.parse::<jiff::Timestamp>().unwrap()
+        };
+        let (now, at) = (jiff::Timestamp::now(), monotonic_now());
+        for (at, seconds) in [(at - 3_000_000_000, -3), (at, 0), (at + 3_600_000_000_000, 0)] {
+            let off = begun(at).duration_since(now) - jiff::SignedDuration::from_secs(seconds);
+            assert!(off.abs() < jiff::SignedDuration::from_secs(1), "{seconds}: {off:?}");
         }
     }
 

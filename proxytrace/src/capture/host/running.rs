@@ -1,19 +1,27 @@
 //! What runs already when the watch begins.
 
 use std::collections::{BTreeMap, HashSet};
-use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::path::Path;
 
 use crate::capture::credentials::status;
 use crate::capture::executables::is_go_command;
 
+/// Names of what runs as a `go` command: that of one whose file is gone, as after an update, too
+/// (`d_path`).
+const NAMES: [&str; 2] = ["go", "go (deleted)"];
+
+/// Whether this is the link to what a `go` command runs, by its name.
+pub(super) fn is_named_go(exe: &Path) -> bool {
+    exe.file_name().is_some_and(|name| NAMES.iter().any(|go| name == *go))
+}
+
 /// The parent of each process that runs a `go` command. Those are known by their name, and looked
 /// into.
 pub(super) fn commands() -> BTreeMap<u32, u32> {
     let go = processes().filter(|pid| {
         let exe = format!("/proc/{pid}/exe");
-        fs::read_link(&exe).is_ok_and(|name| name.file_name() == Some(OsStr::new("go")))
+        fs::read_link(&exe).is_ok_and(|name| is_named_go(&name))
             && File::open(&exe).is_ok_and(|file| is_go_command(&file))
     });
     go.filter_map(|pid| Some((pid, parent(pid)?))).collect()
@@ -77,6 +85,19 @@ mod tests {
     use std::process::{Command, Stdio};
 
     use super::*;
+
+    #[test]
+    fn a_go_command_is_known_by_its_name_while_its_file_is_gone() {
+        for (exe, is_go) in [
+            ("/usr/bin/go", true),
+            ("/usr/bin/go (deleted)", true),
+            ("/usr/bin/gofmt (deleted)", false),
+            ("/opt/go/bin/vet", false),
+            ("/", false),
+        ] {
+            assert_eq!(is_named_go(Path::new(exe)), is_go, "{exe}");
+        }
+    }
 
     /// 1 has started 2, which has started 3; where 5 and 6 were, others are by now.
     #[test]

@@ -12,6 +12,7 @@ use super::files::Files;
 use super::{Begun, Job, TreeId, Watcher, job, root};
 use crate::capture::decode::Decoder;
 use crate::capture::executables::Executables;
+use crate::capture::monotonic_now;
 use crate::capture::pids::Pids;
 use crate::capture::record::Record;
 use crate::capture::user::{ENVIRONMENT_OF_OTHERS_MAX, kept_environment};
@@ -93,11 +94,17 @@ fn job_of(pid: u32) -> Option<Job> {
 /// read: anybody may execute as many as the ring has room for, each with a long one.
 const NEWS_MAX: usize = 1024;
 
+/// So long after the end of a process there may come more of it, as what it had open is closed, in
+/// nanoseconds. Another one gets its pid no sooner.
+const ENDED: u64 = 1_000_000_000;
+
 /// All trees that are running.
 #[derive(Default)]
 pub(super) struct Trees {
     pub(super) running: HashMap<TreeId, Tree>,
     by_pid: HashMap<u32, TreeId>,
+    /// Processes that have ended, and when: others get their pids while a tree runs for long.
+    ended: VecDeque<(u64, u32, TreeId)>,
     pub(super) news: VecDeque<News>,
     pub(super) malformed: u64,
     pub(super) events: u64,
@@ -123,7 +130,7 @@ impl Trees {
         &mut self,
         bytes: &[u8],
         known: Known<'_>,
-        begin: &dyn Fn() -> Start,
+        begin: &dyn Fn(u64) -> Start,
         watcher: &mut dyn Watcher,
     ) {
         let Some(record) = Record::parse(bytes) else {
@@ -151,14 +158,23 @@ impl Trees {
         // Of a tree that was given up, or has ended, there may be some on their way.
         let Some(id) = self.by_pid.get(&record.pid).copied() else { return };
         let Some(tree) = self.running.get_mut(&id) else { return };
+        // One that has ended is another process: a passed-over one tells of new files, too.
+        let is_news = record.kind == Kind::Exec && record.bytes(Tag::FileKey).is_some();
+        if is_news && !tree.live.contains(&record.pid) {
+            return;
+        }
         tree.bytes += bytes.len();
         if tree.take(&record, known).is_err() {
             self.malformed += 1;
         }
-        if record.kind == Kind::Fork
-            && let Some(child) = record.pid_in(Tag::Child)
-        {
-            self.by_pid.insert(child, id);
+        match record.kind {
+            Kind::Fork => {
+                if let Some(child) = record.pid_in(Tag::Child) {
+                    self.by_pid.insert(child, id);
+                }
+            }
+            Kind::Exit => self.ended.push_back((record.time, record.pid, id)),
+            _ => {}
         }
         if !tree.has_job
             && let Some(job) = tree.decoder.job.take()
@@ -190,7 +206,7 @@ impl Trees {
         id: TreeId,
         first: First<'_>,
         known: Known<'_>,
-        beginning: &dyn Fn() -> Start,
+        beginning: &dyn Fn(u64) -> Start,
         watcher: &mut dyn Watcher,
     ) {
         let First { record, executable, cgroup, job } = first;
@@ -221,7 +237,7 @@ impl Trees {
         });
         let begun = Begun {
             time: record.time,
-            start: Start { argv: argv.unwrap_or_default(), ..beginning() },
+            start: Start { argv: argv.unwrap_or_default(), ..beginning(record.time) },
             share: super::share_of(threshold),
             cgroup,
         };
@@ -329,6 +345,7 @@ impl Trees {
 
     /// Hands on what has come in, in time order, and ends the trees of which nobody lives.
     pub(super) fn hand_on(&mut self, watcher: &mut dyn Watcher) {
+        self.forget_ended(monotonic_now());
         let mut ended = Vec::new();
         // What is still to be looked at may be of it.
         let waiting =
@@ -351,6 +368,22 @@ impl Trees {
         for id in ended {
             if let Some(tree) = self.remove(id) {
                 watcher.ended(id, tree.end);
+            }
+        }
+    }
+
+    /// Forgets to which trees the processes belonged that have ended a while ago.
+    fn forget_ended(&mut self, now: u64) {
+        // What is still to be looked at may be of them.
+        while self.news.is_empty()
+            && let Some(&(time, pid, id)) = self.ended.front()
+            && time.saturating_add(ENDED) <= now
+        {
+            self.ended.pop_front();
+            // By now it may be another one of the same tree.
+            let lives = self.running.get(&id).is_some_and(|tree| tree.live.contains(&pid));
+            if !lives && self.by_pid.get(&pid) == Some(&id) {
+                self.by_pid.remove(&pid);
             }
         }
     }
@@ -507,14 +540,22 @@ pub(super) mod tests {
         fn ended(&mut self, _: TreeId, _: Option<End>) {}
     }
 
+    fn beginning(_: u64) -> Start {
+        Start::default()
+    }
+
     /// That a process has become another program, of which no more is known than that.
     pub(in super::super) fn exec(pid: u32, fields: &[(Tag, &[u8])]) -> Vec<u8> {
+        of_kind(Kind::Exec, pid, fields)
+    }
+
+    fn of_kind(kind: Kind, pid: u32, fields: &[(Tag, &[u8])]) -> Vec<u8> {
         let length = |(_, bytes): &(Tag, &[u8])| size_of::<FieldHeader>() + bytes.len();
         let size = size_of::<Header>() + fields.iter().map(length).sum::<usize>();
         let numbers = [pid, pid, u32::try_from(size).unwrap(), ANY];
         let mut bytes = [1_u64, 0, 0].map(u64::to_ne_bytes).concat();
         bytes.extend(numbers.map(u32::to_ne_bytes).concat());
-        bytes.extend((Kind::Exec as u16).to_ne_bytes());
+        bytes.extend((kind as u16).to_ne_bytes());
         bytes.resize(size_of::<Header>(), 0);
         for (tag, field) in fields {
             bytes.extend([*tag as u8, 0]);
@@ -530,7 +571,7 @@ pub(super) mod tests {
         let bytes = exec(7, &[]);
         let record = Record::parse(&bytes).unwrap();
         let first = First { record: &record, executable: ANY, cgroup: None, job: None };
-        trees.begin(1, first, known, &Start::default, told);
+        trees.begin(1, first, known, &beginning, told);
         trees
     }
 
@@ -543,9 +584,9 @@ pub(super) mod tests {
         let (tree, file) = ((Tag::Tree, &[0; 8][..]), (Tag::FileKey, &[0; 24][..]));
         let begins = exec(std::process::id(), &[tree, file]);
         for _ in 0..NEWS_MAX + 2 {
-            trees.take(&begins, known, &Start::default, &mut told);
+            trees.take(&begins, known, &beginning, &mut told);
         }
-        trees.take(&exec(7, &[file]), known, &Start::default, &mut told);
+        trees.take(&exec(7, &[file]), known, &beginning, &mut told);
         let is_read = |news: &&News| news.job.is_some();
         assert_eq!(trees.news.iter().filter(is_read).count(), NEWS_MAX);
         let losses = |trees: &Trees| {
@@ -565,13 +606,43 @@ pub(super) mod tests {
         let (executables, files) = (Executables::default(), Files::new().unwrap());
         let (known, mut told) = ((&executables, &files), Told::default());
         let mut trees = of_one(known, &mut told);
-        trees.take(&exec(7, &[(Tag::FileKey, &[0; 24])]), known, &Start::default, &mut told);
+        trees.take(&exec(7, &[(Tag::FileKey, &[0; 24])]), known, &beginning, &mut told);
         trees.running.get_mut(&1).unwrap().live.clear();
         trees.hand_on(&mut told);
         assert!(trees.running.contains_key(&1));
         trees.news.clear();
         trees.hand_on(&mut told);
         assert!(trees.running.is_empty());
+    }
+
+    /// Its pid is another one's by now, of a build that is passed over, or of none.
+    #[test]
+    fn what_has_ended_belongs_to_its_tree_no_more() {
+        let (executables, files) = (Executables::default(), Files::new().unwrap());
+        let (known, mut told) = ((&executables, &files), Told::default());
+        let mut trees = of_one(known, &mut told);
+        let (child, file) = (8_u64.to_ne_bytes(), exec(8, &[(Tag::FileKey, &[0; 24])]));
+        let fork = of_kind(Kind::Fork, 7, &[(Tag::Child, &child)]);
+        let exit = of_kind(Kind::Exit, 8, &[(Tag::Status, &[0; 8])]);
+        let took = |trees: &Trees| trees.running[&1].turn.len();
+        let all = [(&fork, 1), (&file, 1), (&exit, 1), (&file, 0), (&fork, 1), (&file, 1)];
+        for (bytes, count) in all {
+            let before = took(&trees);
+            trees.take(bytes, known, &beginning, &mut Told::default());
+            assert_eq!(took(&trees) - before, count, "{bytes:?}");
+        }
+        // Its news are waiting, or another one of the tree has its pid.
+        for exits in [false, true] {
+            trees.take(&file, known, &beginning, &mut told);
+            if exits {
+                trees.take(&exit, known, &beginning, &mut told);
+            }
+            trees.hand_on(&mut told);
+            assert_eq!(trees.of(8), Some(1));
+            trees.news.clear();
+            trees.hand_on(&mut told);
+            assert_eq!((trees.of(7), trees.of(8)), (Some(1), (!exits).then_some(1)));
+        }
     }
 
     /// However often it is executed there; and of another process it is nobody's.
