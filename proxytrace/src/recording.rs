@@ -7,6 +7,7 @@
 
 use std::io::{self, BufRead, Read, Write};
 
+use semver::Version;
 use serde::{Deserialize, Serialize};
 
 use crate::event::{End, Event, Start, What};
@@ -109,8 +110,20 @@ pub enum Error {
 }
 
 impl Error {
-    fn no_event(line: u64, error: &serde_json::Error) -> Self {
-        Self::Line { line, wrong: escape(&error.to_string(), LONG) }
+    fn no_event(line: u64, error: &serde_json::Error, writer: &str) -> Self {
+        Self::Line { line, wrong: escape(&error.to_string(), LONG) + &if_newer(writer) }
+    }
+}
+
+/// What else to say of a file that cannot be read, by the version of proxytrace that wrote it: a
+/// newer one may have words that this one does not know.
+pub fn if_newer(writer: &str) -> String {
+    let ours = env!("CARGO_PKG_VERSION");
+    match (Version::parse(writer), Version::parse(ours)) {
+        (Ok(theirs), Ok(own)) if theirs > own => {
+            format!("; proxytrace {} wrote it, and this is {ours}", escape(writer, 80))
+        }
+        _ => String::new(),
     }
 }
 
@@ -150,7 +163,7 @@ impl<R: BufRead> Reader<R> {
             Err(_) => return Err(Error::NotARecording),
         }
         let first: FirstLine =
-            serde_json::from_slice(&text).map_err(|error| Error::no_event(1, &error))?;
+            serde_json::from_slice(&text).map_err(|error| Error::no_event(1, &error, ""))?;
         Ok(Reader { input, start: first.start, line: 1, time: 0, state: State::Reading })
     }
 
@@ -195,7 +208,7 @@ impl<R: BufRead> Reader<R> {
             };
         }
         if text.last() == Some(&b'\n') {
-            return Err(Error::no_event(line, &error));
+            return Err(Error::no_event(line, &error, &self.start.proxytrace));
         }
         Ok(Some(self.cut()))
     }
@@ -335,6 +348,23 @@ mod tests {
             assert_eq!((read.len(), &read[1].what), (2, &What::Lost { count: 1 }));
             assert!(cut);
             assert!(matches!(error, Some(Error::Line { line: 3, .. })), "{garbage}: {error:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_newer_version_wrote_is_said() {
+        let ours = env!("CARGO_PKG_VERSION");
+        for (version, is_newer) in
+            [("99.0.0-rc.1", true), ("0.0.1", false), (ours, false), ("9", false), ("", false)]
+        {
+            let start = Start { proxytrace: version.into(), ..start() };
+            let mut bytes = Writer::new(Vec::new(), &start).unwrap().output;
+            bytes.extend(b"{\"t\":1,\"pid\":1,\"e\":\"of-tomorrow\"}\n");
+            let (.., error) = read(&bytes).unwrap();
+            let error = error.unwrap().to_string();
+            let said = format!("; proxytrace {version} wrote it, and this is {ours}");
+            assert!(error.starts_with("line 2 is no event: unknown variant"), "{error}");
+            assert_eq!((error.ends_with(&said), error.contains("wrote")), (is_newer, is_newer));
         }
     }
 

@@ -144,7 +144,12 @@ fn whoever_reads_stdout_may_have_seen_enough() {
 fn what_goes_to_stdout_leaves_the_report_to_stderr() {
     let directory = TempDir::new().unwrap();
     let replayed = recording(&directory);
-    for arguments in [&["--format", "json"][..], &["--json", "-"], &["--format", "json=-"]] {
+    for arguments in [
+        &["--format", "json"][..],
+        &["--json", "-"],
+        &["--format", "json=-"],
+        &["--json", "/dev/stdout"],
+    ] {
         let output = proxytrace(&[&["replay", path(&replayed)], arguments].concat());
         check(&output, 0, "{", "nothing wrong");
         serde_json::from_slice::<Trace>(&output.stdout).unwrap();

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use nix::fcntl::OFlag;
-use nix::unistd::{ForkResult, fork, getpid, getppid, pipe2, setsid};
+use nix::unistd::{ForkResult, chdir, fork, getpid, getppid, pipe2, setsid};
 
 use super::gate::Gate;
 use super::turn::TakingOut;
@@ -22,7 +22,7 @@ const GONE_INTERVAL: Duration = Duration::from_millis(10);
 /// and the gate, which it takes down at once: nobody may be held there now.
 ///
 /// It holds nothing else of ours: neither a standard stream, for the end of which somebody may wait,
-/// nor a place in the terminal's group.
+/// nor a place in the terminal's group, nor the directory, whose file system somebody may unmount.
 pub(super) fn leave(held: &[OwnedFd], gate: Option<Gate>) {
     if held.is_empty() && gate.is_none() {
         return;
@@ -37,6 +37,7 @@ pub(super) fn leave(held: &[OwnedFd], gate: Option<Gate>) {
     // SAFETY: the child makes system calls alone, as another thread may have held the allocator, and
     // ends without running anything of ours. Where it cannot be made, all is closed by this process.
     if let Ok(ForkResult::Child) = unsafe { fork() } {
+        let _ = chdir(c"/");
         let mut next = 0;
         for &fd in &kept {
             close(next, fd);
@@ -67,5 +68,35 @@ fn close(first: u32, end: u32) {
     if first < end {
         // SAFETY: nothing of this process uses them any more.
         unsafe { libc::syscall(libc::SYS_close_range, first, end - 1, 0) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+    use std::path::Path;
+
+    use nix::sys::signal::{Signal, kill};
+    use nix::sys::wait::waitpid;
+    use nix::unistd::Pid;
+
+    use super::*;
+    use crate::skipped::skip;
+
+    #[test]
+    fn the_directory_is_free() {
+        leave(&[File::open("/dev/null").unwrap().into()], None);
+        let Ok(children) = fs::read_to_string("/proc/thread-self/children") else {
+            return skip("no list of children");
+        };
+        let child: i32 = children.split_whitespace().last().unwrap().parse().unwrap();
+        let place = format!("/proc/{child}/cwd");
+        let is_free = (0..1000).any(|_| {
+            thread::sleep(GONE_INTERVAL);
+            fs::read_link(&place).is_ok_and(|place| place == Path::new("/"))
+        });
+        kill(Pid::from_raw(child), Signal::SIGKILL).unwrap();
+        waitpid(Pid::from_raw(child), None).unwrap();
+        assert!(is_free);
     }
 }

@@ -42,10 +42,13 @@ impl Invoker {
         let Some(credentials) = Credentials::of_caller() else {
             return Self { credentials: None, environment: ours, umask: None };
         };
-        if let Some(sudo) = sudo_above(Path::new(OURSELVES), 0)
+        if let Some(sudo) = our_sudo(Path::new(OURSELVES))
             && let Some(environment) = kept_environment(&sudo, ENVIRONMENT_MAX)
         {
-            let environment = parse_environment(&environment);
+            let mut environment = parse_environment(&environment);
+            let given = given_to(&sudo, &ours);
+            environment.retain(|(name, _)| given.iter().all(|(other, _)| other != name));
+            environment.extend(given);
             return Self { credentials: Some(credentials), environment, umask: umask(&sudo) };
         }
         // No sudo process above us (it was replaced, or /proc is hidden): the next best is what a
@@ -115,14 +118,16 @@ impl Credentials {
     }
 
     /// Who sudo says has called it. In a shell of root's (`sudo -s`, `sudo sh -c …`) the same is said,
-    /// and there the command would be root's without us, too.
+    /// and there the command would be root's without us, too, whether the shell waits for us or
+    /// becomes us. What only runs us (`sudo env …`, `sudo timeout …`) is none.
     fn from_sudo() -> Option<Self> {
         let ours = Path::new(OURSELVES);
         let of_root = || {
             let command = std::env::var_os("SUDO_COMMAND").unwrap_or_default();
-            let above = parent(ours);
+            let arguments: Vec<OsString> = std::env::args_os().collect();
+            let above = || parent(ours).is_some_and(|it| Above::at(&it).is_of_root());
             !names(&command, &ours.join("exe"))
-                && above.is_some_and(|it| Above::at(&it).is_of_root())
+                && (is_shell(&command) || (!hands_on(&command, &arguments) && above()))
         };
         if !geteuid().is_root() || of_root() {
             return None;
@@ -137,9 +142,9 @@ impl Credentials {
     }
 }
 
-/// The groups of whoever called the sudo above a process: sudo itself has root's.
-fn groups_above(process: &Path, caller: Uid) -> Option<Vec<Gid>> {
-    let above = parent(&sudo_above(process, 0)?)?;
+/// The groups of whoever called the sudo above ourselves: sudo itself has root's.
+fn groups_above(ours: &Path, caller: Uid) -> Option<Vec<Gid>> {
+    let above = parent(&our_sudo(ours)?)?;
     let is_callers = status(&above, "Uid:")?.split_whitespace().next()? == caller.to_string();
     is_callers.then(|| groups_of(&above)).flatten()
 }
@@ -156,14 +161,29 @@ pub fn environment_of_caller() -> Vec<(OsString, OsString)> {
 }
 
 /// Opens a file for output, which is created if there is none, as the user who called sudo: it belongs
-/// to them, and it is where they may write. What is in it stays.
-pub fn open_output(path: &Path) -> io::Result<File> {
-    open_as_caller(path, OpenOptions::new().write(true).create(true).truncate(false))
+/// to them, and it is where they may write. What is in it stays. Whether it is new is told, too.
+pub fn open_output(path: &Path) -> io::Result<(File, bool)> {
+    let new = open_as_caller(path, OpenOptions::new().write(true).create_new(true));
+    new.map(|file| (file, true)).or_else(|_| {
+        let mut options = OpenOptions::new();
+        let file = open_as_caller(path, options.write(true).create(true).truncate(false))?;
+        Ok((file, false))
+    })
 }
 
 /// The same, to add to what is in it.
 pub fn append_output(path: &Path) -> io::Result<File> {
     open_as_caller(path, OpenOptions::new().append(true).create(true))
+}
+
+/// Removes an output that was new, as the same user, if it is still there, and empty.
+pub fn remove_output(path: &Path, file: &File) -> io::Result<()> {
+    let remove = || {
+        let (there, ours) = (fs::symlink_metadata(path)?, file.metadata()?);
+        let is_ours = (there.dev(), there.ino()) == (ours.dev(), ours.ino());
+        if is_ours && there.len() == 0 { fs::remove_file(path) } else { Ok(()) }
+    };
+    Credentials::of_caller().map_or_else(remove, |user| user.act(remove)?)
 }
 
 fn open_as_caller(path: &Path, options: &OpenOptions) -> io::Result<File> {
@@ -187,20 +207,40 @@ fn executable(path: &Path) -> io::Result<PathBuf> {
 
 const OURSELVES: &str = "/proc/self";
 
-/// The outermost of the sudo processes that follow each other nearest above a process (with a
-/// pseudo-terminal, sudo is two), with so many others in between at most.
+/// How many programs may stand between sudo and ourselves, each of which runs the next.
+const BETWEEN: usize = 8;
+
+/// The sudo that runs us. In between is root's alone: anybody else's shell has called a sudo that
+/// was replaced since, and one above that shell had another caller.
+fn our_sudo(ours: &Path) -> Option<PathBuf> {
+    let mut process = ours.to_owned();
+    for _ in 0..=BETWEEN {
+        if let Some(sudo) = sudo_above(&process, 0) {
+            return Some(sudo);
+        }
+        process = parent(&process).filter(|it| Above::at(it).is_of_root())?;
+    }
+    None
+}
+
+/// The outermost of the processes of the sudo nearest above a process (with a pseudo-terminal it is
+/// two, of the same arguments; another sudo has others), with so many others in between at most.
 pub(super) fn sudo_above(process: &Path, others: usize) -> Option<PathBuf> {
-    let (mut found, mut between) = (None, 0);
+    let (mut found, mut between): (Option<PathBuf>, usize) = (None, 0);
     let mut process = process.to_owned();
     while between <= others
         && let Some(above) = parent(&process)
     {
-        if Above::at(&above).is_sudo() == Some(true) {
-            found = Some(above.clone());
-        } else if found.is_some() {
-            break;
-        } else {
+        let is_sudo = Above::at(&above).is_sudo() == Some(true);
+        if let Some(sudo) = &found {
+            if !is_sudo || arguments(sudo) != arguments(&above) {
+                break;
+            }
+        } else if !is_sudo {
             between += 1;
+        }
+        if is_sudo {
+            found = Some(above.clone());
         }
         process = above;
     }
@@ -221,6 +261,47 @@ fn names(command: &OsStr, program: &Path) -> bool {
     let ends = command.iter().enumerate().filter(|(_, byte)| **byte == b' ').map(|(at, _)| at);
     let mut paths = ends.chain([command.len()]).map(|end| OsStr::from_bytes(&command[..end]));
     paths.any(|path| identity(Path::new(path)) == Some(ours))
+}
+
+/// Programs in which root runs what they like: shells, and what starts one.
+const SHELLS: &[&str] =
+    &["ash", "bash", "busybox", "csh", "dash", "fish", "ksh", "mksh", "sh", "su", "tcsh", "zsh"];
+
+/// Whether what sudo was told to run is a shell.
+fn is_shell(command: &OsStr) -> bool {
+    let program = command.as_bytes().split(|&byte| byte == b' ').next().unwrap_or_default();
+    let name = Path::new(OsStr::from_bytes(program)).file_name();
+    name.is_some_and(|name| SHELLS.iter().any(|shell| name == *shell))
+}
+
+/// Whether what sudo was told to run ends with our own arguments: another program, which runs us.
+///
+/// Their beginning is enough, as sudo cuts what is longer than 4,096 bytes, and some programs
+/// (`xargs`) append more. But our name alone may be anything, such as a target of make's.
+fn hands_on(command: &OsStr, arguments: &[OsString]) -> bool {
+    let Some(name) = arguments.first() else { return false };
+    let all = arguments.join(OsStr::new(" "));
+    let (command, all) = (command.as_bytes(), all.as_bytes());
+    let spaces = command.iter().enumerate().filter(|(_, byte)| **byte == b' ');
+    let mut ends = spaces.map(|(at, _)| &command[at + 1..]);
+    ends.any(|end| end.len() > name.len() && all.starts_with(end))
+}
+
+/// The variables that sudo, or a program that it was told to run, was given for us (`sudo A=b …`,
+/// `sudo env A=b …`), and that have come to us.
+fn given_to(sudo: &Path, ours: &[(OsString, OsString)]) -> Vec<(OsString, OsString)> {
+    let all = arguments(sudo).zip(arguments(Path::new(OURSELVES)));
+    all.map_or_else(Vec::new, |(theirs, own)| given(&theirs, &own, ours))
+}
+
+/// The same, of the arguments of both as the kernel keeps them: what stands before our own, and is
+/// in our environment.
+fn given(theirs: &[u8], own: &[u8], ours: &[(OsString, OsString)]) -> Vec<(OsString, OsString)> {
+    // Who runs us may call us by another name.
+    let name = own.iter().position(|&byte| byte == 0).map_or(own.len(), |end| end + 1);
+    let before = theirs.strip_suffix(&own[name..]).unwrap_or_default();
+    let words = parse_environment(before);
+    words.into_iter().filter(|variable| ours.contains(variable)).collect()
 }
 
 /// What can be told of a process above ours.
@@ -282,8 +363,17 @@ pub(super) fn environment(process: &Path) -> Option<Vec<(OsString, OsString)>> {
 /// The same as the kernel keeps it; none if it is longer than that: the process may have put one in
 /// its place to which there is no end (prctl(2), `PR_SET_MM`).
 pub(super) fn kept_environment(process: &Path, max: u64) -> Option<Vec<u8>> {
+    kept(&process.join("environ"), max)
+}
+
+/// The arguments that a process began with, as the kernel keeps them: each ended by a NUL.
+fn arguments(process: &Path) -> Option<Vec<u8>> {
+    kept(&process.join("cmdline"), ENVIRONMENT_MAX)
+}
+
+fn kept(file: &Path, max: u64) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(process.join("environ")).ok()?.take(max + 1).read_to_end(&mut bytes).ok()?;
+    File::open(file).ok()?.take(max + 1).read_to_end(&mut bytes).ok()?;
     (bytes.len() as u64 <= max).then_some(bytes)
 }
 
@@ -375,6 +465,65 @@ mod tests {
             (String::new(), false),
         ] {
             assert_eq!(names(command.as_ref(), &ours), named, "{command}");
+        }
+    }
+
+    #[test]
+    fn a_shell_is_known_by_its_name() {
+        for (command, is_one) in [
+            ("/bin/bash", true),
+            ("/usr/bin/sh -c proxytrace -- make install", true),
+            ("/usr/bin/su -c proxytrace -- make", true),
+            ("/usr/bin/timeout 600 bash", false),
+            ("/home/ci/sh/proxytrace -- go build", false),
+            ("", false),
+        ] {
+            assert_eq!(is_shell(command.as_ref()), is_one, "{command}");
+        }
+    }
+
+    #[test]
+    fn what_runs_us_hands_our_arguments_on() {
+        let arguments = ["proxytrace", "--", "go", "build", "a b"].map(OsString::from);
+        for (command, does) in [
+            ("/usr/bin/timeout 600 proxytrace -- go build a b", true),
+            ("/usr/bin/env A=b proxytrace -- go build a b", true),
+            // It is cut, or more was appended.
+            ("/usr/bin/timeout 600 proxytrace -- go bu", true),
+            // Cut within the name, or a target of that name.
+            ("/usr/bin/make proxy", false),
+            ("/usr/bin/make proxytrace", false),
+            ("/usr/bin/make CMD=proxytrace -- go build a b", false),
+            ("/usr/bin/make proxytrace -- go build a b install", false),
+            ("/home/ci/build.sh", false),
+            ("", false),
+        ] {
+            assert_eq!(hands_on(command.as_ref(), &arguments), does, "{command}");
+        }
+        assert!(!hands_on("/usr/bin/env proxytrace".as_ref(), &[]));
+    }
+
+    #[test]
+    fn variables_given_to_sudo_are_those_that_have_come_to_us() {
+        let pair = |(name, value): (&str, &str)| (OsString::from(name), OsString::from(value));
+        let ours = [("A", "b"), ("GOFLAGS", "-mod=mod"), ("PATH", "/bin"), ("X", "y")].map(pair);
+        let own = b"proxytrace\0--\0env\0X=y\0go\0";
+        for (theirs, expected) in [
+            ("sudo A=b proxytrace -- env X=y go", &[("A", "b")][..]),
+            // Another name of ours, and a program in between.
+            (
+                "sudo -E env GOFLAGS=-mod=mod A=b timeout 600 ./pt -- env X=y go",
+                &[("GOFLAGS", "-mod=mod"), ("A", "b")],
+            ),
+            // sudo has a PATH of its own, and of two the last counts.
+            ("sudo PATH=/home/ci env A=a A=b proxytrace -- env X=y go", &[("A", "b")]),
+            ("sudo proxytrace -- env X=y go", &[]),
+            // It is not known which are ours.
+            ("sudo A=b xargs proxytrace --", &[]),
+        ] {
+            let theirs = theirs.replace(' ', "\0") + "\0";
+            let expected: Vec<_> = expected.iter().copied().map(pair).collect();
+            assert_eq!(given(theirs.as_bytes(), own, &ours), expected, "{theirs}");
         }
     }
 

@@ -10,9 +10,9 @@ pub const NAME: usize = 200;
 /// `text` in at most `room` characters, with nothing in it that a terminal obeys.
 ///
 /// Control characters and characters that reorder or hide text become `\n`, `\x1b`, `\u{202e}`;
-/// of a text that is too long the middle is left out (`…`). The bracket of `##[` and of `##vso[`,
-/// which the runners of GitHub and of Azure Pipelines obey anywhere in a line of a log, becomes
-/// `\x5b`. All else stays.
+/// of a text that is too long the middle is left out (`…`). The bracket of `##[`, `##vso[` and
+/// `##teamcity[`, which the runners of GitHub, Azure Pipelines and `TeamCity` obey anywhere in a line
+/// of a log, becomes `\x5b`. All else stays.
 pub fn escape(text: &str, room: usize) -> String {
     shorten(&escape_controls(text, room), room)
 }
@@ -40,11 +40,16 @@ fn escape_controls(text: &str, room: usize) -> String {
     safe
 }
 
+/// What a `[` follows where a command to a runner begins.
+const RUNNERS: [&str; 3] = ["##", "##vso", "##teamcity"];
+
 /// Whether a `[` after this begins a command. Azure's agent compares as a language does, not byte by
 /// byte (`Command.cs:TryParse`): the case is left open.
 fn calls_a_runner(before: &str) -> bool {
-    let end = before.as_bytes().last_chunk::<5>();
-    before.ends_with("##") || end.is_some_and(|end| end.eq_ignore_ascii_case(b"##vso"))
+    RUNNERS.iter().any(|word| {
+        let at = before.len().checked_sub(word.len());
+        at.is_some_and(|at| before.as_bytes()[at..].eq_ignore_ascii_case(word.as_bytes()))
+    })
 }
 
 /// Leaves out the middle of a text of more than `room` characters.
@@ -111,7 +116,11 @@ mod tests {
             escape("##vso[task.complete]a ä###VsO[b", LONG),
             "##vso\\x5btask.complete]a ä###VsO\\x5bb"
         );
-        for text in ["#vso[x]", "vso[x]", "##vs[x]", "##vso [x]", "ävso[x]"] {
+        assert_eq!(
+            escape("ä##teamcity[setParameter name='A'] ##TeamCity[b", LONG),
+            "ä##teamcity\\x5bsetParameter name='A'] ##TeamCity\\x5bb"
+        );
+        for text in ["#vso[x]", "vso[x]", "##vs[x]", "##vso [x]", "ävso[x]", "#teamcity[x]"] {
             assert_eq!(escape(text, LONG), text);
         }
     }

@@ -19,6 +19,9 @@ use crate::model::{Chain, ChainId, Finding, Outcome, Process, ProcessId, Severit
 /// One `testsuite`.
 pub const FORMAT: Format = Format { name: "junit", write };
 
+/// What is said where there is no test: Jenkins takes results without any for a failure.
+const NONE: &str = "no module to tell of";
+
 /// Whose test it is, and its name. An error that belongs to no module is nobody's.
 type Key = (Option<ProcessId>, String);
 
@@ -146,6 +149,11 @@ fn cases(trace: &Trace) -> BTreeMap<Key, Case<'_>> {
             }
         }
     }
+    if cases.is_empty() {
+        // Where not all was seen, nobody knows.
+        let open = (!trace.capture.complete).then_some(Outcome::Unknown);
+        cases.insert((None, NONE.to_owned()), Case { open, ..Case::default() });
+    }
     cases
 }
 
@@ -233,6 +241,22 @@ mod tests {
         let text = written(&trace);
         assert!(text.contains(r#" errors="0" skipped="0">"#), "{text}");
         assert!(text.contains(r#"classname="proxytrace""#) && !text.contains("pid"), "{text}");
+    }
+
+    #[test]
+    fn there_is_always_a_test() {
+        let mut trace = samples::healthy();
+        trace.chains.clear();
+        let case = r#"<testcase classname="proxytrace" name="no module to tell of" time="0.000""#;
+        for (complete, rest, skipped) in
+            [(true, "/>", 0), (false, ">\n      <skipped>not known: unknown</skipped>", 1)]
+        {
+            trace.capture.complete = complete;
+            let text = written(&trace);
+            let counted = format!(r#" errors="0" time="0.812" skipped="{skipped}""#);
+            assert!(text.contains(&format!("{case}{rest}\n")), "{text}");
+            assert!(text.contains(&format!(r#"tests="1" failures="0"{counted}"#)), "{text}");
+        }
     }
 
     #[test]

@@ -52,11 +52,15 @@ export GOPROXY=https://proxy.lab GOSUMDB=off GOFLAGS=-mod=mod GOTOOLCHAIN=local
 export PATH=/mnt/bin:$PATH SSL_CERT_FILE=$HOME/ca.pem
 sudo -n ~/proxytrace --json ~/trace.json --record ~/recording -- \
     sh -c 'go mod download && umask >~/umask && id >~/id && env >~/env'
-sudo -n env A=b ~/proxytrace -- id -u >~/of-env
+sudo -n env A=b ~/proxytrace -- sh -c 'id -u && echo "$A"' >~/of-env
+sudo -n GOPROXY=off ~/proxytrace -- sh -c 'id -u && echo "$GOPROXY"' >~/of-given
+sudo -n timeout 60 ~/proxytrace -- sh -c 'id -u && echo "$GOPROXY"' >~/of-timeout
+sudo -n sudo -n -u "$USER" sudo -n ~/proxytrace -- sh -c 'id -u && echo "no $GOPROXY"' >~/of-nested
 ~/elevate -n env A=b ~/proxytrace -- sh -c 'id -u && echo "$GOPROXY"' >~/of-other
 sudo -n setpriv --bounding-set=-sys_ptrace --inh-caps=-sys_ptrace \
     ~/proxytrace -- sh -c 'id -u && echo "$HOME"' >~/of-unseen
 sudo -n sh -c '"$0" -- id -u; :' ~/proxytrace >~/of-shell
+sudo -n sh -c 'exec "$0" -- id -u' ~/proxytrace >~/of-exec
 PATH=$HOME/roots:$PATH sudo -n ~/proxytrace -- id -u >~/of-path
 "#;
 
@@ -105,13 +109,20 @@ fn sudo_changes_nothing_for_the_command() {
 
     let owner = fs::metadata(home).unwrap().uid();
     assert_ne!(owner, 0);
-    assert_eq!(read("of-env").trim(), owner.to_string());
+    // What sudo is given for the command is the command's.
+    assert_eq!(read("of-env"), format!("{owner}\nb\n"));
+    assert_eq!(read("of-given"), format!("{owner}\noff\n"));
+    // What runs us may stay.
+    assert_eq!(read("of-timeout"), format!("{owner}\nhttps://proxy.lab\n"));
+    // The sudo that runs us has what the ones above it let through.
+    assert_eq!(read("of-nested"), format!("{owner}\nno \n"));
     // A sudo by another name has the user's environment as well.
     assert_eq!(read("of-other"), format!("{owner}\nhttps://proxy.lab\n"));
     // One that may not be looked at is no shell of root's: the user has what a login has.
     assert_eq!(read("of-unseen"), format!("{owner}\n{}\n", home.display()));
     // A shell of root's, which says who called sudo, too: there it would be root's without us.
     assert_eq!(read("of-shell").trim(), "0");
+    assert_eq!(read("of-exec").trim(), "0");
     // Nor is the command one that only root could see.
     assert_eq!(read("of-path").trim(), owner.to_string());
     assert!(read("groups").split_whitespace().any(|group| group == "4242"), "{}", read("groups"));

@@ -27,8 +27,8 @@ use crate::traces::written;
 pub(crate) const TEXTS: [&str; 7] = [
     // A terminal: title, colours, cursor, C1 controls, text that is reordered or hidden.
     "\u{1b}]0;owned\u{7}\u{1b}[31m\u{1b}[2J\u{9b}2J\r\n\u{202e}evil\u{2066}\u{200b}\u{feff}\0\u{7f}",
-    // GitHub's runner, in its new words and its old ones, and that of Azure Pipelines.
-    "\n::error file=x::owned\n::add-mask::a\n##[set-env name=A]b\r::stop-commands::x\n%0A::error::y ##vso[task.setvariable variable=A]b ##VSO[task.complete]c",
+    // GitHub's runner, in its new words and its old ones, that of Azure Pipelines, and TeamCity's.
+    "\n::error file=x::owned\n::add-mask::a\n##[set-env name=A]b\r::stop-commands::x\n%0A::error::y ##vso[task.setvariable variable=A]b ##VSO[task.complete]c ##teamcity[buildStatus status='SUCCESS' text='d']",
     // Markdown.
     "[click](https://evil.lab/) ![x](https://evil.lab/x.png) `code` ``` | </details> <b> @everyone \n\n# H\n```\n~~~",
     // HTML and XML.
@@ -249,11 +249,12 @@ fn a_runner_gets_our_commands_alone() {
                 "{line}"
             );
         }
-        // The report stands in the same log: a command begins a line, or follows `##[` or `##vso[`
-        // anywhere.
+        // The report stands in the same log: a command begins a line, or follows `##[`, `##vso[` or
+        // `##teamcity[` anywhere.
         for (name, report) in reports(&trace) {
             let lower = report.to_ascii_lowercase();
-            assert!(!lower.contains("##[") && !lower.contains("##vso["), "{name}: {report}");
+            let found = ["##[", "##vso[", "##teamcity["].map(|one| lower.contains(one));
+            assert_eq!(found, [false; 3], "{name}: {report}");
             let command = report.lines().find(|line| line.trim_start().starts_with("::"));
             assert_eq!(command, None, "{name}");
         }

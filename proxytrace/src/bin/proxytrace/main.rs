@@ -29,7 +29,7 @@ use proxytrace::{capture, diagnose, redact};
 use audience::Audience;
 use cli::{Action, Color, Replayed, Report};
 use complaint::{complain, say};
-use outputs::{Claims, GITHUB, Opened, Stdout};
+use outputs::{Claims, GITHUB, Opened, Stderr, Stdout};
 use session::Session;
 
 /// Exit codes of our own; the help explains them.
@@ -108,7 +108,7 @@ fn run(command: &[OsString], record: Option<&Path>, report: &Report) -> u8 {
     let code = match session.finish(end) {
         Ok((trace, unwritten)) => {
             let failed = unwritten.map(|error| complain(&error, exit::FAILED));
-            let reported = write_reports(&trace, outputs, people, report, &mut io::stderr());
+            let reported = write_reports(&trace, outputs, people, report, &mut Stderr::open());
             let class = report.exit_class.then(|| class_code(&trace)).flatten();
             first_failure([class.unwrap_or(code), reported, failed.unwrap_or(0)])
         }
@@ -147,7 +147,7 @@ fn report_on(file: &Path, load: command::files::Load, report: &Report) -> u8 {
     };
     let broken = command::files::say_broken(file, broken);
     let reported = if outputs.on_stdout {
-        write_reports(&trace, outputs, people, report, &mut io::stderr())
+        write_reports(&trace, outputs, people, report, &mut Stderr::open())
     } else {
         write_reports(&trace, outputs, people, report, &mut Stdout::open())
     };

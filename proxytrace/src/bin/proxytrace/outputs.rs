@@ -3,13 +3,16 @@
 use std::fs::{File, Metadata};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, anyhow, ensure};
 use clap::Args;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd;
 use proxytrace::capture;
 use proxytrace::model::Trace;
 use proxytrace::report::{self, Format};
@@ -96,6 +99,8 @@ pub(crate) struct Opened {
 pub(crate) struct Output {
     file: File,
     path: PathBuf,
+    /// Whether it is stdout, by whatever name.
+    is_stdout: bool,
     /// Whether its reader may have seen enough.
     may_close: bool,
     /// Whether what was in it is still there, and cannot be removed.
@@ -111,8 +116,24 @@ pub(crate) struct Claims {
     inputs: Vec<Identity>,
     /// Whether nothing is lost with what nobody reads on stdout.
     only_reads: bool,
-    /// To be emptied, and what says that this failed.
-    files: Vec<(File, Arc<AtomicBool>)>,
+    files: Vec<Claimed>,
+}
+
+/// A file that is to be emptied.
+struct Claimed {
+    file: File,
+    /// What says that this failed.
+    is_full: Arc<AtomicBool>,
+    /// Its path, where there was none before: who is refused leaves none behind.
+    new: Option<PathBuf>,
+}
+
+impl Drop for Claimed {
+    fn drop(&mut self) {
+        if let Some(path) = &self.new {
+            let _ = capture::remove_output(path, &self.file);
+        }
+    }
 }
 
 impl Claims {
@@ -127,14 +148,19 @@ impl Claims {
     /// Opens an output, or says why it cannot be one.
     pub(crate) fn open(&mut self, path: &Path) -> anyhow::Result<Output> {
         let opened = || {
+            let streams = [duplicate(&io::stdout())?, duplicate(&io::stderr())?];
             if path == Path::new(STDOUT) {
-                return Ok((io::stdout().as_fd().try_clone_to_owned().map(File::from)?, None));
+                let [stdout, _] = streams;
+                return Ok((stdout, true, None));
             }
-            let file = capture::open_output(path)?;
+            let (file, is_new) = capture::open_output(path)?;
+            if let Some((stream, is_stdout)) = stream_of(&file, streams) {
+                return Ok((stream, is_stdout, None));
+            }
             let again = file.try_clone()?;
-            Ok((file, Some(again)))
+            Ok((file, false, Some((again, is_new))))
         };
-        let (file, again) = opened().map_err(|error: io::Error| {
+        let (file, is_stdout, again) = opened().map_err(|error: io::Error| {
             anyhow!("cannot create {}: {error}; name a file that can be written", path.display())
         })?;
         let is_full = Arc::<AtomicBool>::default();
@@ -146,10 +172,14 @@ impl Claims {
                 path.display()
             );
             self.known.push(one);
-            self.files.extend(again.map(|file| (file, Arc::clone(&is_full))));
+            self.files.extend(again.map(|(file, is_new)| Claimed {
+                file,
+                is_full: Arc::clone(&is_full),
+                new: is_new.then(|| path.to_owned()),
+            }));
         }
-        let may_close = self.only_reads && path == Path::new(STDOUT);
-        Ok(Output { file, path: path.to_owned(), may_close, is_full })
+        let may_close = self.only_reads && is_stdout;
+        Ok(Output { file, path: path.to_owned(), is_stdout, may_close, is_full })
     }
 
     /// The same where it is wanted.
@@ -161,16 +191,19 @@ impl Claims {
     }
 
     /// Nothing refuses the command any more: what was in the files goes.
-    pub(crate) fn settle(self) -> anyhow::Result<()> {
-        let emptied = self.files.iter().try_for_each(|(file, _)| empty(file));
-        emptied.context("cannot empty an output")
+    pub(crate) fn settle(mut self) -> anyhow::Result<()> {
+        let emptied = self.files.iter().try_for_each(|one| empty(&one.file));
+        emptied.context("cannot empty an output")?;
+        self.files.iter_mut().for_each(|one| one.new = None);
+        Ok(())
     }
 
     /// The same where it is too late to refuse the command: what cannot be emptied stays as it is,
     /// which is told to whoever writes to it.
     pub(crate) fn settle_late(self) {
-        for (file, is_full) in self.files {
-            is_full.store(empty(&file).is_err(), Ordering::Relaxed);
+        for mut one in self.files {
+            one.is_full.store(empty(&one.file).is_err(), Ordering::Relaxed);
+            one.new = None;
         }
     }
 }
@@ -192,9 +225,8 @@ impl Opened {
             if file.is_none() && [TEXT, GITHUB].contains(&&*format) {
                 continue;
             }
-            let file = file.unwrap_or_else(|| STDOUT.into());
-            opened.on_stdout |= file == Path::new(STDOUT);
-            let output = claims.open(&file)?;
+            let output = claims.open(&file.unwrap_or_else(|| STDOUT.into()))?;
+            opened.on_stdout |= output.is_stdout();
             match report::format(&format) {
                 Some(format) if stream && format.name == NDJSON && opened.stream.is_none() => {
                     opened.stream = Some(output);
@@ -230,6 +262,68 @@ fn identity(metadata: &Metadata) -> Option<Identity> {
     metadata.is_file().then(|| (metadata.dev(), metadata.ino()))
 }
 
+/// A standard stream as it is: what is written next comes behind what others have written there.
+fn duplicate(stream: &impl AsFd) -> io::Result<File> {
+    stream.as_fd().try_clone_to_owned().map(File::from)
+}
+
+/// Stdout or stderr, and whether it is stdout, where a file is one of them: `/dev/stdout`, or what
+/// the shell has put there. As a file it is written from its beginning, over what is there.
+fn stream_of(file: &File, [stdout, stderr]: [File; 2]) -> Option<(File, bool)> {
+    // On a terminal, and in /dev/null, nothing is written over, and both streams may be the same.
+    let place = |file: &File| {
+        let metadata = file.metadata().ok()?;
+        let is_one = metadata.is_file() || metadata.file_type().is_fifo();
+        is_one.then(|| (metadata.dev(), metadata.ino()))
+    };
+    let ours = place(file)?;
+    let is_ours = |(stream, _): &(File, bool)| place(stream) == Some(ours);
+    [(stdout, true), (stderr, false)].into_iter().find(is_ours)
+}
+
+/// Writes to a stream that may not block, as others who share it may have it (node does): waits
+/// until it takes more, as a write does that blocks.
+fn patiently<W: AsFd, T>(
+    stream: &mut W,
+    mut write: impl FnMut(&mut W) -> io::Result<T>,
+) -> io::Result<T> {
+    loop {
+        let error = match write(stream) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => error,
+            done => return done,
+        };
+        let mut fds = [PollFd::new(stream.as_fd(), PollFlags::POLLOUT)];
+        if poll(&mut fds, PollTimeout::NONE).is_err_and(|errno| errno != Errno::EINTR) {
+            return Err(error);
+        }
+    }
+}
+
+/// Stderr, which may not block.
+pub(crate) struct Stderr(io::Stderr);
+
+impl Stderr {
+    pub(crate) fn open() -> Self {
+        Self(io::stderr())
+    }
+}
+
+impl Write for Stderr {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        patiently(&mut self.0, |stderr| stderr.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        patiently(&mut self.0, io::Stderr::flush)
+    }
+}
+
+impl AsFd for Stderr {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
 /// Stdout of a command that only reads: who has seen enough, as `head` has, is no failure.
 pub(crate) struct Stdout(io::Stdout);
 
@@ -241,11 +335,12 @@ impl Stdout {
 
 impl Write for Stdout {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        unless_closed(self.0.write(bytes), bytes.len())
+        let written = patiently(&mut self.0, |stdout| stdout.write(bytes));
+        unless_closed(written, bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        unless_closed(self.0.flush(), ())
+        unless_closed(patiently(&mut self.0, io::Stdout::flush), ())
     }
 }
 
@@ -268,6 +363,11 @@ impl Output {
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
+
+    /// Whether it is stdout, which then takes nothing else.
+    pub(crate) fn is_stdout(&self) -> bool {
+        self.is_stdout
+    }
 }
 
 impl Write for Output {
@@ -276,12 +376,16 @@ impl Write for Output {
         if self.is_full.load(Ordering::Relaxed) {
             return Err(io::Error::other("what was in it cannot be removed"));
         }
-        let written = self.file.write(bytes);
+        let written = patiently(&mut self.file, |file| file.write(bytes));
         if self.may_close { unless_closed(written, bytes.len()) } else { written }
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
+        // Where a server has it, what it has no room for is known when it is closed.
+        if let Ok(again) = self.file.try_clone() {
+            unistd::close(again)?;
+        }
+        Ok(())
     }
 }
 
@@ -294,9 +398,12 @@ impl AsFd for Output {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::os::fd::AsRawFd as _;
+    use std::io::Read as _;
+    use std::os::fd::{AsRawFd as _, OwnedFd};
+    use std::thread;
+    use std::time::Duration;
 
-    use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+    use nix::fcntl::{FcntlArg, OFlag, SealFlag, fcntl};
     use nix::sys::memfd::{MFdFlags, memfd_create};
 
     use super::*;
@@ -332,6 +439,72 @@ mod tests {
         assert!(claims.open(null).is_ok() && claims.open(null).is_ok() && claims.settle().is_ok());
     }
 
+    #[test]
+    fn who_is_refused_leaves_no_file_behind() {
+        let directory = tempfile::tempdir().unwrap();
+        let [new, old, taken] = ["new", "old", "taken"].map(|name| directory.path().join(name));
+        fs::write(&old, "").unwrap();
+        let open = || {
+            let mut claims = Claims::default();
+            for path in [&new, &old, &taken] {
+                claims.open(path).unwrap();
+            }
+            claims
+        };
+        let refused = open();
+        fs::write(&taken, "of somebody else").unwrap();
+        drop(refused);
+        assert_eq!([&new, &old, &taken].map(|path| path.exists()), [false, true, true]);
+        // Nobody is refused any more.
+        open().settle().unwrap();
+        assert!(new.exists());
+        fs::remove_file(&new).unwrap();
+        open().settle_late();
+        assert!(new.exists());
+    }
+
+    /// A log, in which the command writes, too.
+    #[test]
+    fn a_file_that_is_a_stream_is_written_behind_what_is_there() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        for (name, found) in [("out", Some(true)), ("err", Some(false)), ("other", None)] {
+            let streams = ["out", "err"].map(|name| File::create(path(name)).unwrap());
+            for mut stream in &streams {
+                stream.write_all(b"before\n").unwrap();
+            }
+            let file = capture::open_output(&path(name)).unwrap().0;
+            let stream = stream_of(&file, streams);
+            assert_eq!(stream.as_ref().map(|(_, is_stdout)| *is_stdout), found, "{name}");
+            if let Some((mut stream, _)) = stream {
+                stream.write_all(b"behind\n").unwrap();
+                assert_eq!(fs::read(path(name)).unwrap(), b"before\nbehind\n");
+            }
+        }
+        let pipe = || File::from(OwnedFd::from(io::pipe().unwrap().1));
+        let (out, err) = (pipe(), pipe());
+        let again = err.try_clone().unwrap();
+        assert!(stream_of(&again, [out, err]).is_some_and(|(_, is_stdout)| !is_stdout));
+        // What keeps nothing is no stream of ours.
+        let null = || File::options().write(true).open("/dev/null").unwrap();
+        assert!(stream_of(&null(), [null(), null()]).is_none());
+    }
+
+    /// Whoever shares a stream with us may not want to be held up.
+    #[test]
+    fn what_does_not_block_is_waited_for() {
+        let (mut reader, writer) = io::pipe().unwrap();
+        fcntl(&writer, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
+        let mut output = Claims::default().open(Path::new("/dev/null")).unwrap();
+        output.file = OwnedFd::from(writer).into();
+        let written = thread::spawn(move || output.write_all(&vec![b'x'; 1 << 20]));
+        thread::sleep(Duration::from_millis(20));
+        let mut all = Vec::new();
+        reader.read_to_end(&mut all).unwrap();
+        written.join().unwrap().unwrap();
+        assert_eq!(all.len(), 1 << 20);
+    }
+
     /// As on a server that has gone meanwhile.
     #[test]
     fn what_cannot_be_emptied_is_not_written_over() {
@@ -365,7 +538,7 @@ mod tests {
             let (reader, writer) = io::pipe().unwrap();
             drop(reader);
             let mut output = claims.open(Path::new(path)).unwrap();
-            output.file = std::os::fd::OwnedFd::from(writer).into();
+            output.file = OwnedFd::from(writer).into();
             assert_eq!(output.write_all(b"x").is_err(), is_failure, "{path}");
         }
     }

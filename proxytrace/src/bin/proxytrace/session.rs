@@ -247,7 +247,10 @@ mod tests {
     }
 
     fn open(path: &Path) -> Option<(Output, &Path)> {
-        Claims::default().open_any(Some(path)).unwrap()
+        let mut claims = Claims::default();
+        let opened = claims.open_any(Some(path)).unwrap();
+        claims.settle().unwrap();
+        opened
     }
 
     fn event() -> Event {

@@ -1,7 +1,7 @@
 //! `replay --by-build`: the builds of a recording, one after the other.
 
 use std::fs::File;
-use std::io::{self, BufReader, Seek as _, Write};
+use std::io::{BufReader, Seek as _, Write};
 use std::path::Path;
 
 use anyhow::{Context as _, bail, ensure};
@@ -14,7 +14,7 @@ use proxytrace::report::{self, ndjson, terminal};
 use super::files::say_broken;
 use crate::audience::Audience;
 use crate::cli::Report;
-use crate::outputs::{Claims, Output, STDOUT, Stdout, TEXT, Wanted};
+use crate::outputs::{Claims, Output, STDOUT, Stderr, Stdout, TEXT, Wanted};
 use crate::{People, class_code, complain, exit, first_failure};
 
 /// Reports each build of a recording, and then how many there were.
@@ -30,7 +30,7 @@ pub(crate) fn replay(path: &Path, report: &Report) -> u8 {
     };
     let broken = say_broken(path, survey.broken.take().map(Into::into));
     let failed = if told.on_stdout {
-        let stderr = io::stderr();
+        let stderr = Stderr::open();
         told.all(reader, survey, &people.options(&stderr), stderr)
     } else {
         let stdout = Stdout::open();
@@ -88,7 +88,7 @@ impl Told {
         }
         claims.settle()?;
         Ok(Self {
-            on_stdout: lines.iter().any(|output| output.path() == Path::new(STDOUT)),
+            on_stdout: lines.iter().any(Output::is_stdout),
             lines,
             quiet: report.quiet,
             fail_on: report.fail_on.map(Severity::from),

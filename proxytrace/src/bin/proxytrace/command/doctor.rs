@@ -1,6 +1,6 @@
 //! `proxytrace doctor`.
 
-use std::io::{self, BufWriter, Write as _};
+use std::io::{BufWriter, Write as _};
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -8,7 +8,7 @@ use proxytrace::doctor;
 use proxytrace::report::json;
 
 use crate::cli::Report;
-use crate::outputs::{Claims, STDOUT, Stdout};
+use crate::outputs::{Claims, Output, Stderr, Stdout};
 use crate::{complain, exit};
 
 /// Examines the machine; the exit code says whether it can trace.
@@ -23,10 +23,10 @@ pub(crate) fn run(report: &Report) -> u8 {
         Err(error) => return complain(&error, exit::USAGE),
     };
     let found = doctor::examine();
-    let on_stderr = json.as_ref().is_some_and(|json| json.path() == Path::new(STDOUT));
+    let on_stderr = json.as_ref().is_some_and(Output::is_stdout);
     let text = doctor::render(&found);
     let written = if on_stderr {
-        io::stderr().write_all(text.as_bytes())
+        Stderr::open().write_all(text.as_bytes())
     } else {
         Stdout::open().write_all(text.as_bytes())
     };

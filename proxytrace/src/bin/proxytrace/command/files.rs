@@ -10,7 +10,7 @@ use proxytrace::diagnose::diagnose;
 use proxytrace::golog;
 use proxytrace::model::{SCHEMA, Trace};
 use proxytrace::preflight;
-use proxytrace::recording::Reader;
+use proxytrace::recording::{Reader, if_newer};
 use proxytrace::replay::replay;
 use proxytrace::report::escape::{LONG, escape};
 use proxytrace::report::{compare as differences, json, rewalk as text, terminal};
@@ -19,7 +19,7 @@ use serde::Serialize;
 
 use crate::audience::Audience;
 use crate::cli::Report;
-use crate::outputs::{Claims, Output, STDOUT, Stdout, TEXT, Wanted};
+use crate::outputs::{Claims, Output, STDOUT, Stderr, Stdout, TEXT, Wanted};
 use crate::{People, complain, exit, first_failure};
 
 /// How much of a file is looked at to tell what it is.
@@ -39,9 +39,10 @@ pub(crate) fn load(path: &Path) -> anyhow::Result<(Trace, Option<anyhow::Error>)
             let (trace, broken) = replay(Reader::new(input)?);
             return Ok((trace, broken.map(Into::into)));
         }
+        let newer = if_newer(writer(&head).unwrap_or_default());
         let trace: Trace = serde_json::from_reader(input).map_err(|error| {
             let error = escape(&error.to_string(), LONG);
-            anyhow!("this is no trace as \"{SCHEMA}\" has it: {error}")
+            anyhow!("this is no trace as \"{SCHEMA}\" has it: {error}{newer}")
         })?;
         ensure!(trace.schema == SCHEMA, "this is no \"{SCHEMA}\"");
         // Whoever made these knew more than is in them: what of it is certain, or has come to pass.
@@ -52,6 +53,11 @@ pub(crate) fn load(path: &Path) -> anyhow::Result<(Trace, Option<anyhow::Error>)
         Ok((Trace { findings, ..trace }, None))
     };
     load().with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// The version that wrote a trace, by its beginning.
+fn writer(head: &str) -> Option<&str> {
+    head.split_once("\"proxytrace\"")?.1.split('"').nth(1)
 }
 
 /// The trace that a log of go's allows; `-` is stdin.
@@ -131,7 +137,7 @@ impl Written {
                 other => bail!("there is no {other} of this: only a text, and --json"),
             }
         }
-        let on_stdout = json.iter().any(|output| output.path() == Path::new(STDOUT));
+        let on_stdout = json.iter().any(Output::is_stdout);
         let people = People::without_ci(report, &Audience::find());
         let options =
             if on_stdout { people.options(&io::stderr()) } else { people.options(&io::stdout()) };
@@ -144,7 +150,7 @@ impl Written {
             people.write_all(text.as_bytes()).and_then(|()| people.flush())
         };
         let people =
-            if self.on_stdout { write(&mut io::stderr()) } else { write(&mut Stdout::open()) };
+            if self.on_stdout { write(&mut Stderr::open()) } else { write(&mut Stdout::open()) };
         let mut written = people.context("cannot write the report");
         for output in self.json {
             let path = output.path().to_owned();
@@ -155,5 +161,25 @@ impl Written {
             written = written.and(json.with_context(|| format!("cannot write {}", path.display())));
         }
         written.err().map_or(0, |error| complain(&error, exit::FAILED))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trace_that_a_newer_version_wrote_is_said_to_be_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("trace.json");
+        let ours = env!("CARGO_PKG_VERSION");
+        for (version, is_said) in [("99.0.0", true), (ours, false)] {
+            let text = format!(r#"{{"schema":"{SCHEMA}","proxytrace":"{version}","kernel":7}}"#);
+            fs::write(&path, text).unwrap();
+            let error = format!("{:#}", load(&path).unwrap_err());
+            let said = format!("; proxytrace 99.0.0 wrote it, and this is {ours}");
+            assert!(error.contains("this is no trace as"), "{error}");
+            assert_eq!(error.ends_with(&said), is_said, "{error}");
+        }
     }
 }
