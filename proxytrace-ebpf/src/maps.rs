@@ -66,7 +66,8 @@ pub static CHOICES: Array<u64> = Array::with_max_entries(Choices::COUNT, 0);
 /// The first process of that tree.
 #[map]
 pub static ROOT: Array<Root> = Array::with_max_entries(1, 0);
-/// Sockets that traced processes connected, and who did.
+/// Sockets that traced processes connected, and who did. User space makes it larger, and the next
+/// one, where there are many CPUs.
 #[map]
 pub static SOCKETS: LruHashMap<u64, SocketOwner> = LruHashMap::with_max_entries(16384, 0);
 /// What those sockets carry.

@@ -1,11 +1,12 @@
 //! Telling once what comes twice.
 //!
 //! The kernel does not run a program on a raw tracepoint while the same program is running on that
-//! CPU: it counts a miss and goes on (`__bpf_trace_run` in `kernel/trace/bpf_trace.c`). That was rare
-//! as long as nobody could preempt such a program. Since tracepoints are protected by SRCU instead of
-//! preemption being off, another task can, and what it does then goes unseen. So each program is
-//! attached there twice (`capture/program.rs`): what one misses, the other sees; what both see is
-//! told by the first.
+//! CPU: it counts a miss and goes on (`__bpf_trace_run` in `kernel/trace/bpf_trace.c`, Linux 6.1).
+//! As long as nobody can preempt such a program, an interrupt alone can come meanwhile: it changes
+//! states of sockets. Since tracepoints are protected by SRCU instead of preemption being off,
+//! another task can, and what it does then goes unseen. So what may be missed has two programs
+//! there (`capture/program.rs`): what one misses, the other sees; what both see is told by the
+//! first.
 
 use aya_ebpf::helpers::bpf_get_current_task;
 

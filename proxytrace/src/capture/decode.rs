@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::path::Path;
 
-use foldhash::HashMap;
+use foldhash::{HashMap, HashSet};
 use proxytrace_common::record::{Kind, Tag};
 
 use super::executables::{Executables, TypeNames};
@@ -13,7 +13,7 @@ use super::record::{Record, named};
 use super::sockets::Sockets;
 use super::surroundings;
 use super::user::parse_environment;
-use crate::event::{Event, Failure, FailureStep, Goroutine, What};
+use crate::event::{Event, Failure, FailureStep, Goroutine, Origin, What};
 use crate::goenv;
 
 /// Why a record is none. Only a mismatch of the two sides can cause it; it is counted as a loss.
@@ -37,6 +37,8 @@ pub(super) struct Decoder {
     looks_for_job: bool,
     /// On a watched host: where the files of processes are that are gone before they are looked at.
     roots: Option<HashMap<u32, Vec<Root>>>,
+    /// `go` commands that were gone before the list was read that they may have walked.
+    without_list: HashSet<u32>,
     /// Whether what the last record tells of could not be read, its configuration or its memory.
     unread: bool,
 }
@@ -63,6 +65,7 @@ impl Decoder {
             job: None,
             looks_for_job: false,
             roots: None,
+            without_list: HashSet::default(),
             unread: false,
         }
     }
@@ -111,7 +114,7 @@ impl Decoder {
         } else {
             if let Some(what) = self.what(record, executables)? {
                 events.push(event(what));
-                self.unread |= record.is_failure_cut();
+                self.unread |= record.is_failure_cut() || record.is_name_cut();
             }
             if std::mem::take(&mut self.unread) {
                 events.push(event(What::Lost { count: 1 }));
@@ -144,6 +147,7 @@ impl Decoder {
             Kind::Exit => {
                 self.pids.ended(record.pid);
                 self.environments.remove(&record.pid);
+                self.without_list.remove(&record.pid);
                 self.bodies.retain(|(pid, _), _| *pid != record.pid);
                 if let Some(roots) = &mut self.roots {
                     roots.remove(&record.pid);
@@ -185,7 +189,10 @@ impl Decoder {
                 let start = |root: &Path| go_start(record, &path, go, &environment, &process, root);
                 let root = process.join("root");
                 let by_itself = start(&root);
-                let Some(roots) = &self.roots else { return Ok(Some(by_itself)) };
+                let Some(roots) = &self.roots else {
+                    self.note_list(record.pid, &root, &by_itself);
+                    return Ok(Some(by_itself));
+                };
                 if root.exists() {
                     return Ok(Some(by_itself));
                 }
@@ -198,7 +205,10 @@ impl Decoder {
                 self.unread = by_another.is_none();
                 by_another.unwrap_or(by_itself)
             }
-            Kind::WalkEnter => What::WalkEnter,
+            Kind::WalkEnter => {
+                self.unread = self.without_list.remove(&record.pid);
+                What::WalkEnter
+            }
             Kind::WalkReturn => What::WalkReturn { error: record.failure(names) },
             Kind::Lookup => What::Lookup {
                 proxy: record.proxy().ok_or(Malformed)?,
@@ -293,6 +303,16 @@ impl Decoder {
             | Kind::TlsReturn => return dialing(record, names),
             Kind::BodyHttp1 | Kind::BodyHttp2 => return self.body_end(record, names),
         }))
+    }
+
+    /// Notes whether the list of a `go` that starts, which has this root, could be read. Who is
+    /// gone in milliseconds walks none, as a rule, and lacks nothing then.
+    fn note_list(&mut self, pid: u32, root: &Path, start: &What) {
+        if root.exists() || names_a_list(start) {
+            self.without_list.remove(&pid);
+        } else {
+            self.without_list.insert(pid);
+        }
     }
 
     /// Numbers the body of a response.
@@ -407,6 +427,12 @@ fn go_start(
         config,
         surroundings: Box::new(surroundings),
     }
+}
+
+/// Whether GOPROXY was found where it is set, not only what go takes where it is not.
+fn names_a_list(start: &What) -> bool {
+    matches!(start, What::GoStart { config, .. }
+        if config.get("GOPROXY").is_some_and(|list| list.origin != Origin::Default))
 }
 
 /// `io.EOF`, which is the end of a body, not a failure.

@@ -1,10 +1,11 @@
-//! The executable of a process that has become another program since, by its path alone; and the
-//! path of one that could not be opened.
+//! The executable of a process that has become another program since, or that an interpreter runs,
+//! by its path alone; and the path of one that could not be opened.
 
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::executables::{Identity, is_go_command};
 use super::regular;
 
 /// Opens what a process, where /proc has it, executed under this path. It and the links on the way
@@ -12,6 +13,19 @@ use super::regular;
 pub(super) fn open(process: &Path, exe: &Path) -> io::Result<File> {
     let path = if exe.is_absolute() { exe.to_owned() } else { directory(process)?.join(exe) };
     regular::try_open_below(&process.join("root"), &path)
+}
+
+/// The `go` that a process, where /proc has it, executed under this path, if it runs in another
+/// file: the kernel has put an interpreter in its place, such as an emulator (`binfmt_misc`). It
+/// may be a script.
+pub(super) fn interpreted(process: &Path, exe: &Path, runs: &File) -> Option<File> {
+    if exe.file_name()? != "go" {
+        return None;
+    }
+    let named = open(process, exe).ok()?;
+    let is_other = Identity::of(&named).ok()? != Identity::of(runs).ok()?;
+    // A `go` whose file was replaced meanwhile runs on.
+    (is_other && !is_go_command(runs)).then_some(named)
 }
 
 /// By which path a process, where /proc has it, runs in what it executed under this one (`still`),
@@ -60,6 +74,38 @@ mod tests {
         for exe in ["link", "../../../../../../etc/passwd", "/work"] {
             assert!(open(&process, exe.as_ref()).is_err(), "{exe}");
         }
+    }
+
+    #[test]
+    fn what_is_executed_may_run_in_an_interpreter() {
+        let directory = tempfile::tempdir().unwrap();
+        let (process, root) = (directory.path().join("process"), directory.path().join("root"));
+        for made in [&process, &root] {
+            fs::create_dir_all(made).unwrap();
+        }
+        for (name, text) in [("go", "theirs"), ("gofmt", ""), ("emulator", "")] {
+            fs::write(root.join(name), text).unwrap();
+        }
+        symlink(&root, process.join("root")).unwrap();
+        for (exe, runs, is_found) in [
+            ("/go", "emulator", true),
+            ("/go", "go", false),
+            ("/gofmt", "emulator", false),
+            ("/nowhere/go", "emulator", false),
+        ] {
+            let runs = File::open(root.join(runs)).unwrap();
+            let text = interpreted(&process, exe.as_ref(), &runs).map(|mut file| {
+                let mut text = String::new();
+                file.read_to_string(&mut text).unwrap();
+                text
+            });
+            assert_eq!(text.as_deref(), is_found.then_some("theirs"), "{exe}");
+        }
+        // As version managers have it.
+        fs::create_dir(root.join("shims")).unwrap();
+        symlink("/emulator", root.join("shims/go")).unwrap();
+        let runs = File::open(root.join("emulator")).unwrap();
+        assert!(interpreted(&process, "/shims/go".as_ref(), &runs).is_none());
     }
 
     #[test]

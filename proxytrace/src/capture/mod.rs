@@ -8,6 +8,7 @@
 mod bpf;
 mod btf;
 mod child;
+mod clock;
 mod cost;
 mod credentials;
 mod decode;
@@ -57,11 +58,12 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 pub use cost::{Cost, Probe};
 pub use limit::limit;
 pub use trial::{Trial, trials};
-pub use user::{append_output, environment_of_caller, open_output};
+pub use user::{append_output, environment_of_caller, open_output, remove_output};
 
 use crate::event::{End, Event, Start, What};
 use crate::redact;
 use child::{Change, Child};
+use clock::monotonic_now;
 use decode::Decoder;
 use doubts::Doubts;
 use executables::{Executables, Identity, Met};
@@ -469,7 +471,13 @@ impl Session {
             }
             let still = last.get(&pid) == Some(&place);
             match self.executed(pid, &exe, still) {
-                Ok(file) => self.meet(&file, pid, time),
+                Ok(file) => {
+                    self.meet(&file, pid, time);
+                    let process = self.decoder.pids.directory(pid);
+                    if let Some(go) = executed::interpreted(&process, exe.as_ref(), &file) {
+                        self.meet(&go, pid, time);
+                    }
+                }
                 // A process that has ended since is not found, and has not been missed for long.
                 Err(error) => {
                     let path = executed::path_of(&self.decoder.pids.directory(pid), &exe, still);
@@ -503,14 +511,6 @@ impl Session {
 /// The text of a regular file of reasonable size, such as a go.mod.
 pub fn read_file(path: &Path) -> Option<String> {
     regular::read_small_file(path)
-}
-
-/// `CLOCK_MONOTONIC` in nanoseconds: the clock of the kernel's records.
-fn monotonic_now() -> u64 {
-    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `now` is written by the call.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
-    now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned()
 }
 
 fn kernel_release() -> String {

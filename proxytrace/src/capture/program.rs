@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, anyhow};
 use aya::include_bytes_aligned;
 use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray, RingBuf};
+use aya::util::nr_cpus;
 use aya_obj::generated::bpf_prog_type;
 use proxytrace_common::host::{HostOffsets, Member, SEEN_MAX};
 use proxytrace_common::plan::{
@@ -63,12 +64,16 @@ impl Place {
         }
     }
 
-    /// How many copies of a program are attached here.
+    /// How many copies of a program are attached here. What one does not see, since it is running
+    /// already, another does; the programs tell once what both see (`once.rs` there).
     fn copies(self) -> usize {
-        match self {
-            Self::Tracepoint(_) => *COPIES,
-            Self::Function(_) => 1,
-        }
+        let since = match self {
+            // Interrupts change states, too.
+            Self::Tracepoint("inet_sock_set_state") => ONE_A_CPU,
+            Self::Tracepoint(_) => PREEMPTIBLE,
+            Self::Function(_) => return 1,
+        };
+        if *RELEASE >= since { 2 } else { 1 }
     }
 }
 
@@ -114,17 +119,28 @@ const PERF_VAR: &str = "PROXYTRACE_PERF";
 /// For tests: how many executables may have probes.
 const ROOM_VAR: &str = "PROXYTRACE_TOOLCHAINS";
 
+/// The first Linux that passes over a program on a tracepoint which is running on that CPU already.
+const ONE_A_CPU: (u32, u32) = (6, 1);
 /// The first Linux that may preempt a program on a tracepoint, in favour of another task.
 const PREEMPTIBLE: (u32, u32) = (6, 19);
 
-/// How often each program is attached to its tracepoint. What a program does not see, since it is
-/// running already, another copy of it does; the programs tell once what both see (`once.rs` there).
-static COPIES: LazyLock<usize> = LazyLock::new(|| {
+/// This Linux.
+static RELEASE: LazyLock<(u32, u32)> = LazyLock::new(|| {
     let release = super::kernel_release();
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map_while(|n| n.parse().ok());
-    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    if version >= PREEMPTIBLE { 2 } else { 1 }
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 });
+
+/// Entries of the maps of sockets, at least, and for each CPU: an LRU deals its places out to CPUs
+/// by the hundred, and then removes what is needed (see `KEPT` in the programs' `maps.rs`).
+const SOCKETS_MIN: u32 = 16_384;
+/// See [`SOCKETS_MIN`].
+const SOCKETS_PER_CPU: u32 = 256;
+
+fn sockets_max(cpus: usize) -> u32 {
+    let cpus = u32::try_from(cpus).unwrap_or(u32::MAX);
+    cpus.saturating_mul(SOCKETS_PER_CPU).max(SOCKETS_MIN)
+}
 
 fn room() -> Option<u32> {
     let room: u32 = std::env::var(ROOM_VAR).ok()?.parse().ok()?;
@@ -241,9 +257,11 @@ impl Programs {
     ) -> anyhow::Result<Self> {
         let mut object = Loaded::parse(OBJECT).context("cannot read the eBPF programs")?;
         let count_hits = u32::from(counting);
+        let sockets = sockets_max(nr_cpus().unwrap_or(1));
+        let entries = [entries, &[("SOCKETS", sockets), ("STREAMS", sockets)]].concat();
         let settings = Settings {
             constants: &[("HOST", bytes(&host)), ("COUNT_HITS", bytes(&count_hits))],
-            entries,
+            entries: &entries,
         };
         object.make(&settings)?;
         // The one on Go functions takes longer to verify than all others.
@@ -534,6 +552,13 @@ fn load(object: &Loaded, name: &str, place: Place) -> anyhow::Result<OwnedFd> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_cpu_may_keep_places_for_sockets() {
+        for (cpus, entries) in [(1, 16_384), (64, 16_384), (256, 65_536), (usize::MAX, u32::MAX)] {
+            assert_eq!(sockets_max(cpus), entries, "{cpus}");
+        }
+    }
 
     /// What is kept for one that lives is wanted.
     #[test]

@@ -33,6 +33,10 @@ pub(super) struct Record<'a> {
 /// What makes a URL.
 const URL: [Tag; 5] = [Tag::Scheme, Tag::Host, Tag::Path, Tag::RawPath, Tag::RawQuery];
 
+/// Names: half of one may be that of something else.
+const NAMES: [Tag; 6] =
+    [Tag::Proxy, Tag::Module, Tag::Version, Tag::Host, Tag::File, Tag::Executable];
+
 /// Tags that one byte can tell apart.
 const TAGS: usize = 1 << u8::BITS;
 
@@ -54,6 +58,20 @@ impl<'a> Field<'a> {
 
     fn text(&self) -> Option<Cow<'a, str>> {
         (self.flags & FAULT == 0).then(|| lossy(self.bytes))
+    }
+
+    /// The text of an error, redacted.
+    fn error_text(&self) -> Option<String> {
+        let text = self.text()?;
+        if self.flags & CUT == 0 {
+            return Some(redacted(text.into_owned(), redact::text));
+        }
+        Some(redact::text(whole_words(&text)).into_owned() + "…")
+    }
+
+    /// A name; none if it is cut.
+    fn name(&self) -> Option<String> {
+        self.text().filter(|_| self.flags & CUT == 0).map(Cow::into_owned)
     }
 
     fn number(&self) -> Option<u64> {
@@ -232,9 +250,9 @@ impl<'a> Record<'a> {
         if !self.is_incomplete(Tag::Arguments) {
             return redact::arguments(&arguments);
         }
-        // Of a word that is cut, nothing: half of it may hide from redaction.
         if let Some(last) = arguments.last_mut() {
-            last.truncate(last.trim_end_matches(|c: char| !c.is_whitespace()).len());
+            let whole = whole_words(last).len();
+            last.truncate(whole);
         }
         let mut arguments = redact::arguments(&arguments);
         match arguments.last_mut() {
@@ -266,12 +284,22 @@ impl<'a> Record<'a> {
             raw_query: &raw_query,
         };
         let cut = URL.into_iter().any(|tag| self.is_incomplete(tag));
-        (redacted(parts.join(), redact::url), cut)
+        let is_cut = URL.into_iter().any(|tag| self.has_flag(tag, CUT));
+        (redacted(parts.join(), if is_cut { redact_cut } else { redact::url }), cut)
     }
 
     /// The GOPROXY entry, redacted.
     pub(super) fn proxy(&self) -> Option<String> {
-        Some(redacted(self.text(Tag::Proxy)?, redact::url))
+        let text = self.text(Tag::Proxy)?;
+        if self.has_flag(Tag::Proxy, CUT) {
+            return Some(redacted(text, redact_cut) + "…");
+        }
+        Some(redacted(text, redact::url))
+    }
+
+    /// Whether something is known by a name that is cut. Of a request that is told with its URL.
+    pub(super) fn is_name_cut(&self) -> bool {
+        self.kind != Kind::RequestEnter && NAMES.into_iter().any(|tag| self.has_flag(tag, CUT))
     }
 
     pub(super) fn headers(&self) -> Headers {
@@ -280,9 +308,12 @@ impl<'a> Record<'a> {
         let more = if self.kind == Kind::RequestEnter { 2 } else { 0 };
         let mut headers = Headers::with_capacity(there().count() + more);
         for (name, tag) in there() {
-            if let Some(value) = self.words(tag)
-                && let Some(clean) = redact::header(name, &value)
-            {
+            let Some(value) = self.words(tag) else { continue };
+            let clean = match tag {
+                Tag::Location | Tag::Referer if self.has_flag(tag, CUT) => Some(redact_cut(&value)),
+                _ => redact::header(name, &value),
+            };
+            if let Some(clean) = clean {
                 headers.insert(name.to_owned(), clean.into_owned());
             }
         }
@@ -367,15 +398,12 @@ impl<'a> Record<'a> {
         }
         let mut steps: Vec<FailureStep> = Vec::new();
         for field in self.from(Tag::Error) {
-            let text = || field.text().map(Cow::into_owned);
             match (field.tag, steps.last_mut()) {
                 (Tag::Error, _) => steps.push(failure_step(field.bytes, names)?),
-                (Tag::ErrorText, Some(step)) => {
-                    step.text = text().map(|text| redacted(text, redact::text));
-                }
-                (Tag::ErrorName, Some(step)) => step.name = text(),
+                (Tag::ErrorText, Some(step)) => step.text = field.error_text(),
+                (Tag::ErrorName, Some(step)) => step.name = field.name(),
                 (Tag::ErrorServer, Some(step)) => {
-                    step.server = text().filter(|server| !server.is_empty());
+                    step.server = field.name().filter(|server| !server.is_empty());
                 }
                 _ => {}
             }
@@ -390,6 +418,27 @@ fn redacted(text: String, redact: fn(&str) -> Cow<'_, str>) -> String {
         return clean;
     }
     text
+}
+
+/// An URL that is cut, redacted. It may be cut within userinfo, which is known by the `@` after it:
+/// so it is read as if that came next.
+fn redact_cut(text: &str) -> Cow<'_, str> {
+    const USERINFO: &str = "REDACTED@";
+    match redact::url(&format!("{text}@")) {
+        Cow::Borrowed(_) => Cow::Borrowed(text),
+        Cow::Owned(mut clean) => {
+            // Elsewhere it is ours.
+            if clean.ends_with('@') && !clean.ends_with(USERINFO) {
+                clean.pop();
+            }
+            Cow::Owned(clean)
+        }
+    }
+}
+
+/// What is before the word that is cut: half of it may hide from redaction.
+fn whole_words(text: &str) -> &str {
+    text.trim_end_matches(|c: char| !c.is_whitespace())
 }
 
 /// The names of what is so.

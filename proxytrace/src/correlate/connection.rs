@@ -170,11 +170,15 @@ impl Connections {
         (local, remote): (SocketAddr, SocketAddr),
     ) -> ConnectionId {
         let ends = (process, canonical(local), canonical(remote));
-        let connection = self.at(ends).unwrap_or_else(|| {
-            let new = self.open(process);
-            self.ends.insert(ends, new);
-            new
-        });
+        let known = self.at(ends);
+        let connection = known
+            .filter(|&id| self.all[id as usize].ended_ns.is_none())
+            .or_else(|| self.at_translated(process, ends.1))
+            .or(known)
+            .unwrap_or_else(|| self.open(process));
+        if known != Some(connection) {
+            self.ends.insert(ends, connection);
+        }
         let entry = &mut self.all[connection as usize];
         entry.local_addr.get_or_insert_with(|| ends.1.to_string());
         entry.remote_addr.get_or_insert_with(|| ends.2.to_string());
@@ -217,6 +221,24 @@ impl Connections {
         self.ends.get(&ends).copied()
     }
 
+    /// The open connection with this local end that nobody uses yet. Where sockets are balanced, go
+    /// knows the other end by the address of a service, and the kernel by that of who is behind it
+    /// (BPF programs at `cgroup/connect4` and `cgroup/getpeername4`). None where there are several.
+    fn at_translated(&self, process: ProcessId, local: SocketAddr) -> Option<ConnectionId> {
+        let local = local.to_string();
+        let is_it = |&id: &ConnectionId| {
+            let entry = &self.all[id as usize];
+            entry.process == process
+                && entry.connect_ns.is_some()
+                && entry.requests == 0
+                && entry.tls.is_none()
+                && entry.local_addr.as_deref() == Some(&*local)
+        };
+        let mut found = self.sockets.values().copied().filter(is_it);
+        let first = found.next()?;
+        found.next().is_none().then_some(first)
+    }
+
     fn open(&mut self, process: ProcessId) -> ConnectionId {
         let id = id(self.all.len());
         self.all.push(Connection::new(id, process));
@@ -227,4 +249,85 @@ impl Connections {
 /// An IPv4 address as itself: the kernel says `::ffff:1.2.3.4` for a dual-stack socket.
 pub(super) fn canonical(addr: SocketAddr) -> SocketAddr {
     SocketAddr::new(addr.ip().to_canonical(), addr.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PROCESS: ProcessId = 1;
+    const LOCAL: &str = "10.244.1.2:50000";
+    /// Of a service, and of two pods behind it.
+    const SERVICE: &str = "10.96.0.5:3000";
+    const POD: &str = "10.244.3.7:3000";
+    const OTHER_POD: &str = "10.244.3.8:3000";
+
+    fn addr(text: &str) -> SocketAddr {
+        text.parse().expect("an address")
+    }
+
+    fn change(connections: &mut Connections, socket: u64, remote: &str, state: TcpState) {
+        let local = (state != TcpState::Connecting).then(|| addr(LOCAL));
+        connections.tcp(socket, PROCESS, (socket, state), (local, Some(addr(remote))));
+    }
+
+    fn connect(connections: &mut Connections, socket: u64, remote: &str) {
+        change(connections, socket, remote, TcpState::Connecting);
+        change(connections, socket, remote, TcpState::Established);
+    }
+
+    fn asked(connections: &mut Connections, process: ProcessId, local: &str) -> ConnectionId {
+        connections.carry(process, (addr(local), addr(SERVICE)), "athens.lab", "HTTP/1.1")
+    }
+
+    #[test]
+    fn a_socket_behind_a_service_is_the_one_that_nobody_uses() {
+        let mut connections = Connections::default();
+        connect(&mut connections, 1, POD);
+        assert_eq!(asked(&mut connections, PROCESS, LOCAL), 0);
+        assert_eq!(asked(&mut connections, PROCESS, LOCAL), 0);
+        change(&mut connections, 1, POD, TcpState::Closed { errno: 0 });
+        // A word that comes late.
+        assert_eq!(asked(&mut connections, PROCESS, LOCAL), 0);
+        // The port is taken again.
+        connect(&mut connections, 2, OTHER_POD);
+        assert_eq!(asked(&mut connections, PROCESS, LOCAL), 1);
+        assert_eq!(asked(&mut connections, PROCESS, LOCAL), 1);
+        let all = connections.into_model();
+        let [first, second] = &*all else { panic!("not two") };
+        assert_eq!((first.requests, second.requests), (3, 2));
+        assert_eq!(first.remote_addr.as_deref(), Some(POD));
+    }
+
+    #[test]
+    fn a_socket_that_may_be_another_is_none() {
+        let prepared = |also: &dyn Fn(&mut Connections)| {
+            let mut connections = Connections::default();
+            connect(&mut connections, 1, POD);
+            also(&mut connections);
+            connections
+        };
+        let unused = || prepared(&|_| {});
+        let two = || prepared(&|connections| connect(connections, 2, OTHER_POD));
+        let used = || {
+            prepared(&|connections| {
+                let ends = (addr(LOCAL), addr(POD));
+                connections.carry(PROCESS, ends, "athens.lab", "HTTP/1.1");
+            })
+        };
+        let closed =
+            || prepared(&|connections| change(connections, 1, POD, TcpState::Closed { errno: 0 }));
+        for (mut connections, process, local, is_new) in [
+            (unused(), PROCESS, LOCAL, false),
+            (unused(), PROCESS, "10.244.1.2:50001", true),
+            (unused(), PROCESS + 1, LOCAL, true),
+            (two(), PROCESS, LOCAL, true),
+            (used(), PROCESS, LOCAL, true),
+            (closed(), PROCESS, LOCAL, true),
+        ] {
+            let known = connections.all.len();
+            let connection = asked(&mut connections, process, local);
+            assert_eq!(connection as usize >= known, is_new, "{process} {local} {known}");
+        }
+    }
 }

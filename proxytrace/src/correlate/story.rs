@@ -133,6 +133,8 @@ fn consequence(attempt: &Attempt, list: &List) -> &'static str {
             "; `,` lets go ask on after 404 and 410 alone"
         }
         (Some(Next::Stop), Outcome::Ok, _) => "; what was made of the answer failed",
+        // What stands after it is not known.
+        (Some(Next::Stop), ..) if attempt.index.is_none() => "",
         (Some(Next::Stop), ..) => "; there is nothing left to ask",
         (Some(_), Outcome::NotFound, _) => "; after 404 and 410 go asks on",
         (Some(_), Outcome::Ok | Outcome::Cached, _) => "; it did not serve, so go asked on",
@@ -228,5 +230,41 @@ fn after_redirects(attempt: &mut Attempt, artifact: Artifact) {
     let found: Vec<_> = redirects.map(|order| (asked[order].0, after(order))).collect();
     for (place, after) in found {
         attempt.requests[place].after_redirect = Some(after);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::event::{Origin, Setting};
+
+    #[test]
+    fn of_a_list_that_is_not_known_nothing_is_said() {
+        let list = |goproxy: &str| {
+            let setting = Setting { value: goproxy.to_owned(), origin: Origin::Environment };
+            List::of(&BTreeMap::from([("GOPROXY".to_owned(), setting)]))
+        };
+        for (goproxy, index, said) in [
+            ("https://p.lab", Some(0), "; there is nothing left to ask"),
+            ("https://p.lab,direct", Some(0), "; `,` lets go ask on after 404 and 410 alone"),
+            ("https://other.lab,direct", None, ""),
+            ("", None, ""),
+        ] {
+            let list = list(goproxy);
+            let separator = index.and_then(|index: u32| list.entries[index as usize].separator);
+            let mut attempt = Attempt {
+                proxy: "https://p.lab".to_owned(),
+                index,
+                separator,
+                outcome: Outcome::ConnectRefused,
+                next: Some(Next::Stop),
+                reason: String::new(),
+                requests: Vec::new(),
+            };
+            tell(&mut attempt, Artifact::Info, &list);
+            assert_eq!(attempt.reason, format!("https://p.lab refused the connection{said}"));
+        }
     }
 }

@@ -1,14 +1,18 @@
 //! What could not be read is said.
 
+use std::collections::BTreeMap;
 use std::mem::offset_of;
 
-use proxytrace_common::record::{CUT, ErrorStep, FAULT, FieldHeader, Header};
+use proxytrace_common::record::{CUT, ErrorStep, FAULT, FieldHeader, Header, STRING_MAX};
 
 use super::*;
+use crate::event::Setting;
 
-/// A record of these fields, of a process that is not there.
+/// A process that is not there.
+const NOBODY: u32 = u32::MAX >> 1;
+
+/// A record of these fields, of [`NOBODY`].
 fn record(kind: Kind, fields: &[(Tag, u8, &[u8])]) -> Vec<u8> {
-    const NOBODY: u32 = u32::MAX >> 1;
     let length: usize =
         fields.iter().map(|(.., bytes)| size_of::<FieldHeader>() + bytes.len()).sum();
     let size = u32::try_from(size_of::<Header>() + length).unwrap();
@@ -132,4 +136,106 @@ fn a_name_that_could_not_be_read_may_be_any() {
         panic!("{events:?}");
     };
     assert_eq!(cut, &["headers"]);
+}
+
+/// The `@` that tells a token from a host may be behind the end.
+#[test]
+fn an_entry_that_is_cut_shows_no_userinfo_and_is_told() {
+    let token = "e1-_.".repeat(STRING_MAX / 5);
+    for (entry, shown) in [
+        (format!("https://{token}"), "https://REDACTED@…".to_owned()),
+        (format!("https://u:{token}"), "https://REDACTED@…".to_owned()),
+        (format!("https://u@corp:{token}"), "https://REDACTED@…".to_owned()),
+        (format!("https://u:p/{token}"), "https://REDACTED@…".to_owned()),
+        (format!("https://u@h/{token}"), format!("https://REDACTED@h/{token}…")),
+        (format!("https://h:8443/{token}"), format!("https://h:8443/{token}…")),
+        (format!("file:///{token}"), format!("file:///{token}…")),
+    ] {
+        let fields: [(Tag, u8, &[u8]); 2] =
+            [(Tag::Proxy, CUT, entry.as_bytes()), (Tag::Module, 0, b"x.lab/m")];
+        let events = decoded(&record(Kind::Lookup, &fields));
+        let [What::Lookup { proxy, .. }, What::Lost { count: 1 }] = &*events else {
+            panic!("{events:?}");
+        };
+        assert_eq!(*proxy, shown);
+    }
+}
+
+/// Half of one may be that of something else. Of a URL that is said with the URL.
+#[test]
+fn a_name_that_is_cut_is_told() {
+    let lookup = |flags| {
+        let fields: [(Tag, u8, &[u8]); 2] =
+            [(Tag::Proxy, 0, b"https://h"), (Tag::Module, flags, b"x.lab/m")];
+        decoded(&record(Kind::Lookup, &fields))
+    };
+    assert!(matches!(&*lookup(0), [What::Lookup { .. }]));
+    assert!(matches!(&*lookup(CUT), [What::Lookup { .. }, What::Lost { count: 1 }]));
+    let events = decoded(&record(Kind::Resolve, &[(Tag::Host, CUT, b"h")]));
+    assert!(matches!(&*events, [What::Resolve { .. }, What::Lost { count: 1 }]), "{events:?}");
+    let fields: [(Tag, u8, &[u8]); 2] = [(Tag::Host, CUT, b"h"), (Tag::Path, 0, b"/a")];
+    let events = decoded(&record(Kind::RequestEnter, &fields));
+    let [What::RequestEnter { cut, .. }] = &*events else { panic!("{events:?}") };
+    assert_eq!(cut, &["url"]);
+}
+
+#[test]
+fn a_redirect_that_is_cut_shows_no_userinfo() {
+    for (location, shown) in [
+        (&b"https://e1-_."[..], "https://REDACTED@"),
+        (b"https://h/l?to=https%3A%2F%2Fu%3Ae1", "https://h/l?to=REDACTED"),
+        (b"https://h/l?to=https%3A%2F%2Fh%2Fe1", "https://h/l?to=https%3A%2F%2Fh%2Fe1"),
+    ] {
+        let events = decoded(&record(Kind::RequestReturn, &[(Tag::Location, CUT, location)]));
+        let [What::RequestReturn { cut, headers, .. }] = &*events else { panic!("{events:?}") };
+        assert_eq!(cut, &["location"]);
+        assert_eq!(headers.get("Location").map(String::as_str), Some(shown));
+    }
+}
+
+#[test]
+fn of_an_error_that_is_cut_there_are_whole_words() {
+    let step = [0_u8; size_of::<ErrorStep>()];
+    let fields: [(Tag, u8, &[u8]); 3] = [
+        (Tag::Error, 0, &step),
+        (Tag::ErrorText, CUT, b"reading \"https://e1-_."),
+        (Tag::ErrorName, CUT, b"h"),
+    ];
+    let events = decoded(&record(Kind::WalkReturn, &fields));
+    let [What::WalkReturn { error: Some(Failure { steps }) }] = &*events else {
+        panic!("{events:?}");
+    };
+    assert_eq!((steps[0].text.as_deref(), &steps[0].name), (Some("reading …"), &None));
+}
+
+/// Who walks no list lacks nothing.
+#[test]
+fn a_walk_of_a_list_that_was_gone_is_told_once() {
+    let start = |origin: Option<Origin>| {
+        let list = |origin| ("GOPROXY".to_owned(), Setting { value: "off".to_owned(), origin });
+        What::GoStart {
+            go_version: "go1.27.3".to_owned(),
+            exe: "/go".to_owned(),
+            argv: Vec::new(),
+            config: origin.map(list).into_iter().collect::<BTreeMap<_, _>>(),
+            surroundings: Box::default(),
+        }
+    };
+    for (root, origin, lost) in [
+        ("/", None, 0),
+        ("/nowhere", None, 1),
+        ("/nowhere", Some(Origin::Default), 1),
+        ("/nowhere", Some(Origin::GorootFile), 0),
+        ("/nowhere", Some(Origin::UserFile), 0),
+        ("/nowhere", Some(Origin::Environment), 0),
+    ] {
+        let (executables, mut events) = (Executables::default(), Vec::new());
+        let mut decoder = Decoder::new(0, Pids::new(true));
+        decoder.note_list(NOBODY, Path::new(root), &start(origin));
+        for kind in [Kind::WalkReturn, Kind::WalkEnter, Kind::WalkEnter] {
+            decoder.decode(&record(kind, &[]), &executables, &mut events).unwrap();
+        }
+        let told = events.iter().filter(|event| matches!(event.what, What::Lost { count: 1 }));
+        assert_eq!((events.len(), told.count()), (3 + lost, lost), "{root} {origin:?}");
+    }
 }
