@@ -159,6 +159,11 @@ impl Chains {
         &self.all[at.chain].chain.attempts[..at.attempt]
     }
 
+    /// Whether an attempt is the last of its chain.
+    pub(super) fn is_last(&self, at: At) -> bool {
+        at.attempt + 1 == self.all[at.chain].chain.attempts.len()
+    }
+
     pub(super) fn attempt_mut(&mut self, at: At) -> &mut Attempt {
         let tracked = &mut self.all[at.chain];
         tracked.changed = true;

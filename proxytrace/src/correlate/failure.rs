@@ -107,6 +107,10 @@ const OUTCOMES: &[Rule<Outcome>] = &[
     text("server closed idle connection", Outcome::Reset),
     text("client connection lost", Outcome::Reset),
     text("server sent GOAWAY", Outcome::Reset),
+    text("Transport received GOAWAY", Outcome::Reset),
+    text("graceful shutdown GOAWAY", Outcome::Reset),
+    text("http2: frame too large", Outcome::Reset),
+    text("looked like an HTTP/1.1 header", Outcome::Reset),
     // The connection ended before its first request, right after the handshake.
     text("client conn could not be established", Outcome::Reset),
     text("unexpected EOF", Outcome::Truncated),
@@ -150,6 +154,8 @@ const OUTCOMES: &[Rule<Outcome>] = &[
     types(&["*web.HTTPError"], Outcome::HttpError),
     // This machine's own: a filter, a limit. The dialer's deadline has no errno.
     types(&["syscall.Errno"], Outcome::Unknown),
+    // There was nothing to dial (`net/lookup.go:LookupPort`).
+    types(&["*net.AddrError"], Outcome::Unknown),
     operation("dial", Outcome::ConnectTimeout),
     types(&["context.deadlineExceededError", "*http.timeoutError"], Outcome::Canceled),
     FORBIDDEN,
@@ -212,12 +218,19 @@ const REASONS: &[Rule<&str>] = &[
     types(&["http.tlsHandshakeTimeoutError"], "did not answer the TLS handshake in 10 seconds"),
     // net/http/h2_bundle.go, net/http/internal/http2.
     types(&["http.http2StreamError", "http2.StreamError"], "reset the stream (HTTP/2)"),
-    types(&["http.http2GoAwayError", "http2.GoAwayError"], "ended the connection (GOAWAY)"),
+    types(&["http.http2GoAwayError", "http2.GoAwayError"], GOAWAY),
+    text("Transport received GOAWAY", GOAWAY),
+    text("graceful shutdown GOAWAY", GOAWAY),
+    text("looked like an HTTP/1.1 header", "agreed on HTTP/2, and then spoke HTTP/1.1"),
+    // Before Go 1.25 that is all that is told of HTTP/1.1.
+    text("http2: frame too large", "sent a frame larger than go takes, or no HTTP/2 at all"),
     text(
         "client conn could not be established",
         "closed the connection right after the TLS handshake",
     ),
 ];
+
+const GOAWAY: &str = "ended the connection (GOAWAY)";
 
 /// What the alert `certificate_required` says (RFC 8446, 6.2).
 pub(crate) const WANTS_CERTIFICATE: &str = "wants a certificate from the client";
@@ -239,7 +252,8 @@ const fn alert(number: u64, means: &'static str) -> Rule<&'static str> {
 pub(super) fn outcome(failure: &Failure) -> Outcome {
     match find(OUTCOMES, failure).unwrap_or(Outcome::Unknown) {
         // TCP gives up connections that were there, too (`ETIMEDOUT`): nobody answered any more.
-        Outcome::ConnectTimeout if was_connected(failure) => Outcome::Reset,
+        // Or the way to the other end is gone.
+        Outcome::ConnectTimeout | Outcome::Unreachable if was_connected(failure) => Outcome::Reset,
         outcome => outcome,
     }
 }
@@ -249,6 +263,27 @@ fn was_connected(failure: &Failure) -> bool {
     failure.steps.iter().any(|step| {
         step.type_name == "*net.OpError" && matches!(step.text.as_deref(), Some("read" | "write"))
     })
+}
+
+/// Whether go itself gave a connection up for something wrong in what came over TLS
+/// (`crypto/tls/conn.go:sendAlertLocked`).
+fn is_local_alert(failure: &Failure) -> bool {
+    failure
+        .steps
+        .iter()
+        .any(|step| step.type_name == "*net.OpError" && step.text.as_deref() == Some("local error"))
+}
+
+/// Whether a request that waited for CONNECT may have failed for that: not where it was given up
+/// for something else, nor for what comes before CONNECT, or inside of the tunnel alone.
+pub(super) fn may_be_of_tunnel(failure: &Failure) -> bool {
+    match outcome(failure) {
+        Outcome::Reset | Outcome::Truncated | Outcome::BadContent | Outcome::Unknown => true,
+        Outcome::Canceled => {
+            failure.steps.iter().any(|step| step.type_name == "context.deadlineExceededError")
+        }
+        _ => false,
+    }
 }
 
 /// What `failure` says beyond its outcome, and who said it.
@@ -276,6 +311,18 @@ pub(super) fn is_of_query(failure: &Failure) -> bool {
         "*modload.NoPatchBaseError",
     ];
     failure.steps.iter().any(|step| TYPES.contains(&step.type_name.as_str()))
+}
+
+/// The path of the page that came well, and in which no repository is named, or nothing can be read
+/// (`cmd/go/internal/vcs/vcs.go:repoRootForImportDynamic`).
+pub(super) fn path_of_page(failure: &Failure) -> Option<&str> {
+    let mut steps = failure.steps.iter();
+    let path = steps.find(|step| step.type_name == "*vcs.importError")?.text.as_deref()?;
+    let unread = format!("parsing {path}: ");
+    let mut texts = steps.filter_map(|step| step.text.as_deref());
+    let of_page =
+        texts.any(|text| text.contains("no go-import meta tags") || text.contains(&unread));
+    (of_page && outcome(failure) == Outcome::NotFound).then_some(path)
 }
 
 /// Whether a file failed, or is not there.
@@ -314,6 +361,24 @@ pub(super) fn error(failure: &Failure) -> RequestError {
         detail: detail(failure),
         reason: reason(failure),
     }
+}
+
+/// The error of a request that was on a connection, or of its answer: after the handshake, what is
+/// wrong with TLS ends the connection.
+pub(super) fn error_under_way(failure: &Failure) -> RequestError {
+    let error = error(failure);
+    if error.kind != Outcome::TlsOther || !is_local_alert(failure) {
+        return error;
+    }
+    let reason = "sent what TLS does not allow, so that go ended the connection";
+    RequestError { kind: Outcome::Reset, reason: Some(reason.to_owned()), ..error }
+}
+
+/// The error of a request whose tunnel was not opened: what it says is said of the forward proxy.
+pub(super) fn error_of_tunnel(failure: &Failure) -> RequestError {
+    let reason = "was not reached: the forward proxy opened no tunnel";
+    let (kind, reason) = (Outcome::ProxyRefused, Some(reason.to_owned()));
+    RequestError { kind, reason, ..error(failure) }
 }
 
 /// Texts, names, addresses and numbers, outermost first. What wraps an error often says what that
@@ -438,6 +503,12 @@ mod tests {
             (vec![url(), step("*net.OpError", Some("read"), None), errno(110)], Outcome::Reset),
             (vec![url(), step("*net.OpError", Some("write"), None), errno(110)], Outcome::Reset),
             (vec![url(), dial(), errno(110)], Outcome::ConnectTimeout),
+            (vec![url(), step("*net.OpError", Some("read"), None), errno(113)], Outcome::Reset),
+            // A port that is none: nothing was dialled.
+            (
+                vec![url(), dial(), step("*net.AddrError", Some("invalid port"), None)],
+                Outcome::Unknown,
+            ),
             (
                 vec![url(), step("*net.OpError", Some("proxyconnect"), None), errno(111)],
                 Outcome::ProxyRefused,
@@ -509,12 +580,46 @@ mod tests {
     }
 
     #[test]
+    fn knows_the_end_of_an_http2_connection() {
+        for text in [
+            "http2: Transport received GOAWAY from server ErrCode:PROTOCOL_ERROR",
+            "http2: Transport received Server's graceful shutdown GOAWAY",
+            "http2: frame too large",
+        ] {
+            let failure = Failure { steps: vec![step("*errors.errorString", Some(text), None)] };
+            assert_eq!(outcome(&failure), Outcome::Reset, "{text}");
+        }
+    }
+
+    #[test]
     fn knows_what_go_takes_for_absence() {
         let of = |steps| is_absence(&Failure { steps });
         assert!(of(vec![step("*web.HTTPError", None, Some(404))]));
         assert!(!of(vec![step("*web.HTTPError", None, Some(500))]));
         assert!(of(vec![step("modfetch.notExistError", None, None), disallowed()]));
         assert!(!of(vec![step("*codehost.RunError", None, None)]));
+    }
+
+    #[test]
+    fn knows_the_page_that_names_no_repository() {
+        let of = |why: &str| {
+            let text = format!("unrecognized import path \"x.lab/m\": {why}");
+            let steps = vec![
+                step("modfetch.notExistError", None, None),
+                step("*vcs.importError", Some("x.lab/m"), None),
+                step("*errors.errorString", Some(&text), None),
+            ];
+            path_of_page(&Failure { steps }).map(str::to_owned)
+        };
+        for (why, is_it) in [
+            ("parse https://x.lab/login: no go-import meta tags ()", true),
+            ("parsing x.lab/m: XML syntax error on line 3: invalid element name", true),
+            ("parsing https://x.lab/?go-get=1: XML syntax error on line 3", false),
+            ("reading https://x.lab/m?go-get=1: 404 Not Found", false),
+            ("GOVCS disallows using svn for private x.lab/m; see 'go help vcs'", false),
+        ] {
+            assert_eq!(of(why).as_deref(), is_it.then_some("x.lab/m"), "{why}");
+        }
     }
 
     #[test]
@@ -568,11 +673,48 @@ mod tests {
                 Some("speaks HTTP without TLS on this port"),
             ),
             (vec![record(*b"SSH-")], Outcome::TlsOther, Some("does not speak TLS on this port")),
+            (
+                vec![step(
+                    "*errors.errorString",
+                    Some("http2: Transport received GOAWAY from server ErrCode:PROTOCOL_ERROR"),
+                    None,
+                )],
+                Outcome::Reset,
+                Some("ended the connection (GOAWAY)"),
+            ),
+            (
+                vec![step(
+                    "*fmt.wrapError",
+                    Some(
+                        "http2: failed reading the frame payload: http2: frame too large, note \
+                         that the frame header looked like an HTTP/1.1 header",
+                    ),
+                    None,
+                )],
+                Outcome::Reset,
+                Some("agreed on HTTP/2, and then spoke HTTP/1.1"),
+            ),
             (vec![dial(), step("syscall.Errno", None, Some(111))], Outcome::ConnectRefused, None),
         ] {
             let told = error(&Failure { steps });
             assert_eq!((told.kind, told.reason.as_deref()), (outcome, reason), "{told:?}");
         }
+    }
+
+    /// A handshake that fails for the same is none of these.
+    #[test]
+    fn an_alert_of_go_itself_ends_a_connection_that_was_there() {
+        let of = |operation| {
+            let steps = vec![
+                step("*tls.permanentError", None, None),
+                step("*net.OpError", Some(operation), None),
+                step("tls.alert", None, Some(20)),
+            ];
+            let failure = Failure { steps };
+            (error(&failure).kind, error_under_way(&failure).kind)
+        };
+        assert_eq!(of("local error"), (Outcome::TlsOther, Outcome::Reset));
+        assert_eq!(of("remote error"), (Outcome::TlsOther, Outcome::TlsOther));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::chains::{At, Chains, Opening, RequestAt};
 use super::connection::canonical;
 use super::context::Context;
 use super::failure;
+use super::story;
 use crate::status;
 use crate::url;
 
@@ -126,8 +127,10 @@ impl Fetch {
         };
         let last = context.chains.request(last);
         let redirected = last.status.is_some_and(status::redirects);
+        let told = last.status.is_none() && last.error.is_some() && story::failed(last.outcome);
         let outcome = match error.map_or(Outcome::Unknown, failure::outcome) {
-            Outcome::Unknown if last.outcome == Outcome::ProxyRefused => last.outcome,
+            // The request ended with the same, and more is known of it than its error says.
+            _ if told => last.outcome,
             Outcome::Unknown if redirected => {
                 refusal(&context.chains.request(first).url, self.hops, last)
             }

@@ -198,17 +198,16 @@ fn checksums_via(rest: &str) -> Option<What<'_>> {
     checksums(rest)
 }
 
-/// `…/lookup/<module>@<version>`, `…/tile/…`, `…/latest`.
+/// `…/lookup/<module>@<version>`, `…/tile/<height>/…`. A repository may have such words in its path,
+/// or end in `/latest`, which go asks nobody for.
 fn checksums(path: &str) -> Option<What<'_>> {
     if let Some((_, record)) = path.split_once("/lookup/") {
         let (module, version) = record.rsplit_once('@')?;
         return Some((Artifact::SumdbLookup, Some(unescape(module)), Some(unescape(version))));
     }
-    (path.contains("/tile/") || path.ends_with("/latest")).then_some((
-        Artifact::SumdbTile,
-        None,
-        None,
-    ))
+    let (height, _) = path.rsplit_once("/tile/")?.1.split_once('/')?;
+    let is_number = !height.is_empty() && height.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then_some((Artifact::SumdbTile, None, None))
 }
 
 /// `/<module>/@v/<file>` or `/<module>/@latest`.
@@ -310,7 +309,10 @@ mod tests {
                 "SumdbLookup x.lab/M v1.0.0 at https://p.lab",
             ),
             ("https://p.lab/sumdb/sum.golang.org/tile/8/0/000", "SumdbTile - - at https://p.lab"),
-            ("https://p.lab/sumdb/sum.golang.org/latest", "SumdbTile - - at https://p.lab"),
+            ("https://s.lab/tile/8/data/x001/234.p/5", "SumdbTile - - at direct"),
+            ("https://git.lab/images/latest", "Vcs x.lab/M - at direct"),
+            ("https://git.lab/tile/m.git", "Vcs x.lab/M - at direct"),
+            ("https://git.lab/tile/m/info", "Vcs x.lab/M - at direct"),
             (
                 "https://sum.golang.org/lookup/x.lab/y@v1.0.0",
                 "SumdbLookup x.lab/y v1.0.0 at direct",

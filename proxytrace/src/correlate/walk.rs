@@ -30,6 +30,10 @@ pub(super) struct Walk {
     /// Entries before the first request of the walk that answered without one: `file://`, or what
     /// go remembers.
     silent: Vec<(String, Option<usize>)>,
+    /// Attempts made at `noproxy`, which the walk has left.
+    left: Vec<At>,
+    /// The private module with the longest path of those that were looked up there.
+    private: Option<Arc<Lookup>>,
 }
 
 /// How a walk leaves an entry.
@@ -50,6 +54,13 @@ impl Walk {
         }
         let other = |last: &Arc<Lookup>| is_other(&last.module, module);
         self.several |= self.lookup.as_ref().is_some_and(other);
+        let longer = |known: &Arc<Lookup>| known.module.len() < module.len();
+        if proxy == "noproxy"
+            && self.private.as_ref().is_none_or(longer)
+            && context.list.passes_by(module)
+        {
+            self.private = Some(Arc::clone(&lookup));
+        }
         self.lookup = Some(lookup);
     }
 
@@ -85,6 +96,9 @@ impl Walk {
         if self.entry.is_some() {
             let next = if proxy == "direct" { Next::Direct } else { Next::NextEntry };
             self.leave(&Leave::For(next), time, context);
+            if self.entry.as_deref() == Some("noproxy") {
+                self.left.extend(&self.here);
+            }
             self.carry(context);
         }
         let from = self.index.map_or(0, |index| index + 1);
@@ -139,6 +153,9 @@ impl Walk {
         }
         self.spoil_last(leave, context);
         let beside = self.outcome_beside(context);
+        if let Leave::Failed(error) = leave {
+            spoil_page(&self.here, error, context);
+        }
         let proxy = self.entry.as_deref().unwrap_or_default();
         for &at in &self.here {
             let attempt = context.chains.attempt(at);
@@ -171,6 +188,28 @@ impl Walk {
             };
             context.chains.settle(at, next, time);
         }
+        if let Leave::Failed(error) = leave
+            && failure::is_absence(error)
+        {
+            self.settle_left(error, time, context);
+        }
+    }
+
+    /// What was asked for at `noproxy`, and of nobody since. Whatever else is in the list, go tells
+    /// of what failed there (`modfetch/proxy.go:TryProxies`: `directRank`).
+    fn settle_left(&self, error: &Failure, time: u64, context: &mut Context<'_>) {
+        let ended =
+            |at: &&At| context.chains.is_last(**at) && context.chains.attempt(**at).next.is_some();
+        let left: Vec<At> = self.left.iter().filter(ended).copied().collect();
+        spoil_page(&left, error, context);
+        for at in left {
+            let of_repository = context.chains.artifact(at.chain) == Artifact::Vcs
+                && context.chains.attempt(at).outcome == Outcome::Ok;
+            if of_repository && failure::outcome(error) == Outcome::NotFound {
+                context.chains.spoil(at, Outcome::NotFound, Some(error));
+            }
+            context.chains.settle(at, Some(Next::Stop), time);
+        }
     }
 
     /// Whether go asks no proxy about the module that was looked up.
@@ -180,14 +219,29 @@ impl Walk {
 
     /// Whether a query failed for something else than this: for what is in a module that it found, or
     /// for what was fetched of one in a walk of its own. go reports an absence only where nothing else
-    /// is wrong (`modload/query.go:queryPrefixModules`).
+    /// is wrong, and of several that of the longest path (`modload/query.go:queryPrefixModules`).
     fn did_without(&self, error: &Failure, at: At, context: &Context<'_>) -> bool {
         let outcome = context.chains.attempt(at).outcome;
-        let of_found = outcome == Outcome::NotFound
+        let absent = outcome == Outcome::NotFound;
+        let of_found = absent
             && !failure::is_absence(error)
             && self.is_of_several(at, context)
             && !self.failed_otherwise(context);
-        of_found || (failure::is_of_query(error) && story::failed(outcome))
+        let of_longer =
+            absent && failure::is_absence(error) && self.is_shorter_than_private(at, context);
+        of_found || of_longer || (failure::is_of_query(error) && story::failed(outcome))
+    }
+
+    /// Whether it is about a prefix of a private module, of which `noproxy` had nothing: one that is
+    /// not private itself, and was not asked for there for the sake of that module.
+    fn is_shorter_than_private(&self, at: At, context: &Context<'_>) -> bool {
+        let (Some(private), Some(module)) = (&self.private, context.chains.module(at.chain)) else {
+            return false;
+        };
+        let rest = private.module.strip_prefix(module);
+        rest.is_some_and(|rest| rest.starts_with('/'))
+            && !context.list.passes_by(module)
+            && self.left.iter().all(|left| left.chain != at.chain)
     }
 
     /// Whether something was asked for here that failed for another reason than absence: it may be
@@ -260,6 +314,19 @@ impl Walk {
         if !carried.is_empty() {
             self.carried = carried;
         }
+    }
+}
+
+/// The page that a failed search was for, where it came well: nothing in it leads to a repository.
+/// Where more than the page was asked for of its module, that is what failed.
+fn spoil_page(asked: &[At], error: &Failure, context: &mut Context<'_>) {
+    let Some(path) = failure::path_of_page(error) else { return };
+    let mut of_module =
+        asked.iter().filter(|at| context.chains.module(at.chain) == Some(path)).copied();
+    let (Some(at), None) = (of_module.next(), of_module.next()) else { return };
+    let is_page = context.chains.artifact(at.chain) == Artifact::GoGet;
+    if is_page && context.chains.attempt(at).outcome == Outcome::Ok {
+        context.chains.spoil(at, Outcome::BadContent, Some(error));
     }
 }
 

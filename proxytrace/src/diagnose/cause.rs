@@ -74,7 +74,8 @@ pub(super) fn root(view: &View<'_>, chain: &Chain) -> Option<Sign> {
     if unverified(culprit) {
         return unverifiable(view, chain).map(|sign| sign.with(send.ids()));
     }
-    let sign = tunnel(&send, culprit)
+    let sign = without_forward_proxy(view, chain, &send, culprit)
+        .or_else(|| tunnel(&send, culprit))
         .or_else(|| looped(&send, culprit))
         .or_else(|| refused(&send, culprit))
         .or_else(|| authorization_dropped(&send))
@@ -99,7 +100,9 @@ pub(super) fn root(view: &View<'_>, chain: &Chain) -> Option<Sign> {
             ),
             _ => answer(culprit) + &remark(&send, culprit) + offered(&send) + pause(send.last()),
         };
-        Some(Sign::of(plain(&send, culprit)?, chain, message))
+        let sign = Sign::of(plain(&send, culprit)?, chain, message);
+        let of_page = chain.artifact == Artifact::GoGet && culprit.outcome == Outcome::BadContent;
+        Some(if of_page { sign.advising(PAGE) } else { sign })
     });
     // A page where the repository is has not served the tool.
     let sign = sign.or_else(|| command(view, chain));
@@ -107,6 +110,11 @@ pub(super) fn root(view: &View<'_>, chain: &Chain) -> Option<Sign> {
     // Absence has the evidence of the whole walk.
     Some(if sign.requests.is_empty() { sign.with(send.ids()) } else { sign })
 }
+
+/// What to do where the page of a module names no repository.
+const PAGE: &str = "Look for a login or a catch-all behind the page (`curl -i \
+                    'https://MODULE?go-get=1'`), and check the path of the module: its page must \
+                    name the repository in a `go-import`.";
 
 /// Who spoke, where it was with a status.
 fn remark(send: &Send<'_>, attempt: &Attempt) -> String {
@@ -121,6 +129,9 @@ fn offered(send: &Send<'_>) -> &'static str {
     match names {
         None => "",
         Some([]) if is_in_clear(send) => "; go sends credentials over https alone",
+        Some([]) if is_redirect_of_user(send) => {
+            "; the user in the URL of the entry goes to no redirect with a whole URL"
+        }
         Some([]) => "; go had no credentials for it",
         Some(_) => "; the credentials that go sent are not good",
     }
@@ -130,6 +141,20 @@ fn offered(send: &Send<'_>) -> &'static str {
 /// (`web/http.go:get`).
 fn is_in_clear(send: &Send<'_>) -> bool {
     is_of_go(send.first()) && send.first().url.starts_with("http://")
+}
+
+/// Whether a redirect has lost the user that the first URL has: net/http makes a header of it for
+/// that request alone (`net/http/client.go:send`).
+fn is_redirect_of_user(send: &Send<'_>) -> bool {
+    send.last().cause == Cause::Redirect && has_user(send)
+}
+
+/// Whether go takes the credentials from the URL. Since Go 1.24 it finds no others then: it looks
+/// for them by the whole URL (`cmd/go/internal/auth/auth.go:AddCredentials`).
+fn has_user(send: &Send<'_>) -> bool {
+    let first = send.first();
+    let rest = first.url.strip_prefix("https://").filter(|_| is_of_go(first));
+    rest.and_then(|rest| rest.split(['/', '?']).next()).is_some_and(|it| it.contains('@'))
 }
 
 /// Whether a host that is asked too much wants to be left alone, if it says so in seconds. How many
@@ -150,17 +175,38 @@ fn by_status(sign: Sign, send: &Send<'_>, attempt: &Attempt) -> Sign {
     const IN_CLEAR: &str = "go sends what ~/.netrc and GOAUTH have over https alone: serve the \
                             host over TLS and name it so in GOPROXY, or let it answer this \
                             network without credentials.";
+    const OF_ENTRY: &str = "Renew user and password in the URL of this entry, or take them out of \
+                            it and put good ones into ~/.netrc: since Go 1.24 go looks for no \
+                            others where an entry has a user.";
+    const LOST: &str = "Take user and password out of the URL of this entry and put them into \
+                        ~/.netrc: what go has from there goes along to redirects of the same host.";
+    if sign.kind.code == "PT211" {
+        return by_forward_proxy(sign, send);
+    }
     let of_status =
         matches!(sign.kind.code, "PT006" | "PT301" | "PT302" | "PT402" | "PT408" | "PT409");
     let offered = send.last().credentials.as_ref().is_some_and(|names| !names.is_empty());
     let unauthorized = sign.kind.code == "PT301";
     let in_clear = (unauthorized && !offered && is_in_clear(send)).then_some(IN_CLEAR);
     let renew = (unauthorized && offered).then_some(CHANGED);
-    let advice = in_clear.or_else(|| speaker::advice(send.last())).or(renew);
+    let lost = unauthorized && !offered && is_redirect_of_user(send);
+    let of_entry = unauthorized && offered && has_user(send);
+    let of_user = lost.then_some(LOST).or(of_entry.then_some(OF_ENTRY));
+    let advice = in_clear.or(of_user).or_else(|| speaker::advice(send.last())).or(renew);
     let advice = advice.filter(|_| of_status);
     match advice {
         Some(advice) if attempt.outcome == Outcome::HttpError => sign.advising(advice),
         _ => sign,
+    }
+}
+
+/// The advice for what the forward proxy answered: credentials are of use for 407 alone.
+fn by_forward_proxy(sign: Sign, send: &Send<'_>) -> Sign {
+    const CHECK: &str = "Check HTTPS_PROXY and HTTP_PROXY: name, port and scheme of the forward \
+                         proxy; and whether it may reach the host.";
+    match refused_tunnel(send).map_or(send.last().status, |tunnel| tunnel.status) {
+        Some(407) => sign,
+        status => sign.advising(status.and_then(speaker::of_forward_proxy).unwrap_or(CHECK)),
     }
 }
 
@@ -263,14 +309,8 @@ fn contradicted(chain: &Chain, by: Contradiction) -> Sign {
 
 /// PT704: a version control tool failed, and only it knows why; or go did not run it.
 fn command(view: &View<'_>, chain: &Chain) -> Option<Sign> {
-    const INSTALL: &str = "Install it where go runs, or let a proxy serve the module.";
-    const ALLOW: &str = "Allow it in GOVCS, or let a proxy serve the module.";
     if let Some((tool, why)) = view.unused_tool(chain) {
-        let (why, advice) = match why {
-            Unused::Missing => ("it is not in PATH", INSTALL),
-            Unused::Forbidden => ("GOVCS forbids it", ALLOW),
-        };
-        let message = format!("go could not run `{tool}`: {why}");
+        let (message, advice) = not_run(tool, why);
         return Some(Sign::of("PT704", chain, message).advising(advice));
     }
     let process = view.failed_command(chain)?;
@@ -280,6 +320,17 @@ fn command(view: &View<'_>, chain: &Chain) -> Option<Sign> {
         format!(": {}", &said[..said.floor_char_boundary(STDERR_LINE_MAX)])
     });
     Some(Sign::of("PT704", chain, format!("`{line}` ended with exit code {code}{said}")))
+}
+
+/// What is said of a tool that go did not run, and what helps.
+pub(super) fn not_run(tool: &str, why: Unused) -> (String, &'static str) {
+    const INSTALL: &str = "Install it where go runs, or let a proxy serve the module.";
+    const ALLOW: &str = "Allow it in GOVCS, or let a proxy serve the module.";
+    let (why, advice) = match why {
+        Unused::Missing => ("it is not in PATH", INSTALL),
+        Unused::Forbidden => ("GOVCS forbids it", ALLOW),
+    };
+    (format!("go could not run `{tool}`: {why}"), advice)
 }
 
 /// How much of a line of stderr is shown.
@@ -300,6 +351,35 @@ fn telling(tail: &str) -> Option<&str> {
     lines().find(|line| !OF_NO_USE.contains(line)).or_else(|| lines().next())
 }
 
+/// PT402: 407 from a host that go asked itself, as it was told of no forward proxy.
+fn without_forward_proxy(
+    view: &View<'_>,
+    chain: &Chain,
+    send: &Send<'_>,
+    attempt: &Attempt,
+) -> Option<(&'static str, String)> {
+    let last = send.last();
+    if attempt.outcome != Outcome::ProxyRefused || last.status != Some(407) {
+        return None;
+    }
+    let process = view.process(chain.process).filter(|process| process.go_version.is_some())?;
+    let told = process.config.get("HTTPS_PROXY").is_some_and(|it| !it.value.is_empty());
+    let tunneled = attempt.requests.iter().any(|it| it.cause == Cause::ConnectTunnel);
+    let alone = last.url.starts_with("https://") && !told && !tunneled;
+    alone.then(|| {
+        let message =
+            format!("{} answered 407, as forward proxies do, and go was told of none", last.host);
+        ("PT402", message)
+    })
+}
+
+/// The last tunnel that the forward proxy did not open.
+fn refused_tunnel<'a>(send: &Send<'a>) -> Option<&'a Request> {
+    send.requests.iter().rev().find(|request| {
+        request.cause == Cause::ConnectTunnel && request.outcome == Outcome::ProxyRefused
+    })
+}
+
 /// PT211: the forward proxy did not open the way.
 fn tunnel(send: &Send<'_>, attempt: &Attempt) -> Option<(&'static str, String)> {
     if attempt.outcome != Outcome::ProxyRefused {
@@ -313,16 +393,23 @@ fn tunnel(send: &Send<'_>, attempt: &Attempt) -> Option<(&'static str, String)> 
             format!("the forward proxy {proxy} answered {status} in place of {}", asked.host);
         return Some(("PT211", message + wants(status)));
     }
-    let refused = |request: &&Request| {
-        request.cause == Cause::ConnectTunnel && request.outcome == Outcome::ProxyRefused
+    let tunnel = refused_tunnel(send)?;
+    let (proxy, target) = (tunnel.remote_addr.as_deref()?, &tunnel.url);
+    let did = match tunnel.status {
+        Some(status) => format!("answered {status} to CONNECT {target}{}", wants(status)),
+        None => match tunnel.error.as_ref()?.kind {
+            Outcome::Canceled => format!("did not answer CONNECT {target}"),
+            Outcome::Reset | Outcome::Truncated => {
+                format!("broke the connection off in place of an answer to CONNECT {target}")
+            }
+            Outcome::BadContent => {
+                format!("answered CONNECT {target} with something else than HTTP")
+            }
+            Outcome::Unknown => format!("gave no good answer to CONNECT {target}"),
+            _ => return None,
+        },
     };
-    let tunnel = send.requests.iter().rev().find(refused)?;
-    let (proxy, status) = (tunnel.remote_addr.as_deref()?, tunnel.status?);
-    let why = wants(status);
-    Some((
-        "PT211",
-        format!("the forward proxy {proxy} answered {status} to CONNECT {}{why}", tunnel.url),
-    ))
+    Some(("PT211", format!("the forward proxy {proxy} {did}")))
 }
 
 /// PT003: ten redirects, or one URL three times in a send.
@@ -514,18 +601,36 @@ fn absent(view: &View<'_>, chain: &Chain) -> Option<Sign> {
     Some(Sign::of(code, chain, message).with(ids.collect()))
 }
 
-/// PT703: go verifies toolchains whatever GOSUMDB is, and has nobody to ask where it is `off`
-/// (`modfetch/sumdb.go:useSumDB`, `dbDial`).
+/// PT502 where go can ask no database, as it makes no key of GOSUMDB. PT703: go verifies toolchains
+/// whatever GOSUMDB is, and has nobody to ask where it is `off` (`modfetch/sumdb.go:useSumDB`,
+/// `dbDial`).
 fn unverifiable(view: &View<'_>, chain: &Chain) -> Option<Sign> {
+    const KEY: &str = "Write the key of the database in full, `name+hash+key`, and behind it, if \
+                       need be, its URL; or unset GOSUMDB for sum.golang.org.";
     const ADVICE: &str = "Leave GOSUMDB as it is by default, and name your own modules in \
                           GONOSUMDB; or install the release and set GOTOOLCHAIN=local.";
+    let gosumdb = view.process(chain.process)?.config.get("GOSUMDB")?.value.as_str();
+    if !has_key(gosumdb) {
+        let message =
+            format!("GOSUMDB is `{gosumdb}`, of which go makes no key of a checksum database");
+        return Some(Sign::of("PT502", chain, message).advising(KEY));
+    }
     let what = toolchain(chain)?;
-    let setting = view.process(chain.process)?.config.get("GOSUMDB")?;
-    (setting.value == "off").then(|| {
+    (gosumdb == "off").then(|| {
         let message =
             format!("{what} cannot be had: GOSUMDB is `off`, and go verifies every toolchain");
         Sign::of("PT703", chain, message).advising(ADVICE)
     })
+}
+
+/// Whether go may make a key of this GOSUMDB, or needs none: a name that it knows, or a key as
+/// `x/mod/sumdb/note:NewVerifier` reads it, and at most a URL. What an empty one means is up to the
+/// release.
+fn has_key(gosumdb: &str) -> bool {
+    let mut words = gosumdb.split_whitespace();
+    let Some(key) = words.next() else { return true };
+    let known = matches!(key, "off" | "sum.golang.org") || gosumdb == "sum.golang.google.cn";
+    (known || key.matches('+').count() > 1) && words.nth(1).is_none()
 }
 
 /// What a chain wants of the toolchains, in words; none if that is something else. Which there are

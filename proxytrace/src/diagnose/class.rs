@@ -1,7 +1,12 @@
 //! Whether it is of use to run a failed command again.
 
+use foldhash::{HashMap, HashSet};
+
 use crate::correlate::story::last_asked;
-use crate::model::{Attempt, Cause, Chain, Finding, Outcome, RequestError, Role, Severity, Trace};
+use crate::model::{
+    Artifact, Attempt, Cause, Chain, ChainId, Finding, Outcome, Process, RequestError, Role,
+    Severity, Trace,
+};
 
 use super::cause::culprit;
 use super::view::View;
@@ -16,13 +21,20 @@ pub enum Class {
 }
 
 /// The class of all errors together: permanent if one of them is; none where there is no error, or
-/// one of which it is not known.
+/// one of which it is not known. What was made good within the run is none of them: the command
+/// failed for another reason.
 pub fn class(trace: &Trace) -> Option<Class> {
     let view = View::new(trace);
+    let made_good = made_good(&view);
+    let is_left = |finding: &&Finding| {
+        let chains = &finding.chains;
+        chains.is_empty() || chains.iter().any(|chain| !made_good.contains(chain))
+    };
     let mut roots = trace
         .findings
         .iter()
         .filter(|finding| finding.severity == Severity::Error && finding.role == Role::Root)
+        .filter(is_left)
         .map(|finding| class_of(&view, finding))
         .peekable();
     roots.peek()?;
@@ -33,16 +45,45 @@ pub fn class(trace: &Trace) -> Option<Class> {
     all.into_iter().all(|class| class == Some(Class::Transient)).then_some(Class::Transient)
 }
 
+/// The chains whose artifact a process got that began when theirs had ended: somebody tried again.
+/// At the same time it may be another build, and what is in the module cache both of them have.
+fn made_good(view: &View<'_>) -> HashSet<ChainId> {
+    let mut got: HashMap<_, Vec<&Process>> = HashMap::default();
+    let is_got = |chain: &&Chain| matches!(chain.outcome, Outcome::Ok | Outcome::Cached);
+    for chain in view.trace.chains.iter().filter(is_got) {
+        got.entry(wanted(chain)).or_default().extend(view.process(chain.process));
+    }
+    let is_got_later = |chain: &&Chain| {
+        let ended = view.process(chain.process).and_then(|process| process.ended_ns);
+        let mut later = got.get(&wanted(chain)).into_iter().flatten();
+        chain.module.is_some()
+            && ended.is_some_and(|ended| later.any(|next| next.started_ns >= ended))
+            && !is_kept(view, chain)
+    };
+    view.trace.chains.iter().filter(is_got_later).map(|chain| chain.id).collect()
+}
+
+/// What a chain is about.
+fn wanted(chain: &Chain) -> (Artifact, Option<&str>, Option<&str>) {
+    (chain.artifact, chain.module.as_deref(), chain.version.as_deref())
+}
+
 /// By the attempt that the finding is about, as what `direct` came to may be known of the search for a
 /// repository alone. But what is in the module cache stays there, contradicted or a page; and an
 /// entry that is none stays so, however it failed.
 fn class_of(view: &View<'_>, finding: &Finding) -> Option<Class> {
     let chain = view.trace.chains.iter().find(|chain| Some(chain.id) == finding.chain)?;
-    let kept = chain.contradicted_by.is_some() || view.unread_page(chain).is_some();
-    if kept || finding.code == "PT604" {
+    if is_kept(view, chain) || finding.code == "PT604" {
         return Some(Class::Permanent);
     }
-    of_attempt(chain, culprit(view, chain)?)
+    // A certificate that is wanted will be wanted again; that it is, is not sure there.
+    let class = of_attempt(chain, culprit(view, chain)?)?;
+    (finding.code != "PT206" || class == Class::Permanent).then_some(class)
+}
+
+/// Whether what is wrong is in the module cache.
+fn is_kept<'a>(view: &View<'a>, chain: &'a Chain) -> bool {
+    chain.contradicted_by.is_some() || view.unread_page(chain).is_some()
 }
 
 fn of_attempt(chain: &Chain, attempt: &Attempt) -> Option<Class> {
@@ -75,9 +116,11 @@ fn of_attempt(chain: &Chain, attempt: &Attempt) -> Option<Class> {
             Some(Class::Transient)
         }
         Outcome::ProxyRefused => {
-            let tunnels = attempt.requests.iter().rev();
-            let mut refused = tunnels.filter(|request| request.cause == Cause::ConnectTunnel);
-            refused.find_map(|request| request.status).or(status).map(of_status)
+            let refused = attempt.requests.iter().rev().find(|request| {
+                request.cause == Cause::ConnectTunnel && request.outcome == Outcome::ProxyRefused
+            });
+            // Why one was not answered is not known.
+            refused.map_or(status, |request| request.status).map(of_status)
         }
         Outcome::Ok | Outcome::Cached | Outcome::Canceled | Outcome::Unfinished => None,
         Outcome::Unknown => {

@@ -7,7 +7,8 @@ use crate::correlate::story::failed;
 use crate::event::Setting;
 use crate::goenv::OF_THE_WAY;
 use crate::goproxy::{Entry, List, is_word};
-use crate::model::{Attempt, Chain, ChainId, Outcome, Process, Severity};
+use crate::model::{Attempt, Chain, ChainId, Next, Outcome, Process, Severity};
+use crate::url::{Url, split_port};
 
 use super::sign::Sign;
 use super::view::{View, culprit, last_walk};
@@ -20,9 +21,23 @@ const RULES: &[Rule] =
 
 /// A failed chain of which an entry of GOPROXY is no entry: configuration before everything else.
 pub(super) fn root(view: &View<'_>, chain: &Chain) -> Option<Sign> {
-    let (attempt, message) = broken_entry(view.list(chain)?, chain)?;
+    let list = view.list(chain)?;
+    let (attempt, message) = broken_entry(list, chain)?;
+    let entry = list.entries.get(attempt.index? as usize)?;
     let requests = attempt.requests.iter().map(|request| request.id).collect();
-    Some(Sign::of("PT604", chain, message).with(requests))
+    Some(advised(Sign::of("PT604", chain, message).with(requests), entry))
+}
+
+/// Whether a chain ended at an entry whose port is none: go has no outcome of its own for that.
+pub(super) fn ended_at_no_port(view: &View<'_>, chain: &Chain) -> bool {
+    let ended = chain.attempts.last().filter(|last| is_untold_end(last));
+    let entry = ended.and_then(|last| view.list(chain)?.entries.get(last.index? as usize));
+    entry.is_some_and(|entry| wrong_port(entry).is_some())
+}
+
+/// Whether a walk ended at an attempt for a reason that the outcome does not tell.
+fn is_untold_end(attempt: &Attempt) -> bool {
+    attempt.outcome == Outcome::Unknown && attempt.next == Some(Next::Stop)
 }
 
 /// What is wrong with the configuration of each process.
@@ -68,14 +83,22 @@ fn broken_list(process: &Process, failed: &[&Chain]) -> Vec<Sign> {
     if failed.iter().any(|chain| broken_entry(&list, chain).is_some()) {
         return Vec::new();
     }
-    let broken = list.entries.iter().filter_map(lint);
-    broken.map(|message| about("PT604", &[], message).at_most(Severity::Warning)).collect()
+    let broken = list.entries.iter().filter_map(|entry| Some((entry, lint(entry)?)));
+    let sign =
+        |(entry, message)| advised(about("PT604", &[], message).at_most(Severity::Warning), entry);
+    broken.map(sign).collect()
+}
+
+fn advised(sign: Sign, entry: &Entry) -> Sign {
+    const PORT: &str = "Correct the port of this entry in GOPROXY: ports end at 65535.";
+    if wrong_port(entry).is_some() { sign.advising(PORT) } else { sign }
 }
 
 /// The first attempt of the last walk that failed at such an entry, and what is wrong with that.
 /// After a 404 of it go asks on, and tells of another entry.
 fn broken_entry<'a>(list: &List, chain: &'a Chain) -> Option<(&'a Attempt, String)> {
-    let mut failures = last_walk(chain).iter().filter(|attempt| failed(attempt.outcome));
+    let mut failures =
+        last_walk(chain).iter().filter(|attempt| failed(attempt.outcome) || is_untold_end(attempt));
     failures.find_map(|attempt| Some((attempt, lint(list.entries.get(attempt.index? as usize)?)?)))
 }
 
@@ -107,8 +130,17 @@ fn lint(entry: &Entry) -> Option<String> {
             ),
         });
     }
-    let bare = !is_word(text) && !text.contains(['.', ':', '/']);
-    bare.then(|| format!("`{text}` in GOPROXY is neither a URL nor `direct` nor `off`"))
+    if !is_word(text) && !text.contains(['.', ':', '/']) {
+        return Some(format!("`{text}` in GOPROXY is neither a URL nor `direct` nor `off`"));
+    }
+    wrong_port(entry).map(|port| format!("`{text}` in GOPROXY has the port {port}, which is none"))
+}
+
+/// The port of an entry, where it is none: `net/url` takes any digits, `net` no more than 65535.
+fn wrong_port(entry: &Entry) -> Option<&str> {
+    let (_, port) = split_port(Url::parse(&entry.proxy)?.host);
+    let digits = port.filter(|port| !port.is_empty() && port.bytes().all(|it| it.is_ascii_digit()));
+    digits.filter(|port| port.parse::<u16>().is_err())
 }
 
 fn begins_an_entry(text: &str) -> bool {
@@ -262,6 +294,9 @@ mod tests {
             ("https://a.lab|direct", false),
             ("https://a.lab/x;v=1.2/y", false),
             ("https://a.lab/?a=b;c.d", false),
+            ("https://a.lab:84433/x", true),
+            ("https://a.lab:65535/x", false),
+            ("https://[::1]/x", false),
             ("goproxy.cn,off", false),
             ("file:///srv/x", false),
             ("/srv/x", false),
@@ -328,6 +363,30 @@ mod tests {
         let found = codes(&other);
         assert!(found.contains(&("PT604".to_owned(), Severity::Warning)), "{found:?}");
         assert!(found.contains(&("PT409".to_owned(), Severity::Error)), "{found:?}");
+    }
+
+    /// go dials nobody there, and has no outcome for that.
+    #[test]
+    fn pt604_is_a_port_that_is_none() {
+        let entry = "https://a.lab:84433/x";
+        let error = failure(
+            &[("*url.Error", "Get"), ("*net.OpError", "dial"), ("*net.AddrError", "invalid port")],
+            None,
+        );
+        let asked = broken(&scenarios::zip(entry, "x.lab/m"), error.clone(), false);
+        let task = Task::new(7).walk().lookup(entry, "x.lab/m").fetch(&[asked]).failed(error);
+        let mut script = Script::new(entry, 1);
+        script.run(&[task]);
+        assert_eq!(codes(&script), [("PT604".to_owned(), Severity::Error)]);
+        let finding = one(&script, "PT604");
+        assert_eq!(
+            finding.message,
+            "`https://a.lab:84433/x` in GOPROXY has the port 84433, which is none"
+        );
+        assert!(finding.advice.contains("65535"), "{}", finding.advice);
+        let mut trace = script.trace();
+        trace.findings = diagnose(&trace);
+        assert_eq!(class(&trace), Some(Class::Permanent));
     }
 
     #[test]

@@ -184,6 +184,14 @@ pub(super) fn remark(request: &Request) -> String {
     }
 }
 
+/// What to do about a status that a forward proxy gave.
+pub(super) fn of_forward_proxy(status: u16) -> Option<&'static str> {
+    let row = MEANINGS.iter().find(|(from, to, whose, ..)| {
+        (*from..=*to).contains(&status) && *whose == Some(Role::ForwardProxy)
+    })?;
+    Some(row.4)
+}
+
 /// What to do about a status, where it is known who gave it.
 pub(super) fn advice(request: &Request) -> Option<&'static str> {
     let status = request.status?;

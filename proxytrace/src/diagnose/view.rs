@@ -2,6 +2,7 @@
 
 use foldhash::{HashMap, HashSet};
 
+use super::configuration::ended_at_no_port;
 use super::speaker::is_page;
 use crate::correlate::story::{failed, first_of_last_send, last_asked, unverified};
 use crate::goproxy::{self, List};
@@ -9,6 +10,7 @@ use crate::model::{
     Artifact, Attempt, Cause, Chain, Connection, ConnectionId, Next, Outcome, Process, ProcessId,
     Request, Trace, Witness,
 };
+use crate::url::{host_name, unbracketed};
 
 /// A trace and what is derived from it once.
 pub(super) struct View<'a> {
@@ -74,7 +76,7 @@ impl<'a> View<'a> {
             .connections
             .iter()
             .filter(|connection| connection.tls.as_ref().is_some_and(|tls| tls.certificate_wanted));
-        let host = |it: &'a Connection| Some((it.process, it.host.as_deref()?));
+        let host = |it: &'a Connection| Some((it.process, meant(it)?));
         let mut view = Self {
             trace,
             processes: processes.collect(),
@@ -209,7 +211,8 @@ impl<'a> View<'a> {
             && (ended_in_failure(chain)
                 || self.failed_command(chain).is_some()
                 || self.unused_tool(chain).is_some()
-                || self.unread_page(chain).is_some())
+                || self.unread_page(chain).is_some()
+                || ended_at_no_port(self, chain))
             && self.processes.get(&chain.process).is_none_or(|process| process.failed)
             && !self.is_weaker_probe(chain)
             && !self.is_shrugged_off(chain)
@@ -228,22 +231,21 @@ impl<'a> View<'a> {
     }
 
     /// The version control tool that go did not run, where it said so of the chain's module, and
-    /// why: it is not there (`os/exec`), or not allowed (`cmd/go/internal/vcs:CheckGOVCS`).
+    /// why: it is not there (`os/exec`), or not allowed (`cmd/go/internal/vcs:CheckGOVCS`). Where
+    /// no proxy was asked, all that is known is the page that named the repository.
     pub(super) fn unused_tool(&self, chain: &Chain) -> Option<(&'a str, Unused)> {
         let last = chain.attempts.last()?;
-        let untold = last.next == Some(Next::Stop) && last.outcome == Outcome::Unknown;
-        if !untold || !goproxy::is_word(&last.proxy) {
+        let untold = match last.outcome {
+            Outcome::Unknown => true,
+            Outcome::Ok => chain.artifact == Artifact::GoGet,
+            _ => false,
+        };
+        if !untold || last.next != Some(Next::Stop) || !goproxy::is_word(&last.proxy) {
             return None;
         }
         let module = chain.module.as_deref()?;
         let said = self.process(chain.process)?.stderr_tail.as_deref()?;
-        said.lines().filter(|line| names(line, module, false)).find_map(|line| {
-            if let Some((_, rest)) = line.split_once("GOVCS disallows using ") {
-                return rest.split(' ').next().map(|tool| (tool, Unused::Forbidden));
-            }
-            let (before, _) = line.split_once("\": executable file not found in $PATH")?;
-            before.rsplit_once("exec: \"").map(|(_, tool)| (tool, Unused::Missing))
-        })
+        said.lines().filter(|line| names(line, module, false)).find_map(unused)
     }
 
     /// The page that came as a `go.mod` file, where go said that it could not read it: that is
@@ -378,20 +380,21 @@ impl<'a> View<'a> {
 
     /// Whether go asked which versions there are of a module that it has, as it does to learn of
     /// retractions, and did without (`modload/modfile.go:CheckRetractions`): it says nothing of the
-    /// module. `go get` does without the search for it and the files of the newest version, too
-    /// (`modget/get.go:checkPackageProblems`). Of a long text the end alone is known.
+    /// module. `go get` and `go list` do without the search for it and the files of the newest
+    /// version, too (`modget/get.go:checkPackageProblems`, `modload/build.go:addUpdate`). Of a long
+    /// text the end alone is known.
     fn is_shrugged_off(&self, chain: &Chain) -> bool {
         const WHOLE: usize = 2048;
         let Some(module) = chain.module.as_deref() else { return false };
         let Some(process) = self.process(chain.process) else { return false };
-        let get = || process.argv.get(1).is_some_and(|command| command == "get");
+        let lax = || matches!(command(&process.argv), Some("get" | "list"));
         let search = matches!(chain.artifact, Artifact::GoGet | Artifact::Vcs);
         let learns = match chain.artifact {
             Artifact::List | Artifact::Latest => true,
             Artifact::Info | Artifact::Mod | Artifact::SumdbLookup => {
-                get() && self.is_of_another_version(chain, module)
+                lax() && self.is_of_another_version(chain, module)
             }
-            _ => search && get(),
+            _ => search && lax(),
         };
         learns
             && self.is_had(chain)
@@ -469,6 +472,18 @@ pub(crate) fn culprit(chain: &Chain) -> Option<&Attempt> {
     walk.iter().find(serious).or(walk.last())
 }
 
+/// The host that a connection was for. Through a forward proxy, that is who the handshake was with.
+pub(super) fn meant(connection: &Connection) -> Option<&str> {
+    let host = connection.host.as_deref();
+    let name = connection.tls.as_ref().map(|tls| tls.server_name.as_str());
+    let Some(name) = name.filter(|name| !name.is_empty()) else { return host };
+    let is_named =
+        |host: &&str| unbracketed(host_name(host)).eq_ignore_ascii_case(unbracketed(name));
+    // What CONNECT is for is named with its port, whichever that is.
+    let same = host.filter(is_named).map(|host| host.strip_suffix(":443").unwrap_or(host));
+    same.or(Some(name))
+}
+
 /// Whether go itself made a request. Its rules are not those of other programs, as git and what
 /// `go test` runs.
 pub(super) fn is_of_go(request: &Request) -> bool {
@@ -512,6 +527,27 @@ fn names(line: &str, module: &str, below: bool) -> bool {
     (is_error || first.is_none_or(|word| !PROGRESS.contains(&word)))
         && !line.starts_with("# get ")
         && line.match_indices(module).any(|(at, _)| ends(at))
+}
+
+/// The command that a go was given: `get`. `-C DIR` may stand before it
+/// (`cmd/go/main.go:handleChdirFlag`).
+fn command(argv: &[String]) -> Option<&str> {
+    let mut words = argv.iter().skip(1).map(String::as_str);
+    let first = words.next()?;
+    match first {
+        "-C" | "--C" => words.nth(1),
+        _ if first.starts_with("-C=") || first.starts_with("--C=") => words.next(),
+        _ => Some(first),
+    }
+}
+
+/// The version control tool that go did not run, as a line of its stderr says it, and why.
+pub(super) fn unused(line: &str) -> Option<(&str, Unused)> {
+    if let Some((_, rest)) = line.split_once("GOVCS disallows using ") {
+        return rest.split(' ').next().map(|tool| (tool, Unused::Forbidden));
+    }
+    let (before, _) = line.split_once("\": executable file not found in $PATH")?;
+    before.rsplit_once("exec: \"").map(|(_, tool)| (tool, Unused::Missing))
 }
 
 /// Why go did not run a version control tool.

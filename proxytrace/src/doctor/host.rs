@@ -13,6 +13,8 @@ const CAPABILITIES: [(u32, &str, &str); 4] = [
     (19, "CAP_SYS_PTRACE", "reads the settings of processes of other users"),
 ];
 
+const LOCKDOWN: &str = "lockdown";
+
 /// What is read once.
 pub(super) struct Host {
     pub(super) kernel: String,
@@ -43,6 +45,10 @@ impl Host {
 
     fn has(&self, bit: u32) -> bool {
         self.capabilities.is_some_and(|all| all >> bit & 1 == 1)
+    }
+
+    fn has_all(&self) -> bool {
+        CAPABILITIES.iter().all(|(bit, ..)| self.has(*bit))
     }
 
     /// What is needed: `CAP_SYS_ADMIN`, which has the other two in it, or these.
@@ -92,10 +98,10 @@ impl Host {
         let mode = self.lockdown.split('[').nth(1)?.split(']').next()?;
         Some(if mode == "confidentiality" {
             let detail = "confidentiality: the kernel forbids programs that read memory";
-            Check::new("lockdown", State::Missing, detail)
+            Check::new(LOCKDOWN, State::Missing, detail)
                 .advise("boot with lockdown=integrity, or without lockdown")
         } else {
-            Check::new("lockdown", State::Ok, format!("{mode}, which allows tracing"))
+            Check::new(LOCKDOWN, State::Ok, format!("{mode}, which allows tracing"))
         })
     }
 
@@ -137,12 +143,20 @@ impl Host {
         if !self.has_btf {
             flags.push("-v /sys/kernel/btf:/sys/kernel/btf:ro".to_owned());
         }
+        // Docker gives capabilities to root alone.
+        let is_user = self.uid.is_some_and(|uid| uid != 0);
+        let user = if is_user && !self.has_all() { "--user 0 " } else { "" };
         if flags.is_empty() {
+            // No flag is the way around lockdown.
+            if checks.iter().any(|check| check.what == LOCKDOWN && check.state != State::Ok) {
+                return None;
+            }
             flags.push(
                 "--security-opt seccomp=unconfined --security-opt apparmor=unconfined".into(),
             );
         }
-        let advice = format!("start it with --privileged, or with {}", flags.join(" "));
+        let flags = flags.join(" ");
+        let advice = format!("start it with {user}--privileged, or with {user}{flags}");
         let check =
             Check::new("container", State::Lacking, format!("this is a container ({kind})"));
         Some(check.advise(advice))
@@ -172,7 +186,7 @@ fn container() -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Host, State, is_initial};
+    use super::{CAPABILITIES, Check, Host, State, is_initial};
 
     fn host(capabilities: u64) -> Host {
         Host {
@@ -212,14 +226,40 @@ mod tests {
 
     #[test]
     fn a_container_is_told_its_flags() {
-        let inside = Host { container: Some("Docker"), has_btf: false, ..host(1 << 19) };
-        let check = inside.container(&[inside.privileges()]).unwrap();
-        assert_eq!(
-            check.advice.unwrap(),
-            "start it with --privileged, or with --cap-add BPF --cap-add PERFMON \
-             --cap-add SYS_ADMIN -v /sys/kernel/btf:/sys/kernel/btf:ro"
-        );
+        let all: u64 = CAPABILITIES.iter().map(|(bit, ..)| 1_u64 << bit).sum();
+        let (root, user) = (Some(0), Some(1000));
+        for (uid, capabilities, has_btf, expected) in [
+            (
+                root,
+                1 << 19,
+                false,
+                "start it with --privileged, or with --cap-add BPF --cap-add PERFMON \
+                 --cap-add SYS_ADMIN -v /sys/kernel/btf:/sys/kernel/btf:ro",
+            ),
+            (
+                user,
+                0,
+                true,
+                "start it with --user 0 --privileged, or with --user 0 --cap-add BPF \
+                 --cap-add PERFMON --cap-add SYS_ADMIN --cap-add SYS_PTRACE",
+            ),
+            (
+                user,
+                all,
+                false,
+                "start it with --privileged, or with -v /sys/kernel/btf:/sys/kernel/btf:ro",
+            ),
+        ] {
+            let inside = Host { container: Some("Docker"), uid, has_btf, ..host(capabilities) };
+            let failed = Check::new("our programs", State::Missing, "");
+            let check = inside.container(&[failed]).unwrap();
+            assert_eq!(check.advice.as_deref(), Some(expected));
+        }
         assert!(host(0).container(&[]).is_none());
+        // Lockdown is the machine's.
+        let lockdown = "none integrity [confidentiality]".to_owned();
+        let inside = Host { container: Some("Docker"), lockdown, ..host(all) };
+        assert!(inside.container(&[inside.lockdown().unwrap()]).is_none());
     }
 
     #[test]

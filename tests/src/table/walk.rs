@@ -269,6 +269,45 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         ..BASE
     },
     Scenario {
+        name: "private-not-found",
+        about: "the host of a private module does not know it, and no proxy is asked for it",
+        environment: &[("GOPRIVATE", "vanity.lab")],
+        modules: named(&["vanity.lab/m"]),
+        goproxy: "https://proxy.lab",
+        hosts: &[PROXY, host("vanity.lab", H2, &[])],
+        succeeds: false,
+        answers: &[resent("vanity.lab", 404, 1)],
+        findings: &[("PT410", Error)],
+        ..BASE
+    },
+    Scenario {
+        name: "private-login",
+        about: "`direct` finds a login in place of a page that names a repository",
+        modules: named(&["vanity.lab/m"]),
+        goproxy: "direct",
+        hosts: &[host(
+            "vanity.lab",
+            H2,
+            &[on("*?go-get=1", Redirect(302, "/login")), on("/login", Html)],
+        )],
+        succeeds: false,
+        answers: &[got("vanity.lab", 302, 1), got("vanity.lab", 200, 1)],
+        findings: &[("PT401", Error)],
+        ..BASE
+    },
+    Scenario {
+        name: "no-git",
+        about: "`direct` finds a repository, and there is no git to fetch it with",
+        command: &["sh", "-c", "PATH=$(dirname \"$(command -v go)\") go mod download"],
+        modules: named(&["vanity.lab/m"]),
+        goproxy: "direct",
+        hosts: &[host("vanity.lab", H2, &[on("*?go-get=1", GoImportGit("https://git.lab/m.git"))])],
+        succeeds: false,
+        answers: &[got("vanity.lab", 200, 1)],
+        findings: &[("PT704", Error)],
+        ..BASE
+    },
+    Scenario {
         name: "toolchain-missing",
         about: "go wants a toolchain that the proxy does not have",
         environment: &[("GOTOOLCHAIN", "go1.99.0")],

@@ -133,6 +133,32 @@ impl Chains {
         })
     }
 
+    /// The tunnel that a request waited for when it failed for this: net/http hands back what
+    /// CONNECT came to as it is (`transport.go:dialConn`). One that goes on while its request is
+    /// given up, or has a connection, did not fail.
+    fn tunnel_without_answer(&self, at: RequestAt, error: &Failure) -> Option<RequestAt> {
+        let asked = self.request(at);
+        if asked.sent_ns.is_some() || !failure::may_be_of_tunnel(error) {
+            return None;
+        }
+        let waits = |tunnel: &Request| {
+            tunnel.cause == Cause::ConnectTunnel
+                && tunnel.duration_ns.is_none()
+                && tunnel.started_ns >= asked.started_ns
+                && tunnel.host == asked.host
+        };
+        let request = self.attempt(at.at).requests.iter().rposition(waits)?;
+        Some(RequestAt { request, ..at })
+    }
+
+    /// A tunnel was not opened, and there was no answer that says why.
+    fn fail_tunnel(&mut self, at: RequestAt, error: &Failure, time: u64) {
+        let tunnel = self.request_mut(at);
+        tunnel.duration_ns = Some(time.saturating_sub(tunnel.started_ns));
+        tunnel.outcome = Outcome::ProxyRefused;
+        tunnel.error = Some(failure::error(error));
+    }
+
     /// net/http gave a request up on its connection and begins it again on another.
     pub(in super::super) fn open_again(&mut self, at: RequestAt, time: u64) -> RequestAt {
         let before = self.request_mut(at);
@@ -177,8 +203,19 @@ impl Chains {
         // It may be among what is not recorded.
         let unseen = ending.cut.iter().any(|cut| cut == "location" || cut == "headers");
         let has_location = unseen || ending.headers.contains_key("Location");
-        let outcome = match (ending.error, ending.status) {
-            (Some(error), _) => match failure::outcome(error) {
+        let under_way = self.request(at).sent_ns.is_some();
+        let tunnel = ending.error.and_then(|error| {
+            let tunnel = self.tunnel_without_answer(at, error)?;
+            self.fail_tunnel(tunnel, error, time);
+            Some(tunnel)
+        });
+        let error = ending.error.map(|error| match tunnel {
+            Some(_) => failure::error_of_tunnel(error),
+            None if under_way => failure::error_under_way(error),
+            None => failure::error(error),
+        });
+        let outcome = match (&error, ending.status) {
+            (Some(error), _) => match error.kind {
                 Outcome::Unknown if self.tunnel_refused(at) => Outcome::ProxyRefused,
                 outcome => outcome,
             },
@@ -198,8 +235,7 @@ impl Chains {
         let sent = request.sent_ns.filter(|_| ending.status.is_some());
         request.ttfb_ns = sent.map(|sent| time.saturating_sub(sent));
         request.content_length = ending.content_length;
-        request.error =
-            ending.error.map(|error| RequestError { kind: outcome, ..failure::error(error) });
+        request.error = error.map(|error| RequestError { kind: outcome, ..error });
         request.outcome = outcome;
         let redirects = ending.status.is_some_and(status::redirects) && has_location;
         let tracked = &mut self.all[at.at.chain];
@@ -222,8 +258,11 @@ impl Chains {
             .content_length
             .zip(body.remaining)
             .and_then(|(length, remaining)| length.checked_sub(remaining));
-        let outcome = match body.error.map(failure::outcome) {
+        let error = body.error.map(failure::error_under_way);
+        let outcome = match error.as_ref().map(|error| error.kind) {
             Some(outcome @ (Outcome::Reset | Outcome::Truncated)) => Some(outcome),
+            // An alert of the server, in the middle of its answer.
+            Some(Outcome::TlsOther) => Some(Outcome::Reset),
             None if body.short => Some(Outcome::Truncated),
             _ => None,
         };
@@ -231,7 +270,12 @@ impl Chains {
         let wanted = request.outcome == Outcome::Ok && request.status == Some(200);
         if let Some(outcome) = outcome.filter(|_| wanted) {
             request.outcome = outcome;
-            request.error = body.error.map(failure::error);
+            // What an alert says is said of a handshake.
+            request.error = error.map(|error| RequestError {
+                kind: outcome,
+                reason: error.reason.filter(|_| error.kind == outcome),
+                ..error
+            });
             self.set_outcome(at.at, outcome);
         }
         let tracked = &mut self.all[at.at.chain];

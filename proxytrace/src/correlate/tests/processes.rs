@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use crate::event::{Goroutine, Headers, TcpState, What};
 use crate::model::{Cause, Outcome, Role, Trace};
 
-use super::scenarios::{A, got, to_squid, tunnel, zip};
+use super::scenarios::{A, got, to_squid, tunnel, tunnel_without_answer, zip};
 use super::script::{GO, Script, Task, chain, config, hop, plain_error};
 
 #[test]
@@ -223,6 +223,28 @@ fn a_tunnel_that_was_refused_is_why_its_request_failed() {
             "{root:?}"
         );
     }
+}
+
+/// Nothing but the end of its request tells that a tunnel was not opened.
+#[test]
+fn a_tunnel_without_an_answer_ends_with_its_request() {
+    let trace = tunnel_without_answer(&plain_error("unexpected EOF"), 1).trace();
+    let [request, tunnel] = &trace.chains[0].attempts[0].requests[..] else {
+        panic!("{:#?}", trace.chains)
+    };
+    assert_eq!(trace.chains[0].outcome, Outcome::ProxyRefused);
+    assert!(trace.chains[0].duration_ns.is_some() && tunnel.duration_ns >= Some(1_000_000_000));
+    let refused = Outcome::ProxyRefused;
+    assert_eq!((request.outcome, tunnel.outcome, tunnel.status), (refused, refused, None));
+    assert_eq!(tunnel.error.as_ref().map(|error| error.kind), Some(Outcome::Truncated));
+    assert_eq!(
+        trace.chains[0].attempts[0].reason,
+        "a.lab was not reached: the forward proxy opened no tunnel; there is nothing left to ask"
+    );
+    // One whose request was given up for something else may still be opened.
+    let trace = tunnel_without_answer(&plain_error("context canceled"), 1).trace();
+    let tunnel = &trace.chains[0].attempts[0].requests[1];
+    assert_eq!((trace.chains[0].outcome, tunnel.outcome), (Outcome::Canceled, Outcome::Unfinished));
 }
 
 /// `direct`, where go runs git in a child that ends with a code, after a connection that ends

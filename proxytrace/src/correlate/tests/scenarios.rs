@@ -254,3 +254,35 @@ pub(crate) fn tunneled(url: &str, status: u16, headers: &[(&str, &str)]) -> Scri
     script.run(&[Task::new(7).step(on).step(answer)]);
     script
 }
+
+/// A URL of `a.lab` that fails for this after so many seconds in which nobody answers CONNECT.
+pub(crate) fn tunnel_without_answer(error: &Failure, seconds: u64) -> Script {
+    let proxy = "https://a.lab";
+    let mut script = Script::new(proxy, 1);
+    let enter = What::RequestEnter {
+        method: "GET".into(),
+        url: zip(proxy, "x.lab/m"),
+        headers: Headers::new(),
+        credentials: None,
+        cut: Vec::new(),
+    };
+    script.run(&[Task::new(7).walk().lookup(proxy, "x.lab/m").step(enter)]);
+    script.run(&[Task::of(GO, 8, 7).step(What::NewConnection)]);
+    let (local, remote) = to_squid();
+    let connect = What::TunnelEnter { target: "a.lab:443".into(), local, remote };
+    script.run(&[Task::of(GO, 9, 8).step(connect)]);
+    let failed = What::RequestReturn {
+        body: None,
+        status: None,
+        protocol: None,
+        headers: Headers::new(),
+        content_length: None,
+        error: Some(error.clone()),
+        cut: Vec::new(),
+    };
+    script.run(&[Task::new(7).step(failed)]);
+    script.events.last_mut().expect("just pushed").time += seconds * 1_000_000_000;
+    let done = What::SendFailed { error: Some(error.clone()) };
+    script.run(&[Task::new(7).step(done).failed(error.clone())]);
+    script
+}

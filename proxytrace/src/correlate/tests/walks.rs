@@ -612,10 +612,7 @@ fn the_checksum_database_is_walked_for_without_lookups() {
 
 #[test]
 fn a_private_module_goes_to_noproxy_alone() {
-    let mut script = Script::new(A, 1);
-    script.events.clear();
-    let settings = config(&[("GOPROXY", "https://proxy.lab,direct"), ("GOPRIVATE", "corp.lab")]);
-    script.go(GO, "/go/bin/go", &settings);
+    let mut script = private("https://proxy.lab,direct", "corp.lab");
     let page = "https://corp.lab/m?go-get=1";
     let private = Task::new(7)
         .walk()
@@ -640,6 +637,113 @@ fn a_private_module_goes_to_noproxy_alone() {
         ["https://proxy.lab[1] ok → -: initial proxy.lab 200"]
     );
     assert_eq!(trace.chains.len(), 2);
+}
+
+/// A go with these settings that fails.
+fn private(goproxy: &str, goprivate: &str) -> Script {
+    let mut script = Script::new(goproxy, 1);
+    script.events.clear();
+    let settings = config(&[("GOPROXY", goproxy), ("GOPRIVATE", goprivate)]);
+    script.go(GO, "/go/bin/go", &settings);
+    script
+}
+
+fn roots(trace: &Trace) -> Vec<(String, Vec<String>)> {
+    let findings = crate::diagnose::diagnose(trace).into_iter();
+    findings.filter(|it| it.role == Role::Root).map(|it| (it.code, it.modules)).collect()
+}
+
+/// Where neither `direct` nor `off` ends the list, nobody is asked for it again.
+#[test]
+fn a_private_module_may_end_at_noproxy() {
+    let (module, page) = ("corp.lab/m", "https://corp.lab/m?go-get=1");
+    let unrecognized = |why: &str| {
+        let text = format!("unrecognized import path \"{module}\": {why}");
+        let steps = [
+            ("modfetch.notExistError", ""),
+            ("*vcs.importError", module),
+            ("*errors.errorString", text.as_str()),
+        ];
+        failure(&steps, None)
+    };
+    for (asked, error, drawn_as, code) in [
+        (
+            broken(page, no_such_host(), false),
+            unrecognized("https fetch: dial tcp: lookup corp.lab: no such host"),
+            "dns → stop: initial corp.lab dns",
+            "PT201",
+        ),
+        (
+            hop(page, 404),
+            unrecognized("reading https://corp.lab/m?go-get=1: 404 Not Found"),
+            "not-found → stop: initial corp.lab 404",
+            "PT410",
+        ),
+        (
+            hop(page, 200),
+            unrecognized("parse https://corp.lab/m?go-get=1: no go-import meta tags ()"),
+            "bad-content → stop: initial corp.lab 200",
+            "PT401",
+        ),
+    ] {
+        let task = Task::new(7).walk().lookup("noproxy", module).fetch(&[asked]);
+        let task = task.lookup(A, module).failed(error);
+        let trace = private(A, "corp.lab").run(&[task]).trace();
+        assert_eq!(drawn(&trace, "corp.lab/m go-get"), [format!("noproxy[0] {drawn_as}")]);
+        assert_eq!(roots(&trace), [(code.to_owned(), vec![module.to_owned()])]);
+    }
+    // Found, and elsewhere, as another of several: nothing is wrong.
+    let task = Task::new(7).walk().lookup("noproxy", module).fetch(&[hop(page, 404)]);
+    let task = task.lookup(A, "corp.lab").fetch(&[hop(&url(A, "corp.lab", "list"), 200)]).found();
+    let trace = private(A, "corp.lab/m").run(&[task]).trace();
+    let expected = "noproxy[0] not-found → next-entry: initial corp.lab 404";
+    assert_eq!(drawn(&trace, "corp.lab/m go-get"), [expected]);
+    assert!(roots(&trace).is_empty());
+}
+
+/// Of all that is absent go tells of the longest path, which a private module has: what its
+/// repository was asked for at `noproxy` it remembers at `direct`.
+#[test]
+fn a_private_module_is_missed_before_its_prefixes() {
+    let paths = ["git.lab/acme/app", "git.lab/acme", "git.lab"];
+    let probe = |n: usize| Task::new(20 + n as u64);
+    let all = |proxy: &str| [0, 1, 2].map(|n| probe(n).lookup(proxy, paths[n]));
+    let list = |n: usize| probe(n).fetch(&[hop(&url(A, paths[n], "list"), 404)]);
+    let walker = Task::of(GO, 1, 0);
+    let run = |code: i32, ended: fn(&mut Script), error: Failure| {
+        let mut script = private("https://proxy.lab,direct", "git.lab/acme/*");
+        script.run(&[walker.clone().walk()]).run(&all("noproxy"));
+        script.push(GO, None, What::Fork { child: 200 });
+        let argv = ["git", "ls-remote", "-q", "origin"].map(str::to_owned).to_vec();
+        script.push(200, None, What::Exec { exe: "/usr/bin/git".into(), argv });
+        script.run(&[probe(0).step(What::Spawn { child: 200 })]);
+        script.push(200, None, What::Exit { code: Some(code), signal: None });
+        ended(&mut script);
+        script.run(&all(A)).run(&[list(1), list(2)]).run(&all("direct"));
+        script.run(&[walker.clone().failed(error)]).trace()
+    };
+    let gone: fn(&mut Script) = |script| {
+        script.run(&[Task::new(20).fetch(&[hop("https://git.lab/acme/app", 404)])]);
+    };
+    // It is there, and lacks the revision.
+    let there: fn(&mut Script) = |_| {};
+    let steps = ["*module.ModuleError", "codehost.notExistError", "*codehost.RunError"];
+    let steps = steps.map(|step| (step, ""));
+    let unknown = [("*module.ModuleError", ""), ("*codehost.UnknownRevisionError", "v1.0.0")];
+    for (code, ended, error, asked) in [
+        (128, gone, failure(&steps, None), " initial git.lab 404"),
+        (0, there, failure(&unknown, None), ""),
+    ] {
+        let trace = run(code, ended, error);
+        let expected = format!("noproxy[0] not-found → stop:{asked}");
+        assert_eq!(drawn(&trace, "git.lab/acme/app vcs"), [expected]);
+        for prefix in &paths[1..] {
+            let before = "https://proxy.lab[1] not-found → direct: initial proxy.lab 404";
+            let drawn = drawn(&trace, &format!("{prefix} list"));
+            assert_eq!(drawn, [before, "direct[2] not-found → -:"]);
+        }
+        assert_eq!(roots(&trace), [("PT410".to_owned(), vec![paths[0].to_owned()])]);
+    }
 }
 
 #[test]

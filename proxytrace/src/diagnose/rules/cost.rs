@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{Chain, Outcome, Request};
+use crate::model::{Cause, Chain, Outcome, Request};
 
 use super::super::sign::Sign;
 use super::super::view::{View, is_of_go};
@@ -17,7 +17,8 @@ const ENOUGH: usize = 5;
 const LONG_BODY: u64 = 10 * SECOND;
 const SLOW_BODY: u64 = 64 * 1024;
 
-/// PT508. Where go was ended while it waited, the wait lasted until then.
+/// PT508. Where go was ended while it waited, the wait lasted until then. Of CONNECT nothing:
+/// another answers it than the host, and go has a time limit for that (`transport.go:dialConn`).
 pub(super) fn silent_wait(view: &View<'_>, chain: &Chain) -> Vec<Sign> {
     let ended = view.process(chain.process).and_then(|process| process.ended_ns);
     let waited = |request: &Request| match (request.ttfb_ns, request.outcome) {
@@ -32,7 +33,8 @@ pub(super) fn silent_wait(view: &View<'_>, chain: &Chain) -> Vec<Sign> {
     };
     let mut signs = Vec::new();
     let asked = chain.attempts.iter().flat_map(|attempt| &attempt.requests);
-    for request in asked.filter(|request| is_of_go(request)) {
+    let of_host = |request: &&Request| request.cause != Cause::ConnectTunnel && is_of_go(request);
+    for request in asked.filter(of_host) {
         if waited(request).is_some_and(|waited| waited >= SILENCE) {
             let end = if request.status.is_some() { "sent" } else { "had sent" };
             let message = format!(

@@ -68,6 +68,7 @@ pub(super) const GENERAL: &[General] = &[
     run::toolchain_switch,
     run::all_cached,
     run::direct_vcs,
+    run::unused_tool,
     run::incomplete_capture,
 ];
 

@@ -1,9 +1,10 @@
-//! PT603, PT606, PT702, PT900: about the run itself.
+//! PT603, PT606, PT702, PT704 where it is no root, PT900: about the run itself.
 
-use crate::model::{Capture, Outcome, Process};
+use crate::model::{Capture, Outcome, Process, Severity};
 
+use super::super::cause::not_run;
 use super::super::sign::Sign;
-use super::super::view::View;
+use super::super::view::{Unused, View, unused};
 use super::counted;
 
 /// PT603: one for each switch.
@@ -62,6 +63,27 @@ pub(super) fn direct_vcs(view: &View<'_>) -> Vec<Sign> {
         counted(commands.len(), "command", "commands")
     );
     vec![Sign { chains, ..Sign::general("PT702", message) }]
+}
+
+/// PT704: one for each go. Where the path of a module names its repository (github.com), go asks
+/// nobody before it runs the tool: there is no chain to be the root of, and so no error. Other
+/// programs than what fetches may not be there either.
+pub(super) fn unused_tool(view: &View<'_>) -> Vec<Sign> {
+    // Where go keeps repositories, and what later releases ask before they make one there.
+    const OF_FETCH: [&str; 2] = ["/cache/vcs/", "failed to execute git version"];
+    let sign = |process: &Process| {
+        let own = view.chains_of(process.id);
+        let told = own.iter().any(|chain| view.unused_tool(chain).is_some());
+        let ended_badly = process.exit_code.is_some_and(|code| code != 0);
+        let said = process.stderr_tail.as_deref().filter(|_| ended_badly && !told)?;
+        let (tool, why) = said.lines().find_map(|line| {
+            let of_fetch = || OF_FETCH.iter().any(|part| line.contains(part));
+            unused(line).filter(|(_, why)| *why == Unused::Forbidden || of_fetch())
+        })?;
+        let (message, advice) = not_run(tool, why);
+        Some(Sign::general("PT704", message).advising(advice).at_most(Severity::Warning))
+    };
+    view.trace.processes.iter().filter(|it| it.go_version.is_some()).filter_map(sign).collect()
 }
 
 /// Whether a go was read by the layouts of another release.

@@ -9,7 +9,7 @@ use crate::url::Url;
 use crate::url::split_port;
 
 use super::super::sign::Sign;
-use super::super::view::View;
+use super::super::view::{View, meant};
 use super::{counted, evidence};
 
 /// So many HTTP/1.1 connections to one host are worth a word.
@@ -111,11 +111,17 @@ fn goes_elsewhere(request: &Request) -> bool {
 /// PT802: one for each host, of the go command with the most connections to it. Every process needs
 /// some of its own, and others than go keep theirs as they like.
 pub(super) fn conn_churn(view: &View<'_>) -> Vec<Sign> {
+    // CONNECT is counted as a request of its connection, and is none of the host's.
+    let tunnels: BTreeSet<_> = view
+        .requests()
+        .filter(|(_, request)| request.cause == Cause::ConnectTunnel)
+        .filter_map(|(_, request)| request.connection)
+        .collect();
     let mut pairs: BTreeMap<(&str, ProcessId), (usize, u32)> = BTreeMap::new();
     for connection in &view.trace.connections {
         let process = view.process(connection.process);
         let (Some(host), Some("HTTP/1.1"), true) = (
-            connection.host.as_deref(),
+            meant(connection),
             connection.protocol.as_deref(),
             process.is_some_and(|process| process.go_version.is_some()),
         ) else {
@@ -123,7 +129,8 @@ pub(super) fn conn_churn(view: &View<'_>) -> Vec<Sign> {
         };
         let (connections, requests) = pairs.entry((host, connection.process)).or_default();
         *connections += 1;
-        *requests += connection.requests;
+        let tunneled = u32::from(tunnels.contains(&connection.id));
+        *requests += connection.requests.saturating_sub(tunneled);
     }
     let churns = |(connections, requests): (usize, u32)| {
         connections >= CHURN && connections * 2 >= requests as usize

@@ -1,11 +1,11 @@
 //! What was answered, and by whom.
 
-use crate::correlate::tests::scenarios::{A, B, failing, got, tunneled, url, zip};
+use crate::correlate::tests::scenarios::{A, B, failing, got, tunnel, tunneled, url, zip};
 use crate::correlate::tests::script::{
-    GO, Hop, Script, Task, bad_status, broken, failure, hop, no_such_host,
+    GO, Hop, Script, Task, bad_status, broken, config, failure, hop, no_such_host, plain_error,
 };
-use crate::event::{Failure, What};
-use crate::model::{Confidence, Outcome};
+use crate::event::{Failure, Headers, What};
+use crate::model::{Chain, Confidence, Outcome, Process};
 
 use super::super::{Class, class, diagnose};
 use super::{of_script, one, only};
@@ -78,9 +78,61 @@ fn who_speaks_is_told_by_headers() {
 fn statuses_of_a_forward_proxy_and_of_limits() {
     let asked = zip(A, "x.lab/m");
     let of = |hop| of_script(&one(A, 1, &[hop], bad_status(500)));
-    assert_eq!(of(hop(&asked, 407)), ["PT211 error root ×1"]);
     assert_eq!(of(hop(&asked, 503)), ["PT409 error root ×1"]);
     assert_eq!(of(hop(&asked, 503).with("Retry-After", "7")), ["PT408 error root ×1"]);
+}
+
+/// A go that was told of none may ask a host that has one behind it.
+#[test]
+fn a_407_is_of_a_forward_proxy_only_where_go_has_one() {
+    let of = |entry: &str, forward: &str| {
+        let asked = [hop(&zip(entry, "x.lab/m"), 407)];
+        let task =
+            Task::new(7).walk().lookup(entry, "x.lab/m").fetch(&asked).failed(bad_status(407));
+        let mut script = Script::new(entry, 1);
+        for event in &mut script.events {
+            if let What::GoStart { config: theirs, .. } = &mut event.what {
+                theirs.extend(config(&[("HTTPS_PROXY", forward)]));
+            }
+        }
+        script.run(&[task]);
+        of_script(&script)
+    };
+    assert_eq!(of("http://proxy.lab", ""), ["PT211 error root ×1"]);
+    assert_eq!(of(A, "http://squid.lab:3128"), ["PT211 error root ×1"]);
+    assert_eq!(of(A, ""), ["PT402 error root ×1"]);
+}
+
+/// Credentials are of use for 407 alone.
+#[test]
+fn pt211_advises_by_what_the_forward_proxy_said() {
+    for (status, part) in [
+        (407, "Give it the credentials"),
+        (403, "ask for the host to be allowed"),
+        (503, "got no answer from the host"),
+        (400, "Check HTTPS_PROXY"),
+    ] {
+        let mut script = tunnel(&zip(A, "x.lab/m"), status);
+        let error = plain_error("No");
+        let failed = What::RequestReturn {
+            body: None,
+            status: None,
+            protocol: None,
+            headers: Headers::new(),
+            content_length: None,
+            error: Some(error.clone()),
+            cut: Vec::new(),
+        };
+        let done = What::SendFailed { error: Some(error.clone()) };
+        script.run(&[Task::new(7).step(failed).step(done).failed(error)]);
+        let advice = only(&script, "PT211").advice;
+        assert!(advice.contains(part), "{status}: {advice}");
+    }
+    let steps = [("*net.OpError", "proxyconnect"), ("*net.OpError", "dial"), ("syscall.Errno", "")];
+    let error = failure(&steps, Some(111));
+    let script = one(A, 1, &[broken(&zip(A, "x.lab/m"), error.clone(), false)], error);
+    let advice = only(&script, "PT211").advice;
+    assert!(advice.contains("Check HTTPS_PROXY"), "{advice}");
 }
 
 /// What is said of the forward proxy is not said of the host that was to be reached through it.
@@ -112,6 +164,34 @@ fn a_handshake_that_nobody_answers_may_pass() {
         let mut trace = script.trace();
         trace.findings = diagnose(&trace);
         assert_eq!(class(&trace), Some(expected), "{name}");
+    }
+}
+
+/// As in `go mod download || go mod download`, after which something else fails.
+#[test]
+fn what_was_made_good_is_not_why_the_command_failed() {
+    let script = one(A, 1, &[hop(&zip(A, "x.lab/m"), 503)], bad_status(503));
+    let mut trace = script.trace();
+    trace.findings = diagnose(&trace);
+    assert_eq!(class(&trace), Some(Class::Transient));
+    let failed = trace.chains.iter().find(|chain| chain.outcome == Outcome::HttpError).unwrap();
+    let first = trace.processes.iter().find(|process| process.id == failed.process).unwrap();
+    let (failed, first) = (failed.clone(), first.clone());
+    let ended = first.ended_ns.unwrap();
+    for (started_ns, outcome, version, expected) in [
+        (ended, Outcome::Ok, "v1.0.0", None),
+        (ended, Outcome::Cached, "v1.0.0", None),
+        (ended, Outcome::HttpError, "v1.0.0", Some(Class::Transient)),
+        (ended, Outcome::Ok, "v1.1.0", Some(Class::Transient)),
+        // Another build, at the same time.
+        (ended - 1, Outcome::Ok, "v1.0.0", Some(Class::Transient)),
+    ] {
+        let mut trace = trace.clone();
+        trace.processes.push(Process { id: 901, started_ns, ..first.clone() });
+        let version = Some(version.to_owned());
+        let again = Chain { id: 900, process: 901, outcome, version, started_ns, ..failed.clone() };
+        trace.chains.push(again);
+        assert_eq!(class(&trace), expected, "{outcome:?} {started_ns}");
     }
 }
 
@@ -379,6 +459,30 @@ fn pt301_says_whether_credentials_were_sent() {
         message(hop(&asked, 401).sending("Authorization")),
         "proxy.lab answered 401; the credentials that go sent are not good"
     );
+}
+
+/// Since Go 1.24 what ~/.netrc has is for no entry with a user.
+#[test]
+fn pt301_is_of_the_user_in_the_entry() {
+    let entry = "https://REDACTED@proxy.lab";
+    let finding = |hops: &[Hop]| {
+        let task = Task::new(7).walk().lookup(entry, "x.lab/m").fetch(hops).failed(bad_status(401));
+        let mut script = Script::new(entry, 1);
+        script.run(&[task]);
+        only(&script, "PT301")
+    };
+    let refused = hop(&zip(entry, "x.lab/m"), 401).sending("Authorization");
+    let advice = finding(&[refused.with("Server", "Artifactory/7.77.5")]).advice;
+    assert!(advice.contains("in the URL of this entry"), "{advice}");
+    let target = "https://proxy.lab/other";
+    let first = hop(&zip(entry, "x.lab/m"), 302).to(target).sending("Authorization");
+    let lost = finding(&[first, hop(target, 401)]);
+    assert_eq!(
+        lost.message,
+        "after a redirect proxy.lab answered 401; the user in the URL of the entry goes to no \
+         redirect with a whole URL"
+    );
+    assert!(lost.advice.starts_with("Take user and password out"), "{}", lost.advice);
 }
 
 /// It adds none, whatever it has.

@@ -410,7 +410,7 @@ fn what_go_get_did_without_is_no_reason() {
         let mut script = Script::new("https://proxy.lab,direct", 1);
         for event in &mut script.events {
             if let What::GoStart { argv, .. } = &mut event.what {
-                *argv = ["go", command].map(str::to_owned).to_vec();
+                *argv = format!("go {command}").split(' ').map(str::to_owned).collect();
             }
         }
         let had = hop(&url(A, MODULE, "v1.0.0.info"), 200);
@@ -457,7 +457,10 @@ fn what_go_get_did_without_is_no_reason() {
                  go: x.lab/n@v1.0.0: 502 Bad Gateway\n";
     let named = "go: x.lab/m@v1.2.0: not found\n";
     for (asks, code) in ways {
-        assert_eq!(roots(asks, "get", other), ["PT409 error root ×1"], "{code}");
+        for command in ["get", "-C x get", "--C=x get", "list -m -u all"] {
+            let found = roots(asks, command, other);
+            assert_eq!(found, ["PT409 error root ×1"], "{code} {command}");
+        }
         // Other commands need what they ask for.
         for (command, said) in [("get", named), ("mod", other)] {
             let found = roots(asks, command, said);
@@ -530,6 +533,76 @@ fn pt704_is_a_tool_that_is_not_there() {
         let found = of_script(&script(&said));
         assert!(!found.iter().any(|line| line.contains(" root ")), "{found:?}");
     }
+}
+
+/// Where nobody else was asked, the page is all that is known; and not even that where the path names
+/// the repository.
+#[test]
+fn pt704_needs_no_proxy() {
+    let script = |asked: &[Hop], said: &str| {
+        let steps =
+            [("*codehost.VCSError", ""), ("*codehost.RunError", ""), ("*exec.Error", "git")];
+        let task = Task::new(7).walk().lookup("direct", "x.lab/m");
+        let task = if asked.is_empty() { task } else { task.fetch(asked) };
+        let mut script = Script::new("direct", 1);
+        script.run(&[task.failed(failure(&steps, None))]);
+        script.push(GO, None, What::Stderr { text: said.to_owned() });
+        of_script(&script)
+    };
+    let page = [hop("https://x.lab/m?go-get=1", 200)];
+    let missing = "exec: \"git\": executable file not found in $PATH\n";
+    for said in [
+        format!("go: x.lab/m@v1.0.0: git init --bare in /mod/cache/vcs/1: {missing}"),
+        format!("go: x.lab/m@v1.0.0: failed to execute git version: {missing}"),
+        "go: x.lab/m@v1.0.0: GOVCS disallows using git for private x.lab/m\n".to_owned(),
+    ] {
+        assert_eq!(script(&page, &said), ["PT704 error root ×1"], "{said}");
+        assert_eq!(script(&[], &said), ["PT704 warning contributing ×0"], "{said}");
+    }
+    // Other programs are not there either, and other reasons there are.
+    for said in ["go: x.lab/m: exec: \"gcc\": executable file not found in $PATH\n", "go: x\n"] {
+        assert_eq!(script(&[], said), [""; 0], "{said}");
+    }
+    assert_eq!(script(&page, "go: x.lab/m@v1.0.0: something else\n"), [""; 0]);
+}
+
+/// A login: the page came well, and names no repository.
+#[test]
+fn pt401_is_the_page_of_a_module_that_leads_nowhere() {
+    let page = "https://x.lab/m?go-get=1";
+    let login = "https://x.lab/login";
+    let hops = [hop(page, 302).to(login), hop(login, 200).page()];
+    let script = |list: &str, error: Failure| {
+        let task = Task::new(7).walk();
+        let task = list.split(',').fold(task, |task, proxy| {
+            let task = task.lookup(proxy, "x.lab/m");
+            if proxy == A { task } else { task.fetch(&hops) }
+        });
+        let mut script = Script::new("https://proxy.lab,direct", 1);
+        script.run(&[task.failed(error)]);
+        script
+    };
+    let said = "unrecognized import path \"x.lab/m\": parse https://x.lab/login: no go-import \
+                meta tags ()";
+    let steps = [
+        ("modfetch.notExistError", ""),
+        ("*vcs.importError", "x.lab/m"),
+        ("*errors.errorString", said),
+    ];
+    let nowhere = || failure(&steps, None);
+    let direct = script("direct", nowhere());
+    assert_eq!(of_script(&direct), ["PT401 error root ×1"]);
+    let finding = only(&direct, "PT401");
+    assert_eq!(
+        finding.message,
+        "after a redirect x.lab answered 200 with something else than what was asked for"
+    );
+    assert!(finding.advice.contains("go-import"), "{}", finding.advice);
+    let twice = script("noproxy,https://proxy.lab,direct", nowhere());
+    assert_eq!(of_script(&twice), ["PT401 error root ×1"]);
+    // It led to a repository that go remembers, and that lacks the version.
+    let unknown = failure(&[("*codehost.UnknownRevisionError", "v9.9.9")], None);
+    assert_eq!(of_script(&script("direct", unknown)), [""; 0]);
 }
 
 /// git answered, and has no such version.

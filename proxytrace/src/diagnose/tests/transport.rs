@@ -2,11 +2,13 @@
 
 use std::net::SocketAddr;
 
-use crate::correlate::tests::scenarios::{A, got, url, zip};
-use crate::correlate::tests::script::{GO, Hop, Script, Task, bad_status, broken, failure, hop};
-use crate::diagnose::diagnose;
+use crate::correlate::tests::scenarios::{A, got, tunnel_without_answer, tunneled, url, zip};
+use crate::correlate::tests::script::{
+    GO, Hop, Script, Task, bad_status, broken, failure, hop, plain_error,
+};
+use crate::diagnose::{Class, class, diagnose};
 use crate::event::{Failure, What};
-use crate::model::{Confidence, Connection, Tls, Trace};
+use crate::model::{Confidence, Connection, Request, Tls, Trace};
 
 use super::{brief, found, of_script, one, only};
 
@@ -72,6 +74,54 @@ fn pt206_is_a_hypothesis_without_an_alert_and_none_of_who_was_served() {
     assert_eq!(asked(&[], hop(&zip, 496), bad_status(496)), certain("PT206"));
     assert_eq!(asked(&[info()], broken(&zip, reset(), true), reset()), certain("PT208"));
     assert_eq!(asked(&[info()], hop(&zip, 400), bad_status(400)), certain("PT402"));
+}
+
+/// Through a forward proxy a connection has its name; and that a certificate is wanted stays so.
+#[test]
+fn pt206_is_also_seen_through_a_forward_proxy() {
+    let steps = [("*url.Error", "Get"), ("*net.OpError", "remote error"), ("tls.alert", "")];
+    let handshake = || failure(&steps, Some(40));
+    let of = |name: &str| {
+        let script = one(A, 1, &[broken(&zip(A, "x.lab/m"), handshake(), false)], handshake());
+        let mut trace = script.trace();
+        let process = trace.chains[0].process;
+        connections(&mut trace, process, 1);
+        let connection = trace.connections.last_mut().expect("just pushed");
+        connection.host = Some("squid.lab:3128".into());
+        connection.tls = Some(Tls {
+            server_name: name.into(),
+            version: None,
+            protocol: None,
+            certificate_wanted: true,
+            error: None,
+        });
+        found(&trace)
+    };
+    assert_eq!(of("proxy.lab"), ["PT206 error root ×1"]);
+    assert_eq!(of("other.lab"), ["PT205 error root ×1"]);
+}
+
+/// A connection that breaks off may pass; one that breaks for a certificate does not.
+#[test]
+fn pt206_is_nothing_to_try_again() {
+    let steps = [("*url.Error", "Get"), ("*net.OpError", "read"), ("syscall.Errno", "")];
+    let reset = || failure(&steps, Some(104));
+    let script = one(A, 1, &[broken(&zip(A, "x.lab/m"), reset(), true)], reset());
+    let mut trace = script.trace();
+    trace.findings = diagnose(&trace);
+    assert_eq!(class(&trace), Some(Class::Transient));
+    for connection in &mut trace.connections {
+        connection.tls = Some(Tls {
+            server_name: "proxy.lab".into(),
+            version: None,
+            protocol: None,
+            certificate_wanted: true,
+            error: None,
+        });
+    }
+    trace.findings = diagnose(&trace);
+    assert_eq!(brief(&trace.findings), ["PT206 error root ×1"]);
+    assert_eq!(class(&trace), None);
 }
 
 #[test]
@@ -163,6 +213,84 @@ fn pt508_not_before_the_request_was_sent() {
     assert!(of_script(&script).is_empty());
 }
 
+/// What CONNECT comes to, go tells without a word of the forward proxy.
+#[test]
+fn pt211_is_also_a_forward_proxy_that_gives_no_answer() {
+    let read = [("*net.OpError", "read"), ("syscall.Errno", "")];
+    let malformed = [("*http.badStringError", "malformed HTTP response")];
+    let deadline = [("context.deadlineExceededError", "")];
+    let broken_off = "broke the connection off in place of an answer to CONNECT a.lab:443";
+    for (error, seconds, did) in [
+        (plain_error("unexpected EOF"), 1, broken_off),
+        (failure(&read, Some(104)), 1, broken_off),
+        (failure(&malformed, None), 1, "answered CONNECT a.lab:443 with something else than HTTP"),
+        (failure(&deadline, None), 60, "did not answer CONNECT a.lab:443"),
+    ] {
+        let script = tunnel_without_answer(&error, seconds);
+        let expected = ["PT211 error root ×1", "PT212 note contributing ×1"];
+        assert_eq!(of_script(&script), expected, "{did}");
+        let message = only(&script, "PT211").message;
+        assert_eq!(message, format!("the forward proxy 127.0.0.9:3128 {did}"));
+        let mut trace = script.trace();
+        trace.findings = diagnose(&trace);
+        assert_eq!(class(&trace), None, "{did}");
+    }
+    // That comes from inside of a tunnel.
+    let unknown = failure(&[("x509.UnknownAuthorityError", "")], None);
+    let found = of_script(&tunnel_without_answer(&unknown, 1));
+    assert_eq!(found[0], "PT204 error root ×1");
+}
+
+/// After the handshake what is wrong with TLS, or with the way, ends the connection.
+#[test]
+fn pt208_is_an_answer_that_breaks_off_for_whatever_reason() {
+    let alert = |operation| {
+        failure(
+            &[("*tls.permanentError", ""), ("*net.OpError", operation), ("tls.alert", "")],
+            Some(20),
+        )
+    };
+    let no_route = || failure(&[("*net.OpError", "read"), ("syscall.Errno", "")], Some(113));
+    let asked = zip(A, "x.lab/m");
+    for (error, did) in [
+        (alert("local error"), "sent what TLS does not allow, so that go ended the connection"),
+        (alert("remote error"), "broke the connection off"),
+        (no_route(), "broke the connection off"),
+    ] {
+        let end = What::BodyEnd { body: 5, remaining: None, short: false, error: Some(error) };
+        let task = Task::new(7).walk().lookup(A, "x.lab/m").fetch(&[hop(&asked, 200)]).step(end);
+        let mut script = Script::new(A, 1);
+        script.run(&[task.failed(bad_status(500))]);
+        for event in &mut script.events {
+            if let What::RequestReturn { body, .. } = &mut event.what {
+                *body = Some(5);
+            }
+        }
+        assert_eq!(of_script(&script), ["PT208 error root ×1"]);
+        let message = only(&script, "PT208").message;
+        assert_eq!(message, format!("proxy.lab answered 200, but then {did}"));
+    }
+    // Before the head it is the same.
+    for error in [alert("local error"), no_route()] {
+        let script = one(A, 1, &[broken(&asked, error.clone(), true)], error);
+        assert_eq!(of_script(&script), ["PT208 error root ×1"]);
+    }
+    let error = alert("local error");
+    let script = one(A, 1, &[broken(&asked, error.clone(), false)], error);
+    assert_eq!(of_script(&script), ["PT205 error root ×1"]);
+}
+
+/// It is no silence of the host, and not without a time limit.
+#[test]
+fn pt508_is_not_of_connect() {
+    let mut script = tunnel_without_answer(&plain_error("unexpected EOF"), 30);
+    let end = script.events.iter().position(|it| matches!(it.what, What::RequestReturn { .. }));
+    script.events.truncate(end.expect("it ends"));
+    script.push(GO, None, What::Stderr { text: String::new() });
+    script.events.last_mut().expect("just pushed").time += 30_000_000_000;
+    assert_eq!(of_script(&script), ["PT212 note contributing ×1"]);
+}
+
 /// So many connections of a process to one host, of a request each.
 fn connections(trace: &mut Trace, process: u32, count: u32) {
     let new = |number| Connection {
@@ -206,6 +334,39 @@ fn pt802_is_about_one_go() {
     assert!(trace([6, 0, 6]).is_empty());
     assert!(trace([0, 20, 0]).is_empty());
     assert_eq!(trace([12, 20, 15]), ["PT802 note contributing ×0"]);
+}
+
+/// What CONNECT leads to, not the forward proxy; and CONNECT itself is no request of that.
+#[test]
+fn pt802_names_the_host_behind_a_forward_proxy() {
+    let mut trace = tunneled(&zip(A, "x.lab/m"), 200, &[]).trace();
+    let tunnel = trace.chains[0].attempts[0].requests[1].clone();
+    let process = trace.chains[0].process;
+    trace.connections.clear();
+    connections(&mut trace, process, 10);
+    for connection in &mut trace.connections {
+        connection.host = Some("squid.lab:3128".into());
+        connection.protocol = Some("HTTP/1.1".into());
+        connection.requests = 3;
+        connection.tls = Some(Tls {
+            server_name: "proxy.lab".into(),
+            version: None,
+            protocol: None,
+            certificate_wanted: false,
+            error: None,
+        });
+    }
+    let churn = |trace: &Trace| {
+        let findings = diagnose(trace);
+        findings.into_iter().find(|it| it.code == "PT802").map(|finding| finding.message)
+    };
+    assert_eq!(churn(&trace), None);
+    let tunnels = (1..10).map(|id| Request { connection: Some(id), ..tunnel.clone() });
+    trace.chains[0].attempts[0].requests.extend(tunnels);
+    assert_eq!(
+        churn(&trace).as_deref(),
+        Some("proxy.lab speaks HTTP/1.1: 10 connections for 20 requests")
+    );
 }
 
 #[test]

@@ -315,4 +315,18 @@ fn pt703_is_a_toolchain_without_a_checksum_database() {
     // Why else something was not verified is not known.
     assert!(of_script(&script("golang.org/toolchain", "sum.golang.org")).is_empty());
     assert!(of_script(&script("x.lab/m", "off")).is_empty());
+    // Of a name that it does not know, go makes no database.
+    for gosumdb in ["sum.lab", "sum.lab https://sum.lab", "sum.golang.org https://a.lab b"] {
+        for module in ["golang.org/toolchain", "x.lab/m"] {
+            let script = script(module, gosumdb);
+            assert_eq!(of_script(&script), ["PT502 error root ×1"], "{module} {gosumdb}");
+            let message = only(&script, "PT502").message;
+            assert!(message.starts_with(&format!("GOSUMDB is `{gosumdb}`, ")), "{message}");
+        }
+    }
+    for gosumdb in
+        ["sum.golang.google.cn", "sum.golang.org https://a.lab", "sum.lab+033de0ae+Ac4zctda", ""]
+    {
+        assert!(of_script(&script("x.lab/m", gosumdb)).is_empty(), "{gosumdb}");
+    }
 }
