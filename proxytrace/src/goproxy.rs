@@ -72,6 +72,13 @@ impl List {
         Some(from + place?)
     }
 
+    /// The entry that begins so; none where two do that are not the same.
+    pub(crate) fn that_begins(&self, beginning: &str) -> Option<&str> {
+        let mut those = self.entries.iter().filter(|entry| entry.proxy.starts_with(beginning));
+        let first = those.next()?;
+        those.all(|entry| entry.proxy == first.proxy).then_some(first.proxy.as_str())
+    }
+
     /// Whether go asks no proxy about `module`.
     pub(crate) fn passes_by(&self, module: &str) -> bool {
         matches(&self.noproxy, module)
@@ -298,5 +305,19 @@ mod tests {
         assert_eq!(list.position("direct", 0), Some(2));
         assert_eq!(list.position("https://a/x", 1), None);
         assert_eq!(list.position("https://a/x", 9), None);
+    }
+
+    #[test]
+    fn finds_an_entry_by_its_beginning_where_there_is_one() {
+        let goproxy = "https://REDACTED@a,https://b/x|https://b/y,https://REDACTED@a,direct";
+        let list = List { entries: entries(goproxy, ""), ..List::default() };
+        for (beginning, entry) in [
+            ("https://REDACTED@", Some("https://REDACTED@a")),
+            ("https://b/x", Some("https://b/x")),
+            ("https://b/", None),
+            ("https://c", None),
+        ] {
+            assert_eq!(list.that_begins(beginning), entry, "{beginning}");
+        }
     }
 }

@@ -47,9 +47,9 @@ const NOWHERE: &str = "/nonexistent";
 
 /// What is handed on through sudo, for cargo and the tests to look at: these variables, and those
 /// that begin so.
-const HANDED_ON: [&str; 5] = ["CARGO", "CI", "HOME", "PATH", "TMPDIR"];
+const HANDED_ON: [&str; 6] = ["CARGO", "CARGO_HOME", "CI", "HOME", "PATH", "TMPDIR"];
 const HANDED_ON_FROM: [&str; 8] =
-    ["AGENT_", "CARGO_", "INSTA_", "LAB_", "PROXYTRACE_", "RUSTUP_", "RUST_", "XDG_"];
+    ["AGENT_", "INSTA_", "LAB_", "PROPERTIES_", "PROXYTRACE_", "RUSTUP_", "RUST_", "XDG_"];
 
 /// Variables, by their names.
 type Environment = BTreeMap<OsString, OsString>;
@@ -206,10 +206,10 @@ fn through_sudo(environment: &Environment) -> Result<String> {
     Ok(format!("target.'cfg(unix)'.runner = [{}]", runner.join(", ")))
 }
 
-/// Whether tests need a variable. Tokens are for registries alone: everybody sees arguments.
+/// Whether tests need a variable. None of these has secrets, as those for registries and their
+/// proxies: everybody sees arguments.
 fn is_handed_on(name: &str) -> bool {
-    let begins = || HANDED_ON_FROM.iter().any(|beginning| name.starts_with(beginning));
-    HANDED_ON.contains(&name) || (begins() && !name.ends_with("_TOKEN"))
+    HANDED_ON.contains(&name) || HANDED_ON_FROM.iter().any(|start| name.starts_with(start))
 }
 
 /// A basic string of TOML.
@@ -246,10 +246,17 @@ mod tests {
             after.to_owned()
         };
         assert_eq!(of(&[]), "]");
-        let kept = [("USER", "me"), ("CIRCLE", "1"), ("CARGO_REGISTRY_TOKEN", "s3cret")];
+        let kept = [
+            ("USER", "me"),
+            ("CIRCLE", "1"),
+            ("CARGO_REGISTRY_TOKEN", "s3cret"),
+            ("CARGO_HTTP_PROXY", "http://u:s3cret@h"),
+        ];
         assert_eq!(of(&kept), "]");
         let all = [("PATH", "/bin"), ("CI", ""), ("LAB_TABLE", "t"), ("PROXYTRACE_BIN", "/p")];
         assert_eq!(of(&all), r#", "CI=", "LAB_TABLE=t", "PATH=/bin", "PROXYTRACE_BIN=/p"]"#);
+        let more = [("CARGO_HOME", "/c"), ("PROPERTIES_VARIANTS", "8")];
+        assert_eq!(of(&more), r#", "CARGO_HOME=/c", "PROPERTIES_VARIANTS=8"]"#);
         let odd = of(&[("PATH", "/a \"b\"\\c'd\n\u{7f}é")]);
         assert_eq!(odd, r#", "PATH=/a \"b\"\\c'd\u000A\u007Fé"]"#);
         let bytes = OsString::from_vec(vec![b'/', 0xff]);

@@ -184,6 +184,8 @@ impl<'a> Agent<'a> {
             agent.log().warn(alike, &[("name", &machine::name())]);
         }
         if agent.is_switched_off() {
+            // What the one before left goes at once, whether or not this agent starts.
+            forget();
             agent.log().warn("the kill switch is on: nothing is watched", &[]);
         } else {
             agent.watch(before)?;

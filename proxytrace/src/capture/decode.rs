@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::path::Path;
 
-use foldhash::{HashMap, HashSet};
+use foldhash::HashMap;
 use proxytrace_common::record::{Kind, Tag};
 
 use super::executables::{Executables, TypeNames};
@@ -15,6 +15,7 @@ use super::surroundings;
 use super::user::parse_environment;
 use crate::event::{Event, Failure, FailureStep, Goroutine, Origin, What};
 use crate::goenv;
+use crate::goproxy::List;
 
 /// Why a record is none. Only a mismatch of the two sides can cause it; it is counted as a loss.
 #[derive(Debug, Eq, PartialEq, thiserror::Error)]
@@ -37,8 +38,11 @@ pub(super) struct Decoder {
     looks_for_job: bool,
     /// On a watched host: where the files of processes are that are gone before they are looked at.
     roots: Option<HashMap<u32, Vec<Root>>>,
-    /// `go` commands that were gone before the list was read that they may have walked.
-    without_list: HashSet<u32>,
+    /// The lists of `go` commands, as far as they could be read.
+    lists: HashMap<u32, List>,
+    /// `go` commands that were gone before their files were read, as long as it is not told that
+    /// something of the list is missing: whether GOPROXY is known all the same.
+    gone: HashMap<u32, bool>,
     /// Whether what the last record tells of could not be read, its configuration or its memory.
     unread: bool,
 }
@@ -65,7 +69,8 @@ impl Decoder {
             job: None,
             looks_for_job: false,
             roots: None,
-            without_list: HashSet::default(),
+            lists: HashMap::default(),
+            gone: HashMap::default(),
             unread: false,
         }
     }
@@ -113,6 +118,9 @@ impl Decoder {
             events.extend(self.sockets.passed(record).ok_or(Malformed)?.map(event));
         } else {
             if let Some(what) = self.what(record, executables)? {
+                if let What::GoStart { config, .. } = &what {
+                    self.lists.insert(record.pid, List::of(config));
+                }
                 events.push(event(what));
                 self.unread |= record.is_failure_cut() || record.is_name_cut();
             }
@@ -147,7 +155,8 @@ impl Decoder {
             Kind::Exit => {
                 self.pids.ended(record.pid);
                 self.environments.remove(&record.pid);
-                self.without_list.remove(&record.pid);
+                self.lists.remove(&record.pid);
+                self.gone.remove(&record.pid);
                 self.bodies.retain(|(pid, _), _| *pid != record.pid);
                 if let Some(roots) = &mut self.roots {
                     roots.remove(&record.pid);
@@ -206,12 +215,15 @@ impl Decoder {
                 by_another.unwrap_or(by_itself)
             }
             Kind::WalkEnter => {
-                self.unread = self.without_list.remove(&record.pid);
+                self.unread = self.gone.get(&record.pid) == Some(&false);
+                if self.unread {
+                    self.gone.remove(&record.pid);
+                }
                 What::WalkEnter
             }
             Kind::WalkReturn => What::WalkReturn { error: record.failure(names) },
             Kind::Lookup => What::Lookup {
-                proxy: record.proxy().ok_or(Malformed)?,
+                proxy: self.entry(record).ok_or(Malformed)?,
                 module: record.text(Tag::Module).ok_or(Malformed)?,
             },
             Kind::SendFailed => What::SendFailed { error: record.failure(names) },
@@ -308,11 +320,28 @@ impl Decoder {
     /// Notes whether the list of a `go` that starts, which has this root, could be read. Who is
     /// gone in milliseconds walks none, as a rule, and lacks nothing then.
     fn note_list(&mut self, pid: u32, root: &Path, start: &What) {
-        if root.exists() || names_a_list(start) {
-            self.without_list.remove(&pid);
+        if root.exists() {
+            self.gone.remove(&pid);
         } else {
-            self.without_list.insert(pid);
+            self.gone.insert(pid, names_a_list(start));
         }
+    }
+
+    /// The entry at which go looks a module up. Of one that was too long to be recorded whole, its
+    /// list has all.
+    fn entry(&mut self, record: &Record<'_>) -> Option<String> {
+        let (proxy, is_cut) = record.proxy()?;
+        let list = self.lists.get(&record.pid);
+        if is_cut {
+            let whole = list.and_then(|list| list.that_begins(&proxy)).map(str::to_owned);
+            self.unread = whole.is_none();
+            return Some(whole.unwrap_or_else(|| proxy + "…"));
+        }
+        // It is in the list where modules are private: a file that was gone must say so.
+        if proxy == "noproxy" && list.is_none_or(|list| list.position(&proxy, 0).is_none()) {
+            self.unread = self.gone.remove(&record.pid).is_some();
+        }
+        Some(proxy)
     }
 
     /// Numbers the body of a response.

@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::executables::{Identity, is_go_command};
+use super::executables::Identity;
 use super::regular;
 
 /// Opens what a process, where /proc has it, executed under this path. It and the links on the way
@@ -16,16 +16,21 @@ pub(super) fn open(process: &Path, exe: &Path) -> io::Result<File> {
 }
 
 /// The `go` that a process, where /proc has it, executed under this path, if it runs in another
-/// file: the kernel has put an interpreter in its place, such as an emulator (`binfmt_misc`). It
-/// may be a script.
-pub(super) fn interpreted(process: &Path, exe: &Path, runs: &File) -> Option<File> {
+/// file: the kernel has put an interpreter in its place, such as an emulator (`binfmt_misc`). A
+/// script is no `go` command (`is_go`).
+pub(super) fn interpreted(
+    process: &Path,
+    exe: &Path,
+    runs: &File,
+    is_go: impl Fn(&File) -> bool,
+) -> Option<File> {
     if exe.file_name()? != "go" {
         return None;
     }
     let named = open(process, exe).ok()?;
     let is_other = Identity::of(&named).ok()? != Identity::of(runs).ok()?;
     // A `go` whose file was replaced meanwhile runs on.
-    (is_other && !is_go_command(runs)).then_some(named)
+    (is_other && is_go(&named) && !is_go(runs)).then_some(named)
 }
 
 /// By which path a process, where /proc has it, runs in what it executed under this one (`still`),
@@ -83,29 +88,32 @@ mod tests {
         for made in [&process, &root] {
             fs::create_dir_all(made).unwrap();
         }
-        for (name, text) in [("go", "theirs"), ("gofmt", ""), ("emulator", "")] {
+        let files =
+            [("go", "theirs"), ("replaced", "theirs"), ("gofmt", "theirs"), ("emulator", "")];
+        for (name, text) in files {
             fs::write(root.join(name), text).unwrap();
         }
+        // As version managers have it.
+        fs::create_dir_all(root.join("shims")).unwrap();
+        fs::write(root.join("shims/go"), "").unwrap();
         symlink(&root, process.join("root")).unwrap();
+        let is_go = |file: &File| file.metadata().unwrap().len() > 0;
         for (exe, runs, is_found) in [
             ("/go", "emulator", true),
             ("/go", "go", false),
+            ("/go", "replaced", false),
+            ("/shims/go", "emulator", false),
             ("/gofmt", "emulator", false),
             ("/nowhere/go", "emulator", false),
         ] {
             let runs = File::open(root.join(runs)).unwrap();
-            let text = interpreted(&process, exe.as_ref(), &runs).map(|mut file| {
+            let text = interpreted(&process, exe.as_ref(), &runs, is_go).map(|mut file| {
                 let mut text = String::new();
                 file.read_to_string(&mut text).unwrap();
                 text
             });
             assert_eq!(text.as_deref(), is_found.then_some("theirs"), "{exe}");
         }
-        // As version managers have it.
-        fs::create_dir(root.join("shims")).unwrap();
-        symlink("/emulator", root.join("shims/go")).unwrap();
-        let runs = File::open(root.join("emulator")).unwrap();
-        assert!(interpreted(&process, "/shims/go".as_ref(), &runs).is_none());
     }
 
     #[test]

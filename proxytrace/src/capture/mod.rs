@@ -474,7 +474,8 @@ impl Session {
                 Ok(file) => {
                     self.meet(&file, pid, time);
                     let process = self.decoder.pids.directory(pid);
-                    if let Some(go) = executed::interpreted(&process, exe.as_ref(), &file) {
+                    let is_go = executables::is_go_command;
+                    if let Some(go) = executed::interpreted(&process, exe.as_ref(), &file, is_go) {
                         self.meet(&go, pid, time);
                     }
                 }

@@ -67,13 +67,13 @@ impl Place {
     /// How many copies of a program are attached here. What one does not see, since it is running
     /// already, another does; the programs tell once what both see (`once.rs` there).
     fn copies(self) -> usize {
-        let since = match self {
-            // Interrupts change states, too.
-            Self::Tracepoint("inet_sock_set_state") => ONE_A_CPU,
-            Self::Tracepoint(_) => PREEMPTIBLE,
-            Self::Function(_) => return 1,
-        };
-        if *RELEASE >= since { 2 } else { 1 }
+        match self {
+            // Interrupts change states, too. Since when the kernel passes over a program that is
+            // running already, its release does not tell: distributions bring that into older ones.
+            Self::Tracepoint("inet_sock_set_state") => 2,
+            Self::Tracepoint(_) if *RELEASE >= PREEMPTIBLE => 2,
+            _ => 1,
+        }
     }
 }
 
@@ -119,8 +119,6 @@ const PERF_VAR: &str = "PROXYTRACE_PERF";
 /// For tests: how many executables may have probes.
 const ROOM_VAR: &str = "PROXYTRACE_TOOLCHAINS";
 
-/// The first Linux that passes over a program on a tracepoint which is running on that CPU already.
-const ONE_A_CPU: (u32, u32) = (6, 1);
 /// The first Linux that may preempt a program on a tracepoint, in favour of another task.
 const PREEMPTIBLE: (u32, u32) = (6, 19);
 
@@ -558,6 +556,13 @@ mod tests {
         for (cpus, entries) in [(1, 16_384), (64, 16_384), (256, 65_536), (usize::MAX, u32::MAX)] {
             assert_eq!(sockets_max(cpus), entries, "{cpus}");
         }
+    }
+
+    /// On this Linux, whichever it is.
+    #[test]
+    fn what_interrupts_do_has_two_programs() {
+        assert_eq!(Place::Tracepoint("inet_sock_set_state").copies(), 2);
+        assert_eq!(Place::Function("inet_sock_set_state").copies(), 1);
     }
 
     /// What is kept for one that lives is wanted.

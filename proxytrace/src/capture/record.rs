@@ -34,8 +34,7 @@ pub(super) struct Record<'a> {
 const URL: [Tag; 5] = [Tag::Scheme, Tag::Host, Tag::Path, Tag::RawPath, Tag::RawQuery];
 
 /// Names: half of one may be that of something else.
-const NAMES: [Tag; 6] =
-    [Tag::Proxy, Tag::Module, Tag::Version, Tag::Host, Tag::File, Tag::Executable];
+const NAMES: [Tag; 5] = [Tag::Module, Tag::Version, Tag::Host, Tag::File, Tag::Executable];
 
 /// Tags that one byte can tell apart.
 const TAGS: usize = 1 << u8::BITS;
@@ -281,23 +280,23 @@ impl<'a> Record<'a> {
             host: &host,
             path: self.bytes(Tag::Path).unwrap_or_default(),
             raw_path: &raw_path,
-            raw_query: &raw_query,
+            // It does not follow what is left of a path.
+            raw_query: if self.has_flag(Tag::Path, CUT) { "" } else { &raw_query },
         };
         let cut = URL.into_iter().any(|tag| self.is_incomplete(tag));
         let is_cut = URL.into_iter().any(|tag| self.has_flag(tag, CUT));
         (redacted(parts.join(), if is_cut { redact_cut } else { redact::url }), cut)
     }
 
-    /// The GOPROXY entry, redacted.
-    pub(super) fn proxy(&self) -> Option<String> {
+    /// The GOPROXY entry, redacted, and whether it is cut.
+    pub(super) fn proxy(&self) -> Option<(String, bool)> {
         let text = self.text(Tag::Proxy)?;
-        if self.has_flag(Tag::Proxy, CUT) {
-            return Some(redacted(text, redact_cut) + "…");
-        }
-        Some(redacted(text, redact::url))
+        let is_cut = self.has_flag(Tag::Proxy, CUT);
+        Some((redacted(text, if is_cut { redact_cut } else { redact::url }), is_cut))
     }
 
-    /// Whether something is known by a name that is cut. Of a request that is told with its URL.
+    /// Whether something is known by a name that is cut. Of a request that is told with its URL; an
+    /// entry of GOPROXY may be known all the same.
     pub(super) fn is_name_cut(&self) -> bool {
         self.kind != Kind::RequestEnter && NAMES.into_iter().any(|tag| self.has_flag(tag, CUT))
     }

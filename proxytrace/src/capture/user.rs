@@ -117,19 +117,19 @@ impl Credentials {
         CALLER.get_or_init(Self::from_sudo).clone()
     }
 
-    /// Who sudo says has called it. In a shell of root's (`sudo -s`, `sudo sh -c …`) the same is said,
-    /// and there the command would be root's without us, too, whether the shell waits for us or
-    /// becomes us. What only runs us (`sudo env …`, `sudo timeout …`) is none.
+    /// Who sudo says has called it to run us, itself or through wrappers (`sudo env …`). In a shell
+    /// or a script of root's (`sudo -s`, `sudo ./build.sh`) the same is said, and there the command
+    /// would be root's without us, too, whether the shell waits for us or becomes us.
     fn from_sudo() -> Option<Self> {
         let ours = Path::new(OURSELVES);
-        let of_root = || {
+        let is_for_us = || {
             let command = std::env::var_os("SUDO_COMMAND").unwrap_or_default();
             let arguments: Vec<OsString> = std::env::args_os().collect();
-            let above = || parent(ours).is_some_and(|it| Above::at(&it).is_of_root());
-            !names(&command, &ours.join("exe"))
-                && (is_shell(&command) || (!hands_on(&command, &arguments) && above()))
+            let above = || parent(&outermost_wrapper(ours)).map(|it| Above::at(&it));
+            names(&command, &ours.join("exe"))
+                || (is_wrapped(&command, &arguments) && above().is_none_or(|it| !it.is_of_root()))
         };
-        if !geteuid().is_root() || of_root() {
+        if !geteuid().is_root() || !is_for_us() {
             return None;
         }
         let number = |name| std::env::var(name).ok()?.parse::<u32>().ok();
@@ -207,20 +207,25 @@ fn executable(path: &Path) -> io::Result<PathBuf> {
 
 const OURSELVES: &str = "/proc/self";
 
-/// How many programs may stand between sudo and ourselves, each of which runs the next.
-const BETWEEN: usize = 8;
-
-/// The sudo that runs us. In between is root's alone: anybody else's shell has called a sudo that
-/// was replaced since, and one above that shell had another caller.
+/// The sudo that runs us, itself or through wrappers. Above whatever else is there (a shell, `su`)
+/// another sudo had another caller.
 fn our_sudo(ours: &Path) -> Option<PathBuf> {
+    sudo_above(&outermost_wrapper(ours), 0)
+}
+
+/// The first of the wrappers of root's each of which runs the next, and the last ourselves; without
+/// any, ourselves.
+fn outermost_wrapper(ours: &Path) -> PathBuf {
+    // By what it was run as: its file may have many names, as busybox has.
+    let is_wrapper = |process: &PathBuf| {
+        Above::at(process).is_of_root()
+            && status(process, "Name:").is_some_and(|name| is_one_of(WRAPPERS, name.as_bytes()))
+    };
     let mut process = ours.to_owned();
-    for _ in 0..=BETWEEN {
-        if let Some(sudo) = sudo_above(&process, 0) {
-            return Some(sudo);
-        }
-        process = parent(&process).filter(|it| Above::at(it).is_of_root())?;
+    while let Some(wrapper) = parent(&process).filter(is_wrapper) {
+        process = wrapper;
     }
-    None
+    process
 }
 
 /// The outermost of the processes of the sudo nearest above a process (with a pseudo-terminal it is
@@ -263,28 +268,74 @@ fn names(command: &OsStr, program: &Path) -> bool {
     paths.any(|path| identity(Path::new(path)) == Some(ours))
 }
 
+/// Programs that do nothing but run the command that they are given as words.
+const WRAPPERS: &[&str] = &[
+    "chrt",
+    "env",
+    "flock",
+    "ionice",
+    "ip",
+    "nice",
+    "nohup",
+    "nsenter",
+    "numactl",
+    "prlimit",
+    "setpriv",
+    "setsid",
+    "stdbuf",
+    "strace",
+    "systemd-inhibit",
+    "taskset",
+    "time",
+    "timeout",
+    "unshare",
+    "xargs",
+];
+
 /// Programs in which root runs what they like: shells, and what starts one.
 const SHELLS: &[&str] =
     &["ash", "bash", "busybox", "csh", "dash", "fish", "ksh", "mksh", "sh", "su", "tcsh", "zsh"];
 
-/// Whether what sudo was told to run is a shell.
-fn is_shell(command: &OsStr) -> bool {
-    let program = command.as_bytes().split(|&byte| byte == b' ').next().unwrap_or_default();
-    let name = Path::new(OsStr::from_bytes(program)).file_name();
-    name.is_some_and(|name| SHELLS.iter().any(|shell| name == *shell))
+/// Whether a word is one of these programs, by whatever path.
+fn is_one_of(programs: &[&str], word: &[u8]) -> bool {
+    let name = word.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
+    programs.iter().any(|program| program.as_bytes() == name)
 }
 
-/// Whether what sudo was told to run ends with our own arguments: another program, which runs us.
+/// Whether what sudo was told to run is wrappers and, at the end, ourselves with our arguments.
+/// Where a word ends is not kept, so that the words of a script for a shell look like others.
+fn is_wrapped(command: &OsStr, arguments: &[OsString]) -> bool {
+    let Some(before) = words_before(command.as_bytes(), arguments) else { return false };
+    let words: Vec<&[u8]> = before.split(|&byte| byte == b' ').collect();
+    // It gives that to a shell.
+    let is_script = words.iter().any(|word| is_one_of(&["flock"], word))
+        && words.iter().any(|word| matches!(*word, b"-c" | b"--command"));
+    words.first().is_some_and(|first| is_one_of(WRAPPERS, first))
+        && !is_script
+        && !words.iter().any(|word| is_program(word))
+}
+
+/// What stands before our own arguments in what sudo was told to run.
 ///
 /// Their beginning is enough, as sudo cuts what is longer than 4,096 bytes, and some programs
 /// (`xargs`) append more. But our name alone may be anything, such as a target of make's.
-fn hands_on(command: &OsStr, arguments: &[OsString]) -> bool {
-    let Some(name) = arguments.first() else { return false };
+fn words_before<'a>(command: &'a [u8], arguments: &[OsString]) -> Option<&'a [u8]> {
+    let name = arguments.first()?;
     let all = arguments.join(OsStr::new(" "));
-    let (command, all) = (command.as_bytes(), all.as_bytes());
     let spaces = command.iter().enumerate().filter(|(_, byte)| **byte == b' ');
-    let mut ends = spaces.map(|(at, _)| &command[at + 1..]);
-    ends.any(|end| end.len() > name.len() && all.starts_with(end))
+    let at = spaces.map(|(at, _)| at).find(|&at| {
+        let end = &command[at + 1..];
+        end.len() > name.len() && all.as_bytes().starts_with(end)
+    })?;
+    Some(&command[..at])
+}
+
+/// Whether a word is a shell, or a script or another program by its path, and no wrapper. In a
+/// variable it is none.
+fn is_program(word: &[u8]) -> bool {
+    let is_file = || word.contains(&b'/') && executable(Path::new(OsStr::from_bytes(word))).is_ok();
+    let is_one = || is_one_of(SHELLS, word) || is_file();
+    !word.contains(&b'=') && !is_one_of(WRAPPERS, word) && is_one()
 }
 
 /// The variables that sudo, or a program that it was told to run, was given for us (`sudo A=b …`,
@@ -297,11 +348,21 @@ fn given_to(sudo: &Path, ours: &[(OsString, OsString)]) -> Vec<(OsString, OsStri
 /// The same, of the arguments of both as the kernel keeps them: what stands before our own, and is
 /// in our environment.
 fn given(theirs: &[u8], own: &[u8], ours: &[(OsString, OsString)]) -> Vec<(OsString, OsString)> {
-    // Who runs us may call us by another name.
-    let name = own.iter().position(|&byte| byte == 0).map_or(own.len(), |end| end + 1);
-    let before = theirs.strip_suffix(&own[name..]).unwrap_or_default();
-    let words = parse_environment(before);
+    let words = parse_environment(before_own(theirs, own).unwrap_or_default());
     words.into_iter().filter(|variable| ours.contains(variable)).collect()
+}
+
+/// What stands before our own arguments. Who runs us may call us by another name, or append some
+/// (`xargs`), but not both.
+fn before_own<'a>(theirs: &'a [u8], own: &[u8]) -> Option<&'a [u8]> {
+    let name = own.iter().position(|&byte| byte == 0).map_or(own.len(), |end| end + 1);
+    let (name, others) = own.split_at(name);
+    theirs.strip_suffix(others).or_else(|| {
+        let words = || theirs.split_inclusive(|&byte| byte == 0);
+        let at = words().position(|word| word == name)?;
+        let length: usize = words().take(at).map(<[u8]>::len).sum();
+        Some(&theirs[..length])
+    })
 }
 
 /// What can be told of a process above ours.
@@ -469,38 +530,50 @@ mod tests {
     }
 
     #[test]
-    fn a_shell_is_known_by_its_name() {
-        for (command, is_one) in [
-            ("/bin/bash", true),
-            ("/usr/bin/sh -c proxytrace -- make install", true),
-            ("/usr/bin/su -c proxytrace -- make", true),
-            ("/usr/bin/timeout 600 bash", false),
-            ("/home/ci/sh/proxytrace -- go build", false),
-            ("", false),
+    fn wrappers_run_us_and_shells_run_what_root_likes() {
+        let arguments = ["proxytrace", "--", "go", "build", "a b"].map(OsString::from);
+        for (before, is_ours) in [
+            ("/usr/bin/timeout 600", true),
+            ("timeout -s KILL 600 /usr/bin/nice -n 5", true),
+            ("/usr/bin/env A=b SHELL=/bin/bash PATH=/my sh/bin:/bin", true),
+            ("/usr/sbin/ip netns exec vpn", true),
+            ("/usr/bin/taskset -c 0,1", true),
+            ("/usr/bin/flock /etc/passwd", true),
+            // It is root's shell or script, whatever runs that.
+            ("/bin/sh -c", false),
+            ("/usr/bin/su -c", false),
+            ("/usr/bin/timeout 600 bash -c", false),
+            ("/usr/bin/env PATH=/bin bash -c cd /src &&", false),
+            ("/usr/bin/strace -f /bin/bash -c", false),
+            ("/usr/bin/flock /etc/passwd -c", false),
+            ("/bin/cat", false),
+            ("/usr/bin/env A=b /bin/cat", false),
+            ("/usr/bin/make CMD=x", false),
         ] {
-            assert_eq!(is_shell(command.as_ref()), is_one, "{command}");
+            let command = format!("{before} proxytrace -- go build a b");
+            assert_eq!(is_wrapped(command.as_ref(), &arguments), is_ours, "{command}");
         }
     }
 
     #[test]
-    fn what_runs_us_hands_our_arguments_on() {
+    fn our_arguments_are_found_at_the_end() {
         let arguments = ["proxytrace", "--", "go", "build", "a b"].map(OsString::from);
-        for (command, does) in [
-            ("/usr/bin/timeout 600 proxytrace -- go build a b", true),
-            ("/usr/bin/env A=b proxytrace -- go build a b", true),
+        for (command, before) in [
+            ("/usr/bin/timeout 600 proxytrace -- go build a b", Some("/usr/bin/timeout 600")),
             // It is cut, or more was appended.
-            ("/usr/bin/timeout 600 proxytrace -- go bu", true),
+            ("/usr/bin/timeout 600 proxytrace -- go bu", Some("/usr/bin/timeout 600")),
             // Cut within the name, or a target of that name.
-            ("/usr/bin/make proxy", false),
-            ("/usr/bin/make proxytrace", false),
-            ("/usr/bin/make CMD=proxytrace -- go build a b", false),
-            ("/usr/bin/make proxytrace -- go build a b install", false),
-            ("/home/ci/build.sh", false),
-            ("", false),
+            ("/usr/bin/make proxy", None),
+            ("/usr/bin/make proxytrace", None),
+            ("/usr/bin/make CMD=proxytrace -- go build a b", None),
+            ("/usr/bin/make proxytrace -- go build a b install", None),
+            ("/home/ci/build.sh", None),
+            ("", None),
         ] {
-            assert_eq!(hands_on(command.as_ref(), &arguments), does, "{command}");
+            let found = words_before(command.as_bytes(), &arguments);
+            assert_eq!(found, before.map(str::as_bytes), "{command}");
         }
-        assert!(!hands_on("/usr/bin/env proxytrace".as_ref(), &[]));
+        assert_eq!(words_before(b"/usr/bin/env proxytrace", &[]), None);
     }
 
     #[test]
@@ -518,8 +591,10 @@ mod tests {
             // sudo has a PATH of its own, and of two the last counts.
             ("sudo PATH=/home/ci env A=a A=b proxytrace -- env X=y go", &[("A", "b")]),
             ("sudo proxytrace -- env X=y go", &[]),
+            // More was appended to ours.
+            ("sudo A=b xargs proxytrace -- env", &[("A", "b")]),
             // It is not known which are ours.
-            ("sudo A=b xargs proxytrace --", &[]),
+            ("sudo A=b xargs ./pt -- env X=y", &[]),
         ] {
             let theirs = theirs.replace(' ', "\0") + "\0";
             let expected: Vec<_> = expected.iter().copied().map(pair).collect();

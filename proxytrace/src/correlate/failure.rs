@@ -254,6 +254,8 @@ pub(super) fn outcome(failure: &Failure) -> Outcome {
         // TCP gives up connections that were there, too (`ETIMEDOUT`): nobody answered any more.
         // Or the way to the other end is gone.
         Outcome::ConnectTimeout | Outcome::Unreachable if was_connected(failure) => Outcome::Reset,
+        // The page came whole, and ends within a tag: its parser says so in words of a connection.
+        Outcome::Truncated if path_of_page(failure).is_some() => Outcome::NotFound,
         outcome => outcome,
     }
 }
@@ -314,15 +316,22 @@ pub(super) fn is_of_query(failure: &Failure) -> bool {
 }
 
 /// The path of the page that came well, and in which no repository is named, or nothing can be read
-/// (`cmd/go/internal/vcs/vcs.go:repoRootForImportDynamic`).
+/// (`cmd/go/internal/vcs/vcs.go:repoRootForImportDynamic`). go takes that for absence.
 pub(super) fn path_of_page(failure: &Failure) -> Option<&str> {
+    let absent = |step: &FailureStep| step.type_name.ends_with("modfetch.notExistError");
+    if !failure.steps.iter().any(absent) {
+        return None;
+    }
     let mut steps = failure.steps.iter();
     let path = steps.find(|step| step.type_name == "*vcs.importError")?.text.as_deref()?;
     let unread = format!("parsing {path}: ");
-    let mut texts = steps.filter_map(|step| step.text.as_deref());
-    let of_page =
-        texts.any(|text| text.contains("no go-import meta tags") || text.contains(&unread));
-    (of_page && outcome(failure) == Outcome::NotFound).then_some(path)
+    // What `encoding/xml` says itself; what broke off is handed through as it is.
+    let of_parser = |why: &str| why.starts_with("XML ") || why.starts_with("xml: ");
+    let of_page = |text: &str| {
+        text.contains("no go-import meta tags")
+            || text.split_once(&unread).is_some_and(|(_, why)| of_parser(why))
+    };
+    steps.filter_map(|step| step.text.as_deref()).any(of_page).then_some(path)
 }
 
 /// Whether a file failed, or is not there.
@@ -579,6 +588,25 @@ mod tests {
         }
     }
 
+    /// One that ends within a tag, and one that broke off.
+    #[test]
+    fn knows_a_page_that_came_whole() {
+        let page = |why: &str| {
+            let text = format!("unrecognized import path \"x.lab/m\": parsing x.lab/m: {why}");
+            vec![
+                step("modfetch.notExistError", None, None),
+                step("*vcs.importError", Some("x.lab/m"), None),
+                step("*errors.errorString", Some(&text), None),
+            ]
+        };
+        for (why, expected) in [
+            ("XML syntax error on line 7: unexpected EOF", Outcome::NotFound),
+            ("unexpected EOF", Outcome::Truncated),
+        ] {
+            assert_eq!(outcome(&Failure { steps: page(why) }), expected, "{why}");
+        }
+    }
+
     #[test]
     fn knows_the_end_of_an_http2_connection() {
         for text in [
@@ -614,6 +642,10 @@ mod tests {
         for (why, is_it) in [
             ("parse https://x.lab/login: no go-import meta tags ()", true),
             ("parsing x.lab/m: XML syntax error on line 3: invalid element name", true),
+            ("parsing x.lab/m: XML syntax error on line 7: unexpected EOF", true),
+            ("parsing x.lab/m: xml: opening charset \"koi8-r\": can't decode XML", true),
+            ("parsing x.lab/m: unexpected EOF", false),
+            ("parsing x.lab/m: stream error: stream ID 1; INTERNAL_ERROR", false),
             ("parsing https://x.lab/?go-get=1: XML syntax error on line 3", false),
             ("reading https://x.lab/m?go-get=1: 404 Not Found", false),
             ("GOVCS disallows using svn for private x.lab/m; see 'go help vcs'", false),

@@ -189,7 +189,7 @@ impl Walk {
             context.chains.settle(at, next, time);
         }
         if let Leave::Failed(error) = leave
-            && failure::is_absence(error)
+            && self.is_of_noproxy(error)
         {
             self.settle_left(error, time, context);
         }
@@ -212,6 +212,14 @@ impl Walk {
         }
     }
 
+    /// Whether a walk that asked something at `noproxy` failed with what that lacked: nothing but
+    /// absence leads on from there, and `direct` alone has a better word after it. What could not
+    /// be reached is absent as well, in whatever words (`modfetch/repo.go:lookupDirect`).
+    fn is_of_noproxy(&self, error: &Failure) -> bool {
+        let is_past = !matches!(self.entry.as_deref(), Some("direct" | "noproxy"));
+        is_past || failure::is_absence(error)
+    }
+
     /// Whether go asks no proxy about the module that was looked up.
     fn is_passed(&self, list: &List) -> bool {
         self.lookup.as_ref().is_some_and(|lookup| list.passes_by(&lookup.module))
@@ -220,6 +228,7 @@ impl Walk {
     /// Whether a query failed for something else than this: for what is in a module that it found, or
     /// for what was fetched of one in a walk of its own. go reports an absence only where nothing else
     /// is wrong, and of several that of the longest path (`modload/query.go:queryPrefixModules`).
+    /// That of `noproxy` it reports whatever is wrong at a proxy.
     fn did_without(&self, error: &Failure, at: At, context: &Context<'_>) -> bool {
         let outcome = context.chains.attempt(at).outcome;
         let absent = outcome == Outcome::NotFound;
@@ -227,9 +236,10 @@ impl Walk {
             && !failure::is_absence(error)
             && self.is_of_several(at, context)
             && !self.failed_otherwise(context);
+        let failed = story::failed(outcome);
         let of_longer =
-            absent && failure::is_absence(error) && self.is_shorter_than_private(at, context);
-        of_found || of_longer || (failure::is_of_query(error) && story::failed(outcome))
+            failed && self.is_of_noproxy(error) && self.is_shorter_than_private(at, context);
+        of_found || of_longer || (failed && failure::is_of_query(error))
     }
 
     /// Whether it is about a prefix of a private module, of which `noproxy` had nothing: one that is

@@ -6,6 +6,7 @@ use std::borrow::Cow;
 
 use crate::correlate::failure::WANTS_CERTIFICATE;
 use crate::correlate::story::{answer, is_of_tool, last_asked, unverified, why, words};
+use crate::event::Origin;
 use crate::goproxy::is_word;
 use crate::model::{Artifact, Attempt, Cause, Chain, Contradiction, Next, Outcome, Request};
 use crate::status;
@@ -601,15 +602,24 @@ fn absent(view: &View<'_>, chain: &Chain) -> Option<Sign> {
     Some(Sign::of(code, chain, message).with(ids.collect()))
 }
 
-/// PT502 where go can ask no database, as it makes no key of GOSUMDB. PT703: go verifies toolchains
-/// whatever GOSUMDB is, and has nobody to ask where it is `off` (`modfetch/sumdb.go:useSumDB`,
-/// `dbDial`).
+/// PT502 where go can ask no database, as it has no GOSUMDB or makes no key of it. PT703: go
+/// verifies toolchains whatever GOSUMDB is, and has nobody to ask where it is `off`
+/// (`modfetch/sumdb.go:useSumDB`, `dbDial`).
 fn unverifiable(view: &View<'_>, chain: &Chain) -> Option<Sign> {
     const KEY: &str = "Write the key of the database in full, `name+hash+key`, and behind it, if \
                        need be, its URL; or unset GOSUMDB for sum.golang.org.";
+    const MISSING: &str = "Set GOSUMDB to sum.golang.org, to the key of your own database or to \
+                           `off`; or take out of your go/env what empties it: `go env -u GOSUMDB`.";
     const ADVICE: &str = "Leave GOSUMDB as it is by default, and name your own modules in \
                           GONOSUMDB; or install the release and set GOTOOLCHAIN=local.";
-    let gosumdb = view.process(chain.process)?.config.get("GOSUMDB")?.value.as_str();
+    let config = &view.process(chain.process)?.config;
+    let gosumdb = config.get("GOSUMDB").map_or("", |set| set.value.as_str());
+    // The default stands in go.env: where that was not read, it may be there.
+    let is_read = || config.values().any(|set| set.origin == Origin::GorootFile);
+    if gosumdb.trim().is_empty() && (!gosumdb.is_empty() || is_read()) {
+        let message = "GOSUMDB is empty: it names no checksum database that go could ask";
+        return Some(Sign::of("PT502", chain, message.to_owned()).advising(MISSING));
+    }
     if !has_key(gosumdb) {
         let message =
             format!("GOSUMDB is `{gosumdb}`, of which go makes no key of a checksum database");
@@ -626,7 +636,7 @@ fn unverifiable(view: &View<'_>, chain: &Chain) -> Option<Sign> {
 /// Whether go may make a key of this GOSUMDB, or needs none: a name that it knows, or a key as
 /// `x/mod/sumdb/note:NewVerifier` reads it, and at most a URL. What an empty one means is up to the
 /// release.
-fn has_key(gosumdb: &str) -> bool {
+pub(crate) fn has_key(gosumdb: &str) -> bool {
     let mut words = gosumdb.split_whitespace();
     let Some(key) = words.next() else { return true };
     let known = matches!(key, "off" | "sum.golang.org") || gosumdb == "sum.golang.google.cn";

@@ -45,27 +45,52 @@ pub fn class(trace: &Trace) -> Option<Class> {
     all.into_iter().all(|class| class == Some(Class::Transient)).then_some(Class::Transient)
 }
 
-/// The chains whose artifact a process got that began when theirs had ended: somebody tried again.
-/// At the same time it may be another build, and what is in the module cache both of them have.
+/// The chains that were tried again with success: when their process had ended, the same command
+/// began in the same place, and got the artifact. Any other may be another build, which says
+/// nothing of why this one failed.
 fn made_good(view: &View<'_>) -> HashSet<ChainId> {
-    let mut got: HashMap<_, Vec<&Process>> = HashMap::default();
+    // When the last of them began.
+    let mut got: HashMap<Tried<'_>, u64> = HashMap::default();
     let is_got = |chain: &&Chain| matches!(chain.outcome, Outcome::Ok | Outcome::Cached);
     for chain in view.trace.chains.iter().filter(is_got) {
-        got.entry(wanted(chain)).or_default().extend(view.process(chain.process));
+        let Some(process) = view.process(chain.process) else { continue };
+        if let Some(tried) = Tried::of(chain, process) {
+            let last = got.entry(tried).or_default();
+            *last = process.started_ns.max(*last);
+        }
     }
     let is_got_later = |chain: &&Chain| {
-        let ended = view.process(chain.process).and_then(|process| process.ended_ns);
-        let mut later = got.get(&wanted(chain)).into_iter().flatten();
-        chain.module.is_some()
-            && ended.is_some_and(|ended| later.any(|next| next.started_ns >= ended))
-            && !is_kept(view, chain)
+        let is_later = || {
+            let process = view.process(chain.process)?;
+            let last = got.get(&Tried::of(chain, process)?)?;
+            Some(*last >= process.ended_ns?)
+        };
+        is_later() == Some(true) && !is_kept(view, chain)
     };
     view.trace.chains.iter().filter(is_got_later).map(|chain| chain.id).collect()
 }
 
-/// What a chain is about.
-fn wanted(chain: &Chain) -> (Artifact, Option<&str>, Option<&str>) {
-    (chain.artifact, chain.module.as_deref(), chain.version.as_deref())
+/// What a chain is about, and who asked for it.
+#[derive(Eq, Hash, PartialEq)]
+struct Tried<'a> {
+    artifact: Artifact,
+    module: &'a str,
+    version: Option<&'a str>,
+    argv: &'a [String],
+    directory: &'a str,
+}
+
+impl<'a> Tried<'a> {
+    /// None where that is not known.
+    fn of(chain: &'a Chain, process: &'a Process) -> Option<Self> {
+        Some(Self {
+            artifact: chain.artifact,
+            module: chain.module.as_deref()?,
+            version: chain.version.as_deref(),
+            argv: &process.argv,
+            directory: process.surroundings.directory.as_deref()?,
+        })
+    }
 }
 
 /// By the attempt that the finding is about, as what `direct` came to may be known of the search for a

@@ -28,6 +28,7 @@ use crate::gomod::sources::asks_for;
 use crate::model::{Chain, ChainId, Confidence, Finding, Requirement, Role, Severity, Trace};
 
 pub use self::catalogue::{CATALOGUE, Kind, explain};
+pub(crate) use self::cause::has_key;
 pub use self::class::{Class, class};
 pub(crate) use self::view::culprit;
 

@@ -321,10 +321,21 @@ impl<'a> View<'a> {
 
     /// Whether the host of a request asked for a certificate of the client.
     pub(super) fn wants_certificate(&self, chain: &Chain, request: &Request) -> bool {
-        // Where the handshake failed, the request had no connection.
+        let wants = |id: ConnectionId| self.certificates.contains(&id);
+        // Where the handshake failed, the request had no connection. Of CONNECT it is known which
+        // host and port it was for, where the handshake names the host alone.
+        let is_tunnel = |tunnel: &Request| {
+            tunnel.cause == Cause::ConnectTunnel
+                && tunnel.host == request.host
+                && tunnel.connection.is_some_and(wants)
+        };
+        let mut asked = chain.attempts.iter().flat_map(|attempt| &attempt.requests);
         request.connection.map_or_else(
-            || self.wanting.contains(&(chain.process, request.host.as_str())),
-            |id| self.certificates.contains(&id),
+            || {
+                self.wanting.contains(&(chain.process, request.host.as_str()))
+                    || asked.any(is_tunnel)
+            },
+            wants,
         )
     }
 

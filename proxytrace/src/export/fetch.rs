@@ -201,8 +201,8 @@ fn target(from: &Request, requests: &[Request]) -> Option<String> {
 }
 
 /// The second requests after a 4xx, and what follows from them. None where that came to something
-/// else: it is how the fetch went, as where GOAUTH has credentials for a URL alone, which come with
-/// the second request.
+/// else, or ended at another host: it is how the fetch went, as where GOAUTH has credentials for a
+/// URL alone, which come with the second request.
 pub(crate) fn resent(requests: &[Request]) -> HashSet<RequestId> {
     let mut again = HashSet::default();
     for request in requests {
@@ -211,8 +211,12 @@ pub(crate) fn resent(requests: &[Request]) -> HashSet<RequestId> {
             again.insert(request.id);
         }
     }
+    let second = requests.iter().position(|request| request.cause == Cause::AuthResend);
+    let first = second.and_then(|at| story::last_asked(&requests[..at]));
     let is_same = |last: &Request| match last.status {
-        Some(status) => (400..500).contains(&status),
+        Some(status) => {
+            (400..500).contains(&status) && first.is_none_or(|first| first.host == last.host)
+        }
         None => has_no_end(last.outcome),
     };
     match story::last_asked(requests) {
@@ -309,17 +313,21 @@ mod tests {
     #[test]
     fn what_comes_to_something_else_when_it_is_sent_again_is_the_fetch() {
         let (mut trace, first) = sent_again();
-        for (status, outcome, counts) in [
-            (Some(200), Outcome::Ok, true),
-            (Some(502), Outcome::HttpError, true),
-            (None, Outcome::Dns, true),
-            (Some(404), Outcome::NotFound, false),
+        let same = first.last().unwrap().host.as_str();
+        for (host, status, outcome, counts) in [
+            (same, Some(200), Outcome::Ok, true),
+            (same, Some(502), Outcome::HttpError, true),
+            (same, None, Outcome::Dns, true),
+            (same, Some(404), Outcome::NotFound, false),
+            // What came with the credentials led elsewhere.
+            ("other.example", Some(403), Outcome::HttpError, true),
             // Nobody knows what it would have come to.
-            (None, Outcome::Unfinished, false),
+            (same, None, Outcome::Unfinished, false),
         ] {
             let requests = &mut trace.chains[0].attempts[0].requests;
             let last = requests.last_mut().unwrap();
             (last.status, last.outcome) = (status, outcome);
+            host.clone_into(&mut last.host);
             assert_eq!(resent(requests).is_empty(), counts, "{outcome:?}");
             let sent = if counts { requests.as_slice() } else { first.as_slice() };
             let redirects = sent.iter().filter(|request| is_redirect(request)).count();

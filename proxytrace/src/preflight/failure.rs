@@ -10,8 +10,8 @@ use super::trust;
 use crate::correlate::failure::of_errno;
 use crate::model::{Outcome, RequestError};
 
-const CIPHERS: &str =
-    "was not asked: it refused the TLS handshake, and may let go in, which has more ciphers";
+const CIPHERS: &str = "was not asked: it refused the TLS handshake; it may let go in, which has \
+                       more ciphers, or refuse it as well";
 
 /// Why there is no answer, or not the whole of one.
 #[derive(Clone, Debug)]

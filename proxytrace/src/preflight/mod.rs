@@ -509,7 +509,7 @@ mod tests {
     }
 
     /// A checksum database where nobody listens.
-    const NOBODY: &str = "127.0.0.1:1";
+    const NOBODY: &str = "127.0.0.1:1+033de0ae+Ac4zctda";
 
     fn options() -> Options {
         Options {
@@ -557,6 +557,48 @@ mod tests {
             let allowed = Allowed { direct: false, public };
             let fares = fares(&goproxy, NOBODY, &Options { allowed, ..options() });
             assert_eq!(fares, (Fare::Fails, next.clone(), expected), "{public}");
+        }
+    }
+
+    /// Nothing else says why go gets nothing from who has everything.
+    #[test]
+    fn a_database_that_go_cannot_ask_is_found() {
+        let goproxy = serve(well);
+        for (user, gosumdb, is_found) in [
+            ("GOSUMDB=\n", "", true),
+            ("GOSUMDB= \n", "", true),
+            ("", "sum.lab", true),
+            ("GOSUMDB=off\n", "", false),
+        ] {
+            let environment =
+                [("HOME", "/h"), ("GOPROXY", &*goproxy), ("GOSUMDB", gosumdb), ("GOAUTH", "off")];
+            let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
+            let read = |path: &Path| match path.to_str() {
+                Some("/h/.config/go/env") => Some(user.to_owned()),
+                Some("/usr/lib/go/go.env") => {
+                    Some("GOSUMDB=sum.golang.org\nGOTOOLCHAIN=auto\n".to_owned())
+                }
+                _ => None,
+            };
+            let go = Path::new("/usr/lib/go/bin/go");
+            let settings = Settings::of(environment.into(), go, &read);
+            let options = options();
+            let client = Arc::new(client(&settings, (options.limit, options.limit)));
+            let modules = vec![Module::parse("mod.lab/m@v1.0.0").unwrap()];
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let asked = runtime.block_on(ask(&settings, &client, (modules, ""), &options));
+            let frame = Frame {
+                argv: Vec::new(),
+                config: settings.redacted(),
+                kernel: String::new(),
+                started_at: String::new(),
+                duration_ns: 0,
+                succeeded: !is_found,
+            };
+            let trace = walk::trace(&asked, client.take_book(), &frame);
+            let found = findings(&trace).iter().any(|finding| finding.code == "PT502");
+            assert_eq!(found, is_found, "{user:?} {gosumdb}");
         }
     }
 

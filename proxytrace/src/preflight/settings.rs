@@ -11,7 +11,7 @@ use super::query::Query;
 use crate::event::{Origin, Setting};
 use crate::gomod::{self, Asked};
 use crate::goproxy::{self, List, is_word};
-use crate::{capture, goenv, redact};
+use crate::{capture, diagnose, goenv, redact};
 
 /// A release that has no `go.env`: the defaults are built in.
 const WITHOUT_GO_ENV: &str = "go1.20";
@@ -113,10 +113,11 @@ impl Settings {
     }
 
     /// The checksum database; none if it is off (`modfetch/sumdb.go:dbDial`). Where nothing names
-    /// one, go refuses what it has to verify: that is a database without a URL.
+    /// one, or go makes no key of it, go refuses what it has to verify: that is one without a URL.
     pub(super) fn database(&self) -> Option<Database> {
         let setting = match self.get("GOSUMDB") {
             "off" => return None,
+            setting if !diagnose::has_key(setting) => "",
             "sum.golang.google.cn" => "sum.golang.org https://sum.golang.google.cn",
             setting => setting,
         };
@@ -315,6 +316,10 @@ mod tests {
             database("sum.golang.google.cn"),
             found("sum.golang.org", "https://sum.golang.google.cn", true)
         );
+        // go makes no key of these.
+        for broken in ["sum.lab", "sum.lab https://sums.lab", "sum.golang.org https://a.lab b"] {
+            assert_eq!(database(broken), found("", "https://", true), "{broken}");
+        }
     }
 
     /// Since Go 1.21 the defaults stand in `go.env`, which an empty value in the user's file hides.

@@ -54,13 +54,19 @@ sudo -n ~/proxytrace --json ~/trace.json --record ~/recording -- \
     sh -c 'go mod download && umask >~/umask && id >~/id && env >~/env'
 sudo -n env A=b ~/proxytrace -- sh -c 'id -u && echo "$A"' >~/of-env
 sudo -n GOPROXY=off ~/proxytrace -- sh -c 'id -u && echo "$GOPROXY"' >~/of-given
-sudo -n timeout 60 ~/proxytrace -- sh -c 'id -u && echo "$GOPROXY"' >~/of-timeout
+sudo -n timeout 600 ~/proxytrace -- sh -c 'id -u && echo "$GOPROXY"' >~/of-timeout
 sudo -n sudo -n -u "$USER" sudo -n ~/proxytrace -- sh -c 'id -u && echo "no $GOPROXY"' >~/of-nested
 ~/elevate -n env A=b ~/proxytrace -- sh -c 'id -u && echo "$GOPROXY"' >~/of-other
 sudo -n setpriv --bounding-set=-sys_ptrace --inh-caps=-sys_ptrace \
     ~/proxytrace -- sh -c 'id -u && echo "$HOME"' >~/of-unseen
 sudo -n sh -c '"$0" -- id -u; :' ~/proxytrace >~/of-shell
 sudo -n sh -c 'exec "$0" -- id -u' ~/proxytrace >~/of-exec
+sudo -n timeout 600 sh -c "$HOME/proxytrace -- id -u" >~/of-shell-in-time
+sudo -n env A=b sh -c "$HOME/proxytrace -- id -u" >~/of-shell-in-env
+printf '#!/bin/sh\nexec "$@"\n' >~/script
+chmod 755 ~/script
+sudo -n ~/script ~/proxytrace -- id -u >~/of-script
+sudo -n env A=b ~/script ~/proxytrace -- id -u >~/of-script-in-env
 PATH=$HOME/roots:$PATH sudo -n ~/proxytrace -- id -u >~/of-path
 "#;
 
@@ -120,9 +126,18 @@ fn sudo_changes_nothing_for_the_command() {
     assert_eq!(read("of-other"), format!("{owner}\nhttps://proxy.lab\n"));
     // One that may not be looked at is no shell of root's: the user has what a login has.
     assert_eq!(read("of-unseen"), format!("{owner}\n{}\n", home.display()));
-    // A shell of root's, which says who called sudo, too: there it would be root's without us.
-    assert_eq!(read("of-shell").trim(), "0");
-    assert_eq!(read("of-exec").trim(), "0");
+    // A shell or a script of root's, which says who called sudo, too: there it would be root's
+    // without us.
+    for file in [
+        "of-shell",
+        "of-exec",
+        "of-shell-in-time",
+        "of-shell-in-env",
+        "of-script",
+        "of-script-in-env",
+    ] {
+        assert_eq!(read(file).trim(), "0", "{file}");
+    }
     // Nor is the command one that only root could see.
     assert_eq!(read("of-path").trim(), owner.to_string());
     assert!(read("groups").split_whitespace().any(|group| group == "4242"), "{}", read("groups"));

@@ -1,6 +1,6 @@
 //! What is written beside the report for people, and where.
 
-use std::fs::{File, Metadata};
+use std::fs::{self, File, Metadata};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
@@ -148,14 +148,22 @@ impl Claims {
     /// Opens an output, or says why it cannot be one.
     pub(crate) fn open(&mut self, path: &Path) -> anyhow::Result<Output> {
         let opened = || {
-            let streams = [duplicate(&io::stdout())?, duplicate(&io::stderr())?];
+            let stream = |found: io::Result<Metadata>| {
+                let streams = [duplicate(&io::stdout())?, duplicate(&io::stderr())?];
+                let stream = found.ok().and_then(|found| stream_of(&found, streams));
+                io::Result::Ok(stream.map(|(stream, is_stdout)| (stream, is_stdout, None)))
+            };
             if path == Path::new(STDOUT) {
-                let [stdout, _] = streams;
-                return Ok((stdout, true, None));
+                return Ok((duplicate(&io::stdout())?, true, None));
+            }
+            // Nobody can open a socket again, nor the user what somebody else has opened.
+            if let Some(stream) = stream(fs::metadata(path))? {
+                return Ok(stream);
             }
             let (file, is_new) = capture::open_output(path)?;
-            if let Some((stream, is_stdout)) = stream_of(&file, streams) {
-                return Ok((stream, is_stdout, None));
+            // Where only the user may look.
+            if let Some(stream) = stream(file.metadata())? {
+                return Ok(stream);
             }
             let again = file.try_clone()?;
             Ok((file, false, Some((again, is_new))))
@@ -269,15 +277,17 @@ fn duplicate(stream: &impl AsFd) -> io::Result<File> {
 
 /// Stdout or stderr, and whether it is stdout, where a file is one of them: `/dev/stdout`, or what
 /// the shell has put there. As a file it is written from its beginning, over what is there.
-fn stream_of(file: &File, [stdout, stderr]: [File; 2]) -> Option<(File, bool)> {
+fn stream_of(found: &Metadata, [stdout, stderr]: [File; 2]) -> Option<(File, bool)> {
     // On a terminal, and in /dev/null, nothing is written over, and both streams may be the same.
-    let place = |file: &File| {
-        let metadata = file.metadata().ok()?;
-        let is_one = metadata.is_file() || metadata.file_type().is_fifo();
+    let place = |metadata: &Metadata| {
+        let kind = metadata.file_type();
+        let is_one = kind.is_file() || kind.is_fifo() || kind.is_socket();
         is_one.then(|| (metadata.dev(), metadata.ino()))
     };
-    let ours = place(file)?;
-    let is_ours = |(stream, _): &(File, bool)| place(stream) == Some(ours);
+    let ours = place(found)?;
+    let is_ours = |(stream, _): &(File, bool)| {
+        stream.metadata().is_ok_and(|stream| place(&stream) == Some(ours))
+    };
     [(stdout, true), (stderr, false)].into_iter().find(is_ours)
 }
 
@@ -397,9 +407,9 @@ impl AsFd for Output {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
     use std::io::Read as _;
     use std::os::fd::{AsRawFd as _, OwnedFd};
+    use std::os::unix::net::UnixStream;
     use std::thread;
     use std::time::Duration;
 
@@ -468,13 +478,13 @@ mod tests {
     fn a_file_that_is_a_stream_is_written_behind_what_is_there() {
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| directory.path().join(name);
+        fs::write(path("other"), "").unwrap();
         for (name, found) in [("out", Some(true)), ("err", Some(false)), ("other", None)] {
             let streams = ["out", "err"].map(|name| File::create(path(name)).unwrap());
             for mut stream in &streams {
                 stream.write_all(b"before\n").unwrap();
             }
-            let file = capture::open_output(&path(name)).unwrap().0;
-            let stream = stream_of(&file, streams);
+            let stream = stream_of(&fs::metadata(path(name)).unwrap(), streams);
             assert_eq!(stream.as_ref().map(|(_, is_stdout)| *is_stdout), found, "{name}");
             if let Some((mut stream, _)) = stream {
                 stream.write_all(b"behind\n").unwrap();
@@ -483,11 +493,17 @@ mod tests {
         }
         let pipe = || File::from(OwnedFd::from(io::pipe().unwrap().1));
         let (out, err) = (pipe(), pipe());
-        let again = err.try_clone().unwrap();
+        let again = err.metadata().unwrap();
         assert!(stream_of(&again, [out, err]).is_some_and(|(_, is_stdout)| !is_stdout));
+        // It cannot be opened by any name.
+        let socket = File::from(OwnedFd::from(UnixStream::pair().unwrap().0));
+        let again = PathBuf::from(format!("/proc/self/fd/{}", socket.as_raw_fd()));
+        assert!(File::options().write(true).open(&again).is_err());
+        let found = stream_of(&fs::metadata(&again).unwrap(), [socket, pipe()]);
+        assert!(found.is_some_and(|(_, is_stdout)| is_stdout));
         // What keeps nothing is no stream of ours.
         let null = || File::options().write(true).open("/dev/null").unwrap();
-        assert!(stream_of(&null(), [null(), null()]).is_none());
+        assert!(stream_of(&null().metadata().unwrap(), [null(), null()]).is_none());
     }
 
     /// Whoever shares a stream with us may not want to be held up.

@@ -161,6 +161,29 @@ fn an_entry_that_is_cut_shows_no_userinfo_and_is_told() {
     }
 }
 
+/// Of its list all is known.
+#[test]
+fn an_entry_that_is_cut_is_the_one_of_the_list_that_begins_so() {
+    let entry = format!("https://{}", "e1-_.".repeat(STRING_MAX / 5));
+    for (list, shown, lost) in [
+        ("https://REDACTED@corp.lab/go,direct", "https://REDACTED@corp.lab/go", 0),
+        ("https://a.lab|https://REDACTED@b,https://REDACTED@b", "https://REDACTED@b", 0),
+        ("https://REDACTED@a.lab,https://REDACTED@b.lab", "https://REDACTED@…", 1),
+        ("https://a.lab,direct", "https://REDACTED@…", 1),
+    ] {
+        let (executables, mut events) = (Executables::default(), Vec::new());
+        let mut decoder = Decoder::new(0, Pids::new(true));
+        let config = config(&[("GOPROXY", list)], Origin::Environment);
+        decoder.lists.insert(NOBODY, List::of(&config));
+        let fields: [(Tag, u8, &[u8]); 2] =
+            [(Tag::Proxy, CUT, entry.as_bytes()), (Tag::Module, 0, b"x.lab/m")];
+        decoder.decode(&record(Kind::Lookup, &fields), &executables, &mut events).unwrap();
+        assert!(matches!(&events[0].what, What::Lookup { proxy, .. } if proxy == shown), "{list}");
+        let told = events.iter().filter(|event| matches!(event.what, What::Lost { count: 1 }));
+        assert_eq!((events.len(), told.count()), (1 + lost, lost), "{list}");
+    }
+}
+
 /// Half of one may be that of something else. Of a URL that is said with the URL.
 #[test]
 fn a_name_that_is_cut_is_told() {
@@ -208,19 +231,45 @@ fn of_an_error_that_is_cut_there_are_whole_words() {
     assert_eq!((steps[0].text.as_deref(), &steps[0].name), (Some("reading …"), &None));
 }
 
+/// What is left of a path is not the end of it.
+#[test]
+fn no_query_follows_a_path_that_is_cut() {
+    for (flags, path, url) in [
+        (0, &b"/a"[..], "https://h/a?x=1"),
+        (CUT, b"/a", "https://h/a"),
+        (CUT, b"/https://e1-_.", "https://h/https://REDACTED@"),
+    ] {
+        let fields: [(Tag, u8, &[u8]); 4] = [
+            (Tag::Scheme, 0, b"https"),
+            (Tag::Host, 0, b"h"),
+            (Tag::Path, flags, path),
+            (Tag::RawQuery, 0, b"x=1"),
+        ];
+        let events = decoded(&record(Kind::RequestEnter, &fields));
+        let [What::RequestEnter { url: shown, cut, .. }] = &*events else { panic!("{events:?}") };
+        assert_eq!((shown.as_str(), cut.is_empty()), (url, flags == 0));
+    }
+}
+
+/// These settings, all of one origin.
+fn config(settings: &[(&str, &str)], origin: Origin) -> BTreeMap<String, Setting> {
+    let of = |value: &str| Setting { value: value.to_owned(), origin };
+    settings.iter().map(|(name, value)| ((*name).to_owned(), of(value))).collect()
+}
+
+fn started(config: BTreeMap<String, Setting>) -> What {
+    What::GoStart {
+        go_version: "go1.27.3".to_owned(),
+        exe: "/go".to_owned(),
+        argv: Vec::new(),
+        config,
+        surroundings: Box::default(),
+    }
+}
+
 /// Who walks no list lacks nothing.
 #[test]
 fn a_walk_of_a_list_that_was_gone_is_told_once() {
-    let start = |origin: Option<Origin>| {
-        let list = |origin| ("GOPROXY".to_owned(), Setting { value: "off".to_owned(), origin });
-        What::GoStart {
-            go_version: "go1.27.3".to_owned(),
-            exe: "/go".to_owned(),
-            argv: Vec::new(),
-            config: origin.map(list).into_iter().collect::<BTreeMap<_, _>>(),
-            surroundings: Box::default(),
-        }
-    };
     for (root, origin, lost) in [
         ("/", None, 0),
         ("/nowhere", None, 1),
@@ -231,11 +280,39 @@ fn a_walk_of_a_list_that_was_gone_is_told_once() {
     ] {
         let (executables, mut events) = (Executables::default(), Vec::new());
         let mut decoder = Decoder::new(0, Pids::new(true));
-        decoder.note_list(NOBODY, Path::new(root), &start(origin));
+        let config = origin.map(|origin| config(&[("GOPROXY", "off")], origin));
+        decoder.note_list(NOBODY, Path::new(root), &started(config.unwrap_or_default()));
         for kind in [Kind::WalkReturn, Kind::WalkEnter, Kind::WalkEnter] {
             decoder.decode(&record(kind, &[]), &executables, &mut events).unwrap();
         }
         let told = events.iter().filter(|event| matches!(event.what, What::Lost { count: 1 }));
         assert_eq!((events.len(), told.count()), (3 + lost, lost), "{root} {origin:?}");
+    }
+}
+
+/// As where the environment names the list, and a file what is private.
+#[test]
+fn private_modules_that_a_file_told_of_that_was_gone_are_told_once() {
+    let list = ("GOPROXY", "https://h");
+    for (root, settings, asked, lost) in [
+        ("/nowhere", &[list][..], "noproxy", 1),
+        ("/nowhere", &[list], "https://h", 0),
+        ("/nowhere", &[list, ("GOPRIVATE", "x.lab")], "noproxy", 0),
+        ("/nowhere", &[list, ("GONOPROXY", "x.lab")], "noproxy", 0),
+        ("/", &[list], "noproxy", 0),
+    ] {
+        let (executables, mut events) = (Executables::default(), Vec::new());
+        let mut decoder = Decoder::new(0, Pids::new(true));
+        let config = config(settings, Origin::Environment);
+        decoder.lists.insert(NOBODY, List::of(&config));
+        decoder.note_list(NOBODY, Path::new(root), &started(config));
+        let fields: [(Tag, u8, &[u8]); 2] =
+            [(Tag::Proxy, 0, asked.as_bytes()), (Tag::Module, 0, b"x.lab/m")];
+        let lookup = record(Kind::Lookup, &fields);
+        for record in [&record(Kind::WalkEnter, &[]), &lookup, &lookup] {
+            decoder.decode(record, &executables, &mut events).unwrap();
+        }
+        let told = events.iter().filter(|event| matches!(event.what, What::Lost { count: 1 }));
+        assert_eq!((events.len(), told.count()), (3 + lost, lost), "{root} {settings:?} {asked}");
     }
 }

@@ -98,7 +98,7 @@ impl Known {
     fn renew(&mut self) -> bool {
         let Ok(metadata) = self.file.metadata() else { return false };
         self.identity = Identity::from(&metadata);
-        metadata.nlink() == 0
+        is_gone(&metadata)
     }
 
     /// Whether somebody may have written to it.
@@ -139,6 +139,8 @@ pub(super) struct Files {
     pub(super) told: Vec<Attach>,
     /// The same, for whoever executes them again.
     unprobed: VecDeque<Without>,
+    /// The last of those that may not be opened: each is counted once, however often it is tried.
+    counted: VecDeque<FileKey>,
 }
 
 /// What a file turned out to be.
@@ -208,6 +210,7 @@ impl Files {
             refused_by_kernel: 0,
             told: Vec::new(),
             unprobed: VecDeque::new(),
+            counted: VecDeque::new(),
         })
     }
 
@@ -436,9 +439,13 @@ impl Files {
             return None;
         }
         let attach = Rc::new(unreadable(names[1], error));
-        self.refused += 1;
-        self.refused_by_kernel += 1;
-        self.tell(&attach);
+        if !self.counted.contains(&key) {
+            self.counted.truncate(UNPROBED_MAX - 1);
+            self.counted.push_front(key);
+            self.refused += 1;
+            self.refused_by_kernel += 1;
+            self.tell(&attach);
+        }
         self.keep_in_mind(key, &attach, Some(monotonic_now() + AGAIN));
         Some(attach)
     }
@@ -576,6 +583,9 @@ impl Files {
         for search in &mut self.searches {
             search.refused.retain(|refused| *refused != identity);
         }
+        let since = monotonic_now();
+        // Of one that is gone before it is watched, no change is told.
+        let gone = file.metadata().is_ok_and(|it| is_gone(&it)).then_some(since);
         let known = Known {
             file,
             identity,
@@ -584,8 +594,8 @@ impl Files {
             watch,
             is_foreseen: false,
             namespace,
-            since: monotonic_now(),
-            gone: None,
+            since,
+            gone,
         };
         self.known.insert(index, known);
         self.also(index, key, programs);
@@ -737,6 +747,11 @@ fn key_of(file: &File, identity: &Identity) -> FileKey {
         FileKey::device(number(major(identity.device)), number(minor(identity.device)))
     };
     FileKey { inode: identity.inode, size: identity.size, device, padding: 0 }
+}
+
+/// Whether nobody can execute an open file any more, as it has no name.
+fn is_gone(metadata: &fs::Metadata) -> bool {
+    metadata.nlink() == 0
 }
 
 /// What has happened to each file that is watched since the last call; none if some is not told.
@@ -937,11 +952,14 @@ mod tests {
         ] {
             let mut files = Files::new().unwrap();
             let error = io::Error::from_raw_os_error(number);
-            let attach = files.unopened(FileKey::default(), names, &error);
-            let again = files.try_again(u64::MAX).len();
-            let counts = (files.refused, files.refused_by_kernel, files.told.len(), again);
-            let expected = if is_told { (1, 1, 1, 1) } else { (0, 0, 0, 0) };
-            assert_eq!((attach.is_some(), counts), (is_told, expected), "{number} {names:?}");
+            // It is counted once, and tried again each time.
+            for _ in 0..2 {
+                let attach = files.unopened(FileKey::default(), names, &error);
+                let again = files.try_again(u64::MAX).len();
+                let counts = (files.refused, files.refused_by_kernel, files.told.len(), again);
+                let expected = if is_told { (1, 1, 1, 1) } else { (0, 0, 0, 0) };
+                assert_eq!((attach.is_some(), counts), (is_told, expected), "{number} {names:?}");
+            }
         }
     }
 

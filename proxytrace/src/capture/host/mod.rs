@@ -459,6 +459,8 @@ impl Host {
                 programs.unsee(&news.file)?;
                 if news.begins.is_some() {
                     self.has_not_met(news.file);
+                } else {
+                    trees.may_lack(news, monotonic_now());
                 }
                 return Ok(());
             }

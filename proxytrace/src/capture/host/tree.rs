@@ -9,6 +9,7 @@ use proxytrace_common::host::{ANY, FileKey};
 use proxytrace_common::record::{Kind, Tag};
 
 use super::files::Files;
+use super::running::is_named_go;
 use super::{Begun, Job, TreeId, Watcher, job, root};
 use crate::capture::decode::Decoder;
 use crate::capture::executables::Executables;
@@ -336,6 +337,18 @@ impl Trees {
         }
     }
 
+    /// A process has executed what nobody knows: if that was a `go` command by its name, not all of
+    /// its tree is seen.
+    pub(super) fn may_lack(&mut self, news: &News, now: u64) {
+        let name = news.record().text(Tag::Executable).unwrap_or_default();
+        let tree = self.of(news.pid).and_then(|id| self.running.get_mut(&id));
+        if let Some(tree) = tree
+            && is_named_go(Path::new(&name))
+        {
+            tree.lose(1, now);
+        }
+    }
+
     /// Says of every tree that something was lost.
     pub(super) fn lose(&mut self, count: u64, now: u64) {
         for tree in self.running.values_mut() {
@@ -598,6 +611,30 @@ pub(super) mod tests {
         assert_eq!((trees.news.len(), losses(&trees) - before), (NEWS_MAX, 1));
         assert!(trees.put_off(0).is_empty());
         assert_eq!((trees.news.len(), losses(&trees) - before), (NEWS_MAX, 1));
+    }
+
+    /// It was gone, and its file cannot be read.
+    #[test]
+    fn a_tree_may_lack_what_was_a_go_command_by_its_name() {
+        let (executables, files) = (Executables::default(), Files::new().unwrap());
+        let (known, mut told) = ((&executables, &files), Told::default());
+        let mut trees = of_one(known, &mut told);
+        for (pid, name, count) in
+            [(7, "/nfs/sdk/bin/go", 1), (7, "/nfs/sdk/bin/vet", 0), (8, "/nfs/sdk/bin/go", 0)]
+        {
+            let fields = [(Tag::FileKey, &[0; 24][..]), (Tag::Executable, name.as_bytes())];
+            let news = News {
+                pid,
+                file: FileKey::default(),
+                begins: None,
+                cgroup: None,
+                job: None,
+                bytes: exec(pid, &fields),
+            };
+            let before = trees.running[&1].turn.len();
+            trees.may_lack(&news, 0);
+            assert_eq!(trees.running[&1].turn.len() - before, count, "{pid} {name}");
+        }
     }
 
     /// Whatever it was, the tree is not seen whole if it is a `go` command.

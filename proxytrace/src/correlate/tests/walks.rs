@@ -657,6 +657,8 @@ fn roots(trace: &Trace) -> Vec<(String, Vec<String>)> {
 #[test]
 fn a_private_module_may_end_at_noproxy() {
     let (module, page) = ("corp.lab/m", "https://corp.lab/m?go-get=1");
+    let unknown_authority =
+        || failure(&[("*url.Error", "Get"), ("x509.UnknownAuthorityError", "")], None);
     let unrecognized = |why: &str| {
         let text = format!("unrecognized import path \"{module}\": {why}");
         let steps = [
@@ -685,6 +687,25 @@ fn a_private_module_may_end_at_noproxy() {
             "bad-content → stop: initial corp.lab 200",
             "PT401",
         ),
+        (
+            hop(page, 200),
+            unrecognized("parsing corp.lab/m: XML syntax error on line 7: unexpected EOF"),
+            "bad-content → stop: initial corp.lab 200",
+            "PT401",
+        ),
+        // go's words for absence may be those of anything.
+        (
+            broken(page, unknown_authority(), false),
+            unrecognized("https fetch: tls: failed to verify certificate: x509: unknown authority"),
+            "tls-unknown-authority → stop: initial corp.lab tls-unknown-authority",
+            "PT204",
+        ),
+        (
+            broken(page, plain_error("EOF"), true),
+            unrecognized("https fetch: Get \"https://corp.lab/m?go-get=1\": EOF"),
+            "reset → stop: initial corp.lab reset",
+            "PT208",
+        ),
     ] {
         let task = Task::new(7).walk().lookup("noproxy", module).fetch(&[asked]);
         let task = task.lookup(A, module).failed(error);
@@ -708,9 +729,9 @@ fn a_private_module_is_missed_before_its_prefixes() {
     let paths = ["git.lab/acme/app", "git.lab/acme", "git.lab"];
     let probe = |n: usize| Task::new(20 + n as u64);
     let all = |proxy: &str| [0, 1, 2].map(|n| probe(n).lookup(proxy, paths[n]));
-    let list = |n: usize| probe(n).fetch(&[hop(&url(A, paths[n], "list"), 404)]);
+    let list = |n: usize, status| probe(n).fetch(&[hop(&url(A, paths[n], "list"), status)]);
     let walker = Task::of(GO, 1, 0);
-    let run = |code: i32, ended: fn(&mut Script), error: Failure| {
+    let run = |code: i32, ended: fn(&mut Script), then: &dyn Fn(&mut Script), error: Failure| {
         let mut script = private("https://proxy.lab,direct", "git.lab/acme/*");
         script.run(&[walker.clone().walk()]).run(&all("noproxy"));
         script.push(GO, None, What::Fork { child: 200 });
@@ -719,7 +740,8 @@ fn a_private_module_is_missed_before_its_prefixes() {
         script.run(&[probe(0).step(What::Spawn { child: 200 })]);
         script.push(200, None, What::Exit { code: Some(code), signal: None });
         ended(&mut script);
-        script.run(&all(A)).run(&[list(1), list(2)]).run(&all("direct"));
+        script.run(&all(A));
+        then(&mut script);
         script.run(&[walker.clone().failed(error)]).trace()
     };
     let gone: fn(&mut Script) = |script| {
@@ -727,6 +749,9 @@ fn a_private_module_is_missed_before_its_prefixes() {
     };
     // It is there, and lacks the revision.
     let there: fn(&mut Script) = |_| {};
+    let to_direct = |script: &mut Script| {
+        script.run(&[list(1, 404), list(2, 404)]).run(&all("direct"));
+    };
     let steps = ["*module.ModuleError", "codehost.notExistError", "*codehost.RunError"];
     let steps = steps.map(|step| (step, ""));
     let unknown = [("*module.ModuleError", ""), ("*codehost.UnknownRevisionError", "v1.0.0")];
@@ -734,7 +759,7 @@ fn a_private_module_is_missed_before_its_prefixes() {
         (128, gone, failure(&steps, None), " initial git.lab 404"),
         (0, there, failure(&unknown, None), ""),
     ] {
-        let trace = run(code, ended, error);
+        let trace = run(code, ended, &to_direct, error);
         let expected = format!("noproxy[0] not-found → stop:{asked}");
         assert_eq!(drawn(&trace, "git.lab/acme/app vcs"), [expected]);
         for prefix in &paths[1..] {
@@ -743,6 +768,26 @@ fn a_private_module_is_missed_before_its_prefixes() {
             assert_eq!(drawn, [before, "direct[2] not-found → -:"]);
         }
         assert_eq!(roots(&trace), [("PT410".to_owned(), vec![paths[0].to_owned()])]);
+    }
+    // Whatever else is wrong with the prefixes: at a proxy, where it ends the walk, or with a page.
+    let at_proxy = |script: &mut Script| {
+        script.run(&[list(1, 500), list(2, 404)]);
+    };
+    let at_direct = |script: &mut Script| {
+        to_direct(script);
+        script.run(&[probe(2).fetch(&[hop("https://git.lab/?go-get=1", 401)])]);
+    };
+    for (then, name, expected) in [
+        (
+            &at_proxy as &dyn Fn(&mut Script),
+            "git.lab/acme list",
+            "https://proxy.lab[1] http-error → -: initial proxy.lab 500",
+        ),
+        (&at_direct, "git.lab go-get", "direct[2] http-error → -: initial git.lab 401"),
+    ] {
+        let trace = run(128, gone, then, failure(&steps, None));
+        assert_eq!(drawn(&trace, name), [expected]);
+        assert_eq!(roots(&trace), [("PT410".to_owned(), vec![paths[0].to_owned()])], "{name}");
     }
 }
 

@@ -175,9 +175,20 @@ fn what_was_made_good_is_not_why_the_command_failed() {
     trace.findings = diagnose(&trace);
     assert_eq!(class(&trace), Some(Class::Transient));
     let failed = trace.chains.iter().find(|chain| chain.outcome == Outcome::HttpError).unwrap();
-    let first = trace.processes.iter().find(|process| process.id == failed.process).unwrap();
-    let (failed, first) = (failed.clone(), first.clone());
+    let failed = failed.clone();
+    let first = trace.processes.iter_mut().find(|process| process.id == failed.process).unwrap();
+    first.surroundings.directory = Some("/src/a".to_owned());
+    let first = first.clone();
     let ended = first.ended_ns.unwrap();
+    let class_after = |next: Process, outcome, version: &str| {
+        let mut trace = trace.clone();
+        let (process, started_ns) = (next.id, next.started_ns);
+        trace.processes.push(next);
+        let version = Some(version.to_owned());
+        let again = Chain { id: 900, process, outcome, version, started_ns, ..failed.clone() };
+        trace.chains.push(again);
+        class(&trace)
+    };
     for (started_ns, outcome, version, expected) in [
         (ended, Outcome::Ok, "v1.0.0", None),
         (ended, Outcome::Cached, "v1.0.0", None),
@@ -186,12 +197,20 @@ fn what_was_made_good_is_not_why_the_command_failed() {
         // Another build, at the same time.
         (ended - 1, Outcome::Ok, "v1.0.0", Some(Class::Transient)),
     ] {
-        let mut trace = trace.clone();
-        trace.processes.push(Process { id: 901, started_ns, ..first.clone() });
-        let version = Some(version.to_owned());
-        let again = Chain { id: 900, process: 901, outcome, version, started_ns, ..failed.clone() };
-        trace.chains.push(again);
-        assert_eq!(class(&trace), expected, "{outcome:?} {started_ns}");
+        let next = Process { id: 901, started_ns, ..first.clone() };
+        assert_eq!(class_after(next, outcome, version), expected, "{outcome:?} {started_ns}");
+    }
+    // Another build, afterwards.
+    let others: [fn(&mut Process); 3] = [
+        |next| next.argv.push("./b".to_owned()),
+        |next| next.surroundings.directory = Some("/src/b".to_owned()),
+        |next| next.surroundings.directory = None,
+    ];
+    for change in others {
+        let mut next = Process { id: 901, started_ns: ended, ..first.clone() };
+        change(&mut next);
+        let found = class_after(next.clone(), Outcome::Ok, "v1.0.0");
+        assert_eq!(found, Some(Class::Transient), "{next:?}");
     }
 }
 

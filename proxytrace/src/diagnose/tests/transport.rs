@@ -99,6 +99,23 @@ fn pt206_is_also_seen_through_a_forward_proxy() {
     };
     assert_eq!(of("proxy.lab"), ["PT206 error root ×1"]);
     assert_eq!(of("other.lab"), ["PT205 error root ×1"]);
+    // A handshake does not name the port.
+    let of_port = |tunneled: &str| {
+        let mut trace = tunnel_without_answer(&handshake(), 1).trace();
+        let requests = &mut trace.chains[0].attempts[0].requests;
+        requests[0].host = "a.lab:8443".into();
+        requests[1].host = tunneled.into();
+        trace.connections[0].tls = Some(Tls {
+            server_name: "a.lab".into(),
+            version: None,
+            protocol: None,
+            certificate_wanted: true,
+            error: None,
+        });
+        diagnose(&trace)[0].code.clone()
+    };
+    assert_eq!(of_port("a.lab:8443"), "PT206");
+    assert_eq!(of_port("a.lab:9443"), "PT205");
 }
 
 /// A connection that breaks off may pass; one that breaks for a certificate does not.

@@ -5,6 +5,7 @@ use crate::correlate::tests::script::{
     GO, Script, Task, bad_status, broken, config, draw, failure, hop, no_such_host, plain_error,
 };
 use crate::diagnose::{Class, class, diagnose};
+use crate::event::{Origin, Setting, What};
 use crate::model::{Confidence, Severity};
 
 use super::{of_script, only, with_git};
@@ -328,5 +329,41 @@ fn pt703_is_a_toolchain_without_a_checksum_database() {
         ["sum.golang.google.cn", "sum.golang.org https://a.lab", "sum.lab+033de0ae+Ac4zctda", ""]
     {
         assert!(of_script(&script("x.lab/m", gosumdb)).is_empty(), "{gosumdb}");
+    }
+}
+
+/// An empty line in the user's file hides the default, which stands in `go.env`.
+#[test]
+fn pt502_is_a_checksum_database_that_nothing_names() {
+    let script = |settings: &[(&str, &str, Origin)]| {
+        let (module, version) = ("x.lab/m", "v1.0.0");
+        let said = "verifying module: missing GOSUMDB";
+        let error = failure(&[("*module.ModuleError", ""), ("*errors.errorString", said)], None);
+        let task =
+            Task::new(7).walk().lookup(A, module).fetch(&[hop(&zip(A, module), 200)]).found();
+        let mut script = Script::new(A, 1);
+        for event in &mut script.events {
+            if let What::GoStart { config: theirs, .. } = &mut event.what {
+                for &(name, value, origin) in settings {
+                    theirs.insert(name.to_owned(), Setting { value: value.to_owned(), origin });
+                }
+            }
+        }
+        script.run(&[task.verify(module, version, Some(error))]);
+        script
+    };
+    let empty: [&[(&str, &str, Origin)]; 2] =
+        [&[("GOTOOLCHAIN", "auto", Origin::GorootFile)], &[("GOSUMDB", " ", Origin::UserFile)]];
+    for settings in empty {
+        let script = script(settings);
+        assert_eq!(of_script(&script), ["PT502 error root ×1"], "{settings:?}");
+        let message = only(&script, "PT502").message;
+        assert_eq!(message, "GOSUMDB is empty: it names no checksum database that go could ask");
+    }
+    // It may stand in a `go.env` that was not found.
+    let unknown: [&[(&str, &str, Origin)]; 2] =
+        [&[], &[("GOTOOLCHAIN", "local", Origin::Environment)]];
+    for settings in unknown {
+        assert!(of_script(&script(settings)).is_empty(), "{settings:?}");
     }
 }

@@ -115,7 +115,7 @@ families! {
     Refused: counter("proxytrace_executables_refused_total", &["reason"],
         "Go commands that could not be given probes: release (no such release is known), room (others \
          have it; the next time there may be some), machine (it is for another one), kernel (it took \
-         no probes)."),
+         no probes, or did not let the file be read)."),
     Late: counter("proxytrace_builds_late_total", &[], "Builds of which the beginning was missed."),
     Missed: counter("proxytrace_builds_missed_total", &[],
         "Builds that are not seen: they were running already when the watch began, or were gone before \
