@@ -126,8 +126,12 @@ impl Credentials {
             let command = std::env::var_os("SUDO_COMMAND").unwrap_or_default();
             let arguments: Vec<OsString> = std::env::args_os().collect();
             let above = || parent(&outermost_wrapper(ours)).map(|it| Above::at(&it));
+            let all =
+                our_sudo(ours).and_then(|sudo| self::arguments(&sudo).zip(self::arguments(ours)));
+            let given = all.as_ref().and_then(|(theirs, own)| before_own(theirs, own));
             names(&command, &ours.join("exe"))
-                || (is_wrapped(&command, &arguments) && above().is_none_or(|it| !it.is_of_root()))
+                || (is_wrapped(&command, &arguments, given)
+                    && above().is_none_or(|it| !it.is_of_root()))
         };
         if !geteuid().is_root() || !is_for_us() {
             return None;
@@ -270,24 +274,41 @@ fn names(command: &OsStr, program: &Path) -> bool {
 
 /// Programs that do nothing but run the command that they are given as words.
 const WRAPPERS: &[&str] = &[
+    "cgexec",
+    "choom",
+    "chpst",
     "chrt",
+    "eatmydata",
     "env",
+    "faketime",
     "flock",
     "ionice",
     "ip",
+    "linux32",
+    "linux64",
+    "ltrace",
     "nice",
     "nohup",
     "nsenter",
     "numactl",
+    "perf",
     "prlimit",
+    "proxychains",
+    "proxychains4",
+    "runcon",
+    "setarch",
     "setpriv",
     "setsid",
     "stdbuf",
     "strace",
     "systemd-inhibit",
+    "systemd-run",
     "taskset",
     "time",
     "timeout",
+    "torsocks",
+    "tsocks",
+    "uclampset",
     "unshare",
     "xargs",
 ];
@@ -296,20 +317,37 @@ const WRAPPERS: &[&str] = &[
 const SHELLS: &[&str] =
     &["ash", "bash", "busybox", "csh", "dash", "fish", "ksh", "mksh", "sh", "su", "tcsh", "zsh"];
 
-/// Whether a word is one of these programs, by whatever path.
+/// The name of a program, by whatever path.
+fn base_name(word: &[u8]) -> &[u8] {
+    word.rsplit(|&byte| byte == b'/').next().unwrap_or_default()
+}
+
 fn is_one_of(programs: &[&str], word: &[u8]) -> bool {
-    let name = word.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
-    programs.iter().any(|program| program.as_bytes() == name)
+    programs.iter().any(|program| program.as_bytes() == base_name(word))
 }
 
 /// Whether what sudo was told to run is wrappers and, at the end, ourselves with our arguments.
-/// Where a word ends is not kept, so that the words of a script for a shell look like others.
-fn is_wrapped(command: &OsStr, arguments: &[OsString]) -> bool {
+/// `given` is what stands before these among sudo's own arguments, if it is there: in `SUDO_COMMAND`
+/// nothing says where a word ends.
+fn is_wrapped(command: &OsStr, arguments: &[OsString], given: Option<&[u8]>) -> bool {
     let Some(before) = words_before(command.as_bytes(), arguments) else { return false };
-    let words: Vec<&[u8]> = before.split(|&byte| byte == b' ').collect();
-    // It gives that to a shell.
+    let split: Vec<&[u8]> = before.split(|&byte| byte == b' ').collect();
+    let is_name = |word: &[u8], name: &[u8]| base_name(word) == base_name(name);
+    let exact = given.and_then(|given| {
+        let given = given.strip_suffix(b"\0").unwrap_or(given);
+        let mut words: Vec<&[u8]> = given.split(|&byte| byte == 0).collect();
+        // The name by which we were called.
+        words.pop_if(|last| is_name(last, arguments[0].as_bytes()));
+        // Before that are options of sudo.
+        let first = words.iter().position(|word| is_name(word, split[0]))?;
+        Some(words.split_off(first))
+    });
+    let words = exact.unwrap_or(split);
+    // It gives that to a shell; taskset has CPUs behind it.
     let is_script = words.iter().any(|word| is_one_of(&["flock"], word))
-        && words.iter().any(|word| matches!(*word, b"-c" | b"--command"));
+        && words
+            .windows(2)
+            .any(|two| matches!(two[1], b"-c" | b"--command") && !is_one_of(&["taskset"], two[0]));
     words.first().is_some_and(|first| is_one_of(WRAPPERS, first))
         && !is_script
         && !words.iter().any(|word| is_program(word))
@@ -539,6 +577,8 @@ mod tests {
             ("/usr/sbin/ip netns exec vpn", true),
             ("/usr/bin/taskset -c 0,1", true),
             ("/usr/bin/flock /etc/passwd", true),
+            ("/usr/bin/flock /etc/passwd taskset -c 0,1", true),
+            ("/usr/bin/proxychains4", true),
             // It is root's shell or script, whatever runs that.
             ("/bin/sh -c", false),
             ("/usr/bin/su -c", false),
@@ -551,7 +591,24 @@ mod tests {
             ("/usr/bin/make CMD=x", false),
         ] {
             let command = format!("{before} proxytrace -- go build a b");
-            assert_eq!(is_wrapped(command.as_ref(), &arguments), is_ours, "{command}");
+            assert_eq!(is_wrapped(command.as_ref(), &arguments, None), is_ours, "{command}");
+        }
+    }
+
+    /// In a value there may be the name of a program.
+    #[test]
+    fn words_end_where_they_do_among_those_of_sudo() {
+        let arguments = ["proxytrace", "--", "go"].map(OsString::from);
+        let command = "/usr/bin/env CC=ccache /bin/cat proxytrace -- go";
+        for (given, is_ours) in [
+            (None, false),
+            (Some("sudo\0-E\0env\0CC=ccache /bin/cat\0proxytrace\0"), true),
+            (Some("sudo\0env\0CC=ccache /bin/cat\0"), true),
+            (Some("sudo\0env\0CC=ccache\0/bin/cat\0proxytrace\0"), false),
+            (Some("sudo\0something\0else\0"), false),
+        ] {
+            let found = is_wrapped(command.as_ref(), &arguments, given.map(str::as_bytes));
+            assert_eq!(found, is_ours, "{given:?}");
         }
     }
 
