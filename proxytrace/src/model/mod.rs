@@ -130,7 +130,7 @@ pub enum Artifact {
     SumdbSupported,
     /// `/lookup/<module>@<version>`.
     SumdbLookup,
-    /// `/tile/…`, `/latest`.
+    /// `/tile/…`.
     SumdbTile,
     /// `https://<path>?go-get=1`.
     GoGet,
