@@ -124,13 +124,12 @@ impl Credentials {
         let ours = Path::new(OURSELVES);
         let is_for_us = || {
             let command = std::env::var_os("SUDO_COMMAND").unwrap_or_default();
-            let arguments: Vec<OsString> = std::env::args_os().collect();
+            let words: Vec<OsString> = std::env::args_os().collect();
             let above = || parent(&outermost_wrapper(ours)).map(|it| Above::at(&it));
-            let all =
-                our_sudo(ours).and_then(|sudo| self::arguments(&sudo).zip(self::arguments(ours)));
+            let all = our_sudo(ours).and_then(|sudo| arguments(&sudo).zip(arguments(ours)));
             let given = all.as_ref().and_then(|(theirs, own)| before_own(theirs, own));
             names(&command, &ours.join("exe"))
-                || (is_wrapped(&command, &arguments, given)
+                || (is_wrapped(&command, &words, given)
                     && above().is_none_or(|it| !it.is_of_root()))
         };
         if !geteuid().is_root() || !is_for_us() {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use crate::event::{Goroutine, Headers, TcpState, What};
 use crate::model::{Cause, Outcome, Role, Trace};
 
-use super::scenarios::{A, got, to_squid, tunnel, tunnel_without_answer, zip};
+use super::scenarios::{A, got, to_squid, tunnel, tunnel_without_answer, unanswered, zip};
 use super::script::{GO, Script, Task, chain, config, hop, plain_error};
 
 #[test]
@@ -198,17 +198,8 @@ fn a_tunnel_that_was_refused_is_why_its_request_failed() {
         let mut script = tunnel(&zip(A, "x.lab/m"), status);
         // All that go's error says is the reason phrase.
         let error = plain_error("Forbidden");
-        let failed = What::RequestReturn {
-            body: None,
-            status: None,
-            protocol: None,
-            headers: Headers::new(),
-            content_length: None,
-            error: Some(error.clone()),
-            cut: Vec::new(),
-        };
         let done = What::SendFailed { error: Some(error.clone()) };
-        script.run(&[Task::new(7).step(failed).step(done).failed(error)]);
+        script.run(&[Task::new(7).step(unanswered(&error)).step(done).failed(error)]);
         let trace = script.trace();
         assert_eq!(trace.chains[0].outcome, Outcome::ProxyRefused, "{status}");
         let requests = &trace.chains[0].attempts[0].requests;

@@ -255,6 +255,19 @@ pub(crate) fn tunneled(url: &str, status: u16, headers: &[(&str, &str)]) -> Scri
     script
 }
 
+/// The end of a request to which there was no answer.
+pub(crate) fn unanswered(error: &Failure) -> What {
+    What::RequestReturn {
+        body: None,
+        status: None,
+        protocol: None,
+        headers: Headers::new(),
+        content_length: None,
+        error: Some(error.clone()),
+        cut: Vec::new(),
+    }
+}
+
 /// A URL of `a.lab` that fails for this after so many seconds in which nobody answers CONNECT.
 pub(crate) fn tunnel_without_answer(error: &Failure, seconds: u64) -> Script {
     let proxy = "https://a.lab";
@@ -271,16 +284,7 @@ pub(crate) fn tunnel_without_answer(error: &Failure, seconds: u64) -> Script {
     let (local, remote) = to_squid();
     let connect = What::TunnelEnter { target: "a.lab:443".into(), local, remote };
     script.run(&[Task::of(GO, 9, 8).step(connect)]);
-    let failed = What::RequestReturn {
-        body: None,
-        status: None,
-        protocol: None,
-        headers: Headers::new(),
-        content_length: None,
-        error: Some(error.clone()),
-        cut: Vec::new(),
-    };
-    script.run(&[Task::new(7).step(failed)]);
+    script.run(&[Task::new(7).step(unanswered(error))]);
     script.events.last_mut().expect("just pushed").time += seconds * 1_000_000_000;
     let done = What::SendFailed { error: Some(error.clone()) };
     script.run(&[Task::new(7).step(done).failed(error.clone())]);

@@ -1,10 +1,12 @@
 //! What was answered, and by whom.
 
-use crate::correlate::tests::scenarios::{A, B, failing, got, tunnel, tunneled, url, zip};
+use crate::correlate::tests::scenarios::{
+    A, B, failing, got, tunnel, tunneled, unanswered, url, zip,
+};
 use crate::correlate::tests::script::{
     GO, Hop, Script, Task, bad_status, broken, config, failure, hop, no_such_host, plain_error,
 };
-use crate::event::{Failure, Headers, What};
+use crate::event::{Failure, What};
 use crate::model::{Chain, Confidence, Outcome, Process};
 
 use super::super::{Class, class, diagnose};
@@ -114,17 +116,8 @@ fn pt211_advises_by_what_the_forward_proxy_said() {
     ] {
         let mut script = tunnel(&zip(A, "x.lab/m"), status);
         let error = plain_error("No");
-        let failed = What::RequestReturn {
-            body: None,
-            status: None,
-            protocol: None,
-            headers: Headers::new(),
-            content_length: None,
-            error: Some(error.clone()),
-            cut: Vec::new(),
-        };
         let done = What::SendFailed { error: Some(error.clone()) };
-        script.run(&[Task::new(7).step(failed).step(done).failed(error)]);
+        script.run(&[Task::new(7).step(unanswered(&error)).step(done).failed(error)]);
         let advice = only(&script, "PT211").advice;
         assert!(advice.contains(part), "{status}: {advice}");
     }

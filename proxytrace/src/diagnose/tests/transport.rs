@@ -42,6 +42,19 @@ fn pt206_is_told_by_the_alert() {
     assert_eq!(of(40), ["PT205 error root ×1"]);
 }
 
+/// Each handshake was asked for a certificate.
+fn wanting_a_certificate(trace: &mut Trace) {
+    for connection in &mut trace.connections {
+        connection.tls = Some(Tls {
+            server_name: "proxy.lab".into(),
+            version: None,
+            protocol: None,
+            certificate_wanted: true,
+            error: None,
+        });
+    }
+}
+
 /// A host that would take a certificate asks for one in every handshake, and serves all the same.
 #[test]
 fn pt206_is_a_hypothesis_without_an_alert_and_none_of_who_was_served() {
@@ -54,15 +67,7 @@ fn pt206_is_a_hypothesis_without_an_alert_and_none_of_who_was_served() {
         script.run(before);
         script.run(&[task]);
         let mut trace = script.trace();
-        for connection in &mut trace.connections {
-            connection.tls = Some(Tls {
-                server_name: "proxy.lab".into(),
-                version: None,
-                protocol: None,
-                certificate_wanted: true,
-                error: None,
-            });
-        }
+        wanting_a_certificate(&mut trace);
         let findings = diagnose(&trace);
         (findings[0].code.clone(), findings[0].confidence)
     };
@@ -127,15 +132,7 @@ fn pt206_is_nothing_to_try_again() {
     let mut trace = script.trace();
     trace.findings = diagnose(&trace);
     assert_eq!(class(&trace), Some(Class::Transient));
-    for connection in &mut trace.connections {
-        connection.tls = Some(Tls {
-            server_name: "proxy.lab".into(),
-            version: None,
-            protocol: None,
-            certificate_wanted: true,
-            error: None,
-        });
-    }
+    wanting_a_certificate(&mut trace);
     trace.findings = diagnose(&trace);
     assert_eq!(brief(&trace.findings), ["PT206 error root ×1"]);
     assert_eq!(class(&trace), None);
