@@ -278,7 +278,7 @@ impl Scenario {
 
     /// All of them.
     pub fn all() -> &'static [Self] {
-        SCENARIOS
+        &SCENARIOS
     }
 
     /// The one of a name.

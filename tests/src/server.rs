@@ -244,6 +244,8 @@ impl Server {
         let action = rule.map_or(&Action::Status(404, &[]), |rule| &rule.action);
         let (wait, answer) = self.answer(action, path, (reused, known), retire);
         let location = answer.as_ref().ok().and_then(|answer| answer.headers().get(LOCATION));
+        // An empty one is none to go.
+        let location = location.filter(|value| !value.is_empty());
         self.log.push(Entry {
             sequence: 0,
             host: self.host.name,

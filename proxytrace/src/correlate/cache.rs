@@ -6,8 +6,9 @@
 //! nothing is said. The rest was in the cache.
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
 
-use memchr::memmem;
+use memchr::memmem::FinderRev;
 
 use crate::model::Artifact;
 
@@ -17,13 +18,15 @@ use super::target::module_file;
 pub(super) type Had<'a> = (Artifact, Cow<'a, str>, Cow<'a, str>);
 
 /// Where in the module cache downloads are.
-const DOWNLOADS: &str = "/cache/download/";
+static DOWNLOADS: LazyLock<FinderRev<'static>> =
+    LazyLock::new(|| FinderRev::new("/cache/download/"));
 
 /// The `.info` file at a path of the module cache (`cache.go:CachePath`).
 pub(super) fn of_file(file: &str) -> Option<Had<'_>> {
     // The last: a module may be called like it.
-    let found = memmem::rfind(file.as_bytes(), DOWNLOADS.as_bytes())?;
-    let (artifact, module, version) = module_file(&file[found + DOWNLOADS.len() - 1..])?;
+    let found = DOWNLOADS.rfind(file)?;
+    let after = found + DOWNLOADS.needle().len();
+    let (artifact, module, version) = module_file(&file[after - 1..])?;
     Some((artifact, module?, version?))
 }
 

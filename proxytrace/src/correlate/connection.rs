@@ -186,9 +186,9 @@ impl Connections {
     }
 
     /// A handshake begins on a connection.
-    pub(super) fn secure(&mut self, connection: ConnectionId, server_name: &str) {
+    pub(super) fn secure(&mut self, connection: ConnectionId, server_name: String) {
         self.all[connection as usize].tls = Some(Tls {
-            server_name: server_name.to_owned(),
+            server_name,
             version: None,
             protocol: None,
             certificate_wanted: false,

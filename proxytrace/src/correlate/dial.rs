@@ -120,13 +120,13 @@ impl Dials {
                         let only = || *self.once.get(&(process, name_of(host).to_owned()))?;
                         (goroutine.parent == 0).then(only).flatten()
                     });
-                let aim = Aim { host: Some(usual(host).to_owned()), remote: *remote, dns_ns };
+                let aim = Aim { host: Some(usual(host)), remote: *remote, dns_ns };
                 connections.aim(process, goroutine.id, aim);
             }
             What::TlsEnter { server_name, local, remote } => {
                 let Some(ends) = local.zip(*remote) else { return };
                 let connection = connections.between(process, ends);
-                connections.secure(connection, server_name);
+                connections.secure(connection, server_name.to_ascii_lowercase());
                 self.goroutines.entry(key).or_default().handshake = Some((connection, event.time));
             }
             // The handshake is a child's, where addTLS waits for it.
@@ -211,12 +211,14 @@ fn name_of(host: &str) -> &str {
     unbracketed(host_name(host))
 }
 
-/// A host as requests name it: net/http adds the port of the scheme where a URL has none.
-fn usual(host: &str) -> &str {
-    match split_port(host) {
+/// A host as requests name it: net/http adds the port of the scheme where a URL has none, and
+/// leaves capitals as they are (`transport.go:canonicalAddr`).
+fn usual(host: &str) -> String {
+    let name = match split_port(host) {
         (name, Some("443" | "80")) => name,
         _ => host,
-    }
+    };
+    name.to_ascii_lowercase()
 }
 
 /// `crypto/tls/common.go:VersionName`.
@@ -246,8 +248,9 @@ mod tests {
             ("[::1]", "::1", "[::1]"),
             ("::1", "::1", "::1"),
             ("2001:db8::443", "2001:db8::443", "2001:db8::443"),
+            ("A.Lab:443", "A.Lab", "a.lab"),
         ] {
-            assert_eq!((name_of(host), usual(host)), (name, plain), "{host}");
+            assert_eq!((name_of(host), &*usual(host)), (name, plain), "{host}");
         }
     }
 }

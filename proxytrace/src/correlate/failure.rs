@@ -3,39 +3,62 @@
 use crate::event::{Failure, FailureStep};
 use crate::model::{Outcome, RequestError};
 
+use super::story;
+
 /// One row of a table: every condition given must hold for one error of the chain.
 struct Rule<T> {
     /// Go types, one of which it has; none means any.
     types: &'static [&'static str],
-    /// A part of its text.
-    text: Option<&'static str>,
+    text: Words,
     /// Its number: an errno, an alert.
     number: Option<u64>,
     means: T,
 }
 
+/// What its text must have.
+#[derive(Clone, Copy)]
+enum Words {
+    Any,
+    Within(&'static str),
+    First(&'static str),
+}
+
+impl Words {
+    fn are_in(self, text: Option<&str>) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Within(words) => text.is_some_and(|text| text.contains(words)),
+            Self::First(words) => text.is_some_and(|text| text.starts_with(words)),
+        }
+    }
+}
+
 const fn types<T: Copy>(types: &'static [&'static str], means: T) -> Rule<T> {
-    Rule { types, text: None, number: None, means }
+    Rule { types, text: Words::Any, number: None, means }
 }
 
 const fn text<T: Copy>(text: &'static str, means: T) -> Rule<T> {
-    Rule { types: &[], text: Some(text), number: None, means }
+    Rule { types: &[], text: Words::Within(text), number: None, means }
+}
+
+const fn begins<T: Copy>(text: &'static str, means: T) -> Rule<T> {
+    Rule { types: &[], text: Words::First(text), number: None, means }
 }
 
 const fn operation(text: &'static str, means: Outcome) -> Rule<Outcome> {
-    Rule { types: &["*net.OpError"], text: Some(text), number: None, means }
+    Rule { types: &["*net.OpError"], text: Words::Within(text), number: None, means }
 }
 
 const fn errno(number: u64, means: Outcome) -> Rule<Outcome> {
-    Rule { types: &["syscall.Errno"], text: None, number: Some(number), means }
+    Rule { types: &["syscall.Errno"], text: Words::Any, number: Some(number), means }
 }
 
 const fn status(number: u64, means: Outcome) -> Rule<Outcome> {
-    Rule { types: &["*web.HTTPError"], text: None, number: Some(number), means }
+    Rule { types: &["*web.HTTPError"], text: Words::Any, number: Some(number), means }
 }
 
-/// Errors whose text is a name, in which any words may be.
-const OF_NAMES: [&str; 8] = [
+/// Errors whose text is a name, or what the other side sent: any words may be in it.
+const OF_NAMES: [&str; 11] = [
     "*codehost.UnknownRevisionError",
     "*gover.TooNewError",
     "*modfetch.DownloadDirPartialError",
@@ -43,22 +66,33 @@ const OF_NAMES: [&str; 8] = [
     "*module.InvalidVersionError",
     "*module.ModuleError",
     "*vcs.importError",
+    "http.http2GoAwayError",
+    "http2.GoAwayError",
+    "textproto.ProtocolError",
     "x509.HostnameError",
 ];
 
 /// Tried from top to bottom, each row on all errors of the chain: an earlier row is the more
 /// telling one, wherever in the chain it holds.
 const OUTCOMES: &[Rule<Outcome>] = &[
-    // cmd/go/internal/modfetch/fetch.go:checkSumDB. First, as any text may be in a checksum.
-    text("checksum mismatch", Outcome::Checksum),
+    // net/http/client.go:do and cmd/go/internal/web/http.go: before the transport is asked. First,
+    // as what follows such a beginning is what the other side sent.
+    begins("redirected from secure URL", Outcome::RedirectRefused),
+    begins("stopped after 10 redirects", Outcome::RedirectLimit),
+    begins("failed to parse Location header", Outcome::RedirectInvalid),
+    // net/http/response.go:ReadResponse and transfer.go:fixLength, net/textproto/reader.go.
+    begins("malformed HTTP", Outcome::BadContent),
+    begins("bad Content-Length", Outcome::BadContent),
+    begins("invalid empty Content-Length", Outcome::BadContent),
+    begins("http: message cannot contain multiple Content-Length", Outcome::BadContent),
+    types(&["textproto.ProtocolError"], Outcome::BadContent),
+    // cmd/go/internal/modfetch/fetch.go:checkSumDB. Any text may be in a checksum, too; and what is
+    // quoted of an answer has no end of a line.
+    text("checksum mismatch\n", Outcome::Checksum),
     text("checksum missing from sumdb response", Outcome::Checksum),
-    text("SECURITY ERROR", Outcome::Checksum),
+    text("SECURITY ERROR\n", Outcome::Checksum),
     // cmd/go/internal/modfetch/fetch.go:downloadZip. Any text may be in the name of a file, too.
     text("has unexpected file", Outcome::BadContent),
-    // net/http/client.go:do and cmd/go/internal/web/http.go: before the transport is asked.
-    text("redirected from secure URL", Outcome::RedirectRefused),
-    text("stopped after 10 redirects", Outcome::RedirectLimit),
-    text("failed to parse Location header", Outcome::RedirectInvalid),
     // net/http/transport.go:dialConn: the forward proxy, not the server, is what failed.
     operation("proxyconnect", Outcome::ProxyRefused),
     operation("socks connect", Outcome::ProxyRefused),
@@ -71,9 +105,7 @@ const OUTCOMES: &[Rule<Outcome>] = &[
             "x509.HostnameError",
             "x509.CertificateInvalidError",
             "tls.RecordHeaderError",
-            "*tls.RecordHeaderError",
-            "tls.AlertError",
-            "tls.alert",
+            ALERT,
             "http.tlsHandshakeTimeoutError",
         ],
         Outcome::TlsOther,
@@ -113,6 +145,11 @@ const OUTCOMES: &[Rule<Outcome>] = &[
     text("looked like an HTTP/1.1 header", Outcome::Reset),
     // The connection ended before its first request, right after the handshake.
     text("client conn could not be established", Outcome::Reset),
+    // net/http/internal/chunked.go; http2/transport.go:transportResponseBody.Read.
+    text("chunked encoding", Outcome::Truncated),
+    text("chunked line", Outcome::Truncated),
+    text("chunk length", Outcome::Truncated),
+    text("more than declared Content-Length", Outcome::Truncated),
     text("unexpected EOF", Outcome::Truncated),
     text("EOF", Outcome::Reset),
     // Contents.
@@ -121,7 +158,6 @@ const OUTCOMES: &[Rule<Outcome>] = &[
             "*json.SyntaxError",
             "*json.UnmarshalTypeError",
             "*modfile.Error",
-            "*http.badStringError",
             "flate.CorruptInputError",
         ],
         Outcome::BadContent,
@@ -194,7 +230,7 @@ const REASONS: &[Rule<&str>] = &[
     types(&["x509.HostnameError"], "has a certificate for another name"),
     Rule {
         types: &["x509.CertificateInvalidError"],
-        text: None,
+        text: Words::Any,
         number: Some(1),
         means: "has a certificate that has expired or is not yet valid",
     },
@@ -206,17 +242,38 @@ const REASONS: &[Rule<&str>] = &[
     alert(112, "does not know the name that was asked for (SNI)"),
     alert(70, "speaks no version of TLS that go speaks"),
     alert(42, "found the client's certificate missing or bad"),
-    types(ALERT, "refused the TLS handshake"),
+    types(&[ALERT], "refused the TLS handshake"),
     // net/http/transport.go:dialConn.
     Rule {
         types: &["tls.RecordHeaderError"],
-        text: None,
+        text: Words::Any,
         number: Some(RECORD_HTTP),
         means: "speaks HTTP without TLS on this port",
     },
     types(&["tls.RecordHeaderError"], "does not speak TLS on this port"),
     types(&["http.tlsHandshakeTimeoutError"], "did not answer the TLS handshake in 10 seconds"),
+    // What follows is quoted of the answer.
+    begins("malformed HTTP", "does not speak HTTP on this port"),
+    begins("bad Content-Length", BAD_HEAD),
+    begins("invalid empty Content-Length", BAD_HEAD),
+    begins("http: message cannot contain multiple Content-Length", BAD_HEAD),
+    types(&["textproto.ProtocolError"], BAD_HEAD),
+    text("chunked encoding", BAD_CHUNKS),
+    text("chunked line", BAD_CHUNKS),
+    text("chunk length", BAD_CHUNKS),
+    text("more than declared Content-Length", "sent more than it had announced"),
     // net/http/h2_bundle.go, net/http/internal/http2.
+    Rule {
+        types: &[
+            "http.http2StreamError",
+            "http2.StreamError",
+            "http.http2GoAwayError",
+            "http2.GoAwayError",
+        ],
+        text: Words::Any,
+        number: Some(HTTP_1_1_REQUIRED),
+        means: WANTS_HTTP_1_1,
+    },
     types(&["http.http2StreamError", "http2.StreamError"], "reset the stream (HTTP/2)"),
     types(&["http.http2GoAwayError", "http2.GoAwayError"], GOAWAY),
     text("Transport received GOAWAY", GOAWAY),
@@ -231,21 +288,37 @@ const REASONS: &[Rule<&str>] = &[
 ];
 
 const GOAWAY: &str = "ended the connection (GOAWAY)";
+const BAD_HEAD: &str = "sent a head that go cannot read";
+const BAD_CHUNKS: &str = "sent a body whose chunks are broken";
 
 /// What the alert `certificate_required` says (RFC 8446, 6.2).
 pub(crate) const WANTS_CERTIFICATE: &str = "wants a certificate from the client";
 
+/// What go refuses with the alert `no_renegotiation` (`crypto/tls/conn.go:handleRenegotiation`).
+pub(crate) const NEGOTIATES_ANEW: &str =
+    "wants to negotiate TLS anew, as for a certificate from the client, which go does not do";
+const NO_RENEGOTIATION: u64 = 100;
+
+/// What a stream or a connection of HTTP/2 is ended with by who has no use for it (RFC 9113, 7).
+/// net/http asks no other way then.
+pub(crate) const WANTS_HTTP_1_1: &str =
+    "wants HTTP/1.1 for this, which go does not turn to by itself";
+const HTTP_1_1_REQUIRED: u64 = 13;
+
 /// `HTTP`, where the header of a TLS record should be.
 const RECORD_HTTP: u64 = u32::from_le_bytes(*b"HTTP") as u64;
 
-const ALERT: &[&str] = &["tls.alert", "tls.AlertError"];
+const ALERT: &str = "tls.alert";
+
+/// The alerts about certificates: under TLS 1.3 they come after the handshake as well.
+const OF_CERTIFICATES: [u64; 8] = [42, 43, 44, 45, 46, 48, 49, 116];
 
 const fn dns(text: &'static str, means: &'static str) -> Rule<&'static str> {
-    Rule { types: &["*net.DNSError"], text: Some(text), number: None, means }
+    Rule { types: &["*net.DNSError"], text: Words::Within(text), number: None, means }
 }
 
 const fn alert(number: u64, means: &'static str) -> Rule<&'static str> {
-    Rule { types: ALERT, text: None, number: Some(number), means }
+    Rule { types: &[ALERT], text: Words::Any, number: Some(number), means }
 }
 
 /// What `failure` comes to; `unknown` if the table does not tell.
@@ -254,6 +327,8 @@ pub(super) fn outcome(failure: &Failure) -> Outcome {
         // TCP gives up connections that were there, too (`ETIMEDOUT`): nobody answered any more.
         // Or the way to the other end is gone.
         Outcome::ConnectTimeout | Outcome::Unreachable if was_connected(failure) => Outcome::Reset,
+        // This machine has no port left for it.
+        Outcome::Unreachable if lacks_a_port(failure) => Outcome::Unknown,
         // The page came whole, and ends within a tag: its parser says so in words of a connection.
         Outcome::Truncated if path_of_page(failure).is_some() => Outcome::NotFound,
         outcome => outcome,
@@ -267,13 +342,24 @@ fn was_connected(failure: &Failure) -> bool {
     })
 }
 
-/// Whether go itself gave a connection up for something wrong in what came over TLS
-/// (`crypto/tls/conn.go:sendAlertLocked`).
-fn is_local_alert(failure: &Failure) -> bool {
-    failure
-        .steps
-        .iter()
-        .any(|step| step.type_name == "*net.OpError" && step.text.as_deref() == Some("local error"))
+/// Whether it is `EADDRNOTAVAIL` of IPv4, which says that all ports at this end are taken
+/// (`net/ipv4/inet_hashtables.c:__inet_hash_connect`); of IPv6, there may be no address.
+fn lacks_a_port(failure: &Failure) -> bool {
+    let mut steps = failure.steps.iter();
+    let mut addresses = failure.steps.iter().filter_map(|step| step.address);
+    steps.any(|step| step.type_name == "syscall.Errno" && step.number == Some(99))
+        && addresses.any(|address| address.is_ipv4())
+}
+
+/// The alert that ended a connection, and whether it was go's own, for something wrong in what came
+/// over TLS (`crypto/tls/conn.go:sendAlertLocked`).
+fn alert_of(failure: &Failure) -> Option<(u64, bool)> {
+    let mut steps = failure.steps.iter();
+    let is_own = steps.any(|step| {
+        step.type_name == "*net.OpError" && step.text.as_deref() == Some("local error")
+    });
+    let alert = failure.steps.iter().find(|step| step.type_name == ALERT)?;
+    Some((alert.number?, is_own))
 }
 
 /// Whether a request that waited for CONNECT may have failed for that: not where it was given up
@@ -290,13 +376,28 @@ pub(super) fn may_be_of_tunnel(failure: &Failure) -> bool {
 
 /// What `failure` says beyond its outcome, and who said it.
 fn reason(failure: &Failure) -> Option<String> {
-    let words = find(REASONS, failure)?;
+    // It is said of the forward proxy, whose name is not that of the host.
+    let of_proxy = outcome(failure) == Outcome::ProxyRefused;
+    let way = way_to_proxy(failure).filter(|_| of_proxy);
+    let known = |outcome: &Outcome| *outcome != Outcome::Unknown;
+    let of_way = || way.as_ref().map(outcome).filter(known).map(story::words);
+    let words = find(REASONS, failure).or_else(of_way)?;
     let server = failure.steps.iter().find_map(|step| step.server.as_deref());
     let words =
         server.map_or_else(|| words.to_owned(), |server| format!("{words} (asked {server})"));
-    // It is said of the forward proxy, whose name is not that of the host.
-    let of_proxy = outcome(failure) == Outcome::ProxyRefused;
-    Some(if of_proxy { format!("was not reached: the forward proxy {words}") } else { words })
+    if !of_proxy {
+        return Some(words);
+    }
+    let address = way.and_then(|way| way.steps.iter().find_map(|step| step.address));
+    let named = address.map_or_else(String::new, |address| format!(" {address}"));
+    Some(format!("was not reached: the forward proxy{named} {words}"))
+}
+
+/// What failed on the way to the forward proxy (`net/http/transport.go:dialConn`).
+fn way_to_proxy(failure: &Failure) -> Option<Failure> {
+    let of_proxy = |step: &FailureStep| step.text.as_deref() == Some("proxyconnect");
+    let at = failure.steps.iter().position(of_proxy)?;
+    Some(Failure { steps: failure.steps[at + 1..].to_vec() })
 }
 
 fn find<T: Copy>(rules: &[Rule<T>], failure: &Failure) -> Option<T> {
@@ -357,7 +458,7 @@ impl<T> Rule<T> {
         } else {
             self.types.contains(&name)
         };
-        fits && self.text.is_none_or(|part| step.text.as_deref().is_some_and(|t| t.contains(part)))
+        fits && self.text.are_in(step.text.as_deref())
             && self.number.is_none_or(|number| step.number == Some(number))
     }
 }
@@ -373,14 +474,17 @@ pub(super) fn error(failure: &Failure) -> RequestError {
 }
 
 /// The error of a request that was on a connection, or of its answer: after the handshake, what is
-/// wrong with TLS ends the connection.
+/// wrong with TLS ends the connection, unless it is a certificate that the other side wants.
 pub(super) fn error_under_way(failure: &Failure) -> RequestError {
+    const NOT_ALLOWED: &str = "sent what TLS does not allow, so that go ended the connection";
     let error = error(failure);
-    if error.kind != Outcome::TlsOther || !is_local_alert(failure) {
-        return error;
-    }
-    let reason = "sent what TLS does not allow, so that go ended the connection";
-    RequestError { kind: Outcome::Reset, reason: Some(reason.to_owned()), ..error }
+    let (kind, reason) = match alert_of(failure).filter(|_| error.kind == Outcome::TlsOther) {
+        Some((NO_RENEGOTIATION, true)) => (Outcome::TlsOther, Some(NEGOTIATES_ANEW)),
+        Some((_, true)) => (Outcome::Reset, Some(NOT_ALLOWED)),
+        Some((alert, false)) if !OF_CERTIFICATES.contains(&alert) => (Outcome::Reset, None),
+        _ => return error,
+    };
+    RequestError { kind, reason: reason.map(str::to_owned), ..error }
 }
 
 /// The error of a request whose tunnel was not opened: what it says is said of the forward proxy.
@@ -425,11 +529,16 @@ const HTTP2_CODES: &[(u64, &str)] = &[
     (1, "PROTOCOL_ERROR"),
     (2, "INTERNAL_ERROR"),
     (3, "FLOW_CONTROL_ERROR"),
+    (4, "SETTINGS_TIMEOUT"),
+    (5, "STREAM_CLOSED"),
+    (6, "FRAME_SIZE_ERROR"),
     (7, "REFUSED_STREAM"),
     (8, "CANCEL"),
     (9, "COMPRESSION_ERROR"),
+    (10, "CONNECT_ERROR"),
     (11, "ENHANCE_YOUR_CALM"),
-    (13, "HTTP_1_1_REQUIRED"),
+    (12, "INADEQUATE_SECURITY"),
+    (HTTP_1_1_REQUIRED, "HTTP_1_1_REQUIRED"),
 ];
 
 /// An errno of a socket in words.
@@ -450,7 +559,7 @@ fn numbered(type_name: &str, number: u64) -> Option<String> {
         }),
         // Four bytes of an answer; a reason that the text gives.
         "tls.RecordHeaderError" | "x509.CertificateInvalidError" => None,
-        "tls.alert" | "tls.AlertError" => Some(format!("alert {number}")),
+        ALERT => Some(format!("alert {number}")),
         _ if type_name.starts_with("http.http2") || type_name.starts_with("http2.") => {
             Some(name(HTTP2_CODES).map_or_else(|| format!("code {number}"), str::to_owned))
         }
@@ -585,6 +694,53 @@ mod tests {
         ] {
             let failure = Failure { steps };
             assert_eq!(outcome(&failure), expected, "{failure:?}");
+        }
+    }
+
+    /// A location, a status line, a head, the last words of a connection.
+    #[test]
+    fn what_the_other_side_sent_is_no_word_of_go() {
+        let plain = |text: &str| step("*errors.errorString", Some(text), None);
+        let broken = "net/http: HTTP/1.x transport connection broken: ";
+        let head = "malformed MIME header line: \"checksum mismatch\"";
+        for (steps, expected) in [
+            (
+                vec![plain("redirected from secure URL https://a to insecure URL http://b/?tls: ")],
+                Outcome::RedirectRefused,
+            ),
+            (vec![plain("malformed HTTP response \"EOF\"")], Outcome::BadContent),
+            (vec![plain("malformed HTTP status code \"checksum\"")], Outcome::BadContent),
+            (vec![plain("bad Content-Length \"context canceled\"")], Outcome::BadContent),
+            (
+                vec![
+                    step("*fmt.wrapError", Some(&format!("{broken}{head}")), None),
+                    step("textproto.ProtocolError", Some(head), None),
+                ],
+                Outcome::BadContent,
+            ),
+            (vec![step("http2.GoAwayError", Some("checksum mismatch\n"), Some(2))], Outcome::Reset),
+            (vec![plain(&format!("verifying go.mod: Get: {head}"))], Outcome::Unknown),
+            (vec![plain("verifying go.mod: checksum mismatch\n\th1:EOF")], Outcome::Checksum),
+        ] {
+            let failure = Failure { steps };
+            assert_eq!(outcome(&failure), expected, "{failure:?}");
+        }
+    }
+
+    #[test]
+    fn knows_a_body_that_is_not_as_long_as_it_says() {
+        for (text, reason) in [
+            ("malformed chunked encoding", "sent a body whose chunks are broken"),
+            ("chunked line ends with bare LF", "sent a body whose chunks are broken"),
+            ("invalid byte in chunk length", "sent a body whose chunks are broken"),
+            (
+                "net/http: server replied with more than declared Content-Length; truncated",
+                "sent more than it had announced",
+            ),
+        ] {
+            let failure = Failure { steps: vec![step("*errors.errorString", Some(text), None)] };
+            let error = error_under_way(&failure);
+            assert_eq!((error.kind, error.reason.as_deref()), (Outcome::Truncated, Some(reason)));
         }
     }
 
@@ -733,20 +889,29 @@ mod tests {
         }
     }
 
-    /// A handshake that fails for the same is none of these.
+    /// A handshake that fails for the same is none of these; a certificate is wanted after it, too.
     #[test]
-    fn an_alert_of_go_itself_ends_a_connection_that_was_there() {
-        let of = |operation| {
+    fn an_alert_ends_a_connection_that_was_there() {
+        let not_allowed = "sent what TLS does not allow, so that go ended the connection";
+        for (operation, alert, kind, reason) in [
+            ("local error", 20, Outcome::Reset, Some(not_allowed)),
+            ("local error", 100, Outcome::TlsOther, Some(NEGOTIATES_ANEW)),
+            ("remote error", 20, Outcome::Reset, None),
+            ("remote error", 40, Outcome::Reset, None),
+            ("remote error", 80, Outcome::Reset, None),
+            ("remote error", 48, Outcome::TlsOther, Some("refused the TLS handshake")),
+            ("remote error", 116, Outcome::TlsOther, Some(WANTS_CERTIFICATE)),
+        ] {
             let steps = vec![
                 step("*tls.permanentError", None, None),
                 step("*net.OpError", Some(operation), None),
-                step("tls.alert", None, Some(20)),
+                step("tls.alert", None, Some(alert)),
             ];
             let failure = Failure { steps };
-            (error(&failure).kind, error_under_way(&failure).kind)
-        };
-        assert_eq!(of("local error"), (Outcome::TlsOther, Outcome::Reset));
-        assert_eq!(of("remote error"), (Outcome::TlsOther, Outcome::TlsOther));
+            assert_eq!(error(&failure).kind, Outcome::TlsOther);
+            let told = error_under_way(&failure);
+            assert_eq!((told.kind, told.reason.as_deref()), (kind, reason), "{alert}");
+        }
     }
 
     #[test]
@@ -777,5 +942,8 @@ mod tests {
         );
         let stream = step("http.http2StreamError", None, Some(99));
         assert_eq!(error(&Failure { steps: vec![stream] }).detail.as_deref(), Some("code 99"));
+        let stream = step("http2.StreamError", None, Some(12));
+        let detail = error(&Failure { steps: vec![stream] }).detail;
+        assert_eq!(detail.as_deref(), Some("INADEQUATE_SECURITY"));
     }
 }

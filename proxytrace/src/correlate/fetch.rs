@@ -1,5 +1,6 @@
 //! One fetch of go's: its sends, and the requests of each.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 
 use crate::event::{Failure, Headers};
@@ -29,7 +30,7 @@ pub(super) struct Fetch {
 
 /// What a request asks, and with what.
 pub(super) struct Asking {
-    pub(super) method: String,
+    pub(super) method: Cow<'static, str>,
     pub(super) url: String,
     pub(super) headers: Headers,
     pub(super) credentials: Option<Vec<String>>,
@@ -37,8 +38,8 @@ pub(super) struct Asking {
 }
 
 /// The connection that a request goes onto.
-pub(super) struct On<'a> {
-    pub(super) protocol: &'a str,
+pub(super) struct On {
+    pub(super) protocol: Cow<'static, str>,
     pub(super) local: Option<SocketAddr>,
     pub(super) remote: Option<SocketAddr>,
     pub(super) tls: bool,
@@ -98,7 +99,7 @@ impl Fetch {
 
     pub(super) fn try_connection(
         &mut self,
-        &On { protocol, local, remote, tls }: &On<'_>,
+        On { protocol, local, remote, tls }: On,
         time: u64,
         context: &mut Context<'_>,
     ) {
@@ -111,7 +112,7 @@ impl Fetch {
         let host = &context.chains.request(request).host;
         let connection = local
             .zip(remote)
-            .map(|ends| context.connections.carry(context.process, ends, host, protocol));
+            .map(|ends| context.connections.carry(context.process, ends, host, &protocol));
         if let Some(connection) = connection.filter(|_| !tls) {
             context.wire.asked_by_go(connection, request);
         }

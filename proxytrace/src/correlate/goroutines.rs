@@ -19,7 +19,7 @@ use super::context::Context;
 use super::fetch::{Asking, Fetch, On};
 use super::target::{self, Asked, Lookup};
 use super::walk::{Leave, Walk};
-use crate::goproxy::is_word;
+use crate::goproxy::is_keyword;
 
 /// How far up a goroutine's walk is searched: `queryPrefixModules` needs one step.
 const ANCESTORS: usize = 8;
@@ -34,7 +34,7 @@ pub(super) struct Goroutines {
     /// Responses whose bodies are open.
     bodies: HashMap<u64, RequestAt>,
     /// Entries that were looked up.
-    asked: HashMap<String, Arc<Asked>>,
+    asked: HashMap<Arc<str>, Arc<Asked>>,
 }
 
 #[derive(Debug, Default)]
@@ -100,23 +100,25 @@ impl Goroutines {
             }
             What::Lookup { proxy, module } => {
                 goroutine.fetch = None;
-                let passed_on = proxy == "noproxy" && !context.list.passes_by(&module);
+                let passed_on = &*proxy == "noproxy" && !context.list.passes_by(&module);
                 if !proxy.starts_with("http") && !passed_on {
                     context.chains.leave_http(context.process, &module);
                 }
-                let own = goroutine.walks.last_mut().map(|walk| walk.asks = true).is_some();
                 let known = self.asked.get(&proxy).map(Arc::clone);
                 let asked = known.unwrap_or_else(|| {
                     let asked = Arc::new(Asked::of(&proxy));
-                    self.asked.insert(proxy.clone(), Arc::clone(&asked));
+                    self.asked.insert(proxy, Arc::clone(&asked));
                     asked
                 });
                 let lookup = Arc::new(Lookup { entry: asked, module });
-                if !own {
+                if let Some(own) = goroutine.walks.last_mut() {
+                    own.asks = true;
+                    own.look_up(lookup, time, context);
+                } else {
                     goroutine.lookup = Some(Arc::clone(&lookup));
-                }
-                if let Some(walk) = walk_of(goroutines, id) {
-                    walk.look_up(lookup, time, context);
+                    if let Some(walk) = walk_of(goroutines, id) {
+                        walk.look_up(lookup, time, context);
+                    }
                 }
             }
             What::SendFailed { error } => {
@@ -125,26 +127,36 @@ impl Goroutines {
                 }
             }
             What::RequestEnter { method, url, headers, credentials, cut } => {
-                if let Some(walk) = goroutine.walks.last_mut() {
+                let mut fetch = goroutine.fetch.get_or_insert_default();
+                fetch.begin_request(&url, context.chains);
+                let mut own = goroutine.walks.last_mut();
+                if let Some(walk) = &mut own {
                     walk.asks = true;
                 }
-                let mut fetch = goroutine.fetch.take().unwrap_or_default();
-                fetch.begin_request(&url, context.chains);
                 if fetch.goal.is_none() {
-                    fetch.goal = Some(if method == "HEAD" {
-                        aside(&url, time, context)
-                    } else {
-                        place(goroutines, id, &url, time, context)
-                    });
+                    let goal = match own {
+                        _ if method == "HEAD" => aside(&url, time, context),
+                        Some(walk) => {
+                            let lookup = walk.lookup.clone();
+                            place((Some(walk), lookup.as_deref()), false, &url, time, context)
+                        }
+                        None => {
+                            let orphan = is_orphan(goroutines, id);
+                            let lookup = lookup_of(goroutines, id);
+                            let place_of = (walk_of(goroutines, id), lookup.as_deref());
+                            let goal = place(place_of, orphan, &url, time, context);
+                            fetch = goroutines.entry(id).or_default().fetch.get_or_insert_default();
+                            goal
+                        }
+                    };
+                    fetch.goal = Some(goal);
                 }
                 let asked = Asking { method, url, headers, credentials, cut };
                 fetch.open_request(asked, time, context);
-                goroutines.entry(id).or_default().fetch = Some(fetch);
             }
             What::Try { protocol, local, remote, tls } => {
                 if let Some(fetch) = &mut goroutine.fetch {
-                    let on = On { protocol: &protocol, local, remote, tls };
-                    fetch.try_connection(&on, time, context);
+                    fetch.try_connection(On { protocol, local, remote, tls }, time, context);
                 }
             }
             What::RequestReturn { status, protocol, headers, error, cut, content_length, body } => {
@@ -220,7 +232,7 @@ impl Goroutines {
     ) -> Option<At> {
         let goroutines = self.by_process.get_mut(context.process as usize)?;
         let id = event.goroutine?.id;
-        let lookup = lookup_of(goroutines, id).filter(|lookup| is_word(&lookup.entry.proxy))?;
+        let lookup = lookup_of(goroutines, id).filter(|lookup| is_keyword(&lookup.entry.proxy))?;
         let walk = walk_of(goroutines, id)?;
         let target = target::repository(&lookup);
         let chain = context.chains.chain(context.process, &target, event.time);
@@ -256,10 +268,11 @@ fn only_one_asking(
     target: &str,
     context: &Context<'_>,
 ) -> Option<At> {
+    let host = tunneled_host(target);
     let mut asking = goroutines.values().filter_map(|goroutine| {
         let fetch = goroutine.fetch.as_ref()?;
         let request = context.chains.request(fetch.open?);
-        let waits = request.connection.is_none() && request.host == tunneled_host(target);
+        let waits = request.connection.is_none() && request.host == host;
         fetch.goal.filter(|_| waits)
     });
     asking.next().filter(|_| asking.next().is_none())
@@ -273,8 +286,9 @@ fn open_tunnel(
     context: &mut Context<'_>,
 ) -> RequestAt {
     // What speaks in the tunnel is not what opened it: the connection's protocol stays open.
+    let host = target.to_ascii_lowercase();
     let connection =
-        local.zip(remote).map(|ends| context.connections.carry(context.process, ends, target, ""));
+        local.zip(remote).map(|ends| context.connections.carry(context.process, ends, &host, ""));
     let remote = remote.map(canonical);
     let tunnel = context.chains.open_tunnel(at, target, connection, remote, time);
     if let Some(connection) = connection.filter(|&it| !context.connections.is_secured(it)) {
@@ -333,18 +347,15 @@ fn aside(url: &str, time: u64, context: &mut Context<'_>) -> At {
     context.chains.try_entry(chain, &target.proxy, context.list, index, By::Aside)
 }
 
-/// The attempt that a fetch of `url` belongs to.
+/// The attempt that a fetch of `url` belongs to, in this walk and after this lookup.
 fn place(
-    goroutines: &mut HashMap<u64, Goroutine>,
-    id: u64,
+    (walk, lookup): (Option<&mut Walk>, Option<&Lookup>),
+    orphan: bool,
     url: &str,
     time: u64,
     context: &mut Context<'_>,
 ) -> At {
-    let orphan = is_orphan(goroutines, id);
-    let lookup = lookup_of(goroutines, id);
-    let walk = walk_of(goroutines, id);
-    let target = target::read(url, lookup.as_deref(), context.list);
+    let target = target::read(url, lookup, context.list);
     // The checksum database is read beside any walk: `sumdb.Client` asks what `initBase` found.
     let beside = matches!(target.artifact, Artifact::SumdbLookup | Artifact::SumdbTile);
     if let Some(walk) = walk.filter(|_| !beside) {

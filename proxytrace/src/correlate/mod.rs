@@ -122,10 +122,7 @@ impl Correlator {
                 let before = self.processes.current(event.pid);
                 self.processes.become_image(&event, exe, argv);
                 if let Some(before) = before {
-                    self.goroutines.forget(before);
-                    self.ran.retain(|(owner, _), _| *owner != before);
-                    self.dials.forget(before);
-                    self.connections.forget(before);
+                    self.forget(before);
                 }
                 if let Some(spawn) = self.spawned.remove(&event.pid) {
                     self.spawn(&spawn, event.pid);
@@ -134,14 +131,11 @@ impl Correlator {
             What::Exit { code, signal } => {
                 self.spawned.remove(&event.pid);
                 if let Some(ended) = self.processes.exit(&event, *code, *signal) {
-                    self.goroutines.forget(ended);
-                    self.ran.retain(|(owner, _), _| *owner != ended);
+                    self.forget(ended);
                     self.end_command(ended, *code);
-                    if self.processes.get(ended).process.go_version.is_some() {
+                    if self.is_go(ended) {
                         self.chains.end_process(ended);
                     }
-                    self.dials.forget(ended);
-                    self.connections.forget(ended);
                 }
             }
             What::GoStart { go_version, exe, argv, config, surroundings } => {
@@ -197,6 +191,23 @@ impl Correlator {
                 }
             }
             _ => self.push_go(event),
+        }
+    }
+
+    /// Whether a `go` command was seen to start there.
+    fn is_go(&self, process: ProcessId) -> bool {
+        self.processes.get(process).process.go_version.is_some()
+    }
+
+    /// A process ended, or became another image.
+    fn forget(&mut self, process: ProcessId) {
+        self.goroutines.forget(process);
+        // These are gone through from end to end, and a build runs thousands of programs that have
+        // nothing in them. What is of a `go` whose start was missed stays: no other has its number.
+        if self.is_go(process) {
+            self.ran.retain(|(owner, _), _| *owner != process);
+            self.dials.forget(process);
+            self.connections.forget(process);
         }
     }
 

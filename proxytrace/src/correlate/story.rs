@@ -6,8 +6,13 @@ use crate::model::{
     AfterRedirect, Artifact, Attempt, Cause, Next, Outcome, Request, Separator, Witness,
 };
 
-use crate::goproxy::{List, asks_on};
+use crate::goproxy::{List, asks_on, asks_repositories};
 use crate::status;
+
+/// Whether go was redirected, and did not go there.
+pub(crate) fn is_unfollowed(outcome: Outcome) -> bool {
+    matches!(outcome, Outcome::RedirectRefused | Outcome::RedirectLimit | Outcome::RedirectInvalid)
+}
 
 /// Whether an attempt with this outcome is known to have failed.
 pub(crate) fn failed(outcome: Outcome) -> bool {
@@ -65,9 +70,11 @@ pub(crate) fn answer(attempt: &Attempt) -> String {
     let Some(last) = last_asked(&attempt.requests).filter(|_| !is_of_tool(attempt)) else {
         return match (attempt.proxy.as_str(), attempt.outcome) {
             ("off", _) => "`off` ends the list".to_owned(),
-            (proxy @ ("direct" | "noproxy"), Outcome::NotFound) => format!("{proxy} found nothing"),
+            (proxy, Outcome::NotFound) if asks_repositories(proxy) => {
+                format!("{proxy} found nothing")
+            }
             // It asks others, which are in a chain of their own.
-            (proxy @ ("direct" | "noproxy"), outcome) if failed(outcome) => {
+            (proxy, outcome) if asks_repositories(proxy) && failed(outcome) => {
                 format!("{proxy} asked a host that {}", words(outcome))
             }
             (proxy, outcome) => format!("{proxy} {}", words(outcome)),
@@ -118,7 +125,18 @@ pub(crate) fn first_of_last_send(requests: &[Request]) -> &Request {
 
 /// The last request that was made for its own sake, not to open a tunnel.
 pub(crate) fn last_asked(requests: &[Request]) -> Option<&Request> {
-    requests.iter().rev().find(|request| request.cause != Cause::ConnectTunnel)
+    requests.iter().rev().find(|request| is_asked(request))
+}
+
+fn is_asked(request: &Request) -> bool {
+    request.cause != Cause::ConnectTunnel && !leads_nowhere(request)
+}
+
+/// Whether it is where a redirect led to, and net/http sends nothing there.
+pub(crate) fn leads_nowhere(request: &Request) -> bool {
+    request.cause == Cause::Redirect
+        && request.status.is_none()
+        && request.outcome == Outcome::RedirectInvalid
 }
 
 fn consequence(attempt: &Attempt, list: &List) -> &'static str {
@@ -191,7 +209,7 @@ fn after_redirects(attempt: &mut Attempt, artifact: Artifact) {
         .requests
         .iter()
         .enumerate()
-        .filter(|(_, request)| request.cause != Cause::ConnectTunnel)
+        .filter(|(_, request)| is_asked(request))
         .enumerate()
         .map(|(order, (place, request))| {
             let starts = !matches!(request.cause, Cause::Redirect | Cause::TransportRetry);
@@ -206,10 +224,7 @@ fn after_redirects(attempt: &mut Attempt, artifact: Artifact) {
         last_asked.extend(asked.iter().map(|(_, request, send)| (request.url.as_str(), *send)));
     }
     let moved = matches!(attempt.next, Some(Next::NextEntry | Next::Direct));
-    let refused = matches!(
-        attempt.outcome,
-        Outcome::RedirectRefused | Outcome::RedirectLimit | Outcome::RedirectInvalid
-    );
+    let refused = is_unfollowed(attempt.outcome);
     let after = |order: usize| {
         let (_, request, send) = asked[order];
         let next = asked.get(order + 1);

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::gomod::path::unescape;
 use crate::model::Artifact;
 
-use crate::goproxy::{List, is_word};
+use crate::goproxy::{List, is_keyword};
 use crate::url::Url;
 
 /// What a request is about, and which entry of the list it asks.
@@ -57,7 +57,7 @@ impl Asked {
 /// What follows a base (scheme, host, clean path) in a URL below it.
 fn below<'p>(url: &Url<'_>, path: &'p str, base: (&str, &str, &str)) -> Option<&'p str> {
     let (scheme, host, base) = base;
-    let same_host = scheme == url.scheme && host.eq_ignore_ascii_case(url.host);
+    let same_host = scheme.eq_ignore_ascii_case(url.scheme) && host.eq_ignore_ascii_case(url.host);
     let rest = same_host.then(|| path.strip_prefix(base)).flatten()?;
     rest.starts_with('/').then_some(rest)
 }
@@ -76,7 +76,7 @@ pub(crate) fn read<'a>(url: &'a str, lookup: Option<&'a Lookup>, list: &'a List)
         place: (artifact == Artifact::SumdbTile).then(|| place(url)),
     };
     let beside = || {
-        let word = lookup.filter(|lookup| is_word(&lookup.entry.proxy));
+        let word = lookup.filter(|lookup| is_keyword(&lookup.entry.proxy));
         Cow::Borrowed(word.map_or("direct", |lookup| &lookup.entry.proxy))
     };
     let repository = || {
@@ -165,7 +165,7 @@ fn of_entry<'p, 'l>(
 ) -> Option<(What<'p>, &'l str)> {
     // Looked up as `direct`, a module file comes from the proxy that a `mod` go-import named, even
     // where that proxy is in the list as well. The checksum database is still asked by the list.
-    let direct = lookup.is_some_and(|l| is_word(&l.entry.proxy)) && split_module(path).is_some();
+    let direct = lookup.is_some_and(|l| is_keyword(&l.entry.proxy)) && split_module(path).is_some();
     if direct {
         return None;
     }
@@ -333,6 +333,28 @@ mod tests {
         assert_eq!(line(url, None), "List x.lab/y - at https://p.lab/go");
         let by_lookup = line(url, Some(&lookup("https://p.lab", "go/x.lab/y")));
         assert_eq!(by_lookup, "List go/x.lab/y - at https://p.lab");
+    }
+
+    /// go lowers a scheme when it asks, and says the entry as it is.
+    #[test]
+    fn the_scheme_of_an_entry_may_be_in_capitals() {
+        let setting = Setting { value: "HTTPS://P.lab/go".into(), origin: Origin::Default };
+        let list = List::of(&[("GOPROXY".to_owned(), setting)].into());
+        let at = lookup("HTTPS://P.lab/go", "x.lab/y");
+        for (url, artifact) in [
+            ("https://P.lab/go/sumdb/sum.golang.org/supported", Artifact::SumdbSupported),
+            ("https://P.lab/go/sumdb/s.lab/lookup/x.lab/y@v1.0.0", Artifact::SumdbLookup),
+            ("https://P.lab/go/x.lab/y/@v/v1.0.0.zip", Artifact::Zip),
+        ] {
+            for lookup in [None, Some(&at)] {
+                let found = read(url, lookup, &list);
+                assert_eq!(
+                    (found.artifact, &*found.proxy),
+                    (artifact, "HTTPS://P.lab/go"),
+                    "{url}"
+                );
+            }
+        }
     }
 
     /// `sumdb.go:initBase` found it at another entry than the module came from.

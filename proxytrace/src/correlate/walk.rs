@@ -10,7 +10,8 @@ use super::context::Context;
 use super::failure;
 use super::story;
 use super::target::Lookup;
-use crate::goproxy::{List, is_word, same_entry};
+use crate::gomod::TOOLCHAIN;
+use crate::goproxy::{List, asks_repositories, is_keyword, same_entry};
 
 /// One run of `TryProxies`.
 #[derive(Debug, Default)]
@@ -107,7 +108,7 @@ impl Walk {
         self.entry = Some(proxy.to_owned());
         // `noproxy` is for private modules alone: the others pass it.
         let private = || module.is_some_and(|module| context.list.passes_by(module));
-        if is_word(proxy) && (proxy != "noproxy" || private()) {
+        if is_keyword(proxy) && (proxy != "noproxy" || private()) {
             self.try_carried(context);
         }
     }
@@ -145,7 +146,7 @@ impl Walk {
     /// The walk leaves its entry.
     pub(super) fn leave(&mut self, leave: &Leave<'_>, time: u64, context: &mut Context<'_>) {
         let Some(proxy) = self.entry.as_deref() else { return };
-        if self.here.is_empty() && !is_word(proxy) && !self.is_passed(context.list) {
+        if self.here.is_empty() && !is_keyword(proxy) && !self.is_passed(context.list) {
             if self.carried.is_empty() {
                 self.silent.push((proxy.to_owned(), self.index));
             }
@@ -216,7 +217,7 @@ impl Walk {
     /// absence leads on from there, and `direct` alone has a better word after it. What could not
     /// be reached is absent as well, in whatever words (`modfetch/repo.go:lookupDirect`).
     fn is_of_noproxy(&self, error: &Failure) -> bool {
-        let is_past = !matches!(self.entry.as_deref(), Some("direct" | "noproxy"));
+        let is_past = !self.entry.as_deref().is_some_and(asks_repositories);
         is_past || failure::is_absence(error)
     }
 
@@ -341,11 +342,11 @@ fn spoil_page(asked: &[At], error: &Failure, context: &mut Context<'_>) {
 }
 
 /// What go makes one module of (`modfetch/repo.go:lookup`).
-const TOOLCHAIN: [&str; 3] = ["go", "toolchain", "golang.org/toolchain"];
+const TOOLCHAINS: [&str; 3] = ["go", "toolchain", TOOLCHAIN];
 
 /// Whether these are two modules.
 fn is_other(one: &str, other: &str) -> bool {
-    one != other && ![one, other].iter().all(|module| TOOLCHAIN.contains(module))
+    one != other && ![one, other].iter().all(|module| TOOLCHAINS.contains(module))
 }
 
 /// Whether it is what came that was wrong, or that not all of it came.
@@ -375,7 +376,7 @@ fn unasked(
     context: &Context<'_>,
 ) -> Outcome {
     match leave {
-        Leave::Succeeded if is_word(proxy) || proxy.starts_with("file:") => Outcome::Ok,
+        Leave::Succeeded if is_keyword(proxy) || proxy.starts_with("file:") => Outcome::Ok,
         Leave::Succeeded => Outcome::Cached,
         _ if proxy == "off" => Outcome::NotFound,
         Leave::For(_) => beside.unwrap_or_else(|| skipped(context, at)),
@@ -395,7 +396,7 @@ fn reported(
     context: &Context<'_>,
 ) -> Outcome {
     let outcome = failure::outcome(error);
-    if is_word(proxy) || outcome == Outcome::NotFound {
+    if is_keyword(proxy) || outcome == Outcome::NotFound {
         return outcome;
     }
     let before = context.chains.before(at);

@@ -205,19 +205,26 @@ fn answered(asked: &[RequestAt], chains: &Chains) -> u64 {
 }
 
 /// Whether what go calls a URL is this one on the wire, where there is no userinfo and no empty
-/// path.
+/// path, but may be an empty query. A host that is written otherwise there (in punycode, without
+/// its zone) is not compared.
 fn same_url(by_go: &str, by_wire: &str) -> bool {
     if by_go == by_wire {
         return true;
     }
-    let parts = |url: &str| {
-        let (scheme, rest) = url.split_once("://")?;
-        let (authority, tail) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
-        let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-        let slash = if tail.starts_with('/') { "" } else { "/" };
-        Some((scheme.to_owned(), host.to_owned(), format!("{slash}{tail}")))
+    let (Some((scheme, host, rest)), Some(wire)) = (in_parts(by_go), in_parts(by_wire)) else {
+        return false;
     };
-    parts(by_go).is_some_and(|by_go| Some(by_go) == parts(by_wire))
+    let is_as_written = host.is_ascii() && !host.contains('%');
+    (scheme, rest) == (wire.0, wire.2) && (host == wire.1 || !is_as_written)
+}
+
+/// Scheme, host, and what follows its slash.
+fn in_parts(url: &str) -> Option<(&str, &str, &str)> {
+    let (scheme, rest) = url.split_once("://")?;
+    let (authority, tail) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let tail = tail.strip_prefix('/').unwrap_or(tail);
+    Some((scheme, host, tail.strip_suffix('?').unwrap_or(tail)))
 }
 
 /// What programs asked that are not go.
@@ -277,14 +284,14 @@ impl<'a> Others<'a> {
         let remote = connections.remote(exchange.connection);
         let connection = Some(exchange.connection);
         let request = if exchange.method == "CONNECT" {
-            connections.carry_on(exchange.connection, &exchange.url, "");
+            connections.carry_on(exchange.connection, &exchange.url.to_ascii_lowercase(), "");
             chains.open_tunnel(at, &exchange.url, connection, remote, exchange.time)
         } else {
             let follows = self.last.get(&process).and_then(|&at| redirected(at, exchange, chains));
             let opening = Opening {
                 cause: if follows.is_some() { Cause::Redirect } else { Cause::Initial },
                 follows,
-                method: exchange.method.clone(),
+                method: exchange.method.clone().into(),
                 url: exchange.url.clone(),
                 credentials: None,
                 headers: exchange.headers.clone(),
@@ -294,6 +301,7 @@ impl<'a> Others<'a> {
             let protocol = exchange.answer.as_ref().map_or("HTTP/1.1", |answer| &answer.protocol);
             let host = chains.request(request).host.clone();
             connections.carry_on(exchange.connection, &host, protocol);
+            let protocol = protocol.to_owned().into();
             chains.connect(request, connection, protocol, remote, exchange.time);
             request
         };
@@ -309,7 +317,7 @@ impl<'a> Others<'a> {
             Some(answer) => {
                 let ending = Ending {
                     status: Some(answer.status),
-                    protocol: Some(answer.protocol.clone()),
+                    protocol: Some(answer.protocol.clone().into()),
                     headers: answer.headers.clone(),
                     error: None,
                     cut: answer.cut.clone(),

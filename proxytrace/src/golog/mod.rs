@@ -22,7 +22,7 @@ use crate::correlate::story::{answer, failed};
 use crate::correlate::target::{self, Target};
 use crate::diagnose::diagnose;
 use crate::event::{Origin, Setting, Surroundings};
-use crate::goproxy::{List, is_word};
+use crate::goproxy::{List, is_keyword};
 use crate::model::{
     Artifact, Attempt, Capture, Cause, Chain, Command, Next, Outcome, Process, Request,
     RequestError, SCHEMA, Trace,
@@ -175,7 +175,7 @@ impl Log {
         self.requests = self.requests.saturating_add(1);
         let host = host(url).unwrap_or_default();
         self.asked.insert(host.clone());
-        Request::begun(id, "GET".to_owned(), url.to_owned(), host, self.time)
+        Request::begun(id, "GET".into(), url.to_owned(), host, self.time)
     }
 
     fn end(&mut self, url: &str, result: &lines::Result<'_>, text: &str) {
@@ -280,7 +280,7 @@ impl Log {
             if chain.artifact != Artifact::GoGet
                 && let Some(module) = &chain.module
                 && let Some(last) = chain.attempts.last().filter(|last| failed(last.outcome))
-                && !is_word(&last.proxy)
+                && !is_keyword(&last.proxy)
             {
                 let prefixes = module.match_indices('/').map(|(at, _)| &module[..at]);
                 let after = |(started, _): &&(u64, Outcome)| *started > chain.started_ns;

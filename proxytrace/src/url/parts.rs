@@ -22,11 +22,8 @@ pub(crate) struct Url<'a> {
 
 impl<'a> Url<'a> {
     pub(crate) fn parse(text: &'a str) -> Option<Self> {
-        let (scheme, rest) = text.split_at(text.bytes().position(|byte| byte == b':')?);
-        let rest = rest.strip_prefix("://")?;
-        if scheme.is_empty() || !scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'+') {
-            return None;
-        }
+        let (scheme, rest) = split_scheme(text)?;
+        let rest = rest.strip_prefix("//")?;
         let end = rest.bytes().position(|byte| matches!(byte, b'/' | b'?' | b'#'));
         let (authority, tail) = rest.split_at(end.unwrap_or(rest.len()));
         let user = authority.bytes().rposition(|byte| byte == b'@');
@@ -77,15 +74,28 @@ pub(crate) fn decode(text: &str) -> Cow<'_, str> {
     String::from_utf8(decoded).map_or(Cow::Borrowed(text), Cow::Owned)
 }
 
-/// Where a `Location` leads from `base` (RFC 3986 §5.2), without its query.
+/// The scheme that go sees before the first colon, in whatever case, and what follows: a host with
+/// a port may look like one (`net/url/url.go:getScheme`).
+fn split_scheme(text: &str) -> Option<(&str, &str)> {
+    let is_of_scheme =
+        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.');
+    let end = text.bytes().position(|byte| !is_of_scheme(byte))?;
+    let (scheme, rest) = text.split_at(end);
+    let rest = rest.strip_prefix(':')?;
+    scheme.starts_with(|first: char| first.is_ascii_alphabetic()).then_some((scheme, rest))
+}
+
+/// Where a `Location` leads from `base` (`net/url.URL.ResolveReference`), without its query.
 pub(crate) fn resolve<'a>(base: &str, location: &'a str) -> Option<Cow<'a, str>> {
-    if Url::parse(location).is_some() {
-        return Some(Cow::Borrowed(without_query(location)));
+    let location = without_query(location);
+    if let Some((scheme, rest)) = split_scheme(location) {
+        return Some(absolute(location, scheme, rest));
     }
     let base = Url::parse(base)?;
     let Url { scheme, host, .. } = base;
-    let location = without_query(location);
-    if let Some(rest) = location.strip_prefix("//") {
+    // Before a third slash there is no host.
+    let host_first = location.strip_prefix("//").filter(|rest| !rest.starts_with('/'));
+    if let Some(rest) = host_first {
         return Some(Cow::Owned(format!("{scheme}://{rest}")));
     }
     let merged = match location {
@@ -94,6 +104,19 @@ pub(crate) fn resolve<'a>(base: &str, location: &'a str) -> Option<Cow<'a, str>>
         path => format!("{}/{path}", base.path.rsplit_once('/').map_or("", |(dir, _)| dir)),
     };
     Some(Cow::Owned(format!("{scheme}://{host}{}", without_dots(&merged))))
+}
+
+/// A location with a scheme, as [`Parts::join`](super::Parts::join) writes what go makes of it: one
+/// slash begins a path, and without any there is neither host nor path (`net/url.URL.Opaque`).
+fn absolute<'a>(location: &'a str, scheme: &str, rest: &str) -> Cow<'a, str> {
+    let is_small = !scheme.bytes().any(|byte| byte.is_ascii_uppercase());
+    let rest = match rest.strip_prefix("//") {
+        Some(_) if is_small => return Cow::Borrowed(location),
+        Some(rest) => rest,
+        None if rest.starts_with('/') => rest,
+        None => "",
+    };
+    Cow::Owned(format!("{}://{rest}", scheme.to_ascii_lowercase()))
 }
 
 fn without_query(url: &str) -> &str {
@@ -145,6 +168,9 @@ mod tests {
         assert_eq!(url.clean_path(), "/a/b!c");
         assert_eq!(Url::parse("http://h:443").expect("a URL").named_host(), "h:443");
         assert_eq!(Url::parse("proxy.lab:443"), None);
+        let scheme = |text| Url::parse(text).map(|url| url.scheme);
+        assert_eq!(scheme("storage.lab://"), Some("storage.lab"));
+        assert_eq!(scheme("9p://h/x"), None);
     }
 
     #[test]
@@ -158,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn resolves_as_a_browser_does() {
+    fn resolves_as_go_does() {
         let base = "https://proxy.lab/a/@v/v1.zip?x=1";
         for (location, target) in [
             ("https://cdn.lab/z?sig=1", "https://cdn.lab/z"),
@@ -168,6 +194,14 @@ mod tests {
             ("../z", "https://proxy.lab/a/z"),
             ("../../../../z", "https://proxy.lab/z"),
             ("?again", "https://proxy.lab/a/@v/v1.zip"),
+            ("///x", "https://proxy.lab///x"),
+            ("a/b:c", "https://proxy.lab/a/@v/a/b:c"),
+            ("HTTPS://H:443/x?y", "https://H:443/x"),
+            ("s3://bucket/x", "s3://bucket/x"),
+            ("https:///x", "https:///x"),
+            // A slash was lost, or the scheme.
+            ("https:/h/x", "https:///h/x"),
+            ("h.lab:8443/x?y", "h.lab://"),
         ] {
             assert_eq!(resolve(base, location).as_deref(), Some(target), "{location}");
         }

@@ -1,5 +1,6 @@
 //! One head: parsed, redacted, and what it says of the body after it.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 
 use httparse::{EMPTY_HEADER, Header, Status};
@@ -235,7 +236,7 @@ fn listed(headers: &[Header<'_>], of_request: bool) -> Headers {
     names
         .filter_map(|&name| {
             let value = value(headers, name)?;
-            Some((name.to_owned(), redact::header(name, &value)?.into_owned()))
+            Some((Cow::Borrowed(name), redact::header(name, &value)?.into_owned()))
         })
         .collect()
 }

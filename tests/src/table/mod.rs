@@ -8,6 +8,8 @@ mod redirects;
 mod transport;
 mod walk;
 
+use std::sync::LazyLock;
+
 use crate::scenario::Scenario;
 
 const PARTS: [&[Scenario]; 6] = [
@@ -19,26 +21,4 @@ const PARTS: [&[Scenario]; 6] = [
     checksums::SCENARIOS,
 ];
 
-const COUNT: usize = {
-    let (mut count, mut part) = (0, 0);
-    while part < PARTS.len() {
-        count += PARTS[part].len();
-        part += 1;
-    }
-    count
-};
-
-pub(crate) static SCENARIOS: &[Scenario] = &{
-    let mut all = [Scenario::BASE; COUNT];
-    let (mut at, mut part) = (0, 0);
-    while part < PARTS.len() {
-        let mut row = 0;
-        while row < PARTS[part].len() {
-            all[at] = PARTS[part][row];
-            at += 1;
-            row += 1;
-        }
-        part += 1;
-    }
-    all
-};
+pub(crate) static SCENARIOS: LazyLock<Vec<Scenario>> = LazyLock::new(|| PARTS.concat());

@@ -234,6 +234,17 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         ..BASE
     },
     Scenario {
+        name: "go-get-ended",
+        about: "a go that is ended while it waits for the zip: no path that is no module is to blame",
+        command: &["sh", "-c", "timeout 3 go get mod.lab/m01/cmd@v1.0.0"],
+        modules: modules(1),
+        goproxy: "https://proxy.lab",
+        hosts: &[host("proxy.lab", H2, &[on("*.zip", Slow(30_000)), on("*", Serve)])],
+        succeeds: false,
+        answers: &[some("proxy.lab", 200), some_resent("proxy.lab", 404)],
+        ..BASE
+    },
+    Scenario {
         name: "go-get-latest",
         about: "a package of a module, without a version",
         command: &["go", "get", "mod.lab/m01/cmd@latest"],

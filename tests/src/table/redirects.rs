@@ -107,6 +107,20 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         ..BASE
     },
     Scenario {
+        name: "redirect-downgrade-pipe",
+        about: "the same, and `|` lets go ask the second proxy",
+        modules: modules(2),
+        goproxy: "https://proxy.lab|https://mirror.lab",
+        hosts: &[
+            host("proxy.lab", H2, &redirecting("http://storage.lab{path}")),
+            host("storage.lab", Plain, &[on("*", Serve)]),
+            MIRROR,
+        ],
+        answers: &[got("proxy.lab", 200, 4), got("proxy.lab", 302, 2), got("mirror.lab", 200, 2)],
+        findings: &[("PT103", Warning)],
+        ..BASE
+    },
+    Scenario {
         name: "redirect-loop",
         about: "two hosts redirect zips to each other",
         modules: modules(2),
@@ -143,6 +157,21 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         hosts: &[host("proxy.lab", H2, &[on("*.zip", Status(302, &[])), on("*", Serve)])],
         succeeds: false,
         answers: &[got("proxy.lab", 200, 8), got("proxy.lab", 302, 4)],
+        findings: &[("PT005", Error)],
+        ..BASE
+    },
+    Scenario {
+        name: "redirect-empty-location",
+        about: "zips are answered 302 with an empty Location",
+        modules: modules(2),
+        goproxy: "https://proxy.lab",
+        hosts: &[host(
+            "proxy.lab",
+            H2,
+            &[on("*.zip", Status(302, &[("Location", "")])), on("*", Serve)],
+        )],
+        succeeds: false,
+        answers: &[got("proxy.lab", 200, 4), got("proxy.lab", 302, 2)],
         findings: &[("PT005", Error)],
         ..BASE
     },

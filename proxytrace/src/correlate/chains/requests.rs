@@ -1,5 +1,6 @@
 //! The requests of an attempt: how they begin, get a connection, and end.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 
 use crate::event::{Failure, Headers};
@@ -13,9 +14,10 @@ use crate::url::Url;
 /// What CONNECT is sent with (`net/http/transport.go:dialConn`).
 const TUNNEL_PROTOCOL: &str = "HTTP/1.1";
 
-/// The host that is named `host:port` here, as it is in requests: a tunnel is for https.
-pub(in super::super) fn tunneled_host(target: &str) -> &str {
-    target.strip_suffix(":443").unwrap_or(target)
+/// The host that is named `host:port` here, as it is in requests: a tunnel is for https. net/http
+/// leaves capitals as they are (`transport.go:canonicalAddr`).
+pub(in super::super) fn tunneled_host(target: &str) -> String {
+    target.strip_suffix(":443").unwrap_or(target).to_ascii_lowercase()
 }
 
 /// A request: its attempt and place in it.
@@ -29,7 +31,7 @@ pub(in super::super) struct RequestAt {
 pub(in super::super) struct Opening {
     pub(in super::super) cause: Cause,
     pub(in super::super) follows: Option<RequestId>,
-    pub(in super::super) method: String,
+    pub(in super::super) method: Cow<'static, str>,
     pub(in super::super) url: String,
     pub(in super::super) headers: Headers,
     pub(in super::super) credentials: Option<Vec<String>>,
@@ -39,7 +41,7 @@ pub(in super::super) struct Opening {
 /// What a request ends with.
 pub(in super::super) struct Ending<'a> {
     pub(in super::super) status: Option<u16>,
-    pub(in super::super) protocol: Option<String>,
+    pub(in super::super) protocol: Option<Cow<'static, str>>,
     pub(in super::super) headers: Headers,
     pub(in super::super) error: Option<&'a Failure>,
     pub(in super::super) cut: Vec<String>,
@@ -91,15 +93,15 @@ impl Chains {
         let opening = Opening {
             cause: Cause::ConnectTunnel,
             follows: None,
-            method: "CONNECT".to_owned(),
+            method: "CONNECT".into(),
             url: target.to_owned(),
             headers: Headers::new(),
             credentials: None,
             cut: Vec::new(),
         };
         let tunnel = self.open(at, opening, time);
-        self.connect(tunnel, connection, TUNNEL_PROTOCOL, remote, time);
-        tunneled_host(target).clone_into(&mut self.request_mut(tunnel).host);
+        self.connect(tunnel, connection, TUNNEL_PROTOCOL.into(), remote, time);
+        self.request_mut(tunnel).host = tunneled_host(target);
         tunnel
     }
 
@@ -123,7 +125,7 @@ impl Chains {
     }
 
     /// Whether a forward proxy refused a tunnel while the request was made. The error of the
-    /// request says so with nothing but the words that came with the status.
+    /// request says so with nothing but the words that came with the status, which may be any.
     fn tunnel_refused(&self, at: RequestAt) -> bool {
         let since = self.request(at).started_ns;
         self.attempt(at.at).requests.iter().any(|request| {
@@ -184,7 +186,7 @@ impl Chains {
         &mut self,
         at: RequestAt,
         connection: Option<ConnectionId>,
-        protocol: &str,
+        protocol: Cow<'static, str>,
         remote: Option<SocketAddr>,
         time: u64,
     ) {
@@ -195,14 +197,16 @@ impl Chains {
         request.sent_ns = Some(time);
         request.connection = connection;
         request.remote_addr = remote_addr;
-        request.protocol = (!protocol.is_empty()).then(|| protocol.to_owned());
+        request.protocol = Some(protocol).filter(|protocol| !protocol.is_empty());
     }
 
     /// A request ends.
     pub(in super::super) fn close(&mut self, at: RequestAt, ending: Ending<'_>, time: u64) {
         // It may be among what is not recorded.
         let unseen = ending.cut.iter().any(|cut| cut == "location" || cut == "headers");
-        let has_location = unseen || ending.headers.contains_key("Location");
+        // An empty one is none to net/http (`client.go:do`).
+        let location = ending.headers.get("Location").filter(|it| !it.is_empty()).cloned();
+        let has_location = unseen || location.is_some();
         let under_way = self.request(at).sent_ns.is_some();
         let tunnel = ending.error.and_then(|error| {
             let tunnel = self.tunnel_without_answer(at, error)?;
@@ -215,17 +219,19 @@ impl Chains {
             None => failure::error(error),
         });
         let outcome = match (&error, ending.status) {
-            (Some(error), _) => match error.kind {
-                Outcome::Unknown if self.tunnel_refused(at) => Outcome::ProxyRefused,
-                outcome => outcome,
-            },
+            (Some(_), _) if cannot_be_asked(self.request(at)) => Outcome::RedirectInvalid,
+            (Some(_), _) if !under_way && self.tunnel_refused(at) => Outcome::ProxyRefused,
+            // Of an answer that has not begun nothing is cut: HTTP/2 has these words for the end of
+            // a connection (`http2/transport.go:cleanup`).
+            (Some(error), None) if error.kind == Outcome::Truncated => Outcome::Reset,
+            (Some(error), _) => error.kind,
             (None, status) => {
                 status.map_or(Outcome::Unknown, |status| status::of_request(status, has_location))
             }
         };
         let request = self.request_mut(at);
         request.status = ending.status;
-        request.location = ending.headers.get("Location").cloned();
+        request.location = location;
         if ending.protocol.is_some() {
             request.protocol = ending.protocol;
         }
@@ -235,7 +241,11 @@ impl Chains {
         let sent = request.sent_ns.filter(|_| ending.status.is_some());
         request.ttfb_ns = sent.map(|sent| time.saturating_sub(sent));
         request.content_length = ending.content_length;
-        request.error = error.map(|error| RequestError { kind: outcome, ..error });
+        request.error = error.map(|error| RequestError {
+            kind: outcome,
+            reason: error.reason.filter(|_| error.kind == outcome),
+            ..error
+        });
         request.outcome = outcome;
         let redirects = ending.status.is_some_and(status::redirects) && has_location;
         let tracked = &mut self.all[at.at.chain];
@@ -293,9 +303,22 @@ impl Chains {
     }
 }
 
+/// Whether a redirect led to what net/http asks nobody for: it has another scheme, or no host
+/// (`transport.go:roundTrip`).
+fn cannot_be_asked(request: &Request) -> bool {
+    let is_cut = request.cut.iter().any(|cut| cut == "url");
+    let can_be_asked =
+        |url: Url<'_>| matches!(url.scheme, "http" | "https") && !url.host.is_empty();
+    request.cause == Cause::Redirect
+        && !is_cut
+        && !Url::parse(&request.url).is_some_and(can_be_asked)
+}
+
 /// Adds the headers of a response to those of its request.
 fn add(headers: &mut Headers, more: Headers) {
-    for (name, value) in more {
-        headers.insert(name, value);
+    if headers.is_empty() {
+        *headers = more;
+    } else {
+        headers.extend(more);
     }
 }

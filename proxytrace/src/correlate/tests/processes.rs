@@ -194,10 +194,16 @@ fn a_tunnel_is_a_request_of_the_chain_that_opened_it() {
 
 #[test]
 fn a_tunnel_that_was_refused_is_why_its_request_failed() {
-    for status in [403, 407, 503] {
+    for (status, phrase) in [
+        (403, "Forbidden"),
+        (407, "Proxy Authentication Required"),
+        (503, "Service Unavailable"),
+        (502, "EOF"),
+        (502, "checksum mismatch\n"),
+    ] {
         let mut script = tunnel(&zip(A, "x.lab/m"), status);
-        // All that go's error says is the reason phrase.
-        let error = plain_error("Forbidden");
+        // All that go's error says is the reason phrase, which may be any.
+        let error = plain_error(phrase);
         let done = What::SendFailed { error: Some(error.clone()) };
         script.run(&[Task::new(7).step(unanswered(&error)).step(done).failed(error)]);
         let trace = script.trace();
@@ -236,6 +242,26 @@ fn a_tunnel_without_an_answer_ends_with_its_request() {
     let trace = tunnel_without_answer(&plain_error("context canceled"), 1).trace();
     let tunnel = &trace.chains[0].attempts[0].requests[1];
     assert_eq!((trace.chains[0].outcome, tunnel.outcome), (Outcome::Canceled, Outcome::Unfinished));
+}
+
+/// net/http asks for the tunnel in the words of the URL.
+#[test]
+fn a_tunnel_to_a_host_in_capitals_is_that_of_its_request() {
+    let mut script = tunnel_without_answer(&plain_error("unexpected EOF"), 1);
+    for event in &mut script.events {
+        match &mut event.what {
+            What::RequestEnter { url, .. } => *url = url.replace("a.lab", "A.Lab"),
+            What::TunnelEnter { target, .. } => *target = target.replace("a.lab", "A.Lab"),
+            _ => {}
+        }
+    }
+    let trace = script.trace();
+    let [request, tunnel] = &trace.chains[0].attempts[0].requests[..] else {
+        panic!("{:#?}", trace.chains)
+    };
+    assert_eq!((&*request.host, &*tunnel.host), ("a.lab", "a.lab"));
+    let refused = Outcome::ProxyRefused;
+    assert_eq!((request.outcome, tunnel.outcome), (refused, refused));
 }
 
 /// `direct`, where go runs git in a child that ends with a code, after a connection that ends

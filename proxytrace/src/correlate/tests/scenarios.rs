@@ -241,7 +241,7 @@ pub(crate) fn tunneled(url: &str, status: u16, headers: &[(&str, &str)]) -> Scri
     let mut script = tunnel(url, 200);
     let (local, remote) = to_squid();
     let on = What::Try { protocol: "HTTP/2.0".into(), local, remote, tls: true };
-    let header = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+    let header = |(name, value): &(&str, &str)| ((*name).to_owned().into(), (*value).to_owned());
     let answer = What::RequestReturn {
         body: None,
         status: Some(status),

@@ -71,7 +71,7 @@ impl Hop {
 
     /// With a header.
     pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
-        self.headers.insert(name.into(), value.into());
+        self.headers.insert(name.to_owned().into(), value.into());
         self
     }
 
@@ -180,6 +180,12 @@ impl Script {
     /// The same that ends with another code.
     pub(crate) fn exits(self, code: i32) -> Self {
         Self { exit: Some(code), ..self }
+    }
+
+    /// The same that a signal ends.
+    pub(crate) fn killed(mut self, signal: i32) -> Self {
+        self.push(GO, None, What::Exit { code: None, signal: Some(signal) });
+        Self { exit: None, ..self }
     }
 
     /// `pid` becomes a go command.
@@ -311,8 +317,8 @@ impl Task {
     }
 
     fn hop(mut self, hop: &Hop) -> Self {
-        let agent = Headers::from_iter([("User-Agent".to_owned(), "GoCommand/1".to_owned())]);
-        let (url, method) = (hop.url.clone(), hop.method.to_owned());
+        let agent = Headers::from_iter([("User-Agent".into(), "GoCommand/1".to_owned())]);
+        let (url, method) = (hop.url.clone(), hop.method.into());
         let credentials = Some(hop.credentials.clone());
         self = self.step(What::RequestEnter {
             method,
@@ -323,19 +329,18 @@ impl Task {
         });
         for attempt in 0..hop.tries {
             let (local, remote) = ends(&hop.url, attempt);
-            let protocol = "HTTP/2.0".to_owned();
             self = self.step(What::Try {
-                protocol,
+                protocol: "HTTP/2.0".into(),
                 local: Some(local),
                 remote: Some(remote),
                 tls: true,
             });
         }
         let mut headers = hop.headers.clone();
-        headers.extend(hop.location.iter().map(|l| ("Location".to_owned(), l.clone())));
+        headers.extend(hop.location.iter().map(|l| ("Location".into(), l.clone())));
         let ending = What::RequestReturn {
             status: hop.status,
-            protocol: hop.status.map(|_| "HTTP/2.0".to_owned()),
+            protocol: hop.status.map(|_| "HTTP/2.0".into()),
             headers,
             content_length: None,
             body: None,

@@ -1,7 +1,7 @@
 //! Chains, attempts, causes, and what came after redirects.
 
 use crate::event::{Failure, What};
-use crate::model::{Artifact, Cause, Next, Outcome, Role, Severity, Trace};
+use crate::model::{AfterRedirect, Artifact, Cause, Next, Outcome, Role, Severity, Trace};
 
 use super::scenarios::{self, A, B, got, url, zip};
 use super::script::{
@@ -102,6 +102,37 @@ fn a_redirect_that_leads_elsewhere_is_not_said_to_be_obeyed() {
     let trace = Script::new("https://proxy.lab", 0).run(&[got(7, "x.lab/m", &hops)]).trace();
     let request = &chain(&trace, "x.lab/m@v1.0.0 zip").attempts[0].requests[1];
     assert_eq!((request.cause, request.follows), (Cause::Redirect, None));
+}
+
+/// net/http looks at it once it is asked to go there (`transport.go:roundTrip`).
+#[test]
+fn a_redirect_to_what_nobody_can_be_asked_for_leads_nowhere() {
+    let outcome = |entry: &str, hops: &[Hop], said: &str| {
+        let task = Task::new(7).walk().lookup(entry, "x.lab/m").fetch(hops);
+        let trace = Script::new(entry, 1).run(&[task.failed(plain_error(said))]).trace();
+        chain(&trace, "x.lab/m@v1.0.0 zip").attempts[0].clone()
+    };
+    let no_host = "http: no Host in request URL";
+    for (location, url, said) in [
+        ("https:/cdn.lab/z", "https:///cdn.lab/z", no_host),
+        ("cdn.lab:8443/z", "cdn.lab://", "unsupported protocol scheme \"cdn.lab\""),
+    ] {
+        let entry = "http://proxy.lab";
+        let from = hop(&zip(entry, "x.lab/m"), 302).to(location);
+        let attempt = outcome(entry, &[from, broken(url, plain_error(said), false)], said);
+        assert_eq!((attempt.outcome, attempt.next), (Outcome::RedirectInvalid, Some(Next::Stop)));
+        assert_eq!(
+            attempt.reason,
+            "proxy.lab answered 302 and redirected to nowhere; there is nothing left to ask"
+        );
+        let [from, to] = &attempt.requests[..] else { panic!("{attempt:?}") };
+        assert_eq!(from.after_redirect, Some(AfterRedirect::Refused));
+        assert_eq!((to.follows, to.outcome), (Some(from.id), Outcome::RedirectInvalid));
+    }
+    // An entry may have no host, too.
+    let entry = "https:///go";
+    let asked = broken(&zip(entry, "x.lab/m"), plain_error(no_host), false);
+    assert_eq!(outcome(entry, &[asked], no_host).outcome, Outcome::Unknown);
 }
 
 #[test]
@@ -333,6 +364,39 @@ fn a_query_reports_absence_only_where_nothing_else_is_wrong() {
     // What failed here is the reason of all.
     let trace = scenarios::probes_ending([404, 404, 500], Some(bad_status(500))).trace();
     assert!(trace.chains.iter().all(|chain| chain.attempts[0].next == Some(Next::Stop)));
+}
+
+/// Whoever it is that ends go: what a query has not found may be what it would have done without.
+#[test]
+fn a_walk_that_go_ended_within_tells_of_no_absence() {
+    let half = || {
+        let mut script = scenarios::probes_ending([404, 200, 404], Some(bad_status(404)));
+        script.events.pop();
+        script
+    };
+    for script in [half(), half().killed(15)] {
+        let trace = script.trace();
+        let probe = chain(&trace, "x.lab list");
+        assert_eq!(draw(probe), ["https://proxy.lab[0] not-found → -: initial proxy.lab 404"]);
+        let reason = "proxy.lab answered 404; what became of it is not known";
+        assert_eq!(probe.attempts[0].reason, reason);
+        assert!(roots(&trace).is_empty());
+    }
+    // Its end may have been lost, too, but for a go that was killed.
+    let next = |mut script: Script| {
+        let trace = script.lose().trace();
+        chain(&trace, "x.lab list").attempts[0].next
+    };
+    assert_eq!(next(half()), Some(Next::Stop));
+    assert_eq!(next(half().killed(15)), None);
+    // Pages above that of the repository, which git is fetching.
+    let page = |id, path: &str| {
+        let asked = hop(&format!("https://{path}?go-get=1"), 404);
+        Task::new(id).lookup("direct", path).fetch(&[asked])
+    };
+    let mut script = Script::new("direct", 1);
+    script.run(&[Task::of(GO, 1, 0).walk()]).run(&[page(20, "git.lab/m"), page(21, "git.lab")]);
+    assert!(roots(&script.killed(15).trace()).is_empty());
 }
 
 /// go has what it goes on to read.

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::script::{GO, Script, chain, draw};
+use super::script::{GO, Script, chain, draw, plain_error};
 use crate::diagnose;
 use crate::event::{Goroutine, Headers, TcpState, What};
 use crate::model::{Cause, Outcome, Request, Trace, Witness, Witnesses};
@@ -36,7 +36,7 @@ fn answered(
     status: u16,
     location: Option<&str>,
 ) {
-    let location = location.map(|location| ("Location".to_owned(), location.to_owned()));
+    let location = location.map(|location| ("Location".into(), location.to_owned()));
     script.push(
         pid,
         None,
@@ -97,8 +97,18 @@ fn both_say_the_same() {
     asked(&mut script, 1, "http://proxy.lab?go-get=1", Some(404));
     seen(&mut script, GO, (1, 1), "GET", "http://proxy.lab/?go-get=1");
     answered(&mut script, GO, (1, 1), 404, None);
+    // An empty query, a name in punycode, an address without its zone.
+    for (number, (by_go, by_wire)) in (2..).zip([
+        ("http://proxy.lab/x.zip", "http://proxy.lab/x.zip?"),
+        ("http://bücher.lab/x.zip", "http://xn--bcher-kva.lab/x.zip"),
+        ("http://[fe80::1%eth0]:3000/x.zip", "http://[fe80::1]:3000/x.zip"),
+    ]) {
+        asked(&mut script, 1, by_go, Some(200));
+        seen(&mut script, GO, (1, number), "GET", by_wire);
+        answered(&mut script, GO, (1, number), 200, None);
+    }
     let trace = script.trace();
-    assert_eq!(witnesses(&trace), Witnesses { agreed: 2, ..Witnesses::default() });
+    assert_eq!(witnesses(&trace), Witnesses { agreed: 5, ..Witnesses::default() });
     assert!(requests(&trace, "proxy.lab go-get").iter().all(|r| r.witness == Witness::Both));
 }
 
@@ -182,7 +192,9 @@ fn git(runs: &[(&str, u16, i32)]) -> Trace {
         script.push(helper, None, What::Exit { code: Some(*exit), signal: None });
         script.push(child, None, What::Exit { code: Some(*exit), signal: None });
     }
-    script.trace()
+    let failed = runs.last().is_some_and(|run| run.2 != 0);
+    let error = failed.then(|| plain_error("exit status 128"));
+    script.push(GO, TASK, What::WalkReturn { error }).trace()
 }
 
 const LS_REMOTE: &str = "git ls-remote -q origin";
@@ -216,7 +228,7 @@ fn the_last_of_several_programs_tells() {
     for (runs, outcome) in [
         ([(LS_REMOTE, 200, 0), (FETCH, 500, 128)], "http-error → stop"),
         ([(LS_REMOTE, 404, 0), (FETCH, 200, 0)], "ok → -"),
-        ([(LS_REMOTE, 404, 128), (FETCH, 200, 128)], "unknown → -"),
+        ([(LS_REMOTE, 404, 128), (FETCH, 200, 128)], "unknown → stop"),
         ([(LS_REMOTE, 500, 128), (FETCH, 404, 128)], "not-found → stop"),
     ] {
         for _ in 0..16 {

@@ -13,7 +13,7 @@ use crate::model::{Artifact, Attempt, Chain, Next, Outcome, ProcessId};
 use self::index::{Index, Key};
 pub(super) use self::requests::{BodyEnd, Ending, Opening, RequestAt, tunneled_host};
 use super::cache::Had;
-use super::process::{Processes, id};
+use super::process::{Image, Processes, id};
 use super::story;
 use super::target::Target;
 use crate::goproxy::List;
@@ -235,7 +235,8 @@ impl Chains {
             .into_iter()
             .filter_map(|chain| {
                 let tracked = &mut self.all[chain];
-                std::mem::take(&mut tracked.changed).then(|| tracked.clone().finish(processes))
+                std::mem::take(&mut tracked.changed)
+                    .then(|| tracked.clone().finish(processes, true))
             })
             .collect()
     }
@@ -254,7 +255,7 @@ impl Chains {
     pub(super) fn into_model(self, processes: &Processes, complete: bool) -> Vec<Chain> {
         let known = |tracked: &Tracked| complete || !tracked.chain.attempts.is_empty();
         let chains = self.all.into_iter().filter(known);
-        chains.map(|tracked| tracked.finish(processes)).collect()
+        chains.map(|tracked| tracked.finish(processes, complete)).collect()
     }
 }
 
@@ -270,9 +271,12 @@ impl Tracked {
         }
     }
 
-    fn finish(mut self, processes: &Processes) -> Chain {
-        let list = &processes.get(self.chain.process).list;
-        self.settle_rest(list);
+    /// Ends the chain. Where not all may have been seen (`complete` is false), that may be how a walk
+    /// ended.
+    fn finish(mut self, processes: &Processes, complete: bool) -> Chain {
+        let Image { process, list, .. } = processes.get(self.chain.process);
+        // Who was killed may have had walks open.
+        self.settle_rest(list, !complete && process.exit_code.is_some());
         let Tracked { mut chain, notes, ended, .. } = self;
         let failed_tool = chain.commands.last().and_then(|&id| {
             let process = &processes.get(id).process;
@@ -293,7 +297,12 @@ impl Tracked {
                     attempt.proxy
                 );
             }
-            if note.by == By::SomeWalk && attempt.next.is_none() && story::failed(attempt.outcome) {
+            let is_open = match note.by {
+                By::SomeWalk => true,
+                By::Walk => !note.settled,
+                By::Itself | By::Aside => false,
+            };
+            if is_open && attempt.next.is_none() && story::failed(attempt.outcome) {
                 attempt.reason =
                     format!("{}; what became of it is not known", story::answer(attempt));
             }
@@ -307,8 +316,10 @@ impl Tracked {
         chain
     }
 
-    /// What no walk said: attempts that no walk made, or whose walk was not seen to end.
-    fn settle_rest(&mut self, list: &List) {
+    /// What no walk said: attempts that no walk made, or whose walk was not seen to end. Where an
+    /// event may have been lost, it ended by go's rule; or else go ended within it, and what failed
+    /// may be a probe that it would have done without.
+    fn settle_rest(&mut self, list: &List, may_miss: bool) {
         let attempts = &mut self.chain.attempts;
         for place in 0..attempts.len() {
             if self.notes[place].settled {
@@ -321,7 +332,7 @@ impl Tracked {
             });
             let attempt = &attempts[place];
             let stopped = match self.notes[place].by {
-                By::Walk => story::must_stop(attempt, list),
+                By::Walk => may_miss && story::must_stop(attempt, list),
                 By::Itself => true,
                 // It may be that of a probe, whose failure ends nothing.
                 By::SomeWalk | By::Aside => false,
