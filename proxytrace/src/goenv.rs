@@ -30,6 +30,13 @@ const SETTINGS: &[(&str, BuiltIn)] = &[
 /// The first minor release that reads `$GOROOT/go.env`.
 const GO_ENV_SINCE: u16 = 21;
 
+/// The first minor release that knows GOAUTH. Before, go reads netrc, whatever is set.
+const GOAUTH_SINCE: u16 = 24;
+
+/// The setting that may be there and empty: an empty line hides the default in `go.env`, and go then
+/// refuses what it has to verify.
+const EMPTIED: &str = "GOSUMDB";
+
 /// What decides whom go asks, and with what.
 pub(crate) const OF_THE_WAY: &[&str] =
     &["GOPROXY", "GOPRIVATE", "GONOPROXY", "GOSUMDB", "GONOSUMDB", "GOAUTH", "GOINSECURE"];
@@ -66,9 +73,10 @@ pub struct Go<'a> {
 /// the order of `/proc/PID/environ`.
 ///
 /// `read` gives the text of a file as that process would read it (its root, its working directory
-/// for relative paths), or none. A setting that nothing sets is absent. The names: GOPROXY
-/// GOPRIVATE GONOPROXY GONOSUMDB GOSUMDB GOINSECURE GOFLAGS GOAUTH GOTOOLCHAIN GOMODCACHE GOWORK GOENV
-/// `HTTP_PROXY` `HTTPS_PROXY` `NO_PROXY`.
+/// for relative paths), or none. A setting that nothing sets is absent; GOSUMDB is there and empty
+/// where a file has an empty line for it. The names: GOPROXY GOPRIVATE GONOPROXY GONOSUMDB GOSUMDB
+/// GOINSECURE GOFLAGS GOAUTH GOTOOLCHAIN GOMODCACHE GOWORK GOENV `HTTP_PROXY` `HTTPS_PROXY`
+/// `NO_PROXY`.
 pub fn effective(
     environment: &[(String, String)],
     go: Go<'_>,
@@ -89,7 +97,9 @@ pub(crate) fn secret(
 ) -> BTreeMap<String, (String, Origin)> {
     let sources = Sources::read(environment, go, read);
     let settings = SETTINGS.iter().filter_map(|(name, default)| {
-        sources.get(name).or_else(|| sources.default(*default)).map(|found| (*name, found))
+        let found = sources.get(name).or_else(|| sources.default(*default));
+        let emptied = || (*name == EMPTIED).then(|| sources.emptied(name)).flatten();
+        found.or_else(emptied).map(|found| (*name, found))
     });
     let proxies = ENVIRONMENT.iter().filter_map(|(name, asked)| {
         let value = asked.iter().find_map(|name| sources.environment(name))?;
@@ -124,6 +134,16 @@ pub fn hidden(
             .then(|| (name.to_owned(), redact::setting(name, theirs)))
     };
     SETTINGS.iter().filter_map(|(name, _)| hidden(name)).collect()
+}
+
+/// Whether go reads netrc with this GOAUTH (`auth/auth.go:runGoAuth`).
+pub(crate) fn reads_netrc(goauth: &str) -> bool {
+    goauth.split(';').any(|command| command.split_whitespace().next() == Some("netrc"))
+}
+
+/// Whether a go of this version knows GOAUTH.
+pub(crate) fn knows_goauth(version: &str) -> bool {
+    minor(version).is_none_or(|minor| minor >= GOAUTH_SINCE)
 }
 
 /// 19 of `go1.19.8` and of `go1.19rc1`.
@@ -197,6 +217,19 @@ impl Sources {
             .filter(|(value, _)| !value.is_empty())
     }
 
+    /// A setting that [`Self::get`] does not find, where the file that counts has it: empty.
+    fn emptied(&self, name: &str) -> Option<(String, Origin)> {
+        let of_goroot = || self.goroot.as_ref().is_some_and(|file| file.contains_key(name));
+        let origin = if self.user.contains_key(name) {
+            Origin::UserFile
+        } else if of_goroot() {
+            Origin::GorootFile
+        } else {
+            return None;
+        };
+        Some((String::new(), origin))
+    }
+
     fn default(&self, default: BuiltIn) -> Option<(String, Origin)> {
         let value = match default {
             BuiltIn::Empty => return None,
@@ -259,7 +292,7 @@ fn parse(text: &str) -> Variables {
 mod tests {
     use std::path::Path;
 
-    use super::{Go, effective};
+    use super::{Go, effective, knows_goauth, reads_netrc};
     use crate::event::Origin::{self, Default, Environment, GorootFile, UserFile};
 
     const GO_ENV: (&str, &str) = (
@@ -402,11 +435,56 @@ mod tests {
             &[
                 ("GOPROXY", Some(("https://proxy.golang.org,direct", GorootFile))),
                 ("GOFLAGS", Some(("-b=c d ", UserFile))),
-                ("GOSUMDB", None),
+                ("GOSUMDB", Some(("", UserFile))),
                 ("GOPRIVATE", Some(("x\r", UserFile))),
                 ("GOINSECURE", Some(("last", UserFile))),
             ],
         );
+    }
+
+    /// Without it go verifies nothing. What else is empty is as good as not set.
+    #[test]
+    fn an_empty_gosumdb_is_one() {
+        let empty = "GOPROXY=\nGOSUMDB=\nGOTOOLCHAIN=\nGOAUTH=\nGONOSUMDB=\n";
+        let user = ("/f", empty);
+        let settings = [("GOENV", "/f"), ("GOPROXY", "direct"), ("GOPRIVATE", "corp.example")];
+        let of_user = [
+            ("GOPROXY", Some(("direct", Environment))),
+            ("GOSUMDB", Some(("", UserFile))),
+            ("GOTOOLCHAIN", None),
+            ("GOAUTH", Some(("netrc", Default))),
+            ("GONOSUMDB", Some(("corp.example", Default))),
+        ];
+        check(&settings, &[user, GO_ENV], &of_user);
+        // Whatever is in a `go.env` that was not found.
+        check(&settings, &[user], &of_user);
+        check(&[("GOENV", "/f")], &[user, GO_ENV], &[("GOPROXY", None)]);
+        let set = [settings[0], ("GOSUMDB", "off")];
+        check(&set, &[user, GO_ENV], &[("GOSUMDB", Some(("off", Environment)))]);
+        let here = ("/usr/lib/go/go.env", "GOSUMDB=\n");
+        check(&[], &[here], &[("GOSUMDB", Some(("", GorootFile)))]);
+        check(&[], &[("/usr/lib/go/go.env", "")], &[("GOSUMDB", None)]);
+        // The default of before is built in.
+        let built_in = [("GOSUMDB", Some(("sum.golang.org", Default)))];
+        check_of("go1.20", &settings, &[user], &built_in);
+    }
+
+    #[test]
+    fn goauth_is_of_a_release() {
+        for (version, expected) in
+            [("go1.23.9", false), ("go1.24rc1", true), ("go1.27.3", true), ("", true)]
+        {
+            assert_eq!(knows_goauth(version), expected, "{version}");
+        }
+        for (goauth, expected) in [
+            ("netrc", true),
+            ("/bin/auth; netrc ", true),
+            ("off", false),
+            ("git /src", false),
+            ("netrcs", false),
+        ] {
+            assert_eq!(reads_netrc(goauth), expected, "{goauth}");
+        }
     }
 
     #[test]

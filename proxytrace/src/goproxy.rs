@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 
 use crate::event::Setting;
 use crate::model::{Next, Outcome, Separator};
-
 use crate::url::{self, Url};
 
 /// One entry of the list.
@@ -33,9 +32,19 @@ impl Entry {
     }
 }
 
-/// Whether an entry is a word of go's, not a URL.
-pub(crate) fn is_word(proxy: &str) -> bool {
-    matches!(proxy, "direct" | "noproxy" | "off")
+/// Whether an entry is a keyword, not a URL: `noproxy` is go's own, and stands in no list.
+pub(crate) fn is_keyword(proxy: &str) -> bool {
+    asks_repositories(proxy) || ends_list(proxy)
+}
+
+/// Whether go asks no proxy there, but the repository of the module.
+pub(crate) fn asks_repositories(proxy: &str) -> bool {
+    matches!(proxy, "direct" | "noproxy")
+}
+
+/// Whether go looks at nothing that stands behind it.
+pub(crate) fn ends_list(proxy: &str) -> bool {
+    matches!(proxy, "direct" | "off")
 }
 
 /// Whether a failure lets go ask the entry that stands behind this separator.
@@ -93,11 +102,12 @@ pub(crate) fn same_entry(one: &str, other: &str) -> bool {
 
 /// Whether one of the patterns, as in GOPRIVATE, matches `module`.
 pub(crate) fn matches(patterns: &str, module: &str) -> bool {
-    patterns.split(',').any(|glob| matches_prefix(glob.trim_end_matches('/'), module))
+    let mut globs = patterns.split(',').map(|glob| glob.strip_suffix('/').unwrap_or(glob));
+    globs.any(|glob| matches_prefix(glob, module))
 }
 
 fn same(one: &Url<'_>, other: &Url<'_>) -> bool {
-    one.scheme == other.scheme
+    one.scheme.eq_ignore_ascii_case(other.scheme)
         && one.host.eq_ignore_ascii_case(other.host)
         && one.clean_path() == other.clean_path()
 }
@@ -125,7 +135,7 @@ fn entries(goproxy: &str, noproxy: &str) -> Vec<Entry> {
             continue;
         }
         entries.push(Entry { proxy: with_scheme(word), separator });
-        if matches!(word, "off" | "direct") {
+        if ends_list(word) {
             break;
         }
     }
@@ -219,10 +229,31 @@ fn in_class(mut class: &[u8], byte: u8) -> bool {
     }
 }
 
+/// Why go takes an entry for no proxy, and so refuses the whole list (`modfetch/proxy.go:newProxyRepo`).
+/// What `net/url` makes of the rest of a URL is another matter.
+pub(crate) fn refusal(entry: &str) -> Option<&'static str> {
+    match scheme(entry).map(str::to_ascii_lowercase).as_deref() {
+        None => Some("no URL: its scheme is missing"),
+        Some("http" | "https") => None,
+        Some("file") if file(entry).is_some() => None,
+        Some("file") => Some("no valid URL: go wants file:// and a path, and nothing else"),
+        Some(_) => Some("no valid URL: go wants https, http or file"),
+    }
+}
+
+/// The scheme of an entry, as `net/url:getScheme` finds it.
+pub(crate) fn scheme(entry: &str) -> Option<&str> {
+    let (scheme, _) = entry.split_once(':')?;
+    let sound = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
+    let begins = scheme.starts_with(|first: char| first.is_ascii_alphabetic());
+    (begins && scheme.bytes().all(sound)).then_some(scheme)
+}
+
 /// The path of a `file:` entry, which need not be UTF-8; none where go wants no such URL, as there
 /// is more in it than a path (`modfetch/proxy.go:newProxyRepo`), or a `%` that begins no encoding.
 pub(crate) fn file(entry: &str) -> Option<Vec<u8>> {
-    let rest = entry.strip_prefix("file:")?;
+    let (scheme, rest) = entry.split_once(':')?;
+    let rest = scheme.eq_ignore_ascii_case("file").then_some(rest)?;
     let path = rest.strip_prefix("//").unwrap_or(rest);
     let alone = path.starts_with('/') && !path.contains(['?', '#']);
     url::unescape(path).filter(|_| alone)
@@ -278,6 +309,29 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_proxy_is_refused() {
+        for (entry, refused) in [
+            ("https://a.lab", ""),
+            ("HTTP://a.lab", ""),
+            ("https:/a.lab", ""),
+            ("file:///srv/x y", ""),
+            ("FILE:/srv/x", ""),
+            ("/srv/x", "scheme is missing"),
+            ("//a.lab/x", "scheme is missing"),
+            ("foo", "scheme is missing"),
+            ("1a://x", "scheme is missing"),
+            ("file://host/x", "and a path"),
+            ("file:///srv?x", "and a path"),
+            ("ftp://a.lab", "https, http or file"),
+            ("s3:/bucket", "https, http or file"),
+        ] {
+            let found = refusal(entry);
+            assert_eq!(found.is_none(), refused.is_empty(), "{entry}: {found:?}");
+            assert!(found.unwrap_or_default().contains(refused), "{entry}: {found:?}");
+        }
+    }
+
+    #[test]
     fn matches_private_modules_by_prefix() {
         for (glob, module, expected) in [
             ("corp.lab", "corp.lab/a/b", true),
@@ -295,12 +349,17 @@ mod tests {
         ] {
             assert_eq!(matches_prefix(glob, module), expected, "{glob} {module}");
         }
+        for (patterns, expected) in
+            [("corp.lab/", true), ("a.lab,,corp.lab", true), ("corp.lab//", false), ("/", false)]
+        {
+            assert_eq!(matches(patterns, "corp.lab/a"), expected, "{patterns}");
+        }
     }
 
     #[test]
     fn finds_an_entry_by_what_it_means() {
         let list =
-            List { entries: entries("https://a/x/,https://b,direct", ""), ..List::default() };
+            List { entries: entries("HTTPS://a/x/,https://b,direct", ""), ..List::default() };
         assert_eq!(list.position("https://u:p@a/x", 0), Some(0));
         assert_eq!(list.position("direct", 0), Some(2));
         assert_eq!(list.position("https://a/x", 1), None);

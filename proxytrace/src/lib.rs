@@ -14,8 +14,9 @@
 //! - [`gobinary`]: where to look in a Go executable
 //! - [`goenv`]: the settings of a go command, and where each comes from
 //! - [`gomod`]: the lines of go.mod and go.work that ask for something
-//! - `goproxy`: the list that go walks, and when it goes on; `status`, what an answer means to it;
-//!   `public`, who serves everybody; `roots`, the authorities that it trusts
+//! - `goproxy`: the list that go walks, and when it goes on; `gosumdb`, the checksum database that
+//!   it asks; `status`, what an answer means to it; `public`, who serves everybody; `roots`, the
+//!   authorities that it trusts
 //! - [`netrc`]: credentials for a host, and lines that go passes over
 //! - [`redact`]: takes secrets out of what capture read
 //! - [`url`]: URLs as Go writes them
@@ -48,6 +49,7 @@ pub mod goenv;
 pub mod golog;
 pub mod gomod;
 mod goproxy;
+mod gosumdb;
 pub mod model;
 pub mod netrc;
 pub mod preflight;
@@ -58,8 +60,6 @@ pub mod replay;
 pub mod report;
 pub mod rewalk;
 mod roots;
-#[cfg(test)]
-mod skipped;
 mod status;
 pub mod url;
 pub mod wire;

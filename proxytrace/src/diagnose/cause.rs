@@ -1,23 +1,28 @@
 //! Why a chain failed: the one reason.
 
-mod content;
-
 use std::borrow::Cow;
+use std::net::SocketAddr;
 
-use crate::correlate::failure::WANTS_CERTIFICATE;
+use crate::correlate::failure::{NEGOTIATES_ANEW, WANTS_CERTIFICATE, WANTS_HTTP_1_1};
 use crate::correlate::story::{answer, is_of_tool, last_asked, unverified, why, words};
 use crate::event::Origin;
-use crate::goproxy::is_word;
-use crate::model::{Artifact, Attempt, Cause, Chain, Contradiction, Next, Outcome, Request};
-use crate::status;
-use crate::url;
-
+use crate::gomod::TOOLCHAIN;
+use crate::goproxy::is_keyword;
+use crate::gosumdb::has_key;
+use crate::model::{
+    Artifact, Attempt, Cause, Chain, Contradiction, Next, Outcome, Process, Request,
+};
 use crate::redact::REDACTED;
+use crate::status;
+use crate::{goenv, url};
 
+use super::content;
 use super::rules::{is_password_in_clear, strayed};
+use super::said::{Unused, telling};
+use super::sent::{Sent, last_walk, sends};
 use super::sign::Sign;
 use super::speaker::{self, is_page};
-use super::view::{self, Send, Unused, View, is_of_go, is_query, last_walk};
+use super::view::{self, View, is_of_go, is_query};
 
 /// An outcome that stands for a code by itself.
 const BY_OUTCOME: &[(Outcome, &str)] = &[
@@ -49,11 +54,45 @@ const BY_STATUS: &[(u16, u16, &str)] = &[
     (0, u16::MAX, "PT402"),
 ];
 
-/// The attempt that is to blame for a failed chain, or the search for a repository that is.
-pub(super) fn culprit<'a>(view: &View<'a>, chain: &'a Chain) -> Option<&'a Attempt> {
+/// The attempt that is to blame for a failed chain, or the search for a repository that is; up to
+/// where https failed, if go then asked over http.
+pub(super) fn culprit<'a>(view: &View<'a>, chain: &'a Chain) -> Option<Cow<'a, Attempt>> {
     let culprit = view::culprit(chain)?;
     let search = culprit.requests.is_empty().then(|| view.search(chain)).flatten();
-    Some(search.filter(|search| search.outcome == culprit.outcome).unwrap_or(culprit))
+    let culprit = search.filter(|search| search.outcome == culprit.outcome).unwrap_or(culprit);
+    Some(up_to_http(culprit).map_or(Cow::Borrowed(culprit), Cow::Owned))
+}
+
+/// What failed over https and then, as GOINSECURE lets go try that, over http too
+/// (`web/http.go:get`): go tells of http alone.
+fn over_both(attempt: &Attempt) -> Option<(Sent<'_>, Sent<'_>)> {
+    let mut sends: Vec<Sent<'_>> = sends(attempt).collect();
+    let (plain, secure) = (sends.pop()?, sends.pop()?);
+    let rest = plain.first().url.strip_prefix("http://")?;
+    let same = secure.first().url.strip_prefix("https://") == Some(rest);
+    let unanswered = plain.last().status.is_none() && secure.last().status.is_none();
+    (same && unanswered).then_some((secure, plain))
+}
+
+/// An attempt as it was before go asked over http, where that says why it failed.
+fn up_to_http(attempt: &Attempt) -> Option<Attempt> {
+    let (secure, plain) = over_both(attempt)?;
+    let outcome = secure.last().outcome;
+    by_outcome(outcome)?;
+    let requests = attempt.requests[..attempt.requests.len() - plain.requests.len()].to_vec();
+    Some(Attempt { outcome, requests, ..attempt.clone() })
+}
+
+/// A sign with a word of the way over http, where go tried that.
+fn of_both(sign: Sign, attempt: &Attempt, is_of_https: bool) -> Sign {
+    let said = if is_of_https {
+        "; http, which GOINSECURE lets go try then, failed too"
+    } else if over_both(attempt).is_some() {
+        "; that was over http, which GOINSECURE lets go try where https fails"
+    } else {
+        return sign;
+    };
+    Sign { message: sign.message + said, ..sign }
 }
 
 /// The root of a failed chain. None where the reason was not seen.
@@ -62,7 +101,9 @@ pub(super) fn root(view: &View<'_>, chain: &Chain) -> Option<Sign> {
         return Some(contradicted(chain, by));
     }
     let culprit = culprit(view, chain)?;
-    let Some(send) = Send::last_of(culprit).filter(|_| !is_of_tool(culprit)) else {
+    let is_of_https = matches!(culprit, Cow::Owned(_));
+    let culprit = &*culprit;
+    let Some(send) = Sent::last_of(culprit).filter(|_| !is_of_tool(culprit)) else {
         // `direct` without HTTP that it failed in, a `file://` entry, `off`.
         return password_in_clear(chain, culprit)
             .or_else(|| absent(view, chain))
@@ -81,10 +122,11 @@ pub(super) fn root(view: &View<'_>, chain: &Chain) -> Option<Sign> {
         .or_else(|| refused(&send, culprit))
         .or_else(|| authorization_dropped(&send))
         .or_else(|| strayed(view, &send).map(|(_, message)| ("PT011", message)))
-        .or_else(|| target(&send, culprit))
+        .or_else(|| target(view, &send, culprit))
         .or_else(|| checksums(view, chain, culprit))
         .or_else(|| content::root(view, chain, &send, culprit))
         .map(|(code, message)| Sign::of(code, chain, message))
+        .or_else(|| unknown_toolchain(chain, culprit))
         .or_else(|| client_certificate(view, chain, &send, culprit));
     let sign = sign.map(|sign| doubt(view, chain, culprit, sign));
     let sign = sign
@@ -102,29 +144,47 @@ pub(super) fn root(view: &View<'_>, chain: &Chain) -> Option<Sign> {
             _ => answer(culprit) + &remark(&send, culprit) + offered(&send) + pause(send.last()),
         };
         let sign = Sign::of(plain(&send, culprit)?, chain, message);
-        let of_page = chain.artifact == Artifact::GoGet && culprit.outcome == Outcome::BadContent;
-        Some(if of_page { sign.advising(PAGE) } else { sign })
+        let of_page = chain.artifact == Artifact::GoGet
+            && culprit.outcome == Outcome::BadContent
+            && send.last().status.is_some();
+        Some(match reason(send.last()) {
+            _ if of_page => sign.advising(PAGE),
+            Some(WANTS_HTTP_1_1) => sign.advising(HTTP_1_1),
+            _ => sign,
+        })
     });
     // A page where the repository is has not served the tool.
     let sign = sign.or_else(|| command(view, chain));
-    let sign = by_status(sign?, &send, culprit);
+    let sign = by_status(view.process(chain.process), sign?, &send, culprit);
+    let sign = of_both(sign, culprit, is_of_https);
     // Absence has the evidence of the whole walk.
     Some(if sign.requests.is_empty() { sign.with(send.ids()) } else { sign })
+}
+
+/// What to do where HTTP/2 is of no use.
+const HTTP_1_1: &str = "Set GODEBUG=http2client=0, with which go speaks HTTP/1.1 to every host; or \
+                        take from the server what HTTP/2 has not: NTLM, or a certificate that it \
+                        asks for by the path.";
+
+/// Why a request got no whole answer, in words that can follow the name of its host.
+fn reason(request: &Request) -> Option<&str> {
+    request.error.as_ref().and_then(|error| error.reason.as_deref())
 }
 
 /// What to do where the page of a module names no repository.
 const PAGE: &str = "Look for a login or a catch-all behind the page (`curl -i \
                     'https://MODULE?go-get=1'`), and check the path of the module: its page must \
-                    name the repository in a `go-import`.";
+                    name the repository in a `go-import`, which with a fourth word, a \
+                    sub-directory, is none before Go 1.25.";
 
 /// Who spoke, where it was with a status.
-fn remark(send: &Send<'_>, attempt: &Attempt) -> String {
+fn remark(send: &Sent<'_>, attempt: &Attempt) -> String {
     let said = matches!(attempt.outcome, Outcome::HttpError | Outcome::NotFound);
     if said { speaker::remark(send.last()) } else { String::new() }
 }
 
 /// What a host that wants credentials had got, where that is known.
-fn offered(send: &Send<'_>) -> &'static str {
+fn offered(send: &Sent<'_>) -> &'static str {
     let last = send.last();
     let names = last.credentials.as_deref().filter(|_| last.status == Some(401));
     match names {
@@ -140,19 +200,20 @@ fn offered(send: &Send<'_>) -> &'static str {
 
 /// Whether go adds no credentials, whatever it has: it goes by the scheme of the first URL
 /// (`web/http.go:get`).
-fn is_in_clear(send: &Send<'_>) -> bool {
+fn is_in_clear(send: &Sent<'_>) -> bool {
     is_of_go(send.first()) && send.first().url.starts_with("http://")
 }
 
 /// Whether a redirect has lost the user that the first URL has: net/http makes a header of it for
 /// that request alone (`net/http/client.go:send`).
-fn is_redirect_of_user(send: &Send<'_>) -> bool {
+fn is_redirect_of_user(send: &Sent<'_>) -> bool {
     send.last().cause == Cause::Redirect && has_user(send)
 }
 
-/// Whether go takes the credentials from the URL. Since Go 1.24 it finds no others then: it looks
-/// for them by the whole URL (`cmd/go/internal/auth/auth.go:AddCredentials`).
-fn has_user(send: &Send<'_>) -> bool {
+/// Whether there are credentials in the URL. Since Go 1.24 it finds no others then: it looks for
+/// them by the whole URL (`cmd/go/internal/auth/auth.go:AddCredentials`). Before, it looks for those
+/// of the host, and they come first.
+fn has_user(send: &Sent<'_>) -> bool {
     let first = send.first();
     let rest = first.url.strip_prefix("https://").filter(|_| is_of_go(first));
     rest.and_then(|rest| rest.split(['/', '?']).next()).is_some_and(|it| it.contains('@'))
@@ -170,41 +231,91 @@ fn pause(request: &Request) -> &'static str {
 }
 
 /// The advice for what spoke, where that is known.
-fn by_status(sign: Sign, send: &Send<'_>, attempt: &Attempt) -> Sign {
+fn by_status(process: Option<&Process>, sign: Sign, send: &Sent<'_>, attempt: &Attempt) -> Sign {
     const CHANGED: &str = "Renew the credentials: the line for this host in ~/.netrc, or what the \
                            command of GOAUTH gives. `curl -sI --netrc URL` shows whether they do.";
+    if sign.kind.code == "PT211" {
+        return by_forward_proxy(sign, send);
+    }
+    let of_status =
+        matches!(sign.kind.code, "PT006" | "PT301" | "PT302" | "PT402" | "PT408" | "PT409");
+    let unauthorized = sign.kind.code == "PT301";
+    let renew = (unauthorized && is_offered(send)).then_some(CHANGED);
+    let advice = if unauthorized { of_credentials(process, send) } else { None };
+    let advice = advice.or_else(|| speaker::advice(send.last()).or(renew).map(Cow::Borrowed));
+    match advice.filter(|_| of_status) {
+        Some(advice) if attempt.outcome == Outcome::HttpError => sign.advising(&advice),
+        _ => sign,
+    }
+}
+
+/// Whether credentials were sent to whoever answered.
+fn is_offered(send: &Sent<'_>) -> bool {
+    send.last().credentials.as_ref().is_some_and(|names| !names.is_empty())
+}
+
+/// What to do about a 401 where it is known why go sent what it sent, or nothing.
+fn of_credentials(process: Option<&Process>, send: &Sent<'_>) -> Option<Cow<'static, str>> {
     const IN_CLEAR: &str = "go sends what ~/.netrc and GOAUTH have over https alone: serve the \
                             host over TLS and name it so in GOPROXY, or let it answer this \
                             network without credentials.";
     const OF_ENTRY: &str = "Renew user and password in the URL of this entry, or take them out of \
                             it and put good ones into ~/.netrc: since Go 1.24 go looks for no \
                             others where an entry has a user.";
+    const BEFORE: &str = "Renew the credentials: the line for this host in ~/.netrc, if there is \
+                          one, or else user and password in the URL of this entry. Before Go 1.24 \
+                          go sends what ~/.netrc has, even where an entry has a user.";
+    const ALONE: &str = "Renew user and password in the URL of this entry: with this GOAUTH go \
+                         reads no ~/.netrc.";
+    const OFF: &str = "GOAUTH is `off`: go sends no credentials but those in a URL. Set it to \
+                       netrc, or unset it, and put the credentials for exactly this host, with its \
+                       port if the URL has one, into ~/.netrc.";
     const LOST: &str = "Take user and password out of the URL of this entry and put them into \
                         ~/.netrc: what go has from there goes along to redirects of the same host.";
-    if sign.kind.code == "PT211" {
-        return by_forward_proxy(sign, send);
+    let without_netrc = process.and_then(goauth_without_netrc).filter(|_| is_of_go(send.first()));
+    if is_offered(send) {
+        let old = process.is_some_and(|process| !knows_goauth(process));
+        let advice = match without_netrc {
+            _ if old => BEFORE,
+            Some(_) => ALONE,
+            None => OF_ENTRY,
+        };
+        return has_user(send).then_some(Cow::Borrowed(advice));
     }
-    let of_status =
-        matches!(sign.kind.code, "PT006" | "PT301" | "PT302" | "PT402" | "PT408" | "PT409");
-    let offered = send.last().credentials.as_ref().is_some_and(|names| !names.is_empty());
-    let unauthorized = sign.kind.code == "PT301";
-    let in_clear = (unauthorized && !offered && is_in_clear(send)).then_some(IN_CLEAR);
-    let renew = (unauthorized && offered).then_some(CHANGED);
-    let lost = unauthorized && !offered && is_redirect_of_user(send);
-    let of_entry = unauthorized && offered && has_user(send);
-    let of_user = lost.then_some(LOST).or(of_entry.then_some(OF_ENTRY));
-    let advice = in_clear.or(of_user).or_else(|| speaker::advice(send.last())).or(renew);
-    let advice = advice.filter(|_| of_status);
-    match advice {
-        Some(advice) if attempt.outcome == Outcome::HttpError => sign.advising(advice),
-        _ => sign,
+    if is_in_clear(send) {
+        return Some(Cow::Borrowed(IN_CLEAR));
+    }
+    match without_netrc.filter(|_| send.last().credentials.is_some()) {
+        Some("off") => Some(Cow::Borrowed(OFF)),
+        Some(goauth) => Some(Cow::Owned(format!(
+            "GOAUTH is `{goauth}`, with which go reads no ~/.netrc: let that give credentials for \
+             exactly this host, or add `;netrc` to it and put them there."
+        ))),
+        None => is_redirect_of_user(send).then_some(Cow::Borrowed(LOST)),
     }
 }
 
+/// GOAUTH, where it keeps go from ~/.netrc.
+fn goauth_without_netrc(process: &Process) -> Option<&str> {
+    let goauth = process.config.get("GOAUTH").filter(|_| knows_goauth(process))?;
+    Some(goauth.value.trim()).filter(|goauth| !goenv::reads_netrc(goauth))
+}
+
+/// One of which the release is not known is taken for one of today.
+fn knows_goauth(process: &Process) -> bool {
+    process.go_version.as_deref().is_none_or(goenv::knows_goauth)
+}
+
 /// The advice for what the forward proxy answered: credentials are of use for 407 alone.
-fn by_forward_proxy(sign: Sign, send: &Send<'_>) -> Sign {
+fn by_forward_proxy(sign: Sign, send: &Sent<'_>) -> Sign {
     const CHECK: &str = "Check HTTPS_PROXY and HTTP_PROXY: name, port and scheme of the forward \
                          proxy; and whether it may reach the host.";
+    const TRUST: &str = "Install the certificate of the forward proxy's authority on this machine, \
+                         or name it in SSL_CERT_FILE.";
+    let types = send.last().error.as_ref().map_or(&[][..], |error| &error.types[..]);
+    if types.iter().any(|name| name == "x509.UnknownAuthorityError") {
+        return sign.advising(TRUST);
+    }
     match refused_tunnel(send).map_or(send.last().status, |tunnel| tunnel.status) {
         Some(407) => sign,
         status => sign.advising(status.and_then(speaker::of_forward_proxy).unwrap_or(CHECK)),
@@ -229,19 +340,23 @@ fn password_in_clear(chain: &Chain, attempt: &Attempt) -> Option<Sign> {
 fn client_certificate(
     view: &View<'_>,
     chain: &Chain,
-    send: &Send<'_>,
+    send: &Sent<'_>,
     attempt: &Attempt,
 ) -> Option<Sign> {
     let last = send.last();
-    let reason = last.error.as_ref().and_then(|error| error.reason.as_deref());
-    let alert = attempt.outcome == Outcome::TlsOther && reason == Some(WANTS_CERTIFICATE);
+    let reason = reason(last).filter(|_| attempt.outcome == Outcome::TlsOther);
+    let (alert, anew) = (reason == Some(WANTS_CERTIFICATE), reason == Some(NEGOTIATES_ANEW));
     let wanted = || view.wants_certificate(chain, last);
     let told = alert || (last.status == Some(NO_CERTIFICATE) && wanted());
     let fits =
         matches!(attempt.outcome, Outcome::TlsOther | Outcome::Reset) || last.status == Some(400);
-    let likely = || fits && wanted() && !view.is_served(chain.process, &last.host);
+    let likely = || anew || (fits && wanted() && !view.is_served(chain.process, &last.host));
     (told || likely()).then(|| {
-        let message = format!("{} {WANTS_CERTIFICATE}, and go has none", last.host);
+        let message = if anew {
+            format!("{} {NEGOTIATES_ANEW}", last.host)
+        } else {
+            format!("{} {WANTS_CERTIFICATE}, and go has none", last.host)
+        };
         let sign = Sign::of("PT206", chain, message);
         if told { sign } else { sign.possibly() }
     })
@@ -251,7 +366,7 @@ fn client_certificate(
 const NO_CERTIFICATE: u16 = 496;
 
 /// PT010. A URL that is signed carries its own right.
-fn authorization_dropped(send: &Send<'_>) -> Option<(&'static str, String)> {
+fn authorization_dropped(send: &Sent<'_>) -> Option<(&'static str, String)> {
     const NAME: &str = "Authorization";
     let (first, last) = (send.first(), send.last());
     let has = |request: &Request| {
@@ -304,7 +419,7 @@ fn contradicted(chain: &Chain, by: Contradiction) -> Sign {
              has forked"
         ),
     };
-    let ids = chain.attempts.last().and_then(Send::last_of).map_or_else(Vec::new, |s| s.ids());
+    let ids = chain.attempts.last().and_then(Sent::last_of).map_or_else(Vec::new, |s| s.ids());
     Sign::of("PT507", chain, message).with(ids)
 }
 
@@ -337,26 +452,12 @@ pub(super) fn not_run(tool: &str, why: Unused) -> (String, &'static str) {
 /// How much of a line of stderr is shown.
 const STDERR_LINE_MAX: usize = 200;
 
-/// What git ends with whatever the reason (`connect.c:die_initial_contact`): what ssh or the server
-/// said comes before.
-const OF_NO_USE: &[&str] = &[
-    "fatal: Could not read from remote repository.",
-    "fatal: the remote end hung up unexpectedly",
-    "Please make sure you have the correct access rights",
-    "and the repository exists.",
-];
-
-/// The last line that says why, or if there is none, the last.
-fn telling(tail: &str) -> Option<&str> {
-    let lines = || tail.lines().rev().map(str::trim).filter(|line| !line.is_empty());
-    lines().find(|line| !OF_NO_USE.contains(line)).or_else(|| lines().next())
-}
-
-/// PT402: 407 from a host that go asked itself, as it was told of no forward proxy.
+/// PT402: 407 from a host that go asked itself, as it was told of no forward proxy, or of one that
+/// `NO_PROXY` excepts the host from.
 fn without_forward_proxy(
     view: &View<'_>,
     chain: &Chain,
-    send: &Send<'_>,
+    send: &Sent<'_>,
     attempt: &Attempt,
 ) -> Option<(&'static str, String)> {
     let last = send.last();
@@ -367,22 +468,39 @@ fn without_forward_proxy(
     let told = process.config.get("HTTPS_PROXY").is_some_and(|it| !it.value.is_empty());
     let tunneled = attempt.requests.iter().any(|it| it.cause == Cause::ConnectTunnel);
     let alone = last.url.starts_with("https://") && !told && !tunneled;
-    alone.then(|| {
-        let message =
-            format!("{} answered 407, as forward proxies do, and go was told of none", last.host);
-        ("PT402", message)
-    })
+    let went = if alone {
+        "was told of none"
+    } else if went_directly(view, last) {
+        "asked it without one"
+    } else {
+        return None;
+    };
+    let host = &last.host;
+    Some(("PT402", format!("{host} answered 407, as forward proxies do, and go {went}")))
+}
+
+/// Whether a request went over a connection that was made to its host, and to the port of its URL.
+fn went_directly(view: &View<'_>, request: &Request) -> bool {
+    let Some(url) = url::Url::parse(&request.url) else { return false };
+    let usual = if url.scheme == "https" { 443 } else { 80 };
+    let port = url::split_port(url.host).1.map_or(Some(usual), |port| port.parse::<u16>().ok());
+    let remote = request.remote_addr.as_deref().and_then(|addr| addr.parse::<SocketAddr>().ok());
+    let mut connections = view.trace.connections.iter();
+    let made = connections.find(|connection| Some(connection.id) == request.connection);
+    made.is_some_and(|made| made.host.as_deref() == Some(&*request.host))
+        && port.is_some()
+        && remote.map(|remote| remote.port()) == port
 }
 
 /// The last tunnel that the forward proxy did not open.
-fn refused_tunnel<'a>(send: &Send<'a>) -> Option<&'a Request> {
+fn refused_tunnel<'a>(send: &Sent<'a>) -> Option<&'a Request> {
     send.requests.iter().rev().find(|request| {
         request.cause == Cause::ConnectTunnel && request.outcome == Outcome::ProxyRefused
     })
 }
 
 /// PT211: the forward proxy did not open the way.
-fn tunnel(send: &Send<'_>, attempt: &Attempt) -> Option<(&'static str, String)> {
+fn tunnel(send: &Sent<'_>, attempt: &Attempt) -> Option<(&'static str, String)> {
     if attempt.outcome != Outcome::ProxyRefused {
         return None;
     }
@@ -414,7 +532,7 @@ fn tunnel(send: &Send<'_>, attempt: &Attempt) -> Option<(&'static str, String)> 
 }
 
 /// PT003: ten redirects, or one URL three times in a send.
-fn looped(send: &Send<'_>, attempt: &Attempt) -> Option<(&'static str, String)> {
+fn looped(send: &Sent<'_>, attempt: &Attempt) -> Option<(&'static str, String)> {
     // What net/http sent again, and tunnels, no redirect led to.
     let led = |it: &&Request| !matches!(it.cause, Cause::TransportRetry | Cause::ConnectTunnel);
     let times = |url: &str| send.requests.iter().filter(led).filter(|it| it.url == url).count();
@@ -428,7 +546,10 @@ fn looped(send: &Send<'_>, attempt: &Attempt) -> Option<(&'static str, String)> 
     let mut hosts: Vec<&str> = send.requests.iter().map(|request| request.host.as_str()).collect();
     hosts.dedup();
     hosts.truncate(4);
-    let way = if hosts.len() > 1 {
+    let once = send.requests.iter().filter(led).all(|request| times(&request.url) == 1);
+    let way = if hosts.len() > 1 && once {
+        format!("{} redirect each to the next", hosts.join(" → "))
+    } else if hosts.len() > 1 {
         format!("{} redirect in a circle", hosts.join(" → "))
     } else {
         format!("{} redirects to itself", hosts.join(""))
@@ -438,59 +559,48 @@ fn looped(send: &Send<'_>, attempt: &Attempt) -> Option<(&'static str, String)> 
 }
 
 /// PT004, PT005: a redirect that go does not follow.
-fn refused(send: &Send<'_>, attempt: &Attempt) -> Option<(&'static str, String)> {
+fn refused(send: &Sent<'_>, attempt: &Attempt) -> Option<(&'static str, String)> {
     let last = send.last();
     let status = last.status.filter(|&status| status::redirects(status))?;
-    match attempt.outcome {
-        Outcome::RedirectRefused => Some((
-            "PT004",
-            format!(
-                "{} redirected ({status}) from https to {}, which go refuses to follow",
-                last.host,
-                target_of(last).map_or_else(
-                    || "http".to_owned(),
-                    |target| {
-                        let host = url::Url::parse(&target)
-                            .map_or_else(String::new, |url| url.named_host());
-                        format!("http://{host}")
-                    }
-                ),
-            ),
-        )),
-        Outcome::RedirectInvalid => Some((
-            "PT005",
-            match &last.location {
-                None if last.cut.is_empty() => {
-                    format!("{} answered {status} without a Location", last.host)
-                }
-                // Whether there was one is not known.
-                None => {
-                    format!("{} answered {status} with no Location that go can follow", last.host)
-                }
-                Some(_) => {
-                    format!("{} answered {status} with a Location that is no URL", last.host)
-                }
-            },
-        )),
-        _ => None,
+    let location = last.location.as_deref().filter(|location| !location.is_empty());
+    let target = location.and_then(|location| url::resolve(&last.url, location));
+    let target = target.as_deref().and_then(url::Url::parse);
+    let (host, other) = (&last.host, target.filter(|url| !matches!(url.scheme, "http" | "https")));
+    if attempt.outcome == Outcome::RedirectRefused && other.is_none() {
+        let to = target
+            .map_or_else(|| "http".to_owned(), |target| format!("http://{}", target.named_host()));
+        let message =
+            format!("{host} redirected ({status}) from https to {to}, which go refuses to follow");
+        return Some(("PT004", message));
     }
-}
-
-fn target_of(request: &Request) -> Option<String> {
-    url::resolve(&request.url, request.location.as_deref()?).map(Cow::into_owned)
+    if !matches!(attempt.outcome, Outcome::RedirectRefused | Outcome::RedirectInvalid) {
+        return None;
+    }
+    let said = match (location, target, other) {
+        (None, ..) if last.cut.is_empty() => "without a Location".to_owned(),
+        // Whether there was one is not known.
+        (None, ..) => "with no Location that go can follow".to_owned(),
+        (.., Some(other)) => {
+            format!("with a Location whose scheme go takes to be `{}`", other.scheme)
+        }
+        (_, Some(target), _) if target.host.is_empty() => {
+            "with a Location that names no host".to_owned()
+        }
+        _ => "with a Location that is no URL".to_owned(),
+    };
+    Some(("PT005", format!("{host} answered {status} {said}")))
 }
 
 /// PT006, PT007: another host than the one that was asked is to blame.
-fn target(send: &Send<'_>, attempt: &Attempt) -> Option<(&'static str, String)> {
-    if !send.crossed() {
-        return None;
-    }
+fn target(view: &View<'_>, send: &Sent<'_>, attempt: &Attempt) -> Option<(&'static str, String)> {
     let (asked, answered) = (&send.first().host, send.last());
-    if attempt.outcome.is_unreached() && answered.status.is_none() {
-        let why = why(answered, attempt.outcome);
-        return Some(("PT007", format!("{asked} redirected to {}, which {why}", answered.host)));
+    if send.changed_server() && is_unreached(view, attempt, answered) && answered.status.is_none() {
+        let scheme = answered.url.split("://").next().filter(|_| !send.crossed());
+        let scheme = scheme.map_or_else(String::new, |scheme| format!("{scheme}://"));
+        let (host, why) = (&answered.host, why(answered, attempt.outcome));
+        return Some(("PT007", format!("{asked} redirected to {scheme}{host}, which {why}")));
     }
-    let status = answered.status.filter(|&status| status >= 400)?;
+    let status = answered.status.filter(|&status| status >= 400 && send.crossed())?;
     let who = remark(send, attempt);
     Some((
         "PT006",
@@ -501,8 +611,15 @@ fn target(send: &Send<'_>, attempt: &Attempt) -> Option<(&'static str, String)> 
     ))
 }
 
+/// Whether nothing was sent to who was asked last: it was not reached, or broke off in the
+/// handshake, as where a filter on the way goes by the name. That it was sent may not have been seen.
+fn is_unreached(view: &View<'_>, attempt: &Attempt, last: &Request) -> bool {
+    let unsent = last.sent_ns.is_none() && view.trace.capture.complete;
+    attempt.outcome.is_unreached() || (attempt.outcome == Outcome::Reset && unsent)
+}
+
 /// A proxy that forwarded nothing of the checksum database yet may as well not forward it at all:
-/// that the database does not know a module is then a hypothesis.
+/// that the database does not know a module, or a toolchain, is then a hypothesis.
 fn doubt(view: &View<'_>, chain: &Chain, attempt: &Attempt, sign: Sign) -> Sign {
     let forwarded = |other: &Chain| {
         other.process == chain.process
@@ -510,8 +627,8 @@ fn doubt(view: &View<'_>, chain: &Chain, attempt: &Attempt, sign: Sign) -> Sign 
             && other.outcome == Outcome::Ok
             && other.attempts.last().is_some_and(|last| last.proxy == attempt.proxy)
     };
-    let sure = sign.kind.code != "PT505"
-        || is_word(&attempt.proxy)
+    let sure = !matches!(sign.kind.code, "PT505" | "PT703")
+        || is_keyword(&attempt.proxy)
         || view.trace.chains.iter().any(forwarded);
     if sure { sign } else { sign.possibly() }
 }
@@ -519,33 +636,53 @@ fn doubt(view: &View<'_>, chain: &Chain, attempt: &Attempt, sign: Sign) -> Sign 
 /// PT502 to PT505: the checksum database, or the proxy that stands for it.
 fn checksums(view: &View<'_>, chain: &Chain, attempt: &Attempt) -> Option<(&'static str, String)> {
     let said = answer(attempt);
-    let direct = is_word(&attempt.proxy);
+    let direct = is_keyword(&attempt.proxy);
     let supported = || view.supported(chain, &attempt.proxy);
     let page = || supported().is_some_and(is_page);
+    let last = last_asked(&attempt.requests);
+    let unreached = last.is_some_and(|last| is_unreached(view, attempt, last));
+    let answered = last.is_some_and(|last| last.status.is_some());
     match (chain.artifact, attempt.outcome) {
         (Artifact::SumdbSupported, Outcome::HttpError) => Some((
             "PT503",
             format!("{said} when go asked whether it forwards the checksum database"),
         )),
-        (Artifact::SumdbLookup | Artifact::SumdbTile, outcome)
-            if direct && outcome.is_unreached() && !is_of_certificate(view, chain, attempt) =>
+        (Artifact::SumdbLookup | Artifact::SumdbTile, _)
+            if direct && unreached && !is_of_certificate(view, chain, attempt) =>
         {
             Some(("PT502", format!("{said}; it is the checksum database, which go asks itself")))
         }
         (Artifact::SumdbLookup | Artifact::SumdbTile, outcome)
             if !direct
-                && (outcome == Outcome::BadContent
-                    || outcome == Outcome::NotFound && (page() || chain.module.is_none())) =>
+                && ((outcome == Outcome::BadContent && answered)
+                    || (outcome == Outcome::NotFound && (page() || chain.module.is_none()))) =>
         {
             supported().map(|_| {
                 ("PT504", format!("{said}, though it says that it forwards the checksum database"))
             })
         }
-        (Artifact::SumdbLookup, Outcome::NotFound) => {
+        (Artifact::SumdbLookup, Outcome::NotFound) if toolchain(chain).is_none() => {
             Some(("PT505", format!("{said}: the checksum database does not know the module")))
         }
         _ => None,
     }
+}
+
+/// PT703: a toolchain that the checksum database does not know. go asks it whatever GONOSUMDB and
+/// GOPRIVATE are (`modfetch/sumdb.go:useSumDB`), and looks for the toolchain in PATH before
+/// (`toolchain/select.go:Exec`).
+fn unknown_toolchain(chain: &Chain, attempt: &Attempt) -> Option<Sign> {
+    const ADVICE: &str = "No setting keeps go from verifying a toolchain. Let the proxy forward the \
+                          checksum database, or name one in GOSUMDB that has the toolchain; or \
+                          install it in PATH under its name, or set GOTOOLCHAIN=local.";
+    let unknown = chain.artifact == Artifact::SumdbLookup && attempt.outcome == Outcome::NotFound;
+    let what = toolchain(chain).filter(|_| unknown)?;
+    let message = format!(
+        "{what} cannot be had: {}: the checksum database does not know it, and go verifies every \
+         toolchain",
+        answer(attempt)
+    );
+    Some(Sign::of("PT703", chain, message).advising(ADVICE))
 }
 
 /// Whether a handshake failed for a certificate: somebody answered it, and what helps is what helps
@@ -567,7 +704,7 @@ fn is_of_certificate(view: &View<'_>, chain: &Chain, attempt: &Attempt) -> bool 
     };
     match attempt.outcome {
         Outcome::TlsUnknownAuthority => true,
-        Outcome::TlsOther => told() || wanted(),
+        Outcome::TlsOther | Outcome::Reset => told() || wanted(),
         _ => false,
     }
 }
@@ -610,15 +747,20 @@ fn unverifiable(view: &View<'_>, chain: &Chain) -> Option<Sign> {
                        need be, its URL; or unset GOSUMDB for sum.golang.org.";
     const MISSING: &str = "Set GOSUMDB to sum.golang.org, to the key of your own database or to \
                            `off`; or take out of your go/env what empties it: `go env -u GOSUMDB`.";
+    const OF_TOOLCHAIN: &str = "Set GOSUMDB to sum.golang.org, or to the key of a database that \
+                                has toolchains; or take out of your go/env what empties it: `go \
+                                env -u GOSUMDB`.";
     const ADVICE: &str = "Leave GOSUMDB as it is by default, and name your own modules in \
                           GONOSUMDB; or install the release and set GOTOOLCHAIN=local.";
     let config = &view.process(chain.process)?.config;
-    let gosumdb = config.get("GOSUMDB").map_or("", |set| set.value.as_str());
+    let set = config.get("GOSUMDB");
+    let gosumdb = set.map_or("", |set| set.value.as_str());
     // The default stands in go.env: where that was not read, it may be there.
     let is_read = || config.values().any(|set| set.origin == Origin::GorootFile);
-    if gosumdb.trim().is_empty() && (!gosumdb.is_empty() || is_read()) {
+    if gosumdb.trim().is_empty() && (set.is_some() || is_read()) {
         let message = "GOSUMDB is empty: it names no checksum database that go could ask";
-        return Some(Sign::of("PT502", chain, message.to_owned()).advising(MISSING));
+        let advice = if toolchain(chain).is_some() { OF_TOOLCHAIN } else { MISSING };
+        return Some(Sign::of("PT502", chain, message.to_owned()).advising(advice));
     }
     if !has_key(gosumdb) {
         let message =
@@ -631,16 +773,6 @@ fn unverifiable(view: &View<'_>, chain: &Chain) -> Option<Sign> {
             format!("{what} cannot be had: GOSUMDB is `off`, and go verifies every toolchain");
         Sign::of("PT703", chain, message).advising(ADVICE)
     })
-}
-
-/// Whether go may make a key of this GOSUMDB, or needs none: a name that it knows, or a key as
-/// `x/mod/sumdb/note:NewVerifier` reads it, and at most a URL. What an empty one means is up to the
-/// release.
-pub(crate) fn has_key(gosumdb: &str) -> bool {
-    let mut words = gosumdb.split_whitespace();
-    let Some(key) = words.next() else { return true };
-    let known = matches!(key, "off" | "sum.golang.org") || gosumdb == "sum.golang.google.cn";
-    (known || key.matches('+').count() > 1) && words.nth(1).is_none()
 }
 
 /// What a chain wants of the toolchains, in words; none if that is something else. Which there are
@@ -659,11 +791,8 @@ fn toolchain(chain: &Chain) -> Option<String> {
     })
 }
 
-/// The module whose versions are toolchains (`cmd/go/internal/gover/mod.go`).
-const TOOLCHAIN: &str = "golang.org/toolchain";
-
 /// What a status or an outcome stands for where no redirect is to blame.
-fn plain(send: &Send<'_>, attempt: &Attempt) -> Option<&'static str> {
+fn plain(send: &Sent<'_>, attempt: &Attempt) -> Option<&'static str> {
     if attempt.outcome != Outcome::HttpError {
         return by_outcome(attempt.outcome);
     }

@@ -2,6 +2,7 @@
 
 use foldhash::{HashMap, HashSet};
 
+use crate::correlate::failure::WANTS_HTTP_1_1;
 use crate::correlate::story::last_asked;
 use crate::model::{
     Artifact, Attempt, Cause, Chain, ChainId, Finding, Outcome, Process, RequestError, Role,
@@ -102,7 +103,7 @@ fn class_of(view: &View<'_>, finding: &Finding) -> Option<Class> {
         return Some(Class::Permanent);
     }
     // A certificate that is wanted will be wanted again; that it is, is not sure there.
-    let class = of_attempt(chain, culprit(view, chain)?)?;
+    let class = of_attempt(chain, culprit(view, chain)?.as_ref())?;
     (finding.code != "PT206" || class == Class::Permanent).then_some(class)
 }
 
@@ -114,7 +115,14 @@ fn is_kept<'a>(view: &View<'a>, chain: &'a Chain) -> bool {
 fn of_attempt(chain: &Chain, attempt: &Attempt) -> Option<Class> {
     let last = last_asked(&attempt.requests);
     let status = last.and_then(|request| request.status);
+    let error = last.and_then(|request| request.error.as_ref());
     match attempt.outcome {
+        // It will want that again.
+        Outcome::Reset
+            if error.is_some_and(|error| error.reason.as_deref() == Some(WANTS_HTTP_1_1)) =>
+        {
+            Some(Class::Permanent)
+        }
         Outcome::ConnectRefused
         | Outcome::ConnectTimeout
         | Outcome::Unreachable
@@ -122,7 +130,6 @@ fn of_attempt(chain: &Chain, attempt: &Attempt) -> Option<Class> {
         | Outcome::Truncated => Some(Class::Transient),
         // A name that does not exist, and a name server that does not answer, are both `dns`.
         Outcome::Dns => {
-            let error = last.and_then(|request| request.error.as_ref());
             let unknown = error.is_some_and(|error| {
                 let said = |text: &Option<String>, part| {
                     text.as_deref().is_some_and(|text| text.contains(part))
@@ -133,13 +140,7 @@ fn of_attempt(chain: &Chain, attempt: &Attempt) -> Option<Class> {
         }
         Outcome::HttpError => status.map(of_status),
         // Nobody answered the handshake.
-        Outcome::TlsOther
-            if last
-                .and_then(|request| request.error.as_ref())
-                .is_some_and(is_handshake_timeout) =>
-        {
-            Some(Class::Transient)
-        }
+        Outcome::TlsOther if error.is_some_and(is_handshake_timeout) => Some(Class::Transient),
         Outcome::ProxyRefused => {
             let refused = attempt.requests.iter().rev().find(|request| {
                 request.cause == Cause::ConnectTunnel && request.outcome == Outcome::ProxyRefused

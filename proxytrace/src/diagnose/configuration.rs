@@ -6,12 +6,14 @@
 use crate::correlate::story::failed;
 use crate::event::Setting;
 use crate::goenv::OF_THE_WAY;
-use crate::goproxy::{Entry, List, is_word};
+use crate::goproxy::{Entry, List, ends_list, is_keyword, refusal};
 use crate::model::{Attempt, Chain, ChainId, Next, Outcome, Process, Severity};
+use crate::redact::REDACTED;
 use crate::url::{Url, split_port};
 
+use super::sent::last_walk;
 use super::sign::Sign;
-use super::view::{View, culprit, last_walk};
+use super::view::{View, culprit};
 
 /// Looks at one process and its failed chains.
 type Rule = fn(&Process, &[&Chain]) -> Vec<Sign>;
@@ -62,9 +64,7 @@ fn ended_badly(process: &Process) -> bool {
 fn entry_unreachable(process: &Process, failed: &[&Chain]) -> Vec<Sign> {
     let Some(list) = value(process, "GOPROXY") else { return Vec::new() };
     let mut words = list.split([',', '|']).map(str::trim).filter(|word| !word.is_empty());
-    let Some(end) = words.find(|word| matches!(*word, "direct" | "off")) else {
-        return Vec::new();
-    };
+    let Some(end) = words.find(|word| ends_list(word)) else { return Vec::new() };
     let after: Vec<&str> = words.collect();
     if after.is_empty() {
         return Vec::new();
@@ -91,7 +91,15 @@ fn broken_list(process: &Process, failed: &[&Chain]) -> Vec<Sign> {
 
 fn advised(sign: Sign, entry: &Entry) -> Sign {
     const PORT: &str = "Correct the port of this entry in GOPROXY: ports end at 65535.";
-    if wrong_port(entry).is_some() { sign.advising(PORT) } else { sign }
+    const URL: &str = "Write the entry as a URL: https://HOST/PATH, or for a directory file:///PATH. \
+                       With one that is none go refuses the whole list.";
+    if wrong_port(entry).is_some() {
+        sign.advising(PORT)
+    } else if !is_bare(&entry.proxy) && refusal(&entry.proxy).is_some() {
+        sign.advising(URL)
+    } else {
+        sign
+    }
 }
 
 /// The first attempt of the last walk that failed at such an entry, and what is wrong with that.
@@ -103,7 +111,7 @@ fn broken_entry<'a>(list: &List, chain: &'a Chain) -> Option<(&'a Attempt, Strin
 }
 
 /// Why an entry is not what was meant: something in it looks like a separator, and is none
-/// (`modfetch/proxy.go:proxyList` knows `,` and `|`), or it is a bare word.
+/// (`modfetch/proxy.go:proxyList` knows `,` and `|`), it is a bare word, or go refuses it.
 fn lint(entry: &Entry) -> Option<String> {
     let text = entry.proxy.as_str();
     let meant = text.split(['?', '#']).next().unwrap_or_default();
@@ -130,10 +138,20 @@ fn lint(entry: &Entry) -> Option<String> {
             ),
         });
     }
-    if !is_word(text) && !text.contains(['.', ':', '/']) {
+    // There may be a `:` in what was taken out.
+    let is_whole = text.contains("://") || !text.contains(REDACTED);
+    if is_bare(text) && is_whole {
         return Some(format!("`{text}` in GOPROXY is neither a URL nor `direct` nor `off`"));
     }
+    if let Some(why) = refusal(text).filter(|_| is_whole && !is_keyword(text)) {
+        return Some(format!("`{text}` in GOPROXY is {why}"));
+    }
     wrong_port(entry).map(|port| format!("`{text}` in GOPROXY has the port {port}, which is none"))
+}
+
+/// Whether it is a word, and no keyword.
+fn is_bare(text: &str) -> bool {
+    !is_keyword(text) && !text.contains(['.', ':', '/'])
 }
 
 /// The port of an entry, where it is none: `net/url` takes any digits, `net` no more than 65535.
@@ -146,7 +164,8 @@ fn wrong_port(entry: &Entry) -> Option<&str> {
 fn begins_an_entry(text: &str) -> bool {
     let ends = |c: char| matches!(c, ';' | '/') || c.is_whitespace();
     let word = text.split(ends).next().unwrap_or_default();
-    matches!(word, "direct" | "off" | "http:" | "https:" | "file:")
+    ends_list(word)
+        || matches!(word, "http:" | "https:" | "file:")
         || word.rsplit_once('.').is_some_and(|(_, last)| {
             last.starts_with(|c: char| c.is_ascii_alphabetic()) && !word.contains('=')
         })
@@ -190,7 +209,7 @@ fn insecure_useless(process: &Process, failed: &[&Chain]) -> Vec<Sign> {
     let sign = |chain: &&Chain| {
         let attempt = culprit(chain)?;
         let certificate = attempt.outcome == Outcome::TlsUnknownAuthority;
-        if !certificate || is_word(&attempt.proxy) {
+        if !certificate || is_keyword(&attempt.proxy) {
             return None;
         }
         let proxy = &attempt.proxy;
@@ -299,7 +318,13 @@ mod tests {
             ("https://[::1]/x", false),
             ("goproxy.cn,off", false),
             ("file:///srv/x", false),
-            ("/srv/x", false),
+            ("file:/srv/x", false),
+            ("HTTPS://a.lab", false),
+            ("localhost:3000", false),
+            ("REDACTED@nexus", false),
+            ("/srv/x", true),
+            ("file://host/x", true),
+            ("ftp://a.lab", true),
             ("direct", false),
             ("off", false),
         ] {

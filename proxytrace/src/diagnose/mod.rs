@@ -12,7 +12,10 @@ mod catalogue;
 mod cause;
 mod class;
 mod configuration;
+mod content;
 mod rules;
+mod said;
+mod sent;
 mod sign;
 mod speaker;
 mod view;
@@ -28,7 +31,6 @@ use crate::gomod::sources::asks_for;
 use crate::model::{Chain, ChainId, Confidence, Finding, Requirement, Role, Severity, Trace};
 
 pub use self::catalogue::{CATALOGUE, Kind, explain};
-pub(crate) use self::cause::has_key;
 pub use self::class::{Class, class};
 pub(crate) use self::view::culprit;
 

@@ -3,9 +3,12 @@
 use foldhash::{HashMap, HashSet};
 
 use super::configuration::ended_at_no_port;
+use super::said::{Unused, names, unused};
+use super::sent::last_walk;
 use super::speaker::is_page;
-use crate::correlate::story::{failed, first_of_last_send, last_asked, unverified};
-use crate::goproxy::{self, List};
+use crate::correlate::story::{failed, last_asked, unverified};
+use crate::gomod::sources::command;
+use crate::goproxy::{self, List, asks_repositories, is_keyword};
 use crate::model::{
     Artifact, Attempt, Cause, Chain, Connection, ConnectionId, Next, Outcome, Process, ProcessId,
     Request, Trace, Witness,
@@ -115,11 +118,7 @@ impl<'a> View<'a> {
                 view.searches.insert((chain.process, module), chain);
                 continue;
             }
-            if chain
-                .attempts
-                .last()
-                .is_some_and(|last| matches!(&*last.proxy, "direct" | "noproxy"))
-            {
+            if chain.attempts.last().is_some_and(|last| asks_repositories(&last.proxy)) {
                 for path in std::iter::once(module).chain(prefixes(module)) {
                     view.subjects.entry((chain.process, path)).or_insert(chain);
                 }
@@ -240,7 +239,7 @@ impl<'a> View<'a> {
             Outcome::Ok => chain.artifact == Artifact::GoGet,
             _ => false,
         };
-        if !untold || last.next != Some(Next::Stop) || !goproxy::is_word(&last.proxy) {
+        if !untold || last.next != Some(Next::Stop) || !is_keyword(&last.proxy) {
             return None;
         }
         let module = chain.module.as_deref()?;
@@ -398,7 +397,8 @@ impl<'a> View<'a> {
         const WHOLE: usize = 2048;
         let Some(module) = chain.module.as_deref() else { return false };
         let Some(process) = self.process(chain.process) else { return false };
-        let lax = || matches!(command(&process.argv), Some("get" | "list"));
+        let first = command(&process.argv).first();
+        let lax = || first.is_some_and(|first| matches!(first.as_str(), "get" | "list"));
         let search = matches!(chain.artifact, Artifact::GoGet | Artifact::Vcs);
         let learns = match chain.artifact {
             Artifact::List | Artifact::Latest => true,
@@ -518,56 +518,6 @@ fn is_of_had(chain: &Chain) -> bool {
         && matches!(chain.outcome, Outcome::Ok | Outcome::Cached)
 }
 
-/// How lines begin that tell how far go is, after `go: `.
-const PROGRESS: &[&str] =
-    &["downloading", "finding", "found", "trying", "added", "removed", "upgraded", "downgraded"];
-
-/// Whether a line of go's says something of a module, other than how far it is, or with `-x` what
-/// it asks for: it has the path, and not one that begins with it, or the URL of one of its files.
-/// What is below may be in the same repository, and counts where that was looked for.
-fn names(line: &str, module: &str, below: bool) -> bool {
-    let first = line.strip_prefix("go: ").and_then(|line| line.split(' ').next());
-    let ends = |at: usize| {
-        let rest = &line[at + module.len()..];
-        let goes_on = |c: char| c.is_alphanumeric() || matches!(c, '-' | '.' | '_' | '~' | '/');
-        let separated = if below { "/" } else { "/@" };
-        rest.starts_with(separated) || !rest.starts_with(goes_on)
-    };
-    // `upgraded` goes on so where go.sum lacks what cannot be had.
-    let is_error = line.contains(": error finding sum for ");
-    (is_error || first.is_none_or(|word| !PROGRESS.contains(&word)))
-        && !line.starts_with("# get ")
-        && line.match_indices(module).any(|(at, _)| ends(at))
-}
-
-/// The command that a go was given: `get`. `-C DIR` may stand before it
-/// (`cmd/go/main.go:handleChdirFlag`).
-fn command(argv: &[String]) -> Option<&str> {
-    let mut words = argv.iter().skip(1).map(String::as_str);
-    let first = words.next()?;
-    match first {
-        "-C" | "--C" => words.nth(1),
-        _ if first.starts_with("-C=") || first.starts_with("--C=") => words.next(),
-        _ => Some(first),
-    }
-}
-
-/// The version control tool that go did not run, as a line of its stderr says it, and why.
-pub(super) fn unused(line: &str) -> Option<(&str, Unused)> {
-    if let Some((_, rest)) = line.split_once("GOVCS disallows using ") {
-        return rest.split(' ').next().map(|tool| (tool, Unused::Forbidden));
-    }
-    let (before, _) = line.split_once("\": executable file not found in $PATH")?;
-    before.rsplit_once("exec: \"").map(|(_, tool)| (tool, Unused::Missing))
-}
-
-/// Why go did not run a version control tool.
-#[derive(Clone, Copy, Eq, PartialEq)]
-pub(super) enum Unused {
-    Missing,
-    Forbidden,
-}
-
 pub(super) fn is_query(artifact: Artifact) -> bool {
     matches!(artifact, Artifact::List | Artifact::Latest | Artifact::Info)
 }
@@ -593,64 +543,4 @@ fn succeeded(process: &Process, went_on: bool) -> bool {
             && process.exit_code.is_none()
             && process.signal.is_none()
             && went_on)
-}
-
-/// The attempts of the chain's last walk: one ends where `next` is `stop` or null.
-pub(super) fn last_walk(chain: &Chain) -> &[Attempt] {
-    let (_, before) = chain.attempts.split_last().unwrap_or((&NONE, &[]));
-    let ends = |attempt: &Attempt| matches!(attempt.next, None | Some(Next::Stop));
-    let start = before.iter().rposition(ends).map_or(0, |at| at + 1);
-    &chain.attempts[start..]
-}
-
-const NONE: Attempt = Attempt {
-    proxy: String::new(),
-    index: None,
-    separator: None,
-    outcome: Outcome::Unknown,
-    next: None,
-    reason: String::new(),
-    requests: Vec::new(),
-};
-
-/// All sends of an attempt.
-pub(super) fn sends(attempt: &Attempt) -> impl Iterator<Item = Send<'_>> {
-    let begins = |request: &Request| matches!(request.cause, Cause::Initial | Cause::AuthResend);
-    attempt.requests.chunk_by(move |_, next| !begins(next)).map(|requests| Send { requests })
-}
-
-/// One send: its first request, and its last.
-pub(super) struct Send<'a> {
-    pub(super) requests: &'a [Request],
-}
-
-impl<'a> Send<'a> {
-    /// The last send of an attempt.
-    pub(super) fn last_of(attempt: &'a Attempt) -> Option<Self> {
-        let first =
-            (!attempt.requests.is_empty()).then(|| first_of_last_send(&attempt.requests))?;
-        let start = attempt.requests.iter().position(|request| request.id == first.id)?;
-        Some(Self { requests: &attempt.requests[start..] })
-    }
-
-    pub(super) fn first(&self) -> &'a Request {
-        &self.requests[0]
-    }
-
-    pub(super) fn last(&self) -> &'a Request {
-        last_asked(self.requests).unwrap_or(&self.requests[0])
-    }
-
-    /// Whether a redirect led to another host.
-    pub(super) fn crossed(&self) -> bool {
-        self.last().cause != Cause::Initial && self.first().host != self.last().host
-    }
-
-    pub(super) fn redirected(&self) -> bool {
-        self.requests.iter().any(|request| request.cause == Cause::Redirect)
-    }
-
-    pub(super) fn ids(&self) -> Vec<u32> {
-        self.requests.iter().map(|request| request.id).collect()
-    }
 }

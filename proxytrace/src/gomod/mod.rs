@@ -26,11 +26,34 @@ pub const TOOLCHAIN: &str = "golang.org/toolchain";
 /// The longest file that is read, in lines.
 const MAX_LINES: usize = 1 << 16;
 
+/// What a go.mod or a go.work is to go, and so which of its lines count.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Role {
+    /// It is the main module's, or the workspace's.
+    Main,
+    /// The same for a go that builds what is in no module of its own: it says which toolchain is
+    /// used, and nothing else (`toolchain/select.go:Select`).
+    Toolchain,
+    /// It is a dependency's, whose `replace` and `toolchain` lines are for itself alone.
+    Dependency,
+}
+
+impl Role {
+    fn counts(self, verb: &str) -> bool {
+        match self {
+            Self::Main => true,
+            Self::Toolchain => matches!(verb, "go" | "toolchain"),
+            Self::Dependency => matches!(verb, "go" | "require"),
+        }
+    }
+}
+
 /// What the `require` lines, the right sides of `replace`, and the lines `go` and `toolchain` (which
-/// ask for the module `golang.org/toolchain`) of a go.mod or a go.work ask for.
-pub fn requirements(text: &str) -> Vec<Asked> {
+/// ask for the module `golang.org/toolchain`) of a go.mod or a go.work ask for, as far as they count.
+pub fn requirements(text: &str, role: Role) -> Vec<Asked> {
     let mut asked = Vec::new();
     each(text, |line, verb, words| match (verb, words) {
+        _ if !role.counts(verb) => {}
         ("require", [path, version, ..]) if path != "(" && version != "(" => {
             asked.push(module(line, path, version));
         }
@@ -140,7 +163,7 @@ mod tests {
                     replace e.lab/e v1.0.0 => f.lab/f v1.1.0\nreplace g.lab/g => ../g\n\
                     exclude h.lab/h v1.0.0\n";
         assert_eq!(
-            told(&requirements(text)),
+            told(&requirements(text, Role::Main)),
             [
                 "3 golang.org/toolchain@1.22.0",
                 "4 golang.org/toolchain@go1.22.3",
@@ -148,6 +171,19 @@ mod tests {
                 "7 b.lab/b@v1.2.3",
                 "10 c.lab/c@v0.0.1",
                 "13 f.lab/f@v1.1.0",
+            ]
+        );
+        assert_eq!(
+            told(&requirements(text, Role::Toolchain)),
+            ["3 golang.org/toolchain@1.22.0", "4 golang.org/toolchain@go1.22.3"]
+        );
+        assert_eq!(
+            told(&requirements(text, Role::Dependency)),
+            [
+                "3 golang.org/toolchain@1.22.0",
+                "5 a.lab/a@v1.0.0",
+                "7 b.lab/b@v1.2.3",
+                "10 c.lab/c@v0.0.1",
             ]
         );
         let text = "go 1.22\nuse ./a\nuse (\n  ./b // c\n  \"./d d\"\n)\n";
@@ -171,13 +207,13 @@ mod tests {
             "\u{1b}é( //",
             "require (\nrequire (\n)\n)",
         ] {
-            assert!(requirements(text).is_empty(), "{text:?}");
+            assert!(requirements(text, Role::Main).is_empty(), "{text:?}");
             assert!(uses(text).is_empty(), "{text:?}");
         }
         // What follows a broken line is read.
         let text = "require a.lab/a\n<<<<<<< HEAD\nrequire b.lab/b v1.0.0\n";
-        assert_eq!(told(&requirements(text)), ["3 b.lab/b@v1.0.0"]);
+        assert_eq!(told(&requirements(text, Role::Main)), ["3 b.lab/b@v1.0.0"]);
         let many = "require a.lab/a v1.0.0\n".repeat(1 << 17);
-        assert_eq!(requirements(&many).len(), MAX_LINES);
+        assert_eq!(requirements(&many, Role::Main).len(), MAX_LINES);
     }
 }

@@ -2,14 +2,15 @@
 //!
 //! Looked up when a trace ends, for the modules of its findings alone: in the go.mod of the process's
 //! working directory (or what `-modfile` names), in the go.mod files that go.work uses, and else in
-//! the go.mod files that the process had of other modules, from the module cache.
+//! the go.mod files that the process had of other modules, from the module cache. Of each the lines
+//! that go heeds.
 #![forbid(unsafe_code)]
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use super::path::escape;
-use super::{TOOLCHAIN, requirements, uses};
+use super::{Role, TOOLCHAIN, requirements, uses};
 use crate::model::{Artifact, Outcome, Process, Requirement, Severity, Trace};
 use crate::redact;
 
@@ -35,8 +36,9 @@ pub fn find(trace: &Trace, read: Read<'_>) -> Vec<Requirement> {
     for process in &trace.processes {
         let Some(wanted) = wanted.get(&process.id) else { continue };
         let mut missing = wanted.clone();
+        let role = if is_outside_module(process) { Role::Toolchain } else { Role::Main };
         for file in main_files(process, read) {
-            look(&file, wanted, &mut missing, &mut found, read);
+            look((&file, role), wanted, &mut missing, &mut found, read);
         }
         // What is asked for in the main module is not looked for elsewhere.
         let mut files = cached_files(trace, process);
@@ -44,7 +46,7 @@ pub fn find(trace: &Trace, read: Read<'_>) -> Vec<Requirement> {
             && let Some(file) = files.next()
         {
             let still = missing.clone();
-            look(&file, &still, &mut missing, &mut found, read);
+            look((&file, Role::Dependency), &still, &mut missing, &mut found, read);
         }
     }
     found.into_iter().take(MAX_FOUND).collect()
@@ -55,14 +57,14 @@ type Wanted<'a> = (&'a str, Option<&'a str>);
 
 /// Adds the lines of one file that ask for something that is wanted.
 fn look<'a>(
-    file: &Path,
+    (file, role): (&Path, Role),
     wanted: &HashSet<Wanted<'a>>,
     missing: &mut HashSet<Wanted<'a>>,
     found: &mut BTreeSet<Requirement>,
     read: Read<'_>,
 ) {
     let Some(text) = read(file) else { return };
-    for asked in requirements(&text) {
+    for asked in requirements(&text, role) {
         let (line, module) = (asked.line, asked.path);
         let version = asked.version.unwrap_or_default();
         let file = redact::argument(&file.to_string_lossy());
@@ -129,6 +131,27 @@ pub(crate) fn main_files(process: &Process, read: Read<'_>) -> Vec<PathBuf> {
     let mut seen = HashSet::new();
     files.retain(|file| seen.insert(file.clone()));
     files
+}
+
+/// The words of a go from its command on: `get`, `-u`. `-C DIR` may stand before it
+/// (`cmd/go/main.go:handleChdirFlag`).
+pub(crate) fn command(argv: &[String]) -> &[String] {
+    let words = argv.get(1..).unwrap_or_default();
+    let place = match words.first().map(String::as_str) {
+        Some("-C" | "--C") => 2,
+        Some(first) if first.starts_with("-C=") || first.starts_with("--C=") => 1,
+        _ => 0,
+    };
+    words.get(place..).unwrap_or_default()
+}
+
+/// Whether a go builds what it is told with a version, outside of any module: `install M@V`, `run M@V`
+/// (`work/build.go:runInstall`, `run/run.go:shouldUseOutsideModuleMode`). A word of the program that
+/// is run is taken for it, too.
+fn is_outside_module(process: &Process) -> bool {
+    let Some((first, words)) = command(&process.argv).split_first() else { return false };
+    let versioned = |word: &String| word.contains('@') && !word.starts_with(['-', '.', '/']);
+    matches!(first.as_str(), "install" | "run") && words.iter().any(versioned)
 }
 
 /// Where a process works: `go -C DIR` changes it at once. That is the first flag, right behind the
@@ -232,6 +255,18 @@ mod tests {
         assert_eq!(found.iter().map(line).collect::<Vec<_>>(), expected);
     }
 
+    /// With a go.mod of another module that was had; its file in the module cache `/c`.
+    fn with_cached(trace: &mut Trace) -> &'static str {
+        let mut had = trace.chains[0].clone();
+        had.module = Some("x.lab/Parent".to_owned());
+        had.version = Some("v2.0.0".to_owned());
+        had.artifact = Artifact::Mod;
+        had.outcome = Outcome::Ok;
+        had.id = 99;
+        trace.chains.push(had);
+        "/c/cache/download/x.lab/!parent/@v/v2.0.0.mod"
+    }
+
     fn module(trace: &Trace, number: usize) -> (String, String) {
         let chain = trace.chains.iter().filter(|chain| chain.module.is_some()).nth(number).unwrap();
         (chain.module.clone().unwrap(), chain.version.clone().unwrap())
@@ -272,6 +307,46 @@ mod tests {
     }
 
     #[test]
+    fn what_is_built_outside_of_any_module_no_go_mod_asks_for() {
+        for (argv, outside) in [
+            (&["go", "install", "x.lab/m0/cmd@v1.0.0"][..], true),
+            (&["go", "install", "-tags", "x", "x.lab/m0/cmd@latest"], true),
+            (&["go", "-C", "/w/sub", "run", "x.lab/m0@v1.0.0", "-v"], true),
+            (&["go", "install", "x.lab/m0/cmd"], false),
+            (&["go", "run", "./a@b"], false),
+            (&["go", "build", "-ldflags=-X=m.v=a@b"], false),
+            (&["go", "get", "x.lab/m0@v1.0.0"], false),
+        ] {
+            let mut trace = trace(argv, &[("GOMODCACHE", "/c")]);
+            let (name, version) = module(&trace, 0);
+            let text = format!("go 1.99.0\nrequire {name} {version}\n");
+            let cached = with_cached(&mut trace);
+            let files = [("/w/go.mod", text.as_str()), (cached, text.as_str())];
+            let file = if outside { cached } else { "/w/go.mod" };
+            check(&trace, &files, &[&format!("{file}:2 {name}@{version}")]);
+            // It says which toolchain is used all the same.
+            let chain = trace.chains.iter_mut().find(|chain| chain.module.is_some()).unwrap();
+            chain.module = Some(TOOLCHAIN.to_owned());
+            chain.version = Some("v0.0.1-go1.99.0.linux-amd64".to_owned());
+            let files = [("/w/go.mod", "go 1.99.0\n")];
+            check(&trace, &files, &["/w/go.mod:1 golang.org/toolchain@1.99.0"]);
+        }
+    }
+
+    /// What a dependency replaces, and which toolchain it would like, go does not heed.
+    #[test]
+    fn a_dependency_asks_by_its_requirements_alone() {
+        let mut trace = trace(&["go", "build"], &[("GOMODCACHE", "/c")]);
+        let (name, version) = module(&trace, 0);
+        let file = with_cached(&mut trace);
+        let replaces = format!("replace x.lab/x => {name} {version}\n");
+        check(&trace, &[(file, &replaces)], &[]);
+        let both = format!("{replaces}require {name} {version}\n");
+        check(&trace, &[(file, &both)], &[&format!("{file}:2 {name}@{version}")]);
+        check(&trace, &[("/w/go.mod", &replaces)], &[&format!("/w/go.mod:1 {name}@{version}")]);
+    }
+
+    #[test]
     fn the_last_mention_of_a_flag_counts() {
         for (argv, used) in [
             (&["go", "build"][..], "a.mod"),
@@ -309,14 +384,7 @@ mod tests {
         check(&off, &[("/w/go.work", work), ("/w/a/go.mod", &text)], &[]);
 
         let mut cached = trace(&["go", "build"], &[("GOMODCACHE", "/c")]);
-        let mut had = cached.chains[0].clone();
-        had.module = Some("x.lab/Parent".to_owned());
-        had.version = Some("v2.0.0".to_owned());
-        had.artifact = Artifact::Mod;
-        had.outcome = Outcome::Ok;
-        had.id = 99;
-        cached.chains.push(had);
-        let file = "/c/cache/download/x.lab/!parent/@v/v2.0.0.mod";
+        let file = with_cached(&mut cached);
         check(&cached, &[(file, &text)], &[&format!("{file}:3 {name}@{version}")]);
         // What the main module asks for itself is not looked for in others.
         let main = format!("require {name} {version}\n");

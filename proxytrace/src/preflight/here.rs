@@ -8,7 +8,7 @@ use std::{env, fs, io};
 
 use super::Error;
 use super::settings::{Module, Settings, required};
-use super::walk::WALKER;
+use super::trace::WALKER;
 use crate::event::Surroundings;
 use crate::gomod::sources::{Read, main_files};
 use crate::model::Process;

@@ -1,7 +1,7 @@
 //! Asks each entry of GOPROXY whether it works, as go would ask, and without privileges.
 //!
 //! [`run`] reads the settings that go would have here, asks every entry about some modules
-//! ([`probe`]), and puts the answers together as go would walk them ([`walk`]): a trace like any
+//! ([`probe`]), and puts the answers together as go would walk them ([`walk`]): a [`trace`] like any
 //! other, in which diagnosis finds what is wrong. Which GOPROXY to use is [`choose`]'s business.
 //!
 //! Some things differ from go on purpose: each request has a connection of its own, and where go
@@ -23,6 +23,7 @@ mod probe;
 mod query;
 mod settings;
 mod table;
+mod trace;
 mod trust;
 mod verdict;
 mod walk;
@@ -41,8 +42,9 @@ use self::forward::Forward;
 use self::here::Here;
 use self::probe::{Answer, Answers, Base, Subject};
 use self::settings::{Module, Settings};
+use self::trace::{Frame, WALKER};
 use self::verdict::Proposal;
-use self::walk::{Asked, Frame, Sums};
+use self::walk::{Asked, Sums};
 use crate::diagnose;
 use crate::model::{Artifact, Outcome, Severity, Trace};
 use crate::redact;
@@ -142,8 +144,8 @@ pub enum Verdict {
     Absent,
     /// It fails.
     Fails,
-    /// It was not asked: `direct`, `off`, a host whose name is not ASCII, or behind a forward proxy
-    /// that preflight does not speak to.
+    /// It was not asked: `direct`, `off`, a host whose name is not ASCII, behind a forward proxy that
+    /// preflight does not speak to, or with a GOAUTH for which go since 1.24 ends.
     NotAsked,
     /// What it is worth to go is not known: it wants credentials that commands of GOAUTH or lines
     /// of netrc may have, or there was no time left.
@@ -252,7 +254,7 @@ pub fn run(options: &Options) -> Result<Report, Error> {
         duration_ns: u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX),
         succeeded: !works.is_bad(),
     };
-    let mut trace = walk::trace(&asked, book, &frame);
+    let mut trace = trace::trace(&asked, book, &frame);
     trace.findings = findings(&trace);
     let files = here.files.iter().map(|file| redact::argument(&file.to_string_lossy())).collect();
     Ok(verdict::report(&asked, trace, works, proposal, (files, options)))
@@ -274,8 +276,12 @@ fn client(settings: &Settings, limits: (Duration, Duration)) -> Client {
         settings.get("HTTPS_PROXY"),
         settings.get("NO_PROXY"),
     );
-    let commands = settings.has_credential_commands();
-    Client::new(tls, forward, Credentials { netrc: settings.netrc(), commands }, limits)
+    let credentials = Credentials {
+        netrc: settings.netrc(),
+        commands: settings.has_credential_commands(),
+        fault: settings.goauth_fault(),
+    };
+    Client::new(tls, forward, credentials, limits)
 }
 
 async fn ask(
@@ -432,7 +438,7 @@ async fn look_up(
 /// The findings. What is true of an entry that go does not come to has made nothing fail yet.
 fn findings(trace: &Trace) -> Vec<crate::model::Finding> {
     let mut findings = diagnose::diagnose(trace);
-    let walked = |id: &u32| trace.chains.iter().any(|c| c.id == *id && c.process == walk::WALKER);
+    let walked = |id: &u32| trace.chains.iter().any(|c| c.id == *id && c.process == WALKER);
     for finding in &mut findings {
         if !finding.chains.is_empty() && !finding.chains.iter().any(walked) {
             finding.severity = finding.severity.min(Severity::Warning);
@@ -596,7 +602,7 @@ mod tests {
                 duration_ns: 0,
                 succeeded: !is_found,
             };
-            let trace = walk::trace(&asked, client.take_book(), &frame);
+            let trace = trace::trace(&asked, client.take_book(), &frame);
             let found = findings(&trace).iter().any(|finding| finding.code == "PT502");
             assert_eq!(found, is_found, "{user:?} {gosumdb}");
         }
@@ -612,6 +618,29 @@ mod tests {
         let list = with("https://bücher.example");
         let unasked = fares(&list, "off", &options());
         assert_eq!(unasked, (Fare::Unknown, list, Fare::Unknown));
+    }
+
+    /// Since Go 1.24 it ends for such a GOAUTH before it asks anybody over https.
+    #[test]
+    fn a_goauth_for_which_go_ends_leaves_it_open() {
+        let fares = |goauth: &str, scheme: &str| {
+            let goproxy = serve(well).replace("http", scheme);
+            let environment = [("GOPROXY", &*goproxy), ("GOSUMDB", "off"), ("GOAUTH", goauth)];
+            let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
+            let settings = Settings::of(environment.into(), Path::new(""), &|_| None);
+            let options = options();
+            let client = Arc::new(client(&settings, (options.limit, options.limit)));
+            let modules = vec![Module::parse("mod.lab/m@v1.0.0").unwrap()];
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let asked = runtime.block_on(ask(&settings, &client, (modules, ""), &options));
+            (verdict::fare(&asked, &asked.list.entries), asked.entries[0].barred.clone())
+        };
+        let (fare, why) = fares("netrc;", "https");
+        assert_eq!(fare, Fare::Unknown);
+        assert_eq!(why.as_deref(), Some("go since 1.24 ends first: GOAUTH has an empty command"));
+        // Over http it does not look at it.
+        assert_eq!(fares("netrc;", "http"), (Fare::Works, None));
     }
 
     /// Who says nothing takes all the time that there is.

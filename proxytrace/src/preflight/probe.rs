@@ -14,10 +14,11 @@ use super::archive;
 use super::client::{Body, Client, KEPT, KEPT_ZIP, is_bare};
 use super::content;
 use super::query::{Query, newest_commit};
-use super::settings::{Database, Target, target};
+use super::settings::{Target, target};
 use super::{connect, settings};
 use crate::correlate::story::failed;
 use crate::goproxy::{Entry, List};
+use crate::gosumdb::Database;
 use crate::model::{Artifact, Outcome, Request, RequestError};
 use crate::redact;
 
@@ -585,7 +586,7 @@ mod tests {
     #[test]
     fn who_serves_without_credentials_is_believed_that_it_lacks_something() {
         let of = |outcome, status, credentials: &[&str]| {
-            let mut request = Request::begun(1, "GET".to_owned(), String::new(), String::new(), 0);
+            let mut request = Request::begun(1, "GET".into(), String::new(), String::new(), 0);
             (request.status, request.outcome) = (Some(status), outcome);
             request.credentials = Some(credentials.iter().map(|&name| name.to_owned()).collect());
             Answer { requests: vec![request], ..answer(outcome, "") }

@@ -10,8 +10,9 @@ use super::address::{Address, is_encoded, is_international};
 use super::query::Query;
 use crate::event::{Origin, Setting};
 use crate::gomod::{self, Asked};
-use crate::goproxy::{self, List, is_word};
-use crate::{capture, diagnose, goenv, redact};
+use crate::goproxy::{self, List, is_keyword};
+use crate::gosumdb::Database;
+use crate::{capture, goenv, redact};
 
 /// A release that has no `go.env`: the defaults are built in.
 const WITHOUT_GO_ENV: &str = "go1.20";
@@ -30,15 +31,6 @@ pub(super) struct Module {
     pub(super) path: String,
     /// A version, or what go calls a query: `latest`, a branch, a commit.
     pub(super) query: String,
-}
-
-/// The checksum database: its name, and where it is.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) struct Database {
-    pub(super) name: String,
-    pub(super) url: String,
-    /// Whether the URL is given, so that go asks there alone; or nothing is, and it asks nobody.
-    pub(super) given: bool,
 }
 
 impl Settings {
@@ -90,10 +82,8 @@ impl Settings {
 
     /// The text of the netrc file, if go would read it.
     pub(super) fn netrc(&self) -> Option<String> {
-        if !self.get("GOAUTH").split(';').any(|command| command.trim() == "netrc") {
-            return None;
-        }
-        text_of(&self.netrc_file()?)
+        let file = self.netrc_file().filter(|_| goenv::reads_netrc(self.get("GOAUTH")))?;
+        text_of(&file)
     }
 
     /// None where nothing says where it is: not the one of the working directory then
@@ -112,29 +102,35 @@ impl Settings {
         commands.any(|command| !matches!(command, "" | "netrc" | "off"))
     }
 
-    /// The checksum database; none if it is off (`modfetch/sumdb.go:dbDial`). Where nothing names
-    /// one, or go makes no key of it, go refuses what it has to verify: that is one without a URL.
-    pub(super) fn database(&self) -> Option<Database> {
-        let setting = match self.get("GOSUMDB") {
-            "off" => return None,
-            setting if !diagnose::has_key(setting) => "",
-            "sum.golang.google.cn" => "sum.golang.org https://sum.golang.google.cn",
-            setting => setting,
-        };
-        let mut words = setting.split_whitespace();
-        let name = words.next().unwrap_or_default().split('+').next()?.to_owned();
-        let url = words.next();
-        Some(Database {
-            given: url.is_some() || name.is_empty(),
-            url: url.map_or_else(|| format!("https://{name}"), str::to_owned),
-            name,
+    /// What GOAUTH has, so that go since 1.24 ends before it asks anybody over https
+    /// (`auth/auth.go:runGoAuth`).
+    pub(super) fn goauth_fault(&self) -> Option<&'static str> {
+        let commands: Vec<&str> = self.get("GOAUTH").split(';').collect();
+        commands.iter().find_map(|command| {
+            let words: Vec<&str> = command.split_whitespace().collect();
+            match words.as_slice() {
+                [] => Some("an empty command"),
+                ["off", ..] if commands.len() > 1 => Some("`off` beside another command"),
+                ["git", directory] if is_directory(Path::new(directory)) => None,
+                ["git", ..] => Some("`git` without the absolute path of a directory"),
+                _ => None,
+            }
         })
+    }
+
+    /// The checksum database; none if it is off.
+    pub(super) fn database(&self) -> Option<Database> {
+        Database::parse(self.get("GOSUMDB"))
     }
 
     /// Whether go does not ask the checksum database about a module.
     pub(super) fn is_unsummed(&self, module: &str) -> bool {
         goproxy::matches(self.get("GONOSUMDB"), module)
     }
+}
+
+fn is_directory(path: &Path) -> bool {
+    path.is_absolute() && path.is_dir()
 }
 
 /// The text of a file. go reads bytes: some that are no text may stand in a comment.
@@ -208,25 +204,25 @@ pub(super) fn spoils(entry: &str) -> bool {
 
 /// What an entry is (`modfetch/proxy.go:newProxyRepo`, `proxyList`).
 pub(super) fn target(entry: &str) -> Target {
-    if is_word(entry) {
+    if is_keyword(entry) {
         return Target::Word;
     }
-    if entry.starts_with("file:") {
-        return match goproxy::file(entry) {
-            Some(path) => Target::File(PathBuf::from(OsString::from_vec(path))),
-            None if !is_encoded(entry) => Target::Invalid(UNENCODED),
-            None => Target::Invalid("no valid URL: go wants file:// and a path, and nothing else"),
-        };
+    if let Some(path) = goproxy::file(entry) {
+        return Target::File(PathBuf::from(OsString::from_vec(path)));
     }
     match Address::parse(entry) {
         Some(url) if url.user.is_some() && !url.secure => {
             Target::Invalid("go refuses to pass credentials to an insecure URL")
         }
         Some(url) => Target::Url(url),
-        None if !entry.contains("://") => Target::Invalid("no URL: its scheme is missing"),
-        None if !is_encoded(entry) => Target::Invalid(UNENCODED),
-        None if is_international(entry) => Target::Barred(INTERNATIONAL),
-        None => Target::Invalid("no valid URL: go wants https, http or file"),
+        None => match goproxy::refusal(entry) {
+            Some(why) if is_encoded(entry) || goproxy::scheme(entry).is_none() => {
+                Target::Invalid(why)
+            }
+            _ if !is_encoded(entry) => Target::Invalid(UNENCODED),
+            _ if is_international(entry) => Target::Barred(INTERNATIONAL),
+            _ => Target::Invalid("no valid URL: go wants https, http or file"),
+        },
     }
 }
 
@@ -296,29 +292,6 @@ mod tests {
                 _ => "",
             };
             assert_eq!(said, expected, "{entry}");
-        }
-    }
-
-    #[test]
-    fn the_database_is_named_or_given() {
-        let database = |value| settings(&[("GOSUMDB", value)]).database();
-        let found = |name: &str, url: &str, given| {
-            Some(Database { name: name.into(), url: url.into(), given })
-        };
-        assert_eq!(database("off"), None);
-        assert_eq!(database(""), found("sum.golang.org", "https://sum.golang.org", false));
-        assert_eq!(database("sum.lab+1a2b+key"), found("sum.lab", "https://sum.lab", false));
-        assert_eq!(
-            database("sum.lab+1a2b+key https://sums.lab/db"),
-            found("sum.lab", "https://sums.lab/db", true)
-        );
-        assert_eq!(
-            database("sum.golang.google.cn"),
-            found("sum.golang.org", "https://sum.golang.google.cn", true)
-        );
-        // go makes no key of these.
-        for broken in ["sum.lab", "sum.lab https://sums.lab", "sum.golang.org https://a.lab b"] {
-            assert_eq!(database(broken), found("", "https://", true), "{broken}");
         }
     }
 
@@ -406,6 +379,27 @@ mod tests {
         ] {
             let found = settings(&[("GOAUTH", value)]).has_credential_commands();
             assert_eq!(found, expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn a_goauth_for_which_go_ends_is_known() {
+        let directory = tempfile::tempdir().unwrap();
+        let git = format!("git {}", directory.path().display());
+        for (value, expected) in [
+            ("", None),
+            ("netrc", None),
+            ("off", None),
+            ("/bin/auth -x; netrc", None),
+            (git.as_str(), None),
+            ("netrc;", Some("an empty command")),
+            ("netrc; ;/bin/auth", Some("an empty command")),
+            ("off;netrc", Some("`off` beside another command")),
+            ("git", Some("`git` without the absolute path of a directory")),
+            ("git src", Some("`git` without the absolute path of a directory")),
+            ("git /nonexistent", Some("`git` without the absolute path of a directory")),
+        ] {
+            assert_eq!(settings(&[("GOAUTH", value)]).goauth_fault(), expected, "{value}");
         }
     }
 

@@ -1,7 +1,7 @@
 //! The table: an entry a line, what it answered, what it is worth.
 
 use super::{AnswerReport, EntryReport, Fare, Report, Verdict};
-use crate::goproxy::is_word;
+use crate::goproxy::is_keyword;
 use crate::model::{Artifact, Outcome};
 use crate::report::escape::{LONG, NAME, escape};
 use crate::report::wrap;
@@ -210,7 +210,7 @@ const LATE: &str = "the time was over before that was known (--timeout)";
 fn is_open(entry: &EntryReport) -> bool {
     match entry.verdict {
         Verdict::Unknown => true,
-        Verdict::NotAsked => !is_word(&entry.proxy),
+        Verdict::NotAsked => !is_keyword(&entry.proxy),
         _ => false,
     }
 }

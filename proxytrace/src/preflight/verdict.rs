@@ -428,7 +428,8 @@ mod tests {
 
     use super::super::address::Address;
     use super::super::choose::Allowed;
-    use super::super::walk::tests::{ALL, answer, bare, two};
+    use super::super::trace::tests::bare;
+    use super::super::walk::tests::{ALL, answer, two};
     use super::*;
     use crate::model::{RequestError, Tls};
 

@@ -6,8 +6,9 @@
 mod access;
 mod answers;
 mod checksums;
+mod configuration;
 mod redirects;
-mod rest;
+mod run;
 mod transport;
 mod walk;
 
@@ -55,14 +56,15 @@ macro_rules! kind {
 }
 use kind;
 
-const PARTS: [&[Kind]; 7] = [
+const PARTS: [&[Kind]; 8] = [
     redirects::KINDS,
     walk::KINDS,
     transport::KINDS,
     access::KINDS,
     answers::KINDS,
     checksums::KINDS,
-    rest::KINDS,
+    configuration::KINDS,
+    run::KINDS,
 ];
 
 const COUNT: usize = {

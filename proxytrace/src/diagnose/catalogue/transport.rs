@@ -82,7 +82,7 @@ pub(super) const KINDS: &[Kind] = &[
         "goaway",
         Note,
         "a server retired connections, and go asked again",
-        "With GOAWAY a server says that a connection takes no more requests. net/http sends those that were not served again, on another connection.",
+        "With GOAWAY a server says that a connection takes no more requests, with REFUSED_STREAM that it has not looked at one. net/http sends what was not served again.",
         "Nothing needs to be done.",
         [],
     ),

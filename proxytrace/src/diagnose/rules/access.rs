@@ -3,14 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::event::Origin;
+use crate::gomod::TOOLCHAIN;
 use crate::model::{Artifact, Chain, Severity};
 use crate::public::is_public;
 use crate::redact::REDACTED;
-use crate::url::Url;
-use crate::url::host_name;
+use crate::url::{Url, host_name};
 
+use super::super::sent::Sent;
 use super::super::sign::Sign;
-use super::super::view::{Send, View, is_of_go};
+use super::super::view::{View, is_of_go};
 
 /// Ends of host names that no public name has (RFC 6761, 6762, 8375, and those that ICANN keeps
 /// for private use or does not give away).
@@ -33,8 +34,8 @@ const INTERNAL: &[&str] = &[
 pub(super) fn netrc_port(view: &View<'_>, chain: &Chain) -> Vec<Sign> {
     let last = chain.attempts.last().filter(|_| view.failed(chain));
     // Over http it looks nowhere.
-    let asked = |send: &Send<'_>| !send.crossed() && send.first().url.starts_with("https://");
-    let send = last.and_then(Send::last_of).filter(asked);
+    let asked = |send: &Sent<'_>| !send.crossed() && send.first().url.starts_with("https://");
+    let send = last.and_then(Sent::last_of).filter(asked);
     let refused = send.map(|send| send.last()).filter(|request| is_of_go(request));
     let Some(request) = refused.filter(|request| request.status == Some(401)) else {
         return Vec::new();
@@ -100,8 +101,10 @@ pub(super) fn creds_over_http(view: &View<'_>) -> Vec<Sign> {
 
 /// Whether go refuses the entry for its credentials (`web/http.go:get`).
 pub(in super::super) fn is_password_in_clear(entry: &str) -> bool {
-    let authority = entry.strip_prefix("http://").map(|rest| rest.split(['/', '?']).next());
-    authority.flatten().is_some_and(|authority| authority.contains('@'))
+    let parts = entry.split_once("://");
+    let rest = parts.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("http"));
+    let authority = rest.and_then(|(_, rest)| rest.split(['/', '?']).next());
+    authority.is_some_and(|authority| authority.contains('@'))
 }
 
 /// What to do where a setting is in force in place of GOPRIVATE, for what the chain asked for. One
@@ -122,8 +125,11 @@ fn overriding(view: &View<'_>, chain: &Chain, module: &str) -> Option<String> {
 }
 
 /// PT701. Never guessed from a 404: either the name can be nobody's in public, or the user said so.
+/// Toolchains are nobody's own, whatever GOPRIVATE matches, and go asks the checksum database about
+/// them in any case (`modfetch/sumdb.go:useSumDB`).
 pub(super) fn private_leak(view: &View<'_>, chain: &Chain) -> Vec<Sign> {
-    let Some(module) = chain.module.as_deref() else { return Vec::new() };
+    let module = chain.module.as_deref().filter(|module| *module != TOOLCHAIN);
+    let Some(module) = module else { return Vec::new() };
     let host = module.split('/').next().unwrap_or(module);
     let internal = INTERNAL.iter().any(|end| host.ends_with(end));
     if !internal && !view.is_private(chain, module) {
@@ -175,6 +181,19 @@ mod tests {
             request.witness = witness;
         }
         diagnose(&trace).iter().any(|finding| finding.code == "PT303")
+    }
+
+    #[test]
+    fn credentials_in_clear_are_those_of_an_http_entry() {
+        for (entry, expected) in [
+            ("http://REDACTED@proxy.lab", true),
+            ("HTTP://REDACTED@proxy.lab/x", true),
+            ("http://proxy.lab/a@b", false),
+            ("https://REDACTED@proxy.lab", false),
+            ("direct", false),
+        ] {
+            assert_eq!(super::is_password_in_clear(entry), expected, "{entry}");
+        }
     }
 
     #[test]

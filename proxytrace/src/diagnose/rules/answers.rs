@@ -7,9 +7,10 @@ use memchr::memchr;
 use crate::correlate::story::walks_the_list;
 use crate::model::{Cause, Chain, ChainId, Outcome, Request, RequestId};
 
+use super::super::sent::last_walk;
 use super::super::sign::Sign;
 use super::super::speaker::is_page;
-use super::super::view::{View, is_of_go, last_walk, prefixes};
+use super::super::view::{View, is_of_go, prefixes};
 use super::evidence;
 
 /// PT002: one for the whole trace.
@@ -124,7 +125,8 @@ pub(super) fn case_encoding(view: &View<'_>) -> Vec<Sign> {
     entries.into_iter().filter_map(sign).collect()
 }
 
-/// PT407. Certain where the same URL was there later; a hypothesis where go failed for it. What other
+/// PT407. Certain where the same URL was there later; a hypothesis where go failed for it. What came
+/// for other credentials was not to be seen before, as some hosts hide modules behind a 404. What other
 /// programs keep asking for is no module.
 pub(super) fn negative_cache(view: &View<'_>, chain: &Chain) -> Vec<Sign> {
     let requests = || {
@@ -136,6 +138,8 @@ pub(super) fn negative_cache(view: &View<'_>, chain: &Chain) -> Vec<Sign> {
             later.url == missing.url
                 && later.started_ns > missing.started_ns
                 && later.status == Some(200)
+                && missing.credentials.is_some()
+                && later.credentials == missing.credentials
         })
     };
     let old = requests().filter(|request| is_absent(request) && age(request).is_some());

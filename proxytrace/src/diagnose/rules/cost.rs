@@ -6,6 +6,7 @@ use crate::model::{Cause, Chain, Outcome, Request};
 
 use super::super::sign::Sign;
 use super::super::view::{View, is_of_go};
+use super::is_h2;
 
 const SECOND: u64 = 1_000_000_000;
 /// Silence of this length is PT508.
@@ -23,6 +24,9 @@ pub(super) fn silent_wait(view: &View<'_>, chain: &Chain) -> Vec<Sign> {
     let ended = view.process(chain.process).and_then(|process| process.ended_ns);
     let waited = |request: &Request| match (request.ttfb_ns, request.outcome) {
         (Some(ttfb), _) => Some(ttfb),
+        // When it was reset is not known: HTTP/2 waits up to half a minute before it asks again
+        // (`http2/transport.go:RoundTripOpt`).
+        (None, Outcome::Reset) if is_h2(request) && request.error.is_none() => None,
         (None, Outcome::Unfinished | Outcome::Canceled | Outcome::Reset) => {
             // What came before is the name, the connection, or a place on one.
             let sent = request.sent_ns?;

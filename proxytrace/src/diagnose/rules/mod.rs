@@ -9,13 +9,14 @@ mod run;
 mod transport;
 mod walk;
 
-use crate::model::{Attempt, Chain, Next, RequestId};
+use crate::model::{Attempt, Chain, Next, Request, RequestId};
 
 pub(super) use self::access::is_password_in_clear;
 pub(super) use self::redirects::strayed;
 pub(super) use self::run::is_guessed;
+use super::sent::Sent;
 use super::sign::Sign;
-use super::view::{Send, View};
+use super::view::View;
 
 /// Looks at one chain.
 pub(super) type Rule = fn(&View<'_>, &Chain) -> Vec<Sign>;
@@ -77,9 +78,14 @@ fn moved(attempt: &Attempt) -> bool {
     matches!(attempt.next, Some(Next::NextEntry | Next::Direct))
 }
 
+/// Whether a request went over HTTP/2.
+fn is_h2(request: &Request) -> bool {
+    request.protocol.as_deref() == Some("HTTP/2.0")
+}
+
 /// The requests of the last send of an attempt.
 fn evidence(attempt: &Attempt) -> Vec<RequestId> {
-    Send::last_of(attempt).map_or_else(Vec::new, |send| send.ids())
+    Sent::last_of(attempt).map_or_else(Vec::new, |send| send.ids())
 }
 
 /// `1 fetch`, `3 fetches`: the noun as one and as many.

@@ -2,14 +2,15 @@
 
 use foldhash::HashMap;
 
-use crate::correlate::story::{answer, failed};
+use crate::correlate::story::{answer, failed, is_unfollowed, leads_nowhere};
 use crate::model::{Artifact, Attempt, Cause, Chain, Outcome, Request, RequestId, Severity};
 use crate::status;
 use crate::url::host_name;
 use crate::url::{self, Url};
 
+use super::super::sent::{Sent, sends};
 use super::super::sign::Sign;
-use super::super::view::{Send, View, is_of_go, sends};
+use super::super::view::{View, is_of_go};
 use super::{counted, moved};
 
 /// From so many redirects on a way is long.
@@ -68,7 +69,7 @@ pub(super) fn host_mismatch(view: &View<'_>, chain: &Chain) -> Vec<Sign> {
 /// sign.
 pub(in super::super) fn strayed(
     view: &View<'_>,
-    send: &Send<'_>,
+    send: &Sent<'_>,
 ) -> Option<(Vec<RequestId>, String)> {
     let mut pairs = send.requests.windows(2).filter(|_| view.trace.capture.complete);
     pairs.find_map(|pair| {
@@ -77,7 +78,8 @@ pub(in super::super) fn strayed(
         if !unexplained || !before.cut.is_empty() {
             return None;
         }
-        let named = target_host(before).filter(|named| *named != after.host)?;
+        let is_host = |named: &String| !named.is_empty() && !after.host.is_empty();
+        let named = target_host(before).filter(is_host).filter(|named| *named != after.host)?;
         let message =
             format!("{} redirected to {named}, and {} was asked instead", before.host, after.host);
         Some((vec![before.id, after.id], message))
@@ -103,7 +105,8 @@ pub(super) fn credentials_across_hosts(_: &View<'_>, chain: &Chain) -> Vec<Sign>
     let mut signs = Vec::new();
     for send in chain.attempts.iter().flat_map(sends) {
         let asked = host_name(&send.first().host);
-        for request in send.requests.iter().filter(|request| request.cause == Cause::Redirect) {
+        let led = |request: &&Request| request.cause == Cause::Redirect && !leads_nowhere(request);
+        for request in send.requests.iter().filter(led) {
             let host = host_name(&request.host);
             let parent = host.strip_suffix(asked);
             let below = parent.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
@@ -123,16 +126,16 @@ pub(super) fn credentials_across_hosts(_: &View<'_>, chain: &Chain) -> Vec<Sign>
     signs
 }
 
-/// Whether it led through a redirect, whatever came of that.
-pub(super) fn has_redirect(send: &Send<'_>) -> bool {
-    send.requests.iter().any(is_redirected)
+/// Whether go was redirected and went there, whatever came of that.
+pub(super) fn has_gone_on(attempt: &Attempt, send: &Sent<'_>) -> bool {
+    !is_unfollowed(attempt.outcome) && send.requests.iter().any(is_redirected)
 }
 
 /// PT012.
 pub(super) fn then_fallback(_: &View<'_>, chain: &Chain) -> Vec<Sign> {
     let sign = |attempt: &Attempt| {
-        let send = Send::last_of(attempt)?;
-        let any = has_redirect(&send);
+        let send = Sent::last_of(attempt)?;
+        let any = has_gone_on(attempt, &send);
         let moved = moved(attempt) && failed(attempt.outcome);
         let most =
             if attempt.outcome == Outcome::NotFound { Severity::Note } else { Severity::Warning };

@@ -3,8 +3,9 @@
 use crate::model::{Capture, Outcome, Process, Severity};
 
 use super::super::cause::not_run;
+use super::super::said::{Unused, unused};
 use super::super::sign::Sign;
-use super::super::view::{Unused, View, unused};
+use super::super::view::View;
 use super::counted;
 
 /// PT603: one for each switch.

@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use crate::correlate::story::last_asked;
-use crate::model::{Cause, Chain, Connection, Outcome, ProcessId, Request};
+use crate::model::{Cause, Chain, ChainId, Connection, Outcome, ProcessId, Request, RequestId};
 use crate::url::Url;
 use crate::url::split_port;
 
 use super::super::sign::Sign;
 use super::super::view::{View, meant};
-use super::{counted, evidence};
+use super::{counted, evidence, is_h2};
 
 /// So many HTTP/1.1 connections to one host are worth a word.
 const CHURN: usize = 10;
@@ -52,32 +52,47 @@ fn is_v6(connection: &Connection) -> bool {
     address.is_some_and(|address: SocketAddr| address.is_ipv6())
 }
 
-/// PT209: one for the whole trace.
+/// PT209: one for the connections of the whole trace, and one for streams. Where the same connection
+/// is used again, it was not retired.
 pub(super) fn goaway(view: &View<'_>) -> Vec<Sign> {
-    let again = |request: &Request| {
-        request.cause == Cause::TransportRetry && request.protocol.as_deref() == Some("HTTP/2.0")
-    };
-    let (mut chains, mut ids) = (Vec::new(), Vec::new());
-    let mut hosts = BTreeSet::new();
+    let again = |request: &Request| request.cause == Cause::TransportRetry && is_h2(request);
+    let (mut retired, mut refused) = (Again::default(), Again::default());
     for (chain, request) in view.requests() {
         if again(request) && request.status.is_some() {
-            chains.push(chain.id);
-            ids.extend(request.follows.into_iter().chain([request.id]));
-            hosts.insert(request.host.as_str());
+            let mut of_chain = chain.attempts.iter().flat_map(|attempt| &attempt.requests);
+            let before = of_chain.find(|before| Some(before.id) == request.follows);
+            let on = before.and_then(|before| before.connection);
+            let same = on.is_some() && on == request.connection;
+            let kind = if same { &mut refused } else { &mut retired };
+            kind.chains.push(chain.id);
+            kind.requests.extend(request.follows.into_iter().chain([request.id]));
+            kind.hosts.insert(&request.host);
         }
     }
-    let names: Vec<&str> = hosts.into_iter().collect();
-    let message = format!(
-        "{} retired HTTP/2 connections, and {} sent again on another",
-        names.join(", "),
-        if chains.len() == 1 {
-            "a request was".to_owned()
-        } else {
-            format!("{} requests were", chains.len())
-        }
-    );
-    let sign = || Sign { chains: chains.clone(), ..Sign::general("PT209", message).with(ids) };
-    if chains.is_empty() { Vec::new() } else { vec![sign()] }
+    let retired = retired.sign("retired HTTP/2 connections", " on another");
+    retired.into_iter().chain(refused.sign("refused HTTP/2 streams", "")).collect()
+}
+
+/// What net/http sent again.
+#[derive(Default)]
+struct Again<'a> {
+    hosts: BTreeSet<&'a str>,
+    chains: Vec<ChainId>,
+    requests: Vec<RequestId>,
+}
+
+impl Again<'_> {
+    fn sign(self, did: &str, anew: &str) -> Option<Sign> {
+        let Self { hosts, chains, requests } = self;
+        let names: Vec<&str> = hosts.into_iter().collect();
+        let count = match chains.len() {
+            1 => "a request was".to_owned(),
+            count => format!("{count} requests were"),
+        };
+        let message = format!("{} {did}, and {count} sent again{anew}", names.join(", "));
+        let sign = Sign::general("PT209", message).with(requests);
+        (!chains.is_empty()).then_some(Sign { chains, ..sign })
+    }
 }
 
 /// PT212: one for each forward proxy.

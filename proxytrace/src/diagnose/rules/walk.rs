@@ -3,16 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::correlate::story::{answer, failed, unverified, walks_the_list};
-use crate::goproxy::is_word;
+use crate::goproxy::is_keyword;
 use crate::model::{
     Artifact, Attempt, Chain, ChainId, Next, Outcome, RequestId, Separator, Severity,
 };
 use crate::public::is_public;
 use crate::url::Url;
 
+use super::super::sent::{Sent, last_walk};
 use super::super::sign::Sign;
-use super::super::view::{Send, View, last_walk};
-use super::redirects::has_redirect;
+use super::super::view::View;
+use super::redirects::has_gone_on;
 use super::{counted, evidence, moved};
 
 /// An entry that answers 404 to this many, and has nothing, is hardly meant for them.
@@ -50,8 +51,8 @@ pub(super) fn comma_stops(view: &View<'_>, chain: &Chain) -> Vec<Sign> {
         "{}, and the `,` after it kept go from asking {later}: it lets go ask on after 404 and 410 alone",
         answer(stop)
     );
-    let send = Send::last_of(stop);
-    let ids = send.as_ref().map_or_else(Vec::new, Send::ids);
+    let send = Sent::last_of(stop);
+    let ids = send.as_ref().map_or_else(Vec::new, Sent::ids);
     let sign = Sign::of("PT101", chain, message).with(ids);
     let policy = send.is_some_and(|send| matches!(send.last().status, Some(401 | 403)));
     let anybody = later == "direct" || is_public(Url::parse(later).map_or("", |url| url.host));
@@ -123,7 +124,7 @@ pub(super) fn pipe_hides_outage(_: &View<'_>, chain: &Chain) -> Vec<Sign> {
             && !unverified(attempt);
         hides.then(|| {
             // What answered behind a redirect PT012 tells.
-            let elsewhere = Send::last_of(attempt).is_some_and(|send| has_redirect(&send));
+            let elsewhere = Sent::last_of(attempt).is_some_and(|send| has_gone_on(attempt, &send));
             let what = if elsewhere { format!("{} fails", attempt.proxy) } else { answer(attempt) };
             let message = format!("{what}; `|` let go ask on without a word");
             Sign::of("PT103", chain, message).with(evidence(attempt))
@@ -182,7 +183,7 @@ pub(super) fn error_from_off(view: &View<'_>, chain: &Chain) -> Vec<Sign> {
         && !before.is_empty()
         && before
             .iter()
-            .all(|attempt| attempt.outcome == Outcome::NotFound && !is_word(&attempt.proxy));
+            .all(|attempt| attempt.outcome == Outcome::NotFound && !is_keyword(&attempt.proxy));
     if !hidden {
         return Vec::new();
     }

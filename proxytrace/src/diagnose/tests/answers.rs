@@ -87,7 +87,7 @@ fn statuses_of_a_forward_proxy_and_of_limits() {
 /// A go that was told of none may ask a host that has one behind it.
 #[test]
 fn a_407_is_of_a_forward_proxy_only_where_go_has_one() {
-    let of = |entry: &str, forward: &str| {
+    let script = |entry: &str, forward: &str| {
         let asked = [hop(&zip(entry, "x.lab/m"), 407)];
         let task =
             Task::new(7).walk().lookup(entry, "x.lab/m").fetch(&asked).failed(bad_status(407));
@@ -98,8 +98,20 @@ fn a_407_is_of_a_forward_proxy_only_where_go_has_one() {
             }
         }
         script.run(&[task]);
-        of_script(&script)
+        script
     };
+    // NO_PROXY excepts it: the connection is to the host itself, and to its own port.
+    let direct = |entry: &str, address: &str, host: &str| {
+        let script = script(entry, "http://squid.lab:3128");
+        let mut trace = script.trace();
+        trace.chains[0].attempts[0].requests[0].remote_addr = Some(address.to_owned());
+        trace.connections[0].host = Some(host.to_owned());
+        diagnose(&trace).remove(0).code
+    };
+    assert_eq!(direct(A, "10.0.0.5:443", "proxy.lab"), "PT402");
+    assert_eq!(direct("http://proxy.lab", "10.0.0.5:80", "proxy.lab"), "PT402");
+    assert_eq!(direct("http://proxy.lab", "10.0.0.9:3128", "squid.lab:3128"), "PT211");
+    let of = |entry: &str, forward: &str| of_script(&script(entry, forward));
     assert_eq!(of("http://proxy.lab", ""), ["PT211 error root ×1"]);
     assert_eq!(of(A, "http://squid.lab:3128"), ["PT211 error root ×1"]);
     assert_eq!(of(A, ""), ["PT402 error root ×1"]);
@@ -147,10 +159,41 @@ fn a_forward_proxy_without_an_address_is_named() {
     );
 }
 
+/// Nobody has refused.
+#[test]
+fn a_forward_proxy_that_is_not_reached_is_named() {
+    let opened = ("*net.OpError", "proxyconnect");
+    let silent = [opened, ("*net.OpError", "dial"), ("*poll.DeadlineExceededError", "")];
+    let unknown =
+        [opened, ("*tls.CertificateVerificationError", ""), ("x509.UnknownAuthorityError", "")];
+    for (steps, address, said, advice) in [
+        (
+            silent,
+            "10.9.9.9:3128",
+            "the forward proxy 10.9.9.9:3128 did not answer the connection attempt",
+            "Check HTTPS_PROXY",
+        ),
+        (
+            unknown,
+            "",
+            "the forward proxy has a certificate of an unknown authority",
+            "SSL_CERT_FILE",
+        ),
+    ] {
+        let mut error = failure(&steps, None);
+        error.steps[1].address = address.parse().ok();
+        let script = one(A, 1, &[broken(&zip(A, "x.lab/m"), error.clone(), false)], error);
+        assert_eq!(of_script(&script), ["PT211 error root ×1"]);
+        let finding = only(&script, "PT211");
+        assert_eq!(finding.message, format!("proxy.lab was not reached: {said}"));
+        assert!(finding.advice.contains(advice), "{}", finding.advice);
+    }
+}
+
 #[test]
 fn a_handshake_that_nobody_answers_may_pass() {
     for (name, expected) in
-        [("http.tlsHandshakeTimeoutError", Class::Transient), ("tls.AlertError", Class::Permanent)]
+        [("http.tlsHandshakeTimeoutError", Class::Transient), ("tls.alert", Class::Permanent)]
     {
         let error = failure(&[("*url.Error", "Get"), (name, "")], None);
         let script = one(A, 1, &[broken(&zip(A, "x.lab/m"), error.clone(), false)], error);
@@ -376,6 +419,13 @@ fn pt407_is_certain_only_where_it_was_there_later() {
     let first = Task::new(7).walk().lookup(A, "x.lab/m").fetch(&[old()]).failed(bad_status(404));
     script.run(&[first]).run(&[got(7, "x.lab/m", &[hop(&asked, 200)])]);
     assert_eq!(only(&script, "PT407").confidence, Confidence::Certain);
+    // A host that hides what it has until it is sent credentials.
+    let sends = [[old()], [hop(&asked, 200).sending("Authorization")]];
+    let task = Task::new(7).walk().lookup(A, "x.lab/m").sends(&[&sends[0], &sends[1]]).found();
+    let mut script = Script::new(A, 0);
+    script.run(&[task]);
+    let found = of_script(&script);
+    assert!(!found.iter().any(|line| line.starts_with("PT407")), "{found:?}");
 }
 
 #[test]
@@ -495,6 +545,42 @@ fn pt301_is_of_the_user_in_the_entry() {
          redirect with a whole URL"
     );
     assert!(lost.advice.starts_with("Take user and password out"), "{}", lost.advice);
+}
+
+/// With `off`, or a command alone, what is in ~/.netrc is of no use; before Go 1.24 nobody looks at
+/// GOAUTH, and a user in the entry comes last.
+#[test]
+fn pt301_advises_by_goauth_and_release() {
+    let advice = |version: &str, goauth: &str, asked: Hop, entry: &str| {
+        let task =
+            Task::new(7).walk().lookup(entry, "x.lab/m").fetch(&[asked]).failed(bad_status(401));
+        let mut script = Script::new(entry, 1);
+        for event in &mut script.events {
+            if let What::GoStart { go_version, config: theirs, .. } = &mut event.what {
+                version.clone_into(go_version);
+                theirs.extend(config(&[("GOAUTH", goauth)]));
+            }
+        }
+        script.run(&[task]);
+        only(&script, "PT301").advice
+    };
+    let user = "https://REDACTED@proxy.lab";
+    let unsent = || hop(&zip(A, "x.lab/m"), 401).with("Server", "Artifactory/7.77.5");
+    let refused = || hop(&zip(user, "x.lab/m"), 401).sending("Authorization");
+    let of_repository = "Create a token";
+    for (version, goauth, entry, expected) in [
+        ("go1.27.3", "off", A, "GOAUTH is `off`: go sends no credentials"),
+        ("go1.24.0", "/opt/auth", A, "GOAUTH is `/opt/auth`, with which go reads no ~/.netrc"),
+        ("go1.24.0", "/opt/auth; netrc", A, of_repository),
+        ("go1.23.9", "off", A, of_repository),
+        ("go1.27.3", "netrc", user, "Renew user and password in the URL of this entry, or take"),
+        ("go1.27.3", "off", user, "Renew user and password in the URL of this entry: with this"),
+        ("go1.22.0", "off", user, "Renew the credentials: the line for this host in ~/.netrc, if"),
+    ] {
+        let asked = if entry == user { refused() } else { unsent() };
+        let advice = advice(version, goauth, asked, entry);
+        assert!(advice.starts_with(expected), "{version} {goauth} {entry}: {advice}");
+    }
 }
 
 /// It adds none, whatever it has.

@@ -134,6 +134,19 @@ fn pt003_names_the_circle() {
     let hops = [hop(&zip(A, "x.lab/m"), 302).to(there), hop(there, 503).retried().retried()];
     let again = one(A, 1, &hops, bad_status(503));
     assert_eq!(of_script(&again), ["PT006 error root ×1", "PT209 note contributing ×1"]);
+    // A way that does not end need not be one.
+    let at = |n: usize| format!("https://h{n}.lab/m");
+    let mut hops = vec![hop(&zip(A, "x.lab/m"), 302).to(&at(1))];
+    hops.extend((1..10).map(|n| hop(&at(n), 302).to(&at(n + 1))));
+    let error = || plain_error("stopped after 10 redirects");
+    let task = Task::new(7).walk().lookup(A, "x.lab/m").fetch_refused(&hops, error());
+    let mut endless = Script::new(A, 1);
+    endless.run(&[task.failed(error())]);
+    assert_eq!(
+        only(&endless, "PT003").message,
+        "proxy.lab → h1.lab → h2.lab → h3.lab redirect each to the next; go gave up after ten \
+         redirects"
+    );
     // A way that is long, but ends, is none.
     let step = |n: usize| format!("https://proxy.lab/{n}");
     let mut hops: Vec<Hop> = vec![hop(&zip(A, "x.lab/m"), 302).to(&step(0))];
@@ -173,6 +186,40 @@ fn pt005_is_a_redirect_without_location_and_no_other_3xx() {
     assert_eq!(of_script(&with(307)), ["PT005 error root ×1"]);
     assert_eq!(only(&with(307), "PT005").message, "proxy.lab answered 307 without a Location");
     assert_eq!(of_script(&with(304)), ["PT402 error root ×1"]);
+    // An empty one is none.
+    let empty = one(A, 1, &[hop(&zip(A, "x.lab/m"), 302).to("")], bad_status(302));
+    assert_eq!(of_script(&empty), ["PT005 error root ×1"]);
+    assert_eq!(only(&empty, "PT005").message, "proxy.lab answered 302 without a Location");
+}
+
+/// A slash is lost, or the scheme, or http is not what it is.
+#[test]
+fn pt005_is_a_location_that_go_reads_otherwise() {
+    let insecure = "redirected from secure URL https://proxy.lab to insecure URL s3://bucket";
+    let no_host = "http: no Host in request URL";
+    let unsupported = "unsupported protocol scheme \"storage.lab\"";
+    let other = "whose scheme go takes to be `storage.lab`";
+    let plain = "http://proxy.lab";
+    for (entry, location, led, said, is) in [
+        (A, "https:/storage.lab/z", "https:///storage.lab/z", no_host, "that names no host"),
+        (A, "storage.lab:8443/z", "", insecure, other),
+        (A, "s3://bucket/z", "", insecure, "whose scheme go takes to be `s3`"),
+        (plain, "storage.lab:8443/z", "storage.lab://", unsupported, other),
+        (plain, "http:///z", "http:///z", no_host, "that names no host"),
+    ] {
+        let error = || plain_error(said);
+        let from = hop(&zip(entry, "x.lab/m"), 302).to(location);
+        let task = Task::new(7).walk().lookup(entry, "x.lab/m");
+        let task = match led {
+            "" => task.fetch_refused(&[from], error()),
+            led => task.fetch(&[from, broken(led, error(), false)]),
+        };
+        let mut script = Script::new(entry, 1);
+        script.run(&[task.failed(error())]);
+        assert_eq!(of_script(&script), ["PT005 error root ×1"], "{location}");
+        let message = only(&script, "PT005").message;
+        assert_eq!(message, format!("proxy.lab answered 302 with a Location {is}"));
+    }
 }
 
 #[test]
@@ -199,6 +246,23 @@ fn pt007_names_the_target_that_was_not_reached() {
     assert_eq!(of_script(&script), ["PT007 error root ×2"]);
     let message = only(&script, "PT007").message;
     assert_eq!(message, "proxy.lab redirected to storage.lab:9, which refused the connection");
+    // A filter that goes by the name lets TCP through, and answers the handshake with RST.
+    let led = |to: Hop| [hop(&zip(A, "x.lab/m"), 302).to("https://cdn.lab/z"), to];
+    let to_cdn = |connected| broken("https://cdn.lab/z", plain_error("EOF"), connected);
+    let filtered = one(A, 1, &led(to_cdn(false)), plain_error("EOF"));
+    assert_eq!(of_script(&filtered), ["PT007 error root ×1"]);
+    let reached = one(A, 1, &led(to_cdn(true)), plain_error("EOF"));
+    assert_eq!(of_script(&reached), ["PT208 error root ×1"]);
+    // By another scheme another server is asked.
+    let (entry, there) = ("http://proxy.lab", "https://proxy.lab/z");
+    let hops = [hop(&zip(entry, "x.lab/m"), 301).to(there), broken(there, refused(), false)];
+    let task = Task::new(7).walk().lookup(entry, "x.lab/m").fetch(&hops).failed(refused());
+    let mut script = Script::new(entry, 1);
+    script.run(&[task]);
+    assert_eq!(
+        only(&script, "PT007").message,
+        "proxy.lab redirected to https://proxy.lab, which refused the connection"
+    );
     // The proxy itself being down is no redirect's fault.
     let down = [broken(&zip(A, "x.lab/m"), refused(), false)];
     assert_eq!(of_script(&one(A, 1, &down, refused())), ["PT202 error root ×1"]);
@@ -238,6 +302,28 @@ fn pt012_warns_where_the_answer_behind_the_redirect_was_no_404() {
          asked the next entry"
     );
     assert_eq!(says("PT103"), "https://proxy.lab fails; `|` let go ask on without a word");
+}
+
+/// go went nowhere, and there is no answer behind it.
+#[test]
+fn pt012_is_not_of_a_redirect_that_go_refuses() {
+    let said = "redirected from secure URL https://proxy.lab to insecure URL http://plain.lab";
+    let hops = [hop(&zip(A, "x.lab/m"), 302).to("http://plain.lab/z")];
+    let task = Task::new(7)
+        .walk()
+        .lookup(A, "x.lab/m")
+        .fetch_refused(&hops, plain_error(said))
+        .lookup(B, "x.lab/m")
+        .fetch(&[hop(&zip(B, "x.lab/m"), 200)])
+        .found();
+    let mut script = Script::new("https://proxy.lab|https://next.lab", 0);
+    script.run(&[task]);
+    assert_eq!(of_script(&script), ["PT103 warning contributing ×1"]);
+    assert_eq!(
+        only(&script, "PT103").message,
+        "proxy.lab answered 302 and redirected from https to http, which go refuses; `|` let go \
+         ask on without a word"
+    );
 }
 
 #[test]
@@ -339,18 +425,21 @@ fn pt104_brings_the_first_failure_back() {
 
 #[test]
 fn what_this_machine_refuses_is_nobodys_silence() {
-    for errno in [1, 13, 24, 105] {
-        let error = failure(
-            &[
-                ("*url.Error", "Get"),
-                ("*net.OpError", "dial"),
-                ("*os.SyscallError", "connect"),
-                ("syscall.Errno", ""),
-            ],
-            Some(errno),
-        );
-        let hops = [broken(&zip(A, "x.lab/m"), error.clone(), false)];
-        let script = one(A, 1, &hops, error);
+    let script = |errno, address: &str| {
+        let steps = [
+            ("*url.Error", "Get"),
+            ("*net.OpError", "dial"),
+            ("*os.SyscallError", "connect"),
+            ("syscall.Errno", ""),
+        ];
+        let mut error = failure(&steps, Some(errno));
+        error.steps[1].address = address.parse().ok();
+        one(A, 1, &[broken(&zip(A, "x.lab/m"), error.clone(), false)], error)
+    };
+    // Of IPv6 it may have no address.
+    assert_eq!(of_script(&script(99, "[2001:db8::1]:443")), ["PT203 error root ×1"]);
+    for errno in [1, 13, 24, 99, 105] {
+        let script = script(errno, "10.0.0.1:443");
         assert!(of_script(&script).is_empty(), "{errno}");
         let mut trace = script.trace();
         trace.findings = diagnose(&trace);
@@ -725,12 +814,13 @@ fn pt501_is_told_where_direct_lookups_work() {
 #[test]
 fn pt502_is_the_database_itself_out_of_reach() {
     let unsupported = [hop(&scenarios::sums("supported"), 404)];
-    let ways: [fn(&str) -> Hop; 4] = [
+    let ways: [fn(&str) -> Hop; 5] = [
         |url| broken(url, refused(), false),
         |url| broken(url, no_such_host(), false),
         // A filter that goes by the name lets TCP through.
         |url| broken(url, failure(&[("http.tlsHandshakeTimeoutError", "")], None), false),
         |url| broken(url, failure(&[("tls.RecordHeaderError", "")], None), false),
+        |url| broken(url, plain_error("EOF"), false),
     ];
     for broken_by in ways {
         let script = looked_up_directly(&unsupported, broken_by);
@@ -740,6 +830,8 @@ fn pt502_is_the_database_itself_out_of_reach() {
     // Reached, it is like any other host.
     let forbidden = looked_up_directly(&unsupported, |url| hop(url, 403));
     assert_eq!(of_script(&forbidden), ["PT302 error root ×4"]);
+    let reset = looked_up_directly(&unsupported, |url| broken(url, plain_error("EOF"), true));
+    assert_eq!(of_script(&reset), ["PT208 error root ×4"]);
     // Somebody answered with a certificate: another address would not help.
     for (error, number, code) in [
         ("x509.UnknownAuthorityError", None, "PT204"),
@@ -891,7 +983,7 @@ fn every_way_to_fail_has_one_root() {
         (at(broken(&asked, tls, false)), "PT204"),
         (at(broken(&asked, handshake, false)), "PT205"),
         (at(broken(&asked, plain_error("EOF"), true)), "PT208"),
-        (at(broken(&asked, plain_error("unexpected EOF"), true)), "PT210"),
+        (at(broken(&asked, plain_error("malformed HTTP response \"SSH-2.0\""), true)), "PT401"),
         (at(broken(&asked, tunnel, false)), "PT211"),
     ] {
         let error = hops[0].error().cloned().unwrap_or_else(|| bad_status(500));
@@ -905,7 +997,8 @@ fn every_way_to_fail_has_one_root() {
             if code.is_empty() { &[] } else { &[format!("{code} error root ×1")] };
         assert_eq!(of_script(&script), expected);
     }
-    let mismatch = failure(&[("*errors.errorString", "verifying module: checksum mismatch")], None);
+    let said = "verifying module: checksum mismatch\n\tdownloaded: h1:";
+    let mismatch = failure(&[("*errors.errorString", said)], None);
     let script = one(A, 1, &[hop(&url(A, "x.lab/m", "v1.0.0.mod"), 200)], mismatch);
     assert_eq!(of_script(&script), ["PT507 error root ×1"]);
 }

@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 
 use crate::correlate::tests::scenarios::{A, got, tunnel_without_answer, tunneled, url, zip};
 use crate::correlate::tests::script::{
-    GO, Hop, Script, Task, bad_status, broken, failure, hop, plain_error,
+    GO, Hop, Script, Task, bad_status, broken, failure, hop, plain_error, refused,
 };
 use crate::diagnose::{Class, class, diagnose};
-use crate::event::{Failure, What};
+use crate::event::{Event, Failure, What};
 use crate::model::{Confidence, Connection, Request, Tls, Trace};
 
 use super::{brief, found, of_script, one, only};
@@ -29,17 +29,37 @@ fn pt011_is_another_host_than_the_location_names() {
     let mut script = Script::new(A, 0);
     script.run(&[got(7, "x.lab/m", &hops)]);
     assert!(of_script(&script).is_empty());
+    // Nor does a scheme in capitals, nor a third slash, before which there is no host.
+    for (location, led) in
+        [("HTTPS://cdn.lab:443/m", "https://cdn.lab:443/m"), ("///m", "https://proxy.lab///m")]
+    {
+        let hops = [hop(&zip(A, "x.lab/m"), 302).to(location), hop(led, 200)];
+        let mut script = Script::new(A, 0);
+        script.run(&[got(7, "x.lab/m", &hops)]);
+        assert!(of_script(&script).is_empty(), "{location}");
+    }
 }
 
 #[test]
 fn pt206_is_told_by_the_alert() {
-    let alert = |number| failure(&[("*url.Error", "Get"), ("tls.alert", "")], Some(number));
-    let of = |number| {
-        let script = one(A, 1, &[broken(&zip(A, "x.lab/m"), alert(number), true)], alert(number));
-        of_script(&script)
+    let steps = |operation| [("*url.Error", "Get"), ("*net.OpError", operation), ("tls.alert", "")];
+    let script = |operation, number, connected| {
+        let alert = || failure(&steps(operation), Some(number));
+        one(A, 1, &[broken(&zip(A, "x.lab/m"), alert(), connected)], alert())
     };
-    assert_eq!(of(116), ["PT206 error root ×1"]);
-    assert_eq!(of(40), ["PT205 error root ×1"]);
+    let of = |number, connected| of_script(&script("remote error", number, connected));
+    assert_eq!(of(116, true), ["PT206 error root ×1"]);
+    assert_eq!(of(40, false), ["PT205 error root ×1"]);
+    // After the handshake it is of something else.
+    assert_eq!(of(40, true), ["PT208 error root ×1"]);
+    // What is negotiated anew before TLS 1.3 may be something else, too.
+    let anew = only(&script("local error", 100, true), "PT206");
+    assert_eq!(anew.confidence, Confidence::Possible);
+    assert_eq!(
+        anew.message,
+        "proxy.lab wants to negotiate TLS anew, as for a certificate from the client, which go does \
+         not do"
+    );
 }
 
 /// Each handshake was asked for a certificate.
@@ -212,6 +232,27 @@ fn pt508_also_where_go_was_ended_waiting() {
     assert_eq!(of_script(&script), ["PT508 warning contributing ×1"]);
 }
 
+/// HTTP/2 waits before it asks again, and the server has answered at once.
+#[test]
+fn pt508_is_not_of_who_refuses_a_stream() {
+    let mut script = Script::new(A, 0);
+    script.run(&[got(7, "x.lab/m", &[hop(&zip(A, "x.lab/m"), 200).retried()])]);
+    let is_try = |event: &Event| matches!(event.what, What::Try { .. });
+    let first = script.events.iter().position(is_try).expect("it is sent");
+    let again = script.events.iter().rposition(is_try).expect("it is sent again");
+    for event in &mut script.events[again..] {
+        event.time += 16_000_000_000;
+    }
+    assert_eq!(of_script(&script), ["PT209 note contributing ×1"]);
+    let retired = "proxy.lab retired HTTP/2 connections, and a request was sent again on another";
+    assert_eq!(only(&script, "PT209").message, retired);
+    // On the same connection.
+    script.events[again].what = script.events[first].what.clone();
+    assert_eq!(of_script(&script), ["PT209 note contributing ×1"]);
+    let refused = "proxy.lab refused HTTP/2 streams, and a request was sent again";
+    assert_eq!(only(&script, "PT209").message, refused);
+}
+
 /// To look a name up, and to connect, is no silence of the host.
 #[test]
 fn pt508_not_before_the_request_was_sent() {
@@ -231,7 +272,7 @@ fn pt508_not_before_the_request_was_sent() {
 #[test]
 fn pt211_is_also_a_forward_proxy_that_gives_no_answer() {
     let read = [("*net.OpError", "read"), ("syscall.Errno", "")];
-    let malformed = [("*http.badStringError", "malformed HTTP response")];
+    let malformed = [("*errors.errorString", "malformed HTTP response \"SSH-2.0\"")];
     let deadline = [("context.deadlineExceededError", "")];
     let broken_off = "broke the connection off in place of an answer to CONNECT a.lab:443";
     for (error, seconds, did) in [
@@ -255,6 +296,86 @@ fn pt211_is_also_a_forward_proxy_that_gives_no_answer() {
     assert_eq!(found[0], "PT204 error root ×1");
 }
 
+/// One zip whose body ends for this.
+fn broken_off(error: Failure) -> Script {
+    let end = What::BodyEnd { body: 5, remaining: None, short: false, error: Some(error) };
+    let asked = [hop(&zip(A, "x.lab/m"), 200)];
+    let task = Task::new(7).walk().lookup(A, "x.lab/m").fetch(&asked).step(end);
+    let mut script = Script::new(A, 1);
+    script.run(&[task.failed(bad_status(500))]);
+    for event in &mut script.events {
+        if let What::RequestReturn { body, .. } = &mut event.what {
+            *body = Some(5);
+        }
+    }
+    script
+}
+
+/// go has the same words for a connection of HTTP/2 that ends before the answer, and within it.
+#[test]
+fn pt210_is_an_answer_that_has_begun() {
+    let ended = || plain_error("unexpected EOF");
+    let asked = || broken(&zip(A, "x.lab/m"), ended(), true);
+    assert_eq!(of_script(&one(A, 1, &[asked()], ended())), ["PT208 error root ×1"]);
+    let late = one(A, 1, &[asked().after(12)], ended());
+    assert_eq!(of_script(&late), ["PT208 error root ×1", "PT508 warning contributing ×1"]);
+    for (error, did) in [
+        ("unexpected EOF", "ended its answer early"),
+        ("malformed chunked encoding", "sent a body whose chunks are broken"),
+    ] {
+        let script = broken_off(plain_error(error));
+        assert_eq!(of_script(&script), ["PT210 error root ×1"]);
+        let message = only(&script, "PT210").message;
+        assert_eq!(message, format!("proxy.lab answered 200, but then {did}"));
+    }
+}
+
+/// HTTP/2 is refused for what was asked, and will be again.
+#[test]
+fn pt208_is_permanent_where_http_1_1_is_wanted() {
+    let error = || failure(&[("*url.Error", "Get"), ("http2.StreamError", "")], Some(13));
+    let script = one(A, 1, &[broken(&zip(A, "x.lab/m"), error(), true)], error());
+    assert_eq!(of_script(&script), ["PT208 error root ×1"]);
+    let finding = only(&script, "PT208");
+    assert_eq!(
+        finding.message,
+        "proxy.lab wants HTTP/1.1 for this, which go does not turn to by itself"
+    );
+    assert!(finding.advice.contains("http2client=0"), "{}", finding.advice);
+    let mut trace = script.trace();
+    trace.findings = diagnose(&trace);
+    assert_eq!(class(&trace), Some(Class::Permanent));
+}
+
+/// GOINSECURE lets go ask over http where https has failed, and go tells of that alone.
+#[test]
+fn what_failed_over_https_is_not_hidden_by_http() {
+    let finding = |error: Failure, code: &str| {
+        let secure = [broken("https://git.lab/m?go-get=1", error, false)];
+        let plain = [broken("http://git.lab/m?go-get=1", refused(), false)];
+        let task = Task::new(7).walk().lookup("direct", "git.lab/m").sends(&[&secure, &plain]);
+        let mut script = Script::new("direct", 1);
+        script.run(&[task.failed(refused())]);
+        assert_eq!(of_script(&script), [format!("{code} error root ×1")]);
+        only(&script, code)
+    };
+    let steps = [("*url.Error", "Get"), ("*net.OpError", "remote error"), ("tls.alert", "")];
+    let old = finding(failure(&steps, Some(70)), "PT205");
+    assert_eq!(
+        old.message,
+        "git.lab speaks no version of TLS that go speaks; http, which GOINSECURE lets go try then, \
+         failed too"
+    );
+    assert_eq!(old.requests, [0]);
+    // That nobody answered in five seconds has no name of its own.
+    let late = failure(&[("*url.Error", "Get"), ("*http.timeoutError", "")], None);
+    assert_eq!(
+        finding(late, "PT202").message,
+        "git.lab refused the connection; that was over http, which GOINSECURE lets go try where \
+         https fails"
+    );
+}
+
 /// After the handshake what is wrong with TLS, or with the way, ends the connection.
 #[test]
 fn pt208_is_an_answer_that_breaks_off_for_whatever_reason() {
@@ -271,21 +392,13 @@ fn pt208_is_an_answer_that_breaks_off_for_whatever_reason() {
         (alert("remote error"), "broke the connection off"),
         (no_route(), "broke the connection off"),
     ] {
-        let end = What::BodyEnd { body: 5, remaining: None, short: false, error: Some(error) };
-        let task = Task::new(7).walk().lookup(A, "x.lab/m").fetch(&[hop(&asked, 200)]).step(end);
-        let mut script = Script::new(A, 1);
-        script.run(&[task.failed(bad_status(500))]);
-        for event in &mut script.events {
-            if let What::RequestReturn { body, .. } = &mut event.what {
-                *body = Some(5);
-            }
-        }
+        let script = broken_off(error);
         assert_eq!(of_script(&script), ["PT208 error root ×1"]);
         let message = only(&script, "PT208").message;
         assert_eq!(message, format!("proxy.lab answered 200, but then {did}"));
     }
     // Before the head it is the same.
-    for error in [alert("local error"), no_route()] {
+    for error in [alert("local error"), alert("remote error"), no_route()] {
         let script = one(A, 1, &[broken(&asked, error.clone(), true)], error);
         assert_eq!(of_script(&script), ["PT208 error root ×1"]);
     }

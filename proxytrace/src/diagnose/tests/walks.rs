@@ -1,12 +1,13 @@
 //! The walk through GOPROXY, and the modules that are asked for.
 
-use crate::correlate::tests::scenarios::{A, B, probes, probes_ending, url, zip};
+use crate::correlate::tests::scenarios::{A, B, probes, probes_ending, sums, url, zip};
 use crate::correlate::tests::script::{
     GO, Script, Task, bad_status, broken, config, draw, failure, hop, no_such_host, plain_error,
+    unverified,
 };
 use crate::diagnose::{Class, class, diagnose};
 use crate::event::{Origin, Setting, What};
-use crate::model::{Confidence, Severity};
+use crate::model::{Confidence, Finding, Severity};
 
 use super::{of_script, only, with_git};
 
@@ -257,6 +258,18 @@ fn pt701_is_about_names_that_are_nobody_elses() {
         assert_eq!(advised(&script(module, private)), format!("{instead}, or unset it."));
     }
     assert!(!leaks(&script("x.example/m", "")));
+    // Of a toolchain there is nothing private, and no setting keeps its checksum from being asked for.
+    let toolchain = script("golang.org/toolchain", "*");
+    assert!(!leaks(&toolchain));
+    let asked = "https://sum.golang.org/lookup/golang.org/toolchain@v0.0.1-go1.99.0.linux-amd64";
+    let mut healthy = Script::new(A, 0);
+    for event in &mut healthy.events {
+        if let What::GoStart { config: theirs, .. } = &mut event.what {
+            theirs.extend(config(&[("GOPRIVATE", "*")]));
+        }
+    }
+    healthy.run(&[Task::new(7).fetch(&[hop(asked, 200)])]);
+    assert!(of_script(&healthy).is_empty());
     // A proxy of one's own may know.
     let task = Task::new(7).walk().lookup(A, "git.corp.internal/m");
     let task = task.fetch(&[hop(&zip(A, "git.corp.internal/m"), 200)]).found();
@@ -317,7 +330,15 @@ fn pt703_is_a_toolchain_without_a_checksum_database() {
     assert!(of_script(&script("golang.org/toolchain", "sum.golang.org")).is_empty());
     assert!(of_script(&script("x.lab/m", "off")).is_empty());
     // Of a name that it does not know, go makes no database.
-    for gosumdb in ["sum.lab", "sum.lab https://sum.lab", "sum.golang.org https://a.lab b"] {
+    for gosumdb in [
+        "sum.lab",
+        "sum.lab https://sum.lab",
+        "sum.golang.org https://a.lab b",
+        // What is `off` is nothing else, white space included.
+        "off ",
+        "off\r",
+        "off https://a.lab",
+    ] {
         for module in ["golang.org/toolchain", "x.lab/m"] {
             let script = script(module, gosumdb);
             assert_eq!(of_script(&script), ["PT502 error root ×1"], "{module} {gosumdb}");
@@ -326,17 +347,57 @@ fn pt703_is_a_toolchain_without_a_checksum_database() {
         }
     }
     for gosumdb in
-        ["sum.golang.google.cn", "sum.golang.org https://a.lab", "sum.lab+033de0ae+Ac4zctda", ""]
+        ["sum.golang.google.cn", "sum.golang.org https://a.lab", "sum.lab+033de0ae+Ac4zctda"]
     {
         assert!(of_script(&script("x.lab/m", gosumdb)).is_empty(), "{gosumdb}");
+    }
+}
+
+/// What a company builds itself, the database does not know, and no setting keeps go from asking it.
+#[test]
+fn pt703_is_a_toolchain_that_the_checksum_database_does_not_know() {
+    let (module, version) = ("golang.org/toolchain", "v0.0.1-go1.27.3-corp.linux-amd64");
+    let script = |forwarded: bool, lookup: &str| {
+        let mut script = Script::new("https://proxy.lab,direct", 1);
+        if forwarded {
+            script.run(&[Task::new(6).walk().fetch(&[hop(&sums("supported"), 200)]).found()]);
+        }
+        let task = Task::new(7)
+            .walk()
+            .lookup(A, module)
+            .fetch(&[hop(&url(A, module, &format!("{version}.mod")), 200)])
+            .fetch(&[hop(lookup, 404)])
+            .verify(module, &format!("{version}/go.mod"), Some(unverified()))
+            .failed(unverified());
+        script.run(&[task]);
+        script
+    };
+    let path = format!("lookup/{module}@{version}");
+    for (forwarded, lookup, host, confidence) in [
+        // A proxy that forwarded nothing yet may not forward at all.
+        (true, sums(&path), "proxy.lab", Confidence::Possible),
+        (false, format!("https://s.lab/{path}"), "s.lab", Confidence::Certain),
+    ] {
+        let script = script(forwarded, &lookup);
+        assert_eq!(of_script(&script), ["PT703 error root ×2"], "{host}");
+        let finding = only(&script, "PT703");
+        assert_eq!(finding.confidence, confidence);
+        assert_eq!(
+            finding.message,
+            format!(
+                "the toolchain go1.27.3-corp.linux-amd64 cannot be had: {host} answered 404: the \
+                 checksum database does not know it, and go verifies every toolchain"
+            )
+        );
+        assert!(finding.advice.starts_with("No setting keeps go from"), "{}", finding.advice);
     }
 }
 
 /// An empty line in the user's file hides the default, which stands in `go.env`.
 #[test]
 fn pt502_is_a_checksum_database_that_nothing_names() {
-    let script = |settings: &[(&str, &str, Origin)]| {
-        let (module, version) = ("x.lab/m", "v1.0.0");
+    let script = |module: &str, settings: &[(&str, &str, Origin)]| {
+        let version = "v1.0.0";
         let said = "verifying module: missing GOSUMDB";
         let error = failure(&[("*module.ModuleError", ""), ("*errors.errorString", said)], None);
         let task =
@@ -352,18 +413,29 @@ fn pt502_is_a_checksum_database_that_nothing_names() {
         script.run(&[task.verify(module, version, Some(error))]);
         script
     };
-    let empty: [&[(&str, &str, Origin)]; 2] =
-        [&[("GOTOOLCHAIN", "auto", Origin::GorootFile)], &[("GOSUMDB", " ", Origin::UserFile)]];
+    let empty: [&[(&str, &str, Origin)]; 3] = [
+        &[("GOTOOLCHAIN", "auto", Origin::GorootFile)],
+        &[("GOSUMDB", " ", Origin::UserFile)],
+        // The environment has both other defaults of `go.env`.
+        &[("GOSUMDB", "", Origin::UserFile), ("GOTOOLCHAIN", "local", Origin::Environment)],
+    ];
     for settings in empty {
-        let script = script(settings);
-        assert_eq!(of_script(&script), ["PT502 error root ×1"], "{settings:?}");
-        let message = only(&script, "PT502").message;
-        assert_eq!(message, "GOSUMDB is empty: it names no checksum database that go could ask");
+        // go verifies toolchains with `off`, too.
+        for (module, may_be_off) in [("x.lab/m", true), ("golang.org/toolchain", false)] {
+            let script = script(module, settings);
+            assert_eq!(of_script(&script), ["PT502 error root ×1"], "{settings:?}");
+            let Finding { message, advice, .. } = only(&script, "PT502");
+            assert_eq!(
+                message,
+                "GOSUMDB is empty: it names no checksum database that go could ask"
+            );
+            assert_eq!(advice.contains("`off`"), may_be_off, "{advice}");
+        }
     }
     // It may stand in a `go.env` that was not found.
     let unknown: [&[(&str, &str, Origin)]; 2] =
         [&[], &[("GOTOOLCHAIN", "local", Origin::Environment)]];
     for settings in unknown {
-        assert!(of_script(&script(settings)).is_empty(), "{settings:?}");
+        assert!(of_script(&script("x.lab/m", settings)).is_empty(), "{settings:?}");
     }
 }

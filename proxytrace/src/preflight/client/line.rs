@@ -14,7 +14,7 @@ use super::super::address::Address;
 use super::super::connect::{self, Asked, Stream};
 use super::super::failure::Failure;
 use super::super::forward::Proxy;
-use super::super::walk::WALKER;
+use super::super::trace::WALKER;
 use super::{Client, Exchange, basic, headers, nanoseconds, send, user_agent};
 use crate::model::{self, Cause, Connection, ConnectionId, NameLookup, Outcome, Request};
 
@@ -44,6 +44,9 @@ fn unspoken(scheme: &str) -> String {
 impl Client {
     /// Why `url` cannot be asked here, if so, though go may ask it.
     pub(in crate::preflight) fn barred(&self, url: &Address) -> Option<String> {
+        if let Some(fault) = self.credentials.fault.filter(|_| url.secure) {
+            return Some(format!("go since 1.24 ends first: GOAUTH has {fault}"));
+        }
         match self.forward.of(url) {
             Some(Proxy::Other(scheme)) => Some(unspoken(scheme)),
             _ => None,

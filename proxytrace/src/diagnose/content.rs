@@ -3,8 +3,9 @@
 use crate::correlate::story::answer;
 use crate::model::{Artifact, Attempt, Chain, Outcome};
 
-use super::super::speaker::is_page;
-use super::super::view::{Send, View};
+use super::sent::Sent;
+use super::speaker::is_page;
+use super::view::View;
 
 /// What `modfetch/proxy.go:(*proxyRepo).Stat` says of a `.info` file with another version in it.
 const WRONG_VERSION: &str = "proxy returned info for version";
@@ -12,7 +13,7 @@ const WRONG_VERSION: &str = "proxy returned info for version";
 pub(super) fn root(
     view: &View<'_>,
     chain: &Chain,
-    send: &Send<'_>,
+    send: &Sent<'_>,
     attempt: &Attempt,
 ) -> Option<(&'static str, String)> {
     let last = send.last();

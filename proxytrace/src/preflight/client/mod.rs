@@ -7,6 +7,7 @@
 mod body;
 mod line;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
@@ -80,6 +81,8 @@ pub(super) struct Credentials {
     pub(super) netrc: Option<String>,
     /// Whether there are commands as well, which are not run.
     pub(super) commands: bool,
+    /// What is wrong with it, so that go ends for it.
+    pub(super) fault: Option<&'static str>,
 }
 
 /// What was made on the way, for the trace.
@@ -268,10 +271,10 @@ impl Client {
         exchange
     }
 
-    fn begin(&self, method: &str, url: String, host: String, cause: Cause) -> Request {
+    fn begin(&self, method: &'static str, url: String, host: String, cause: Cause) -> Request {
         let mut book = self.book();
         book.requests += 1;
-        let begun = Request::begun(book.requests, method.to_owned(), url, host, self.now());
+        let begun = Request::begun(book.requests, method.into(), url, host, self.now());
         Request { cause, outcome: Outcome::Unknown, ..begun }
     }
 
@@ -333,7 +336,7 @@ impl Client {
         let request = &mut exchange.request;
         let came = self.now();
         request.status = Some(response.status().as_u16());
-        request.protocol = Some(format!("{:?}", response.version()));
+        request.protocol = Some(format!("{:?}", response.version()).into());
         request.duration_ns = Some(came.saturating_sub(request.started_ns));
         request.ttfb_ns = request.sent_ns.map(|sent| came.saturating_sub(sent));
         request.headers = headers(&response);
@@ -455,7 +458,7 @@ fn headers(response: &Response<Incoming>) -> Headers {
         if *known != "Location"
             && let Some(value) = redact::header(known, &value)
         {
-            found.entry((*known).to_owned()).or_insert_with(|| value.into_owned());
+            found.entry(Cow::Borrowed(*known)).or_insert_with(|| value.into_owned());
         }
     }
     found.into_iter().collect()
@@ -486,13 +489,13 @@ mod tests {
     /// A client that has so much time, and as much for a step.
     fn client(limit: Duration, netrc: Option<String>, commands: bool) -> Client {
         let tls = Tls::new(RootCertStore::empty());
-        let credentials = Credentials { netrc, commands };
+        let credentials = Credentials { netrc, commands, fault: None };
         Client::new(tls, Forward::default(), credentials, (limit, limit))
     }
 
     /// What came of a request for `url` with these credentials.
     fn refused(url: &str, status: u16, credentials: &[&str]) -> Send {
-        let mut request = Request::begun(1, "GET".to_owned(), url.to_owned(), String::new(), 0);
+        let mut request = Request::begun(1, "GET".into(), url.to_owned(), String::new(), 0);
         request.status = Some(status);
         request.credentials = Some(credentials.iter().map(|&name| name.to_owned()).collect());
         Send { requests: vec![request], outcome: Outcome::HttpError, body: Body::default() }
