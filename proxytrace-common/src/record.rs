@@ -124,7 +124,8 @@ numbered! {
         /// [`Tag::Host`] is the name server.
         Exchange = 45,
 
-        /// `modfetch.downloadZip` returned: error.
+        /// `modfetch.downloadZip` returned with an error: error. There is no record of a zip that
+        /// came well.
         ZipReturn = 39,
 
         /// `modfetch.InfoFile` returned: [`Tag::File`], error.
@@ -290,21 +291,22 @@ numbered! {
     }
 }
 
-/// The allow-list: the headers that are ever read, in Go's canonical spelling.
+/// The allow-list: the headers that are ever read, in Go's canonical spelling and in the order of
+/// their names.
 pub const HEADERS: [(&str, Tag); 13] = [
-    ("Location", Tag::Location),
-    ("Content-Type", Tag::ContentType),
-    ("Content-Length", Tag::ContentLengthHeader),
-    ("Server", Tag::Server),
-    ("Via", Tag::Via),
     ("Age", Tag::Age),
     ("Cache-Control", Tag::CacheControl),
-    ("X-Cache", Tag::XCache),
     ("Cf-Ray", Tag::CfRay),
-    ("Retry-After", Tag::RetryAfter),
-    ("Www-Authenticate", Tag::WwwAuthenticate),
+    ("Content-Length", Tag::ContentLengthHeader),
+    ("Content-Type", Tag::ContentType),
+    ("Location", Tag::Location),
     ("Referer", Tag::Referer),
+    ("Retry-After", Tag::RetryAfter),
+    ("Server", Tag::Server),
     ("User-Agent", Tag::UserAgent),
+    ("Via", Tag::Via),
+    ("Www-Authenticate", Tag::WwwAuthenticate),
+    ("X-Cache", Tag::XCache),
 ];
 /// Bytes of the longest of these names.
 pub const HEADER_NAME_MAX: usize = 16;

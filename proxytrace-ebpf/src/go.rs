@@ -2,7 +2,7 @@
 
 use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings;
-use aya_ebpf::helpers::bpf_get_attach_cookie;
+use aya_ebpf::helpers::{bpf_get_attach_cookie, bpf_get_current_pid_tgid};
 use aya_ebpf::macros::uprobe;
 use aya_ebpf::programs::ProbeContext;
 use proxytrace_common::host::ANY;
@@ -14,8 +14,8 @@ use proxytrace_common::record::{FAULT, Kind};
 use crate::headers::headers;
 use crate::interface::{AnswerStep, ConnectionStep, ErrorWalk, Interface, type_of};
 use crate::maps::{KEPT, LAYOUTS, NUMBER, SITES, count_hit, is_host, lose_one, member, settle};
-use crate::process::{arguments, current_pid, environment};
-use crate::scratch::{PIECE, REGISTERS, Scratch, Urgency, record};
+use crate::process::{arguments, environment};
+use crate::scratch::{PIECE, REGISTERS, Scratch, Urgency, with};
 use crate::user::{read_pair, read_to, read_u64};
 use crate::verifier::{Step, bound, on_the_tasks_stack, repeat};
 
@@ -62,7 +62,9 @@ fn probe<const HELPER: bool>(
     site: impl FnOnce(&ProbeContext) -> u32,
     nowhere: impl FnOnce(&ProbeContext),
 ) {
-    let Some(member) = member(current_pid()) else { return };
+    let task = bpf_get_current_pid_tgid();
+    let pid = (task >> 32) as u32;
+    let Some(member) = member(pid) else { return };
     if is_host() && member.tree == 0 {
         return;
     }
@@ -74,7 +76,7 @@ fn probe<const HELPER: bool>(
             return;
         }
         if !is_host() {
-            settle(current_pid(), recipe.executable);
+            settle(pid, recipe.executable);
         }
     }
     count_hit(site);
@@ -86,7 +88,12 @@ fn probe<const HELPER: bool>(
         // Before the start itself, which closes it.
         environment::<HELPER>(recipe.executable);
     }
-    record(Kind::Start, urgency, |scratch| fill::<HELPER>(scratch, recipe, ctx.regs));
+    with(|scratch| {
+        scratch.begin(Kind::Start, task);
+        if fill::<HELPER>(scratch, recipe, ctx.regs) {
+            scratch.send(urgency);
+        }
+    });
 }
 
 #[inline(always)]
@@ -146,6 +153,9 @@ fn fill<const HELPER: bool>(
     }
     if recipe.error.read != Read::Absent as u8 && interface(scratch, &recipe.error) {
         repeat::<ErrorWalk, HELPER>(scratch);
+    } else if recipe.kind == Kind::ZipReturn as u16 {
+        // There is nothing to say of a zip that came well.
+        return false;
     }
     if recipe.interface.read != Read::Absent as u8 && interface(scratch, &recipe.interface) {
         scratch.both.clear();

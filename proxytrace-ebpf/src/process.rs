@@ -208,7 +208,7 @@ impl Step for Piece {
         }
         let taken = if left > ENVIRONMENT_CHUNK as u64 { ENVIRONMENT_CHUNK as u64 } else { left };
         scratch.rest = (from + taken, left - taken);
-        scratch.begin(Kind::Environment);
+        scratch.begin(Kind::Environment, bpf_get_current_pid_tgid());
         scratch.header().executable = scratch.executable;
         // All that is left, in the last turn: what does not fit is cut, and marked so.
         let length = if turn + 1 == u64::from(Self::TURNS) { left } else { taken };

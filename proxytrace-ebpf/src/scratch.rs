@@ -101,7 +101,7 @@ pub enum Urgency {
 #[inline(always)]
 pub fn record(kind: Kind, urgency: Urgency, fill: impl FnOnce(&mut Scratch) -> bool) {
     with(|scratch| {
-        scratch.begin(kind);
+        scratch.begin(kind, bpf_get_current_pid_tgid());
         if fill(scratch) {
             scratch.send(urgency);
         }
@@ -144,15 +144,14 @@ fn claim() -> Option<&'static mut Scratch> {
 }
 
 impl Scratch {
-    /// Begins a record.
+    /// Begins a record of a task, by its process and its thread as the kernel tells them in one word.
     #[inline(always)]
-    pub fn begin(&mut self, kind: Kind) {
-        let id = bpf_get_current_pid_tgid();
+    pub fn begin(&mut self, kind: Kind, task: u64) {
         // SAFETY: a helper without arguments.
         let time = unsafe { bpf_ktime_get_ns() };
         // By words, as a `Header` has it: no goroutine, the process and the thread, no size and no
         // executable, the kind.
-        let words = [time, 0, 0, id.rotate_left(32), u64::from(u32::MAX) << 32, kind as u64];
+        let words = [time, 0, 0, task.rotate_left(32), u64::from(u32::MAX) << 32, kind as u64];
         const { assert!(size_of::<[u64; 6]>() == size_of::<Header>()) };
         for (place, word) in words.into_iter().enumerate() {
             // SAFETY: a word of the header. Volatile, or the compiler calls `memset` for zeroes.
@@ -254,6 +253,10 @@ impl Scratch {
     #[inline(never)]
     pub fn put_user_bytes(&mut self, tag: u8, address: u64, length: u64) {
         let Some(place) = self.room() else { return };
+        if length == 0 {
+            // As half of the parts of a URL are.
+            return self.close(place, tag, 0, 0);
+        }
         let (length, mut flags) =
             if length > STRING_MAX as u64 { (STRING_MAX as u64, CUT) } else { (length, 0) };
         let mut length = bound::<{ 2 * STRING_MAX as i32 - 1 }>(length);

@@ -174,7 +174,8 @@ pub fn send_ends(ctx: ProbeContext) -> u32 {
     let Some(socket) = ctx.arg::<u64>(0) else { return 0 };
     let Some(stream) = followed(socket) else { return 0 };
     if let Some(sent) = sequence(socket, SENT) {
-        passed_on::<SENT>(socket, sent.wrapping_sub(stream.begun));
+        let length = sent.wrapping_sub(stream.begun);
+        passed_on::<SENT>(socket, stream, length);
     }
     0
 }
@@ -184,24 +185,33 @@ pub fn send_ends(ctx: ProbeContext) -> u32 {
 pub fn receive_ends(ctx: ProbeContext) -> u32 {
     let Some(socket) = ctx.arg::<u64>(0) else { return 0 };
     let copied = ctx.arg::<i32>(1).unwrap_or(0);
-    if copied > 0 && followed(socket).is_some() {
-        passed_on::<RECEIVED>(socket, copied as u32);
+    if copied > 0
+        && let Some(stream) = followed(socket)
+    {
+        passed_on::<RECEIVED>(socket, stream, copied as u32);
     }
     0
 }
 
-/// What a socket of the running process carries, if it is in the command's tree and may be HTTP.
+/// What a socket carries, if it is of the command's tree and may be HTTP.
+#[inline(always)]
+fn carried(socket: u64) -> Option<&'static mut Stream> {
+    // SAFETY: a map's value. Two threads that use one socket at once may spoil each other's view
+    // of it; then something is not recorded, which shows.
+    let stream = unsafe { &mut *STREAMS.get_ptr_mut(socket)? };
+    (stream.flags & OPAQUE == 0).then_some(stream)
+}
+
+/// The same, if the running process is in the tree, too.
 #[inline(always)]
 fn followed(socket: u64) -> Option<&'static mut Stream> {
-    // SAFETY: a map's value; see `look`.
-    let stream = unsafe { &mut *STREAMS.get_ptr_mut(socket)? };
-    (stream.flags & OPAQUE == 0 && tracked(current_pid())).then_some(stream)
+    carried(socket).filter(|_| tracked(current_pid()))
 }
 
 /// Bytes have passed on a socket, by a call whose registers are at the end of its task's stack
 /// (`task_pt_regs` in `arch/*/include/asm/processor.h`).
 #[inline(always)]
-fn passed_on<const WAY: usize>(socket: u64, length: u32) {
+fn passed_on<const WAY: usize>(socket: u64, stream: &mut Stream, length: u32) {
     // SAFETY: a helper without arguments.
     let task = unsafe { bpf_get_current_task() };
     let Some(stack) = read::<u64>(task, offsets().task_stack) else { return };
@@ -213,7 +223,7 @@ fn passed_on<const WAY: usize>(socket: u64, length: u32) {
     }
     let Some(call) = Call::of(registers) else { return };
     if call.way == WAY {
-        look::<WAY, false>(socket, u64::from(length), &call);
+        look::<WAY, false>(socket, stream, u64::from(length), &call);
     }
 }
 
@@ -230,10 +240,11 @@ pub fn system_call(ctx: RawTracePointContext) -> i32 {
     }
     let Some(call) = Call::of(registers) else { return 0 };
     let Some(socket) = call.socket() else { return 0 };
+    let Some(stream) = carried(socket) else { return 0 };
     if call.way == SENT {
-        look::<SENT, false>(socket, length as u64, &call);
+        look::<SENT, false>(socket, stream, length as u64, &call);
     } else {
-        look::<RECEIVED, false>(socket, length as u64, &call);
+        look::<RECEIVED, false>(socket, stream, length as u64, &call);
     }
     0
 }
@@ -241,17 +252,16 @@ pub fn system_call(ctx: RawTracePointContext) -> i32 {
 /// Bytes have passed on a socket.
 #[inline(always)]
 fn passed<const WAY: usize>(socket: u64, length: i32) {
-    // Sockets outside of the command's tree end here, and next those that speak TLS.
-    // SAFETY: one number of the value is read.
-    let Some(stream) = (unsafe { STREAMS.get(socket) }) else { return };
-    if stream.flags & OPAQUE != 0 || length <= 0 || !tracked(current_pid()) {
+    if length <= 0 {
         return;
     }
+    // Sockets outside of the command's tree end here, and next those that speak TLS.
+    let Some(stream) = followed(socket) else { return };
     // SAFETY: helpers that take and give what the kernel made.
     let registers = unsafe { bpf_task_pt_regs(bpf_get_current_task_btf()) };
     let Some(call) = Call::of(registers as u64) else { return };
     if call.way == WAY {
-        look::<WAY, true>(socket, length as u64, &call);
+        look::<WAY, true>(socket, stream, length as u64, &call);
     }
 }
 
@@ -287,14 +297,12 @@ fn sequence(socket: u64, way: usize) -> Option<u32> {
 
 /// Records the bytes that a call has passed, if they may be of a head.
 #[inline(always)]
-fn look<const WAY: usize, const HELPER: bool>(socket: u64, length: u64, call: &Call) {
-    let Some(stream) = STREAMS.get_ptr_mut(socket) else { return };
-    // SAFETY: a map's value. Two threads that use one socket at once may spoil each other's view
-    // of it; then something is not recorded, which shows.
-    let stream = unsafe { &mut *stream };
-    if stream.flags & OPAQUE != 0 {
-        return;
-    }
+fn look<const WAY: usize, const HELPER: bool>(
+    socket: u64,
+    stream: &mut Stream,
+    length: u64,
+    call: &Call,
+) {
     if stream.flags & STANDS == 0 {
         stream.flags |= OPAQUE;
         return;

@@ -3,8 +3,10 @@
 //! Nothing here is secret any more: capture has redacted URLs, arguments and configuration before
 //! it made an [`Event`]. The same types are what a recording holds (see [`crate::recording`]).
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use litemap::LiteMap;
 use serde::{Deserialize, Serialize};
@@ -82,7 +84,7 @@ pub enum What {
     /// `modfetch.Lookup`: from here on this goroutine asks `proxy` about `module`.
     Lookup {
         /// The GOPROXY entry as go uses it, redacted; or `direct`, `noproxy`, `off`.
-        proxy: String,
+        proxy: Arc<str>,
         /// Module path.
         module: String,
     },
@@ -94,7 +96,7 @@ pub enum What {
     /// `http.Transport.roundTrip` began: one request, before it has a connection.
     RequestEnter {
         /// HTTP method.
-        method: String,
+        method: Cow<'static, str>,
         /// URL as go sends it, redacted.
         url: String,
         /// `User-Agent`, `Referer`.
@@ -110,7 +112,7 @@ pub enum What {
     /// The request goes onto a connection. A second one inside of a request is a transport retry.
     Try {
         /// `HTTP/1.1` or `HTTP/2.0`.
-        protocol: String,
+        protocol: Cow<'static, str>,
         /// This end of the connection, as the server sees it.
         local: Option<SocketAddr>,
         /// The other end.
@@ -123,7 +125,7 @@ pub enum What {
         /// Status code.
         status: Option<u16>,
         /// `HTTP/2.0`.
-        protocol: Option<String>,
+        protocol: Option<Cow<'static, str>>,
         /// Allow-listed headers of the response, redacted; `Location` among them.
         headers: Headers,
         /// Content length as net/http understood it.
@@ -355,7 +357,7 @@ pub enum What {
 
 /// Headers by their canonical names, such as `Location`: a few of many requests, for which a tree would
 /// be ten times too large.
-pub type Headers = LiteMap<String, String>;
+pub type Headers = LiteMap<Cow<'static, str>, String>;
 
 /// A configuration value that was in force, and where it came from.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]

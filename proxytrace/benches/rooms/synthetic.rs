@@ -113,7 +113,7 @@ impl Maker {
     }
 
     fn request(&mut self, goroutine: u64, url: &str, status: u16, location: Option<&str>) {
-        let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let header = |name: &'static str, value: &str| (name.into(), value.to_owned());
         let agent = header("User-Agent", "GoCommand/1 (+https://go.dev/cmd/go)");
         self.push(
             goroutine,

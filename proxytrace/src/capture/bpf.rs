@@ -1,6 +1,7 @@
 //! `bpf(2)` itself, for what aya 0.14 does not do.
 
 use std::ffi::{CStr, CString};
+use std::fs::File;
 use std::io;
 use std::mem;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
@@ -114,6 +115,11 @@ pub(super) fn link_event(program: &OwnedFd, event: &OwnedFd, cookie: u64) -> io:
     attr.link_create.attach_type = bpf_attach_type::BPF_PERF_EVENT as u32;
     attr.link_create.__bindgen_anon_3.perf_event.bpf_cookie = cookie;
     bpf(bpf_cmd::BPF_LINK_CREATE, &attr)
+}
+
+/// Leads the kernel to an open file, whatever is under its name by now.
+pub(super) fn path_to(file: &File) -> io::Result<CString> {
+    Ok(CString::new(format!("/proc/self/fd/{}", file.as_raw_fd()))?)
 }
 
 /// Puts a probe at an offset of a file, or of a function of the kernel, for all processes

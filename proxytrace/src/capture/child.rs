@@ -17,7 +17,7 @@ use nix::sys::stat::{Mode, umask};
 use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, Pid, execve, fork, pipe2};
 
-use super::user::Invoker;
+use super::caller::Invoker;
 
 /// Whether SIGPIPE was ignored when this process began. Rust's runtime ignores it before `main`,
 /// and the command must have it as it would have been.

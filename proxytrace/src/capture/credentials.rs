@@ -146,8 +146,9 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 
+    use xtask::process::skip;
+
     use super::*;
-    use crate::skipped::skip;
 
     fn of(numbers: u32, groups: &[u32]) -> Credentials {
         let groups = groups.iter().copied().map(Gid::from_raw).collect();

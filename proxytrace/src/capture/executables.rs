@@ -77,9 +77,16 @@ pub(super) struct Prepared {
 
 impl Prepared {
     /// Where probes go: offsets in the file, each with a number; none without a plan.
-    pub(super) fn sites(&self) -> Option<Vec<(u64, u64)>> {
-        let plan = self.plan.as_ref().ok()?;
-        Some(plan.sites.iter().zip(0..).map(|(site, number)| (site.offset, number)).collect())
+    pub(super) fn sites(&self) -> Option<(&File, Vec<(u64, u64)>)> {
+        let sites = self.plan.as_ref().ok()?.sites.iter().zip(0..);
+        Some((&self.file, sites.map(|(site, number)| (site.offset, number)).collect()))
+    }
+
+    /// Puts its probes in; yields how many they are.
+    pub(super) fn probe(&self, programs: &mut Programs) -> anyhow::Result<usize> {
+        let plan = self.plan.as_ref().map_err(|error| anyhow::anyhow!("{error}"))?;
+        programs.probe(&self.file, plan)?;
+        Ok(plan.sites.len())
     }
 }
 
@@ -194,7 +201,7 @@ impl Executables {
             }
             Ok(plan) => {
                 attach.go_version = Some(plan.build.go_version.clone());
-                match programs.probe(&link_to(file), &plan) {
+                match programs.probe(file, &plan) {
                     Err(error) => {
                         found = Err(Unprobed::Kernel);
                         attach.missing.push(failed(format!("{error:#}")));
@@ -379,6 +386,15 @@ pub(super) fn read_once(file: &File, identity: Identity) -> Option<Result<Plan, 
     })
 }
 
+/// An executable of a size that is read, in memory.
+pub(crate) fn in_memory(path: &Path) -> io::Result<Mapped> {
+    let file = regular::open(path)?;
+    if file.metadata()?.len() > EXECUTABLE_MAX {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    Mapped::of(&file)
+}
+
 /// Whether this is a `go` command, of whatever release.
 pub(super) fn is_go_command(file: &File) -> bool {
     read_with(file, |_, _| ()).is_some()
@@ -409,8 +425,9 @@ mod tests {
     use std::os::unix::fs::symlink;
     use std::{env, fs};
 
+    use xtask::process::skip;
+
     use super::*;
-    use crate::skipped::skip;
 
     fn read(file: &File) -> Option<Result<Plan, gobinary::Error>> {
         read_with(file, |_, data| plan(data))

@@ -10,9 +10,10 @@
 //! there is met at its exec event instead, and reported as late, unless its executable has probes from
 //! before. So is a `go` that is executed while we are stopped with the command.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use nix::sys::fanotify::{
@@ -35,6 +36,10 @@ const LOCAL: [&str; 29] = [
     "ramfs", "reiserfs", "rootfs", "squashfs", "tmpfs", "ubifs", "udf", "vfat", "xfs", "zfs",
 ];
 
+/// `FS_IOC_GET_ENCRYPTION_POLICY` and `struct fscrypt_policy_v1` (`include/uapi/linux/fscrypt.h`).
+const POLICY_1: u32 = 0x400c_6615;
+const POLICY_1_SIZE: usize = 12;
+
 /// Watches the execs of one mount namespace.
 pub(super) struct Gate {
     fanotify: Fanotify,
@@ -53,9 +58,14 @@ impl Gate {
         let namespace = namespace_of(pid)?;
         let mounts = fs::read(format!("/proc/{pid}/mountinfo"))?;
         let root = PathBuf::from(format!("/proc/{pid}/root"));
+        let closed_to_us = encrypted_for_its_user(pid);
         let mut marked = 0;
         for mount in executable_mounts(&mounts) {
             let path = root.join(mount.strip_prefix("/").unwrap_or(&mount));
+            let is_closed = |device| fs::metadata(&path).is_ok_and(|it| it.dev() == device);
+            if closed_to_us.is_some_and(is_closed) {
+                continue;
+            }
             let mark = fanotify.mark::<_, Path>(
                 MarkFlags::FAN_MARK_ADD | MarkFlags::FAN_MARK_MOUNT,
                 MaskFlags::FAN_OPEN_EXEC_PERM,
@@ -114,6 +124,19 @@ fn namespace_of(pid: i32) -> io::Result<PathBuf> {
     fs::read_link(format!("/proc/{pid}/ns/mnt"))
 }
 
+/// The device of the file system that a process works in, if its directory there is encrypted and the
+/// key is in a keyring of its user, which root does not have (fscrypt, version 1). Whoever opens a
+/// file there first must have the key, and that would be we.
+fn encrypted_for_its_user(pid: i32) -> Option<u64> {
+    let directory = File::open(format!("/proc/{pid}/cwd")).ok()?;
+    let mut policy = [0_u8; POLICY_1_SIZE];
+    // SAFETY: the kernel writes no more than the size that is part of the number. It knows policies
+    // of version 1 alone, and has an error for anything else.
+    let found =
+        unsafe { libc::ioctl(directory.as_raw_fd(), POLICY_1.into(), policy.as_mut_ptr()) } == 0;
+    found.then(|| directory.metadata().ok().map(|it| it.dev())).flatten()
+}
+
 /// The mount points of all of `mountinfo` that are to be watched. Names need not be UTF-8: what is
 /// no text is found nowhere, and costs no other mount its mark.
 fn executable_mounts(mountinfo: &[u8]) -> Vec<PathBuf> {
@@ -135,9 +158,9 @@ mod tests {
 
     use nix::sched::{CloneFlags, unshare};
     use nix::unistd::gettid;
+    use xtask::process::skip;
 
     use super::*;
-    use crate::skipped::skip;
 
     #[test]
     fn the_same_mounts_alone_are_watched_again() {
@@ -151,6 +174,11 @@ mod tests {
         });
         let Ok(again) = again.join().unwrap() else { return skip("execs cannot be held") };
         assert_eq!(again, (true, false));
+    }
+
+    #[test]
+    fn what_is_not_encrypted_is_open_to_us() {
+        assert_eq!(encrypted_for_its_user(std::process::id().cast_signed()), None);
     }
 
     fn watched(line: &str) -> Option<PathBuf> {

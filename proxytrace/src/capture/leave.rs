@@ -79,9 +79,9 @@ mod tests {
     use nix::sys::signal::{Signal, kill};
     use nix::sys::wait::waitpid;
     use nix::unistd::Pid;
+    use xtask::process::skip;
 
     use super::*;
-    use crate::skipped::skip;
 
     #[test]
     fn the_directory_is_free() {

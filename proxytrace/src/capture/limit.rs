@@ -5,12 +5,12 @@ use std::ffi::OsString;
 
 use anyhow::Context as _;
 
+use super::caller::Invoker;
 use super::child::{Change, Child};
-use super::executables::Executables;
+use super::executables::{Executables, Prepared};
 use super::leave::leave;
 use super::multi;
 use super::signals::Signals;
-use super::user::Invoker;
 
 /// Runs a command, of which `go` on the PATH is a part, with probes that do nothing; its exit code.
 pub fn limit(argv: &[OsString]) -> anyhow::Result<i32> {
@@ -20,8 +20,10 @@ pub fn limit(argv: &[OsString]) -> anyhow::Result<i32> {
     let mut child = Child::fork(&command, argv, &invoker, signals.original())?;
     let link = || {
         let go = invoker.resolve("go".as_ref()).context("no go on the PATH")?;
-        let sites = Executables::prepare(&go).and_then(|prepared| prepared.sites());
-        anyhow::Ok(multi::nothing()?.attach(&go, &sites.context("no plan for that go")?)?)
+        let prepared = Executables::prepare(&go);
+        let sites = prepared.as_ref().and_then(Prepared::sites);
+        let (file, sites) = sites.context("no plan for that go")?;
+        anyhow::Ok(multi::nothing()?.attach(file, &sites)?)
     };
     let link = match link() {
         Ok(link) => link,

@@ -17,7 +17,7 @@ use memmap2::{Mmap, UncheckedAdvice};
 const PLACES: usize = 16;
 
 /// A file, as it was or with zeros in place of what was cut off.
-pub(super) struct Mapped {
+pub(crate) struct Mapped {
     map: Mmap,
     place: &'static Place,
 }

@@ -7,6 +7,7 @@
 
 mod bpf;
 mod btf;
+mod caller;
 mod child;
 mod clock;
 mod cost;
@@ -14,6 +15,7 @@ mod credentials;
 mod decode;
 mod descriptors;
 mod doubts;
+mod environment;
 mod executables;
 mod executed;
 mod gate;
@@ -38,10 +40,10 @@ mod rights;
 mod signals;
 mod slots;
 mod sockets;
+mod sudo;
 mod surroundings;
 mod trial;
 mod turn;
-mod user;
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -55,13 +57,15 @@ use std::thread;
 use anyhow::{Context as _, anyhow};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+pub use caller::{append_output, environment_of_caller, open_output, remove_output};
 pub use cost::{Cost, Probe};
+pub(crate) use executables::in_memory;
 pub use limit::limit;
 pub use trial::{Trial, trials};
-pub use user::{append_output, environment_of_caller, open_output, remove_output};
 
 use crate::event::{End, Event, Start, What};
 use crate::redact;
+use caller::Invoker;
 use child::{Change, Child};
 use clock::monotonic_now;
 use decode::Decoder;
@@ -71,7 +75,6 @@ use gate::Gate;
 use pids::Pids;
 use program::Programs;
 use signals::Signals;
-use user::Invoker;
 
 /// How often the ring is emptied when nothing is urgent, in milliseconds. Waking up for each event
 /// would cost more than all probes together.
@@ -410,11 +413,11 @@ impl Session {
         if count > 0 {
             self.push(0, What::Lost { count });
         }
-        self.turn.sort_by_key(|event| event.time);
+        put_in_order(&mut self.turn);
         let seen = self.turn.len();
         self.meet_executables();
         if self.turn.len() > seen {
-            self.turn.sort_by_key(|event| event.time);
+            put_in_order(&mut self.turn);
         }
         self.turn.drain(..).try_for_each(|event| sink.event(event))
     }
@@ -439,7 +442,7 @@ impl Session {
             let start = seen;
             seen = self.turn.len();
             self.meet_those_from(start);
-            self.turn[seen..].sort_by_key(|event| event.time);
+            put_in_order(&mut self.turn[seen..]);
         }
     }
 
@@ -509,6 +512,19 @@ impl Session {
     }
 }
 
+/// Puts events in the order of their times; those of one time stay in that in which they came.
+/// Nearly all are in place: a record is out of it by the moment between its time and its way into
+/// the ring. A sort would move them all.
+fn put_in_order(events: &mut [Event]) {
+    for at in 1..events.len() {
+        let time = events[at].time;
+        if events[at - 1].time > time {
+            let before = events[..at].iter().rposition(|event| event.time <= time);
+            events[before.map_or(0, |last| last + 1)..=at].rotate_right(1);
+        }
+    }
+}
+
 /// The text of a regular file of reasonable size, such as a go.mod.
 pub fn read_file(path: &Path) -> Option<String> {
     regular::read_small_file(path)
@@ -570,5 +586,22 @@ fn cannot_trace(error: &anyhow::Error) -> Error {
     Error::CannotTrace {
         why: format!("cannot trace on this machine: {error:#}"),
         advice: Some(advice),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_of_one_time_stay_as_they_came() {
+        let event = |(time, pid)| Event { time, pid, goroutine: None, what: What::WalkEnter };
+        let times = [(9, 0), (1, 1), (1, 2), (3, 3), (2, 4), (3, 5), (0, 6), (9, 7), (1, 8)];
+        let mut events = times.map(event);
+        let mut sorted = events.clone();
+        sorted.sort_by_key(|event| event.time);
+        put_in_order(&mut events);
+        assert_eq!(events, sorted);
+        put_in_order(&mut []);
     }
 }

@@ -3,18 +3,17 @@
 //! aya 0.14 has perf links alone, each of which waits for RCU when it is closed: 110 ms a probe on
 //! new kernels, so that every run would end seconds late.
 
-use std::ffi::CString;
+use std::fs::File;
 use std::io;
 use std::mem;
-use std::os::fd::{AsRawFd as _, OwnedFd};
-use std::path::Path;
+use std::os::fd::OwnedFd;
 
 use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_prog_type};
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::unistd::ftruncate;
 
-use super::bpf::{bpf, fd_number, load_uprobe};
+use super::bpf::{bpf, fd_number, load_uprobe, path_to};
 use super::object::Loaded;
 
 /// `r0 = 0; exit`
@@ -35,7 +34,7 @@ pub(super) fn nothing() -> io::Result<Program> {
 pub(super) fn make_ready() -> io::Result<OwnedFd> {
     let file = memfd_create(c"proxytrace", MFdFlags::MFD_CLOEXEC)?;
     ftruncate(&file, 1)?;
-    nothing()?.attach(Path::new(&format!("/proc/self/fd/{}", file.as_raw_fd())), &[(0, 0)])
+    nothing()?.attach(&file.into(), &[(0, 0)])
 }
 
 /// A probe program that takes many addresses at once.
@@ -54,17 +53,16 @@ impl Program {
     /// same (Linux 5.17 to 6.5 look at the attach type of no such program); one that does says of a
     /// directory that it is no file.
     fn try_attach(&self) -> anyhow::Result<()> {
-        let refused = self.attach(Path::new("/"), &[(0, 0)]).err();
+        let refused = self.attach(&File::open("/")?, &[(0, 0)]).err();
         let errno = refused.and_then(|refused| refused.raw_os_error());
         anyhow::ensure!(errno == Some(libc::EBADF), "this kernel does not know `uprobe_multi`");
         Ok(())
     }
 
-    /// Puts probes at `sites` (offset in the file, cookie) of the executable at `path`, until what
-    /// is returned is closed.
-    pub(crate) fn attach(&self, path: &Path, sites: &[(u64, u64)]) -> io::Result<OwnedFd> {
-        use std::os::unix::ffi::OsStrExt as _;
-        let path = CString::new(path.as_os_str().as_bytes())?;
+    /// Puts probes at `sites` (offset in the file, cookie) of an executable, until what is returned
+    /// is closed.
+    pub(crate) fn attach(&self, file: &File, sites: &[(u64, u64)]) -> io::Result<OwnedFd> {
+        let path = path_to(file)?;
         let (offsets, cookies): (Vec<u64>, Vec<u64>) = sites.iter().copied().unzip();
         // SAFETY: an all-zero attribute is valid; unused parts must be zero.
         let mut attr: bpf_attr = unsafe { mem::zeroed() };

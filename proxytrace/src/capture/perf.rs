@@ -6,15 +6,14 @@
 //! program finds it, and jumps there.
 
 use std::ffi::{CStr, CString};
+use std::fs::{self, File};
+use std::io;
 use std::os::fd::{AsFd as _, AsRawFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
-use std::{fs, io};
 
 use anyhow::Context as _;
 use aya_obj::generated::bpf_prog_type;
 
-use super::bpf::{link_event, load_uprobe, map_fd, probe_event, set_program, update};
+use super::bpf::{link_event, load_uprobe, map_fd, path_to, probe_event, set_program, update};
 use super::object::Loaded;
 use super::turn::PuttingIn;
 
@@ -58,12 +57,12 @@ impl Events {
         Ok(Self { pmu, program, way })
     }
 
-    /// Puts probes at `sites` (offset in the file, number) of the executable at `path`. What is
-    /// returned holds them in place: links, or events.
-    pub(super) fn attach(&self, path: &Path, sites: &[(u64, u64)]) -> io::Result<Vec<OwnedFd>> {
+    /// Puts probes at `sites` (offset in the file, number) of an executable. What is returned holds
+    /// them in place: links, or events.
+    pub(super) fn attach(&self, file: &File, sites: &[(u64, u64)]) -> io::Result<Vec<OwnedFd>> {
         let _turn = PuttingIn::say();
         let mut held = Vec::with_capacity(sites.len());
-        let path = CString::new(path.as_os_str().as_bytes())?;
+        let path = path_to(file)?;
         for &(offset, number) in sites {
             let event = probe_event(self.pmu, &path, offset).map_err(explained)?;
             match &self.way {

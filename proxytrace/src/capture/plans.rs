@@ -20,6 +20,7 @@ use ring::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
 use serde::{Deserialize, Serialize};
 
 use super::executables::Identity;
+use super::rights;
 use crate::gobinary::{BuildInfo, Plan};
 
 /// Below the user's caches.
@@ -57,14 +58,12 @@ struct Kept<P> {
 impl Plans {
     /// None where there is no place that is ours alone.
     pub(super) fn of_user() -> Option<Self> {
-        // SAFETY: it reads what the kernel told this process at its start.
-        let is_secure = unsafe { libc::getauxval(libc::AT_SECURE) } != 0;
-        Self::below(&caches()?, getuid(), is_secure)
+        Self::below(&caches()?, getuid(), rights::are_of_the_file())
     }
 
-    /// None for a user to whom the program's file gave rights (setcap, setuid), which makes the
-    /// start a secure one (`AT_SECURE`, getauxval(3)): a plan that they forge would do what they
-    /// may not. Root's may be secure as well, by a transition of `SELinux`; root may do it anyway.
+    /// None for a user to whom the program's file gave rights: a plan that they forge would do what
+    /// they may not. Root's start may be secure as well, by a transition of `SELinux`; root may do it
+    /// anyway.
     fn below(caches: &Path, user: Uid, is_secure: bool) -> Option<Self> {
         if is_secure && !user.is_root() {
             return None;

@@ -1,9 +1,9 @@
 //! The eBPF side, loaded: programs, maps, and the probes put into executables.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
 use std::sync::LazyLock;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -193,10 +193,10 @@ impl Backend {
     }
 
     /// Puts probes at `sites` (offset in the file, number), until what is returned is closed.
-    fn attach(&self, path: &Path, sites: &[(u64, u64)]) -> std::io::Result<Vec<OwnedFd>> {
+    fn attach(&self, file: &File, sites: &[(u64, u64)]) -> std::io::Result<Vec<OwnedFd>> {
         match self {
-            Self::Multi(program) => Ok(vec![program.attach(path, sites)?]),
-            Self::Perf(events) => events.attach(path, sites),
+            Self::Multi(program) => Ok(vec![program.attach(file, sites)?]),
+            Self::Perf(events) => events.attach(file, sites),
         }
     }
 }
@@ -384,14 +384,15 @@ impl Programs {
         !self.leaving.is_empty()
     }
 
-    /// Puts the probes of `plan` into the executable at `path`; yields its index in records.
-    pub(super) fn probe(&mut self, path: &Path, plan: &Plan) -> anyhow::Result<u32> {
+    /// Puts the probes of `plan` into the executable that it was made of; yields its index in records.
+    /// Into the open file: by its name another one may be there, whose code nobody has read.
+    pub(super) fn probe(&mut self, file: &File, plan: &Plan) -> anyhow::Result<u32> {
         self.reclaim();
         let executable = self.executables.take();
         let executable =
             executable.with_context(|| format!("more than {EXECUTABLES_MAX} Go toolchains"))?;
         let mut probes = Probes { held: Vec::new(), sites: Vec::new(), types: Vec::new() };
-        let put = self.put(executable, path, plan, &mut probes);
+        let put = self.put(executable, file, plan, &mut probes);
         self.probed.insert(executable, probes);
         match put {
             Ok(()) => Ok(executable),
@@ -405,7 +406,7 @@ impl Programs {
     fn put(
         &mut self,
         executable: u32,
-        path: &Path,
+        file: &File,
         plan: &Plan,
         probes: &mut Probes,
     ) -> anyhow::Result<()> {
@@ -429,7 +430,7 @@ impl Programs {
         if let Some(counted) = &mut self.counted {
             counted.extend(plan.sites.iter().map(cost::Probe::new));
         }
-        probes.held = self.backend.attach(path, &sites)?;
+        probes.held = self.backend.attach(file, &sites)?;
         Ok(())
     }
 

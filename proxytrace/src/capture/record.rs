@@ -36,8 +36,15 @@ const URL: [Tag; 5] = [Tag::Scheme, Tag::Host, Tag::Path, Tag::RawPath, Tag::Raw
 /// Names: half of one may be that of something else.
 const NAMES: [Tag; 5] = [Tag::Module, Tag::Version, Tag::Host, Tag::File, Tag::Executable];
 
-/// Tags that one byte can tell apart.
-const TAGS: usize = 1 << u8::BITS;
+/// Numbers of tags: no tag has a larger one.
+const TAGS: usize = Tag::OtherHeader as usize + 1;
+const _: () = {
+    let mut number = u8::MAX;
+    while number as usize >= TAGS {
+        assert!(Tag::from_number(number).is_none());
+        number -= 1;
+    }
+};
 
 /// One field of a record.
 struct Field<'a> {
@@ -168,6 +175,13 @@ impl<'a> Record<'a> {
 
     pub(super) fn text(&self, tag: Tag) -> Option<String> {
         self.words(tag).map(Cow::into_owned)
+    }
+
+    /// A text that nearly always is one of these, which are not copied.
+    pub(super) fn usual(&self, tag: Tag, usual: &[&'static str]) -> Option<Cow<'static, str>> {
+        let words = self.words(tag)?;
+        let known = usual.iter().copied().find(|known| **known == *words);
+        Some(known.map_or_else(|| Cow::Owned(words.into_owned()), Cow::Borrowed))
     }
 
     pub(super) fn number(&self, tag: Tag) -> Option<u64> {
@@ -303,20 +317,31 @@ impl<'a> Record<'a> {
 
     pub(super) fn headers(&self) -> Headers {
         let there = || HEADERS.into_iter().filter(|(_, tag)| self.has(*tag));
-        // Those of a request get those of its response.
-        let more = if self.kind == Kind::RequestEnter { 2 } else { 0 };
-        let mut headers = Headers::with_capacity(there().count() + more);
-        for (name, tag) in there() {
-            let Some(value) = self.words(tag) else { continue };
-            let clean = match tag {
-                Tag::Location | Tag::Referer if self.has_flag(tag, CUT) => Some(redact_cut(&value)),
-                _ => redact::header(name, &value),
-            };
-            if let Some(clean) = clean {
-                headers.insert(name.to_owned(), clean.into_owned());
-            }
-        }
+        let count = there().count();
+        // To those of a request, if there are any, those of its response are added.
+        let more = if self.kind == Kind::RequestEnter && count > 0 { 2 } else { 0 };
+        let mut headers = Headers::with_capacity(count + more);
+        // In the order of their names: each comes after those that are there.
+        headers.extend(there().filter_map(|(name, tag)| {
+            Some((Cow::Borrowed(name), self.header(name, tag)?.into_owned()))
+        }));
         headers
+    }
+
+    /// A header's value without its secrets. By its tag: what [`redact::header`] does, it does by a
+    /// name that it must find.
+    fn header(&self, name: &str, tag: Tag) -> Option<Cow<'a, str>> {
+        let value = self.words(tag)?;
+        let clean = match tag {
+            Tag::Location | Tag::Referer if self.has_flag(tag, CUT) => redact_cut(&value),
+            Tag::Location | Tag::Referer => redact::url(&value),
+            Tag::WwwAuthenticate => redact::header(name, &value)?,
+            _ => return Some(value),
+        };
+        if let Cow::Owned(clean) = clean {
+            return Some(Cow::Owned(clean));
+        }
+        Some(value)
     }
 
     /// Whether there were more headers than are recorded, or may have been.

@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 use nix::unistd::{Uid, User};
 
 use super::credentials::{Credentials, status};
+use super::environment::environment;
 use super::regular::{open_below, small_file};
-use super::user::{environment, sudo_above};
+use super::sudo::sudo_above;
 use crate::event::{Origin, Setting, Sudo, Surroundings};
 use crate::{goenv, redact};
 
@@ -71,8 +72,8 @@ pub(super) fn of(go: &Started<'_>) -> Surroundings {
 /// The file of `cmd/go/internal/auth/netrc.go:netrcPath`, if the process may read it, and its path
 /// leads to the same file from where we are: not in another root.
 fn netrc(go: &Started<'_>) -> Option<String> {
-    let ways = go.config.get("GOAUTH").map_or("netrc", |setting| setting.value.as_str());
-    if !ways.split(';').any(|way| way.split_whitespace().next() == Some("netrc")) {
+    let ways = go.config.get("GOAUTH").filter(|_| goenv::knows_goauth(go.go.version));
+    if ways.is_some_and(|setting| !goenv::reads_netrc(&setting.value)) {
         return None;
     }
     let set = |name| variable(go.environment, name).filter(|value| !value.is_empty());
@@ -122,7 +123,9 @@ fn sudo(go: &Started<'_>) -> Option<Sudo> {
             let ours = go.config.get(name).map(|setting| &setting.value);
             let counts =
                 [goenv::OF_THE_WAY, ALSO_MISSED].iter().any(|it| it.contains(&name.as_str()));
-            counts && theirs(setting) && ours != Some(&setting.value)
+            // A GOSUMDB that their file empties is nothing to miss.
+            let is_set = theirs(setting) && !setting.value.is_empty();
+            counts && is_set && ours != Some(&setting.value)
         })
         .collect();
     Some(Sudo { user: user.map(|user| user.name), lost })
@@ -142,8 +145,10 @@ fn with_home(environment: &[(String, String)], user: &User) -> Vec<(String, Stri
 mod tests {
     use std::os::unix::fs::{PermissionsExt as _, symlink};
 
+    use xtask::process::skip;
+
     use super::*;
-    use crate::skipped::skip;
+    use crate::correlate::tests::script::config;
 
     /// A process whose root is a directory of ours.
     struct Elsewhere(tempfile::TempDir);
@@ -164,15 +169,25 @@ mod tests {
         }
 
         fn netrc(&self, root: &Path, home: &Path) -> Option<String> {
+            self.netrc_for(root, home, ("go1.27.3", "netrc"))
+        }
+
+        /// That of a go of this version, with this GOAUTH.
+        fn netrc_for(
+            &self,
+            root: &Path,
+            home: &Path,
+            (version, goauth): (&str, &str),
+        ) -> Option<String> {
             let process = self.place("process");
             let _ = fs::remove_file(process.join("root"));
             symlink(root, process.join("root")).unwrap();
             let root = process.join("root");
             let started = Started {
                 process: &process,
-                go: goenv::Go { exe: Path::new("/usr/bin/go"), version: "go1.27.3" },
+                go: goenv::Go { exe: Path::new("/usr/bin/go"), version },
                 environment: &[("HOME".to_owned(), home.to_string_lossy().into_owned())],
-                config: &BTreeMap::new(),
+                config: &config(&[("GOAUTH", goauth)]),
                 files: &Files::of(&process, &root),
             };
             netrc(&started)
@@ -195,6 +210,23 @@ mod tests {
         fs::create_dir_all(&theirs).unwrap();
         fs::write(theirs.join(".netrc"), "machine theirs").unwrap();
         assert_eq!(there.netrc(&image, &home), None);
+    }
+
+    /// Before Go 1.24 there is no GOAUTH.
+    #[test]
+    fn a_netrc_is_for_who_reads_it() {
+        let there = Elsewhere::new(0);
+        fs::write(there.place(".netrc"), "machine ours").unwrap();
+        for (version, goauth, expected) in [
+            ("go1.27.3", "off", false),
+            ("go1.24.0", "/usr/bin/helper", false),
+            ("go1.24.0", "/usr/bin/helper; netrc", true),
+            ("go1.23.9", "off", true),
+            ("go1.22.0", "/usr/bin/helper", true),
+        ] {
+            let found = there.netrc_for(Path::new("/"), there.0.path(), (version, goauth));
+            assert_eq!(found.is_some(), expected, "{version} {goauth}");
+        }
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! Tries what tracing needs, one thing after another, and takes it back at once: for
-//! `proxytrace doctor`. Nothing of it outlives the call.
+//! `proxytrace doctor`. Nothing of it outlives the call but what was proven of a `go`.
 
 use std::fs;
 use std::path::Path;
@@ -13,10 +13,10 @@ use nix::sched::{CloneFlags, unshare};
 use nix::unistd::gettid;
 
 use super::btf;
+use super::executables::Executables;
 use super::gate::Gate;
 use super::pids;
 use super::program::Programs;
-use crate::gobinary;
 
 /// One thing that was tried.
 #[derive(Debug)]
@@ -66,10 +66,9 @@ pub fn trials(go: Option<&Path>) -> Vec<Trial> {
             .and_then(|namespace| programs.follow(std::process::id(), namespace));
         tried("following processes", true, followed.map(|()| "works".to_owned()));
         if let Some(go) = go {
-            let probed = fs::read(go)
-                .map_err(anyhow::Error::from)
-                .and_then(|file| Ok(gobinary::plan(&file)?))
-                .and_then(|plan| programs.probe(go, &plan).map(|_| plan.sites.len()))
+            let probed = Executables::prepare(go)
+                .context("no go command that can be read")
+                .and_then(|prepared| prepared.probe(&mut programs))
                 .with_context(|| go.display().to_string());
             let probed = probed.map(|sites| format!("{sites} put into {}", go.display()));
             tried("probes in a go", true, probed);
@@ -114,8 +113,9 @@ mod tests {
     use std::collections::HashSet;
     use std::os::fd::{AsFd as _, AsRawFd as _};
 
+    use xtask::process::skip;
+
     use super::*;
-    use crate::skipped::skip;
 
     /// Nobody answers who is held there.
     #[test]

@@ -81,7 +81,7 @@ fn examine(path: &Path) -> Toolchain {
         nearest: None,
         problem: None,
     };
-    let file = match fs::read(path) {
+    let file = match capture::in_memory(path) {
         Ok(file) => file,
         Err(error) => return Toolchain { problem: Some(error.to_string()), ..toolchain },
     };

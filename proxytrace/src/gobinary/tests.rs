@@ -9,9 +9,9 @@ use proxytrace_common::{
     record::Kind,
 };
 use xtask::go::{ARM64 as ARM64_VERSIONS, VERSIONS};
+use xtask::process::skip;
 
 use super::*;
-use crate::skipped::skip;
 
 /// Stripped, linked dynamically by another linker, with cgo.
 const DEBIANS: &str = "1.19.8";

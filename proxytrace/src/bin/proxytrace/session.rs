@@ -140,7 +140,7 @@ impl Sink for Session<'_> {
     }
 
     fn event(&mut self, event: Event) -> anyhow::Result<()> {
-        if is_of_command(&event) {
+        if self.pending.is_some() && is_of_command(&event) {
             self.begin();
         }
         match &mut self.pending {

@@ -1,12 +1,14 @@
 //! What could not be read is said.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::mem::offset_of;
 
-use proxytrace_common::record::{CUT, ErrorStep, FAULT, FieldHeader, Header, STRING_MAX};
+use proxytrace_common::record::{CUT, ErrorStep, FAULT, FieldHeader, HEADERS, Header, STRING_MAX};
 
 use super::*;
-use crate::event::Setting;
+use crate::event::{Headers, Setting};
+use crate::redact;
 
 /// A process that is not there.
 const NOBODY: u32 = u32::MAX >> 1;
@@ -138,6 +140,74 @@ fn a_name_that_could_not_be_read_may_be_any() {
     assert_eq!(cut, &["headers"]);
 }
 
+#[test]
+fn headers_are_redacted_as_by_their_names() {
+    const VALUE: &str = "Basic https://u:p@h/?token=x";
+    let fields: Vec<(Tag, u8, &[u8])> =
+        HEADERS.iter().map(|(_, tag)| (*tag, 0, VALUE.as_bytes())).collect();
+    let events = decoded(&record(Kind::RequestReturn, &fields));
+    let [What::RequestReturn { headers, .. }] = &*events else { panic!("{events:?}") };
+    let by_name = |name: &'static str| redact::header(name, VALUE).unwrap().into_owned();
+    let expected: Headers =
+        HEADERS.iter().map(|(name, _)| (Cow::Borrowed(*name), by_name(name))).collect();
+    assert_eq!(*headers, expected);
+    assert!(HEADERS.is_sorted());
+}
+
+/// Of those with a secret nothing is kept.
+#[test]
+fn an_entry_is_redacted_once() {
+    let (executables, mut events) = (Executables::default(), Vec::new());
+    let mut decoder = Decoder::new(0, Pids::new(true));
+    let mut look_up = |entry: &str, flags| {
+        let fields: [(Tag, u8, &[u8]); 2] =
+            [(Tag::Proxy, flags, entry.as_bytes()), (Tag::Module, 0, b"x.lab/m")];
+        decoder.decode(&record(Kind::Lookup, &fields), &executables, &mut events).unwrap();
+        let What::Lookup { proxy, .. } = events.remove(0).what else { panic!("{entry}") };
+        events.clear();
+        proxy
+    };
+    let first = look_up("https://h", 0);
+    assert!(Arc::ptr_eq(&first, &look_up("https://h", 0)));
+    assert_eq!(&*look_up("https://h", CUT), "https://REDACTED@…");
+    for number in 0..2 * ENTRIES_KEPT {
+        let entry = format!("https://{number}.lab");
+        assert_eq!(*look_up(&entry, 0), *entry);
+    }
+    assert!(!Arc::ptr_eq(&first, &look_up("https://h", 0)));
+    for _ in 0..2 {
+        assert_eq!(&*look_up("https://u:p@h", 0), "https://REDACTED@h");
+    }
+    assert_eq!(decoder.entries.len(), ENTRIES_KEPT);
+    assert!(decoder.entries.iter().all(|entry| !entry.contains('@')));
+}
+
+/// By whichever of its names it is closed. One of them may be that of a later body by then.
+#[test]
+fn a_body_that_may_be_unpacked_ends_once() {
+    let (executables, mut events) = (Executables::default(), Vec::new());
+    let mut decoder = Decoder::new(0, Pids::new(true));
+    let [one, two, three, unknown] = [1, 2, 3, u64::MAX].map(u64::to_ne_bytes);
+    let open = |own: [u8; 8], packed: [u8; 8]| {
+        let fields: [(Tag, u8, &[u8]); 3] = [
+            (Tag::Body, 0, &own),
+            (Tag::ContentLength, 0, &unknown),
+            (Tag::PackedBody, 0, &packed),
+        ];
+        record(Kind::RequestReturn, &fields)
+    };
+    let close = |name: [u8; 8]| record(Kind::BodyHttp1, &[(Tag::Body, 0, &name[..])]);
+    let said = [open(one, two), open(three, two), close(one), close(one), close(two), close(three)];
+    for bytes in &said {
+        decoder.decode(bytes, &executables, &mut events).unwrap();
+    }
+    let ended = events.iter().filter_map(|event| match event.what {
+        What::BodyEnd { body, .. } => Some(body),
+        _ => None,
+    });
+    assert_eq!(ended.collect::<Vec<_>>(), [1, 2]);
+}
+
 /// The `@` that tells a token from a host may be behind the end.
 #[test]
 fn an_entry_that_is_cut_shows_no_userinfo_and_is_told() {
@@ -157,7 +227,7 @@ fn an_entry_that_is_cut_shows_no_userinfo_and_is_told() {
         let [What::Lookup { proxy, .. }, What::Lost { count: 1 }] = &*events else {
             panic!("{events:?}");
         };
-        assert_eq!(*proxy, shown);
+        assert_eq!(**proxy, *shown);
     }
 }
 
@@ -178,7 +248,10 @@ fn an_entry_that_is_cut_is_the_one_of_the_list_that_begins_so() {
         let fields: [(Tag, u8, &[u8]); 2] =
             [(Tag::Proxy, CUT, entry.as_bytes()), (Tag::Module, 0, b"x.lab/m")];
         decoder.decode(&record(Kind::Lookup, &fields), &executables, &mut events).unwrap();
-        assert!(matches!(&events[0].what, What::Lookup { proxy, .. } if proxy == shown), "{list}");
+        assert!(
+            matches!(&events[0].what, What::Lookup { proxy, .. } if **proxy == *shown),
+            "{list}"
+        );
         let told = events.iter().filter(|event| matches!(event.what, What::Lost { count: 1 }));
         assert_eq!((events.len(), told.count()), (1 + lost, lost), "{list}");
     }

@@ -4,9 +4,8 @@
 //! written to loses them at once: they would stand at places of the new contents that nobody has
 //! proven. A probe also keeps the mount of its file busy, so that a container's go when it does.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
-use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -19,35 +18,26 @@ use nix::sys::stat::{major, minor};
 use proxytrace_common::host::{ANY, FileKey};
 use proxytrace_common::record::Tag;
 
+use super::refusals::{Refusals, Refused, Why};
 use super::root::{self, Root, mount_namespace};
-use super::running::is_named_go;
 use super::search::Search;
 use super::{overlay, places};
-use crate::capture::executables::{
-    Executables, Identity, Unprobed, has_gone, is_ours, link_to, read_once, unreadable,
-};
+use crate::capture::executables::{Executables, Identity, link_to, read_once};
 use crate::capture::monotonic_now;
 use crate::capture::program::Programs;
 use crate::capture::record::Record;
 use crate::capture::regular;
-use crate::event::{Attach, MissingHook};
+use crate::event::Attach;
 use crate::gobinary::{self, Plan};
 
 /// Toolchains that get probes before anyone executes them.
 const FORESEEN_MAX: usize = 32;
-/// As many as are told of between two looks at those without probes.
-const TOLD_MAX: usize = 16;
-/// So many of those without probes are kept in mind; another one is looked at again.
-const UNPROBED_MAX: usize = 64;
 /// Reads of what inotify has to tell, at a time: far more than its queue has room for by default.
 const READS_MAX: usize = 1024;
 /// How long one that was not among them keeps its probes without being executed.
 const IDLE: Duration = Duration::from_hours(1);
 /// For tests: another time, in seconds.
 const IDLE_VAR: &str = "PROXYTRACE_IDLE";
-/// When one that the kernel has refused to put probes into, or to open, is tried again: after an
-/// hour, in nanoseconds.
-const AGAIN: u64 = 3_600_000_000_000;
 
 /// How long toolchains may take.
 #[derive(Clone, Copy)]
@@ -107,16 +97,9 @@ impl Known {
     }
 }
 
-/// A `go` command that got no probes, for whoever executes it again.
-struct Without {
-    key: FileKey,
-    attach: Rc<Attach>,
-    /// When it is tried again, by `CLOCK_MONOTONIC`; never if that is useless.
-    again: Option<u64>,
-}
-
-/// All that have probes, and how they are watched.
+/// All of them: which have probes, how these are watched, and which got none.
 pub(super) struct Files {
+    pub(super) executables: Executables,
     known: BTreeMap<u32, Known>,
     inotify: Inotify,
     /// Mount namespaces that do not go: ours, and that of the host's first process; and where what
@@ -130,17 +113,7 @@ pub(super) struct Files {
     swept: u64,
     /// Executables whose probes were taken out, since this was last asked.
     released: BTreeSet<u32>,
-    /// `go` commands that got no probes, and those of them for which there was no room.
-    pub(super) refused: u64,
-    pub(super) refused_for_room: u64,
-    pub(super) refused_for_machine: u64,
-    pub(super) refused_by_kernel: u64,
-    /// The last of those that got none for good, and why.
-    pub(super) told: Vec<Attach>,
-    /// The same, for whoever executes them again.
-    unprobed: VecDeque<Without>,
-    /// The last of those that may not be opened: each is counted once, however often it is tried.
-    counted: VecDeque<FileKey>,
+    pub(super) refusals: Refusals,
 }
 
 /// What a file turned out to be.
@@ -177,26 +150,13 @@ struct Found {
     namespace: Option<u64>,
 }
 
-/// A `go` command that got no probes.
-pub(super) struct Refused {
-    /// What a trace is told of it.
-    pub(super) attach: Rc<Attach>,
-    /// Whether it cannot be probed, rather than that there is no room for now.
-    is_for_good: bool,
-}
-
-impl Refused {
-    fn for_now(attach: Attach) -> Self {
-        Self { attach: Rc::new(attach), is_for_good: false }
-    }
-}
-
 impl Files {
     /// Without inotify nothing may get probes: nobody would take them out of a file that is changed.
     pub(super) fn new() -> Result<Self, Errno> {
         let idle = std::env::var(IDLE_VAR).ok().and_then(|seconds| seconds.parse().ok());
         let idle = idle.map_or(IDLE, Duration::from_secs);
         Ok(Self {
+            executables: Executables::default(),
             known: BTreeMap::new(),
             inotify: Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?,
             lasting: lasting(),
@@ -204,13 +164,7 @@ impl Files {
             idle: u64::try_from(idle.as_nanos()).unwrap_or(u64::MAX),
             swept: 0,
             released: BTreeSet::new(),
-            refused: 0,
-            refused_for_room: 0,
-            refused_for_machine: 0,
-            refused_by_kernel: 0,
-            told: Vec::new(),
-            unprobed: VecDeque::new(),
-            counted: VecDeque::new(),
+            refusals: Refusals::default(),
         })
     }
 
@@ -236,12 +190,7 @@ impl Files {
 
     /// Puts probes into what is found in the usual places, where something has changed there. What is
     /// not found in that time, or not looked at, is another time's.
-    pub(super) fn foresee(
-        &mut self,
-        patience: Patience,
-        programs: &mut Programs,
-        executables: &mut Executables,
-    ) {
+    pub(super) fn foresee(&mut self, patience: Patience, programs: &mut Programs) {
         self.searches.iter_mut().for_each(|search| search.begin(&self.lasting));
         let end = Instant::now() + patience.search;
         let over = end + patience.work;
@@ -249,7 +198,7 @@ impl Files {
             let found = self.searches[number].end(end.saturating_duration_since(Instant::now()));
             for (path, identity) in found {
                 if self.is_to_be_looked_at(number, &path, identity, over) {
-                    self.foresee_one(number, &path, identity, programs, executables);
+                    self.foresee_one(number, &path, identity, programs);
                 }
             }
         }
@@ -290,7 +239,6 @@ impl Files {
         path: &Path,
         identity: Identity,
         programs: &mut Programs,
-        executables: &mut Executables,
     ) {
         let again = |files: &mut Self| _ = files.searches[search].places.remove(path);
         let Some(file) = regular::open(path).ok() else { return again(self) };
@@ -302,7 +250,7 @@ impl Files {
         let key = key_of(&file, &identity);
         let name = called(&file);
         let candidate = Candidate { file, identity, path: name, plan, namespace: None };
-        match self.attach(candidate, key, programs, executables) {
+        match self.attach(candidate, key, programs) {
             Ok(index) => {
                 if let Some(known) = self.known.get_mut(&index) {
                     known.is_foreseen = true;
@@ -330,12 +278,7 @@ impl Files {
 
     /// The index of the `go` command that a process runs, if it runs one, which gets probes if it
     /// has none; [`ANY`] where it cannot get them.
-    pub(super) fn meet(
-        &mut self,
-        pid: u32,
-        programs: &mut Programs,
-        executables: &mut Executables,
-    ) -> Option<u32> {
+    pub(super) fn meet(&mut self, pid: u32, programs: &mut Programs) -> Option<u32> {
         let file = File::open(format!("/proc/{pid}/exe")).ok()?;
         let identity = Identity::of(&file).ok()?;
         let lasts = |mounts: &u64| self.lasting.iter().any(|(number, _)| number == mounts);
@@ -350,7 +293,7 @@ impl Files {
         let plan = read_once(&file, identity)?;
         let candidate = Candidate { file, identity, path, plan, namespace };
         // What is refused is counted there.
-        Some(self.attach(candidate, key, programs, executables).unwrap_or(ANY))
+        Some(self.attach(candidate, key, programs).unwrap_or(ANY))
     }
 
     /// The index of a file that has probes already. One file in two mounts may have two keys, and
@@ -366,8 +309,8 @@ impl Files {
 
     /// Looks at the file that a process has just executed.
     pub(super) fn look(&mut self, exec: &Record<'_>, key: FileKey) -> Look {
-        if let Some(without) = self.unprobed.iter().find(|without| without.key == key) {
-            return Look::Refused(Rc::clone(&without.attach));
+        if let Some(attach) = self.refusals.of(key) {
+            return Look::Refused(attach);
         }
         let pid = exec.pid;
         let mounts = exec.number(Tag::Mounts).unwrap_or(0);
@@ -409,7 +352,7 @@ impl Files {
             }
             let unopened = error.and_then(|error| {
                 let link = fs::read_link(&exe).ok()?;
-                self.unopened(key, [Path::new(&name), &link], &error)
+                self.refusals.unopened(key, [Path::new(&name), &link], &error)
             });
             return unopened.map_or(Look::Unknown, Look::Refused);
         };
@@ -424,37 +367,6 @@ impl Files {
             None => Look::Other,
             Some(plan) => Look::Go(Box::new(Candidate { file, identity, path, plan, namespace })),
         }
-    }
-
-    /// What is told of a file that was executed under the first of these names, and that we may not
-    /// open, as on a server that gives root less than its user. The process runs the second one by
-    /// now: if either is no `go` command by its name, or has gone, nothing is known of the file.
-    fn unopened(
-        &mut self,
-        key: FileKey,
-        names: [&Path; 2],
-        error: &io::Error,
-    ) -> Option<Rc<Attach>> {
-        if has_gone(error) || is_ours(error) || !names.into_iter().all(is_named_go) {
-            return None;
-        }
-        let attach = Rc::new(unreadable(names[1], error));
-        if !self.counted.contains(&key) {
-            self.counted.truncate(UNPROBED_MAX - 1);
-            self.counted.push_front(key);
-            self.refused += 1;
-            self.refused_by_kernel += 1;
-            self.tell(&attach);
-        }
-        self.keep_in_mind(key, &attach, Some(monotonic_now() + AGAIN));
-        Some(attach)
-    }
-
-    /// A `go` command has got no probes; `again` says when it is tried again.
-    fn keep_in_mind(&mut self, key: FileKey, attach: &Rc<Attach>, again: Option<u64>) {
-        self.unprobed.retain(|without| without.key != key);
-        self.unprobed.truncate(UNPROBED_MAX - 1);
-        self.unprobed.push_front(Without { key, attach: Rc::clone(attach), again });
     }
 
     /// Where a file that is executed in this mount namespace, unless that lasts, is found in lasting
@@ -518,8 +430,7 @@ impl Files {
                 known.keys.push(key);
             }
         } else {
-            self.refused += 1;
-            self.refused_for_room += 1;
+            self.refusals.count(Why::Room);
             let _ = programs.unsee(&key);
         }
     }
@@ -531,55 +442,38 @@ impl Files {
         candidate: Candidate,
         key: FileKey,
         programs: &mut Programs,
-        executables: &mut Executables,
     ) -> Result<u32, Refused> {
         let Candidate { file, identity, path, plan, namespace } = candidate;
         let sites = plan.as_ref().map_or(0, |plan| plan.sites.len());
         if !programs.has_room(sites) {
             // What was taken out before may make room in a moment.
             if !programs.is_leaving() {
-                self.make_room(programs, executables);
+                self.make_room(programs);
             }
-            self.refused += 1;
-            self.refused_for_room += 1;
             let _ = programs.unsee(&key);
             let reason = "other toolchains have all the room that there is".to_owned();
-            return Err(Refused::for_now(unprobed(&path, &plan, reason)));
+            return Err(self.refusals.for_now(&path, &plan, reason));
         }
         // Of what cannot be watched we would not learn that it is changed.
         let watch = match self.watch(&file) {
             Ok(watch) => watch,
             Err(error) => {
-                self.refused += 1;
-                self.refused_for_room += 1;
                 let reason = format!("the file cannot be watched for changes (inotify: {error})");
-                let attach = unprobed(&path, &plan, reason);
-                self.tell(&attach);
-                let _ = programs.unsee(&key);
-                return Err(Refused::for_now(attach));
+                let _ = programs.refuse(&key);
+                return Err(self.refusals.unwatched(key, &path, &plan, reason));
             }
         };
-        let (index, attach) = executables.attach(&file, identity, path, plan, programs);
+        let (index, attach) = self.executables.attach(&file, identity, path, plan, programs);
         let index = match index {
             Ok(index) => index,
             Err(why) => {
-                self.refused += 1;
-                match why {
-                    Unprobed::Release => {}
-                    Unprobed::Machine => self.refused_for_machine += 1,
-                    Unprobed::Kernel => self.refused_by_kernel += 1,
-                }
-                self.tell(&attach);
                 let _ = programs.refuse(&key);
                 self.unwatch(watch);
-                let attach = Rc::new(attach);
-                let again = (why == Unprobed::Kernel).then(|| monotonic_now() + AGAIN);
-                self.keep_in_mind(key, &attach, again);
-                return Err(Refused { attach, is_for_good: true });
+                return Err(self.refusals.for_good(key, attach, why));
             }
         };
         // It may have been refused before.
-        self.unprobed.retain(|without| without.key != key);
+        self.refusals.forget(key);
         for search in &mut self.searches {
             search.refused.retain(|refused| *refused != identity);
         }
@@ -602,12 +496,6 @@ impl Files {
         Ok(index)
     }
 
-    fn tell(&mut self, refused: &Attach) {
-        if self.told.len() < TOLD_MAX {
-            self.told.push(refused.clone());
-        }
-    }
-
     fn watch(&self, file: &File) -> Result<WatchDescriptor, Errno> {
         let flags = AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_ATTRIB;
         self.inotify.add_watch(&link_to(file), flags)
@@ -621,16 +509,11 @@ impl Files {
     }
 
     /// Takes the probes out of what was changed.
-    pub(super) fn look_after(
-        &mut self,
-        now: u64,
-        programs: &mut Programs,
-        executables: &mut Executables,
-    ) {
+    pub(super) fn look_after(&mut self, now: u64, programs: &mut Programs) {
         let Some(changes) = changes(&self.inotify) else {
             // One that was written to may be among those that are not told of.
             let is_changed = |_, known: &Known, _: &Programs| known.is_changed();
-            return self.release_those(is_changed, programs, executables);
+            return self.release_those(is_changed, programs);
         };
         for (watch, mask) in changes {
             let watched = self.known.iter().filter(|(_, known)| known.watch == watch);
@@ -638,7 +521,7 @@ impl Files {
             for index in indices {
                 if mask.contains(AddWatchFlags::IN_MODIFY) {
                     // Nobody runs it: who executes a file keeps it from being written to.
-                    self.release(index, programs, executables);
+                    self.release(index, programs);
                 } else if let Some(known) = self.known.get_mut(&index)
                     && known.renew()
                 {
@@ -652,12 +535,7 @@ impl Files {
 
     /// Takes the probes out of what nobody uses any more, and has what the kernel refused tried
     /// again after a while. `running`: executables that somebody runs.
-    pub(super) fn let_go(
-        &mut self,
-        running: &BTreeSet<u32>,
-        programs: &mut Programs,
-        executables: &mut Executables,
-    ) {
+    pub(super) fn let_go(&mut self, running: &BTreeSet<u32>, programs: &mut Programs) {
         let now = monotonic_now();
         let is_foreign = self.known.values().any(|known| known.namespace.is_some());
         let namespaces = if is_foreign { mount_namespaces() } else { BTreeSet::new() };
@@ -667,53 +545,38 @@ impl Files {
             let needed = known.needed(&namespaces, idle, swept);
             !running.contains(&index) && known.used(programs) < needed
         };
-        self.release_those(over, programs, executables);
-        self.try_again(now).iter().for_each(|key| _ = programs.unsee(key));
-    }
-
-    /// Forgets that the kernel refused these, which are to be told of again.
-    fn try_again(&mut self, now: u64) -> Vec<FileKey> {
-        let is_due = |without: &Without| without.again.is_some_and(|again| again <= now);
-        let due = self.unprobed.iter().filter(|without| is_due(without));
-        let due = due.map(|without| without.key).collect();
-        self.unprobed.retain(|without| !is_due(without));
-        due
+        self.release_those(over, programs);
+        self.refusals.try_again(now).iter().for_each(|key| _ = programs.unsee(key));
     }
 
     /// Takes the probes out of what is not there any more, when no tree is left that may use it.
-    pub(super) fn let_gone_go(
-        &mut self,
-        oldest: Option<u64>,
-        programs: &mut Programs,
-        executables: &mut Executables,
-    ) {
+    pub(super) fn let_gone_go(&mut self, oldest: Option<u64>, programs: &mut Programs) {
         let unused = |since: u64| oldest.is_none_or(|oldest| oldest > since);
         let over = |_, known: &Known, _: &Programs| known.gone.is_some_and(unused);
-        self.release_those(over, programs, executables);
+        self.release_those(over, programs);
     }
 
     fn release_those(
         &mut self,
         over: impl Fn(u32, &Known, &Programs) -> bool,
         programs: &mut Programs,
-        executables: &mut Executables,
     ) {
         let over = self.known.iter().filter(|&(&index, known)| over(index, known, programs));
         let over: Vec<u32> = over.map(|(&index, _)| index).collect();
         for index in over {
-            self.release(index, programs, executables);
+            self.release(index, programs);
         }
     }
 
     /// Takes the probes out of the one that was not used for longest, and that nobody runs.
-    fn make_room(&mut self, programs: &mut Programs, executables: &mut Executables) {
+    fn make_room(&mut self, programs: &mut Programs) {
         let Ok(running) = programs.running() else { return };
         let unused =
             |(index, known): &(&u32, &Known)| !known.is_foreseen && !running.contains(index);
         let met = self.known.iter().filter(unused);
         let longest = met.min_by_key(|(_, known)| known.used(programs));
         if let Some(index) = longest.map(|(&index, _)| index) {
-            self.release(index, programs, executables);
+            self.release(index, programs);
         }
     }
 
@@ -722,9 +585,9 @@ impl Files {
         self.known.keys().for_each(|index| programs.release(*index));
     }
 
-    fn release(&mut self, index: u32, programs: &mut Programs, executables: &mut Executables) {
+    fn release(&mut self, index: u32, programs: &mut Programs) {
         programs.release(index);
-        executables.forget(index);
+        self.executables.forget(index);
         let Some(known) = self.known.remove(&index) else { return };
         self.released.insert(index);
         for key in known.keys {
@@ -768,16 +631,6 @@ fn changes(inotify: &Inotify) -> Option<BTreeMap<WatchDescriptor, AddWatchFlags>
         }
     }
     None
-}
-
-/// What is told of a `go` command for which there is no room.
-fn unprobed(path: &Path, plan: &Result<Plan, gobinary::Error>, reason: String) -> Attach {
-    Attach {
-        exe: path.to_string_lossy().into_owned(),
-        go_version: plan.as_ref().ok().map(|plan| plan.build.go_version.clone()),
-        missing: vec![MissingHook { hook: "*".to_owned(), reason }],
-        ..Attach::default()
-    }
 }
 
 /// The path of an open file, as whoever has it in his mounts sees it.
@@ -935,47 +788,6 @@ mod tests {
         assert!(known.is_changed());
         assert!(known.renew());
         assert!(!known.is_changed());
-    }
-
-    /// Who is merely gone, or another program by now, is none of these.
-    #[test]
-    fn a_go_command_that_cannot_be_read_is_told() {
-        let (go, other) = (Path::new("/home/me/go/bin/go"), Path::new("/home/me/go/bin/gopls"));
-        for (number, names, is_told) in [
-            (libc::EACCES, [go, go], true),
-            (libc::ESTALE, [go, go], true),
-            (libc::EACCES, [go, other], false),
-            (libc::EACCES, [other, go], false),
-            (libc::ENOENT, [go, go], false),
-            (libc::ESRCH, [go, go], false),
-            (libc::EMFILE, [go, go], false),
-        ] {
-            let mut files = Files::new().unwrap();
-            let error = io::Error::from_raw_os_error(number);
-            // It is counted once, and tried again each time.
-            for _ in 0..2 {
-                let attach = files.unopened(FileKey::default(), names, &error);
-                let again = files.try_again(u64::MAX).len();
-                let counts = (files.refused, files.refused_by_kernel, files.told.len(), again);
-                let expected = if is_told { (1, 1, 1, 1) } else { (0, 0, 0, 0) };
-                assert_eq!((attach.is_some(), counts), (is_told, expected), "{number} {names:?}");
-            }
-        }
-    }
-
-    /// One of a release that is not known is not.
-    #[test]
-    fn what_the_kernel_refused_is_tried_again() {
-        let mut files = Files::new().unwrap();
-        let keys = [1, 2, 3].map(|inode| FileKey { inode, ..FileKey::default() });
-        for (key, again) in keys.into_iter().zip([None, Some(10), Some(20)]) {
-            files.unprobed.push_back(Without { key, attach: Rc::default(), again });
-        }
-        let none = &keys[..0];
-        for (now, expected) in [(9, none), (10, &keys[1..2]), (30, &keys[2..]), (40, none)] {
-            assert_eq!(files.try_again(now), expected, "{now}");
-        }
-        assert_eq!(files.unprobed.len(), 1);
     }
 
     /// The queue has room for so many, or they are more than are read at a time.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::capture::user::parse_environment;
+use crate::capture::environment::parse_environment;
 use crate::redact;
 
 /// The longest value that is kept, in bytes.

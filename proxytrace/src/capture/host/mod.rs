@@ -10,6 +10,7 @@ mod maps;
 mod overlay;
 mod places;
 mod predecessor;
+mod refusals;
 mod root;
 mod running;
 mod search;
@@ -25,17 +26,17 @@ pub(in crate::capture) use job::of as job_of;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::kill;
-use nix::unistd::Pid;
+use nix::unistd::{Pid, getuid};
 pub(crate) use places::of_machine as toolchains_of_machine;
 pub use predecessor::{KEPT, Predecessor};
 use proxytrace_common::host::{ANY, FileKey, Member, Sampling, first_of};
 use proxytrace_common::record::Tag;
 pub(in crate::capture) use root::Root;
 
-use super::executables::Executables;
 use super::program::Programs;
 use super::{
     Error, btf, cannot_trace, check_privileges, descriptors, kernel_release, monotonic_now, pids,
+    rights,
 };
 use crate::event::{Attach, End, Event, Start};
 use files::{Candidate, Files, Look, Patience};
@@ -88,7 +89,8 @@ pub struct Counts {
     pub refused_for_room: u64,
     /// Of `refused`, those that are for another machine.
     pub refused_for_machine: u64,
-    /// Of `refused`, those into which the kernel put no probes, or that it did not let us open.
+    /// Of `refused`, those into which the kernel put no probes, or that it did not let us open or
+    /// watch.
     pub refused_by_kernel: u64,
     /// Trees of which the beginning was missed.
     pub late: u64,
@@ -102,7 +104,6 @@ pub struct Counts {
 /// Everything that watches a host. Dropping it has every probe taken out, for which nobody waits.
 pub struct Host {
     programs: Programs,
-    executables: Executables,
     files: Files,
     trees: Trees,
     start: Start,
@@ -177,6 +178,15 @@ impl Host {
     /// `seed` makes the choice that of this host. What was before ends.
     pub fn watch(seed: u64, share: f64, before: Predecessor) -> anyhow::Result<Self> {
         check_privileges()?;
+        if rights::are_of_the_file() && !getuid().is_root() {
+            return Err(Error::CannotTrace {
+                why: "the agent watches all users' builds, and the rights that it has are of \
+                      whoever starts this program"
+                    .to_owned(),
+                advice: Some("start it as root, or by a unit with AmbientCapabilities="),
+            }
+            .into());
+        }
         descriptors::make_room();
         if pids::our_namespace()?.is_some() {
             return Err(Error::CannotTrace {
@@ -210,7 +220,6 @@ impl Host {
         })?;
         let mut host = Self {
             programs,
-            executables: Executables::default(),
             files,
             trees: Trees::default(),
             start,
@@ -230,7 +239,7 @@ impl Host {
             untold: None,
             forgot: monotonic_now(),
         };
-        host.files.foresee(AT_START, &mut host.programs, &mut host.executables);
+        host.files.foresee(AT_START, &mut host.programs);
         host.programs.follow_processes().map_err(|error| cannot_trace(&error))?;
         // What another version left may be of another form.
         let untold = before.end(&host.programs).ok().flatten();
@@ -245,7 +254,7 @@ impl Host {
     /// of how they began, so that they are passed over, with all that they start. The processes of
     /// some are counted already.
     fn find_running(&mut self, counted: &HashSet<u32>) -> anyhow::Result<u64> {
-        let Self { programs, executables, files, .. } = self;
+        let Self { programs, files, .. } = self;
         let mut joined = HashSet::new();
         let running = running::commands();
         // Before any of them gets probes, which takes a while. What these start from here on is
@@ -269,7 +278,7 @@ impl Host {
         let end = Instant::now() + RUNNING;
         // The others get probes when somebody executes them.
         for &pid in running.keys().take_while(|_| Instant::now() < end) {
-            let Some(executable) = files.meet(pid, programs, executables) else { continue };
+            let Some(executable) = files.meet(pid, programs) else { continue };
             let member = programs.member(pid)?.filter(|_| joined.contains(&pid));
             // It may have become another `go` since.
             if let Some(member) = member.filter(|member| member.executable == ANY) {
@@ -335,7 +344,7 @@ impl Host {
 
     /// The `go` commands that got no probes since this was last asked, and why; no more than a few.
     pub fn take_refused(&mut self) -> Vec<Attach> {
-        std::mem::take(&mut self.files.told)
+        self.files.refusals.take_told()
     }
 
     /// How many trees are running.
@@ -352,10 +361,10 @@ impl Host {
             events: self.trees.events,
             lost: self.lost,
             executables: self.files.count() as u64,
-            refused: self.files.refused,
-            refused_for_room: self.files.refused_for_room,
-            refused_for_machine: self.files.refused_for_machine,
-            refused_by_kernel: self.files.refused_by_kernel,
+            refused: self.files.refusals.all,
+            refused_for_room: self.files.refusals.for_room,
+            refused_for_machine: self.files.refusals.for_machine,
+            refused_by_kernel: self.files.refusals.by_kernel,
             late: self.trees.late,
             missed: self.missed,
             unseen: self.unseen,
@@ -372,9 +381,7 @@ impl Host {
     pub fn drain(&mut self, watcher: &mut dyn Watcher) -> anyhow::Result<()> {
         // Before what has come of them is read.
         let mut gone: Vec<_> = self.met_late.extract_if(.., |(_, pid)| !lives(*pid)).collect();
-        let Self { programs, executables, files, .. } = self;
-        let now = monotonic_now();
-        files.look_after(now, programs, executables);
+        self.files.look_after(monotonic_now(), &mut self.programs);
         self.lose_released()?;
         self.is_behind = self.read(watcher)?.is_break();
         self.meet_news(watcher)?;
@@ -392,18 +399,18 @@ impl Host {
         self.trees.hand_on(watcher);
         if !self.is_behind {
             let oldest = self.trees.oldest();
-            self.files.let_gone_go(oldest, &mut self.programs, &mut self.executables);
+            self.files.let_gone_go(oldest, &mut self.programs);
         }
         self.lose_released()
     }
 
     /// Reads what has come in, until there is no more of it or many trees have begun.
     fn read(&mut self, watcher: &mut dyn Watcher) -> anyhow::Result<ControlFlow<()>> {
-        let Self { programs, executables, files, trees, start, .. } = self;
+        let Self { programs, files, trees, start, .. } = self;
         let begin = |at| beginning(start, at);
         let full = trees.begun + TREES_AT_A_TIME;
         let read = programs.drain(|record| {
-            trees.take(record, (executables, files), &begin, watcher);
+            trees.take(record, files, &begin, watcher);
             if trees.begun < full { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         });
         let dropped = self.programs.lost()?;
@@ -500,8 +507,8 @@ impl Host {
         candidate: Candidate,
         watcher: &mut dyn Watcher,
     ) -> anyhow::Result<bool> {
-        let Self { programs, executables, files, trees, .. } = self;
-        match files.attach(candidate, news.file, programs, executables) {
+        let Self { programs, files, trees, .. } = self;
+        match files.attach(candidate, news.file, programs) {
             Ok(index) => {
                 self.adopt(news, index, watcher)?;
                 Ok(true)
@@ -518,7 +525,7 @@ impl Host {
 
     /// Follows the process that runs a `go` command which was not known when it began.
     fn adopt(&mut self, news: &News, index: u32, watcher: &mut dyn Watcher) -> anyhow::Result<()> {
-        let Self { programs, executables, files, trees, start, .. } = self;
+        let Self { programs, files, trees, start, .. } = self;
         let Some(tree) = news.begins else {
             // It belongs to a tree already, of which nobody is told if it is passed over.
             let member = programs.member(news.pid)?;
@@ -546,7 +553,7 @@ impl Host {
             Some(After::Since(tree)) => {
                 let member = Member { tree, executable: index, root: first_of(tree) };
                 programs.reassign(news.pid, member)?;
-                trees.become_go(tree, &news.record(), index, (&*executables, &*files));
+                trees.become_go(tree, &news.record(), index, files);
                 return Ok(());
             }
             None if programs.member(news.pid)?.is_some() => {
@@ -583,14 +590,13 @@ impl Host {
             programs.part(news.pid)?;
         }
         if tree != 0 {
-            let known = (&*executables, &*files);
             if let Some(parent) = parent.filter(|_| parents.is_some()) {
-                trees.join(tree, parent, &news.record(), index, known);
+                trees.join(tree, parent, &news.record(), index, files);
             } else {
                 let begin = |at| beginning(start, at);
                 let (record, cgroup, job) = (news.record(), news.cgroup.clone(), news.job.clone());
                 let first = First { record: &record, executable: index, cgroup, job };
-                trees.begin(tree, first, known, &begin, watcher);
+                trees.begin(tree, first, files, &begin, watcher);
             }
             if lives(news.pid) {
                 self.met_late.push((tree, news.pid));
@@ -622,11 +628,10 @@ impl Host {
             self.count_unseen(chosen);
             self.trees.untold.clear();
         }
-        let Self { programs, executables, files, .. } = self;
-        files.let_go(&programs.running()?, programs, executables);
+        let running = self.programs.running()?;
+        self.files.let_go(&running, &mut self.programs);
         self.lose_released()?;
-        let Self { programs, executables, files, .. } = self;
-        files.foresee(AT_SWEEPS, programs, executables);
+        self.files.foresee(AT_SWEEPS, &mut self.programs);
         let now = monotonic_now();
         let is_old = now.saturating_sub(self.forgot) >= BELIEVED;
         // What was lost may have told of a file that nobody tells of again.

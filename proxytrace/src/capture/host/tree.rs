@@ -12,15 +12,11 @@ use super::files::Files;
 use super::running::is_named_go;
 use super::{Begun, Job, TreeId, Watcher, job, root};
 use crate::capture::decode::Decoder;
-use crate::capture::executables::Executables;
+use crate::capture::environment::{ENVIRONMENT_OF_OTHERS_MAX, kept_environment};
 use crate::capture::monotonic_now;
 use crate::capture::pids::Pids;
 use crate::capture::record::Record;
-use crate::capture::user::{ENVIRONMENT_OF_OTHERS_MAX, kept_environment};
 use crate::event::{Attach, End, Event, Start, What};
-
-/// What is known of executables.
-pub(super) type Known<'a> = (&'a Executables, &'a Files);
 
 /// One tree, as long as a process of it lives.
 pub(super) struct Tree {
@@ -130,7 +126,7 @@ impl Trees {
     pub(super) fn take(
         &mut self,
         bytes: &[u8],
-        known: Known<'_>,
+        files: &Files,
         begin: &dyn Fn(u64) -> Start,
         watcher: &mut dyn Watcher,
     ) {
@@ -153,7 +149,7 @@ impl Trees {
                 let cgroup = cgroup_of(record.pid);
                 let executable = record.executable;
                 let first = First { record: &record, executable, cgroup, job: None };
-                return self.begin(tree, first, known, begin, watcher);
+                return self.begin(tree, first, files, begin, watcher);
             }
         }
         // Of a tree that was given up, or has ended, there may be some on their way.
@@ -165,7 +161,7 @@ impl Trees {
             return;
         }
         tree.bytes += bytes.len();
-        if tree.take(&record, known).is_err() {
+        if tree.take(&record, files).is_err() {
             self.malformed += 1;
         }
         match record.kind {
@@ -206,7 +202,7 @@ impl Trees {
         &mut self,
         id: TreeId,
         first: First<'_>,
-        known: Known<'_>,
+        files: &Files,
         beginning: &dyn Fn(u64) -> Start,
         watcher: &mut dyn Watcher,
     ) {
@@ -228,10 +224,10 @@ impl Trees {
             turn: Vec::new(),
             bytes: 0,
         };
-        if tree.take(record, known).is_err() {
+        if tree.take(record, files).is_err() {
             self.malformed += 1;
         }
-        tree.await_start(record, executable, known.1);
+        tree.await_start(record, executable, files);
         let argv = tree.turn.iter().find_map(|event| match &event.what {
             What::Exec { argv, .. } => Some(argv.clone()),
             _ => None,
@@ -250,7 +246,7 @@ impl Trees {
         self.running.insert(id, tree);
         self.begun += 1;
         if let Some(before) = self.untold.remove(&record.pid) {
-            self.was_go(id, before, known.1);
+            self.was_go(id, before, files);
         }
     }
 
@@ -281,13 +277,13 @@ impl Trees {
         id: TreeId,
         record: &Record<'_>,
         executable: u32,
-        known: Known<'_>,
+        files: &Files,
     ) {
         let Some(tree) = self.running.get_mut(&id) else { return };
-        if tree.take(record, known).is_err() {
+        if tree.take(record, files).is_err() {
             self.malformed += 1;
         }
-        tree.await_start(record, executable, known.1);
+        tree.await_start(record, executable, files);
     }
 
     /// A process of a tree has started another one, as is told now: that of this record, in which it
@@ -298,7 +294,7 @@ impl Trees {
         parent: u32,
         record: &Record,
         executable: u32,
-        known: Known<'_>,
+        files: &Files,
     ) {
         let Some(tree) = self.running.get_mut(&id) else { return };
         let time = record.time.saturating_sub(tree.began);
@@ -307,10 +303,10 @@ impl Trees {
         tree.live.insert(record.pid);
         tree.pids.push(record.pid);
         self.by_pid.insert(record.pid, id);
-        if tree.take(record, known).is_err() {
+        if tree.take(record, files).is_err() {
             self.malformed += 1;
         }
-        tree.await_start(record, executable, known.1);
+        tree.await_start(record, executable, files);
     }
 
     /// The tree of a process.
@@ -422,9 +418,9 @@ impl Tree {
     fn take(
         &mut self,
         record: &Record<'_>,
-        (executables, files): Known<'_>,
+        files: &Files,
     ) -> Result<(), crate::capture::decode::Malformed> {
-        self.decoder.read(record, executables, &mut self.turn)?;
+        self.decoder.read(record, &files.executables, &mut self.turn)?;
         let pid = record.pid;
         match record.kind {
             Kind::Fork => {
@@ -579,27 +575,26 @@ pub(super) mod tests {
     }
 
     /// Tree 1, which process 7 has begun.
-    fn of_one(known: Known<'_>, told: &mut Told) -> Trees {
+    fn of_one(files: &Files, told: &mut Told) -> Trees {
         let mut trees = Trees::default();
         let bytes = exec(7, &[]);
         let record = Record::parse(&bytes).unwrap();
         let first = First { record: &record, executable: ANY, cgroup: None, job: None };
-        trees.begin(1, first, known, &beginning, told);
+        trees.begin(1, first, files, &beginning, told);
         trees
     }
 
     /// As where somebody executes new files all the time.
     #[test]
     fn no_more_wait_than_there_is_room_for() {
-        let (executables, files) = (Executables::default(), Files::new().unwrap());
-        let (known, mut told) = ((&executables, &files), Told::default());
-        let mut trees = of_one(known, &mut told);
+        let (files, mut told) = (Files::new().unwrap(), Told::default());
+        let mut trees = of_one(&files, &mut told);
         let (tree, file) = ((Tag::Tree, &[0; 8][..]), (Tag::FileKey, &[0; 24][..]));
         let begins = exec(std::process::id(), &[tree, file]);
         for _ in 0..NEWS_MAX + 2 {
-            trees.take(&begins, known, &beginning, &mut told);
+            trees.take(&begins, &files, &beginning, &mut told);
         }
-        trees.take(&exec(7, &[file]), known, &beginning, &mut told);
+        trees.take(&exec(7, &[file]), &files, &beginning, &mut told);
         let is_read = |news: &&News| news.job.is_some();
         assert_eq!(trees.news.iter().filter(is_read).count(), NEWS_MAX);
         let losses = |trees: &Trees| {
@@ -616,9 +611,8 @@ pub(super) mod tests {
     /// It was gone, and its file cannot be read.
     #[test]
     fn a_tree_may_lack_what_was_a_go_command_by_its_name() {
-        let (executables, files) = (Executables::default(), Files::new().unwrap());
-        let (known, mut told) = ((&executables, &files), Told::default());
-        let mut trees = of_one(known, &mut told);
+        let (files, mut told) = (Files::new().unwrap(), Told::default());
+        let mut trees = of_one(&files, &mut told);
         for (pid, name, count) in
             [(7, "/nfs/sdk/bin/go", 1), (7, "/nfs/sdk/bin/vet", 0), (8, "/nfs/sdk/bin/go", 0)]
         {
@@ -640,10 +634,9 @@ pub(super) mod tests {
     /// Whatever it was, the tree is not seen whole if it is a `go` command.
     #[test]
     fn a_tree_waits_for_what_is_still_to_be_looked_at() {
-        let (executables, files) = (Executables::default(), Files::new().unwrap());
-        let (known, mut told) = ((&executables, &files), Told::default());
-        let mut trees = of_one(known, &mut told);
-        trees.take(&exec(7, &[(Tag::FileKey, &[0; 24])]), known, &beginning, &mut told);
+        let (files, mut told) = (Files::new().unwrap(), Told::default());
+        let mut trees = of_one(&files, &mut told);
+        trees.take(&exec(7, &[(Tag::FileKey, &[0; 24])]), &files, &beginning, &mut told);
         trees.running.get_mut(&1).unwrap().live.clear();
         trees.hand_on(&mut told);
         assert!(trees.running.contains_key(&1));
@@ -655,9 +648,8 @@ pub(super) mod tests {
     /// Its pid is another one's by now, of a build that is passed over, or of none.
     #[test]
     fn what_has_ended_belongs_to_its_tree_no_more() {
-        let (executables, files) = (Executables::default(), Files::new().unwrap());
-        let (known, mut told) = ((&executables, &files), Told::default());
-        let mut trees = of_one(known, &mut told);
+        let (files, mut told) = (Files::new().unwrap(), Told::default());
+        let mut trees = of_one(&files, &mut told);
         let (child, file) = (8_u64.to_ne_bytes(), exec(8, &[(Tag::FileKey, &[0; 24])]));
         let fork = of_kind(Kind::Fork, 7, &[(Tag::Child, &child)]);
         let exit = of_kind(Kind::Exit, 8, &[(Tag::Status, &[0; 8])]);
@@ -665,14 +657,14 @@ pub(super) mod tests {
         let all = [(&fork, 1), (&file, 1), (&exit, 1), (&file, 0), (&fork, 1), (&file, 1)];
         for (bytes, count) in all {
             let before = took(&trees);
-            trees.take(bytes, known, &beginning, &mut Told::default());
+            trees.take(bytes, &files, &beginning, &mut Told::default());
             assert_eq!(took(&trees) - before, count, "{bytes:?}");
         }
         // Its news are waiting, or another one of the tree has its pid.
         for exits in [false, true] {
-            trees.take(&file, known, &beginning, &mut told);
+            trees.take(&file, &files, &beginning, &mut told);
             if exits {
-                trees.take(&exit, known, &beginning, &mut told);
+                trees.take(&exit, &files, &beginning, &mut told);
             }
             trees.hand_on(&mut told);
             assert_eq!(trees.of(8), Some(1));
@@ -685,9 +677,8 @@ pub(super) mod tests {
     /// However often it is executed there; and of another process it is nobody's.
     #[test]
     fn a_tree_is_told_once_of_what_has_no_probes() {
-        let (executables, files) = (Executables::default(), Files::new().unwrap());
-        let mut told = Told::default();
-        let mut trees = of_one((&executables, &files), &mut told);
+        let (files, mut told) = (Files::new().unwrap(), Told::default());
+        let mut trees = of_one(&files, &mut told);
         let of = |exe: &str| Attach { exe: exe.to_owned(), ..Attach::default() };
         for (pid, exe) in [(7, "/a/go"), (7, "/b/go"), (7, "/a/go"), (8, "/c/go")] {
             trees.lacks(pid, &of(exe));

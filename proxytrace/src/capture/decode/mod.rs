@@ -2,17 +2,18 @@
 
 use std::net::IpAddr;
 use std::path::Path;
+use std::sync::Arc;
 
 use foldhash::HashMap;
 use proxytrace_common::record::{Kind, Tag};
 
+use super::environment::parse_environment;
 use super::executables::{Executables, TypeNames};
 use super::host::{self, Job, Root};
 use super::pids::Pids;
 use super::record::{Record, named};
 use super::sockets::Sockets;
 use super::surroundings;
-use super::user::parse_environment;
 use crate::event::{Event, Failure, FailureStep, Goroutine, Origin, What};
 use crate::goenv;
 use crate::goproxy::List;
@@ -40,6 +41,9 @@ pub(super) struct Decoder {
     roots: Option<HashMap<u32, Vec<Root>>>,
     /// The lists of `go` commands, as far as they could be read.
     lists: HashMap<u32, List>,
+    /// The last entries that were looked up and have no secret, at most [`ENTRIES_KEPT`]: each is
+    /// looked up for every file of every module, and redacted once.
+    entries: Vec<Arc<str>>,
     /// `go` commands that were gone before their files were read, as long as it is not told that
     /// something of the list is missing: whether GOPROXY is known all the same.
     gone: HashMap<u32, bool>,
@@ -47,14 +51,21 @@ pub(super) struct Decoder {
     unread: bool,
 }
 
+/// As many as lists have, nearly always.
+const ENTRIES_KEPT: usize = 4;
+
 /// The body of a response, while it is open.
 #[derive(Clone, Copy)]
 struct Body {
     /// A small one.
     number: u64,
-    /// It may be one that net/http unpacks: it is there by what would be closed then, too.
-    has_names: bool,
+    /// All that it is there by, if it may be one that net/http unpacks: its own address, and what
+    /// would be closed then.
+    names: Option<[u64; NAMES_MAX]>,
 }
+
+/// What unpacks a body is of one of two types.
+const NAMES_MAX: usize = 3;
 
 impl Decoder {
     /// A decoder for a trace that began at `origin`, by `CLOCK_MONOTONIC`, in nanoseconds.
@@ -70,6 +81,7 @@ impl Decoder {
             looks_for_job: false,
             roots: None,
             lists: HashMap::default(),
+            entries: Vec::new(),
             gone: HashMap::default(),
             unread: false,
         }
@@ -232,9 +244,9 @@ impl Decoder {
                 self.unread = record.has_fault();
                 What::RequestEnter {
                     method: record
-                        .text(Tag::Method)
+                        .usual(Tag::Method, &["GET", "HEAD"])
                         .filter(|method| !method.is_empty())
-                        .unwrap_or_else(|| "GET".to_owned()),
+                        .unwrap_or_else(|| "GET".into()),
                     url,
                     headers: record.headers(),
                     credentials: record.credentials(),
@@ -245,7 +257,7 @@ impl Decoder {
                 self.unread = record.has_fault();
                 What::RequestReturn {
                     status: record.status(),
-                    protocol: record.text(Tag::Protocol),
+                    protocol: record.usual(Tag::Protocol, &["HTTP/2.0", "HTTP/1.1"]),
                     headers: record.headers(),
                     // Minus one is net/http's word for unknown.
                     content_length: record.number(Tag::ContentLength).filter(|&n| n != u64::MAX),
@@ -329,16 +341,29 @@ impl Decoder {
 
     /// The entry at which go looks a module up. Of one that was too long to be recorded whole, its
     /// list has all.
-    fn entry(&mut self, record: &Record<'_>) -> Option<String> {
-        let (proxy, is_cut) = record.proxy()?;
+    fn entry(&mut self, record: &Record<'_>) -> Option<Arc<str>> {
+        let bytes = record.bytes(Tag::Proxy)?;
+        let is_known = |entry: &&Arc<str>| entry.as_bytes() == bytes;
+        let known = self.entries.iter().find(is_known).map(Arc::clone);
         let list = self.lists.get(&record.pid);
-        if is_cut {
-            let whole = list.and_then(|list| list.that_begins(&proxy)).map(str::to_owned);
-            self.unread = whole.is_none();
-            return Some(whole.unwrap_or_else(|| proxy + "…"));
-        }
+        let proxy = if let Some(proxy) = known.filter(|_| !record.is_incomplete(Tag::Proxy)) {
+            proxy
+        } else {
+            let (proxy, is_cut) = record.proxy()?;
+            if is_cut {
+                let whole = list.and_then(|list| list.that_begins(&proxy)).map(Arc::from);
+                self.unread = whole.is_none();
+                return Some(whole.unwrap_or_else(|| (proxy + "…").into()));
+            }
+            let proxy = Arc::<str>::from(proxy);
+            if proxy.as_bytes() == bytes {
+                self.entries.truncate(ENTRIES_KEPT - 1);
+                self.entries.insert(0, Arc::clone(&proxy));
+            }
+            proxy
+        };
         // It is in the list where modules are private: a file that was gone must say so.
-        if proxy == "noproxy" && list.is_none_or(|list| list.position(&proxy, 0).is_none()) {
+        if &*proxy == "noproxy" && list.is_none_or(|list| list.position(&proxy, 0).is_none()) {
             self.unread = self.gone.remove(&record.pid).is_some();
         }
         Some(proxy)
@@ -350,12 +375,18 @@ impl Decoder {
         self.body_count += 1;
         // How long the contents are that it unpacks, net/http does not know (all ones).
         let has_names = record.number(Tag::ContentLength) == Some(u64::MAX);
-        let body = Body { number: self.body_count, has_names };
+        let names = has_names.then(|| {
+            // Where there are fewer, one is there again.
+            let mut names = [address; NAMES_MAX];
+            for (name, packed) in names[1..].iter_mut().zip(record.numbers(Tag::PackedBody)) {
+                *name = packed;
+            }
+            names
+        });
+        let body = Body { number: self.body_count, names };
         self.bodies.insert((record.pid, address), body);
-        if has_names {
-            let names = record.numbers(Tag::PackedBody);
-            self.bodies.extend(names.map(|address| ((record.pid, address), body)));
-        }
+        let names = names.into_iter().flatten();
+        self.bodies.extend(names.map(|name| ((record.pid, name), body)));
         Some(self.body_count)
     }
 
@@ -367,8 +398,14 @@ impl Decoder {
     ) -> Result<Option<What>, Malformed> {
         let address = record.number(Tag::Body).ok_or(Malformed)?;
         let body = self.bodies.remove(&(record.pid, address));
-        if let Some(Body { number, has_names: true }) = body {
-            self.bodies.retain(|_, other| other.number != number);
+        if let Some(Body { number, names: Some(names) }) = body {
+            for name in names {
+                // Any word may be a name, and be that of a later body.
+                let key = (record.pid, name);
+                if self.bodies.get(&key).is_some_and(|other| other.number == number) {
+                    self.bodies.remove(&key);
+                }
+            }
         }
         Ok(body.map(|Body { number, .. }| What::BodyEnd {
             body: number,
@@ -381,9 +418,9 @@ impl Decoder {
 }
 
 /// A request goes onto a connection.
-fn attempt(record: &Record<'_>, protocol: &str) -> What {
+fn attempt(record: &Record<'_>, protocol: &'static str) -> What {
     let (local, remote, tls) = record.connection().unwrap_or_default();
-    What::Try { protocol: protocol.to_owned(), local, remote, tls }
+    What::Try { protocol: protocol.into(), local, remote, tls }
 }
 
 /// How a connection is made. None for what is not about TCP, or takes no time.
