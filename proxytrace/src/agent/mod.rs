@@ -8,16 +8,18 @@
 
 mod builds;
 pub mod exporters;
-mod exports;
 mod log;
 mod machine;
+mod manager;
 pub mod options;
 mod origin;
 mod privileges;
 mod refused;
 mod replace;
 mod share;
+mod signals;
 pub mod state;
+mod supervisor;
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -29,22 +31,23 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use jiff::Timestamp;
 use nix::sys::resource::{UsageWho, getrusage};
-use nix::sys::signal::{SigSet, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::signal::Signal;
 use sd_notify::NotifyState;
 use serde_json::json;
 
 use crate::capture::heap;
-use crate::capture::host::{self, Counts, Host, KEPT, Predecessor};
+use crate::capture::host::{self, Counts, Host, Predecessor};
 use crate::export::{Build, Health};
 use crate::report;
 use builds::{Bounds, Builds};
-use exports::Exports;
 use log::Log;
+use manager::{forget, keep, notify, notify_reloading};
 use options::{Options, Settings};
 use refused::Refused;
 use share::{Controller, Reason, Used};
+use signals::Signals;
 use state::State;
+use supervisor::{FAILING, Supervisor};
 
 /// How often the ring is looked at while builds are running, if it does not fill sooner.
 const DRAIN: Duration = Duration::from_millis(100);
@@ -78,7 +81,7 @@ struct Out {
     once: bool,
     handed_on: u64,
     /// None before the start and after the end.
-    exports: Option<Exports>,
+    exporters: Option<Supervisor>,
 }
 
 impl Out {
@@ -100,8 +103,8 @@ impl Out {
             line.push(b'\n');
             io::stdout().write_all(&line)?;
         }
-        if let Some(exports) = &self.exports {
-            exports.observe(build);
+        if let Some(exporters) = &self.exporters {
+            exporters.observe(build);
         }
         Ok(())
     }
@@ -121,14 +124,11 @@ struct Agent<'a> {
     before: Counts,
     /// Losses that the log tells of already.
     told_lost: u64,
+    /// When the log told that the state cannot be written.
+    told_unwritten: Option<Instant>,
     refused: Refused,
     gap: Gap,
     sweep_ticks: u64,
-}
-
-/// What a test has set in place of a number.
-fn of_a_test<T: FromStr>(variable: &str) -> Option<T> {
-    std::env::var(variable).ok()?.parse().ok()
 }
 
 /// What was between this agent and those before it.
@@ -170,11 +170,12 @@ impl<'a> Agent<'a> {
             host: None,
             builds: Builds::within(bounds),
             controller,
-            out: Out { once: options.once, handed_on: 0, exports: None },
+            out: Out { once: options.once, handed_on: 0, exporters: None },
             started: Instant::now(),
             started_at: Timestamp::now(),
             before: Counts::default(),
             told_lost: 0,
+            told_unwritten: None,
             refused: Refused::default(),
             gap: Gap::default(),
             sweep_ticks: of_a_test(SWEEP_VAR).unwrap_or(SWEEP_TICKS),
@@ -199,7 +200,7 @@ impl<'a> Agent<'a> {
             let error = format!("{error:#}");
             agent.log().warn("the kernel refuses the agent no system calls", &[("error", &error)]);
         }
-        agent.out.exports = Some(Exports::start(&agent.settings.export, agent.health()?)?);
+        agent.out.exporters = Some(Supervisor::start(&agent.settings.export, &agent.health()?)?);
         // Where this agent does not start, what the one before left goes on to count for the next.
         keep(agent.host.as_ref());
         Ok(agent)
@@ -263,9 +264,9 @@ impl<'a> Agent<'a> {
             let idle = next.saturating_duration_since(Instant::now());
             match &self.host {
                 Some(host) if host.running() > 0 => {
-                    host.wait(&[signals.0.as_fd()], idle.min(DRAIN));
+                    host.wait(&[signals.as_fd()], idle.min(DRAIN));
                 }
-                Some(host) => host.wait(&[signals.0.as_fd()], idle),
+                Some(host) => host.wait(&[signals.as_fd()], idle),
                 None => signals.wait(idle),
             }
             while let Some(signal) = signals.next() {
@@ -327,8 +328,8 @@ impl<'a> Agent<'a> {
             let state = self.state(&health, false);
             self.write(&state);
             let log = self.log();
-            if let Some(exports) = &mut self.out.exports {
-                exports.health(health, log);
+            if let Some(exporters) = &mut self.out.exporters {
+                exporters.health(health, log);
             }
             notify(&[NotifyState::Status(&state.line())]);
         }
@@ -368,6 +369,11 @@ impl<'a> Agent<'a> {
     }
 
     fn keep_budgets(&mut self, health: &Health) -> anyhow::Result<()> {
+        // What nothing costs says nothing of how much there is room for.
+        if self.host.is_none() {
+            self.controller.rest();
+            return Ok(());
+        }
         let used = Used {
             time: self.started.elapsed(),
             cpu: Duration::from_nanos(health.cpu_ns),
@@ -399,8 +405,8 @@ impl<'a> Agent<'a> {
                 let is_new = (settings.sample(), settings.budgets())
                     != (self.settings.sample(), self.settings.budgets());
                 self.settings = settings;
-                if let Some(exports) = &self.out.exports {
-                    exports.reload(&self.settings.export, self.log());
+                if let Some(exporters) = &self.out.exporters {
+                    exporters.reload(&self.settings.export, self.log());
                 }
                 if is_new {
                     self.controller.wish(self.settings.sample(), self.settings.budgets());
@@ -474,13 +480,16 @@ impl<'a> Agent<'a> {
         is_wanted.then(|| self.settings.state())
     }
 
-    fn write(&self, state: &State) {
+    fn write(&mut self, state: &State) {
         let Some(path) = self.state_file() else { return };
-        if let Err(error) = state.write(path) {
-            let (file, error) = (path.display().to_string(), error.to_string());
-            let fields: log::Fields<'_> = &[("file", &file), ("error", &error)];
-            self.log().warn("the state cannot be written", fields);
+        let Err(error) = state.write(path) else { return };
+        if self.told_unwritten.is_some_and(|at| at.elapsed() < FAILING) {
+            return;
         }
+        let (file, error) = (path.display().to_string(), error.to_string());
+        let fields: log::Fields<'_> = &[("file", &file), ("error", &error)];
+        self.log().warn("the state cannot be written", fields);
+        self.told_unwritten = Some(Instant::now());
     }
 
     fn end(mut self) {
@@ -488,13 +497,19 @@ impl<'a> Agent<'a> {
         if let Err(error) = self.leave("the agent ended") {
             self.log().error("what was running is lost", &[("error", &format!("{error:#}"))]);
         }
-        let Ok(health) = self.health() else { return };
-        self.write(&self.state(&health, true));
-        let log = self.log();
-        if let Some(mut exports) = self.out.exports.take() {
-            exports.health(health.clone(), log);
-            exports.finish(log);
+        let health = self.health().ok();
+        if let Some(health) = &health {
+            let state = self.state(health, true);
+            self.write(&state);
         }
+        let log = self.log();
+        if let Some(mut exporters) = self.out.exporters.take() {
+            if let Some(health) = &health {
+                exporters.health(health.clone(), log);
+            }
+            exporters.finish(log);
+        }
+        let Some(health) = health else { return };
         let Health { chosen, passed_over, lost, late, abandoned, .. } = &health;
         self.log().info(
             "ended",
@@ -541,66 +556,17 @@ fn seed_of(id: Option<&str>, name: &str) -> u64 {
     u64::from_le_bytes(*bytes)
 }
 
+/// What a test has set in place of a number.
+fn of_a_test<T: FromStr>(variable: &str) -> Option<T> {
+    std::env::var(variable).ok()?.parse().ok()
+}
+
 /// Resident memory in bytes.
 fn resident() -> Option<u64> {
     let statm = fs::read_to_string("/proc/self/statm").ok()?;
     let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
     let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok()??;
     Some(pages * page.unsigned_abs())
-}
-
-fn notify(state: &[NotifyState<'_>]) {
-    // Without a service manager there is nobody to tell.
-    let _ = sd_notify::notify(state);
-}
-
-/// Has the service manager hold what counts builds while there is no agent, in place of what it
-/// held before.
-fn keep(host: Option<&Host>) {
-    forget();
-    let Some(Ok(counting)) = host.map(Host::counting) else { return };
-    for (name, fd) in counting {
-        // Maps say that something is wrong to whoever polls them, and systemd would let go of them.
-        let unpolled = NotifyState::Custom("FDPOLL=0");
-        let store = [NotifyState::FdStore, NotifyState::FdName(name), unpolled];
-        let _ = sd_notify::notify_with_fds(&store, &[fd]);
-    }
-}
-
-/// Has it hold nothing more.
-fn forget() {
-    for name in KEPT {
-        notify(&[NotifyState::FdStoreRemove, NotifyState::FdName(name)]);
-    }
-}
-
-fn notify_reloading() {
-    if let Ok(now) = NotifyState::monotonic_usec_now() {
-        notify(&[NotifyState::Reloading, now]);
-    }
-}
-
-/// Signals, read instead of handled.
-struct Signals(SignalFd);
-
-impl Signals {
-    fn take() -> anyhow::Result<Self> {
-        let taken: SigSet = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM].into_iter().collect();
-        taken.thread_block()?;
-        let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
-        Ok(Self(SignalFd::with_flags(&taken, flags)?))
-    }
-
-    fn next(&self) -> Option<Signal> {
-        let signal = self.0.read_signal().ok()??;
-        Signal::try_from(signal.ssi_signo.cast_signed()).ok()
-    }
-
-    fn wait(&self, limit: Duration) {
-        use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-        let mut fds = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
-        let _ = poll(&mut fds, PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX));
-    }
 }
 
 #[cfg(test)]

@@ -140,8 +140,8 @@ pub enum LogLevel {
 #[derive(Args, Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Settings {
-    /// Choose this share of all builds: 0.05 or 5%, which it is if not given. The same host and process are always chosen
-    /// alike; a build and all that it starts are chosen together.
+    /// Choose this share of all builds: 0.05 or 5%, which it is if not given. The same host and process
+    /// are always chosen alike; a build and all that it starts are chosen together.
     #[arg(long, value_name = "SHARE")]
     pub sample: Option<Share>,
     /// Choose less, as long as the agent takes more of a processor than this, such as 1%; no bound if
@@ -230,7 +230,8 @@ pub struct Options {
 }
 
 impl Options {
-    /// What is to be done: the command line's word, and the file's where that has none.
+    /// What is to be done: the command line's word, and the file's where that has none. What no agent
+    /// could start with is an error: the next would end in the same way.
     pub fn settings(&self) -> anyhow::Result<Settings> {
         let path = self.config.as_deref().unwrap_or(Path::new(CONFIG));
         let text = match std::fs::read_to_string(path) {
@@ -242,7 +243,10 @@ impl Options {
                 return Err(error).with_context(|| format!("cannot read {}", path.display()));
             }
         };
-        Ok(self.over(parse(&text).with_context(|| format!("{} is wrong", path.display()))?))
+        let file = parse(&text).with_context(|| format!("{} is wrong", path.display()))?;
+        let settings = self.over(file);
+        settings.export.check()?;
+        Ok(settings)
     }
 
     fn over(&self, mut file: Settings) -> Settings {
@@ -357,5 +361,20 @@ mod tests {
             assert!(error.contains(place), "{text}: {error}");
         }
         assert_eq!(parse("").unwrap(), Settings::default());
+    }
+
+    /// A reload takes nothing with which the next agent would not start.
+    #[test]
+    fn what_could_not_start_is_not_taken_in_part() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let options = Options { config: Some(file.path().to_owned()), ..Options::default() };
+        for (export, is_right) in [
+            ("metrics = \"off\"", true),
+            ("metrics = \"0.0.0.0:9478\"", false),
+            ("otlp = \"collector:4318\"", false),
+        ] {
+            std::fs::write(file.path(), format!("sample = 1\n[export]\n{export}\n")).unwrap();
+            assert_eq!(options.settings().is_ok(), is_right, "{export}");
+        }
     }
 }

@@ -79,6 +79,11 @@ impl Controller {
         *self = Self { changed: self.changed, ..Self::new(wished, budgets) };
     }
 
+    /// Nothing is watched now: what has been used until then is no measure of what comes.
+    pub(super) fn rest(&mut self) {
+        self.window.clear();
+    }
+
     /// Looks at what has been used, once a second or so; says if the share must change.
     pub(super) fn observe(&mut self, used: Used) -> Option<Change> {
         self.window.push_back(used);
@@ -199,6 +204,18 @@ mod tests {
         // Twice the cost fits at most every minute or so, and is taken back.
         assert!(host.changes.len() - before <= 3600 / 60 + 1, "{}", host.changes.len() - before);
         assert!(host.controller.share() * 0.5 <= 0.015);
+    }
+
+    /// As while the kill switch is on.
+    #[test]
+    fn a_time_without_a_watch_is_no_room() {
+        let mut host = Host::new(1.0, BUDGETS);
+        host.live(600, 0.5, 0.0);
+        let before = host.changes.len();
+        host.controller.rest();
+        host.used.time += Duration::from_hours(1);
+        host.live(60, 0.5, 0.0);
+        assert_eq!(host.changes.len(), before);
     }
 
     #[test]

@@ -80,7 +80,8 @@ pub struct Health {
     pub refused_for_room: u64,
     /// Of `refused`, those that are for another machine, and run in an emulator.
     pub refused_for_machine: u64,
-    /// Of `refused`, those into which the kernel put no probes.
+    /// Of `refused`, those into which the kernel put no probes, or that it did not let us open or
+    /// watch.
     pub refused_by_kernel: u64,
     /// Builds of which the beginning was missed.
     pub late: u64,

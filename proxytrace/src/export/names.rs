@@ -153,7 +153,7 @@ mod tests {
         assert_eq!(error_type(Outcome::Dns, None).as_deref(), Some("dns"));
         assert_eq!(error_type(Outcome::BadContent, None).as_deref(), Some("bad_content"));
         assert_eq!(error_type(Outcome::Ok, Some(last)), None);
-        last.protocol = Some("HTTP/2.0".to_owned());
+        last.protocol = Some("HTTP/2.0".into());
         assert_eq!(error_type(Outcome::Reset, Some(last)).as_deref(), Some("h2_reset"));
         assert_eq!(error_type(Outcome::Reset, None).as_deref(), Some("reset"));
     }

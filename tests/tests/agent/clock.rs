@@ -9,11 +9,10 @@ use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use prost::Message as _;
 use proxytrace_tests::lab::Lab;
 use proxytrace_tests::scenario::Scenario;
-use proxytrace_tests::toolchain::Toolchain;
 
 use crate::engines::engines;
 use crate::outages::{came, spans_of};
-use crate::running::{Agent, alone, can_run, job};
+use crate::running::{Agent, alone, job};
 use crate::sink::{Post, Sink};
 
 /// By so many hours the clock is wrong, one after the other.
@@ -35,12 +34,8 @@ fn times(posts: &[Post]) -> Vec<(u64, u64)> {
 
 #[test]
 fn the_clock_is_set_forward_and_back() {
-    if !can_run() {
-        return;
-    }
+    let Some((_alone, toolchain)) = alone() else { return };
     let Some(engines) = engines() else { return };
-    let _alone = alone();
-    let toolchain = Toolchain::newest().unwrap();
     let lab = Lab::start(Scenario::find("healthy-plain").unwrap(), &toolchain).unwrap();
     let sink = Sink::start(|_| 200);
     let dir = tempfile::tempdir().unwrap();

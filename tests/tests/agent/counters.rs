@@ -8,9 +8,8 @@ use proxytrace::model::{Cause, Next};
 use proxytrace_tests::lab::Lab;
 use proxytrace_tests::log::Entry;
 use proxytrace_tests::scenario::Scenario;
-use proxytrace_tests::toolchain::Toolchain;
 
-use crate::running::{Agent, Build, RUN, alone, can_run, job};
+use crate::running::{Agent, Build, RUN, alone, job};
 
 /// Two entries of GOPROXY each; go asks them for nothing but what it wants.
 const SCENARIOS: [&str; 3] = ["redirect-404-next", "redirect-403-pipe", "bad-gateway-pipe"];
@@ -87,11 +86,7 @@ impl Sums {
 
 #[test]
 fn what_is_counted_is_what_the_servers_saw() {
-    if !can_run() {
-        return;
-    }
-    let _alone = alone();
-    let toolchain = Toolchain::newest().unwrap();
+    let Some((_alone, toolchain)) = alone() else { return };
     let directory = tempfile::tempdir().unwrap();
     let textfile = directory.path().join("proxytrace.prom");
     let options = ["--sample", "1", "--metrics", "off", "--textfile", textfile.to_str().unwrap()];

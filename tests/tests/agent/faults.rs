@@ -16,7 +16,7 @@ use proxytrace_tests::scenario::Scenario;
 use proxytrace_tests::toolchain::Toolchain;
 use proxytrace_tests::waiting::Waiting;
 
-use crate::running::{Agent, alone, can_run, job, version};
+use crate::running::{Agent, alone, job, version};
 
 /// Downloads at once, each with a module cache of its own beside the module, which goes with the
 /// lab; each tells how it ended.
@@ -26,11 +26,7 @@ for i in $(seq "$1"); do (GOMODCACHE=$(mktemp -d -p "$PWD") go mod download; ech
 
 #[test]
 fn kill_9_and_a_new_one() {
-    if !can_run() {
-        return;
-    }
-    let _alone = alone();
-    let toolchain = Toolchain::newest().unwrap();
+    let Some((_alone, toolchain)) = alone() else { return };
     let scenario = Scenario::find("healthy-40").expect("it is in the table");
     let lab = Lab::start(scenario, &toolchain).unwrap();
     let agent = Agent::start(&toolchain, &["--sample", "1"]);
@@ -77,11 +73,7 @@ pub(crate) fn copied(toolchain: &Toolchain, to: &Path) -> Toolchain {
 /// The agent takes a while to look at a toolchain that it meets.
 #[test]
 fn nobody_is_missed_who_executes_a_new_toolchain_meanwhile() {
-    if !can_run() {
-        return;
-    }
-    let _alone = alone();
-    let toolchain = Toolchain::newest().unwrap();
+    let Some((_alone, toolchain)) = alone() else { return };
     let agent = Agent::start(&toolchain, &["--sample", "1"]);
     let dir = tempfile::tempdir().unwrap();
     let new = copied(&toolchain, dir.path());
@@ -106,11 +98,7 @@ fn nobody_is_missed_who_executes_a_new_toolchain_meanwhile() {
 /// the toolchain is known is late, what was met before is missed.
 #[test]
 fn builds_that_are_gone_before_their_toolchain_is_known_are_counted() {
-    if !can_run() {
-        return;
-    }
-    let _alone = alone();
-    let toolchain = Toolchain::newest().unwrap();
+    let Some((_alone, toolchain)) = alone() else { return };
     let agent = Agent::start(&toolchain, &["--sample", "1"]);
     let dir = tempfile::tempdir().unwrap();
     let new = copied(&toolchain, dir.path());
@@ -140,11 +128,7 @@ fn builds_that_are_gone_before_their_toolchain_is_known_are_counted() {
 /// did before it switched was missed.
 #[test]
 fn a_new_toolchain_that_becomes_another_one_is_one_build() {
-    if !can_run() {
-        return;
-    }
-    let _alone = alone();
-    let toolchain = Toolchain::newest().unwrap();
+    let Some((_alone, toolchain)) = alone() else { return };
     let other = toolchain.other().unwrap();
     let agent = Agent::start(&toolchain, &["--sample", "1"]);
     let dir = tempfile::tempdir().unwrap();
@@ -214,11 +198,7 @@ pub(crate) fn generating(dir: &Path, script: &str) {
 /// next one is seen whole.
 #[test]
 fn a_go_without_probes_is_missing_in_each_build() {
-    if !can_run() {
-        return;
-    }
-    let _alone = alone();
-    let toolchain = Toolchain::newest().unwrap();
+    let Some((_alone, toolchain)) = alone() else { return };
     let agent = Agent::start(&toolchain, &["--sample", "1"]);
     let before = agent.state().health;
     let dir = tempfile::tempdir().unwrap();
@@ -255,11 +235,7 @@ fn a_go_without_probes_is_missing_in_each_build() {
 /// is looked at.
 #[test]
 fn what_a_new_toolchain_has_become_is_heard() {
-    if !can_run() {
-        return;
-    }
-    let _alone = alone();
-    let toolchain = Toolchain::newest().unwrap();
+    let Some((_alone, toolchain)) = alone() else { return };
     let other = toolchain.other().unwrap();
     let agent = Agent::start(&toolchain, &["--sample", "1"]);
     let dir = tempfile::tempdir().unwrap();
@@ -300,11 +276,7 @@ fn what_a_new_toolchain_has_become_is_heard() {
 
 #[test]
 fn the_kill_switch_takes_all_probes_out() {
-    if !can_run() {
-        return;
-    }
-    let _alone = alone();
-    let toolchain = Toolchain::newest().unwrap();
+    let Some((_alone, toolchain)) = alone() else { return };
     let dir = tempfile::tempdir().unwrap();
     let switch = dir.path().join("off");
     let agent =
@@ -339,11 +311,7 @@ fn the_kill_switch_takes_all_probes_out() {
 /// Nothing tells any more of one that has ended, and has not been waited for, when it is met.
 #[test]
 fn a_build_that_is_ending_when_it_is_met_ends() {
-    if !can_run() {
-        return;
-    }
-    let _alone = alone();
-    let toolchain = Toolchain::newest().unwrap();
+    let Some((_alone, toolchain)) = alone() else { return };
     let agent = Agent::start(&toolchain, &["--sample", "1"]);
     let dir = tempfile::tempdir().unwrap();
     let new = copied(&toolchain, dir.path());
@@ -369,11 +337,7 @@ fn a_build_that_is_ending_when_it_is_met_ends() {
 /// What goes on to start processes while it is given up has some of which that is not known yet.
 #[test]
 fn a_build_that_is_given_up_is_abandoned_once() {
-    if !can_run() {
-        return;
-    }
-    let _alone = alone();
-    let toolchain = Toolchain::newest().unwrap();
+    let Some((_alone, toolchain)) = alone() else { return };
     let bounds =
         ["PROXYTRACE_SWEEP_TICKS", "PROXYTRACE_BUILDS_MAX"].map(|name| (name, OsStr::new("2")));
     let agent = Agent::begin_with(&toolchain, &["--sample", "1"], &bounds);
@@ -412,11 +376,7 @@ fn a_build_that_is_given_up_is_abandoned_once() {
 /// However many begin while the agent has no time, none of them is refused.
 #[test]
 fn builds_that_have_ended_take_no_room() {
-    if !can_run() {
-        return;
-    }
-    let _alone = alone();
-    let toolchain = Toolchain::newest().unwrap();
+    let Some((_alone, toolchain)) = alone() else { return };
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir_all(dir.path().join(".config/go/telemetry")).unwrap();
     fs::write(dir.path().join(".config/go/telemetry/mode"), "off").unwrap();
@@ -444,11 +404,7 @@ fn builds_that_have_ended_take_no_room() {
 
 #[test]
 fn an_overflow_is_counted() {
-    if !can_run() {
-        return;
-    }
-    let _alone = alone();
-    let toolchain = Toolchain::newest().unwrap();
+    let Some((_alone, toolchain)) = alone() else { return };
     let sweep = [("PROXYTRACE_SWEEP_TICKS", OsStr::new("2"))];
     let agent = Agent::begin_with(&toolchain, &["--sample", "1"], &sweep);
     agent.watches();
@@ -495,11 +451,7 @@ for i in $(seq 1000); do /bin/true & /bin/true & /bin/true & /bin/true & "$GO" v
 
 #[test]
 fn a_burst_of_short_processes_and_a_storm_of_signals() {
-    if !can_run() {
-        return;
-    }
-    let _alone = alone();
-    let toolchain = Toolchain::newest().unwrap();
+    let Some((_alone, toolchain)) = alone() else { return };
     let dir = tempfile::tempdir().unwrap();
     let config = dir.path().join("agent.toml");
     fs::write(&config, "sample = 1.0\n").unwrap();

@@ -16,7 +16,7 @@ use proxytrace_tests::waiting::Waiting;
 use tempfile::NamedTempFile;
 
 use crate::faults::{copied, generating};
-use crate::running::{Agent, alone, can_run, job, version};
+use crate::running::{Agent, alone, job, version};
 
 /// A sweep each second, and four without use are too long.
 const SHORT: [(&str, &str); 2] = [("PROXYTRACE_SWEEP_TICKS", "1"), ("PROXYTRACE_IDLE", "4")];
@@ -33,11 +33,7 @@ fn start(toolchain: &Toolchain, share: &str) -> Agent {
 /// Of builds that are passed over the agent is told nothing.
 #[test]
 fn a_toolchain_keeps_its_probes_as_long_as_it_is_used() {
-    if !can_run() {
-        return;
-    }
-    let _alone = alone();
-    let toolchain = Toolchain::newest().unwrap();
+    let Some((_alone, toolchain)) = alone() else { return };
     let agent = start(&toolchain, "0");
     let dir = tempfile::tempdir().unwrap();
     let new = copied(&toolchain, dir.path());
@@ -66,11 +62,7 @@ fn a_toolchain_keeps_its_probes_as_long_as_it_is_used() {
 /// git's `fsmonitor--daemon`, credential caches and agents for keys stay when `go` has ended.
 #[test]
 fn what_a_build_leaves_running_does_not_keep_it() {
-    if !can_run() {
-        return;
-    }
-    let _alone = alone();
-    let toolchain = Toolchain::newest().unwrap();
+    let Some((_alone, toolchain)) = alone() else { return };
     let agent = start(&toolchain, "1");
     let dir = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| fs::write(dir.path().join(name), text).unwrap();
@@ -109,11 +101,7 @@ fn leaving(dir: &Path, toolchain: &Toolchain, go: &Path, script: &str) -> Comman
 /// What that starts later is a build of its own, and counted.
 #[test]
 fn what_a_passed_over_build_leaves_running_is_none_of_it() {
-    if !can_run() {
-        return;
-    }
-    let _alone = alone();
-    let toolchain = Toolchain::newest().unwrap();
+    let Some((_alone, toolchain)) = alone() else { return };
     let agent = start(&toolchain, "0");
     let dir = tempfile::tempdir().unwrap();
     let go = toolchain.goroot.join("bin/go");
@@ -128,11 +116,7 @@ fn what_a_passed_over_build_leaves_running_is_none_of_it() {
 /// the file that is run is there or not.
 #[test]
 fn what_a_passed_over_build_starts_is_of_it_as_long_as_it_runs() {
-    if !can_run() {
-        return;
-    }
-    let _alone = alone();
-    let toolchain = Toolchain::newest().unwrap();
+    let Some((_alone, toolchain)) = alone() else { return };
     let go = toolchain.goroot.join("bin/go");
     let script = "sh -c 'setsid sh daemon.sh >/dev/null 2>&1 &'\n\
         echo >started; while [ -e daemon.sh ]; do sleep 0.1; done\n";
@@ -163,11 +147,7 @@ fn what_a_passed_over_build_starts_is_of_it_as_long_as_it_runs() {
 /// A toolchain that is moved elsewhere has been found nowhere since.
 #[test]
 fn a_toolchain_that_is_not_where_it_was_found_is_let_go_of() {
-    if !can_run() {
-        return;
-    }
-    let _alone = alone();
-    let toolchain = Toolchain::newest().unwrap();
+    let Some((_alone, toolchain)) = alone() else { return };
     let dir = tempfile::tempdir().unwrap();
     let agent = start(&copied(&toolchain, dir.path()), "0");
     let found = agent.state().health.executables;
@@ -222,11 +202,7 @@ read -r _ || true
 
 #[test]
 fn a_toolchain_keeps_its_probes_as_long_as_another_container_runs_it() {
-    if !can_run() {
-        return;
-    }
-    let _alone = alone();
-    let toolchain = Toolchain::newest().unwrap();
+    let Some((_alone, toolchain)) = alone() else { return };
     let agent = start(&toolchain, "1");
     let before = agent.state().health.executables;
     let mut shared = Mounted::start(SHARED, &toolchain.goroot);
@@ -266,11 +242,7 @@ sleep 2
 
 #[test]
 fn a_toolchain_keeps_its_probes_as_long_as_other_containers_execute_it() {
-    if !can_run() {
-        return;
-    }
-    let _alone = alone();
-    let toolchain = Toolchain::newest().unwrap();
+    let Some((_alone, toolchain)) = alone() else { return };
     let agent = start(&toolchain, "1");
     let before = agent.state().health.executables;
     let wanted = NamedTempFile::new().unwrap();
@@ -306,13 +278,10 @@ wait
 
 #[test]
 fn a_file_under_two_names_has_probes_once() {
-    if !can_run() {
-        return;
-    }
-    let _alone = alone();
+    let Some((_alone, newest)) = alone() else { return };
     // Overlays, which the root of a machine may be, are another matter.
     let dir = tempfile::tempdir_in("/dev/shm").unwrap();
-    let toolchain = copied(&Toolchain::newest().unwrap(), dir.path());
+    let toolchain = copied(&newest, dir.path());
     let found = start(&toolchain, "1").state().health.executables;
     let mut elsewhere = Mounted::start(ELSEWHERE, &toolchain.goroot);
     let waiting = elsewhere.silent.accept().unwrap();

@@ -17,7 +17,7 @@ use proxytrace_tests::scenario::Scenario;
 use proxytrace_tests::toolchain::Toolchain;
 
 use crate::engines::free_port;
-use crate::running::{Agent, Build, RUN, alone, can_run, job};
+use crate::running::{Agent, Build, RUN, alone, job};
 use crate::sink::Sink;
 
 /// Seconds become tens of milliseconds.
@@ -38,8 +38,7 @@ struct Place {
 }
 
 impl Place {
-    fn new() -> Self {
-        let toolchain = Toolchain::newest().unwrap();
+    fn new(toolchain: Toolchain) -> Self {
         let scenario = Scenario::find("healthy-40").expect("it is in the table");
         Self { lab: Lab::start(scenario, &toolchain).unwrap(), toolchain }
     }
@@ -122,11 +121,8 @@ fn queued(queue: &Path) -> u64 {
 
 #[test]
 fn a_collector_that_is_gone_gets_everything_when_it_is_back() {
-    if !can_run() {
-        return;
-    }
-    let _alone = alone();
-    let place = Place::new();
+    let Some((_alone, toolchain)) = alone() else { return };
+    let place = Place::new(toolchain);
     let queue = tempfile::tempdir().unwrap();
     let options = ["--queue", queue.path().to_str().unwrap()];
     let port = free_port();
@@ -193,11 +189,8 @@ fn a_collector_that_is_gone_gets_everything_when_it_is_back() {
 
 #[test]
 fn a_queue_that_overflows_is_counted() {
-    if !can_run() {
-        return;
-    }
-    let _alone = alone();
-    let place = Place::new();
+    let Some((_alone, toolchain)) = alone() else { return };
+    let place = Place::new(toolchain);
     let dir = tempfile::tempdir().unwrap();
     let (queue, textfile) = (dir.path().join("q"), dir.path().join("p.prom"));
     let port = free_port();
@@ -225,10 +218,7 @@ fn a_queue_that_overflows_is_counted() {
 
 #[test]
 fn a_full_disk_costs_what_does_not_fit() {
-    if !can_run() {
-        return;
-    }
-    let _alone = alone();
+    let Some((_alone, toolchain)) = alone() else { return };
     let dir = tempfile::tempdir().unwrap();
     let place = dir.path().to_owned();
     // A thread has namespaces of its own, and what it starts has them too.
@@ -239,13 +229,13 @@ fn a_full_disk_costs_what_does_not_fit() {
         let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
         mount(None::<&str>, "/", None::<&str>, private, None::<&str>).unwrap();
         mount(Some("tmpfs"), &small, Some("tmpfs"), MsFlags::empty(), Some("size=512k")).unwrap();
-        on_a_full_disk(&small, &place.join("p.prom"));
+        on_a_full_disk(toolchain, &small, &place.join("p.prom"));
     });
     test.join().unwrap();
 }
 
-fn on_a_full_disk(small: &Path, textfile: &Path) {
-    let place = Place::new();
+fn on_a_full_disk(toolchain: Toolchain, small: &Path, textfile: &Path) {
+    let place = Place::new(toolchain);
     let filler = small.join("filler");
     fs::write(&filler, vec![0; 400 << 10]).unwrap();
     let (queue, files) = (small.join("q"), small.join("files"));

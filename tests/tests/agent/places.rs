@@ -9,16 +9,12 @@ use nix::unistd::mkfifo;
 use proxytrace_tests::cases;
 use proxytrace_tests::toolchain::{Toolchain, VERSIONS};
 
-use crate::running::{Agent, alone, can_run, job};
+use crate::running::{Agent, alone, job};
 
 /// Whoever opens a FIFO waits until somebody writes to it.
 #[test]
 fn what_is_no_file_holds_nobody() {
-    if !can_run() {
-        return;
-    }
-    let _alone = alone();
-    let toolchain = Toolchain::newest().unwrap();
+    let Some((_alone, toolchain)) = alone() else { return };
     let cache = tempfile::tempdir().unwrap();
     let place = cache.path().join("golang.org/toolchain@v0.0.1-go1.99/bin");
     fs::create_dir_all(&place).unwrap();
@@ -30,11 +26,7 @@ fn what_is_no_file_holds_nobody() {
 /// Each probe may take one; whoever starts an agent by hand may have few.
 #[test]
 fn there_is_room_for_descriptors() {
-    if !can_run() {
-        return;
-    }
-    let _alone = alone();
-    let toolchain = Toolchain::newest().unwrap();
+    let Some((_alone, toolchain)) = alone() else { return };
     let mut few = Command::new("sh");
     few.args(["-c", "ulimit -Sn 256; exec \"$@\"", "sh"]).arg(cases::proxytrace());
     let agent = Agent::spawn(few, &toolchain, &[], &[], None);
@@ -50,10 +42,7 @@ fn there_is_room_for_descriptors() {
 /// With room for one that was not foreseen, another takes its place; the next build of that is seen.
 #[test]
 fn another_toolchain_finds_room() {
-    if !can_run() {
-        return;
-    }
-    let _alone = alone();
+    let Some((_alone, _)) = alone() else { return };
     let toolchains: Vec<Toolchain> =
         VERSIONS.iter().rev().flat_map(|release| Toolchain::find(release)).take(3).collect();
     let [foreseen, second, third] = &toolchains[..] else { panic!("three toolchains") };

@@ -40,15 +40,12 @@ pub(crate) struct Agent {
     dir: Option<TempDir>,
 }
 
-/// One at a time: each has probes in the same files, and sees what the tests of others do.
-pub(crate) fn alone() -> MutexGuard<'static, ()> {
+/// A toolchain for an agent, and one test at a time: each has probes in the same files, and sees what
+/// the tests of others do. None, aloud, where there can be no agent.
+pub(crate) fn alone() -> Option<(MutexGuard<'static, ()>, Toolchain)> {
     static ALONE: Mutex<()> = Mutex::new(());
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Whether there can be an agent; skips aloud if not.
-pub(crate) fn can_run() -> bool {
-    cases::can_start()
+    let toolchain = cases::newest()?;
+    Some((ALONE.lock().unwrap_or_else(PoisonError::into_inner), toolchain))
 }
 
 impl Agent {

@@ -9,7 +9,7 @@ use nix::unistd::Pid;
 use proxytrace_common::host::choice;
 use proxytrace_tests::toolchain::Toolchain;
 
-use crate::running::{Agent, Build, alone, can_run, job};
+use crate::running::{Agent, Build, alone, job};
 
 const SEED: u64 = 0x5eed;
 
@@ -43,11 +43,7 @@ fn chosen(ran: &[(u32, u64)], seed: u64, share: f64) -> BTreeSet<u32> {
 /// scaled count is as near to the true one as the binomial distribution of these very choices.
 #[test]
 fn those_are_chosen_that_the_seed_chooses() {
-    if !can_run() {
-        return;
-    }
-    let _alone = alone();
-    let toolchain = Toolchain::newest().unwrap();
+    let Some((_alone, toolchain)) = alone() else { return };
     let count = 600_u32;
     let share = 0.1;
     let dir = tempfile::tempdir().unwrap();
@@ -90,11 +86,7 @@ fn those_are_chosen_that_the_seed_chooses() {
 /// restart, a reboot and an update.
 #[test]
 fn a_host_has_a_choice_of_its_own() {
-    if !can_run() {
-        return;
-    }
-    let _alone = alone();
-    let toolchain = Toolchain::newest().unwrap();
+    let Some((_alone, toolchain)) = alone() else { return };
     let read = |path: &str| {
         let text = fs::read_to_string(path).unwrap_or_default();
         Some(text.trim().to_owned()).filter(|text| !text.is_empty())
@@ -123,11 +115,7 @@ fn a_host_has_a_choice_of_its_own() {
 /// it is never chosen by itself.
 #[test]
 fn trees_stay_whole() {
-    if !can_run() {
-        return;
-    }
-    let _alone = alone();
-    let toolchain = Toolchain::newest().unwrap();
+    let Some((_alone, toolchain)) = alone() else { return };
     let go = toolchain.goroot.join("bin/go").display().to_string();
     let agent = Agent::start(&toolchain, &["--sample", "0.5", "--seed", &SEED.to_string()]);
     let dir = tempfile::tempdir().unwrap();

@@ -10,10 +10,9 @@ use std::time::{Duration, Instant};
 
 use flate2::read::GzDecoder;
 use proxytrace_tests::cases;
-use proxytrace_tests::toolchain::Toolchain;
 use serde_json::Value;
 
-use crate::running::{Agent, alone, can_run, job, version};
+use crate::running::{Agent, alone, job, version};
 use crate::sink::Sink;
 
 /// The capabilities that an agent keeps (capability.h), and the one that it keeps where each probe is
@@ -38,11 +37,7 @@ fn status(state: &Path) -> Output {
 /// and what the agent may do meanwhile: what the unit lets it have, and no more.
 #[test]
 fn those_who_run_it_are_told_how_it_does() {
-    if !can_run() {
-        return;
-    }
-    let _alone = alone();
-    let toolchain = Toolchain::newest().unwrap();
+    let Some((_alone, toolchain)) = alone() else { return };
     let dir = tempfile::tempdir().unwrap();
     let socket = UnixDatagram::bind(dir.path().join("notify")).unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
@@ -126,11 +121,7 @@ fn agent_has_ended(agent: &Agent) {
 
 #[test]
 fn once_ends_by_itself() {
-    if !can_run() {
-        return;
-    }
-    let _alone = alone();
-    let toolchain = Toolchain::newest().unwrap();
+    let Some((_alone, toolchain)) = alone() else { return };
     let dir = tempfile::tempdir().unwrap();
     let began = Instant::now();
     let child = Command::new(cases::proxytrace())
@@ -176,11 +167,7 @@ fn once_ends_by_itself() {
 fn a_budget_lowers_the_share_and_says_so() {
     // In per cent: with builds one after the other an agent takes some.
     const CPU: f64 = 0.2;
-    if !can_run() {
-        return;
-    }
-    let _alone = alone();
-    let toolchain = Toolchain::newest().unwrap();
+    let Some((_alone, toolchain)) = alone() else { return };
     let cpu = format!("{CPU}%");
     let budgets = [
         ("--max-events", "5/s", "share lowered: too many events"),
@@ -233,11 +220,7 @@ fn json(log: &[String]) -> Vec<Value> {
 
 #[test]
 fn files_of_lines_are_changed_and_compressed_under_way() {
-    if !can_run() {
-        return;
-    }
-    let _alone = alone();
-    let toolchain = Toolchain::newest().unwrap();
+    let Some((_alone, toolchain)) = alone() else { return };
     let dir = tempfile::tempdir().unwrap();
     let files = dir.path().join("files");
     // An hour is 1.8 s.
@@ -278,11 +261,7 @@ fn files_of_lines_are_changed_and_compressed_under_way() {
 #[test]
 fn a_reader_that_stalls_holds_nobody() {
     const BUILDS: usize = 120;
-    if !can_run() {
-        return;
-    }
-    let _alone = alone();
-    let toolchain = Toolchain::newest().unwrap();
+    let Some((_alone, toolchain)) = alone() else { return };
     let dir = tempfile::tempdir().unwrap();
     let (state, textfile) = (dir.path().join("state.json"), dir.path().join("p.prom"));
     let mut agent = Command::new(cases::proxytrace())
@@ -311,7 +290,7 @@ fn a_reader_that_stalls_holds_nobody() {
         command.arg("version").arg("x".repeat(1_000)).envs(job("stalled"));
         command.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
     }
-    // Sums of builds are shown as 0 for a while.
+    // It is shown as 0 for a while.
     let taken = "proxytrace_export_records_total{exporter=\"intake\"} ";
     let counted = || {
         let text = fs::read_to_string(&textfile).unwrap_or_default();
@@ -348,11 +327,7 @@ fn a_reader_that_stalls_holds_nobody() {
 /// Those that go itself downloads, where it puts them, and the one that the environment names.
 #[test]
 fn toolchains_in_the_module_cache_are_found() {
-    if !can_run() {
-        return;
-    }
-    let _alone = alone();
-    let toolchain = Toolchain::newest().unwrap();
+    let Some((_alone, toolchain)) = alone() else { return };
     let go = toolchain.goroot.join("bin/go");
     let dir = tempfile::tempdir().unwrap();
     let put = |place: &str, root: &str| {
@@ -394,11 +369,7 @@ fn toolchains_in_the_module_cache_are_found() {
 /// The bundle of authorities is renewed under its name, as distributions do.
 #[test]
 fn renewed_authorities_are_read_again() {
-    if !can_run() {
-        return;
-    }
-    let _alone = alone();
-    let toolchain = Toolchain::newest().unwrap();
+    let Some((_alone, toolchain)) = alone() else { return };
     let dir = tempfile::tempdir().unwrap();
     let made = || rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     let (before, now) = (made(), made());

@@ -20,7 +20,7 @@ use proxytrace_tests::waiting::Waiting;
 use sendfd::RecvWithFd as _;
 use tempfile::TempDir;
 
-use crate::running::{Agent, alone, can_run, version};
+use crate::running::{Agent, alone, version};
 
 /// What a service manager does for a unit with `FileDescriptorStoreMax=` (`sd_notify(3)`,
 /// `sd_listen_fds(3)`).
@@ -133,11 +133,7 @@ fn listen(socket: &UnixDatagram, store: &Mutex<Vec<(String, OwnedFd)>>, ready: &
 
 #[test]
 fn builds_between_two_agents_are_counted() {
-    if !can_run() {
-        return;
-    }
-    let _alone = alone();
-    let toolchain = Toolchain::newest().unwrap();
+    let Some((_alone, toolchain)) = alone() else { return };
     // What runs as one is asked to end it hands on as far as that was seen, and the next has missed it.
     for (signal, unwatched, missed) in [(libc::SIGTERM, 3, 1), (libc::SIGKILL, 4, 0)] {
         let manager = Manager::new();
@@ -196,11 +192,7 @@ fn builds_between_two_agents_are_counted() {
 /// As where its port is another one's.
 #[test]
 fn an_agent_that_does_not_start_takes_nothing_from_the_count() {
-    if !can_run() {
-        return;
-    }
-    let _alone = alone();
-    let toolchain = Toolchain::newest().unwrap();
+    let Some((_alone, toolchain)) = alone() else { return };
     let manager = Manager::new();
     let first = manager.start(&toolchain, &ALL, None);
     first.watches();
@@ -231,11 +223,7 @@ impl Drop for Over<'_> {
 /// However many come: each is in one count.
 #[test]
 fn builds_while_one_agent_follows_another_are_in_one_count_each() {
-    if !can_run() {
-        return;
-    }
-    let _alone = alone();
-    let toolchain = Toolchain::newest().unwrap();
+    let Some((_alone, toolchain)) = alone() else { return };
     for signal in [libc::SIGTERM, libc::SIGKILL] {
         let manager = Manager::new();
         let first = manager.start(&toolchain, &ALL, None);

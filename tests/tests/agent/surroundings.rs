@@ -17,7 +17,7 @@ use proxytrace::export::Health;
 use proxytrace_tests::toolchain::Toolchain;
 
 use crate::faults::generating;
-use crate::running::{Agent, Build, RUN, alone, can_run, job, version};
+use crate::running::{Agent, Build, RUN, alone, job, version};
 
 /// A root of its own with a `go` in it, as a container has: the first run makes it known.
 const IN_A_CONTAINER: &str = r#"
@@ -49,11 +49,7 @@ fn patient() -> String {
 
 #[test]
 fn a_go_in_other_namespaces_is_met() {
-    if !can_run() {
-        return;
-    }
-    let _alone = alone();
-    let toolchain = Toolchain::newest().unwrap();
+    let Some((_alone, toolchain)) = alone() else { return };
     let agent = Agent::start(&toolchain, &["--sample", "1"]);
     let inside = patient();
     let output = Command::new("unshare")
@@ -104,11 +100,7 @@ read -r _
 /// Whoever started them lives on, or does not: then it is said that something is missing.
 #[test]
 fn what_is_gone_before_it_is_looked_at_is_seen_by_its_parent() {
-    if !can_run() {
-        return;
-    }
-    let _alone = alone();
-    let toolchain = Toolchain::newest().unwrap();
+    let Some((_alone, toolchain)) = alone() else { return };
     let agent = Agent::start(&toolchain, &["--sample", "1"]);
     for (name, parent_lives) in [("kept", true), ("gone", false)] {
         // Nobody looks until they are all over.
@@ -147,11 +139,7 @@ fn what_is_gone_before_it_is_looked_at_is_seen_by_its_parent() {
 /// What runs when the agent begins is not seen, and that is counted; what it runs is known.
 #[test]
 fn what_runs_already_is_counted() {
-    if !can_run() {
-        return;
-    }
-    let _alone = alone();
-    let toolchain = Toolchain::newest().unwrap();
+    let Some((_alone, toolchain)) = alone() else { return };
     // It takes connections, and says nothing.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let inside = format!("http://{}", silent.local_addr().unwrap());
@@ -200,11 +188,7 @@ sleep 1
 /// Of what is not seen, nothing is seen that it starts later.
 #[test]
 fn what_runs_already_starts_no_builds() {
-    if !can_run() {
-        return;
-    }
-    let _alone = alone();
-    let toolchain = Toolchain::newest().unwrap();
+    let Some((_alone, toolchain)) = alone() else { return };
     let dir = tempfile::tempdir().unwrap();
     let script = "echo >started; while ! [ -e on ]; do sleep 0.1; done\n\
         GITHUB_RUN_ID=started \"$GO\" version\n";
@@ -233,11 +217,7 @@ fn what_runs_already_starts_no_builds() {
 /// What was analysed once is not analysed again by the next agent.
 #[test]
 fn plans_are_kept_for_the_next_agent() {
-    if !can_run() {
-        return;
-    }
-    let _alone = alone();
-    let toolchain = Toolchain::newest().unwrap();
+    let Some((_alone, toolchain)) = alone() else { return };
     let dir = tempfile::tempdir().unwrap();
     let cache = dir.path().join("proxytrace");
     // Each that is written is a new file.
@@ -262,11 +242,7 @@ const LOAD: usize = 2;
 /// each is counted, and of none is said what it was not.
 #[test]
 fn toolchains_are_replaced_under_load() {
-    if !can_run() {
-        return;
-    }
-    let _alone = alone();
-    let toolchain = Toolchain::newest().unwrap();
+    let Some((_alone, toolchain)) = alone() else { return };
     let other = toolchain.other().unwrap();
     let dir = tempfile::tempdir().unwrap();
     let go = dir.path().join("bin/go");

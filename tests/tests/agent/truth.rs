@@ -16,7 +16,7 @@ use proxytrace_tests::log::{Accepted, Entry, Query};
 use proxytrace_tests::scenario::Scenario;
 use proxytrace_tests::toolchain::Toolchain;
 
-use crate::running::{Agent, Build, RUN, alone, can_run, job};
+use crate::running::{Agent, Build, RUN, alone, job};
 
 /// How many builds there are, one scenario after another.
 const RUNS: usize = 160;
@@ -43,11 +43,7 @@ struct Run {
 
 #[test]
 fn every_build_equals_the_log_of_its_servers() {
-    if !can_run() {
-        return;
-    }
-    let _alone = alone();
-    let toolchain = Toolchain::newest().unwrap();
+    let Some((_alone, toolchain)) = alone() else { return };
     let (builds, metrics, health, runs) = watch_all(&toolchain, "1", |agent, run| {
         agent.until("seen the build", || !agent.builds_of(&run.name).is_empty());
         let builds = agent.builds_of(&run.name);
@@ -74,11 +70,7 @@ const ONE_IN: u32 = 10;
 /// chance allows.
 #[test]
 fn a_tenth_of_the_builds_speaks_for_all() {
-    if !can_run() {
-        return;
-    }
-    let _alone = alone();
-    let toolchain = Toolchain::newest().unwrap();
+    let Some((_alone, toolchain)) = alone() else { return };
     let (builds, metrics, health, runs) = watch_all(&toolchain, "10%", |_, _| Ok(()));
     let mut answered = Answered::new();
     let (mut chosen, mut failures) = (Vec::new(), Vec::new());
@@ -234,9 +226,17 @@ fn count(log: &[Entry], answered: &mut Answered) {
     }
 }
 
-/// A host with its port; this one if it has none.
+/// A host with its port; this one if it has none. Of loopback one that the system gave is not told.
 fn with_port(host: &str, port: u16) -> String {
-    if host.contains(':') { host.to_owned() } else { format!("{host}:{port}") }
+    match host.rsplit_once(':') {
+        Some((name @ ("127.0.0.1" | "localhost"), port))
+            if port.parse::<u16>().is_ok_and(|port| port >= 32_768) =>
+        {
+            format!("{name}:")
+        }
+        Some(_) => host.to_owned(),
+        None => format!("{host}:{port}"),
+    }
 }
 
 /// The same, from the text of the metrics.

@@ -449,7 +449,7 @@ fn refuse_tunnel(build: &mut Build) {
     let tunnel = Request {
         id: u32::MAX,
         cause: Cause::ConnectTunnel,
-        method: "CONNECT".to_owned(),
+        method: "CONNECT".into(),
         url: format!("{}:443", requests[0].host),
         status: Some(407),
         outcome: Outcome::ProxyRefused,

@@ -195,8 +195,9 @@ fn a_queue_that_is_full_loses_the_oldest_and_counts_them() {
     assert_eq!(delivery.sent + delivery.dropped.full, 5 * expected());
 }
 
-/// Hands everything over and waits for its end: run by [`killed`] in a process of its own.
+/// Hands everything over and waits for its end: run by [`agent`] in a process of its own.
 #[test]
+#[ignore = "a half of other tests, which start it"]
 fn victim() {
     let Some(told) = env::var_os(VICTIM).and_then(|told| told.into_string().ok()) else { return };
     let (queue, url) = told.split_once(' ').unwrap();
@@ -214,7 +215,7 @@ fn victim() {
 /// An agent that is to be killed.
 fn agent(queue: &Path, url: &str) -> Command {
     let mut command = Command::new(env::current_exe().unwrap());
-    command.args(["--exact", "faults::victim", "--nocapture"]);
+    command.args(["--exact", "faults::victim", "--ignored", "--nocapture"]);
     command.env(VICTIM, format!("{} {url}", queue.display()));
     command
 }
@@ -449,6 +450,8 @@ fn a_collector_behind_tls_has_to_be_known() {
     let stranger = Exporters::start_at(&to(url.clone()), HASTY).unwrap();
     stranger.observe(builds::all().remove(0));
     wait_for("a failure", || (of(&stranger, "otlp-spans").failures > 1).then_some(()));
+    let failures = stranger.failures();
+    assert!(failures.iter().any(|(_, _, why)| why.contains("certificate")), "{failures:?}");
     stranger.finish();
     assert!(sink.posts().is_empty());
 

@@ -209,6 +209,7 @@ fn an_attack_does_not_make_an_agent_grow() {
     let mut command = Command::new(cases::proxytrace());
     command
         .args(["agent", "--once", "--for", "5m", "--sample", "1", "--metrics", "127.0.0.1:0"])
+        .args(["--haste", "60"])
         .arg("--state")
         .arg(directory.path().join("state.json"))
         .env("PATH", toolchain.goroot.join("bin"))
@@ -262,7 +263,7 @@ fn an_attack_does_not_make_an_agent_grow() {
     if !cfg!(debug_assertions) {
         assert!(most <= MEMORY_MAX, "{most} KiB");
     }
-    // Sums of builds are shown as 0 for a while.
+    // It is shown as 0 for a while.
     let taken = "proxytrace_export_records_total{exporter=\"intake\"} ";
     let has_seen = |text: &String| {
         text.lines().any(|line| line.strip_prefix(taken).is_some_and(|count| count != "0"))
@@ -287,7 +288,7 @@ fn nothing_secret_is_served() {
             request.url = "https://cAnArY:cAnArY@h/cAnArY?sig=cAnArY".to_owned();
             request.location =
                 request.location.as_ref().map(|_| "https://cAnArY:x@h/?s=cAnArY".to_owned());
-            request.headers.insert("X".to_owned(), "cAnArY".to_owned());
+            request.headers.insert("X".into(), "cAnArY".to_owned());
         }
     }
     let mut count = 0;

@@ -1,7 +1,7 @@
 //! Lines of JSON in files that are changed, compressed and at last removed.
 //!
-//! `chains.ndjson` grows; from a size or an age on it is `chains-20260102T030405Z.ndjson.gz`. What
-//! is compressed is complete; what is not, ends with a whole line.
+//! `chains.ndjson` grows; from a size or an age on it is `chains-20260102T030405.678901Z.ndjson.gz`.
+//! What is compressed is complete; what is not, ends with a whole line.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write};

@@ -71,13 +71,14 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// The same, so many times as often; what others are given time for stays.
+    /// The same, so many times as often; what receivers are given time for stays.
     fn faster(self, times: u32) -> Self {
         Pace {
             flush: self.flush / times,
             look: self.look / times,
             textfile: self.textfile / times,
             metrics: self.metrics / times,
+            youth: self.youth / times,
             backoff: self.backoff / times,
             backoff_most: self.backoff_most / times,
             file_age: self.file_age / times,
@@ -143,17 +144,17 @@ pub struct Exporters {
 impl Exporters {
     /// Opens everything that the options name, so that what is wrong with them is known at once.
     /// `health` is how the agent is now: some of its sums go on from those of the agent before.
-    pub fn start(options: &Options, health: Health) -> anyhow::Result<Self> {
+    pub fn start(options: &Options, health: &Health) -> anyhow::Result<Self> {
         let pace = options.haste.map(|haste| Pace::default().faster(haste.get()));
         Self::start_with(options, health, pace.unwrap_or_default())
     }
 
     /// The same, at another pace, and without an agent.
     pub fn start_at(options: &Options, pace: Pace) -> anyhow::Result<Self> {
-        Self::start_with(options, Health::default(), pace)
+        Self::start_with(options, &Health::default(), pace)
     }
 
-    fn start_with(options: &Options, health: Health, pace: Pace) -> anyhow::Result<Self> {
+    fn start_with(options: &Options, health: &Health, pace: Pace) -> anyhow::Result<Self> {
         let shared = Arc::new(Shared::new(options.limits(), pace.youth, health));
         let intake = shared.ledger("intake");
         let ready = Ready::read(options, pace)?;

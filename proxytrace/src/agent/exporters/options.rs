@@ -7,6 +7,7 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use anyhow::ensure;
 use clap::Args;
 use ring::digest::{Context, SHA256};
 use serde::Deserialize;
@@ -118,6 +119,11 @@ impl Options {
                 post::url(option, text)?;
             }
         }
+        let is_read = |file: &PathBuf| file.as_os_str().as_encoded_bytes().ends_with(b".prom");
+        ensure!(
+            self.textfile.as_ref().is_none_or(is_read),
+            "--textfile does not end in .prom: node_exporter would not read it"
+        );
         Access::check(self)
     }
 
@@ -280,6 +286,8 @@ mod tests {
             (Options { otlp: Some("http://collector:4318".to_owned()), ..off() }, true),
             (Options { otlp: Some("collector:4318".to_owned()), ..off() }, false),
             (Options { clickhouse: Some("http://me:x@h:8123".to_owned()), ..off() }, false),
+            (Options { textfile: Some("/srv/proxytrace.prom".into()), ..off() }, true),
+            (Options { textfile: Some("/srv/proxytrace".into()), ..off() }, false),
         ] {
             assert_eq!(options.check().is_ok(), is_right, "{options:?}");
         }

@@ -1,5 +1,6 @@
 //! HTTP to collectors: one POST at a time, on connections that are kept.
 
+use std::error::Error;
 use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -28,6 +29,8 @@ use crate::{redact, roots};
 const WORTH_PACKING: usize = 1_024;
 /// No more of an answer is read, in bytes.
 const ANSWER: usize = 64 << 10;
+/// So much is told of why there was none, in characters.
+const WHY: usize = 200;
 /// A receiver that asks for more patience does not get it.
 const PATIENCE: Duration = Duration::from_mins(10);
 
@@ -37,14 +40,23 @@ pub(super) struct Receiver {
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     headers: HeaderMap,
     limit: Duration,
+    /// Whether no authority is known, by which certificates could be verified.
+    trusts_nobody: bool,
 }
 
 /// What came of a POST.
 pub(super) enum Answer {
     /// It is taken; the body of the answer.
     Taken(Bytes),
-    /// It failed with this status, or without one; perhaps with a time to wait.
-    Failed { status: Option<u16>, retry_after: Option<Duration> },
+    /// It failed with this status, or without one, and why; perhaps with a time to wait.
+    Failed { status: Option<u16>, why: String, retry_after: Option<Duration> },
+}
+
+impl Answer {
+    /// There was none, for this reason.
+    pub(super) fn none(why: &str) -> Self {
+        Answer::Failed { status: None, why: format!("no answer: {why}"), retry_after: None }
+    }
 }
 
 impl Receiver {
@@ -52,6 +64,7 @@ impl Receiver {
     pub(super) fn new(headers: Option<&Path>, limit: Duration) -> anyhow::Result<Self> {
         let (file, directories) = authorities();
         let roots = roots::load(&file, &directories);
+        let trusts_nobody = roots.is_empty();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let tls = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
@@ -68,14 +81,17 @@ impl Receiver {
             .pool_max_idle_per_host(1)
             .build(connector);
         let headers = headers.map(read_headers).transpose()?.unwrap_or_default();
-        Ok(Receiver { client, headers, limit })
+        Ok(Receiver { client, headers, limit, trusts_nobody })
     }
 
     /// Sends it, packed.
     pub(super) async fn post(&self, to: &Uri, kind: &'static str, payload: &[u8]) -> Answer {
-        let none = Answer::Failed { status: None, retry_after: None };
-        let Ok(request) = self.request(to, kind, payload) else { return none };
-        timeout(self.limit, self.send(request)).await.ok().flatten().unwrap_or(none)
+        let request = match self.request(to, kind, payload) {
+            Ok(request) => request,
+            Err(error) => return Answer::none(&error.to_string()),
+        };
+        let answer = timeout(self.limit, self.send(request)).await;
+        answer.unwrap_or_else(|_| Answer::none(&format!("not within {:?}", self.limit)))
     }
 
     fn request(
@@ -101,24 +117,47 @@ impl Receiver {
         Ok(request)
     }
 
-    async fn send(&self, request: Request<Full<Bytes>>) -> Option<Answer> {
-        let answer = self.client.request(request).await.ok()?;
+    async fn send(&self, request: Request<Full<Bytes>>) -> Answer {
+        let is_secured = request.uri().scheme_str() == Some("https");
+        let answer = match self.client.request(request).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                let mut why = cause(&error);
+                if is_secured && self.trusts_nobody {
+                    why += "; there are no certificates of authorities here (SSL_CERT_FILE)";
+                }
+                return Answer::none(&why);
+            }
+        };
         let status = answer.status();
         if !status.is_success() {
             let retry_after = answer.headers().get(RETRY_AFTER);
             let retry_after = retry_after.and_then(|when| patience(when, SystemTime::now()));
-            return Some(Answer::Failed { status: Some(status.as_u16()), retry_after });
+            let status = status.as_u16();
+            let why = format!("answered {status}");
+            return Answer::Failed { status: Some(status), why, retry_after };
         }
         // Whoever answers with a page, as where one has to log in, is no receiver.
         let kind = answer.headers().get(CONTENT_TYPE);
         let is_page = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"));
         if is_page {
-            return None;
+            let why = format!("answered {} with a page, as no receiver does", status.as_u16());
+            return Answer::Failed { status: None, why, retry_after: None };
         }
         // The connection is good for another one when the answer has been read.
         let body = Limited::new(answer.into_body(), ANSWER).collect().await;
-        Some(Answer::Taken(body.map(http_body_util::Collected::to_bytes).unwrap_or_default()))
+        Answer::Taken(body.map(http_body_util::Collected::to_bytes).unwrap_or_default())
     }
+}
+
+/// What an error comes from: a socket, a name that is not found, a certificate.
+fn cause(error: &dyn Error) -> String {
+    let mut cause = error;
+    while let Some(of) = cause.source() {
+        cause = of;
+    }
+    // A certificate, which others have made, may be in it.
+    redact::text(&cause.to_string()).chars().take(WHY).collect()
 }
 
 /// `SSL_CERT_FILE` and `SSL_CERT_DIR`, empty if not set.
@@ -245,16 +284,52 @@ mod tests {
         format!("http://{address}/").parse().unwrap()
     }
 
+    /// What came of a POST within this time: why it failed, if it did.
+    fn failed(to: &Uri, limit: Duration) -> Option<String> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let receiver = Receiver::new(None, limit).unwrap();
+        match runtime.block_on(receiver.post(to, "text/plain", b"rows")) {
+            Answer::Taken(_) => None,
+            Answer::Failed { why, .. } => Some(why),
+        }
+    }
+
+    const LIMIT: Duration = Duration::from_secs(10);
+
     #[test]
     fn a_page_is_no_answer() {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        for (kind, is_taken) in
-            [("application/x-protobuf", true), ("text/html; charset=utf-8", false)]
-        {
-            let receiver = Receiver::new(None, Duration::from_secs(10)).unwrap();
-            let answer = runtime.block_on(receiver.post(&answers(kind), "text/plain", b"rows"));
-            assert_eq!(matches!(answer, Answer::Taken(_)), is_taken, "{kind}");
-        }
+        assert_eq!(failed(&answers("application/x-protobuf"), LIMIT), None);
+        let why = failed(&answers("text/html; charset=utf-8"), LIMIT).unwrap();
+        assert!(why.starts_with("answered 200 with a page"), "{why}");
+    }
+
+    #[test]
+    fn why_there_is_no_answer_is_told() {
+        let at = |scheme: &str, listener: &TcpListener| -> Uri {
+            format!("{scheme}://{}/", listener.local_addr().unwrap()).parse().unwrap()
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let closed = at("http", &listener);
+        drop(listener);
+        let why = failed(&closed, LIMIT).unwrap();
+        assert!(why.starts_with("no answer: ") && why.contains("refused"), "{why}");
+
+        // The kernel takes connections for it.
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        let why = failed(&at("http", &silent), Duration::from_millis(50)).unwrap();
+        assert_eq!(why, "no answer: not within 50ms");
+
+        // It does not speak TLS.
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let plain = at("https", &listener);
+        thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap();
+            // Whoever closes it has it reset.
+            let _ = stream.read(&mut [0; 4096]);
+        });
+        let why = failed(&plain, LIMIT).unwrap();
+        assert!(why.starts_with("no answer: ") && why.contains("corrupt message"), "{why}");
     }
 
     #[test]

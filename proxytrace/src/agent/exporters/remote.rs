@@ -192,12 +192,12 @@ impl Remote {
                     lock(&self.spool).taken(&batch);
                     correct(&self.ledger, self.signal, batch.records, &said);
                 }
-                Answer::Failed { status: Some(status), .. } if !self.signal.passes(status) => {
-                    self.ledger.refused(words(Some(status)));
+                Answer::Failed { status: Some(status), why, .. } if !self.signal.passes(status) => {
+                    self.ledger.refused(why);
                     lock(&self.spool).refused(&batch);
                 }
-                Answer::Failed { status, retry_after } => {
-                    self.ledger.failed(words(status));
+                Answer::Failed { status, why, retry_after } => {
+                    self.ledger.failed(why);
                     // Others say that somebody is busy, whatever is in it.
                     let may_be_its = status.is_some_and(|status| !is_of_the_way(status));
                     lock(&self.spool).failed(&batch, may_be_its);
@@ -227,7 +227,7 @@ impl Remote {
                 let to = format!("{}&insert_deduplication_token={token}", self.to);
                 match to.parse() {
                     Ok(to) => self.receiver.post(&to, LINES, &batch.payload).await,
-                    Err(_) => Answer::Failed { status: None, retry_after: None },
+                    Err(_) => Answer::none("its URL is none with a token"),
                 }
             }
         }
@@ -248,14 +248,14 @@ pub(super) async fn metrics(
         // Sums from before the end lack what comes with it: builds, values of new series.
         let is_last = stop.is_set();
         let message = sums();
-        let none = Answer::Failed { status: None, retry_after: None };
-        match stop.bound(receiver.post(&to, PROTOBUF, &message.bytes)).await.unwrap_or(none) {
+        let answer = stop.bound(receiver.post(&to, PROTOBUF, &message.bytes)).await;
+        match answer.unwrap_or_else(|| Answer::none("not before the agent ended")) {
             Answer::Taken(said) => {
                 ledger.book().sent += message.count;
                 correct(&ledger, Signal::Metrics, message.count, &said);
             }
-            Answer::Failed { status, retry_after } => {
-                ledger.failed(words(status));
+            Answer::Failed { why, retry_after, .. } => {
+                ledger.failed(why);
                 if let Some(asked) = retry_after {
                     wait = wait.max(asked) + spread(&message.bytes, asked);
                 }
@@ -265,11 +265,6 @@ pub(super) async fn metrics(
             return;
         }
     }
-}
-
-/// Why something was not taken.
-fn words(status: Option<u16>) -> String {
-    status.map_or_else(|| "no answer".to_owned(), |status| format!("answered {status}"))
 }
 
 /// Up to a half of a time, by what is sent.

@@ -14,34 +14,30 @@ pub(super) struct Shared {
     sums: Mutex<Sums>,
     ledgers: Mutex<Vec<(&'static str, Ledger)>>,
     address: Mutex<Option<SocketAddr>>,
-    /// In nanoseconds since 1970.
-    started_ns: u64,
-    youth: Duration,
 }
 
 struct Sums {
     registry: Registry,
-    /// How the agent is: what it says goes on where the registry begins anew.
-    health: Health,
     since: Since,
 }
 
 impl Shared {
     /// `youth` is how long a new series is shown as none, `health` what there is to go on from.
-    pub(super) fn new(limits: Limits, youth: Duration, health: Health) -> Self {
+    pub(super) fn new(limits: Limits, youth: Duration, health: &Health) -> Self {
         let started_ns = now_ns();
-        let registry = registry(limits, started_ns, youth, &health);
+        #[expect(clippy::cast_precision_loss, reason = "a time to the microsecond")]
+        let started = started_ns as f64 / 1e9;
+        let mut registry = Registry::new(limits, started).beginning_at_none(youth);
+        registry.health(health);
         let first = match health.unwatched_since_ns {
             0 => started_ns,
             since_ns => since_ns,
         };
         let since = Since { agent: started_ns, builds: started_ns, first };
         Shared {
-            sums: Mutex::new(Sums { registry, health, since }),
+            sums: Mutex::new(Sums { registry, since }),
             ledgers: Mutex::default(),
             address: Mutex::default(),
-            started_ns,
-            youth,
         }
     }
 
@@ -50,18 +46,11 @@ impl Shared {
         change(&mut lock(&self.sums).registry);
     }
 
-    /// How the agent is.
-    pub(super) fn health(&self, health: Health) {
-        let mut sums = lock(&self.sums);
-        sums.registry.health(&health);
-        sums.health = health;
-    }
-
-    /// Other bounds. Sums of builds begin anew then, as what was put together cannot be taken apart.
+    /// Other bounds, with which sums of builds begin anew.
     pub(super) fn limit(&self, limits: Limits) {
         let mut sums = lock(&self.sums);
         if sums.registry.limits() != limits {
-            sums.registry = registry(limits, self.started_ns, self.youth, &sums.health);
+            sums.registry.limit(limits);
             // By the same clock as before: readers of sums know a new one by this.
             sums.since.builds = now_ns().max(sums.since.builds + 1);
         }
@@ -134,13 +123,6 @@ impl Shared {
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a time to the microsecond")]
-fn registry(limits: Limits, started_ns: u64, youth: Duration, health: &Health) -> Registry {
-    let mut registry = Registry::new(limits, started_ns as f64 / 1e9).beginning_at_none(youth);
-    registry.health(health);
-    registry
-}
-
 /// Nanoseconds since 1970.
 pub(super) fn now_ns() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -173,12 +155,12 @@ mod tests {
     #[test]
     fn new_sums_have_a_new_beginning() {
         let health = |late| Health { late, ..Health::default() };
-        let shared = Shared::new(Limits::default(), Duration::ZERO, health(3));
+        let shared = Shared::new(Limits::default(), Duration::ZERO, &health(3));
         let first = began(&shared, BUILDS);
         assert_eq!(began(&shared, LATE), (first.0, 3.0));
         shared.limit(Limits::default());
         assert_eq!(began(&shared, BUILDS), first);
-        shared.health(health(4));
+        shared.change(|registry| registry.health(&health(4)));
         shared.limit(Limits { values: 7, ..Limits::default() });
         assert!(began(&shared, BUILDS).0 > first.0);
         // What does not come from builds goes on.
@@ -192,17 +174,17 @@ mod tests {
     fn what_agents_hand_on_begins_with_the_first() {
         let unwatched = "proxytrace_unwatched_seconds_total";
         let health = Health { unwatched_ns: 30, unwatched_since_ns: 7, ..Health::default() };
-        let shared = Shared::new(Limits::default(), Duration::ZERO, health);
+        let shared = Shared::new(Limits::default(), Duration::ZERO, &health);
         assert_eq!(began(&shared, unwatched).0, 7);
         assert!(began(&shared, LATE).0 > 7);
-        let shared = Shared::new(Limits::default(), Duration::ZERO, Health::default());
+        let shared = Shared::new(Limits::default(), Duration::ZERO, &Health::default());
         assert_eq!(began(&shared, unwatched).0, began(&shared, LATE).0);
     }
 
     /// Where each message had another beginning, the sums would seem to begin anew with each.
     #[test]
     fn a_clock_that_was_set_back_moves_the_beginning_once() {
-        let shared = Shared::new(Limits::default(), Duration::ZERO, Health::default());
+        let shared = Shared::new(Limits::default(), Duration::ZERO, &Health::default());
         let ahead = now_ns() + 3_600_000_000_000;
         lock(&shared.sums).since = Since { agent: ahead, builds: ahead, first: ahead };
         let first = [BUILDS, LATE].map(|name| began(&shared, name));

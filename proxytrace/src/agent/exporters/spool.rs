@@ -1,8 +1,8 @@
 //! A queue of what is to be sent, bounded, in memory or on disk.
 //!
-//! On disk it is a directory of files of frames (see `frame`). What is on disk outlives the agent, however it ends, though
-//! not a loss of power: nothing waits for the disk. A file is removed when the receiver has taken
-//! it; should the agent end in between, it is sent again.
+//! On disk it is a directory of files of frames (see `frame`). What is on disk outlives the agent,
+//! however it ends, though not a loss of power: nothing waits for the disk. A file is removed when
+//! the receiver has taken it; should the agent end in between, it is sent again.
 
 use std::collections::VecDeque;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};

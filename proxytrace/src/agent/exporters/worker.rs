@@ -49,7 +49,7 @@ impl Worker {
             match self.receiver.recv_timeout(step) {
                 Ok(Message::Build(build)) => self.build(&build),
                 Ok(Message::Health(health)) => {
-                    self.shared.health(*health);
+                    self.shared.change(|registry| registry.health(&health));
                 }
                 Ok(Message::Options(options, done)) => done(self.change(&options)),
                 Err(RecvTimeoutError::Timeout) => {}

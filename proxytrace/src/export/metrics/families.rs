@@ -74,8 +74,9 @@ families! {
     Requests: Family { kind: Kind::Histogram, ..counter("http_client_request_duration_seconds",
         &["server_address", "server_port", "http_response_status_code", "error_type"],
         "Until the head of the response, by the host that was asked: all requests, probes, redirects \
-         and what go sends again included; error_type where there was no response. Scaled by the \
-         share of builds that are watched.") },
+         and what go sends again included; error_type where there was no response, and no \
+         server_port where it is one of loopback that the system gave. Scaled by the share of builds \
+         that are watched.") },
     AskedBy: counter("go_mod_fetch_builds_observed_total", &["proxy"],
         "Builds in which go asked the entry, each counted once, not scaled: how sure the scaled sums \
          of the entry are."),
@@ -115,7 +116,7 @@ families! {
     Refused: counter("proxytrace_executables_refused_total", &["reason"],
         "Go commands that could not be given probes: release (no such release is known), room (others \
          have it; the next time there may be some), machine (it is for another one), kernel (it took \
-         no probes, or did not let the file be read)."),
+         no probes, or did not let the file be read, or watched for changes)."),
     Late: counter("proxytrace_builds_late_total", &[], "Builds of which the beginning was missed."),
     Missed: counter("proxytrace_builds_missed_total", &[],
         "Builds that are not seen: they were running already when the watch began, or were gone before \
@@ -143,6 +144,9 @@ families! {
     Overflows: counter("proxytrace_label_overflows_total", &["label"],
         "How often a label became other, because there were too many values or series."),
 }
+
+/// What an agent goes on to count from where the one before it ended.
+pub(crate) const HANDED_ON: [Id; 2] = [Id::Unwatched, Id::UnwatchedTime];
 
 impl Id {
     /// What it names.

@@ -1,11 +1,21 @@
 //! Labels whose values come from outside: so many, and the rest is `other`.
 
+use std::borrow::Cow;
+use std::net::IpAddr;
+
 use foldhash::HashSet;
+
+use crate::export::fetch::entry;
+use crate::url::{split_port, unbracketed};
 
 /// What stands for values that are too many.
 pub const OTHER: &str = "other";
 /// No value is longer, in bytes.
 const LONGEST: usize = 200;
+/// From this port on the system gives them to whoever asks for any (ip(7), `ip_local_port_range`).
+const GIVEN: u16 = 32_768;
+/// Where temporary directories are.
+const TEMPORARY: [&str; 2] = ["/tmp", "/var/tmp"];
 
 /// How many values and series there may be.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -91,4 +101,36 @@ impl Admitted {
         }
         known.insert(value.into())
     }
+}
+
+/// An entry of GOPROXY as a label. Those of tests are few: each run has another port, or directory.
+pub(super) fn proxy(proxy: &str) -> Cow<'_, str> {
+    let entry = entry(proxy);
+    let Some((scheme, rest)) = entry.split_once("://") else { return entry };
+    let end = rest.find('/').unwrap_or(rest.len());
+    let kept = match scheme {
+        "file" => TEMPORARY.into_iter().find(|directory| is_below(directory, rest)),
+        _ => Some(host(&rest[..end])).filter(|host| host.len() < end),
+    };
+    match kept {
+        Some(kept) => format!("{scheme}://{kept}").into(),
+        None => entry,
+    }
+}
+
+fn is_below(directory: &str, path: &str) -> bool {
+    path.strip_prefix(directory).is_some_and(|rest| rest.starts_with('/'))
+}
+
+/// A host as a label: with its port, unless that is one of a test.
+pub(super) fn host(host: &str) -> &str {
+    let (name, port) = split_port(host);
+    let port = port.and_then(|port| port.parse().ok());
+    if port.is_some_and(|port| is_of_a_test(unbracketed(name), port)) { name } else { host }
+}
+
+/// Whether a port is one that the system gave to a server for this machine alone.
+pub(super) fn is_of_a_test(name: &str, port: u16) -> bool {
+    let is_loopback = || name.parse().is_ok_and(|address: IpAddr| address.is_loopback());
+    port >= GIVEN && (name == "localhost" || is_loopback())
 }

@@ -9,13 +9,15 @@ mod labels;
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::mem;
 use std::time::{Duration, Instant};
 
-pub(crate) use self::families::Id;
+pub(crate) use self::families::HANDED_ON;
+use self::families::Id;
 pub use self::families::{BUCKETS, FAMILIES, Family, Kind};
 use self::labels::{Admitted, Open};
 pub use self::labels::{Limits, OTHER};
-use super::fetch::{entry, fetches, operations, requests, server};
+use super::fetch::{fetches, operations, requests, server};
 use super::{Build, Delivery, Health, names, prometheus};
 use crate::model::Request;
 
@@ -23,7 +25,7 @@ use crate::model::Request;
 #[derive(Debug)]
 pub struct Registry {
     series: Vec<BTreeMap<Labels, Point>>,
-    /// Families whose sums come from elsewhere, as they are.
+    /// Families whose sums come from elsewhere.
     told: HashSet<&'static str>,
     admitted: Admitted,
     limits: Limits,
@@ -173,6 +175,20 @@ impl Registry {
         self.limits
     }
 
+    /// Other bounds. Sums of builds begin anew then, as what was put together cannot be taken apart;
+    /// what comes from elsewhere goes on.
+    pub fn limit(&mut self, limits: Limits) {
+        let anew = Self::new(limits, 0.0).beginning_at_none(self.youth);
+        let before = mem::replace(self, anew);
+        let is_told = |at: usize| before.told.contains(FAMILIES[at].name);
+        self.young.retain(|(at, _), _| !is_told(*at));
+        self.young.extend(before.young.into_iter().filter(|((at, _), _)| is_told(*at)));
+        for (at, series) in before.series.into_iter().enumerate().filter(|(at, _)| is_told(*at)) {
+            self.series[at] = series;
+        }
+        self.told = before.told;
+    }
+
     /// Counts a build.
     pub fn observe(&mut self, build: &Build) {
         let trace = &build.trace;
@@ -181,7 +197,7 @@ impl Registry {
             let labels = [names::kind(chain.artifact), names::outcome(chain.outcome)];
             self.add(Id::Operations, &labels, None, weight);
         }
-        let asked = fetches(trace).map(|fetch| entry(&fetch.attempt.proxy));
+        let asked = fetches(trace).map(|fetch| labels::proxy(&fetch.attempt.proxy));
         // Several that are too many are one.
         let asked: BTreeSet<_> = asked
             .map(
@@ -194,7 +210,8 @@ impl Registry {
             self.add(Id::AskedBy, &[&proxy], None, 1.0);
         }
         for fetch in fetches(trace) {
-            let (proxy, kind) = (entry(&fetch.attempt.proxy), names::kind(fetch.chain.artifact));
+            let proxy = labels::proxy(&fetch.attempt.proxy);
+            let kind = names::kind(fetch.chain.artifact);
             let module = fetch.chain.module.as_deref();
             let outcome = fetch.outcome();
             self.add(Id::Fetches, &[&proxy, kind, outcome], module, weight);
@@ -208,11 +225,11 @@ impl Registry {
                 self.time(Id::Durations, &[&proxy, kind], seconds(duration), weight);
             }
             for (_, target) in fetch.redirects() {
-                let target = target.as_deref().unwrap_or("invalid");
+                let target = target.as_deref().map_or("invalid", labels::host);
                 self.add(Id::Redirects, &[&proxy, target], None, weight);
             }
             if let Some((to, reason)) = fetch.fallback() {
-                self.add(Id::Fallbacks, &[&proxy, &entry(to), &reason], None, weight);
+                self.add(Id::Fallbacks, &[&proxy, &labels::proxy(to), &reason], None, weight);
             }
             self.add(Id::Resends, &[], None, weight * fetch.resends() as f64);
         }
@@ -308,9 +325,15 @@ impl Registry {
     }
 
     fn set(&mut self, id: Id, labels: &[&str], value: f64) {
-        let labels = labels.iter().map(|value| Box::from(*value)).collect();
-        self.series[id as usize].insert(labels, Point::Value(value));
+        let labels: Labels = labels.iter().map(|value| Box::from(*value)).collect();
+        let value = Point::Value(value);
         self.told.insert(id.family().name);
+        // What goes on from the agent before was seen to begin with that.
+        if id.family().kind == Kind::Counter && !HANDED_ON.contains(&id) {
+            *self.grow(id, labels, Point::Value(0.0)) = value;
+        } else {
+            self.series[id as usize].insert(labels, value);
+        }
     }
 
     fn add(&mut self, id: Id, labels: &[&str], module: Option<&str>, amount: f64) {
@@ -329,6 +352,7 @@ impl Registry {
             return;
         }
         let (address, port) = server(request);
+        let port = port.filter(|port| !labels::is_of_a_test(address, *port));
         let port = port.map(|port| port.to_string()).unwrap_or_default();
         let labels = [address, &port, &status, error.as_deref().unwrap_or("")];
         self.time(Id::Requests, &labels, seconds(duration), weight);

@@ -1,6 +1,7 @@
 use std::time::{Duration, Instant};
 
 use super::*;
+use crate::export::Dropped;
 use crate::model::Outcome;
 use crate::report::samples::{forbidden, healthy};
 
@@ -73,11 +74,10 @@ fn new_series_begin_at_none() {
     assert_eq!(of_code(&registry), Some(1.0));
 }
 
-/// Builds may be over before anybody comes; how the agent is, is told as it is.
+/// Builds may be over before anybody comes.
 #[test]
 fn sums_without_labels_begin_at_none() {
     let mut registry = registry(Limits::default()).beginning_at_none(YOUTH);
-    registry.health(&Health { late: 7, ..Health::default() });
     let build = Build::new(forbidden());
     registry.observe(&build);
     registry.observe(&build);
@@ -85,10 +85,42 @@ fn sums_without_labels_begin_at_none() {
     for (time, expected) in [(first, 0.0), (first + YOUTH / 2, 0.0), (first + YOUTH, 2.0)] {
         registry.show(time);
         assert_eq!(registry.value("proxytrace_builds_observed_total", &[]), Some(expected));
-        assert_eq!(registry.value("proxytrace_builds_late_total", &[]), Some(7.0));
     }
     registry.observe(&build);
     assert_eq!(registry.value("proxytrace_builds_observed_total", &[]), Some(3.0));
+}
+
+/// Most of what an agent misses it has missed before anybody comes; what goes on from the agent
+/// before, and what goes up and down, is as it is.
+#[test]
+fn what_the_agent_says_of_itself_begins_at_none() {
+    let mut registry = registry(Limits::default()).beginning_at_none(YOUTH);
+    let health = Health { missed: 7, unwatched: 5, executables: 2, ..Health::default() };
+    let torn =
+        Delivery { dropped: Dropped { torn: 3, ..Dropped::default() }, ..Delivery::default() };
+    let told = |registry: &Registry| {
+        [
+            registry.value("proxytrace_builds_missed_total", &[]),
+            registry.value("proxytrace_export_dropped_total", &["ndjson", "torn"]),
+            registry.value("proxytrace_builds_unwatched_total", &[]),
+            registry.value("proxytrace_executables", &[]),
+        ]
+    };
+    let first = Instant::now();
+    for (time, missed, expected) in [
+        (first, 7, [0.0, 0.0, 5.0, 2.0]),
+        (first + YOUTH / 2, 8, [0.0, 0.0, 5.0, 2.0]),
+        (first + YOUTH, 9, [9.0, 3.0, 5.0, 2.0]),
+        (first + 2 * YOUTH, 10, [10.0, 3.0, 5.0, 2.0]),
+    ] {
+        registry.health(&Health { missed, ..health.clone() });
+        registry.delivery("ndjson", &torn);
+        registry.show(time);
+        assert_eq!(told(&registry), expected.map(Some));
+        // Other bounds are no other beginning.
+        registry.limit(Limits { values: 7, ..Limits::default() });
+        assert_eq!(told(&registry), expected.map(Some));
+    }
 }
 
 /// A share that is none must not make everything endless.
@@ -147,6 +179,44 @@ fn too_many_values_become_other() {
         .sum();
     let attempts: usize = forbidden().chains.iter().map(|chain| chain.attempts.len()).sum();
     assert_eq!(Some(total), Some((1_000 * attempts) as f64), "what overflows still counts");
+}
+
+/// They would fill labels, as an agent runs for months.
+#[test]
+fn proxies_of_tests_are_few() {
+    let mut registry = registry(Limits { values: 10, ..Limits::default() });
+    for number in 0..300 {
+        let host = format!("127.0.0.1:{}", 40_000 + number);
+        for proxy in [format!("http://{host}/mod"), format!("file:///tmp/TestX{number}/001")] {
+            let mut trace = forbidden();
+            for attempt in trace.chains.iter_mut().flat_map(|chain| &mut chain.attempts) {
+                proxy.clone_into(&mut attempt.proxy);
+                attempt.requests.iter_mut().for_each(|request| host.clone_into(&mut request.host));
+            }
+            registry.observe(&Build::new(trace));
+        }
+    }
+    registry.observe(&Build::new(forbidden()));
+    let errors = ["http://127.0.0.1", "file:///tmp", "https://proxy.example"]
+        .map(|proxy| registry.value("go_mod_fetch_errors_total", &[proxy, "403"]));
+    let of_one = errors[2].unwrap();
+    assert_eq!(errors, [300.0 * of_one, 300.0 * of_one, of_one].map(Some));
+    for label in ["proxy", "target_host", "server_port"] {
+        assert_eq!(registry.value("proxytrace_label_overflows_total", &[label]), None, "{label}");
+    }
+
+    for (proxy, label) in [
+        ("http://localhost:54321", "http://localhost"),
+        ("https://[::1]:54321/a/b", "https://[::1]"),
+        ("http://localhost:3000/mod", "http://localhost:3000/mod"),
+        ("https://proxy.example:54321", "https://proxy.example:54321"),
+        ("file:///var/tmp/x", "file:///var/tmp"),
+        ("file:///tmpfs/x", "file:///tmpfs/x"),
+        ("file:///srv/go", "file:///srv/go"),
+        ("direct", "direct"),
+    ] {
+        assert_eq!(labels::proxy(proxy), label);
+    }
 }
 
 #[test]

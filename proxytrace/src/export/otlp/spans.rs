@@ -155,7 +155,7 @@ fn of_request(
     let location = request.location.as_deref().map(redacted);
     let is_url = request.url.contains("://");
     let attributes = Attributes::default()
-        .text("http.request.method", &request.method)
+        .text("http.request.method", &*request.method)
         .text("server.address", address)
         .integer("server.port", port)
         .maybe("url.full", is_url.then(|| redacted(&request.url)))
@@ -172,7 +172,7 @@ fn of_request(
         .maybe("go.module.version", chain.version.as_deref())
         .text("go.proxy.entry", &*fetch::entry(&attempt.proxy))
         .text("proxytrace.request.cause", names::cause(request.cause));
-    let name = match request.method.as_str() {
+    let name = match &*request.method {
         method @ ("GET" | "HEAD" | "CONNECT" | "POST") => method,
         _ => "HTTP",
     };

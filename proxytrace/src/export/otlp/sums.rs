@@ -13,10 +13,7 @@ use opentelemetry_proto::tonic::metrics::v1::{
 
 use super::Since;
 use super::attributes::Attributes;
-use crate::export::metrics::{self, BUCKETS, Family, Id, Kind, Labels, Point, Registry};
-
-/// What an agent goes on to count from where the one before it ended.
-const HANDED_ON: [Id; 2] = [Id::Unwatched, Id::UnwatchedTime];
+use crate::export::metrics::{self, BUCKETS, Family, HANDED_ON, Kind, Labels, Point, Registry};
 
 /// Metrics, and how many data points are in them.
 pub(super) fn of(registry: &Registry, since: Since, now_ns: u64) -> (Vec<Metric>, u64) {

@@ -96,7 +96,7 @@ fn a_tunnel_has_no_url() {
     let mut trace = forbidden();
     let request = &mut trace.chains[0].attempts[0].requests[0];
     request.cause = Cause::ConnectTunnel;
-    (request.method, request.url) = ("CONNECT".to_owned(), "proxy.example:443".to_owned());
+    (request.method, request.url) = ("CONNECT".into(), "proxy.example:443".to_owned());
     let spans = decoded(&super::spans(&Build::new(trace), &host()));
     let tunnel = spans.iter().find(|span| span.name == "CONNECT").unwrap();
     assert_eq!(text(&tunnel.attributes, "url.full"), None);

@@ -15,7 +15,7 @@ use proxytrace_tests::scenario::Scenario;
 use proxytrace_tests::toolchain::Toolchain;
 
 use crate::engines::engines;
-use crate::running::{self, Agent, Build, RUN, alone, can_run};
+use crate::running::{self, Agent, Build, RUN, alone};
 
 /// What the containers do.
 const SCENARIO: &str = "redirect-404-next";
@@ -41,12 +41,8 @@ struct Setting {
 impl Setting {
     /// None, and said aloud, where there is none to be had.
     fn new() -> Option<Self> {
-        if !can_run() {
-            return None;
-        }
+        let (alone, toolchain) = alone()?;
         let engines = engines()?;
-        let alone = alone();
-        let toolchain = Toolchain::newest().unwrap();
         let scenario = Scenario::find(SCENARIO).expect("it is in the table");
         let lab = Lab::start(scenario, &toolchain).unwrap();
         Some(Self { engines, scenario, lab, toolchain, _groups: Groups, _alone: alone })

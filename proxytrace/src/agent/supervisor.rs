@@ -1,5 +1,5 @@
-//! The exporters of an agent: started anew when what they work with has changed, and their failures
-//! told.
+//! Who looks after the exporters of an agent: starts them anew when what they work with has changed,
+//! and tells of their failures.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,11 +9,11 @@ use super::exporters::{Exporters, Options};
 use super::log::{Fields, Log};
 use crate::export::{Build, Health};
 
-/// How often the log tells that the same exporter fails.
-const FAILING: Duration = Duration::from_mins(10);
+/// How often the log tells that the same thing fails.
+pub(super) const FAILING: Duration = Duration::from_mins(10);
 
-/// The exporters.
-pub(super) struct Exports {
+/// The exporters, and what is known of them.
+pub(super) struct Supervisor {
     exporters: Exporters,
     /// What they were asked last to work with; none where that could not be had, and is to be tried
     /// again.
@@ -35,8 +35,8 @@ impl Wanted {
     }
 }
 
-impl Exports {
-    pub(super) fn start(options: &Options, health: Health) -> anyhow::Result<Self> {
+impl Supervisor {
+    pub(super) fn start(options: &Options, health: &Health) -> anyhow::Result<Self> {
         let wanted = Wanted::of(options);
         let exporters = Exporters::start(options, health)?;
         let asked = Arc::new(Mutex::new(Some(wanted)));
@@ -113,12 +113,12 @@ mod tests {
         };
         let log = Log { format: LogFormat::Logfmt, level: LogLevel::Error };
         for _ in 0..5 {
-            let exports = Exports::start(&to("a"), Health::default()).unwrap();
+            let exporters = Supervisor::start(&to("a"), &Health::default()).unwrap();
             // The second comes while the first is still being done.
-            exports.reload(&to("b"), log);
-            exports.reload(&to("a"), log);
-            exports.observe(Build::new(healthy()));
-            exports.finish(log);
+            exporters.reload(&to("b"), log);
+            exporters.reload(&to("a"), log);
+            exporters.observe(Build::new(healthy()));
+            exporters.finish(log);
         }
         let lines = |name: &str| {
             let text = std::fs::read_to_string(home.path().join(name).join("builds.ndjson"));
