@@ -251,8 +251,16 @@ fn github_gets_annotations_and_a_summary() {
     assert_eq!(String::from_utf8(healthy.stdout).unwrap().lines().count(), 1);
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     let failed = golden.join("redirect-403.ndjson");
-    check(&run(&failed, &["--format", "text"]), 0, "error[PT006]", "");
+    let file = directory.path().join("file");
+    let [github, sarif] = ["github", "sarif"].map(|name| format!("{name}={}", path(&file)));
+    for format in ["text", "sarif", "sarif=-", github.as_str()] {
+        let output = run(&failed, &["--format", format]);
+        let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert!(said.contains("error[PT006]") && !said.contains("\n::error "), "{format}: {said}");
+    }
     assert_eq!(fs::read_to_string(&summary).unwrap(), "before\n");
+    // What goes to a file leaves the log as it is.
+    check(&run(&failed, &["--format", &sarif]), 0, "\n::error title=PT006", "");
     check(&run(&failed, &[]), 0, "\n::error title=PT006", "");
     let summary = fs::read_to_string(&summary).unwrap();
     assert!(summary.starts_with("before\n### proxytrace: 4 modules"), "{summary}");

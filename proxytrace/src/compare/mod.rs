@@ -2,8 +2,8 @@
 //!
 //! Differences come in the order in which causes come before effects: what was run, the Go release,
 //! the configuration, and then what was seen, each kind in the order of time. The first of them is
-//! what changed first. Names stand for processes and chains, never their numbers, so that two
-//! traces of the same run are equal.
+//! what changed first. What one of the traces cannot know is no difference. Names stand for processes
+//! and chains, never their numbers, so that two traces of the same run are equal.
 #![forbid(unsafe_code)]
 
 mod processes;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Difference, Topic, between};
 use crate::event::{Origin, Setting};
+use crate::golog;
 use crate::model::{Process, Trace};
 
 /// Settings that are as different as the machines, and change nothing on the way to a module.
@@ -13,13 +14,17 @@ const OF_THE_MACHINE: &[&str] = &["GOMODCACHE", "GOENV"];
 type Commands<'a> = BTreeMap<(String, usize), &'a Process>;
 
 pub(super) fn differences(a: &Trace, b: &Trace) -> Vec<Difference> {
-    let argv = |trace: &Trace| Some(trace.command.argv.join(" "));
     let mut found: Vec<Difference> = Vec::new();
-    found.extend(between(Topic::Command, "command", argv(a), argv(b)));
-    let kernel = |trace: &Trace| Some(trace.kernel.clone());
-    found.extend(between(Topic::Machine, "kernel", kernel(a), kernel(b)));
+    let kernel = |trace: &Trace| Some(trace.kernel.clone()).filter(|kernel| !kernel.is_empty());
+    found.extend(of_both(Topic::Machine, "kernel", kernel(a).zip(kernel(b))));
     let exit = |trace: &Trace| trace.command.exit_code.map(|code| code.to_string());
-    found.extend(between(Topic::Exit, "exit code", exit(a), exit(b)));
+    found.extend(of_both(Topic::Exit, "exit code", exit(a).zip(exit(b))));
+    // Of what was run a log says no more than that it was go.
+    if [a, b].iter().any(|trace| trace.capture.backend == golog::BACKEND) {
+        return found;
+    }
+    let argv = |trace: &Trace| Some(trace.command.argv.join(" "));
+    found.extend(between(Topic::Command, "command", argv(a), argv(b)));
 
     let (ours, theirs) = (commands(a), commands(b));
     let all = ours.keys().chain(theirs.keys().filter(|key| !ours.contains_key(*key)));
@@ -38,6 +43,13 @@ pub(super) fn differences(a: &Trace, b: &Trace) -> Vec<Difference> {
         }
     }
     unique(found)
+}
+
+/// The difference between what is known of both: a log does not say how it ended, nor where it was,
+/// and a recording that was cut not how it ended.
+fn of_both(topic: Topic, subject: &str, values: Option<(String, String)>) -> Option<Difference> {
+    let (a, b) = values?;
+    between(topic, subject, Some(a), Some(b))
 }
 
 fn commands(trace: &Trace) -> Commands<'_> {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Difference, Topic, between, grouped};
 use crate::model::{Confidence, Severity, Trace};
+use crate::report::lasting_words;
 
 pub(super) fn differences(a: &Trace, b: &Trace) -> Vec<Difference> {
     let mut found = hosts(a, b);
@@ -53,10 +54,12 @@ fn addresses(trace: &Trace) -> Addresses<'_> {
 /// Findings by what they say; how many modules they are about is said with them.
 fn findings(a: &Trace, b: &Trace) -> Vec<Difference> {
     let (ours, theirs) = (told(a), told(b));
-    let more = theirs.keys().filter(|said| !ours.contains_key(*said));
+    let more = theirs.keys().filter(|key| !ours.contains_key(*key));
     let all = ours.keys().chain(more);
-    let difference = |said: &String| {
-        between(Topic::Finding, said, ours.get(said).cloned(), theirs.get(said).cloned())
+    let difference = |key: &String| {
+        let (mine, yours) = (ours.get(key), theirs.get(key));
+        let of = |told: Option<&Told>| told.map(|told| told.of.join("; "));
+        between(Topic::Finding, &mine.or(yours)?.said, of(mine), of(yours))
     };
     grouped(all.filter_map(difference)).into_iter().flat_map(apart).collect()
 }
@@ -70,10 +73,18 @@ fn apart(difference: Difference) -> Vec<Difference> {
         .collect()
 }
 
-/// The same may be said of some chains as an error and of others as a warning, or with another
-/// advice: all of it counts, in an order that is the same in every trace.
-fn told(trace: &Trace) -> BTreeMap<String, String> {
-    let mut told: BTreeMap<String, Vec<String>> = BTreeMap::new();
+/// What is said, and of how many chains. The same may be said of some chains as an error and of
+/// others as a warning, or with another advice: all of it counts, in an order that is the same in
+/// every trace.
+#[derive(Default)]
+struct Told {
+    said: String,
+    of: Vec<String>,
+}
+
+/// Findings by what they say, but for the numbers that are others in each run.
+fn told(trace: &Trace) -> BTreeMap<String, Told> {
+    let mut told: BTreeMap<String, Told> = BTreeMap::new();
     for finding in trace.findings.iter().filter(|finding| finding.severity > Severity::Note) {
         let severity = match finding.severity {
             Severity::Error => "error",
@@ -88,12 +99,13 @@ fn told(trace: &Trace) -> BTreeMap<String, String> {
             1 => "1 chain".to_owned(),
             number => format!("{number} chains"),
         };
-        let said = format!("{}: {}", finding.code, finding.message);
-        told.entry(said).or_default().push(format!("{severity}, {chains}{possible}"));
+        let words: Vec<&str> = lasting_words(finding).collect();
+        let same = told.entry(format!("{}: {}", finding.code, words.join(" "))).or_default();
+        same.said = format!("{}: {}", finding.code, finding.message);
+        same.of.push(format!("{severity}, {chains}{possible}"));
     }
-    let together = |mut all: Vec<String>| {
-        all.sort();
-        all.join("; ")
-    };
-    told.into_iter().map(|(said, all)| (said, together(all))).collect()
+    for one in told.values_mut() {
+        one.of.sort();
+    }
+    told
 }

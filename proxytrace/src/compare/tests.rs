@@ -4,7 +4,8 @@ use super::*;
 use crate::correlate::tests::scenarios::{self, A, failing, got, zip};
 use crate::correlate::tests::script::{Hop, Script, config, hop};
 use crate::diagnose::diagnose;
-use crate::model::{Confidence, Finding, Severity, Trace};
+use crate::golog;
+use crate::model::{Command, Confidence, Finding, Severity, Trace};
 
 fn diagnosed(script: &Script) -> Trace {
     let mut trace = script.trace();
@@ -125,6 +126,43 @@ fn what_was_asked_on_one_side_alone_is_said() {
     b.processes[0].argv.push("-x".to_owned());
     let lines = brief(&compare(&a, &b));
     assert_eq!(lines[0], "Command go mod download: ran → none");
+}
+
+#[test]
+fn what_one_side_cannot_know_is_no_difference() {
+    let mut a = run(A, 2, well);
+    "6.18.44".clone_into(&mut a.kernel);
+    let mut cut = a.clone();
+    cut.command.exit_code = None;
+    assert!(compare(&a, &cut).differences.is_empty());
+    let mut log = cut;
+    log.kernel.clear();
+    log.command = Command { argv: vec!["go".to_owned()], ..Command::default() };
+    golog::BACKEND.clone_into(&mut log.capture.backend);
+    (log.processes[0].argv, log.processes[0].go_version) = (log.command.argv.clone(), None);
+    log.processes[0].config.clear();
+    assert!(compare(&a, &log).differences.is_empty(), "{:?}", compare(&a, &log));
+    // What a log does know counts.
+    log.chains.pop();
+    let (there, back) = (compare(&a, &log), compare(&log, &a));
+    assert_eq!([there, back].map(|found| found.differences[0].topic), [Topic::Walk; 2]);
+}
+
+/// Which is another in each run.
+#[test]
+fn how_many_there_were_is_no_difference() {
+    let mut a = diagnosed(&failing("https://proxy.lab", 3, scenarios::redirect_to_forbidden));
+    a.findings.truncate(1);
+    let fan = "https://proxy2.lab failed, and `|` sent go to 9 different hosts by itself";
+    fan.clone_into(&mut a.findings[0].message);
+    let mut b = a.clone();
+    b.findings[0].message = fan.replace("to 9 ", "to 12 ");
+    // Elsewhere a number says what it is about.
+    assert_eq!(compare(&a, &b).differences.len(), 2);
+    for trace in [&mut a, &mut b] {
+        "PT107".clone_into(&mut trace.findings[0].code);
+    }
+    assert!(compare(&a, &b).differences.is_empty(), "{:?}", compare(&a, &b));
 }
 
 #[test]

@@ -1,3 +1,5 @@
+//! Headers of HTTP: which of them leave capture, and which of them carry credentials.
+
 use std::borrow::Cow;
 
 use super::REDACTED;

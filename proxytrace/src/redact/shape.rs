@@ -1,6 +1,6 @@
 //! Tokens that are known by their shape, wherever they stand.
 
-use memchr::{memchr2_iter, memmem};
+use memchr::memchr3_iter;
 
 use super::places::Places;
 
@@ -23,6 +23,19 @@ const PREFIXES: &[&str] = &[
     "xoxp-",
 ];
 
+/// By byte: whether one of these has it before its last. That tells most dashes and underscores, of
+/// which paths of modules are full, from those that one ends with.
+const BEFORE_LAST: [bool; 256] = {
+    let mut before = [false; 256];
+    let mut at = 0;
+    while at < PREFIXES.len() {
+        let prefix = PREFIXES[at].as_bytes();
+        before[prefix[prefix.len() - 2] as usize] = true;
+        at += 1;
+    }
+    before
+};
+
 /// So many characters at least follow; all of these kinds have more.
 const LENGTH_MIN: usize = 16;
 
@@ -44,8 +57,15 @@ pub(super) fn shaped(text: &str) -> Places {
 /// Whether there may be one, at a glance.
 pub(super) fn may_have_shape(text: &str) -> bool {
     let bytes = text.as_bytes();
-    let ends = |at: usize| PREFIXES.iter().any(|prefix| bytes[..=at].ends_with(prefix.as_bytes()));
-    memchr2_iter(b'_', b'-', bytes).any(ends) || memmem::find(bytes, b"AKCp").is_some()
+    memchr3_iter(b'_', b'-', b'K', bytes).any(|at| {
+        let (before, after) = bytes.split_at(at);
+        if bytes[at] == b'K' {
+            // The one that ends with neither.
+            return before.ends_with(b"A") && after.starts_with(b"KCp");
+        }
+        before.last().is_some_and(|&last| BEFORE_LAST[usize::from(last)])
+            && PREFIXES.iter().any(|prefix| bytes[..=at].ends_with(prefix.as_bytes()))
+    })
 }
 
 fn is_of_token(c: char) -> bool {
@@ -54,7 +74,7 @@ fn is_of_token(c: char) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{may_have_shape, shaped};
+    use super::{PREFIXES, may_have_shape, shaped};
 
     #[test]
     fn tokens() {
@@ -68,6 +88,14 @@ mod tests {
         ] {
             assert_eq!(shaped(&text).len(), 1, "{text}");
             assert!(may_have_shape(&text));
+        }
+        for prefix in PREFIXES {
+            for text in [format!("{prefix}0"), format!("https://h/a-b/{prefix}0/c")] {
+                assert!(may_have_shape(&text), "{text}");
+            }
+        }
+        for text in ["-", "_", "K", "AKC", "https://h/go-x/a_b/git-c/@v/list"] {
+            assert!(!may_have_shape(text), "{text}");
         }
         for text in
             ["", "ghp_", "ghp_test", "my-ghp_0123456789abcdefghij", "ghp_ 0123456789abcdefghij"]

@@ -1,7 +1,11 @@
+//! Secrets in URLs, and in what a server sends in the place of one.
+
 use std::borrow::Cow;
 use std::ops::Range;
+use std::sync::LazyLock;
 
-use memchr::{memchr2_iter, memchr3, memmem};
+use memchr::memmem::Finder;
+use memchr::{memchr2_iter, memchr3};
 
 use super::places::{Places, is_left, replace};
 use super::shape::{may_have_shape, shaped};
@@ -72,7 +76,7 @@ fn is_plain(text: &str) -> bool {
     let mut others = memchr2_iter(b'%', b'@', bytes);
     memchr3(b'?', b'#', b'=', bytes).is_none()
         && others.all(|at| bytes[at] == b'@' && is_of_go(text, at))
-        && !TOKEN_FIRST.iter().any(|(host, _)| memmem::find(bytes, host.as_bytes()).is_some())
+        && !TOKEN_HOSTS.iter().any(|host| host.find(bytes).is_some())
         && !may_have_shape(text)
 }
 
@@ -147,6 +151,9 @@ pub(super) fn has_valid_port(authority: &str, rest: &str) -> bool {
 
 /// Hosts whose paths begin with a token, and what stands there in place of one.
 const TOKEN_FIRST: &[(&str, &[&str])] = &[("dl.cloudsmith.io", &["basic", "public"])];
+/// Finds these hosts: each URL is searched, and to prepare the search takes as long.
+static TOKEN_HOSTS: LazyLock<Vec<Finder<'static>>> =
+    LazyLock::new(|| TOKEN_FIRST.iter().map(|(host, _)| Finder::new(*host)).collect());
 
 /// The tokens that are the first segment of a path, before `end`.
 fn first_segments(text: &str, end: usize) -> impl Iterator<Item = Range<usize>> {

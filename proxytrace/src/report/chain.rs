@@ -1,3 +1,5 @@
+//! A chain as the report draws it: a row for each request, below the entry that was asked.
+
 use anstyle::Style;
 use serde::Serialize;
 
@@ -245,7 +247,7 @@ impl Drawing<'_> {
             facts.push(word(&request.cause));
         }
         if self.options.verbose {
-            let connection = [&request.protocol, &request.remote_addr];
+            let connection = [request.protocol.as_deref(), request.remote_addr.as_deref()];
             facts.extend(connection.into_iter().flatten().map(|fact| escape(fact, NAME)));
             let slow = request.body_ns.filter(|ns| *ns >= WORTH_TELLING);
             facts.extend(slow.map(|ns| format!("body {}", milliseconds(ns))));

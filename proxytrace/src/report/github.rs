@@ -46,7 +46,7 @@ pub fn annotations(trace: &Trace) -> String {
 }
 
 fn annotation(lines: &mut String, command: &str, finding: &Finding, related: &[&Finding]) {
-    let title = property(format!("{} {}", finding.code, finding.slug).trim_end());
+    let title = property(format!("{} {}", finding.code, finding.slug).trim_end(), NAME);
     let mut message = escape(&statement(finding), LONG);
     if !finding.modules.is_empty() {
         let _ = write!(message, "\n{}", escape(&modules(finding), LONG));
@@ -60,8 +60,9 @@ fn annotation(lines: &mut String, command: &str, finding: &Finding, related: &[&
     }
     // GitHub finds no file outside of the repository.
     let known = source(finding).and_then(|source| Some((source.path.as_ref()?, source.line)));
-    let place = known
-        .map_or_else(String::new, |(path, line)| format!("file={},line={line},", property(path)));
+    let place = known.map_or_else(String::new, |(path, line)| {
+        format!("file={},line={line},", property(path, LONG))
+    });
     let _ = writeln!(lines, "::{command} {place}title={title}::{}", data(&message));
 }
 
@@ -75,23 +76,23 @@ fn data(text: &str) -> String {
     text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
 }
 
-/// The value of a property of a command.
-fn property(text: &str) -> String {
-    data(&escape(text, NAME)).replace(':', "%3A").replace(',', "%2C")
+/// The value of a property of a command, in at most `room` characters but for what is escaped.
+fn property(text: &str, room: usize) -> String {
+    data(&escape(text, room)).replace(':', "%3A").replace(',', "%2C")
 }
 
 #[cfg(test)]
 mod tests {
     use insta::assert_snapshot;
 
-    use super::{annotations, data, property};
+    use super::{NAME, annotations, data, property};
     use crate::model::{Confidence, Finding, Requirement, Severity};
     use crate::report::samples;
 
     #[test]
     fn what_the_runner_would_read_is_escaped() {
         assert_eq!(data("100%\r\n::error::x"), "100%25%0D%0A::error::x");
-        assert_eq!(property("a,b::c%\n"), "a%2Cb%3A%3Ac%25\\n");
+        assert_eq!(property("a,b::c%\n", NAME), "a%2Cb%3A%3Ac%25\\n");
     }
 
     #[test]
@@ -117,6 +118,11 @@ mod tests {
         trace.findings[0].sources.push(source("/repo/go.mod", Some("go.mod")));
         let lines = annotations(&trace);
         assert!(lines.starts_with("::error file=go.mod,line=7,title="), "{lines}");
+        // Without its middle it would name no file.
+        let long = format!("{}go.mod", "directory/".repeat(30));
+        trace.findings[0].sources = vec![source("/repo/go.mod", Some(long.as_str()))];
+        let lines = annotations(&trace);
+        assert!(lines.starts_with(&format!("::error file={long},line=7,")), "{lines}");
     }
 
     /// Once, wherever it is told.

@@ -18,7 +18,7 @@ const STYLE: &str = include_str!("page/page.css");
 const SCRIPT: &str = include_str!("page/page.js");
 
 /// What may run and what may dress the page: the two files, by their SHA-256.
-const SCRIPT_HASH: &str = "sha256-fKSmIP64GL0cIuIw2/DA+8JJmiIHLV3UKG9JAw/fZ2U=";
+const SCRIPT_HASH: &str = "sha256-9NiGxMRrfBCAdbqfl43ds7IDZm5dJi0kn08UZqSbvLI=";
 const STYLE_HASH: &str = "sha256-9+ZlzRgwnKpnU5U2WpWT1/ThBMwyYmNl6nHt9mk5YT0=";
 
 fn write(trace: &Trace, output: &mut dyn Write) -> io::Result<()> {

@@ -20,13 +20,14 @@ fn write(trace: &Trace, output: &mut dyn Write) -> io::Result<()> {
     output.write_all(b"\n")
 }
 
-/// Writes a value so that no terminal obeys it, nor any HTML parser ends a script at it: what they
-/// would obey is escaped as JSON has it, and means the same.
+/// Writes a value so that no terminal obeys it, no runner of a CI (see [`super::escape::escape`]),
+/// nor any HTML parser ends a script at it: what they would obey is escaped as JSON has it, and
+/// means the same.
 pub fn value(value: &(impl Serialize + ?Sized), output: impl Write) -> io::Result<()> {
     value.serialize(&mut Serializer::with_formatter(output, Inert)).map_err(io::Error::from)
 }
 
-/// Escapes what JSON alone would leave: DEL, C1 controls, what reorders or hides text, `<`.
+/// Escapes what JSON alone would leave: DEL, C1 controls, what reorders or hides text, `<`, `#`.
 struct Inert;
 
 impl Formatter for Inert {
@@ -56,7 +57,7 @@ impl Formatter for Inert {
 }
 
 fn must_escape(c: char) -> bool {
-    c == '<' || c == '\u{7f}' || (!c.is_ascii() && is_deceptive(c))
+    matches!(c, '<' | '#' | '\u{7f}') || (!c.is_ascii() && is_deceptive(c))
 }
 
 #[cfg(test)]
@@ -81,12 +82,12 @@ mod tests {
 
     #[test]
     fn what_is_escaped_means_the_same() {
-        let text = "</script>\u{1b}[2J\u{9b}2J\u{202e}\u{7f}\u{e0041}\"\\ä模\u{2028}";
+        let text = "</script>\u{1b}[2J\u{9b}2J\u{202e}\u{7f}\u{e0041}\"\\ä模\u{2028}##vso[a]b";
         let mut bytes = Vec::new();
         value(text, &mut bytes).unwrap();
         assert_eq!(serde_json::from_slice::<String>(&bytes).unwrap(), text);
         let json = String::from_utf8(bytes).unwrap();
-        assert!(!json.contains(['<', '\u{9b}', '\u{202e}', '\u{7f}', '\u{2028}']), "{json}");
+        assert!(!json.contains(['<', '#', '\u{9b}', '\u{202e}', '\u{7f}', '\u{2028}']), "{json}");
         assert!(json.contains("ä模") && json.contains("\\udb40\\udc41"), "{json}");
     }
 

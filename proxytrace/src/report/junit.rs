@@ -2,7 +2,8 @@
 //! error that kept it from coming, and is skipped where nobody saw whether it came.
 //!
 //! Elements and attributes are those of Jenkins's schema, which allows the fewest. GitLab and
-//! Buildkite show the texts of elements alone: each says all.
+//! Buildkite show the texts of elements alone, and Jenkins the first failure of a test: there is
+//! one, and its text says all.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -11,7 +12,7 @@ use std::time::Duration;
 
 use super::Format;
 use super::chain::word;
-use super::escape::{LONG, NAME, escape};
+use super::escape::{LONG, escape};
 use super::summary::{INCOMPLETE, module_name, sentences, statement};
 use crate::diagnose::fruitless_probes;
 use crate::model::{Chain, ChainId, Finding, Outcome, Process, ProcessId, Severity, Trace};
@@ -81,11 +82,12 @@ fn body(case: &Case<'_>) -> String {
     if let Some(outcome) = case.skipped() {
         let _ = writeln!(body, "      <skipped>not known: {}</skipped>", word(&outcome));
     }
-    for found in &case.errors {
-        let (code, message) = (text(&found.code), text(&statement(found)));
-        let all = text(&format!("{}: {}", found.code, sentences(found)));
+    if let Some(first) = case.errors.first() {
+        let (code, message) = (text(&first.code), text(&statement(first)));
         let head = format!(r#"<failure type="{code}" message="{message}">"#);
-        let _ = writeln!(body, "      {head}{all}</failure>");
+        let all = case.errors.iter().map(|found| format!("{}: {}", found.code, sentences(found)));
+        let all: Vec<String> = all.map(|said| text(&said)).collect();
+        let _ = writeln!(body, "      {head}{}</failure>", all.join("\n"));
     }
     if !case.warnings.is_empty() {
         body += "      <system-out>\n";
@@ -200,7 +202,7 @@ fn seconds(nanoseconds: u64) -> String {
 
 /// Text for an attribute or an element. What XML cannot hold is escaped already, or left out.
 fn text(text: &str) -> String {
-    let text = escape(text, if text.len() > NAME { 2 * LONG } else { NAME });
+    let text = escape(text, 2 * LONG);
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -308,6 +310,25 @@ mod tests {
         assert_eq!(text.matches(failure).count(), 40, "{text}");
     }
 
+    /// Of several Jenkins shows the first.
+    #[test]
+    fn a_test_has_one_failure_with_all_that_is_wrong() {
+        let text = written(&samples::comma());
+        let failure = "<failure type=\"PT409\" message=\"proxy.example answered 502\">PT409: \
+                       proxy.example answered 502\nPT101: `direct` was not asked: after a 502, `,` \
+                       ends the list. write `|` after the entry, or repair the proxy</failure>\n";
+        assert!(text.contains(failure), "{text}");
+        assert_eq!(text.matches("<failure ").count(), 1, "{text}");
+    }
+
+    #[test]
+    fn what_is_escaped_keeps_its_middle() {
+        let mut trace = samples::comma();
+        let module = format!("{}middle{}", "\u{1}".repeat(90), "\u{1}".repeat(90));
+        trace.chains[1].module = Some(module);
+        assert!(written(&trace).contains("\\x01middle\\x01"), "{}", written(&trace));
+    }
+
     #[test]
     fn what_was_missed_is_said_of_the_whole() {
         let mut trace = samples::incomplete();
@@ -353,7 +374,7 @@ mod tests {
                 case("go 2", "example.com/fine", "0.031"),
             ]
         );
-        assert_eq!(text.matches("<failure ").count(), 4, "{text}");
+        assert_eq!(text.matches("<failure ").count(), 3, "{text}");
         assert!(text.contains("go: pid 4711\ngo 2: pid 12\n"), "{text}");
         // In the next run pids are others, and tests the same.
         trace.processes[0].pid = 99;

@@ -1,5 +1,5 @@
-//! What a trace looks like to people ([`terminal`]), to browsers ([`html`]) and to programs, and what there is to say of a
-//! kind of finding ([`explain`]).
+//! What a trace looks like to people ([`terminal`]), to browsers ([`html`]) and to programs, and what
+//! there is to say of a kind of finding ([`explain`]).
 //!
 //! A new format is a file here and a row of [`FORMATS`].
 #![forbid(unsafe_code)]
@@ -32,7 +32,7 @@ mod schema;
 mod summary;
 mod wrap;
 
-pub(crate) use summary::milliseconds;
+pub(crate) use summary::{lasting_words, milliseconds};
 pub(crate) use wrap::wrap;
 
 use std::io::{self, BufWriter, Write};

@@ -1,3 +1,5 @@
+//! Colours and weights of the report on a terminal.
+
 use anstyle::{AnsiColor, Style};
 
 use crate::model::Severity;

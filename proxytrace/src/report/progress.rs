@@ -2,9 +2,10 @@
 //!
 //! Reads the same events as [`crate::correlate`], and keeps of them what a line needs.
 
-use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::time::Duration;
+
+use foldhash::HashMap;
 
 use super::escape::escape;
 use super::summary::count;
@@ -106,7 +107,8 @@ impl Progress {
                 let is_redirect = status.is_some_and(status::redirects);
                 self.redirects += usize::from(is_redirect && headers.contains_key("Location"));
                 if let (Some(open), Some(body)) = (self.open.remove(&place), body) {
-                    self.bodies.insert((event.pid, *body), wait(&open.host, Stage::Body));
+                    let reads = Wait { since: event.time, stage: Stage::Body, ..open };
+                    self.bodies.insert((event.pid, *body), reads);
                 }
             }
             What::BodyEnd { body, .. } => _ = self.bodies.remove(&(event.pid, *body)),
@@ -144,6 +146,10 @@ impl Progress {
 
     /// That a connection without TLS was made, no event tells: what no request waits for is over.
     fn forget_dials(&mut self) {
+        // As nearly always: to find what a request waits for, all requests are gone through.
+        if self.dials.is_empty() {
+            return;
+        }
         let open = &self.open;
         self.dials.retain(|(pid, _), dial| {
             open.iter().any(|((of, _), open)| of == pid && dial.is_for(open))
@@ -215,6 +221,8 @@ fn host_of(url: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use std::borrow::Cow;
+
     use super::Progress;
     use crate::event::{Event, Goroutine, Headers, What};
 
@@ -241,10 +249,7 @@ mod tests {
         What::RequestReturn {
             status: Some(status),
             protocol: None,
-            headers: location
-                .map(|to| ("Location".to_owned(), to.to_owned()))
-                .into_iter()
-                .collect(),
+            headers: location.map(|to| ("Location".into(), to.to_owned())).into_iter().collect(),
             content_length: None,
             body,
             error: None,
@@ -252,7 +257,8 @@ mod tests {
         }
     }
 
-    const TRY: What = What::Try { protocol: String::new(), local: None, remote: None, tls: true };
+    const TRY: What =
+        What::Try { protocol: Cow::Borrowed(""), local: None, remote: None, tls: true };
 
     #[test]
     fn a_line_says_what_is_waited_for() {

@@ -44,9 +44,8 @@ const VERDICTS: &[(Verdict, &str)] = &[
 /// The text: complete lines. Without `verbose`, what would not change is counted alone.
 pub fn render(prediction: &Prediction, options: &Options) -> String {
     let paint = Paint(options.color);
-    let recorded: Vec<String> = prediction.recorded.iter().map(|list| escape(list, LONG)).collect();
     let mut text = paint.on(STRONG, &format!("GOPROXY={}", escape(&prediction.goproxy, LONG)));
-    let _ = writeln!(text, ", with the answers recorded under {}", recorded.join(" and "));
+    text += &source(prediction);
     let modules = modules(prediction);
     for (verdict, words) in VERDICTS {
         let named = modules.iter().filter(|module| module.walks[0].module.is_some());
@@ -80,6 +79,22 @@ pub fn render(prediction: &Prediction, options: &Options) -> String {
         }
     }
     text
+}
+
+/// What is told from, behind the list: whole lines.
+fn source(prediction: &Prediction) -> String {
+    let lists: Vec<String> = prediction.recorded.iter().map(|list| escape(list, LONG)).collect();
+    let mut source = if prediction.walks.is_empty() {
+        "; the recording has no walk through GOPROXY to tell from\n".to_owned()
+    } else if lists.is_empty() {
+        ", with the recorded answers\n".to_owned()
+    } else {
+        format!(", with the answers recorded under {}\n", lists.join(" and "))
+    };
+    if !prediction.complete {
+        source += "  not everything was seen of the recorded run; what was not is not told of\n";
+    }
+    source
 }
 
 /// Walks put together by module and process. One without a version is of the version that go asked for
@@ -229,6 +244,23 @@ mod tests {
         script.run(&[latest.fetch(&[hop(&format!("{A}/x.lab/m/@latest"), 200)]).found()]);
         assert_eq!(counts(&script, A), ["  2 modules would be served as before"]);
         assert_eq!(counts(&script, B), ["  2 modules cannot be told from this recording"]);
+    }
+
+    #[test]
+    fn what_there_is_to_tell_from_is_said() {
+        let text =
+            |script: &Script| render(&rewalk(&script.trace(), B).unwrap(), &Options::default());
+        let mut cached = Script::new(A, 0);
+        let nothing =
+            format!("GOPROXY={B}; the recording has no walk through GOPROXY to tell from\n");
+        assert_eq!(text(&cached), nothing);
+        cached.lose();
+        let unseen = "  not everything was seen of the recorded run; what was not is not told of\n";
+        assert_eq!(text(&cached), format!("{nothing}{unseen}"));
+        let mut asked = Script::new(A, 0);
+        asked.run(&[got(7, "x.lab/m", &[hop(&url(A, "x.lab/m", "v1.0.0.zip"), 200)])]).lose();
+        let some = format!("GOPROXY={B}, with the answers recorded under {A}\n{unseen}");
+        assert!(text(&asked).starts_with(&some), "{}", text(&asked));
     }
 
     #[test]

@@ -1,3 +1,5 @@
+//! The last line of the report, and what reports in every format say of findings alike.
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
@@ -190,8 +192,7 @@ pub(super) fn fingerprints(findings: &[&Finding]) -> Vec<String> {
 /// FNV-1a of what stays from run to run: how many there are of something does not, nor which modules
 /// had come to it when go gave up, unless it is about one alone.
 fn hash(finding: &Finding) -> u64 {
-    let counts = COUNTING.contains(&finding.code.as_str());
-    let words = finding.message.split(' ').filter(|word| !counts || !is_number(word));
+    let words = lasting_words(finding);
     let module = match finding.modules.as_slice() {
         [only] => only.as_str(),
         _ => "",
@@ -200,6 +201,12 @@ fn hash(finding: &Finding) -> u64 {
     parts.flat_map(|part| part.bytes().chain([0])).fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     })
+}
+
+/// The words of a message without those that are others in each run.
+pub(crate) fn lasting_words(finding: &Finding) -> impl Iterator<Item = &str> {
+    let counts = COUNTING.contains(&finding.code.as_str());
+    finding.message.split(' ').filter(move |word| !counts || !is_number(word))
 }
 
 /// Whether a word of a message is a number, whatever stands behind it.

@@ -104,7 +104,7 @@ impl Report<'_> {
             text += &self.remark("help", &escape(&finding.advice, MESSAGE));
         }
         for also in related {
-            let label = format!("also[{}]", escape(&also.code, NAME));
+            let label = format!("also[{}]{}", escape(&also.code, NAME), doubt(also.confidence));
             text += &self.remark(&label, &escape(&also.message, MESSAGE));
             if !also.advice.is_empty() {
                 text += &self.remark("help", &escape(&also.advice, MESSAGE));
@@ -117,10 +117,7 @@ impl Report<'_> {
     fn head(&self, is: Severity, code: &str, confidence: Confidence, message: &str) -> String {
         let (name, style) = severity(is);
         let label = self.paint.on(style, &format!("{name}[{}]", escape(code, NAME)));
-        let possible = match confidence {
-            Confidence::Certain => "",
-            Confidence::Possible => " (possible)",
-        };
+        let possible = doubt(confidence);
         let taken = name.len() + code.chars().count() + possible.len() + "[]: ".len();
         let message = self.wrapped(&escape(message, MESSAGE), taken, "  ");
         let message = self.paint.on(STRONG, &format!(": {message}"));
@@ -213,21 +210,30 @@ impl Report<'_> {
         }
         let message = finding.map_or(MISSED, |finding| &finding.message);
         let mut text = self.head(Severity::Note, INCOMPLETE, Confidence::Certain, message);
+        // The finding has all but how much was read, and why there is no probe.
+        let mut notes = Vec::new();
         if capture.lost > 0 {
-            let lost = count(usize::try_from(capture.lost).unwrap_or(usize::MAX), "event");
-            text += &self.remark("note", &format!("{lost} lost, {} read", capture.events));
+            let events =
+                |number: u64| count(usize::try_from(number).unwrap_or(usize::MAX), "event");
+            notes.push(match finding {
+                Some(_) => format!("{} read", events(capture.events)),
+                None => format!("{} lost, {} read", events(capture.lost), capture.events),
+            });
         }
         for attach in &capture.attach {
             let exe = escape(&attach.exe, NAME);
-            if attach.late {
-                text +=
-                    &self.remark("note", &format!("{exe} was running before it had its probes"));
+            if attach.late && finding.is_none() {
+                notes.push(format!("{exe} was running before it had its probes"));
             }
             for missing in &attach.missing {
                 let hook = escape(&missing.hook, NAME);
                 let reason = escape(&missing.reason, LONG);
-                text += &self.remark("note", &format!("no probe on {hook} in {exe}: {reason}"));
+                notes.push(format!("no probe on {hook} in {exe}: {reason}"));
             }
+        }
+        let mut told = BTreeSet::new();
+        for note in notes.iter().filter(|note| told.insert(*note)) {
+            text += &self.remark("note", note);
         }
         if let Some(advice) = finding.map(|found| &found.advice).filter(|advice| !advice.is_empty())
         {
@@ -237,11 +243,20 @@ impl Report<'_> {
     }
 }
 
+/// What stands behind the code of a finding that is a hypothesis.
+fn doubt(confidence: Confidence) -> &'static str {
+    match confidence {
+        Confidence::Certain => "",
+        Confidence::Possible => " (possible)",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use insta::assert_snapshot;
 
-    use super::{Options, render};
+    use super::{INCOMPLETE, Options, render};
+    use crate::model::{Confidence, Finding};
     use crate::report::samples;
 
     fn plain() -> Options {
@@ -304,6 +319,37 @@ mod tests {
         assert!(render(&trace, &quiet).starts_with("note[PT900]"));
         trace.capture.lost = 1;
         assert!(render(&trace, &quiet).contains("note: 1 event lost, 900 read\n"));
+    }
+
+    /// The finding has every reason: what follows is what it lacks.
+    #[test]
+    fn what_was_missed_is_told_once() {
+        let mut trace = samples::incomplete();
+        let again = trace.capture.attach[0].clone();
+        trace.capture.attach.push(again);
+        trace.findings.push(Finding {
+            code: INCOMPLETE.to_owned(),
+            message: "/usr/lib/go/bin/go has no probe in modfetch.Lookup; /usr/lib/go/bin/go was \
+                      running before it had its probes; 12 events were lost"
+                .to_owned(),
+            ..samples::comma().findings.remove(0)
+        });
+        let text = render(&trace, &Options::default());
+        let notes: Vec<&str> = text.lines().filter(|line| line.starts_with("   = ")).collect();
+        let reason = "   = note: no probe on modfetch.Lookup in /usr/lib/go/bin/go: not found in the \
+                      symbol table";
+        assert_eq!(notes, ["   = note: 900 events read", reason], "{text}");
+    }
+
+    #[test]
+    fn a_hypothesis_says_that_it_is_one() {
+        let mut trace = samples::comma();
+        for finding in &mut trace.findings {
+            finding.confidence = Confidence::Possible;
+        }
+        let text = render(&trace, &plain());
+        assert!(text.starts_with("error[PT409] (possible): proxy.example answered 502"), "{text}");
+        assert!(text.contains("   = also[PT101] (possible): `direct` was not asked"), "{text}");
     }
 
     #[test]

@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 
 use crate::correlate::story::{failed, unverified};
-use crate::goproxy::{List, is_word, same_entry};
+use crate::goproxy::{List, asks_repositories, is_keyword, same_entry};
 use crate::model::{Artifact, Attempt, Chain, Outcome, Process, Trace};
+use crate::url::Url;
 
 use super::{End, walk};
 
@@ -25,6 +26,8 @@ pub(crate) struct Answers<'a> {
     verifies: bool,
     /// Where it is asked under the other list; none if that is not walked for.
     place: Option<Result<String, String>>,
+    /// Whether everything was seen: what is missing was not asked for then.
+    complete: bool,
     /// What was asked where, for the chains that answer the same question.
     known: HashMap<Question<'a>, Vec<&'a Chain>>,
 }
@@ -50,7 +53,8 @@ impl<'a> Answers<'a> {
             known.entry(question(chain)).or_default().push(chain);
         }
         let verifies = !matches!(sumdb, "" | "off");
-        let mut answers = Self { list, lookups, verifies, place: None, known };
+        let complete = trace.capture.complete;
+        let mut answers = Self { list, lookups, verifies, place: None, complete, known };
         let supported = own().find(|chain| chain.artifact == Artifact::SumdbSupported);
         answers.place = supported.map(|chain| place(&walk(chain, &answers).end));
         answers
@@ -66,20 +70,28 @@ impl<'a> Answers<'a> {
         if proxy == "off" {
             return Said::Known(Outcome::NotFound);
         }
-        if chain.artifact == Artifact::SumdbSupported && is_word(proxy) {
+        if chain.artifact == Artifact::SumdbSupported && is_keyword(proxy) {
             // `initBase` looks no further: the database itself is asked.
             return Said::Known(Outcome::NotFound);
         }
         let same = self.known.get(&question(chain)).map_or(&[][..], Vec::as_slice);
         // `direct` and `noproxy` ask the same; `off` asks nobody.
-        let asks = |word: &str| is_word(word) && word != "off";
         let fits = |attempt: &&Attempt| {
-            if asks(proxy) { asks(&attempt.proxy) } else { same_entry(&attempt.proxy, proxy) }
+            if asks_repositories(proxy) {
+                asks_repositories(&attempt.proxy)
+            } else {
+                same_entry(&attempt.proxy, proxy)
+            }
         };
         let mut said: Option<&Attempt> = None;
+        let mut as_another = false;
         for same in same {
             for attempt in same.attempts.iter().filter(fits) {
                 if not_an_answer(attempt) {
+                    continue;
+                }
+                if credentials(&attempt.proxy) != credentials(proxy) {
+                    as_another = true;
                     continue;
                 }
                 // go.sum, or the database against itself (`fetch.go:checkModSum`,
@@ -93,10 +105,17 @@ impl<'a> Answers<'a> {
                 said = Some(attempt);
             }
         }
-        let Some(attempt) = said else {
-            return Said::Unknown(format!("{proxy} was not asked for it"));
-        };
-        self.verified(chain, attempt)
+        match said {
+            Some(attempt) => self.verified(chain, attempt),
+            // `web/http.go:get`
+            None if proxy.starts_with("http://") && credentials(proxy).0.is_some() => {
+                Said::Unknown(format!("{proxy} has credentials, which go does not send over http"))
+            }
+            None if as_another => {
+                Said::Unknown(format!("{proxy} was asked with other credentials"))
+            }
+            None => Said::Unknown(format!("{proxy} was not asked for it")),
+        }
     }
 
     /// The answer, with what the checksum database says of it under the other list.
@@ -109,7 +128,7 @@ impl<'a> Answers<'a> {
         let module = chain.module.as_deref().unwrap_or_default();
         let Some(lookup) = self.lookups.get(&(module, chain.version.as_deref())) else {
             // Not looked up though it came: go.sum has it.
-            return if failed(attempt.outcome) {
+            return if failed(attempt.outcome) || !self.complete {
                 Said::Unknown("whether it can be verified was not seen".to_owned())
             } else {
                 Said::Known(attempt.outcome)
@@ -117,8 +136,13 @@ impl<'a> Answers<'a> {
         };
         let asked = lookup.attempts.last().map(|attempt| attempt.proxy.as_str());
         match (&self.place, asked) {
+            (None, _) if !self.complete => {
+                Said::Unknown("where the checksum database would be asked was not seen".to_owned())
+            }
             (None, _) => Said::Known(attempt.outcome),
-            (Some(Ok(place)), Some(asked)) if same_entry(place, asked) => {
+            (Some(Ok(place)), Some(asked))
+                if same_entry(place, asked) && credentials(place) == credentials(asked) =>
+            {
                 Said::Known(attempt.outcome)
             }
             (Some(Ok(place)), _) => Said::Unknown(format!(
@@ -129,6 +153,16 @@ impl<'a> Answers<'a> {
             }
         }
     }
+}
+
+/// What says who asks, and is no part of what an entry is the same by: its userinfo and its query,
+/// which go sends with each request.
+fn credentials(entry: &str) -> (Option<&str>, Option<&str>) {
+    let rest = entry.split_once("://").map_or("", |(_, rest)| rest);
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
+    let userinfo = authority.rsplit_once('@').map(|(userinfo, _)| userinfo);
+    let query = Url::parse(entry).and_then(|url| url.query).filter(|query| !query.is_empty());
+    (userinfo, query)
 }
 
 /// Where the checksum database is asked after this walk for `supported`.

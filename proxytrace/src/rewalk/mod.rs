@@ -3,8 +3,8 @@
 //! go's rules (`cmd/go/internal/modfetch/proxy.go:TryProxies`, `repo.go:lookup`), per artifact: 404
 //! and 410 let it go on, after `|` any error does; `direct` and `off` end the list; GONOPROXY puts
 //! the implicit `noproxy` first, and its modules ask no proxy at all. What an entry would have said
-//! is known where the recorded run asked it for the same artifact; elsewhere the prediction ends,
-//! and says why.
+//! is known where the recorded run asked it for the same artifact, with the same credentials;
+//! elsewhere the prediction ends, and says why.
 //!
 //! A prediction holds for a chain if go asks for it at all: it may not, where another fails first. What
 //! go asked for and did without, as the prefixes of a path that are no modules, is left out where the
@@ -21,7 +21,7 @@ use serde::Serialize;
 use crate::correlate::story::{failed, walks_the_list};
 use crate::diagnose;
 use crate::event::{Origin, Setting};
-use crate::goproxy::{self, Entry, List, is_word, same_entry};
+use crate::goproxy::{self, Entry, List, asks_repositories, is_keyword, same_entry};
 use crate::model::{Artifact, Chain, ChainId, Next, Outcome, Process, ProcessId, Separator, Trace};
 use crate::redact;
 
@@ -39,6 +39,8 @@ pub struct Prediction {
     pub goproxy: String,
     /// The lists of the recorded processes, redacted, without repetitions.
     pub recorded: Vec<String>,
+    /// Whether everything was seen of the recorded run; of what was not nothing is told.
+    pub complete: bool,
     /// Each chain that walks the list, in the order of the trace, but for those that go did without
     /// and would again.
     pub walks: Vec<Walk>,
@@ -143,6 +145,7 @@ pub fn rewalk(trace: &Trace, goproxy: &str) -> Result<Prediction, Refused> {
         schema: SCHEMA.to_owned(),
         goproxy: redact::setting("GOPROXY", goproxy),
         recorded,
+        complete: trace.capture.complete,
         walks,
     })
 }
@@ -164,7 +167,7 @@ fn check(goproxy: &str) -> Result<(), Refused> {
     if list.entries.is_empty() {
         return Err(Refused::Empty(goproxy.to_owned()));
     }
-    for Entry { proxy, .. } in list.entries.iter().filter(|entry| !is_word(&entry.proxy)) {
+    for Entry { proxy, .. } in list.entries.iter().filter(|entry| !is_keyword(&entry.proxy)) {
         let refused = |why| Err(Refused::Entry(redact::url(proxy).into_owned(), why));
         match proxy.split_once(':') {
             None => return refused("has no scheme"),
@@ -249,9 +252,9 @@ fn is_settled(artifact: Artifact, outcome: Outcome) -> bool {
 /// What go prints of several failures (`TryProxies`: `bestErr`). That of `off` is an absence
 /// (`repo.go:errProxyOff`).
 fn failure(steps: &[Step]) -> End {
-    let rank = |step: &Step| match (&*step.proxy, step.outcome) {
-        ("direct" | "noproxy", _) => 2,
-        (_, outcome) => u8::from(outcome != Some(Outcome::NotFound)),
+    let rank = |step: &Step| {
+        let of_repository = asks_repositories(&step.proxy);
+        if of_repository { 2 } else { u8::from(step.outcome != Some(Outcome::NotFound)) }
     };
     let printed = steps.iter().max_by_key(|step| rank(step));
     let serious = |step: &&Step| step.outcome.is_some_and(|o| o != Outcome::NotFound);
@@ -269,7 +272,7 @@ fn failure(steps: &[Step]) -> End {
 /// Words are no entries to ask for the checksum database; where nobody has it, go asks the database
 /// itself (`sumdb.go:initBase`).
 fn for_checksums(steps: &mut Vec<Step>, end: End) -> End {
-    steps.retain(|step| !is_word(&step.proxy));
+    steps.retain(|step| !is_keyword(&step.proxy));
     let itself = matches!(&end, End::Failed { outcome: Outcome::NotFound, .. });
     if let Some(last) = steps.last_mut().filter(|last| last.next.is_some()) {
         last.next = Some(if itself { Next::Direct } else { Next::Stop });

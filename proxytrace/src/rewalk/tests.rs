@@ -92,6 +92,40 @@ fn what_was_not_asked_is_not_known() {
     }
 }
 
+/// What go sends of an entry's credentials decides what the entry says.
+#[test]
+fn an_entry_with_other_credentials_is_another() {
+    let other = "was asked with other credentials";
+    let mut trace = recorded(&[200]);
+    let unknown = "REDACTED@proxy.lab=?: unknown: https://REDACTED@proxy.lab";
+    assert_eq!(story(&trace, "https://u:p@proxy.lab"), format!("{unknown} {other}"));
+    assert_eq!(story(&recorded(&[401]), "https://u:p@proxy.lab"), format!("{unknown} {other}"));
+    assert!(story(&trace, "https://proxy.lab/?token=x").ends_with(other));
+    let mut asked_at = |entry: &str| {
+        entry.clone_into(&mut trace.chains[0].attempts[0].proxy);
+        trace.clone()
+    };
+    let with = asked_at("https://REDACTED@proxy.lab");
+    assert_eq!(story(&with, A), format!("proxy.lab=?: unknown: {A} {other}"));
+    assert!(story(&with, "https://v:q@proxy.lab").contains("=Ok: served by"));
+    let over_http = asked_at("http://proxy.lab");
+    let refused = "http://REDACTED@proxy.lab has credentials, which go does not send over http";
+    assert!(story(&over_http, "http://u:p@proxy.lab").ends_with(refused));
+    assert!(story(&over_http, "http://proxy.lab").contains("=Ok: served by"));
+}
+
+/// go.sum has what was not looked up, unless that was among what was lost.
+#[test]
+fn what_was_lost_is_not_taken_for_what_was_not_asked() {
+    let mut trace = recorded(&[200]);
+    trace.processes[0].config.extend(config(&[("GOSUMDB", "sum.golang.org")]));
+    let told = |trace: &Trace| (rewalk(trace, A).unwrap().complete, story(trace, A));
+    assert_eq!(told(&trace), (true, "proxy.lab=Ok: served by https://proxy.lab".to_owned()));
+    trace.capture.complete = false;
+    let unseen = "proxy.lab=?: unknown: whether it can be verified was not seen";
+    assert_eq!(told(&trace), (false, unseen.to_owned()));
+}
+
 #[test]
 fn what_off_said_is_not_what_direct_says() {
     let mut script = Script::new("https://proxy.lab,off", 1);

@@ -24,12 +24,12 @@ use proxytrace::diagnose::Class;
 use proxytrace::model::{Severity, Trace};
 use proxytrace::report::escape::{LONG, escape};
 use proxytrace::report::{self, explain, github, json, markdown, terminal};
-use proxytrace::{capture, diagnose, redact};
+use proxytrace::{capture, diagnose};
 
 use audience::Audience;
 use cli::{Action, Color, Replayed, Report};
 use complaint::{complain, say};
-use outputs::{Claims, GITHUB, Opened, Stderr, Stdout};
+use outputs::{Claims, GITHUB, Opened, STDOUT, Stderr, Stdout, Wanted};
 use session::Session;
 
 /// Exit codes of our own; the help explains them.
@@ -73,11 +73,7 @@ fn usage(error: &clap::Error) -> ExitCode {
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand || !error.use_stderr() {
         let _ = error.print();
     } else {
-        // It quotes what was given, which may be a whole command.
-        let given = std::env::args_os().map(|argument| argument.to_string_lossy().into_owned());
-        let clean =
-            |message: String, given: String| message.replace(&given, &redact::argument(&given));
-        say(&given.filter(|given| !given.is_empty()).fold(error.to_string(), clean));
+        say(&error.to_string());
     }
     ExitCode::from(if error.use_stderr() { exit::USAGE } else { 0 })
 }
@@ -218,7 +214,10 @@ impl People {
     fn open(report: &Report, around: &Audience) -> anyhow::Result<Self> {
         let formats = &report.outputs.format;
         let is_asked_for = formats.iter().any(|one| one.file.is_none() && one.format == GITHUB);
-        let github = is_asked_for || (formats.is_empty() && around.in_github());
+        // What goes to a file leaves the log as it is, but for what GitHub reads of one.
+        let is_file = |one: &Wanted| one.file.as_ref().is_some_and(|it| it != Path::new(STDOUT));
+        let is_beside = |one: &Wanted| is_file(one) && one.format != GITHUB;
+        let github = is_asked_for || (formats.iter().all(is_beside) && around.in_github());
         let summary = around.github_summary().filter(|_| github).map(|path| {
             let file = capture::append_output(&path)
                 .with_context(|| format!("cannot add to {}", path.display()))?;
@@ -290,7 +289,8 @@ fn warn(error: &anyhow::Error) {
     say(&format!("warning: {}\n", escape(&format!("{error:#}"), 2 * LONG)));
 }
 
-/// Writes every report, the one for people as [`terminal`] has it; the exit code says whether that failed, or whether findings are a failure.
+/// Writes every report, the one for people as [`terminal`] has it; the exit code says whether that
+/// failed, or whether findings are a failure.
 fn write_reports(
     trace: &Trace,
     outputs: Opened,

@@ -34,8 +34,8 @@ pub(crate) struct Outputs {
     pub(crate) har: Option<PathBuf>,
     /// Write for a CI: github, gitlab, junit, sarif, markdown; or any of the above, or text alone.
     ///
-    /// In GitHub Actions `github` is chosen where this option is not given: annotations and a job
-    /// summary beside the report.
+    /// In GitHub Actions `github` is chosen beside what goes to a FILE: annotations and a job
+    /// summary with the report. `text` leaves them out, and so does a format on stdout.
     #[arg(long, global = true, value_name = "FORMAT[=FILE]", value_parser = wanted)]
     pub(crate) format: Vec<Wanted>,
 }

@@ -126,12 +126,12 @@
     if (errors) said.push(count(errors, 'error'));
     if (warnings) said.push(count(warnings, 'warning'));
     const { exit_code: code, signal } = trace.command;
-    if (signal != null) said.push(`the command was ended by signal ${signal}`);
-    else if (code) said.push(`the command exited with ${code}`);
-    else if (code == null) said.push('how the command ended is not known');
+    const ended = signal != null ? `the command was ended by signal ${signal}`
+      : code == null ? 'how the command ended is not known' : code ? `the command exited with ${code}` : null;
+    if (ended) said.push(said.length ? ended : `Nothing wrong seen, but ${ended}`);
     const verdict = at('verdict');
     verdict.textContent = said.length ? said.join('; ') : trace.capture.complete ? 'Nothing wrong.' : 'Nothing wrong in what was seen.';
-    verdict.classList.add(errors || code ? 'bad' : warnings ? 'warn' : 'good');
+    verdict.classList.add(errors || code ? 'bad' : warnings || code == null ? 'warn' : 'good');
     const modules = new Set(trace.chains.filter((chain) => chain.module != null && (chain.version != null || chain.outcome === 'ok') && !isProbe(chain)).map((chain) => chain.module));
     const attempts = trace.chains.flatMap((chain) => chain.attempts);
     const numbers = [

@@ -40,6 +40,22 @@ fn nothing_in_an_argument_is_obeyed_by_who_shows_the_message() {
     }
 }
 
+/// A whole command in one word, and a value that clap quotes without its option.
+#[test]
+fn no_message_has_a_secret_in_it() {
+    for (args, shown) in [
+        (&["tool --password S3cr3t -H 'Authorization: Bearer S3cr3t' h\n"][..], "REDACTED"),
+        (&["GOPROXY=https://ci:S3cr3t@proxy.corp,direct\r"], "REDACTED@proxy.corp"),
+        (&["agent", "--metrics=https://ci:S3cr3t@push.corp:9091"], "REDACTED@push.corp:9091"),
+        (&["agent", "--metrics", "https://ci:S3cr3t@push.corp:9091"], "REDACTED@push.corp:9091"),
+        (&["replay", "--format=https://ci:S3cr3t@h", "f"], "REDACTED@h"),
+    ] {
+        let args = ["proxytrace"].iter().chain(args).map(OsString::from);
+        let message = super::parse(args).expect_err("wrong").to_string();
+        assert!(message.contains(shown) && !message.contains("S3cr3t"), "{message}");
+    }
+}
+
 #[test]
 fn run_is_the_default() {
     for line in ["-- go mod download", "run -- go mod download"] {
@@ -188,8 +204,9 @@ fn a_forgotten_pair_of_dashes_is_pointed_at() {
 }
 
 #[test]
-fn help_names_every_exit_code() {
+fn help_names_every_exit_code_and_stdout() {
     let help = parse("--help").unwrap_err().to_string();
+    assert!(help.contains("`-` is stdout"), "{help}");
     for code in
         ["    1  ", "    2  ", "   10  ", "   75  ", "   78  ", "  125  ", "  126  ", "  127  "]
     {

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use proxytrace::agent;
-use proxytrace::agent::options::{Options, STATE, Settings};
+use proxytrace::agent::options::{Options, STATE};
 use proxytrace::agent::state::State;
 
 use crate::{complain, exit, exit_code_of};
@@ -45,7 +45,7 @@ enum Ask {
 pub(crate) fn run(agent: &Agent) -> u8 {
     match &agent.ask {
         Some(Ask::Status { state }) => status(state),
-        None => match settings(&agent.options) {
+        None => match agent.options.settings() {
             Ok(settings) => match agent::run(&agent.options, settings) {
                 Ok(()) => 0,
                 Err(error) => complain(&error, exit_code_of(&error)),
@@ -53,13 +53,6 @@ pub(crate) fn run(agent: &Agent) -> u8 {
             Err(error) => complain(&error, exit::USAGE),
         },
     }
-}
-
-/// The settings of one that starts: with wrong ones the next would end in the same way.
-fn settings(options: &Options) -> anyhow::Result<Settings> {
-    let settings = options.settings()?;
-    settings.export.check()?;
-    Ok(settings)
 }
 
 fn status(path: &Path) -> u8 {

@@ -35,11 +35,11 @@ pub(crate) fn load(path: &Path) -> anyhow::Result<(Trace, Option<anyhow::Error>)
         let mut input = BufReader::new(File::open(path)?);
         let head = input.fill_buf()?;
         let head = String::from_utf8_lossy(&head[..head.len().min(HEAD)]);
-        if !head.contains(SCHEMA) {
+        if member(&head, "schema") != Some(SCHEMA) {
             let (trace, broken) = replay(Reader::new(input)?);
             return Ok((trace, broken.map(Into::into)));
         }
-        let newer = if_newer(writer(&head).unwrap_or_default());
+        let newer = if_newer(member(&head, "proxytrace").unwrap_or_default());
         let trace: Trace = serde_json::from_reader(input).map_err(|error| {
             let error = escape(&error.to_string(), LONG);
             anyhow!("this is no trace as \"{SCHEMA}\" has it: {error}{newer}")
@@ -55,9 +55,9 @@ pub(crate) fn load(path: &Path) -> anyhow::Result<(Trace, Option<anyhow::Error>)
     load().with_context(|| format!("cannot read {}", path.display()))
 }
 
-/// The version that wrote a trace, by its beginning.
-fn writer(head: &str) -> Option<&str> {
-    head.split_once("\"proxytrace\"")?.1.split('"').nth(1)
+/// The value of a member of an object, by its beginning; the first of that name.
+fn member<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    head.split_once(&format!("\"{name}\""))?.1.split('"').nth(1)
 }
 
 /// The trace that a log of go's allows; `-` is stdin.
@@ -166,6 +166,9 @@ impl Written {
 
 #[cfg(test)]
 mod tests {
+    use proxytrace::event::{End, Start};
+    use proxytrace::recording::Writer;
+
     use super::*;
 
     #[test]
@@ -181,5 +184,21 @@ mod tests {
             assert!(error.contains("this is no trace as"), "{error}");
             assert_eq!(error.ends_with(&said), is_said, "{error}");
         }
+    }
+
+    #[test]
+    fn the_first_member_says_what_a_file_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("recording");
+        let argv = ["grep", "-q", SCHEMA, "old.json"].map(str::to_owned).into();
+        let start = Start { argv, ..Start::default() };
+        let writer = Writer::new(File::create(&path).unwrap(), &start).unwrap();
+        writer.finish(End::default()).unwrap();
+        assert_eq!(load(&path).unwrap().0.command.argv, start.argv);
+        // As other programs lay it out.
+        let text = format!("{{\n  \"schema\": \"{SCHEMA}\"\n}}");
+        fs::write(&path, text).unwrap();
+        let error = format!("{:#}", load(&path).unwrap_err());
+        assert!(error.contains("this is no trace as"), "{error}");
     }
 }

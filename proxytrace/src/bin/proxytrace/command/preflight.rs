@@ -1,6 +1,6 @@
 //! `proxytrace preflight`.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, BufWriter, IsTerminal as _, Write as _};
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
@@ -117,10 +117,11 @@ fn open(report: &Report) -> anyhow::Result<(People, Opened, Vec<Output>, Claims)
     Ok((people, opened, documents, claims))
 }
 
-fn write_json(mut output: Output, found: &preflight::Report) -> anyhow::Result<()> {
-    json::value(found, &mut output)?;
-    output.write_all(b"\n")?;
-    Ok(output.flush()?)
+fn write_json(output: Output, found: &preflight::Report) -> anyhow::Result<()> {
+    let mut file = BufWriter::new(output);
+    json::value(found, &mut file)?;
+    file.write_all(b"\n")?;
+    Ok(file.flush()?)
 }
 
 /// Gives the GOPROXY to use to whoever asked for it.
@@ -145,7 +146,7 @@ fn hand_on(preflight: &Preflight, found: &preflight::Report) -> anyhow::Result<(
             // What later steps have in their environment stands in their logs. The runner reads both
             // streams, and stdout may be for a shell or a file.
             let masks: String = found.secrets().iter().map(|one| github::mask(one)).collect();
-            io::stderr().write_all(masks.as_bytes())?;
+            Stderr::open().write_all(masks.as_bytes())?;
         }
         let file = capture::append_output(&path);
         let write = file.and_then(|mut file| writeln!(file, "GOPROXY={goproxy}"));

@@ -7,6 +7,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use proxytrace::model::Severity;
+use proxytrace::redact;
 use proxytrace::report::escape::escape;
 
 use crate::command::agent::Agent;
@@ -38,7 +39,8 @@ Exit codes:
 
 Without --fail-on and --exit-class findings never change the exit code.
 
-The help of each command lists the options of all; one that does nothing for it is refused.";
+The help of each command lists the options of all; one that does nothing for it is refused.
+As a FILE to write, `-` is stdout; a report that would be there goes to stderr then.";
 
 /// See which Go module proxy was asked, who answered, and why the go command went on.
 ///
@@ -298,15 +300,18 @@ pub(crate) enum Replayed {
 /// Characters of an argument that a message repeats at most.
 const ROOM: usize = 10_000;
 
-/// Reads the arguments, the program's name first.
+/// Reads the arguments, the program's name first. The message of an error can be shown to anybody.
 pub(crate) fn parse(
     args: impl IntoIterator<Item = OsString>,
 ) -> Result<(Action, Report), clap::Error> {
     let args: Vec<OsString> = args.into_iter().collect();
     read(&args).map_err(|error| {
-        // A message repeats arguments: it is made anew of such as a terminal and a CI do not obey.
-        let safe = args.iter().map(|arg| escape(&arg.to_string_lossy(), ROOM).into());
-        read(&safe.collect::<Vec<OsString>>()).err().unwrap_or(error)
+        // A message repeats arguments, of which one may be a whole command: it is made anew of such
+        // as have no secrets, and as a terminal and a CI do not obey.
+        let clean = args.iter().map(|arg| redact::argument(&arg.to_string_lossy()));
+        let safe: Vec<OsString> = clean.map(|arg| OsString::from(escape(&arg, ROOM))).collect();
+        let kind = || clap::Error::new(error.kind()).with_cmd(&definition());
+        read(&safe).err().unwrap_or_else(kind)
     })
 }
 
