@@ -9,7 +9,7 @@ use std::thread;
 
 use anyhow::Result;
 use nix::unistd::geteuid;
-use xtask::process::in_ci;
+pub use xtask::process::{not_here, skip};
 
 use crate::scenario::Scenario;
 use crate::toolchain::{POSITION_INDEPENDENT, Toolchain, VERSIONS};
@@ -221,23 +221,28 @@ pub fn can_trace() -> bool {
     root
 }
 
+/// The newest toolchain that is there, if this process may start a lab to run it in; skips aloud if
+/// not.
+pub fn newest() -> Option<Toolchain> {
+    if !can_trace() {
+        return None;
+    }
+    Toolchain::newest().inspect_err(|error| skip(&format!("{error:#}"))).ok()
+}
+
 /// Whether this process may start a lab, and there is a go to be run in it; skips aloud if not.
 pub fn can_start() -> bool {
-    let newest = || Toolchain::newest().inspect_err(|error| skip(&format!("{error:#}")));
-    can_trace() && newest().is_ok()
+    newest().is_some()
 }
 
-/// Says that something is not tested. In CI that is a failure.
-pub fn skip(reason: &str) {
-    assert!(!in_ci(), "must not be skipped in CI: {reason}");
-    not_here(reason);
-}
-
-/// Says that something cannot be tested on a machine like this one, whatever is installed: in CI no
-/// failure either.
-pub fn not_here(reason: &str) {
-    // Past the capture of libtest, which would hide it in a test that passes.
-    let _ = writeln!(io::stderr(), "skipping test: {reason}");
+/// The program under test, if it is built; skips aloud if not.
+pub fn built() -> Option<PathBuf> {
+    let program = proxytrace();
+    let is_built = program.is_file();
+    if !is_built {
+        skip(&format!("no {}: build it, or set PROXYTRACE_BIN", program.display()));
+    }
+    is_built.then_some(program)
 }
 
 /// The program under test: `$PROXYTRACE_BIN`, or the binary that cargo puts above the directory of

@@ -80,8 +80,8 @@ pub fn equals_as_go_saw_it(trace: &Trace, log: &[Entry]) -> Result<()> {
         requests
             .iter()
             .filter(|request| request.status.is_some())
-            .map(|request| (&request.method, &request.url, request.status)),
-        answered.iter().map(|entry| (&entry.method, &entry.url, entry.status)),
+            .map(|request| (&*request.method, &request.url, request.status)),
+        answered.iter().map(|entry| (&*entry.method, &entry.url, entry.status)),
     )?;
     let refused = refused_streams(&requests);
     let unseen = |request: &Request| {
@@ -93,8 +93,8 @@ pub fn equals_as_go_saw_it(trace: &Trace, log: &[Entry]) -> Result<()> {
         requests
             .iter()
             .filter(|request| request.status.is_none() && was_sent(request) && !unseen(request))
-            .map(|request| (&request.method, &request.url)),
-        cut_off.iter().map(|entry| (&entry.method, &entry.url)),
+            .map(|request| (&*request.method, &request.url)),
+        cut_off.iter().map(|entry| (&*entry.method, &entry.url)),
     )?;
     let connections: HashMap<_, _> = trace
         .connections
@@ -106,12 +106,12 @@ pub fn equals_as_go_saw_it(trace: &Trace, log: &[Entry]) -> Result<()> {
         requests.iter().filter(|request| request.status.is_some()).map(|request| {
             let local = request.connection.and_then(|id| connections.get(&id).cloned().flatten());
             let referer = request.headers.get("Referer").cloned();
-            let protocol = request.protocol.clone();
+            let protocol = request.protocol.as_deref();
             (&request.url, request.status, &request.location, protocol, local, referer)
         }),
         answered.iter().map(|entry| {
             let (local, referer) = (Some(entry.peer.to_string()), entry.referer.clone());
-            let protocol = Some(entry.protocol.clone());
+            let protocol = Some(&*entry.protocol);
             (&entry.url, entry.status, &entry.location, protocol, local, referer)
         }),
     )?;

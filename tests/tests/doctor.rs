@@ -19,11 +19,7 @@ struct Bench {
 impl Bench {
     /// None, aloud, where it cannot be tried.
     fn new() -> Option<Self> {
-        let proxytrace = cases::proxytrace();
-        if !proxytrace.is_file() {
-            cases::skip(&format!("no {}: build it, or set PROXYTRACE_BIN", proxytrace.display()));
-            return None;
-        }
+        let proxytrace = cases::built()?;
         if !cases::can_trace() {
             return None;
         }

@@ -45,7 +45,8 @@ fn compare(godebug: &str) -> Result<Option<Vec<String>>> {
     asked.sort_unstable();
     seen.sort_unstable();
     assert_eq!(asked, seen);
-    Ok(Some(requests.into_iter().filter_map(|request| request.protocol.clone()).collect()))
+    let protocols = requests.into_iter().filter_map(|request| request.protocol.as_deref());
+    Ok(Some(protocols.map(str::to_owned).collect()))
 }
 
 #[test]

@@ -18,11 +18,7 @@ use serde_json::Value;
 /// preflight asks the same servers about the same modules.
 #[test]
 fn preflight_says_what_go_meets() {
-    let proxytrace = cases::proxytrace();
-    if !proxytrace.is_file() {
-        let path = proxytrace.display();
-        return cases::skip(&format!("no {path}: build it, or set PROXYTRACE_BIN"));
-    }
+    let Some(proxytrace) = cases::built() else { return };
     for name in ELSEWHERE.map(|(name, _)| name).into_iter().chain(AGAIN) {
         assert!(Scenario::find(name).is_some(), "{name} is no scenario any more");
     }
@@ -185,16 +181,15 @@ fn alone(name: &str) -> Option<(Lab, std::path::PathBuf)> {
 }
 
 fn alone_in(scenario: &Scenario) -> Option<(Lab, std::path::PathBuf)> {
-    let proxytrace = cases::proxytrace();
-    let toolchain = Toolchain::find(VERSIONS[VERSIONS.len() - 1]);
-    if !proxytrace.is_file() || toolchain.is_err() {
-        cases::skip("no proxytrace, or no Go toolchain");
-        return None;
-    }
+    let proxytrace = cases::built()?;
+    let newest = VERSIONS[VERSIONS.len() - 1];
+    let toolchain = Toolchain::find(newest)
+        .inspect_err(|error| cases::skip(&format!("Go {newest}: {error:#}")))
+        .ok()?;
     if !cases::can_start() {
         return None;
     }
-    let lab = Lab::start(scenario, &toolchain.expect("it is there")).expect("a lab");
+    let lab = Lab::start(scenario, &toolchain).expect("a lab");
     Some((lab, proxytrace))
 }
 

@@ -17,7 +17,12 @@ pub(crate) enum Task {
         release: bool,
     },
     Run(Vec<OsString>),
-    Test(Vec<OsString>),
+    Test {
+        /// Machines of all kernels.
+        all: bool,
+        /// Of `cargo test`.
+        arguments: Vec<OsString>,
+    },
     Vm {
         all: bool,
         /// Of the machines' names.
@@ -50,7 +55,7 @@ const COMMANDS: [(&str, &str); 12] = [
     ("build [--release]", "set up, then build `proxytrace` and the lab"),
     ("run [-- COMMAND…]", "set up, build, and trace COMMAND; without one, a demonstration"),
     (
-        "test [--all] [ARGUMENTS]",
+        "test [--all | ARGUMENTS]",
         "set up, then check and test everything, on all kernels or some; ARGUMENTS go to `cargo test`",
     ),
     (
@@ -94,6 +99,9 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Tas
     let Some(name) = arguments.next() else { return Ok(Task::Help) };
     let rest: Vec<OsString> = arguments.collect();
     let words: Vec<&str> = rest.iter().map(|word| word.to_str().unwrap_or_default()).collect();
+    if matches!(words.first(), Some(&("--help" | "-h"))) {
+        return Ok(Task::Help);
+    }
     Ok(match (name.to_str().unwrap_or_default(), &*words) {
         ("help" | "--help" | "-h", _) => Task::Help,
         ("setup", []) => Task::Setup,
@@ -102,7 +110,9 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Tas
         ("run", [] | ["--"]) => Task::Run(Vec::new()),
         ("run", ["--", ..]) => Task::Run(rest[1..].to_vec()),
         ("run", _) => bail!("the command to trace follows `--`: cargo xtask run -- COMMAND…"),
-        ("test", _) => Task::Test(rest),
+        ("test", ["--all"]) => Task::Test { all: true, arguments: Vec::new() },
+        ("test", ["--all", ..]) => bail!("`--all` is for everything: it takes no arguments"),
+        ("test", _) => Task::Test { all: false, arguments: rest },
         ("vm", ["--quick", words @ ..]) => Task::Vm { all: false, beginning: words.join(" ") },
         ("vm", words) => Task::Vm { all: true, beginning: words.join(" ") },
         ("golden", []) => Task::Golden,
@@ -115,7 +125,7 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Tas
         ("layouts", releases) => layouts(false, releases)?,
         ("bench", ["agent"]) => Task::BenchAgent { hour: false },
         ("bench", ["agent", "hour"]) => Task::BenchAgent { hour: true },
-        ("bench-agent", _) => Task::BenchAgentInside(rest),
+        ("bench-agent-inside", _) => Task::BenchAgentInside(rest),
         ("bench", parts) => Task::Bench(parts.iter().map(ToString::to_string).collect()),
         ("dist", []) => Task::Dist(Pace::Release),
         ("dist", ["--quick"]) => Task::Dist(Pace::Quick),
@@ -150,10 +160,16 @@ mod tests {
     fn each_command_is_read() {
         assert_eq!(parsed(""), Ok(Task::Help));
         assert_eq!(parsed("--help"), Ok(Task::Help));
+        assert_eq!(parsed("vm --help"), Ok(Task::Help));
+        assert_eq!(parsed("test --help"), Ok(Task::Help));
+        assert_eq!(parsed("dist -h"), Ok(Task::Help));
         assert_eq!(parsed("setup"), Ok(Task::Setup));
         assert_eq!(parsed("build"), Ok(Task::Build { release: false }));
         assert_eq!(parsed("build --release"), Ok(Task::Build { release: true }));
         assert_eq!(parsed("run"), Ok(Task::Run(vec![])));
+        let test = |all| Task::Test { all, arguments: vec![] };
+        assert_eq!(parsed("test"), Ok(test(false)));
+        assert_eq!(parsed("test --all"), Ok(test(true)));
         assert_eq!(parsed("golden"), Ok(Task::Golden));
         assert_eq!(parsed("bench"), Ok(Task::Bench(vec![])));
         assert_eq!(parsed("bench agent"), Ok(Task::BenchAgent { hour: false }));
@@ -184,17 +200,20 @@ mod tests {
 
     #[test]
     fn arguments_for_cargo_pass_through() {
-        let line = "-p proxytrace -- --nocapture";
-        assert_eq!(parsed(&format!("test {line}")), Ok(Task::Test(words(line))));
+        let line = "-p proxytrace -- --help";
+        let test = Task::Test { all: false, arguments: words(line) };
+        assert_eq!(parsed(&format!("test {line}")), Ok(test));
     }
 
     #[test]
     fn what_is_not_understood_is_said() {
         assert!(parsed("run go").unwrap_err().contains("follows `--`"));
         assert!(parsed("build --debug").unwrap_err().contains("`build` takes no `--debug`"));
+        assert!(parsed("test --all -p xtask").unwrap_err().contains("takes no arguments"));
         assert!(parsed("layouts --chek").unwrap_err().contains("`--chek` is no release"));
         assert!(parsed("fuzz long").unwrap_err().contains("`long` is no number"));
         assert!(parsed("tset").unwrap_err().contains("there is no `tset`"));
+        assert!(parsed("bench-agent").unwrap_err().contains("there is no `bench-agent`"));
     }
 
     #[test]

@@ -104,8 +104,8 @@ pub fn install_position_independent(version: &str) -> Result<PathBuf> {
     })
 }
 
-/// Builds the go command of a toolchain from the sources beside it, for `arch` in Go's words. Neither the user's settings, nor
-/// a network, nor a C compiler take part.
+/// Builds the go command of a toolchain from the sources beside it, for `arch` in Go's words. Neither
+/// the user's settings, nor a network, nor a C compiler take part.
 pub fn build_command(goroot: &Path, arch: &str, flags: &[&str], output: &Path) -> Result<()> {
     let cache = output.with_extension("cache");
     let mut go = Command::new(goroot.join("bin/go"));
@@ -216,26 +216,9 @@ pub fn with_pip() -> Option<&'static str> {
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
-    use std::process;
+    use tempfile::tempdir;
 
     use super::*;
-
-    /// A directory that is removed at the end of a test.
-    struct Dir(PathBuf);
-
-    impl Dir {
-        fn new(name: &str) -> Self {
-            let dir = env::temp_dir().join(format!("xtask-go-{name}-{}", process::id()));
-            fs::create_dir_all(&dir).unwrap();
-            Self(dir)
-        }
-    }
-
-    impl Drop for Dir {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
-        }
-    }
 
     fn write_go(dir: &Path, version: &str) -> Result<()> {
         let bin = dir.join("go/bin");
@@ -264,37 +247,37 @@ mod tests {
 
     #[test]
     fn what_is_whole_is_not_fetched_again() {
-        let dir = Dir::new("whole");
-        let first = install_with(&dir.0, "1.2.3", |dir| write_go(dir, "1.2.3")).unwrap();
-        let again = install_with(&dir.0, "1.2.3", |_| panic!("fetched again")).unwrap();
+        let dir = tempdir().unwrap();
+        let first = install_with(dir.path(), "1.2.3", |dir| write_go(dir, "1.2.3")).unwrap();
+        let again = install_with(dir.path(), "1.2.3", |_| panic!("fetched again")).unwrap();
         assert_eq!(first, again);
     }
 
     #[test]
     fn what_is_broken_is_replaced() {
-        let dir = Dir::new("broken");
-        fs::create_dir_all(dir.0.join("1.2.3/go/bin")).unwrap();
-        let goroot = install_with(&dir.0, "1.2.3", |dir| write_go(dir, "1.2.3")).unwrap();
+        let dir = tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("1.2.3/go/bin")).unwrap();
+        let goroot = install_with(dir.path(), "1.2.3", |dir| write_go(dir, "1.2.3")).unwrap();
         assert!(is_go(&goroot, "1.2.3"));
     }
 
     #[test]
     fn an_interrupted_install_is_not_taken_for_a_whole_one() {
-        let dir = Dir::new("interrupted");
-        let failed = install_with(&dir.0, "1.2.3", |dir| {
+        let dir = tempdir().unwrap();
+        let failed = install_with(dir.path(), "1.2.3", |dir| {
             write_go(dir, "1.2.3")?;
             bail!("interrupted")
         });
         assert!(format!("{:#}", failed.unwrap_err()).ends_with("interrupted"));
-        assert!(!dir.0.join("1.2.3").exists());
-        install_with(&dir.0, "1.2.3", |dir| write_go(dir, "1.2.3")).unwrap();
+        assert!(!dir.path().join("1.2.3").exists());
+        install_with(dir.path(), "1.2.3", |dir| write_go(dir, "1.2.3")).unwrap();
     }
 
     #[test]
     fn another_version_than_asked_for_is_refused() {
-        let dir = Dir::new("wrong");
-        let wrong = install_with(&dir.0, "1.2.3", |dir| write_go(dir, "1.2.4"));
+        let dir = tempdir().unwrap();
+        let wrong = install_with(dir.path(), "1.2.3", |dir| write_go(dir, "1.2.4"));
         assert!(format!("{:#}", wrong.unwrap_err()).contains("does not run as go 1.2.3"));
-        assert!(!dir.0.join("1.2.3").exists());
+        assert!(!dir.path().join("1.2.3").exists());
     }
 }

@@ -6,7 +6,6 @@ pub mod apt;
 pub mod bpf;
 pub mod engines;
 pub mod go;
-
 pub mod process;
 pub mod readers;
 

@@ -43,7 +43,7 @@ fn perform(task: Task) -> Result<()> {
         }
         Task::Run(command) => run::run(&command)?,
         Task::Vm { all, beginning } => vm::vm(all, &beginning)?,
-        Task::Test(arguments) => test::test(&arguments)?,
+        Task::Test { all, arguments } => test::test(all, &arguments)?,
         Task::Golden => golden::golden()?,
         Task::Fuzz { seconds } => fuzz::fuzz(seconds)?,
         Task::Layouts { check, releases } => layouts::layouts(check, &releases)?,

@@ -1,7 +1,7 @@
 //! Other programs: how they are found and run, and how the user is told.
 
 use std::ffi::OsStr;
-use std::io::IsTerminal as _;
+use std::io::{self, IsTerminal as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -25,7 +25,7 @@ pub fn error(what: &anyhow::Error) {
 
 fn paint(sgr: &str, text: &str) -> String {
     let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    if plain || !std::io::stderr().is_terminal() {
+    if plain || !io::stderr().is_terminal() {
         text.to_owned()
     } else {
         format!("\x1b[{sgr}m{text}\x1b[0m")
@@ -103,6 +103,19 @@ pub fn required_in_ci<T>(wanted: Result<T>) -> Result<Option<T>> {
         }
         wanted => wanted.map(Some),
     }
+}
+
+/// Says that something is not tested. In CI that is a failure.
+pub fn skip(reason: &str) {
+    assert!(!in_ci(), "must not be skipped in CI: {reason}");
+    not_here(reason);
+}
+
+/// Says that something cannot be tested on a machine like this one, whatever is installed: in CI no
+/// failure either.
+pub fn not_here(reason: &str) {
+    // Past the capture of libtest, which would hide it in a test that passes.
+    let _ = writeln!(io::stderr(), "skipping test: {reason}");
 }
 
 /// A command that runs as root: the program itself where we are root, else through sudo.

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
@@ -35,15 +35,15 @@ pub(crate) fn run(command: &[OsString]) -> Result<()> {
 
 /// The user's own Go, else one that is fetched.
 fn goroot() -> Result<PathBuf> {
-    if let Some(go) = which("go") {
-        let said = read(Command::new(go).args(["env", "GOVERSION", "GOROOT"]))?;
-        if let Some((version, goroot)) = said.split_once('\n')
-            && is_traced(version)
-        {
-            return Ok(goroot.into());
-        }
-    }
-    go::install(go::NEWEST)
+    which("go").and_then(|go| goroot_of(&go)).map_or_else(|| go::install(go::NEWEST), Ok)
+}
+
+/// The GOROOT of a go that can be traced. It may not run: version managers put commands on the path
+/// for which no version is chosen.
+fn goroot_of(go: &Path) -> Option<PathBuf> {
+    let said = read(Command::new(go).args(["env", "GOVERSION", "GOROOT"])).ok()?;
+    let (version, goroot) = said.split_once('\n')?;
+    is_traced(version).then(|| goroot.into())
 }
 
 /// Whether a go of a version such as `go1.27.3` can be traced: its minor version is one of ours, or
@@ -61,7 +61,14 @@ fn minor(version: &str) -> Option<u16> {
 
 #[cfg(test)]
 mod tests {
-    use super::is_traced;
+    use super::*;
+
+    #[test]
+    fn a_go_that_does_not_run_is_none() {
+        for go in ["false", "true", "/nonexistent/go"] {
+            assert_eq!(goroot_of(Path::new(go)), None, "{go}");
+        }
+    }
 
     #[test]
     fn the_demonstration_has_a_go_that_can_be_traced() {

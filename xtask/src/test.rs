@@ -59,21 +59,16 @@ const GIGABYTE: u64 = 1_000_000_000;
 /// What a first run of everything takes below the workspace, in bytes.
 const ROOM: u64 = 10 * GIGABYTE;
 
-/// Has the tests in virtual machines run on all kernels.
-const ALL: &str = "--all";
-
-/// Sets up, checks, builds and tests; without arguments, in virtual machines too.
-pub(crate) fn test(arguments: &[OsString]) -> Result<()> {
-    let (all, arguments) = match arguments {
-        [first, rest @ ..] if first == ALL => (true, rest),
-        _ => (false, arguments),
-    };
+/// Sets up, checks, builds and tests; without arguments, in virtual machines too, of all kernels or
+/// some.
+pub(crate) fn test(all: bool, arguments: &[OsString]) -> Result<()> {
     tell_of_little_room();
     bpf::setup()?;
-    for (program, package, units) in PROGRAMS {
-        apt::provide_without_serving(program, package, units)?;
-    }
+    check()?;
     // The tests of what is not there say that they are skipped.
+    for (program, package, units) in PROGRAMS {
+        required_in_ci(apt::provide_without_serving(program, package, units))?;
+    }
     for version in go::VERSIONS {
         required_in_ci(go::install(version))?;
     }
@@ -85,7 +80,6 @@ pub(crate) fn test(arguments: &[OsString]) -> Result<()> {
     }
     let readers = required_in_ci(readers::install())?;
     let engines = required_in_ci(engines::install())?;
-    check()?;
     // The table of layouts is checked against the newest release: releases do not change, and each
     // takes a minute the first time, to build its go command.
     required_in_ci(layouts::layouts(true, &[go::NEWEST.to_owned()]))?;

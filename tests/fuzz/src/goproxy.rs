@@ -36,9 +36,9 @@ pub(crate) fn any(data: &[u8]) {
     push(What::WalkEnter);
     for proxy in texts.take(ENTRIES_MAX) {
         let url = format!("{proxy}/{module}/@v/v1.0.0.zip");
-        push(What::Lookup { proxy, module: module.clone() });
+        push(What::Lookup { proxy: proxy.into(), module: module.clone() });
         let (headers, cut) = (Headers::new(), Vec::new());
-        let method = "GET".to_owned();
+        let method = "GET".into();
         push(What::RequestEnter { method, url, headers, credentials: None, cut });
         push(What::RequestReturn {
             status: Some(404),

@@ -40,14 +40,7 @@ fn traced(program: &str) -> Command {
 }
 
 fn can_trace() -> bool {
-    if !cases::can_trace() {
-        return false;
-    }
-    let built = cases::proxytrace().is_file();
-    if !built {
-        cases::skip("no proxytrace: build it");
-    }
-    built
+    cases::can_trace() && cases::built().is_some()
 }
 
 /// Waits, not for ever.

@@ -1,9 +1,11 @@
 //! Programs that are not go: what they ask by plain HTTP equals the log of who was asked.
 
 use std::collections::HashMap;
+use std::path::Path;
 
 use anyhow::{Result, ensure};
 use proxytrace::model::{Artifact, Outcome, Request, Witness};
+use proxytrace_tests::cases;
 use proxytrace_tests::lab::Lab;
 use proxytrace_tests::scenario::Action::{Close, Redirect, Serve};
 use proxytrace_tests::scenario::{Host, Protocol, Rule, Scenario};
@@ -89,7 +91,7 @@ fn run(argv: &[&str], program: &str) -> Result<Traced> {
         .collect();
     let line = |request: &Request| {
         let client = request.connection.map(|id| local[&id].clone()).unwrap_or_default();
-        (client, request.method.clone(), request.url.clone(), request.status)
+        (client, request.method.to_string(), request.url.clone(), request.status)
     };
     let mut told: Vec<_> = traced.requests().map(line).collect();
     let seen = lab.log().into_iter();
@@ -113,15 +115,11 @@ fn run(argv: &[&str], program: &str) -> Result<Traced> {
 }
 
 fn can_run(program: &str) -> bool {
-    use proxytrace_tests::cases;
-    let missing = [program, &cases::proxytrace().to_string_lossy()]
-        .into_iter()
-        .find(|path| !std::path::Path::new(path).is_file())
-        .map(str::to_owned);
-    if let Some(missing) = &missing {
-        cases::skip(&format!("no {missing}"));
+    let is_there = Path::new(program).is_file();
+    if !is_there {
+        cases::skip(&format!("no {program}"));
     }
-    missing.is_none() && cases::can_start()
+    is_there && cases::built().is_some() && cases::can_start()
 }
 
 #[test]

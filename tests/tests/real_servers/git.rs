@@ -266,7 +266,7 @@ fn asked(
         .map(|request| {
             let connection = request.connection.map(|id| &traced.trace.connections[id as usize]);
             let local = connection.and_then(|connection| connection.local_addr.clone());
-            let (method, url) = (request.method.clone(), request.url.clone());
+            let (method, url) = (request.method.to_string(), request.url.clone());
             (method, url, request.status, local.unwrap_or_default())
         })
         .collect();

@@ -130,7 +130,7 @@ fn asked<'a>(traced: &'a Traced, of: impl Fn(&&'a Request) -> bool) -> Vec<Line>
                 .connection
                 .and_then(|id| local.get(&id).cloned().flatten())
                 .unwrap_or_default(),
-            method: request.method.clone(),
+            method: request.method.to_string(),
             url: request.url.clone(),
             status: request.status,
         })

@@ -249,6 +249,10 @@ fn a_runner_gets_our_commands_alone() {
                 "{line}"
             );
         }
+        // So may these, where they go to stdout.
+        for format in ["json", "ndjson", "har"] {
+            assert!(!written(format, &trace).contains(&b'#'), "{format}");
+        }
         // The report stands in the same log: a command begins a line, or follows `##[`, `##vso[` or
         // `##teamcity[` anywhere.
         for (name, report) in reports(&trace) {

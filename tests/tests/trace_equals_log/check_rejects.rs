@@ -162,7 +162,7 @@ fn one_lie_does_not() {
         }),
         ("failed dial twice", |t| fail_again(&mut t.chains[0].attempts[1].requests, 0)),
         ("failed redirect twice", |t| fail_again(&mut t.chains[0].attempts[0].requests, 1)),
-        ("method", |t| t.chains[0].attempts[0].requests[0].method = "HEAD".to_owned()),
+        ("method", |t| t.chains[0].attempts[0].requests[0].method = "HEAD".into()),
         ("url", |t| t.chains[0].attempts[0].requests[1].url.push('x')),
         ("status", |t| t.chains[0].attempts[0].requests[0].status = Some(301)),
         ("location", |t| t.chains[0].attempts[0].requests[0].location = None),

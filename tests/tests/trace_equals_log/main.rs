@@ -4,7 +4,7 @@ mod check_rejects;
 mod processes;
 mod strangers;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Result;
 use proxytrace_tests::scenario::Scenario;
@@ -13,7 +13,7 @@ use proxytrace_tests::{cases, check, confusion};
 
 #[test]
 fn trace_equals_log() {
-    let Some(proxytrace) = built() else { return };
+    let Some(proxytrace) = cases::built() else { return };
     let _table = confusion::Table;
     cases::for_each(|scenario, toolchain| run_and_check(&proxytrace, scenario, toolchain));
 }
@@ -22,23 +22,12 @@ fn trace_equals_log() {
 /// reckoned with: those of connections, and of a chain of errors.
 #[test]
 fn trace_of_a_position_independent_go_equals_log() {
-    let Some(proxytrace) = built() else { return };
+    let Some(proxytrace) = cases::built() else { return };
     let scenarios = ["demo", "redirect-closed-port", "all-direct-fails"]
         .map(|name| *Scenario::find(name).expect("a scenario of the lab"));
     cases::for_each_of(&scenarios, &POSITION_INDEPENDENT, |scenario, toolchain| {
         run_and_check(&proxytrace, scenario, toolchain)
     });
-}
-
-/// The program under test; none, aloud, if it is not built.
-fn built() -> Option<PathBuf> {
-    let proxytrace = cases::proxytrace();
-    if !proxytrace.is_file() {
-        let path = proxytrace.display();
-        cases::skip(&format!("no {path}: build it, or set PROXYTRACE_BIN"));
-        return None;
-    }
-    Some(proxytrace)
 }
 
 fn run_and_check(proxytrace: &Path, scenario: &Scenario, toolchain: &Toolchain) -> Result<()> {

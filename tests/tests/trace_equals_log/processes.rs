@@ -303,10 +303,7 @@ fn toolchains() -> Option<Vec<Toolchain>> {
     if !cases::can_start() {
         return None;
     }
-    if !cases::proxytrace().is_file() {
-        cases::skip("no proxytrace: build it");
-        return None;
-    }
+    cases::built()?;
     Some(cases::toolchains(&VERSIONS)).filter(|toolchains| !toolchains.is_empty())
 }
 

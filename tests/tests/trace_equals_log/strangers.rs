@@ -11,7 +11,6 @@ use proxytrace_tests::scenario::Scenario;
 use proxytrace_tests::toolchain::Toolchain;
 use proxytrace_tests::{cases, check};
 
-use super::built;
 use super::processes::traced_within;
 
 const RELEASES: [&str; 1] = ["1.27.3"];
@@ -27,7 +26,7 @@ fn what_becomes_another_go_at_once_is_not_passed_over() {
 }
 
 fn becomes_another(toolchain: &Toolchain) -> Result<()> {
-    if built().is_none() || !cases::can_start() {
+    if cases::built().is_none() || !cases::can_start() {
         return Ok(());
     }
     let scenario = Scenario::find("healthy-h1").context("it is in the table")?;
@@ -74,7 +73,7 @@ fn is_in_overlays(toolchain: &Toolchain) -> Result<()> {
         one/bin/go mod download mod.lab/m01
         two/bin/go mod download mod.lab/m02
         $OTHER/bin/go mod download mod.lab/m03";
-    if built().is_none() || !cases::can_start() {
+    if cases::built().is_none() || !cases::can_start() {
         return Ok(());
     }
     let scenario = Scenario::find("healthy-h1").context("it is in the table")?;
@@ -85,9 +84,9 @@ fn is_in_overlays(toolchain: &Toolchain) -> Result<()> {
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let requests = trace.chains.iter().flat_map(|chain| &chain.attempts);
     let requests = requests.flat_map(|attempt| &attempt.requests);
-    let mut told: Vec<_> = requests.map(|it| (&it.method, &it.url, it.status)).collect();
+    let mut told: Vec<_> = requests.map(|it| (&*it.method, &it.url, it.status)).collect();
     let log = lab.log();
-    let mut seen: Vec<_> = log.iter().map(|it| (&it.method, &it.url, it.status)).collect();
+    let mut seen: Vec<_> = log.iter().map(|it| (&*it.method, &it.url, it.status)).collect();
     told.sort();
     seen.sort();
     ensure!(told == seen, "{told:#?} instead of {seen:#?}");
@@ -119,7 +118,7 @@ fn is_changed(toolchain: &Toolchain) -> Result<()> {
     const SCRIPT: &str = "mkfifo wait; cp $GOROOT/bin/go go; ./go version
         GOENV=$PWD/wait ./go version & until [ /proc/$!/exe -ef go ]; do sleep 0.01; done
         $MEANWHILE go; ./go version; echo >wait; wait";
-    if built().is_none() || !cases::can_start() {
+    if cases::built().is_none() || !cases::can_start() {
         return Ok(());
     }
     let scenario = Scenario::find("healthy-h1").context("it is in the table")?;
@@ -149,7 +148,7 @@ fn is_continued(toolchain: &Toolchain) -> Result<()> {
         (until grep -q '^State:.T' /proc/$PPID/status; do sleep 0.01; done
         kill -CONT $PPID $$) & kill -TSTP $$
         wait; sleep 1; exec ./go version";
-    if built().is_none() || !cases::can_start() {
+    if cases::built().is_none() || !cases::can_start() {
         return Ok(());
     }
     let scenario = Scenario::find("healthy-h1").context("it is in the table")?;
@@ -175,7 +174,7 @@ fn a_release_that_nobody_knows_is_named() {
 
 fn pretends(toolchain: &Toolchain) -> Result<()> {
     const NEXT: &str = "go1.99.9";
-    if built().is_none() || !cases::can_start() {
+    if cases::built().is_none() || !cases::can_start() {
         return Ok(());
     }
     let scenario = Scenario::find("forbidden").context("it is in the table")?;

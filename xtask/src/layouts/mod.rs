@@ -108,7 +108,8 @@ fn measure(release: &Release, arch: &str) -> Result<Column> {
     Ok(column)
 }
 
-/// The go command for a machine with DWARF, built by a release from its own sources, and kept in the cache.
+/// The go command for a machine with DWARF, built by a release from its own sources, and kept in the
+/// cache.
 fn go_with_dwarf(release: &Release, arch: &str) -> Result<PathBuf> {
     let goroot = go::install(&release.0)?;
     let cache = go::root_dir()?.with_file_name("dwarf");

@@ -37,16 +37,12 @@ const PROGRAMS: [(&str, &[&str]); 3] = [
 /// Runs the machines, all or the quick ones, of which the names begin with these words; prints a
 /// table, and fails if one failed.
 pub(crate) fn vm(all: bool, beginning: &str) -> Result<()> {
+    let runs = chosen(all, beginning)?;
     bpf::setup()?;
     for (program, packages) in PROGRAMS {
         if which(program).is_none() {
             apt::install(packages)?;
         }
-    }
-    let runs: Vec<Run> = runs(all);
-    let runs: Vec<Run> = runs.into_iter().filter(|run| begins(&name(run), beginning)).collect();
-    if runs.is_empty() {
-        bail!("no machine's name begins with `{beginning}`");
     }
     let (runs, elsewhere): (Vec<Run>, Vec<Run>) =
         runs.into_iter().partition(|run| run.kernel.arch.can_be_built_for());
@@ -127,6 +123,16 @@ pub(crate) fn vm(all: bool, beginning: &str) -> Result<()> {
         bail!("{failed} machines failed; their logs are in {}", dir.display());
     }
     Ok(())
+}
+
+/// The machines, all or the quick ones, of which the names begin with these words; at least one.
+fn chosen(all: bool, beginning: &str) -> Result<Vec<Run>> {
+    let runs: Vec<Run> = runs(all);
+    let runs: Vec<Run> = runs.into_iter().filter(|run| begins(&name(run), beginning)).collect();
+    if runs.is_empty() {
+        bail!("no machine's name begins with `{beginning}`");
+    }
+    Ok(runs)
 }
 
 /// `amd64 6.12 integrity`.
@@ -228,6 +234,14 @@ fn table(rows: &[String]) -> String {
 mod tests {
     use super::kernels::KERNELS;
     use super::*;
+
+    #[test]
+    fn a_name_that_no_machine_has_is_said() {
+        let error = chosen(true, "amd46").unwrap_err();
+        assert_eq!(error.to_string(), "no machine's name begins with `amd46`");
+        let found = chosen(false, "amd64 6.1").unwrap();
+        assert!(found.iter().all(|run| run.kernel.name() == "amd64 6.1"), "{found:?}");
+    }
 
     #[test]
     fn a_kernel_is_excused_where_the_mirror_says_that_it_is_gone() {

@@ -46,7 +46,7 @@ pub(crate) fn bench(hour: bool) -> Result<()> {
     lab.args(["run", "bench", "--modules", &MODULES.to_string(), "--go"]).arg(goroot);
     lab.arg("--")
         .arg(std::env::current_exe()?)
-        .arg("bench-agent")
+        .arg("bench-agent-inside")
         .arg(&programs.proxytrace)
         .arg(what);
     let measured: Value =
