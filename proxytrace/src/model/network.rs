@@ -1,5 +1,6 @@
 //! What went over the network: requests, connections, names.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
@@ -18,7 +19,7 @@ pub struct Request {
     /// The 3xx it obeys, the last request of the send it resends, the request it repeats.
     pub follows: Option<RequestId>,
     /// HTTP method.
-    pub method: String,
+    pub method: Cow<'static, str>,
     /// URL, redacted; exact to 4,096 bytes.
     pub url: String,
     /// Host, with the port when it is not the scheme's default.
@@ -28,7 +29,7 @@ pub struct Request {
     /// The header `Location` as it was, redacted.
     pub location: Option<String>,
     /// `HTTP/2.0`.
-    pub protocol: Option<String>,
+    pub protocol: Option<Cow<'static, str>>,
     /// Allow-listed headers of the response, by canonical name; `Referer` and `User-Agent` are the
     /// request's.
     #[cfg_attr(test, schemars(with = "std::collections::BTreeMap<String, String>"))]
@@ -81,7 +82,7 @@ impl Request {
     /// first of its send, seen by who sent it.
     pub(crate) fn begun(
         id: RequestId,
-        method: String,
+        method: Cow<'static, str>,
         url: String,
         host: String,
         started_ns: u64,
