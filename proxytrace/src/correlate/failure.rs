@@ -28,10 +28,17 @@ impl Words {
         match self {
             Self::Any => true,
             Self::Within(words) => text.is_some_and(|text| text.contains(words)),
-            Self::First(words) => text.is_some_and(|text| text.starts_with(words)),
+            Self::First(words) => {
+                let text = text.map(|text| text.strip_prefix(BROKEN).unwrap_or(text));
+                text.is_some_and(|text| text.starts_with(words))
+            }
         }
     }
 }
+
+/// What net/http puts before the error that a connection broke for. In old releases both are one
+/// text (`transport.go:mapRoundTripError`).
+const BROKEN: &str = "net/http: HTTP/1.x transport connection broken: ";
 
 const fn types<T: Copy>(types: &'static [&'static str], means: T) -> Rule<T> {
     Rule { types, text: Words::Any, number: None, means }
@@ -85,6 +92,7 @@ const OUTCOMES: &[Rule<Outcome>] = &[
     begins("bad Content-Length", Outcome::BadContent),
     begins("invalid empty Content-Length", Outcome::BadContent),
     begins("http: message cannot contain multiple Content-Length", Outcome::BadContent),
+    begins("malformed MIME header", Outcome::BadContent),
     types(&["textproto.ProtocolError"], Outcome::BadContent),
     // cmd/go/internal/modfetch/fetch.go:checkSumDB. Any text may be in a checksum, too; and what is
     // quoted of an answer has no end of a line.
@@ -221,6 +229,13 @@ pub(crate) fn of_errno(errno: i32) -> Outcome {
 
 /// What an error says beyond its outcome, in words that can follow the name of a host.
 const REASONS: &[Rule<&str>] = &[
+    // First, as what follows is quoted of the answer.
+    begins("malformed HTTP", NO_HTTP),
+    begins("bad Content-Length", BAD_HEAD),
+    begins("invalid empty Content-Length", BAD_HEAD),
+    begins("http: message cannot contain multiple Content-Length", BAD_HEAD),
+    begins("malformed MIME header", BAD_HEAD),
+    types(&["textproto.ProtocolError"], BAD_HEAD),
     // net/dnsclient_unix.go, net/net.go.
     dns("no such host", "has no address: its name does not exist"),
     dns("server misbehaving", "has no address: the name server failed"),
@@ -252,12 +267,7 @@ const REASONS: &[Rule<&str>] = &[
     },
     types(&["tls.RecordHeaderError"], "does not speak TLS on this port"),
     types(&["http.tlsHandshakeTimeoutError"], "did not answer the TLS handshake in 10 seconds"),
-    // What follows is quoted of the answer.
-    begins("malformed HTTP", "does not speak HTTP on this port"),
-    begins("bad Content-Length", BAD_HEAD),
-    begins("invalid empty Content-Length", BAD_HEAD),
-    begins("http: message cannot contain multiple Content-Length", BAD_HEAD),
-    types(&["textproto.ProtocolError"], BAD_HEAD),
+    // net/http/internal/chunked.go.
     text("chunked encoding", BAD_CHUNKS),
     text("chunked line", BAD_CHUNKS),
     text("chunk length", BAD_CHUNKS),
@@ -288,6 +298,8 @@ const REASONS: &[Rule<&str>] = &[
 ];
 
 const GOAWAY: &str = "ended the connection (GOAWAY)";
+/// Another service has the port; or what was left of the answer before came first.
+const NO_HTTP: &str = "answered with what is no HTTP/1.1";
 const BAD_HEAD: &str = "sent a head that go cannot read";
 const BAD_CHUNKS: &str = "sent a body whose chunks are broken";
 
@@ -709,6 +721,9 @@ mod tests {
                 Outcome::RedirectRefused,
             ),
             (vec![plain("malformed HTTP response \"EOF\"")], Outcome::BadContent),
+            // Of an old release.
+            (vec![plain(&format!("{broken}malformed HTTP response \"EOF\""))], Outcome::BadContent),
+            (vec![plain(&format!("{broken}{head}"))], Outcome::BadContent),
             (vec![plain("malformed HTTP status code \"checksum\"")], Outcome::BadContent),
             (vec![plain("bad Content-Length \"context canceled\"")], Outcome::BadContent),
             (
@@ -725,6 +740,8 @@ mod tests {
             let failure = Failure { steps };
             assert_eq!(outcome(&failure), expected, "{failure:?}");
         }
+        let words = plain("malformed HTTP response \"tls: certificate required\"");
+        assert_eq!(reason(&Failure { steps: vec![words] }).as_deref(), Some(NO_HTTP));
     }
 
     #[test]

@@ -137,6 +137,9 @@ impl Fetch {
             }
             outcome => outcome,
         };
+        // go calls every scheme but https insecure.
+        let is_invalid = outcome == Outcome::RedirectRefused && leads_to_other_scheme(last);
+        let outcome = if is_invalid { Outcome::RedirectInvalid } else { outcome };
         context.chains.set_outcome(at, outcome);
     }
 }
@@ -154,6 +157,13 @@ fn refusal(first: &str, hops: usize, last: &Request) -> Outcome {
     } else {
         Outcome::RedirectInvalid
     }
+}
+
+/// Whether a redirect leads to what is neither http nor https.
+fn leads_to_other_scheme(request: &Request) -> bool {
+    let location = request.location.as_deref();
+    let target = location.and_then(|location| url::resolve(&request.url, location));
+    target.is_some_and(|target| !target.starts_with("http:") && !target.starts_with("https:"))
 }
 
 /// Whether a send of `url` can belong to the fetch that began with `first`: an auth-resend, or what

@@ -5,24 +5,19 @@ use std::net::SocketAddr;
 
 use crate::correlate::failure::{NEGOTIATES_ANEW, WANTS_CERTIFICATE, WANTS_HTTP_1_1};
 use crate::correlate::story::{answer, is_of_tool, last_asked, unverified, why, words};
-use crate::event::Origin;
-use crate::gomod::TOOLCHAIN;
-use crate::goproxy::is_keyword;
-use crate::gosumdb::has_key;
 use crate::model::{
     Artifact, Attempt, Cause, Chain, Contradiction, Next, Outcome, Process, Request,
 };
 use crate::redact::REDACTED;
-use crate::status;
-use crate::{goenv, url};
+use crate::{status, url};
 
-use super::content;
+use super::checksums::toolchain;
 use super::rules::{is_password_in_clear, strayed};
 use super::said::{Unused, telling};
 use super::sent::{Sent, last_walk, sends};
 use super::sign::Sign;
-use super::speaker::{self, is_page};
-use super::view::{self, View, is_of_go, is_query};
+use super::view::{self, View, is_query};
+use super::{checksums, content, credentials, speaker};
 
 /// An outcome that stands for a code by itself.
 const BY_OUTCOME: &[(Outcome, &str)] = &[
@@ -114,7 +109,7 @@ pub(super) fn root(view: &View<'_>, chain: &Chain) -> Option<Sign> {
             .or_else(|| command(view, chain));
     };
     if unverified(culprit) {
-        return unverifiable(view, chain).map(|sign| sign.with(send.ids()));
+        return checksums::unverifiable(view, chain).map(|sign| sign.with(send.ids()));
     }
     let sign = without_forward_proxy(view, chain, &send, culprit)
         .or_else(|| tunnel(&send, culprit))
@@ -123,12 +118,12 @@ pub(super) fn root(view: &View<'_>, chain: &Chain) -> Option<Sign> {
         .or_else(|| authorization_dropped(&send))
         .or_else(|| strayed(view, &send).map(|(_, message)| ("PT011", message)))
         .or_else(|| target(view, &send, culprit))
-        .or_else(|| checksums(view, chain, culprit))
+        .or_else(|| checksums::root(view, chain, culprit))
         .or_else(|| content::root(view, chain, &send, culprit))
         .map(|(code, message)| Sign::of(code, chain, message))
-        .or_else(|| unknown_toolchain(chain, culprit))
+        .or_else(|| checksums::unknown_toolchain(chain, culprit))
         .or_else(|| client_certificate(view, chain, &send, culprit));
-    let sign = sign.map(|sign| doubt(view, chain, culprit, sign));
+    let sign = sign.map(|sign| checksums::doubt(view, chain, culprit, sign));
     let sign = sign
         .or_else(|| probe(view, chain, culprit))
         .or_else(|| if culprit.outcome == Outcome::NotFound { absent(view, chain) } else { None });
@@ -141,7 +136,10 @@ pub(super) fn root(view: &View<'_>, chain: &Chain) -> Option<Sign> {
                 "what came from {} has another checksum than the checksum database has for it",
                 send.last().host
             ),
-            _ => answer(culprit) + &remark(&send, culprit) + offered(&send) + pause(send.last()),
+            _ => {
+                let offered = credentials::offered(&send);
+                answer(culprit) + &remark(&send, culprit) + offered + pause(send.last())
+            }
         };
         let sign = Sign::of(plain(&send, culprit)?, chain, message);
         let of_page = chain.artifact == Artifact::GoGet
@@ -183,42 +181,6 @@ fn remark(send: &Sent<'_>, attempt: &Attempt) -> String {
     if said { speaker::remark(send.last()) } else { String::new() }
 }
 
-/// What a host that wants credentials had got, where that is known.
-fn offered(send: &Sent<'_>) -> &'static str {
-    let last = send.last();
-    let names = last.credentials.as_deref().filter(|_| last.status == Some(401));
-    match names {
-        None => "",
-        Some([]) if is_in_clear(send) => "; go sends credentials over https alone",
-        Some([]) if is_redirect_of_user(send) => {
-            "; the user in the URL of the entry goes to no redirect with a whole URL"
-        }
-        Some([]) => "; go had no credentials for it",
-        Some(_) => "; the credentials that go sent are not good",
-    }
-}
-
-/// Whether go adds no credentials, whatever it has: it goes by the scheme of the first URL
-/// (`web/http.go:get`).
-fn is_in_clear(send: &Sent<'_>) -> bool {
-    is_of_go(send.first()) && send.first().url.starts_with("http://")
-}
-
-/// Whether a redirect has lost the user that the first URL has: net/http makes a header of it for
-/// that request alone (`net/http/client.go:send`).
-fn is_redirect_of_user(send: &Sent<'_>) -> bool {
-    send.last().cause == Cause::Redirect && has_user(send)
-}
-
-/// Whether there are credentials in the URL. Since Go 1.24 it finds no others then: it looks for
-/// them by the whole URL (`cmd/go/internal/auth/auth.go:AddCredentials`). Before, it looks for those
-/// of the host, and they come first.
-fn has_user(send: &Sent<'_>) -> bool {
-    let first = send.first();
-    let rest = first.url.strip_prefix("https://").filter(|_| is_of_go(first));
-    rest.and_then(|rest| rest.split(['/', '?']).next()).is_some_and(|it| it.contains('@'))
-}
-
 /// Whether a host that is asked too much wants to be left alone, if it says so in seconds. How many
 /// is another number in each answer, and the reason is the same.
 fn pause(request: &Request) -> &'static str {
@@ -240,70 +202,13 @@ fn by_status(process: Option<&Process>, sign: Sign, send: &Sent<'_>, attempt: &A
     let of_status =
         matches!(sign.kind.code, "PT006" | "PT301" | "PT302" | "PT402" | "PT408" | "PT409");
     let unauthorized = sign.kind.code == "PT301";
-    let renew = (unauthorized && is_offered(send)).then_some(CHANGED);
-    let advice = if unauthorized { of_credentials(process, send) } else { None };
+    let renew = (unauthorized && credentials::is_offered(send)).then_some(CHANGED);
+    let advice = if unauthorized { credentials::advice(process, send) } else { None };
     let advice = advice.or_else(|| speaker::advice(send.last()).or(renew).map(Cow::Borrowed));
     match advice.filter(|_| of_status) {
         Some(advice) if attempt.outcome == Outcome::HttpError => sign.advising(&advice),
         _ => sign,
     }
-}
-
-/// Whether credentials were sent to whoever answered.
-fn is_offered(send: &Sent<'_>) -> bool {
-    send.last().credentials.as_ref().is_some_and(|names| !names.is_empty())
-}
-
-/// What to do about a 401 where it is known why go sent what it sent, or nothing.
-fn of_credentials(process: Option<&Process>, send: &Sent<'_>) -> Option<Cow<'static, str>> {
-    const IN_CLEAR: &str = "go sends what ~/.netrc and GOAUTH have over https alone: serve the \
-                            host over TLS and name it so in GOPROXY, or let it answer this \
-                            network without credentials.";
-    const OF_ENTRY: &str = "Renew user and password in the URL of this entry, or take them out of \
-                            it and put good ones into ~/.netrc: since Go 1.24 go looks for no \
-                            others where an entry has a user.";
-    const BEFORE: &str = "Renew the credentials: the line for this host in ~/.netrc, if there is \
-                          one, or else user and password in the URL of this entry. Before Go 1.24 \
-                          go sends what ~/.netrc has, even where an entry has a user.";
-    const ALONE: &str = "Renew user and password in the URL of this entry: with this GOAUTH go \
-                         reads no ~/.netrc.";
-    const OFF: &str = "GOAUTH is `off`: go sends no credentials but those in a URL. Set it to \
-                       netrc, or unset it, and put the credentials for exactly this host, with its \
-                       port if the URL has one, into ~/.netrc.";
-    const LOST: &str = "Take user and password out of the URL of this entry and put them into \
-                        ~/.netrc: what go has from there goes along to redirects of the same host.";
-    let without_netrc = process.and_then(goauth_without_netrc).filter(|_| is_of_go(send.first()));
-    if is_offered(send) {
-        let old = process.is_some_and(|process| !knows_goauth(process));
-        let advice = match without_netrc {
-            _ if old => BEFORE,
-            Some(_) => ALONE,
-            None => OF_ENTRY,
-        };
-        return has_user(send).then_some(Cow::Borrowed(advice));
-    }
-    if is_in_clear(send) {
-        return Some(Cow::Borrowed(IN_CLEAR));
-    }
-    match without_netrc.filter(|_| send.last().credentials.is_some()) {
-        Some("off") => Some(Cow::Borrowed(OFF)),
-        Some(goauth) => Some(Cow::Owned(format!(
-            "GOAUTH is `{goauth}`, with which go reads no ~/.netrc: let that give credentials for \
-             exactly this host, or add `;netrc` to it and put them there."
-        ))),
-        None => is_redirect_of_user(send).then_some(Cow::Borrowed(LOST)),
-    }
-}
-
-/// GOAUTH, where it keeps go from ~/.netrc.
-fn goauth_without_netrc(process: &Process) -> Option<&str> {
-    let goauth = process.config.get("GOAUTH").filter(|_| knows_goauth(process))?;
-    Some(goauth.value.trim()).filter(|goauth| !goenv::reads_netrc(goauth))
-}
-
-/// One of which the release is not known is taken for one of today.
-fn knows_goauth(process: &Process) -> bool {
-    process.go_version.as_deref().is_none_or(goenv::knows_goauth)
 }
 
 /// The advice for what the forward proxy answered: credentials are of use for 407 alone.
@@ -613,100 +518,9 @@ fn target(view: &View<'_>, send: &Sent<'_>, attempt: &Attempt) -> Option<(&'stat
 
 /// Whether nothing was sent to who was asked last: it was not reached, or broke off in the
 /// handshake, as where a filter on the way goes by the name. That it was sent may not have been seen.
-fn is_unreached(view: &View<'_>, attempt: &Attempt, last: &Request) -> bool {
+pub(super) fn is_unreached(view: &View<'_>, attempt: &Attempt, last: &Request) -> bool {
     let unsent = last.sent_ns.is_none() && view.trace.capture.complete;
     attempt.outcome.is_unreached() || (attempt.outcome == Outcome::Reset && unsent)
-}
-
-/// A proxy that forwarded nothing of the checksum database yet may as well not forward it at all:
-/// that the database does not know a module, or a toolchain, is then a hypothesis.
-fn doubt(view: &View<'_>, chain: &Chain, attempt: &Attempt, sign: Sign) -> Sign {
-    let forwarded = |other: &Chain| {
-        other.process == chain.process
-            && matches!(other.artifact, Artifact::SumdbLookup | Artifact::SumdbTile)
-            && other.outcome == Outcome::Ok
-            && other.attempts.last().is_some_and(|last| last.proxy == attempt.proxy)
-    };
-    let sure = !matches!(sign.kind.code, "PT505" | "PT703")
-        || is_keyword(&attempt.proxy)
-        || view.trace.chains.iter().any(forwarded);
-    if sure { sign } else { sign.possibly() }
-}
-
-/// PT502 to PT505: the checksum database, or the proxy that stands for it.
-fn checksums(view: &View<'_>, chain: &Chain, attempt: &Attempt) -> Option<(&'static str, String)> {
-    let said = answer(attempt);
-    let direct = is_keyword(&attempt.proxy);
-    let supported = || view.supported(chain, &attempt.proxy);
-    let page = || supported().is_some_and(is_page);
-    let last = last_asked(&attempt.requests);
-    let unreached = last.is_some_and(|last| is_unreached(view, attempt, last));
-    let answered = last.is_some_and(|last| last.status.is_some());
-    match (chain.artifact, attempt.outcome) {
-        (Artifact::SumdbSupported, Outcome::HttpError) => Some((
-            "PT503",
-            format!("{said} when go asked whether it forwards the checksum database"),
-        )),
-        (Artifact::SumdbLookup | Artifact::SumdbTile, _)
-            if direct && unreached && !is_of_certificate(view, chain, attempt) =>
-        {
-            Some(("PT502", format!("{said}; it is the checksum database, which go asks itself")))
-        }
-        (Artifact::SumdbLookup | Artifact::SumdbTile, outcome)
-            if !direct
-                && ((outcome == Outcome::BadContent && answered)
-                    || (outcome == Outcome::NotFound && (page() || chain.module.is_none()))) =>
-        {
-            supported().map(|_| {
-                ("PT504", format!("{said}, though it says that it forwards the checksum database"))
-            })
-        }
-        (Artifact::SumdbLookup, Outcome::NotFound) if toolchain(chain).is_none() => {
-            Some(("PT505", format!("{said}: the checksum database does not know the module")))
-        }
-        _ => None,
-    }
-}
-
-/// PT703: a toolchain that the checksum database does not know. go asks it whatever GONOSUMDB and
-/// GOPRIVATE are (`modfetch/sumdb.go:useSumDB`), and looks for the toolchain in PATH before
-/// (`toolchain/select.go:Exec`).
-fn unknown_toolchain(chain: &Chain, attempt: &Attempt) -> Option<Sign> {
-    const ADVICE: &str = "No setting keeps go from verifying a toolchain. Let the proxy forward the \
-                          checksum database, or name one in GOSUMDB that has the toolchain; or \
-                          install it in PATH under its name, or set GOTOOLCHAIN=local.";
-    let unknown = chain.artifact == Artifact::SumdbLookup && attempt.outcome == Outcome::NotFound;
-    let what = toolchain(chain).filter(|_| unknown)?;
-    let message = format!(
-        "{what} cannot be had: {}: the checksum database does not know it, and go verifies every \
-         toolchain",
-        answer(attempt)
-    );
-    Some(Sign::of("PT703", chain, message).advising(ADVICE))
-}
-
-/// Whether a handshake failed for a certificate: somebody answered it, and what helps is what helps
-/// with any other host.
-fn is_of_certificate(view: &View<'_>, chain: &Chain, attempt: &Attempt) -> bool {
-    let last = last_asked(&attempt.requests);
-    let told = || {
-        last.and_then(|last| last.error.as_ref()).is_some_and(|error| {
-            let mut types = error.types.iter();
-            types.any(|it| it.contains("x509.") || it == "*tls.CertificateVerificationError")
-                || error.reason.as_deref() == Some(WANTS_CERTIFICATE)
-        })
-    };
-    // Before TLS 1.3 the alert is one of many.
-    let wanted = || {
-        last.is_some_and(|last| {
-            view.wants_certificate(chain, last) && !view.is_served(chain.process, &last.host)
-        })
-    };
-    match attempt.outcome {
-        Outcome::TlsUnknownAuthority => true,
-        Outcome::TlsOther | Outcome::Reset => told() || wanted(),
-        _ => false,
-    }
 }
 
 /// PT410, PT703: everybody who was asked had none of it.
@@ -737,58 +551,6 @@ fn absent(view: &View<'_>, chain: &Chain) -> Option<Sign> {
         None => ("PT410", answers.join("; ")),
     };
     Some(Sign::of(code, chain, message).with(ids.collect()))
-}
-
-/// PT502 where go can ask no database, as it has no GOSUMDB or makes no key of it. PT703: go
-/// verifies toolchains whatever GOSUMDB is, and has nobody to ask where it is `off`
-/// (`modfetch/sumdb.go:useSumDB`, `dbDial`).
-fn unverifiable(view: &View<'_>, chain: &Chain) -> Option<Sign> {
-    const KEY: &str = "Write the key of the database in full, `name+hash+key`, and behind it, if \
-                       need be, its URL; or unset GOSUMDB for sum.golang.org.";
-    const MISSING: &str = "Set GOSUMDB to sum.golang.org, to the key of your own database or to \
-                           `off`; or take out of your go/env what empties it: `go env -u GOSUMDB`.";
-    const OF_TOOLCHAIN: &str = "Set GOSUMDB to sum.golang.org, or to the key of a database that \
-                                has toolchains; or take out of your go/env what empties it: `go \
-                                env -u GOSUMDB`.";
-    const ADVICE: &str = "Leave GOSUMDB as it is by default, and name your own modules in \
-                          GONOSUMDB; or install the release and set GOTOOLCHAIN=local.";
-    let config = &view.process(chain.process)?.config;
-    let set = config.get("GOSUMDB");
-    let gosumdb = set.map_or("", |set| set.value.as_str());
-    // The default stands in go.env: where that was not read, it may be there.
-    let is_read = || config.values().any(|set| set.origin == Origin::GorootFile);
-    if gosumdb.trim().is_empty() && (set.is_some() || is_read()) {
-        let message = "GOSUMDB is empty: it names no checksum database that go could ask";
-        let advice = if toolchain(chain).is_some() { OF_TOOLCHAIN } else { MISSING };
-        return Some(Sign::of("PT502", chain, message.to_owned()).advising(advice));
-    }
-    if !has_key(gosumdb) {
-        let message =
-            format!("GOSUMDB is `{gosumdb}`, of which go makes no key of a checksum database");
-        return Some(Sign::of("PT502", chain, message).advising(KEY));
-    }
-    let what = toolchain(chain)?;
-    (gosumdb == "off").then(|| {
-        let message =
-            format!("{what} cannot be had: GOSUMDB is `off`, and go verifies every toolchain");
-        Sign::of("PT703", chain, message).advising(ADVICE)
-    })
-}
-
-/// What a chain wants of the toolchains, in words; none if that is something else. Which there are
-/// has no version.
-fn toolchain(chain: &Chain) -> Option<String> {
-    if chain.module.as_deref() != Some(TOOLCHAIN) {
-        return None;
-    }
-    Some(match chain.version.as_deref() {
-        Some(version) => {
-            let name = version.split_once('-').map_or(version, |(_, name)| name);
-            format!("the toolchain {name}")
-        }
-        None if chain.artifact == Artifact::List => "the list of toolchains".to_owned(),
-        None => TOOLCHAIN.to_owned(),
-    })
 }
 
 /// What a status or an outcome stands for where no redirect is to blame.

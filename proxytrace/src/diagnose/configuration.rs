@@ -93,7 +93,9 @@ fn advised(sign: Sign, entry: &Entry) -> Sign {
     const PORT: &str = "Correct the port of this entry in GOPROXY: ports end at 65535.";
     const URL: &str = "Write the entry as a URL: https://HOST/PATH, or for a directory file:///PATH. \
                        With one that is none go refuses the whole list.";
-    if wrong_port(entry).is_some() {
+    if separator(&entry.proxy).is_some() {
+        sign
+    } else if wrong_port(entry).is_some() {
         sign.advising(PORT)
     } else if !is_bare(&entry.proxy) && refusal(&entry.proxy).is_some() {
         sign.advising(URL)
@@ -110,24 +112,11 @@ fn broken_entry<'a>(list: &List, chain: &'a Chain) -> Option<(&'a Attempt, Strin
     failures.find_map(|attempt| Some((attempt, lint(list.entries.get(attempt.index? as usize)?)?)))
 }
 
-/// Why an entry is not what was meant: something in it looks like a separator, and is none
-/// (`modfetch/proxy.go:proxyList` knows `,` and `|`), it is a bare word, or go refuses it.
+/// Why an entry is not what was meant: something in it looks like a separator, it is a bare word, or
+/// go refuses it.
 fn lint(entry: &Entry) -> Option<String> {
     let text = entry.proxy.as_str();
-    let meant = text.split(['?', '#']).next().unwrap_or_default();
-    let authority = meant.find("://").map_or(0, |at| at + 3);
-    let path = meant[authority..].find('/').map_or(meant.len(), |at| authority + at);
-    let separates = |(at, char): &(usize, char)| {
-        let after = meant[at + char.len_utf8()..].trim_start();
-        match char {
-            '，' | '；' | '、' | '｜' => true,
-            ';' => begins_an_entry(after),
-            // Good in a path, and in no host; control characters nowhere (`net/url.parse`).
-            _ if char.is_whitespace() => char.is_control() || *at < path || begins_an_entry(after),
-            _ => false,
-        }
-    };
-    if let Some((_, char)) = meant.char_indices().find(separates) {
+    if let Some(char) = separator(text) {
         return Some(match char {
             ' ' => format!("GOPROXY has a space within `{text}`, which go takes for one entry"),
             _ if char.is_whitespace() => {
@@ -147,6 +136,25 @@ fn lint(entry: &Entry) -> Option<String> {
         return Some(format!("`{text}` in GOPROXY is {why}"));
     }
     wrong_port(entry).map(|port| format!("`{text}` in GOPROXY has the port {port}, which is none"))
+}
+
+/// What looks like a separator in an entry, and is none (`modfetch/proxy.go:proxyList` knows `,` and
+/// `|`).
+fn separator(text: &str) -> Option<char> {
+    let meant = text.split(['?', '#']).next().unwrap_or_default();
+    let authority = meant.find("://").map_or(0, |at| at + 3);
+    let path = meant[authority..].find('/').map_or(meant.len(), |at| authority + at);
+    let separates = |(at, char): &(usize, char)| {
+        let after = meant[at + char.len_utf8()..].trim_start();
+        match char {
+            '，' | '；' | '、' | '｜' => true,
+            ';' => begins_an_entry(after),
+            // Good in a path, and in no host; control characters nowhere (`net/url.parse`).
+            _ if char.is_whitespace() => char.is_control() || *at < path || begins_an_entry(after),
+            _ => false,
+        }
+    };
+    meant.char_indices().find(separates).map(|(_, char)| char)
 }
 
 /// Whether it is a word, and no keyword.
@@ -330,6 +338,21 @@ mod tests {
         ] {
             let list = List::of(&config(&[("GOPROXY", list), ("GOPRIVATE", "x.lab")]));
             assert_eq!(list.entries.iter().any(|entry| lint(entry).is_some()), broken, "{list:?}");
+        }
+    }
+
+    /// An entry that is two has no good scheme either, and is helped by a separator.
+    #[test]
+    fn pt604_advises_by_what_is_wrong() {
+        for (entry, advice) in [
+            ("a.lab，https://b.lab", "Write the entries one after the other"),
+            ("a.lab;https://b.lab", "Write the entries one after the other"),
+            ("foo", "Write the entries one after the other"),
+            ("/srv/x", "Write the entry as a URL"),
+            ("https://a.lab:84433", "Correct the port"),
+        ] {
+            let finding = one(&Script::new(entry, 1), "PT604");
+            assert!(finding.advice.starts_with(advice), "{entry}: {}", finding.advice);
         }
     }
 

@@ -10,9 +10,11 @@
 
 mod catalogue;
 mod cause;
+mod checksums;
 mod class;
 mod configuration;
 mod content;
+mod credentials;
 mod rules;
 mod said;
 mod sent;

@@ -166,7 +166,8 @@ pub(super) struct Result<'a> {
 /// server (`net/http/transport.go:dialConn`).
 const FORWARD: &[&str] = &[": proxyconnect ", ": socks connect "];
 
-/// Texts of errors, by what they stand for; the first that is found counts.
+/// Texts of errors, by what they stand for; the first that is found counts. go tells of no body
+/// here: `unexpected EOF` is of an answer that has not begun.
 const ERRORS: &[(&str, Outcome)] = &[
     ("redirected from secure URL", Outcome::RedirectRefused),
     ("stopped after 10 redirects", Outcome::RedirectLimit),
@@ -184,7 +185,6 @@ const ERRORS: &[(&str, Outcome)] = &[
     ("Proxy Authentication Required", Outcome::ProxyRefused),
     ("connection reset by peer", Outcome::Reset),
     ("stream error: ", Outcome::Reset),
-    ("unexpected EOF", Outcome::Truncated),
     ("EOF", Outcome::Reset),
     ("context canceled", Outcome::Canceled),
 ];

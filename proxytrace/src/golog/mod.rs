@@ -50,9 +50,8 @@ const MAX_STDERR: usize = 4096;
 /// Findings that hold on what a log has. The others need a header, a connection, the list, or to
 /// know that nothing else was asked.
 pub const POSSIBLE: &[&str] = &[
-    "PT003", "PT004", "PT007", "PT201", "PT202", "PT203", "PT204", "PT205", "PT208", "PT210",
-    "PT211", "PT301", "PT302", "PT402", "PT408", "PT409", "PT410", "PT502", "PT503", "PT505",
-    "PT900",
+    "PT003", "PT004", "PT007", "PT201", "PT202", "PT203", "PT204", "PT205", "PT208", "PT211",
+    "PT301", "PT302", "PT402", "PT408", "PT409", "PT410", "PT502", "PT503", "PT505", "PT900",
 ];
 
 /// What a log says, as a trace with its findings; how many lines of `-x` it has.

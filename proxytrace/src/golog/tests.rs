@@ -143,7 +143,7 @@ fn results_are_a_status_or_an_error() {
         ("Get \"https://p\": x509: certificate has expired", Outcome::TlsOther),
         ("Get \"https://p\": http: server gave HTTP response to HTTPS client", Outcome::TlsOther),
         ("Get \"https://p\": EOF", Outcome::Reset),
-        ("Get \"https://p\": unexpected EOF", Outcome::Truncated),
+        ("Get \"https://p\": unexpected EOF", Outcome::Reset),
         ("Get \"/\": stopped after 10 redirects", Outcome::RedirectLimit),
         (
             "Get \"https://p\": proxyconnect tcp: dial tcp: lookup squid on 1.1.1.1:53: no such host",

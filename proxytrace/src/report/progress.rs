@@ -105,7 +105,9 @@ impl Progress {
             }
             What::RequestReturn { status, headers, body, .. } => {
                 let is_redirect = status.is_some_and(status::redirects);
-                self.redirects += usize::from(is_redirect && headers.contains_key("Location"));
+                // An empty one leads nowhere (`client.go:do`).
+                let leads = headers.get("Location").is_some_and(|to| !to.is_empty());
+                self.redirects += usize::from(is_redirect && leads);
                 if let (Some(open), Some(body)) = (self.open.remove(&place), body) {
                     let reads = Wait { since: event.time, stage: Stage::Body, ..open };
                     self.bodies.insert((event.pid, *body), reads);

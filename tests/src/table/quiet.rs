@@ -236,7 +236,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "go-get-ended",
         about: "a go that is ended while it waits for the zip: no path that is no module is to blame",
-        command: &["sh", "-c", "timeout 3 go get mod.lab/m01/cmd@v1.0.0"],
+        command: &["sh", "-c", "timeout 6 go get mod.lab/m01/cmd@v1.0.0"],
         modules: modules(1),
         goproxy: "https://proxy.lab",
         hosts: &[host("proxy.lab", H2, &[on("*.zip", Slow(30_000)), on("*", Serve)])],

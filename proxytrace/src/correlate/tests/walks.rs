@@ -161,6 +161,7 @@ fn a_refusal_is_told_apart_without_its_text() {
         ("http://plain.lab/z", 1, Outcome::RedirectRefused),
         ("https://proxy.lab/z", 10, Outcome::RedirectLimit),
         ("https://[", 1, Outcome::RedirectInvalid),
+        ("cdn.lab:8443/z", 1, Outcome::RedirectInvalid),
     ] {
         let hops = vec![hop(&zip(A, "x.lab/m"), 302).to(location); hops];
         let task = Task::new(7).walk().lookup(A, "x.lab/m").fetch_refused(&hops, untold());

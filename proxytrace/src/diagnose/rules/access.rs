@@ -9,6 +9,7 @@ use crate::public::is_public;
 use crate::redact::REDACTED;
 use crate::url::{Url, host_name};
 
+use super::super::credentials::is_redirect_of_user;
 use super::super::sent::Sent;
 use super::super::sign::Sign;
 use super::super::view::{View, is_of_go};
@@ -29,12 +30,15 @@ const INTERNAL: &[&str] = &[
 ];
 
 /// PT303. go looks for the host as the URL has it (`cmd/go/internal/auth`), and for that of the first
-/// URL alone: for the target of a redirect nobody looks (`web/http.go:get`). git looks by itself, and
-/// knows no port there.
+/// URL alone: for the target of a redirect nobody looks (`web/http.go:get`), nor is a line of any use
+/// where that URL has a user of its own. git looks by itself, and knows no port there.
 pub(super) fn netrc_port(view: &View<'_>, chain: &Chain) -> Vec<Sign> {
     let last = chain.attempts.last().filter(|_| view.failed(chain));
     // Over http it looks nowhere.
-    let asked = |send: &Sent<'_>| !send.crossed() && send.first().url.starts_with("https://");
+    let asked = |send: &Sent<'_>| {
+        let secure = send.first().url.starts_with("https://");
+        secure && !send.crossed() && !is_redirect_of_user(send)
+    };
     let send = last.and_then(Sent::last_of).filter(asked);
     let refused = send.map(|send| send.last()).filter(|request| is_of_go(request));
     let Some(request) = refused.filter(|request| request.status == Some(401)) else {
@@ -203,6 +207,10 @@ mod tests {
         assert!(is_told(&[hop(&first, 401)], Witness::Go));
         assert!(is_told(&to("https://proxy.lab:8443/m"), Witness::Go));
         assert!(!is_told(&to("https://storage.lab:8443/m"), Witness::Go));
+        // go looks for the URL with its user.
+        let mut of_user = to("https://proxy.lab:8443/m");
+        of_user[0] = hop(&first.replace("//", "//REDACTED@"), 302).to("https://proxy.lab:8443/m");
+        assert!(!is_told(&of_user, Witness::Go));
         assert!(!is_told(&[hop(&first.replace("https:", "http:"), 401)], Witness::Go));
         // git takes the line without the port.
         assert!(!is_told(&[hop(&first, 401)], Witness::Wire));

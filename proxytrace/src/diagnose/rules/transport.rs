@@ -5,8 +5,7 @@ use std::net::SocketAddr;
 
 use crate::correlate::story::last_asked;
 use crate::model::{Cause, Chain, ChainId, Connection, Outcome, ProcessId, Request, RequestId};
-use crate::url::Url;
-use crate::url::split_port;
+use crate::url::{Url, host_name, split_port};
 
 use super::super::sign::Sign;
 use super::super::view::{View, meant};
@@ -23,9 +22,9 @@ pub(super) fn v6_path(view: &View<'_>, chain: &Chain) -> Vec<Sign> {
     let asked = last_asked(&last.requests).filter(|request| request.outcome == Outcome::TlsOther);
     let Some(request) = asked else { return Vec::new() };
     let host = request.host.as_str();
+    let is_host = |name: &str| name == host || name == host_name(host);
     let to_host = |connection: &&Connection| {
-        connection.process == chain.process
-            && connection.host.as_deref().is_some_and(|name| host.starts_with(name))
+        connection.process == chain.process && connection.host.as_deref().is_some_and(is_host)
     };
     let stalled = |connection: &Connection| {
         let error = connection.tls.as_ref().and_then(|tls| tls.error.as_ref());

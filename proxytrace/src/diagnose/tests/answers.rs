@@ -551,9 +551,9 @@ fn pt301_is_of_the_user_in_the_entry() {
 /// GOAUTH, and a user in the entry comes last.
 #[test]
 fn pt301_advises_by_goauth_and_release() {
-    let advice = |version: &str, goauth: &str, asked: Hop, entry: &str| {
+    let advice = |version: &str, goauth: &str, asked: &[Hop], entry: &str| {
         let task =
-            Task::new(7).walk().lookup(entry, "x.lab/m").fetch(&[asked]).failed(bad_status(401));
+            Task::new(7).walk().lookup(entry, "x.lab/m").fetch(asked).failed(bad_status(401));
         let mut script = Script::new(entry, 1);
         for event in &mut script.events {
             if let What::GoStart { go_version, config: theirs, .. } = &mut event.what {
@@ -578,8 +578,17 @@ fn pt301_advises_by_goauth_and_release() {
         ("go1.22.0", "off", user, "Renew the credentials: the line for this host in ~/.netrc, if"),
     ] {
         let asked = if entry == user { refused() } else { unsent() };
-        let advice = advice(version, goauth, asked, entry);
+        let advice = advice(version, goauth, &[asked], entry);
         assert!(advice.starts_with(expected), "{version} {goauth} {entry}: {advice}");
+    }
+    // What a redirect loses stands in the URL, and GOAUTH keeps go from where it is to stand.
+    let target = "https://proxy.lab/other";
+    let first = hop(&zip(user, "x.lab/m"), 302).to(target).sending("Authorization");
+    let lost = [first, hop(target, 401)];
+    for (goauth, named) in [("netrc", false), ("off", true), ("/opt/auth", true)] {
+        let advice = advice("go1.27.3", goauth, &lost, user);
+        assert!(advice.starts_with("Take user and password out"), "{goauth}: {advice}");
+        assert_eq!(advice.contains("`netrc` in GOAUTH"), named, "{goauth}: {advice}");
     }
 }
 
