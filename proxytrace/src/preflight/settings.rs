@@ -98,8 +98,9 @@ impl Settings {
 
     /// Whether GOAUTH names commands that may have credentials.
     pub(super) fn has_credential_commands(&self) -> bool {
-        let mut commands = self.get("GOAUTH").split(';').map(str::trim);
-        commands.any(|command| !matches!(command, "" | "netrc" | "off"))
+        let commands = self.get("GOAUTH").split(';');
+        let mut methods = commands.filter_map(|command| command.split_whitespace().next());
+        methods.any(|method| !matches!(method, "netrc" | "off"))
     }
 
     /// What GOAUTH has, so that go since 1.24 ends before it asks anybody over https
@@ -373,6 +374,7 @@ mod tests {
             ("netrc", false),
             ("off", false),
             ("netrc; ", false),
+            ("netrc x", false),
             ("git /home/me", true),
             ("netrc;git /home/me", true),
             ("/bin/auth", true),

@@ -79,9 +79,9 @@ impl Signal {
         };
         // A message without a number is advice.
         let rejected = u64::try_from(rejected).ok().filter(|rejected| *rejected > 0)?;
-        let why: String = why.chars().take(WHY).collect();
-        // It may have in it what was sent.
-        Some((rejected, format!("took a part alone: {}", redact::text(&why))))
+        // It may have in it what was sent; a secret that is cut is not known as one any more.
+        let why: String = redact::text(&why).chars().take(WHY).collect();
+        Some((rejected, format!("took a part alone: {why}")))
     }
 }
 
