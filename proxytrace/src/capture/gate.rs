@@ -21,7 +21,7 @@ use nix::sys::fanotify::{
     Response,
 };
 
-use super::mounts::Mount;
+use super::mounts::{self, Mount};
 
 /// File systems that are this machine's own, and have executables, as the kernel names them.
 ///
@@ -58,7 +58,7 @@ impl Gate {
         let namespace = namespace_of(pid)?;
         let mounts = fs::read(format!("/proc/{pid}/mountinfo"))?;
         let root = PathBuf::from(format!("/proc/{pid}/root"));
-        let closed_to_us = encrypted_for_its_user(pid);
+        let closed_to_us = encrypted_for_its_user(pid, &mounts);
         let mut marked = 0;
         for mount in executable_mounts(&mounts) {
             let path = root.join(mount.strip_prefix("/").unwrap_or(&mount));
@@ -126,9 +126,13 @@ fn namespace_of(pid: i32) -> io::Result<PathBuf> {
 
 /// The device of the file system that a process works in, if its directory there is encrypted and the
 /// key is in a keyring of its user, which root does not have (fscrypt, version 1). Whoever opens a
-/// file there first must have the key, and that would be we.
-fn encrypted_for_its_user(pid: i32) -> Option<u64> {
-    let directory = File::open(format!("/proc/{pid}/cwd")).ok()?;
+/// file there first must have the key, and that would be we. Nobody else's file system is asked: to
+/// open a directory is to wait for a server that is gone.
+fn encrypted_for_its_user(pid: i32, mountinfo: &[u8]) -> Option<u64> {
+    let link = format!("/proc/{pid}/cwd");
+    let mount = mounts::around(mountinfo, &fs::read_link(&link).ok()?)?;
+    executable_mount(&mount)?;
+    let directory = File::open(link).ok()?;
     let mut policy = [0_u8; POLICY_1_SIZE];
     // SAFETY: the kernel writes no more than the size that is part of the number. It knows policies
     // of version 1 alone, and has an error for anything else.
@@ -178,7 +182,8 @@ mod tests {
 
     #[test]
     fn what_is_not_encrypted_is_open_to_us() {
-        assert_eq!(encrypted_for_its_user(std::process::id().cast_signed()), None);
+        let mounts = fs::read("/proc/self/mountinfo").unwrap();
+        assert_eq!(encrypted_for_its_user(std::process::id().cast_signed(), &mounts), None);
     }
 
     fn watched(line: &str) -> Option<PathBuf> {
