@@ -527,6 +527,16 @@ mod tests {
         }
     }
 
+    /// What was learned of a module with these settings, and by whom.
+    fn asked(settings: &Settings) -> (Asked, Arc<Client>) {
+        let options = options();
+        let client = Arc::new(client(settings, (options.limit, options.limit)));
+        let modules = vec![Module::parse("mod.lab/m@v1.0.0").unwrap()];
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let asked = runtime.block_on(ask(settings, &client, (modules, ""), &options));
+        (asked, client)
+    }
+
     /// What becomes of a module with this list and this checksum database: with the list that is set,
     /// and with that to use.
     fn fares(goproxy: &str, gosumdb: &str, options: &Options) -> (Fare, String, Fare) {
@@ -588,12 +598,7 @@ mod tests {
             };
             let go = Path::new("/usr/lib/go/bin/go");
             let settings = Settings::of(environment.into(), go, &read);
-            let options = options();
-            let client = Arc::new(client(&settings, (options.limit, options.limit)));
-            let modules = vec![Module::parse("mod.lab/m@v1.0.0").unwrap()];
-            let runtime =
-                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            let asked = runtime.block_on(ask(&settings, &client, (modules, ""), &options));
+            let (asked, client) = asked(&settings);
             let frame = Frame {
                 argv: Vec::new(),
                 config: settings.redacted(),
@@ -628,12 +633,7 @@ mod tests {
             let environment = [("GOPROXY", &*goproxy), ("GOSUMDB", "off"), ("GOAUTH", goauth)];
             let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
             let settings = Settings::of(environment.into(), Path::new(""), &|_| None);
-            let options = options();
-            let client = Arc::new(client(&settings, (options.limit, options.limit)));
-            let modules = vec![Module::parse("mod.lab/m@v1.0.0").unwrap()];
-            let runtime =
-                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            let asked = runtime.block_on(ask(&settings, &client, (modules, ""), &options));
+            let (asked, _) = asked(&settings);
             (verdict::fare(&asked, &asked.list.entries), asked.entries[0].barred.clone())
         };
         let (fare, why) = fares("netrc;", "https");
