@@ -14,6 +14,7 @@ use crate::wire::{self, Stream};
 const ESTABLISHED: i32 = 1;
 const SYN_SENT: i32 = 2;
 const CLOSE: i32 = 7;
+const LISTEN: i32 = 10;
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
 
@@ -50,6 +51,12 @@ pub fn tcp_state(ctx: RawTracePointContext) -> i32 {
         pid
     } else {
         let Some(known) = known else { return 0 };
+        if old == LISTEN || new == LISTEN {
+            // A server's, in the place of one whose end was not seen.
+            let _ = SOCKETS.remove(socket);
+            let _ = STREAMS.remove(socket);
+            return 0;
+        }
         if known.state == new {
             return 0;
         }

@@ -113,6 +113,15 @@ impl Connections {
         let known = self.sockets.get(&socket).copied().or_else(|| {
             (state != TcpState::Connecting).then(|| self.at((process, local?, remote?))).flatten()
         });
+        // Nor is one that ends elsewhere than the one that it is taken for.
+        let ends_elsewhere = known.is_some_and(|known| {
+            let known = self.all[known as usize].remote_addr.as_deref();
+            let remote = remote.map(|remote| remote.to_string());
+            remote.is_some() && known.is_some() && known != remote.as_deref()
+        });
+        if ends_elsewhere {
+            return;
+        }
         let connection = known.unwrap_or_else(|| self.open(process));
         self.sockets.insert(socket, connection);
         if let (Some(local), Some(remote), true) = (local, remote, state == TcpState::Established) {

@@ -137,6 +137,21 @@ fn sockets_and_requests_make_one_connection() {
     );
 }
 
+/// The end of a socket was not seen, and the kernel has put that of a server in its place.
+#[test]
+fn a_socket_with_other_ends_is_another() {
+    let (own, server) = ("10.0.0.1:5000", "10.0.0.2:443");
+    let mut script = Script::new(A, 0);
+    tcp(&mut script, 9, TcpState::Connecting, None, server);
+    tcp(&mut script, 9, TcpState::Established, own.parse().ok(), server);
+    tcp(&mut script, 9, TcpState::Closed { errno: 0 }, server.parse().ok(), "10.0.0.9:6000");
+    let trace = script.trace();
+    let [connection] = &trace.connections[..] else { panic!("{:?}", trace.connections) };
+    assert_eq!(connection.local_addr.as_deref(), Some(own));
+    assert_eq!(connection.remote_addr.as_deref(), Some(server));
+    assert!(connection.ended_ns.is_none());
+}
+
 #[test]
 fn a_port_used_again_is_another_connection() {
     let mut script = Script::new(A, 0);
