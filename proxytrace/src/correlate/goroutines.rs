@@ -49,8 +49,6 @@ struct Goroutine {
     tunnel: Option<RequestAt>,
     /// Where its last walk ended well.
     served: Option<At>,
-    /// What is being compared with `go.sum`: module and version.
-    summed: Option<(String, String)>,
     /// What is being compared with the checksum database.
     verified: Option<(String, String)>,
 }
@@ -201,13 +199,10 @@ impl Goroutines {
                     context.chains.unusable(at, &error);
                 }
             }
-            What::SumEnter { module, version } => {
-                goroutine.summed = Some((module, version));
-            }
             What::Stderr { text } => {
-                let (summed, verified) = (goroutine.summed.as_ref(), goroutine.verified.as_ref());
-                if let Some(((module, version), by)) = last_words(&text, summed, verified) {
-                    context.chains.contradict(context.process, (module, version), by);
+                let verified = goroutine.verified.as_ref();
+                if let Some((of, by)) = last_words(&text, verified) {
+                    context.chains.contradict(context.process, of, by);
                 }
             }
             What::VerifyEnter { module, version } => {
@@ -245,20 +240,19 @@ impl Goroutines {
 /// What go ends for, with words alone: `go.sum` (`modfetch/fetch.go:haveModSumLocked`) or the
 /// checksum database itself (`modfetch/sumdb.go:SecurityError`) contradicts what is being compared.
 fn last_words<'a>(
-    text: &str,
-    summed: Option<&'a (String, String)>,
+    text: &'a str,
     verified: Option<&'a (String, String)>,
-) -> Option<(&'a (String, String), Contradiction)> {
+) -> Option<((&'a str, &'a str), Contradiction)> {
     if !text.contains("SECURITY ERROR\n") {
         return None;
     }
-    if let Some(of) = verified {
+    if let Some((module, version)) = verified {
         let forked = text.contains("go.sum database server misbehavior detected!");
-        return forked.then_some((of, Contradiction::SumdbBefore));
+        return forked.then_some(((module, version), Contradiction::SumdbBefore));
     }
-    let of = summed?;
-    let mismatch = format!("verifying {}@{}: checksum mismatch\n", of.0, of.1);
-    text.contains(&mismatch).then_some((of, Contradiction::GoSum))
+    let (_, of) = text.split_once("verifying ")?;
+    let (of, _) = of.split_once(": checksum mismatch\n")?;
+    Some((of.split_once('@')?, Contradiction::GoSum))
 }
 
 /// Before Go 1.21 nothing tells which goroutine started the one that dials. It is known all the

@@ -162,7 +162,9 @@ impl Walk {
             let attempt = context.chains.attempt(at);
             if attempt.requests.is_empty() && attempt.outcome == Outcome::Unfinished {
                 let several = self.is_of_several(at, context);
+                let told_of = |error| several && self.is_of_another(error, at, context);
                 let outcome = match leave {
+                    Leave::Failed(error) if told_of(error) => Outcome::Unknown,
                     // Which of them it had, go does not say.
                     Leave::Succeeded if several && !is_had(at, context) => Outcome::Unknown,
                     _ => unasked(leave, proxy, beside, (at, several), context),
@@ -276,6 +278,16 @@ impl Walk {
         modules.next().is_some_and(|first| modules.any(|other| other != first))
     }
 
+    /// Whether what a walk failed with came of a request for another module than this.
+    fn is_of_another(&self, error: &Failure, at: At, context: &Context<'_>) -> bool {
+        let outcome = failure::outcome(error);
+        let came_of = |other: &At| {
+            let attempt = context.chains.attempt(*other);
+            other.chain != at.chain && attempt.outcome == outcome && !attempt.requests.is_empty()
+        };
+        outcome != Outcome::NotFound && self.here.iter().any(came_of)
+    }
+
     /// A walk that failed after a good answer failed for what was in it, where its error says so; or
     /// for what is not in a repository that was there. Where several modules were asked for at the
     /// same time, the error may be of any of them, or of what was fetched of one in a walk of its own.
@@ -285,9 +297,12 @@ impl Walk {
             return;
         }
         let outcome = failure::outcome(error);
-        let of_repository =
-            outcome == Outcome::NotFound && context.chains.artifact(last.chain) == Artifact::Vcs;
-        let fits = of_repository || is_of_contents(outcome);
+        let fits = match context.chains.artifact(last.chain) {
+            Artifact::Vcs => outcome == Outcome::NotFound || is_of_contents(outcome),
+            // What it led to is what failed; or else the error names it (`spoil_page`).
+            Artifact::GoGet => false,
+            _ => is_of_contents(outcome),
+        };
         if fits && context.chains.attempt(last).outcome == Outcome::Ok {
             context.chains.spoil(last, outcome, Some(error));
         }
@@ -301,14 +316,19 @@ impl Walk {
         search.map(|&at| context.chains.attempt(at).outcome).find(|&outcome| story::failed(outcome))
     }
 
-    /// Whether a page that came with an error led to a repository all the same, or another page did: go
-    /// reads it whatever its status, and goes by its status only where there is nothing in it
-    /// (`vcs.go:repoRootForImportDynamic`, `metaImportsForPrefix`).
+    /// Whether a page led to somebody who failed. One that came with an error may have led to a
+    /// repository all the same, or another page did: go reads it whatever its status, and goes by its
+    /// status only where there is nothing in it (`vcs.go:repoRootForImportDynamic`,
+    /// `metaImportsForPrefix`).
     fn led_on(&self, at: At, context: &Context<'_>) -> bool {
-        let outcome = context.chains.attempt(at).outcome;
-        context.chains.artifact(at.chain) == Artifact::GoGet
-            && matches!(outcome, Outcome::NotFound | Outcome::HttpError)
-            && self.here.iter().any(|it| context.chains.artifact(it.chain) == Artifact::Vcs)
+        let artifact = |at: &At| context.chains.artifact(at.chain);
+        let outcome = |at: &At| context.chains.attempt(*at).outcome;
+        let led_to = |it: &At| match outcome(&at) {
+            Outcome::Ok => artifact(it) != Artifact::GoGet && story::failed(outcome(it)),
+            Outcome::NotFound | Outcome::HttpError => artifact(it) == Artifact::Vcs,
+            _ => false,
+        };
+        artifact(&at) == Artifact::GoGet && self.here.iter().any(led_to)
     }
 
     /// What the next entry is asked for: what failed here, or else everything; the search for a

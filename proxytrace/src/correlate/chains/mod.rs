@@ -307,7 +307,9 @@ impl Tracked {
                     format!("{}; what became of it is not known", story::answer(attempt));
             }
         }
-        if let Some(last) = chain.attempts.last() {
+        if let Some(last) = chain.attempts.last()
+            && chain.contradicted_by.is_none()
+        {
             chain.outcome = last.outcome;
         }
         let mut requests = chain.attempts.iter().flat_map(|attempt| &attempt.requests);

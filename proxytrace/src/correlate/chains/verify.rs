@@ -2,7 +2,9 @@
 //! `go.sum` has, or was not verified.
 
 use crate::event::Failure;
-use crate::model::{Artifact, Cause, Contradiction, Next, Outcome, ProcessId, RequestError};
+use crate::model::{
+    Artifact, Attempt, Cause, Contradiction, Next, Outcome, ProcessId, RequestError,
+};
 
 use super::super::{cache, failure};
 use super::{At, Chains, Key};
@@ -74,7 +76,11 @@ impl Chains {
             wrong = key(Artifact::SumdbLookup);
         }
         let Some(chain) = self.find(&wrong) else { return };
-        if let Some(at) = self.good(&wrong) {
+        let refused = |attempt: &Attempt| attempt.outcome == Outcome::Checksum;
+        if self.all[chain].chain.attempts.iter().any(refused) {
+            // It stays in the module cache, whoever else was asked then: go compares that.
+            self.all[chain].chain.outcome = Outcome::Checksum;
+        } else if let Some(at) = self.good(&wrong) {
             self.spoil(at, Outcome::Checksum, None);
             self.end(at);
         } else if self.all[chain].chain.outcome == Outcome::Cached {

@@ -1,7 +1,7 @@
 //! The checksum database, and the module cache.
 
 use crate::diagnose::diagnose;
-use crate::event::What;
+use crate::event::{Goroutine, What};
 use crate::model::{Artifact, Contradiction, Next, Outcome, Role, Trace};
 
 use super::scenarios::{self, A, B, got, url, zip};
@@ -120,6 +120,40 @@ fn go_sum_contradicts_what_came() {
         assert_eq!(found.attempts[0].requests[0].outcome, Outcome::Checksum);
         assert_eq!(found.contradicted_by, Some(Contradiction::GoSum));
     }
+}
+
+/// What the checksum database refused stays in the module cache, and go compares that with the sum of
+/// what the next entry sent then.
+#[test]
+fn go_sum_contradicts_what_came_first() {
+    let asked = |entry| hop(&url(entry, "x.lab/m", "v1.0.0.mod"), 200);
+    let task = Task::new(7)
+        .walk()
+        .lookup(A, "x.lab/m")
+        .fetch(&[asked(A)])
+        .verify("x.lab/m", "v1.0.0/go.mod", Some(mismatch()))
+        .lookup(B, "x.lab/m")
+        .fetch(&[asked(B)])
+        .verify("x.lab/m", "v1.0.0/go.mod", None)
+        .found();
+    let mut script = Script::new("https://proxy.lab|https://next.lab", 1);
+    script.run(&[task]);
+    let goroutine = Some(Goroutine { id: 1, parent: 0 });
+    script.push(GO, goroutine, What::Stderr { text: mismatched("v1.0.0/go.mod") });
+    let trace = script.trace();
+    let found = chain(&trace, "x.lab/m@v1.0.0 mod");
+    assert_eq!(
+        draw(found),
+        [
+            "https://proxy.lab[0] checksum → next-entry: initial proxy.lab 200",
+            "https://next.lab[1] ok → -: initial next.lab 200"
+        ]
+    );
+    assert_eq!(found.outcome, Outcome::Checksum);
+    assert_eq!(found.contradicted_by, Some(Contradiction::GoSum));
+    let root = diagnose(&trace).into_iter().find(|finding| finding.role == Role::Root).unwrap();
+    assert_eq!(root.code, "PT507");
+    assert!(root.message.contains("proxy.lab"), "{}", root.message);
 }
 
 #[test]

@@ -316,6 +316,55 @@ fn a_proxy_named_by_go_import_serves_the_attempt_direct() {
     assert_eq!(trace.chains.len(), 2);
 }
 
+/// The page was well; what it led to was not, whatever that came to.
+#[test]
+fn a_page_is_not_to_blame_for_what_it_led_to() {
+    let file = "https://mods.lab/base/x.lab/m/@v/v1.0.0.mod";
+    for (status, error, of_file) in [
+        (404, bad_status(404), "not-found → stop: initial mods.lab 404"),
+        (200, plain_error("malformed record data"), "ok → stop: initial mods.lab 200"),
+    ] {
+        let task = Task::new(7)
+            .walk()
+            .lookup("direct", "x.lab/m")
+            .fetch(&[hop(file, status)])
+            .fetch(&[hop("https://x.lab/m?go-get=1", 200)])
+            .failed(error);
+        let trace = Script::new("direct", 1).run(&[task]).trace();
+        assert_eq!(drawn(&trace, "x.lab/m@v1.0.0 mod"), [format!("direct[0] {of_file}")]);
+        let page = &chain(&trace, "x.lab/m go-get").attempts[0];
+        assert_eq!(page.outcome, Outcome::Ok);
+        assert!(page.next.is_none() || status == 200, "{}", page.reason);
+    }
+}
+
+/// Of several paths that are asked for at once, one was broken off: of the other, which nobody was
+/// asked for there, that is not known.
+#[test]
+fn what_another_path_failed_with_is_not_told_of_one() {
+    let info = |entry, module| url(entry, module, "v1.0.0.info");
+    let broken_off = || failure(&[("*url.Error", "Get"), ("syscall.Errno", "")], Some(104));
+    let walker = Task::of(GO, 1, 0);
+    let ask = |id, entry, module, hop| Task::new(id).lookup(entry, module).fetch(&[hop]);
+    let mut script = Script::new("https://proxy.lab|https://next.lab", 1);
+    script.run(&[walker.clone().walk()]);
+    script.run(&[
+        ask(2, A, "x.lab/a/b", hop(&info(A, "x.lab/a/b"), 500)),
+        ask(3, A, "x.lab/a", hop(&info(A, "x.lab/a"), 500)),
+    ]);
+    let last = broken(&info(B, "x.lab/a/b"), broken_off(), true);
+    script.run(&[ask(4, B, "x.lab/a/b", last), Task::new(5).lookup(B, "x.lab/a")]);
+    script.run(&[walker.failed(broken_off())]);
+    let trace = script.trace();
+    let at_last = |name| drawn(&trace, name).pop().unwrap();
+    assert_eq!(
+        at_last("x.lab/a/b@v1.0.0 info"),
+        "https://next.lab[1] reset → stop: initial next.lab reset"
+    );
+    let of_other = at_last("x.lab/a@v1.0.0 info");
+    assert!(!of_other.contains("reset"), "{of_other}");
+}
+
 #[test]
 fn a_retried_request_is_two_requests() {
     let hops = [hop(&zip(A, "x.lab/m"), 200).retried()];
