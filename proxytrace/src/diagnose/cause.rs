@@ -12,7 +12,7 @@ use crate::redact::REDACTED;
 use crate::{status, url};
 
 use super::checksums::toolchain;
-use super::rules::{is_password_in_clear, strayed};
+use super::rules::{REMOVE, is_password_in_clear, strayed};
 use super::said::{Unused, telling};
 use super::sent::{Sent, last_walk, sends};
 use super::sign::Sign;
@@ -94,6 +94,11 @@ fn of_both(sign: Sign, attempt: &Attempt, is_of_https: bool) -> Sign {
 pub(super) fn root(view: &View<'_>, chain: &Chain) -> Option<Sign> {
     if let Some(by) = chain.contradicted_by {
         return Some(contradicted(chain, by));
+    }
+    if view.is_kept_badly(chain) {
+        let message = "what the module cache has as go.mod is none: a run before was sent it, and had \
+                       no checksum to compare it with";
+        return Some(Sign::of("PT404", chain, message.to_owned()).advising(REMOVE));
     }
     let culprit = culprit(view, chain)?;
     let is_of_https = matches!(culprit, Cow::Owned(_));
@@ -313,7 +318,8 @@ fn probe(view: &View<'_>, chain: &Chain, attempt: &Attempt) -> Option<Sign> {
 
 /// PT507: `go.sum`, or the checksum database of before, says otherwise.
 fn contradicted(chain: &Chain, by: Contradiction) -> Sign {
-    let of = chain.attempts.last().and_then(|last| last_asked(&last.requests));
+    let culprit = view::culprit(chain);
+    let of = culprit.and_then(|attempt| last_asked(&attempt.requests));
     let whose = of.map_or("the module cache", |request| request.host.as_str());
     let message = match by {
         Contradiction::GoSum => {
@@ -324,7 +330,7 @@ fn contradicted(chain: &Chain, by: Contradiction) -> Sign {
              has forked"
         ),
     };
-    let ids = chain.attempts.last().and_then(Sent::last_of).map_or_else(Vec::new, |s| s.ids());
+    let ids = culprit.and_then(Sent::last_of).map_or_else(Vec::new, |send| send.ids());
     Sign::of("PT507", chain, message).with(ids)
 }
 

@@ -109,7 +109,7 @@ fn class_of(view: &View<'_>, finding: &Finding) -> Option<Class> {
 
 /// Whether what is wrong is in the module cache.
 fn is_kept<'a>(view: &View<'a>, chain: &'a Chain) -> bool {
-    chain.contradicted_by.is_some() || view.unread_page(chain).is_some()
+    chain.contradicted_by.is_some() || view.unread_mod(chain).is_some() || view.is_kept_badly(chain)
 }
 
 fn of_attempt(chain: &Chain, attempt: &Attempt) -> Option<Class> {

@@ -17,7 +17,7 @@ pub(super) fn root(
     attempt: &Attempt,
 ) -> Option<(&'static str, String)> {
     let last = send.last();
-    let bad = attempt.outcome == Outcome::BadContent || view.unread_page(chain).is_some();
+    let bad = attempt.outcome == Outcome::BadContent || view.unread_mod(chain).is_some();
     let file = match chain.artifact {
         Artifact::List => "a list of versions",
         Artifact::Latest | Artifact::Info => "a version",
@@ -48,6 +48,12 @@ pub(super) fn root(
         return Some((
             "PT401",
             format!("{host} answered {status} with a page for people in place of {file}"),
+        ));
+    }
+    if view.unread_mod(chain).is_some() {
+        return Some((
+            "PT401",
+            format!("{host} answered {status} with something that is no go.mod file"),
         ));
     }
     if detail.contains(WRONG_VERSION) {

@@ -44,15 +44,27 @@ pub fn diagnose(trace: &Trace) -> Vec<Finding> {
     let view = View::new(trace);
     let mut grouped = Grouped::default();
     for chain in &trace.chains {
-        let well = View::is_well(chain);
-        if !well
-            && view.failed(chain)
+        let well = view.is_well(chain);
+        let most = match well {
+            false if view.failed(chain) => Some(Severity::Error),
+            false if view.failed_unheeded(chain) => Some(Severity::Warning),
+            _ => None,
+        };
+        if let Some(most) = most
             && let subject = view.subject(chain)
             && let Some(root) =
                 configuration::root(&view, subject).or_else(|| cause::root(&view, subject))
         {
             // What explains the failure is what is shown of it.
-            grouped.add(Role::Root, Sign { chains: vec![subject.id, chain.id], ..root });
+            let root = Sign { chains: vec![subject.id, chain.id], ..root };
+            grouped.add(Role::Root, root.at_most(most));
+        }
+        if !well
+            && most.is_none()
+            && let Some(before) = view.failed_before(chain)
+            && let Some(root) = cause::root(&view, &before)
+        {
+            grouped.add(Role::Root, root);
         }
         let rules = rules::RULES.iter().filter(|(of, _)| !well || *of == rules::Of::Any);
         for sign in rules.flat_map(|(_, rule)| rule(&view, chain)) {

@@ -3,12 +3,28 @@
 use crate::correlate::story::{first_of_last_send, last_asked};
 use crate::model::{Attempt, Cause, Chain, Next, Outcome, Request};
 
-/// The attempts of the chain's last walk: one ends where `next` is `stop` or null.
+/// The attempts of the chain's last walk: one ends where `next` is `stop` or null. In a later one go
+/// may tell again, asking nobody, what it remembers of the walk before.
 pub(super) fn last_walk(chain: &Chain) -> &[Attempt] {
-    let (_, before) = chain.attempts.split_last().unwrap_or((&NONE, &[]));
+    last_of(&chain.attempts)
+}
+
+fn last_of(attempts: &[Attempt]) -> &[Attempt] {
+    let (_, others) = attempts.split_last().unwrap_or((&NONE, &[]));
     let ends = |attempt: &Attempt| matches!(attempt.next, None | Some(Next::Stop));
-    let start = before.iter().rposition(ends).map_or(0, |at| at + 1);
-    &chain.attempts[start..]
+    let start = others.iter().rposition(ends).map_or(0, |at| at + 1);
+    let (before, walk) = attempts.split_at(start);
+    let told_again = |was: &Attempt, is: &Attempt| {
+        was.next == Some(Next::Stop) && was.outcome == is.outcome && was.proxy == is.proxy
+    };
+    match (before.last(), walk.last()) {
+        (Some(was), Some(is))
+            if told_again(was, is) && walk.iter().all(|it| it.requests.is_empty()) =>
+        {
+            last_of(before)
+        }
+        _ => walk,
+    }
 }
 
 const NONE: Attempt = Attempt {

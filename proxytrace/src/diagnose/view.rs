@@ -6,7 +6,7 @@ use super::configuration::ended_at_no_port;
 use super::said::{Unused, names, unused};
 use super::sent::last_walk;
 use super::speaker::is_page;
-use crate::correlate::story::{failed, last_asked, unverified};
+use crate::correlate::story::{failed, last_asked, unverified, walks_the_list};
 use crate::gomod::sources::command;
 use crate::goproxy::{self, List, asks_repositories, is_keyword};
 use crate::model::{
@@ -37,6 +37,8 @@ pub(super) struct View<'a> {
     stronger: HashSet<(ProcessId, &'a str, Option<&'a str>)>,
     /// Queries that failed for another reason than absence, by module and version.
     serious: HashMap<(ProcessId, &'a str, Option<&'a str>), &'a Chain>,
+    /// What failed of a module for another reason than absence.
+    failing: HashMap<(ProcessId, &'a str), &'a Chain>,
     /// What was asked for beside something with a longer path, by module and version.
     prefixes: HashSet<(ProcessId, &'a str, Option<&'a str>)>,
     /// The modules for which a query has found something, by version.
@@ -50,7 +52,12 @@ pub(super) struct View<'a> {
     /// Connections whose servers asked for a certificate of the client, and the hosts of these.
     certificates: HashSet<ConnectionId>,
     wanting: HashSet<(ProcessId, &'a str)>,
+    /// Modules with their versions whose `go.mod` go could make nothing of.
+    nameless: HashSet<(ProcessId, &'a str)>,
 }
+
+/// What go says of a `go.mod` that is none (`modload/modfile.go:rawGoModSummary`).
+const NAMELESS: &str = ": parsing go.mod: missing module line";
 
 struct ProcessView<'a> {
     process: &'a Process,
@@ -92,6 +99,7 @@ impl<'a> View<'a> {
             subjects: HashMap::default(),
             stronger: HashSet::default(),
             serious: HashMap::default(),
+            failing: HashMap::default(),
             prefixes: HashSet::default(),
             found: HashMap::default(),
             had: HashSet::default(),
@@ -99,6 +107,7 @@ impl<'a> View<'a> {
             supported: HashMap::default(),
             certificates: wanting.clone().map(|connection| connection.id).collect(),
             wanting: wanting.filter_map(host).collect(),
+            nameless: trace.processes.iter().flat_map(nameless).collect(),
         };
         for chain in &trace.chains {
             view.index(chain);
@@ -118,7 +127,8 @@ impl<'a> View<'a> {
                 view.searches.insert((chain.process, module), chain);
                 continue;
             }
-            if chain.attempts.last().is_some_and(|last| asks_repositories(&last.proxy)) {
+            let is_last = |last: &Attempt| asks_repositories(&last.proxy);
+            if chain.attempts.last().is_some_and(is_last) && !is_answered(chain) {
                 for path in std::iter::once(module).chain(prefixes(module)) {
                     view.subjects.entry((chain.process, path)).or_insert(chain);
                 }
@@ -137,6 +147,15 @@ impl<'a> View<'a> {
     fn index(&mut self, chain: &'a Chain) {
         let (process, version) = (chain.process, chain.version.as_deref());
         self.chains.entry(process).or_default().push(chain);
+        let serious = |it: &Attempt| failed(it.outcome) && it.outcome != Outcome::NotFound;
+        if let Some(module) = chain.module.as_deref()
+            && chain.attempts.last().is_some_and(|last| failed(last.outcome))
+            && culprit(chain).is_some_and(serious)
+            && walks_the_list(chain.artifact)
+            && !is_answered(chain)
+        {
+            self.failing.entry((process, module)).or_insert(chain);
+        }
         if chain.artifact == Artifact::SumdbSupported {
             for attempt in &chain.attempts {
                 let answer = last_asked(&attempt.requests);
@@ -187,8 +206,8 @@ impl<'a> View<'a> {
 
     /// Whether nothing is to be said of a chain but that it had a good answer to its only request:
     /// it did not fail, nothing was redirected, asked again or asked elsewhere, and what came is no
-    /// page, which go may be unable to read.
-    pub(super) fn is_well(chain: &Chain) -> bool {
+    /// page, which go may be unable to read, nor a `go.mod` that it could not read.
+    pub(super) fn is_well(&self, chain: &Chain) -> bool {
         let [attempt] = &*chain.attempts else { return false };
         let [request] = &*attempt.requests else { return false };
         attempt.outcome == Outcome::Ok
@@ -197,7 +216,7 @@ impl<'a> View<'a> {
             && request.status == Some(200)
             && request.cause == Cause::Initial
             && chain.contradicted_by.is_none()
-            && (chain.artifact != Artifact::Mod || !is_page(request))
+            && (chain.artifact != Artifact::Mod || !is_page(request) && !self.is_nameless(chain))
     }
 
     /// Whether the chain failed, and go cared: not where go ended well all the same, nor where the
@@ -206,16 +225,47 @@ impl<'a> View<'a> {
     /// nor where it is a tile of the checksum database beside the one that counts
     /// ([`Self::is_other_tile`]).
     pub(super) fn failed(&self, chain: &Chain) -> bool {
-        !Self::is_well(chain)
+        !self.is_well(chain)
             && (ended_in_failure(chain)
                 || self.failed_command(chain).is_some()
                 || self.unused_tool(chain).is_some()
-                || self.unread_page(chain).is_some()
+                || self.unread_mod(chain).is_some()
+                || self.is_kept_badly(chain)
                 || ended_at_no_port(self, chain))
             && self.processes.get(&chain.process).is_none_or(|process| process.failed)
             && !self.is_weaker_probe(chain)
             && !self.is_shrugged_off(chain)
             && !self.is_other_tile(chain)
+    }
+
+    /// Whether go did not get a file of a module, and ended well all the same: `go list` shows what it
+    /// has. What was looked for in vain is not meant, nor what go asks for at a venture.
+    pub(super) fn failed_unheeded(&self, chain: &Chain) -> bool {
+        let looked_for = is_query(chain.artifact) && chain.outcome == Outcome::NotFound;
+        matches!(chain.artifact, Artifact::Info | Artifact::Mod | Artifact::Zip)
+            && ended_in_failure(chain)
+            && self.process(chain.process).is_some_and(|process| process.exit_code == Some(0))
+            && !looked_for
+            && !self.is_done_without(chain)
+            && !self.is_shrugged_off(chain)
+    }
+
+    /// A chain as it was when a walk of it failed, where go told of that and ended with an error, and
+    /// yet another walk had it: `go list -m -u` asks once for what it shows, and once for what is newer.
+    pub(super) fn failed_before(&self, chain: &Chain) -> Option<Chain> {
+        let process = self.processes.get(&chain.process).filter(|process| process.failed)?;
+        let stopped = |it: &Attempt| it.next == Some(Next::Stop) && failed(it.outcome);
+        let last = chain.attempts.iter().rposition(stopped)?;
+        let named = format!("{}@{}: ", chain.module.as_deref()?, chain.version.as_deref()?);
+        let told =
+            process.process.stderr_tail.as_deref()?.lines().any(|line| line.contains(&named));
+        let attempts = &chain.attempts[..=last];
+        let is_over = told && chain.outcome == Outcome::Ok;
+        is_over.then(|| Chain {
+            attempts: attempts.to_vec(),
+            outcome: attempts[last].outcome,
+            ..chain.clone()
+        })
     }
 
     /// The version control tool that failed where nothing more is known of the reason.
@@ -247,20 +297,38 @@ impl<'a> View<'a> {
         said.lines().filter(|line| names(line, module, false)).find_map(unused)
     }
 
-    /// The page that came as a `go.mod` file, where go said that it could not read it: that is
-    /// outside of the walk, which was well (`modload/modfile.go:rawGoModSummary`).
-    pub(super) fn unread_page(&self, chain: &'a Chain) -> Option<&'a Request> {
+    /// What came as a `go.mod` file, where go said that it could not read it: that is outside of the
+    /// walk, which was well (`modload/modfile.go:rawGoModSummary`). Of what is no page, it had to say
+    /// that nothing in it is a `go.mod`: some are faulty as their authors wrote them.
+    pub(super) fn unread_mod(&self, chain: &'a Chain) -> Option<&'a Request> {
         let last = last_asked(&chain.attempts.last()?.requests)?;
-        if chain.artifact != Artifact::Mod || last.outcome != Outcome::Ok || !is_page(last) {
+        if chain.artifact != Artifact::Mod || last.outcome != Outcome::Ok {
             return None;
         }
-        let process = self.process(chain.process)?;
+        if self.is_nameless(chain) {
+            return Some(last);
+        }
+        let process = self.process(chain.process).filter(|_| is_page(last))?;
         let (module, version) = (chain.module.as_deref()?, chain.version.as_deref()?);
         let named = format!("{module}@{version}");
         let said = process.stderr_tail.as_deref()?.lines().any(|line| {
             line.contains("go.mod") && line.split([' ', ':', '\t']).any(|word| word == named)
         });
         said.then_some(last)
+    }
+
+    /// Whether the module cache has something else than a `go.mod` file.
+    pub(super) fn is_kept_badly(&self, chain: &Chain) -> bool {
+        chain.outcome == Outcome::Cached && self.is_nameless(chain)
+    }
+
+    /// Whether go could make nothing of the `go.mod` file that a chain is about.
+    fn is_nameless(&self, chain: &Chain) -> bool {
+        if self.nameless.is_empty() || chain.artifact != Artifact::Mod {
+            return false;
+        }
+        let (Some(module), Some(version)) = (&chain.module, &chain.version) else { return false };
+        self.nameless.contains(&(chain.process, &*format!("{module}@{version}")))
     }
 
     /// Whether go has got something of a chain's module: then nobody had to find out whether it is one.
@@ -438,8 +506,15 @@ impl<'a> View<'a> {
         if let Some(probe) = self.spoiling_probe(chain) {
             return probe;
         }
+        // Go asked on for what failed after a good answer; that the next entry had none of it is not
+        // why the walk failed.
+        let asked_on = chain.module.as_deref().filter(|_| is_answered(chain));
+        if let Some(failing) = asked_on.and_then(|m| self.failing.get(&(chain.process, m))) {
+            return failing;
+        }
         let module = chain.module.as_deref().filter(|_| chain.artifact == Artifact::GoGet);
-        module.and_then(|m| self.subjects.get(&(chain.process, m)).copied()).unwrap_or(chain)
+        let made_for = module.and_then(|m| self.subjects.get(&(chain.process, m)).copied());
+        made_for.map_or(chain, |made_for| self.subject(made_for))
     }
 
     /// The query for a shorter path whose failure go reports in place of the absence of this one
@@ -527,6 +602,15 @@ pub(super) fn prefixes(path: &str) -> impl Iterator<Item = &str> {
     path.rmatch_indices('/').map(|(at, _)| &path[..at])
 }
 
+/// Whether it is a query that an entry answered well before another had none of it, or was not asked.
+fn is_answered(chain: &Chain) -> bool {
+    is_query(chain.artifact)
+        && chain.attempts.iter().any(|attempt| attempt.outcome == Outcome::Ok)
+        && chain.attempts.last().is_some_and(|last| {
+            last.outcome == Outcome::NotFound || failed(last.outcome) && last.requests.is_empty()
+        })
+}
+
 fn ended_in_failure(chain: &Chain) -> bool {
     // What was in the module cache may be contradicted, too.
     chain.contradicted_by.is_some()
@@ -534,6 +618,13 @@ fn ended_in_failure(chain: &Chain) -> bool {
             .attempts
             .last()
             .is_some_and(|last| last.next == Some(Next::Stop) && failed(last.outcome))
+}
+
+/// The modules of which go said that their `go.mod` is none.
+fn nameless(process: &Process) -> impl Iterator<Item = (ProcessId, &str)> {
+    let lines = process.stderr_tail.as_deref().unwrap_or_default().lines();
+    let before = lines.filter_map(|line| line.split_once(NAMELESS)).map(|(before, _)| before);
+    before.filter_map(|before| Some((process.id, before.rsplit([' ', '\t']).next()?)))
 }
 
 /// Whether a process ended well, or went on as another image.

@@ -36,7 +36,7 @@ pub(super) const KINDS: &[Kind] = &[
         "PT404",
         "cache-poison-risk",
         Error,
-        "a page that is no go.mod was put into the module cache",
+        "something that is no go.mod is in the module cache",
         "go did not compare it with anything, as neither go.sum nor the checksum database had a say, and keeps it. Later runs read it from the cache and fail without asking anybody.",
         "Repair the proxy, then remove the file from the module cache.",
         [],

@@ -36,20 +36,22 @@ pub(super) fn goauth_resend(view: &View<'_>) -> Vec<Sign> {
 /// PT404. A page is a go.mod for go until it reads it, outside of the walk; that it could not is
 /// known from what it printed. Had the checksum database been asked, the page had not been kept.
 pub(super) fn cache_poison_risk(view: &View<'_>, chain: &Chain) -> Vec<Sign> {
-    let Some(page) = view.unread_page(chain) else { return Vec::new() };
+    let Some(sent) = view.unread_mod(chain) else { return Vec::new() };
     if view.is_looked_up(chain) {
         return Vec::new();
     }
+    let what = if is_page(sent) { "the page that" } else { "what" };
     let message = format!(
-        "the page that {} sent as go.mod is in the module cache now: go had no checksum to compare \
-         it with, and will not ask for it again",
-        page.host
+        "{what} {} sent as go.mod is in the module cache now: go had no checksum to compare it \
+         with, and will not ask for it again",
+        sent.host
     );
-    vec![Sign::of("PT404", chain, message).with(vec![page.id]).advising(
-        "Repair the proxy, then remove what it left: `rm \"$(go env GOMODCACHE)\"/cache/download/\
-         MODULE/@v/VERSION.mod` for each module named here, or all with `go clean -modcache`.",
-    )]
+    vec![Sign::of("PT404", chain, message).with(vec![sent.id]).advising(REMOVE)]
 }
+
+/// How the module cache is rid of it.
+pub(in super::super) const REMOVE: &str = "Repair the proxy, then remove what it left: `rm \"$(go env GOMODCACHE)\"/cache/download/MODULE/\
+     @v/VERSION.mod` for each module named here, or all with `go clean -modcache`.";
 
 /// PT406: one for each entry. Without another entry that has them, they may not exist; and an entry
 /// that lacks others too, which the next one has, is not meant for them. One module is no sign, however

@@ -12,6 +12,7 @@ mod walk;
 use crate::model::{Attempt, Chain, Next, Request, RequestId};
 
 pub(super) use self::access::is_password_in_clear;
+pub(super) use self::answers::REMOVE;
 pub(super) use self::redirects::strayed;
 pub(super) use self::run::is_guessed;
 use super::sent::Sent;

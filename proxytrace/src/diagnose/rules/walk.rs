@@ -29,7 +29,7 @@ pub(super) fn comma_stops(view: &View<'_>, chain: &Chain) -> Vec<Sign> {
     const REPAIR: &str = "Repair the proxy, or let it answer 404 for what it does not have. `|` after \
                           the entry would let go ask on after any error, but also send there the names \
                           of modules that are nobody else's business.";
-    let (Some(stop), Some(later)) = (chain.attempts.last(), entry_after_last(view, chain)) else {
+    let (Some(stop), Some(later)) = (last_walk(chain).last(), entry_after_last(view, chain)) else {
         return Vec::new();
     };
     // A zip is opened, and a go.mod read, after the walk has ended well: with `|` it would have

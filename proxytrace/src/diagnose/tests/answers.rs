@@ -278,11 +278,61 @@ fn what_a_second_try_comes_to_is_up_to_the_search() {
 
 /// A `.mod` that is a page: the walk is well, and go then says that it cannot read it.
 fn page_as_go_mod(goproxy: &str, said: &str) -> Script {
+    sent_as_go_mod(goproxy, said, Hop::page)
+}
+
+fn sent_as_go_mod(goproxy: &str, said: &str, how: impl Fn(Hop) -> Hop) -> Script {
     let asked = url(A, "x.lab/m", "v1.0.0.mod");
     let mut script = Script::new(goproxy, 1);
-    script.run(&[got(7, "x.lab/m", &[hop(&asked, 200).page()])]);
+    script.run(&[got(7, "x.lab/m", &[how(hop(&asked, 200))])]);
     script.push(GO, None, What::Stderr { text: said.to_owned() });
     script
+}
+
+/// What is no page may be what its author wrote: then there is a line with a module in it.
+#[test]
+fn what_is_no_go_mod_need_not_be_a_page() {
+    let said =
+        "go: x.lab/n@v1.0.0 requires\n\tx.lab/m@v1.0.0: parsing go.mod: missing module line\n";
+    let script = sent_as_go_mod(A, said, |hop| hop);
+    assert_eq!(of_script(&script), ["PT401 error root ×1", "PT404 error contributing ×1"]);
+    let root = only(&script, "PT401");
+    assert_eq!(root.message, "proxy.lab answered 200 with something that is no go.mod file");
+    for said in [
+        "go: x.lab/m@v1.0.0: parsing go.mod:\n\tgo.mod:5: unknown directive: toolchain\n",
+        "go: x.lab/n@v1.0.0: parsing go.mod: missing module line\n",
+    ] {
+        assert_eq!(of_script(&sent_as_go_mod(A, said, |hop| hop)), [""; 0], "{said}");
+    }
+}
+
+/// A run after that asks nobody.
+#[test]
+fn what_is_no_go_mod_stays_in_the_module_cache() {
+    let (module, version) = ("x.lab/m".to_owned(), "v1.0.0/go.mod".to_owned());
+    let said = |text: &str| {
+        let task =
+            Task::new(7).step(What::SumEnter { module: module.clone(), version: version.clone() });
+        let mut script = Script::new(A, 1);
+        script.run(&[task.step(What::Stderr { text: text.to_owned() })]);
+        script
+    };
+    let script = said("go: x.lab/m@v1.0.0: parsing go.mod: missing module line\n");
+    assert_eq!(of_script(&script), ["PT404 error root ×1"]);
+    let mut trace = script.trace();
+    trace.findings = diagnose(&trace);
+    assert_eq!(class(&trace), Some(Class::Permanent));
+    assert_eq!(of_script(&said("go: something else\n")), [""; 0]);
+}
+
+/// `go list` and others end well without what they could not have.
+#[test]
+fn what_go_did_without_is_a_warning() {
+    let asked = zip(A, "x.lab/m");
+    let script = one(A, 0, &[hop(&asked, 403)], bad_status(403));
+    assert_eq!(of_script(&script), ["PT302 warning root ×1"]);
+    let looked_for = url(A, "x.lab/m", "list");
+    assert_eq!(of_script(&one(A, 0, &[hop(&looked_for, 404)], bad_status(404))), [""; 0]);
 }
 
 #[test]

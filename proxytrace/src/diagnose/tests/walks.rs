@@ -7,9 +7,9 @@ use crate::correlate::tests::script::{
 };
 use crate::diagnose::{Class, class, diagnose};
 use crate::event::{Origin, Setting, What};
-use crate::model::{Confidence, Finding, Severity};
+use crate::model::{Attempt, Confidence, Finding, Severity};
 
-use super::{of_script, only, with_git};
+use super::{of_script, one, only, with_git};
 
 /// So many modules that the first entry does not have.
 fn missing(count: u64, found: u64) -> Script {
@@ -87,6 +87,61 @@ fn what_a_query_did_without_is_no_failure() {
             assert_eq!(of_script(&probes_ending(statuses, error())), [""; 0], "{statuses:?}");
         }
     }
+}
+
+/// `go list -m x.lab/m@latest`: the first entry has the list, and not the version in it; what the
+/// second lacks is not why.
+#[test]
+fn a_list_that_came_is_no_reason() {
+    let of = |entry, file| url(entry, "x.lab/m", file);
+    let task = Task::new(7)
+        .walk()
+        .lookup(A, "x.lab/m")
+        .fetch(&[hop(&of(A, "list"), 200)])
+        .fetch(&[hop(&of(A, "v1.0.0.info"), 400)])
+        .lookup(B, "x.lab/m")
+        .fetch(&[hop(&of(B, "list"), 404)])
+        .failed(bad_status(400));
+    let mut script = Script::new("https://proxy.lab|https://next.lab", 1);
+    script.run(&[task]);
+    let findings = diagnose(&script.trace());
+    let roots = findings.iter().filter(|finding| finding.severity == Severity::Error);
+    assert_eq!(roots.map(|finding| &*finding.code).collect::<Vec<_>>(), ["PT402"]);
+}
+
+/// `go list -m -u all` asks once for what it shows, and again, of another entry, for what is newer.
+#[test]
+fn what_another_walk_had_is_no_excuse() {
+    let asked = |entry| url(entry, "x.lab/m", "v1.0.0.info");
+    let run = |said: &str| {
+        let first = Task::new(7).walk().lookup(A, "x.lab/m").fetch(&[hop(&asked(A), 418)]);
+        let second = Task::new(8).walk().lookup(B, "x.lab/m").fetch(&[hop(&asked(B), 200)]);
+        let mut script = Script::new("https://proxy.lab,https://next.lab", 1);
+        script.run(&[first.failed(bad_status(418))]);
+        script.run(&[second.found()]);
+        script.push(GO, None, What::Stderr { text: said.to_owned() });
+        script
+    };
+    let told = "go: x.lab/m@v1.0.0: reading https://proxy.lab/x.lab/m/@v/v1.0.0.info: 418\n";
+    let root = only(&run(told), "PT402");
+    assert_eq!(root.message, "proxy.lab answered 418");
+    assert_eq!(of_script(&run("go: x.lab/n@v1.0.0: something else\n")), [""; 0]);
+}
+
+/// In a second walk go remembers what the first one failed with, and asks nobody.
+#[test]
+fn what_go_tells_again_is_of_the_walk_before() {
+    let list = "https://proxy.lab,https://next.lab";
+    let mut trace = one(list, 1, &[hop(&zip(A, "x.lab/m"), 403)], bad_status(403)).trace();
+    let told = |findings: Vec<Finding>| {
+        findings.into_iter().map(|it| (it.code, it.message, it.requests)).collect::<Vec<_>>()
+    };
+    let once = told(diagnose(&trace));
+    let codes: Vec<&str> = once.iter().map(|(code, ..)| &**code).collect();
+    assert_eq!(codes, ["PT302", "PT101"]);
+    let again = Attempt { requests: Vec::new(), ..trace.chains[0].attempts[0].clone() };
+    trace.chains[0].attempts.push(again);
+    assert_eq!(told(diagnose(&trace)), once);
 }
 
 /// The zip of what was found was fetched in a walk of its own, and is what is wrong.
