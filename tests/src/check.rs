@@ -1,10 +1,12 @@
 //! The comparison of a trace with the log of the servers: natively and in virtual machines.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::env;
 use std::fmt::Debug;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::process::Output;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -17,47 +19,94 @@ use crate::confusion;
 use crate::lab::Lab;
 use crate::log::{Accepted, Entry, Query};
 use crate::scenario::{self, Action, Rule, SLOW_NAME, Scenario, Trouble};
+use crate::told;
 use crate::toolchain::Toolchain;
+
+/// Names a directory where the traces are kept.
+const TRACES_VAR: &str = "LAB_TRACES";
+
+/// A command that ran under proxytrace in the lab.
+struct Ran {
+    lab: Lab,
+    output: Output,
+    stderr: String,
+    trace: Trace,
+}
+
+impl Ran {
+    /// Runs the command of a scenario to its end.
+    fn new(proxytrace: &Path, scenario: &Scenario, toolchain: &Toolchain) -> Result<Self> {
+        let lab = Lab::start(scenario, toolchain)?;
+        let json = lab.module_dir().join("trace.json");
+        let before = [proxytrace.as_os_str(), "--json".as_ref(), json.as_os_str(), "--".as_ref()];
+        let output = lab.output(lab.command_of(scenario, &before))?;
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        let json = fs::read(&json).with_context(|| format!("no trace: {stderr}"))?;
+        if let Some(dir) = env::var_os(TRACES_VAR) {
+            fs::write(Path::new(&dir).join(scenario.name).with_extension("json"), &json)?;
+        }
+        let trace: Trace =
+            serde_json::from_slice(&json).context("the trace is not as in the model")?;
+        ensure!(
+            trace.command.exit_code == output.status.code(),
+            "exit code {:?} in the trace, {} in fact",
+            trace.command.exit_code,
+            output.status
+        );
+        let versions = trace.processes.iter().filter_map(|process| process.go_version.as_deref());
+        ensure!(versions.clone().any(|version| version == toolchain.version), "not the go we ran");
+        Ok(Self { lab, output, stderr, trace })
+    }
+
+    /// Compares what it did with all that the lab has seen of it.
+    fn equals_log(&self, scenario: &Scenario) -> Result<()> {
+        let (trace, log) = (&self.trace, self.lab.log());
+        equals(trace, &log)?;
+        // What is private has an entry before all others.
+        let is_private = scenario.environment.iter().any(|(name, _)| *name == "GOPRIVATE");
+        let first = if is_private { "noproxy," } else { "" };
+        walks(trace, &format!("{first}{}", scenario.goproxy))?;
+        connections(trace, &self.lab.connections(), &log, scenario)?;
+        lookups(trace, &self.lab.queries())
+    }
+}
 
 /// Runs the command of a scenario under proxytrace, and compares what that says with the log,
 /// with what the scenario expects and with what the command did.
 pub fn download(proxytrace: &Path, scenario: &Scenario, toolchain: &Toolchain) -> Result<Trace> {
-    let lab = Lab::start(scenario, toolchain)?;
-    let json = lab.module_dir().join("trace.json");
-    let before = [proxytrace.as_os_str(), "--json".as_ref(), json.as_os_str(), "--".as_ref()];
-    let output = lab.output(lab.command_of(scenario, &before))?;
-    let stderr = String::from_utf8_lossy(&output.stderr);
-
+    let ran = Ran::new(proxytrace, scenario, toolchain)?;
+    let Ran { output, stderr, trace, .. } = &ran;
     ensure!(output.status.success() == scenario.succeeds, "{}: {stderr}", output.status);
     let plain = scenario.is_plain();
     ensure!(output.stdout.is_empty() || !plain, "stdout is not that of go");
     if scenario.is_healthy() && plain {
         ensure!(stderr.lines().count() == 1, "not a report of one line: {stderr}");
     }
-    let json = fs::read(&json).with_context(|| format!("no trace: {stderr}"))?;
-    let trace: Trace = serde_json::from_slice(&json).context("the trace is not as in the model")?;
-    ensure!(
-        trace.command.exit_code == output.status.code(),
-        "exit code {:?} in the trace, {} in fact",
-        trace.command.exit_code,
-        output.status
-    );
-    let versions = trace.processes.iter().filter_map(|process| process.go_version.as_deref());
-    ensure!(versions.clone().any(|version| version == toolchain.version), "not the go we ran");
-    confusion::note(scenario, toolchain, &found(&trace));
+    confusion::note(scenario, toolchain, &found(trace));
     let compared = if plain {
-        equals(&trace, &lab.log())
-            .and_then(|()| walks(&trace, scenario.goproxy))
-            .and_then(|()| connections(&trace, &lab.connections(), &lab.log(), scenario))
-            .and_then(|()| lookups(&trace, &lab.queries()))
-            .and_then(|()| cached(&trace, scenario))
+        ran.equals_log(scenario).and_then(|()| cached(trace, scenario))
     } else {
         Ok(())
     };
     compared
-        .and_then(|()| findings(&trace, scenario, toolchain))
+        .and_then(|()| findings(trace, scenario, toolchain))
         .with_context(|| format!("stderr: {stderr}"))?;
-    Ok(trace)
+    Ok(ran.trace)
+}
+
+/// The same of a scenario that says nothing of what comes of it: what is so whatever that is.
+pub fn whatever_comes(
+    proxytrace: &Path,
+    scenario: &Scenario,
+    toolchain: &Toolchain,
+) -> Result<Trace> {
+    let ran = Ran::new(proxytrace, scenario, toolchain)?;
+    let scenario = Scenario { succeeds: ran.output.status.success(), ..*scenario };
+    ran.equals_log(&scenario)
+        .and_then(|()| roots(&ran.trace))
+        .and_then(|()| told::check(&ran.trace, &ran.lab.log(), &ran.stderr, &scenario, toolchain))
+        .with_context(|| format!("{scenario:#?}\nstderr: {}", ran.stderr))?;
+    Ok(ran.trace)
 }
 
 /// Whether the trace holds exactly the requests of the log, each in its place, and nothing less
@@ -65,15 +114,35 @@ pub fn download(proxytrace: &Path, scenario: &Scenario, toolchain: &Toolchain) -
 pub fn equals(trace: &Trace, log: &[Entry]) -> Result<()> {
     equals_as_go_saw_it(trace, log)?;
     let requests: Vec<&Request> = requests(trace).collect();
-    let answered: Vec<&Entry> = log.iter().filter(|entry| entry.status.is_some()).collect();
+    let log = under_way_aside(trace, log);
+    let answered: Vec<&Entry> = log.into_iter().filter(|entry| entry.status.is_some()).collect();
     witnesses_agree(trace, &requests, &answered)
+}
+
+/// The log without the answers that a go did not live to see: one that fails ends whatever else it
+/// has asked for.
+fn under_way_aside<'a>(trace: &Trace, log: &'a [Entry]) -> Vec<&'a Entry> {
+    let mut log: Vec<&Entry> = log.iter().collect();
+    if trace.command.exit_code == Some(0) {
+        return log;
+    }
+    for under_way in requests(trace).filter(|it| it.outcome == Outcome::Unfinished) {
+        let is_it = |entry: &&Entry| entry.url == under_way.url && entry.status.is_some();
+        let seen = requests(trace).filter(|it| it.url == under_way.url && it.status.is_some());
+        if log.iter().copied().filter(is_it).count() > seen.count()
+            && let Some(last) = log.iter().rposition(is_it)
+        {
+            log.remove(last);
+        }
+    }
+    log
 }
 
 /// The same, for a trace that has nothing from sockets.
 pub fn equals_as_go_saw_it(trace: &Trace, log: &[Entry]) -> Result<()> {
     let requests: Vec<&Request> = requests(trace).collect();
     let (answered, cut_off): (Vec<&Entry>, Vec<&Entry>) =
-        log.iter().partition(|entry| entry.status.is_some());
+        under_way_aside(trace, log).into_iter().partition(|entry| entry.status.is_some());
 
     same(
         "requests",
@@ -84,9 +153,12 @@ pub fn equals_as_go_saw_it(trace: &Trace, log: &[Entry]) -> Result<()> {
         answered.iter().map(|entry| (&*entry.method, &entry.url, entry.status)),
     )?;
     let refused = refused_streams(&requests);
+    let failed = trace.command.exit_code != Some(0);
     let unseen = |request: &Request| {
         let seen = cut_off.iter().any(|entry| entry.url == request.url);
-        refused.contains(&request.id) && !seen
+        // It may not have come there before the go that fails ended.
+        let under_way = failed && request.outcome == Outcome::Unfinished;
+        (under_way || refused.contains(&request.id)) && !seen
     };
     same(
         "requests without an answer",
@@ -125,13 +197,17 @@ pub fn equals_as_go_saw_it(trace: &Trace, log: &[Entry]) -> Result<()> {
                 .with_context(|| format!("chain {}, attempt {}", chain.id, attempt.proxy))?;
         }
     }
-    if trace.command.exit_code == Some(0) {
+    // What is listed may have failed.
+    let lists = trace.command.argv.iter().any(|word| word == "list");
+    if trace.command.exit_code == Some(0) && !lists {
         let good = |chain: &&Chain| {
             // That no proxy forwards the checksum database is an answer like another.
             let absent =
                 chain.artifact == Artifact::SumdbSupported && chain.outcome == Outcome::NotFound;
+            // What `direct` has of several modules is not known of each.
             matches!(chain.outcome, Outcome::Ok | Outcome::Cached)
                 || absent
+                || chain.outcome == Outcome::Unknown && chain.artifact == Artifact::List
                 || is_no_module(chain, trace)
         };
         let bad = trace.chains.iter().find(|chain| !good(chain));
@@ -193,7 +269,9 @@ pub fn connections(
         let on: Vec<_> =
             requests.iter().filter(|request| request.connection == Some(connection.id)).collect();
         ensure!(connection.requests as usize == on.len(), "{connection:?} has {}", on.len());
-        let sure = on.iter().filter(|r| was_sent(r) && !refused.contains(&r.id)).count();
+        let cut_short = |r: &&&&Request| !scenario.succeeds && r.outcome == Outcome::Unfinished;
+        let sure = |r: &&&&Request| was_sent(r) && !refused.contains(&r.id) && !cut_short(r);
+        let sure = on.iter().filter(sure).count();
         // Connections to several servers can have one port at this end.
         let over_it = |entry: &&Entry| {
             connection.host.as_deref() == Some(entry.host)
@@ -295,6 +373,11 @@ pub fn lookups(trace: &Trace, queries: &[Query]) -> Result<()> {
         let told = remote.is_some_and(|remote| answers.flatten().any(|ip| *ip == remote.ip()));
         ensure!(told, "no lookup had this address: {connection:?}");
     }
+    // A go that fails may end before it has an answer.
+    let ended = |(name, _): &(&str, bool)| {
+        trace.command.exit_code == Some(0) || resolved.contains_key(name)
+    };
+    let asked: BTreeMap<&str, bool> = asked.into_iter().filter(ended).collect();
     ensure!(resolved == asked, "names resolved: {resolved:?}, asked for: {asked:?}");
     Ok(())
 }
@@ -307,15 +390,20 @@ fn is_debians(trace: &Trace) -> bool {
 
 /// Whether a request was sent, as far as its client knows: not where its host was not reached.
 fn was_sent(request: &Request) -> bool {
-    !matches!(
-        request.outcome,
-        Outcome::Dns
-            | Outcome::ConnectRefused
-            | Outcome::ConnectTimeout
-            | Outcome::Unreachable
-            | Outcome::TlsUnknownAuthority
-            | Outcome::TlsOther
-    )
+    let detail = request.error.as_ref().and_then(|error| error.detail.as_deref());
+    // net/http: `errClientConnNotEstablished`.
+    let unestablished =
+        detail.is_some_and(|it| it.contains("client conn could not be established"));
+    !unestablished
+        && !matches!(
+            request.outcome,
+            Outcome::Dns
+                | Outcome::ConnectRefused
+                | Outcome::ConnectTimeout
+                | Outcome::Unreachable
+                | Outcome::TlsUnknownAuthority
+                | Outcome::TlsOther
+        )
 }
 
 /// Requests that net/http sent again, of which a server that retires an HTTP/2 connection need not
@@ -340,6 +428,14 @@ pub fn walks(trace: &Trace, goproxy: &str) -> Result<()> {
             _ => (entry, None),
         })
         .collect();
+    let failed = trace.command.exit_code != Some(0);
+    // Who looks for a version asks for several things at one entry before the walk ends there.
+    let downloads = trace.command.argv.iter().any(|word| word == "download");
+    // What stands before all others for what is private has nothing behind it.
+    let entries: Vec<_> = entries
+        .into_iter()
+        .map(|(proxy, separator)| (proxy, separator.filter(|_| proxy != "noproxy")))
+        .collect();
     for chain in &trace.chains {
         ensure!(chain.attempts.is_sorted_by_key(|attempt| attempt.index), "order: {chain:?}");
         for attempt in &chain.attempts {
@@ -351,9 +447,17 @@ pub fn walks(trace: &Trace, goproxy: &str) -> Result<()> {
             let same = entry == Some(&(attempt.proxy.as_str(), attempt.separator)) || beside;
             ensure!(same, "{entry:?} is the entry of {attempt:?}");
             let probe = is_no_module(chain, trace);
-            let done = attempt.outcome == Outcome::Ok || probe;
+            let ended_before = failed && attempt.outcome == Outcome::Unfinished;
+            if !downloads {
+                continue;
+            }
+            let done = attempt.outcome == Outcome::Ok || ended_before || probe;
             let ended = attempt.next.is_none() == done;
-            ensure!(ended, "it goes on after a success, or nowhere after a failure: {attempt:?}");
+            let about = about(chain);
+            ensure!(
+                ended,
+                "it goes on after a success, or nowhere after a failure: {about:?} {attempt:?}"
+            );
         }
     }
     Ok(())
@@ -388,10 +492,19 @@ pub fn cached(trace: &Trace, scenario: &Scenario) -> Result<()> {
 fn roots(trace: &Trace) -> Result<()> {
     let stopped = |chain: &&Chain| {
         let last = chain.attempts.last();
-        last.is_some_and(|last| last.next == Some(Next::Stop) && last.outcome != Outcome::Ok)
+        // Of what was not asked for where several things were, it is not known what came of it.
+        last.is_some_and(|last| {
+            let untold = last.outcome == Outcome::Unknown && last.requests.is_empty();
+            last.next == Some(Next::Stop) && last.outcome != Outcome::Ok && !untold
+        })
     };
     for chain in trace.chains.iter().filter(stopped) {
-        if is_no_module(chain, trace) {
+        // Go does without much that it asks about a module, if it has its files.
+        let is_file = matches!(chain.artifact, Artifact::Mod | Artifact::Zip);
+        let lists = trace.command.argv.iter().any(|word| word == "list");
+        let done_without = (lists || trace.command.exit_code == Some(0)) && !is_file;
+        let answered = chain.attempts.iter().any(|attempt| attempt.outcome == Outcome::Ok);
+        if done_without || answered || is_no_module(chain, trace) {
             continue;
         }
         let root =
@@ -436,7 +549,7 @@ pub fn findings(trace: &Trace, scenario: &Scenario, toolchain: &Toolchain) -> Re
     roots(trace)
 }
 
-fn requests(trace: &Trace) -> impl Iterator<Item = &Request> {
+pub(crate) fn requests(trace: &Trace) -> impl Iterator<Item = &Request> {
     let attempts = trace.chains.iter().flat_map(|chain| &chain.attempts);
     attempts.flat_map(|attempt| &attempt.requests)
 }
@@ -490,7 +603,8 @@ fn attempt_is_sound(chain: &Chain, attempt: &Attempt) -> Result<()> {
             }
             (Cause::Redirect, Some(before)) => {
                 let location = before.location.as_deref().context("no Location")?;
-                let within = location.starts_with('/') && before.host == request.host;
+                let within = location.starts_with('/')
+                    && (before.host == request.host || location.starts_with("//"));
                 location == request.url || (within && request.url.ends_with(location))
             }
             (Cause::AuthResend, Some(before)) => {
@@ -519,7 +633,12 @@ fn is_about(url: &str, chain: &Chain) -> bool {
     let version = version.map(escape);
     let file = match (chain.artifact, module, version) {
         // It says no version, whatever the chain knows.
-        (Artifact::GoGet, Some(module), _) => return url == format!("https://{module}?go-get=1"),
+        (Artifact::GoGet, Some(module), _) => {
+            let slash = if module.contains('/') { "" } else { "/" };
+            // With GOINSECURE, what https does not bring is asked for over http.
+            let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+            return rest == Some(&*format!("{module}{slash}?go-get=1"));
+        }
         (Artifact::SumdbSupported, None, None) => "sumdb/sum.lab/supported".to_owned(),
         (Artifact::SumdbTile, None, None) => return url.contains("/tile/"),
         (Artifact::SumdbLookup, Some(module), Some(version)) => {

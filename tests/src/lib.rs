@@ -6,6 +6,7 @@
 //! ground truth which a trace of that command must equal.
 
 pub mod cases;
+pub mod chance;
 pub mod check;
 pub mod confusion;
 pub mod crowd;
@@ -24,6 +25,7 @@ mod sumdb;
 mod table;
 pub mod terminal;
 pub mod times;
+mod told;
 pub mod toolchain;
 pub mod unit;
 pub mod waiting;

@@ -355,7 +355,9 @@ fn respond(status: u16, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Res
 /// RFC 1952, in blocks that are stored as they are.
 fn gzip(content: &[u8]) -> Bytes {
     let mut whole = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
-    for (place, block) in content.chunks(usize::from(u16::MAX)).enumerate() {
+    // Of nothing there is one block, too.
+    let blocks = content.chunks(usize::from(u16::MAX)).chain(content.is_empty().then_some(content));
+    for (place, block) in blocks.enumerate() {
         let last = (place + 1) * usize::from(u16::MAX) >= content.len();
         let length = u16::try_from(block.len()).expect("a block of 16 bits");
         whole.push(u8::from(last));

@@ -1,0 +1,214 @@
+//! Scenarios that nobody thought of: drawn from what the tables are made of, by a seed.
+
+use fastrand::Rng;
+
+use crate::modules::Modules;
+use crate::scenario::Action::{
+    Body, Close, First, GoImport, Gzip, Hang, Html, Page, Redirect, Refuse, Serve, ServeLast,
+    ServeOncePerConnection, ServeUser, Slow, Status, Truncate, TruncateGzip,
+};
+use crate::scenario::Protocol::{H1, H2, Plain};
+use crate::scenario::Trouble::{
+    DeadIpv6, Expired, NameServerFails, NoRoute, NoSuchName, NoTls, Resets, SlowName,
+    TakesCertificate, UnknownAuthority, WantsCertificate, WrongName,
+};
+use crate::scenario::{Action, GoSum, Host, Protocol, Rule, Scenario, Sumdb, Trouble};
+
+/// In the order of GOPROXY.
+const PROXIES: [&str; 3] = ["proxy.lab", "mirror.lab", "third.lab"];
+/// Where redirects may lead, over TLS and without.
+const STORAGE: &str = "storage.lab";
+const OPEN_STORAGE: &str = "open.lab";
+/// Where the modules come from without a proxy, and what serves them there.
+const VANITY: &str = "mod.lab";
+const ORIGIN: &str = "origin.lab";
+
+const WAYS: [&str; 8] = ["*", "*", "*.info", "*.mod", "*.zip", "*/m01/*", "*/m02/*", "*/m01/*.zip"];
+/// `go mod download` as often as all others.
+const COMMANDS: [&[&str]; 9] = [
+    &["go", "mod", "tidy"],
+    &["go", "mod", "graph"],
+    &["go", "mod", "verify"],
+    &["go", "list", "./..."],
+    &["go", "list", "-m", "-u", "all"],
+    &["go", "list", "-m", "-versions", "mod.lab/m01"],
+    &["go", "list", "-m", "mod.lab/m01@latest"],
+    &["go", "get", "mod.lab/m01@latest"],
+    &["go", "get", "mod.lab/m02/deeper@v1.0.0"],
+];
+/// Mostly nothing.
+const ENVIRONMENTS: [&[(&str, &str)]; 8] = [
+    &[],
+    &[],
+    &[],
+    &[],
+    &[("GOPRIVATE", "mod.lab/m01")],
+    &[("GONOSUMDB", "mod.lab")],
+    &[("GOINSECURE", "*.lab")],
+    &[("GOFLAGS", "-mod=mod -x")],
+];
+/// For [`ServeUser`].
+const NETRC: &str = "machine proxy.lab login user password secret\n\
+                     machine storage.lab login user password secret\n";
+const STATUSES: [u16; 20] = [
+    404, 404, 404, 410, 403, 403, 400, 401, 407, 418, 429, 500, 500, 502, 503, 504, 204, 206, 304,
+    300,
+];
+const REDIRECTS: [u16; 6] = [301, 302, 302, 303, 307, 308];
+const LOCATIONS: [&str; 11] = [
+    "https://storage.lab{path}",
+    "https://storage.lab{path}",
+    "https://storage.lab{path}",
+    "https://storage.lab/login",
+    "//storage.lab{path}",
+    "http://open.lab{path}",
+    "https://mirror.lab{path}",
+    "https://nowhere.lab{path}",
+    "/elsewhere{path}",
+    "{path}",
+    "",
+];
+const TROUBLES: [Trouble; 7] =
+    [NoSuchName, NameServerFails, SlowName, DeadIpv6, NoRoute, Resets, NoSuchName];
+const TROUBLES_OF_TLS: [Trouble; 6] =
+    [NoTls, UnknownAuthority, WrongName, Expired, WantsCertificate, TakesCertificate];
+
+/// The scenario of this seed. What goes with it is never given back.
+#[must_use]
+pub fn scenario(seed: u64) -> Scenario {
+    let mut draw = Draw(Rng::with_seed(seed));
+    let proxies = &PROXIES[..draw.one_of(&[1, 2, 2, 3])];
+    let mut hosts = Vec::new();
+    let mut goproxy = String::new();
+    for (place, name) in proxies.iter().enumerate() {
+        if place > 0 {
+            goproxy += draw.one_of(&[",", ",", "|"]);
+        }
+        let host = draw.host(name, &[H2, H2, H2, H1, H1, Plain], 4);
+        goproxy += if host.protocol == Plain { "http://" } else { "https://" };
+        goproxy += name;
+        goproxy += draw.one_of(&["", "", "", "/goproxy", "/a/b/"]);
+        hosts.push(host);
+    }
+    goproxy += draw.one_of(&["", "", "", "", ",direct", "|direct", ",off"]);
+    hosts.push(draw.host(STORAGE, &[H2, H1], 10));
+    hosts.push(draw.host(OPEN_STORAGE, &[Plain], 10));
+    if draw.one_in(2) {
+        let rules = vec![Rule { pattern: "*?go-get=1", action: GoImport("https://origin.lab") }];
+        hosts.push(Host { name: VANITY, protocol: H2, rules: rules.leak(), trouble: None });
+        hosts.push(draw.host(ORIGIN, &[H2], 10));
+    }
+    let sumdb = draw.one_of(&[Sumdb::Off, Sumdb::Off, Sumdb::Off, Sumdb::Honest]);
+    if sumdb == Sumdb::Honest {
+        hosts.push(draw.host("sum.lab", &[H2], 12));
+    }
+    let command = if draw.one_in(2) { Scenario::BASE.command } else { draw.one_of(&COMMANDS) };
+    Scenario {
+        name: format!("chance-{seed}").leak(),
+        command,
+        environment: draw.one_of(&ENVIRONMENTS),
+        home: draw.one_of(&[&[], &[], &[], &[(".netrc", NETRC)]]),
+        about: "drawn",
+        modules: Modules { prefix: "mod.lab/m", count: draw.one_of(&[1, 2, 3, 5]), others: &[] },
+        goproxy: goproxy.leak(),
+        sumdb,
+        // With a wrong one go ends at once, whatever its servers are about to do.
+        go_sum: draw.one_of(&[GoSum::Absent, GoSum::Absent, GoSum::Right]),
+        hosts: hosts.leak(),
+        ..Scenario::BASE
+    }
+}
+
+struct Draw(Rng);
+
+impl Draw {
+    fn one_of<T: Copy>(&mut self, choices: &[T]) -> T {
+        choices[self.0.usize(..choices.len())]
+    }
+
+    fn one_in(&mut self, chances: u32) -> bool {
+        self.0.u32(..chances) == 0
+    }
+
+    /// A host; something is wrong with it before it answers once in so many times.
+    fn host(&mut self, name: &'static str, protocols: &[Protocol], sound: u32) -> Host {
+        let protocol = self.one_of(protocols);
+        let mut rules = Vec::new();
+        for _ in 0..self.one_of(&[0, 1, 1, 2]) {
+            rules.push(Rule { pattern: self.one_of(&WAYS), action: self.action() });
+        }
+        if !self.one_in(8) {
+            rules.push(Rule { pattern: "*", action: Serve });
+        }
+        let trouble = self.one_in(sound * 2).then(|| {
+            if protocol != Plain && self.one_in(2) {
+                self.one_of(&TROUBLES_OF_TLS)
+            } else {
+                self.one_of(&TROUBLES)
+            }
+        });
+        Host { name, protocol, rules: rules.leak(), trouble }
+    }
+
+    fn action(&mut self) -> Action {
+        match self.0.u32(..20) {
+            0..5 => self.status(),
+            5..11 => Redirect(self.one_of(&REDIRECTS), self.one_of(&LOCATIONS)),
+            11 => Close,
+            12 => Truncate,
+            13 => Html,
+            14 => First(Box::leak(Box::new(self.first()))),
+            15 => ServeOncePerConnection,
+            16 => ServeLast,
+            17 => ServeUser,
+            18 => Slow(30),
+            _ => self.rare(),
+        }
+    }
+
+    fn status(&mut self) -> Action {
+        let status = self.one_of(&STATUSES);
+        let headers: &[(&str, &str)] = match status {
+            401 => &[("WWW-Authenticate", "Basic realm=\"lab\"")],
+            429 | 503 => &[("Retry-After", "7")],
+            _ => &[],
+        };
+        Status(status, headers)
+    }
+
+    fn first(&mut self) -> Action {
+        match self.0.u32(..4) {
+            0 => Close,
+            1 => Redirect(302, self.one_of(&LOCATIONS)),
+            2 => Refuse,
+            _ => self.status(),
+        }
+    }
+
+    fn rare(&mut self) -> Action {
+        match self.0.u32(..7) {
+            // net/http sends again what was refused, for minutes.
+            0 => First(&Refuse),
+            1 => Hang(50),
+            2 => Gzip,
+            3 => TruncateGzip,
+            4 => Page(self.one_of(&[403, 404, 407, 502]), &[]),
+            5 => Body(&[], "not what was asked for\n"),
+            _ => Body(&[("Content-Type", "application/json")], "{}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_draws_the_same_scenario_again() {
+        for seed in 0..100 {
+            let text = || format!("{:?}", scenario(seed));
+            assert_eq!(text(), text());
+        }
+        assert_ne!(format!("{:?}", scenario(1)), format!("{:?}", scenario(2)));
+    }
+}
