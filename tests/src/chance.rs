@@ -25,7 +25,10 @@ const ORIGIN: &str = "origin.lab";
 
 const WAYS: [&str; 8] = ["*", "*", "*.info", "*.mod", "*.zip", "*/m01/*", "*/m02/*", "*/m01/*.zip"];
 /// `go mod download` as often as all others.
-const COMMANDS: [&[&str]; 9] = [
+const COMMANDS: [&[&str]; 12] = [
+    &["sh", "-c", "go mod download; go mod download"],
+    &["sh", "-c", "go mod download; go list -m -u all"],
+    &["sh", "-c", "go mod download & go mod graph; wait"],
     &["go", "mod", "tidy"],
     &["go", "mod", "graph"],
     &["go", "mod", "verify"],

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use proxytrace::model::{
-    Artifact, Attempt, Cause, Chain, Connection, Finding, NameLookup, Next, Outcome, Request,
-    RequestId, Role, Separator, Severity, Trace, Witness, Witnesses,
+    Artifact, Attempt, Cause, Chain, Connection, Finding, NameLookup, Next, Outcome, Process,
+    Request, RequestId, Role, Separator, Severity, Trace, Witness, Witnesses,
 };
 
 use crate::confusion;
@@ -101,7 +101,7 @@ pub fn whatever_comes(
     toolchain: &Toolchain,
 ) -> Result<Trace> {
     let ran = Ran::new(proxytrace, scenario, toolchain)?;
-    let scenario = Scenario { succeeds: ran.output.status.success(), ..*scenario };
+    let scenario = Scenario { succeeds: !failed(&ran.trace), ..*scenario };
     ran.equals_log(&scenario)
         .and_then(|()| roots(&ran.trace))
         .and_then(|()| told::check(&ran.trace, &ran.lab.log(), &ran.stderr, &scenario, toolchain))
@@ -123,7 +123,7 @@ pub fn equals(trace: &Trace, log: &[Entry]) -> Result<()> {
 /// has asked for.
 fn under_way_aside<'a>(trace: &Trace, log: &'a [Entry]) -> Vec<&'a Entry> {
     let mut log: Vec<&Entry> = log.iter().collect();
-    if trace.command.exit_code == Some(0) {
+    if !failed(trace) {
         return log;
     }
     for under_way in requests(trace).filter(|it| it.outcome == Outcome::Unfinished) {
@@ -136,6 +136,12 @@ fn under_way_aside<'a>(trace: &Trace, log: &'a [Entry]) -> Vec<&'a Entry> {
         }
     }
     log
+}
+
+/// Whether a go did, whatever the command that it is of made of that.
+fn failed(trace: &Trace) -> bool {
+    let ended_badly = |process: &Process| process.exit_code.is_some_and(|code| code != 0);
+    trace.processes.iter().any(|process| process.go_version.is_some() && ended_badly(process))
 }
 
 /// The same, for a trace that has nothing from sockets.
@@ -153,7 +159,7 @@ pub fn equals_as_go_saw_it(trace: &Trace, log: &[Entry]) -> Result<()> {
         answered.iter().map(|entry| (&*entry.method, &entry.url, entry.status)),
     )?;
     let refused = refused_streams(&requests);
-    let failed = trace.command.exit_code != Some(0);
+    let failed = failed(trace);
     let unseen = |request: &Request| {
         let seen = cut_off.iter().any(|entry| entry.url == request.url);
         // It may not have come there before the go that fails ended.
@@ -199,7 +205,7 @@ pub fn equals_as_go_saw_it(trace: &Trace, log: &[Entry]) -> Result<()> {
     }
     // What is listed may have failed.
     let lists = trace.command.argv.iter().any(|word| word == "list");
-    if trace.command.exit_code == Some(0) && !lists {
+    if !failed && !lists {
         let good = |chain: &&Chain| {
             // That no proxy forwards the checksum database is an answer like another.
             let absent =
@@ -374,9 +380,7 @@ pub fn lookups(trace: &Trace, queries: &[Query]) -> Result<()> {
         ensure!(told, "no lookup had this address: {connection:?}");
     }
     // A go that fails may end before it has an answer.
-    let ended = |(name, _): &(&str, bool)| {
-        trace.command.exit_code == Some(0) || resolved.contains_key(name)
-    };
+    let ended = |(name, _): &(&str, bool)| !failed(trace) || resolved.contains_key(name);
     let asked: BTreeMap<&str, bool> = asked.into_iter().filter(ended).collect();
     ensure!(resolved == asked, "names resolved: {resolved:?}, asked for: {asked:?}");
     Ok(())
@@ -428,7 +432,7 @@ pub fn walks(trace: &Trace, goproxy: &str) -> Result<()> {
             _ => (entry, None),
         })
         .collect();
-    let failed = trace.command.exit_code != Some(0);
+    let failed = failed(trace);
     // Who looks for a version asks for several things at one entry before the walk ends there.
     let downloads = trace.command.argv.iter().any(|word| word == "download");
     // What stands before all others for what is private has nothing behind it.
@@ -502,7 +506,7 @@ fn roots(trace: &Trace) -> Result<()> {
         // Go does without much that it asks about a module, if it has its files.
         let is_file = matches!(chain.artifact, Artifact::Mod | Artifact::Zip);
         let lists = trace.command.argv.iter().any(|word| word == "list");
-        let done_without = (lists || trace.command.exit_code == Some(0)) && !is_file;
+        let done_without = (lists || !failed(trace)) && !is_file;
         let answered = chain.attempts.iter().any(|attempt| attempt.outcome == Outcome::Ok);
         if done_without || answered || is_no_module(chain, trace) {
             continue;

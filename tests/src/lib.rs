@@ -28,4 +28,5 @@ pub mod times;
 mod told;
 pub mod toolchain;
 pub mod unit;
+pub mod user;
 pub mod waiting;

@@ -18,7 +18,7 @@ use crate::dist::{self, Pace};
 use crate::{fuzz, layouts, vm};
 
 /// Programs that tests run, Debian's packages of them, and the units by which those serve.
-const PROGRAMS: [(&str, &str, &[&str]); 11] = [
+const PROGRAMS: [(&str, &str, &[&str]); 12] = [
     ("/usr/bin/curl", "curl", &[]),
     ("/usr/bin/python3", "python3", &[]),
     ("sudo", "sudo", &[]),
@@ -30,6 +30,7 @@ const PROGRAMS: [(&str, &str, &[&str]); 11] = [
     ("/usr/sbin/sshd", "openssh-server", &["ssh.socket", "ssh.service"]),
     ("chromium", "chromium", &[]),
     ("systemd-analyze", "systemd", &[]),
+    ("/usr/sbin/setcap", "libcap2-bin", &[]),
 ];
 
 /// Checks that ask nothing of the machine: what to do about a failure, and cargo's arguments.

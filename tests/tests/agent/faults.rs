@@ -1,20 +1,24 @@
 //! What goes wrong: nobody's build is harmed, nothing wrong is said, and what is lost is counted.
 
+use std::collections::BTreeMap;
+use std::env::consts::ARCH;
 use std::ffi::OsStr;
-use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::symlink;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::thread;
 use std::time::Duration;
+use std::{fs, io, thread};
 
 use proxytrace::export::Health;
 use proxytrace::model::{Outcome, Process};
+use proxytrace_tests::cases;
 use proxytrace_tests::lab::Lab;
 use proxytrace_tests::scenario::Scenario;
 use proxytrace_tests::toolchain::Toolchain;
 use proxytrace_tests::waiting::Waiting;
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
 
 use crate::running::{Agent, alone, job, version};
 
@@ -40,7 +44,8 @@ fn kill_9_and_a_new_one() {
             command.args(["-c", DOWNLOADS, "sh", "12"]).envs(job("killed"));
             lab.output(command).unwrap()
         });
-        thread::sleep(Duration::from_millis(300));
+        // Each asks for forty modules.
+        agent.until("let them begin", || lab.log().len() > 100);
         agent.signal(libc::SIGKILL);
         downloads.join().unwrap()
     });
@@ -231,6 +236,67 @@ fn a_go_without_probes_is_missing_in_each_build() {
     assert_eq!(agent.state().health.refused, before.refused + 1, "{:#?}", agent.log());
 }
 
+/// A filter by which no file can be watched, as where others have all the watches that there are.
+fn without_watches() -> BpfProgram {
+    let rules = BTreeMap::from([(libc::SYS_inotify_add_watch, Vec::new())]);
+    let refused = SeccompAction::Errno(libc::ENOSPC.cast_unsigned());
+    let machine = ARCH.try_into().unwrap();
+    let filter = SeccompFilter::new(rules, SeccompAction::Allow, refused, machine).unwrap();
+    filter.try_into().unwrap()
+}
+
+/// The agent alone is refused them: to take all would be to take them from this machine.
+#[test]
+fn a_go_that_cannot_be_watched_gets_no_probes() {
+    let Some((_alone, toolchain)) = alone() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let (place, textfile) = (dir.path().join("go"), dir.path().join("p.prom"));
+    fs::create_dir(&place).unwrap();
+    let filter = without_watches();
+    let filtered =
+        move || apply_filter(&filter).map_err(|_| io::Error::from(io::ErrorKind::Unsupported));
+    let mut program = Command::new(cases::proxytrace());
+    // SAFETY: it makes two system calls, with what was made before the fork.
+    unsafe { program.pre_exec(filtered) };
+    let outlets = ["--metrics", "off", "--haste", "50", "--textfile", textfile.to_str().unwrap()];
+    let options = [&["--sample", "1"], &outlets[..]].concat();
+    let agent = Agent::spawn(program, &toolchain, &options, &[], None);
+    agent.watches();
+
+    // That of PATH, before anybody has executed it.
+    let before = agent.state().health;
+    assert!(before.executables == 0 && before.refused_by_kernel > 0, "{before:?}");
+    // One that is met.
+    let new = copied(&toolchain, &place);
+    agent.until("refused it", || {
+        version(&new, "met");
+        agent.state().health.refused > before.refused
+    });
+    // It is not looked at each time, nor is what begins with it a build.
+    (0..3).for_each(|_| version(&new, "again"));
+    // Told of by now.
+    thread::sleep(Duration::from_secs(2));
+    let after = agent.state().health;
+    assert_eq!(after.executables, 0, "{after:?}");
+    let by_kernel = after.refused_by_kernel - before.refused_by_kernel;
+    assert_eq!((after.refused - before.refused, by_kernel), (1, 1), "{:#?}", agent.log());
+
+    // What the alert is raised by.
+    let series = "proxytrace_executables_refused_total{reason=\"kernel\"} ";
+    let told = || {
+        let text = fs::read_to_string(&textfile).unwrap_or_default();
+        text.lines().find_map(|line| line.strip_prefix(series)?.parse::<u64>().ok())
+    };
+    agent.until("counted them for Prometheus", || told() == Some(after.refused_by_kernel));
+    let (status, builds, log) = agent.end();
+    assert!(status.success() && builds.is_empty(), "{builds:?}: {log:#?}");
+    let release = format!("go_version={} ", toolchain.version);
+    let is_told = |line: &&String| line.contains("gets no probes") && line.contains(&release);
+    let told: Vec<&String> = log.iter().filter(is_told).collect();
+    assert_eq!(told.len(), 1, "each kind once: {log:#?}");
+    assert!(told[0].contains("cannot be watched for changes (inotify: ENOSPC"), "{}", told[0]);
+}
+
 /// Inside of a build a `go` that is not known becomes one that is, and that goes on when the first
 /// is looked at.
 #[test]
@@ -366,7 +432,7 @@ fn a_build_that_is_given_up_is_abandoned_once() {
     agent.until("given up", || agent.state().health.abandoned > before.abandoned);
     assert!(crowd.wait().unwrap().success());
     // Sweeps, and what is said every few seconds.
-    thread::sleep(Duration::from_secs(6));
+    agent.ticks();
     let after = agent.state().health;
     let counted = (after.chosen - before.chosen, after.abandoned - before.abandoned);
     assert_eq!((counted, after.lost), ((1, 1), 0), "{:#?}", agent.log());

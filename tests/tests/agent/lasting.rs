@@ -78,7 +78,7 @@ fn what_a_build_leaves_running_does_not_keep_it() {
     assert_eq!(build.trace.command.exit_code, Some(0));
     assert!(build.trace.capture.complete, "{:?}", build.trace.capture);
     // Sweeps.
-    thread::sleep(Duration::from_secs(4));
+    agent.ticks();
     let pid: i32 = fs::read_to_string(dir.path().join("pid")).unwrap().trim().parse().unwrap();
     assert!(Path::new("/proc").join(pid.to_string()).exists());
     kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
@@ -256,10 +256,10 @@ fn a_toolchain_keeps_its_probes_as_long_as_other_containers_execute_it() {
     writeln!(shared.shell.stdin.as_ref().unwrap()).unwrap();
     shared.end();
     thread::sleep(LONG);
+    agent.until("seen many", || agent.builds_of("many").len() > 10);
     wanted.close().unwrap();
     agent.until("let it go", || !is_known());
     let builds = agent.builds_of("many");
-    assert!(builds.len() > 10, "{}", builds.len());
     // Who meets it anew meets it late.
     let captures = builds.iter().map(|build| &build.trace.capture);
     let late: Vec<_> = captures.filter(|capture| !capture.complete).collect();
@@ -290,7 +290,7 @@ fn a_file_under_two_names_has_probes_once() {
     elsewhere.end();
     drop((waiting, elsewhere));
     // Sweeps.
-    thread::sleep(Duration::from_secs(4));
+    agent.ticks();
     version(&toolchain, "after");
     agent.until("seen it", || agent.builds_of("after").len() == 1);
     let capture = &agent.builds_of("after")[0].trace.capture;

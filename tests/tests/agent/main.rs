@@ -11,6 +11,7 @@ mod lasting;
 mod operations;
 mod outages;
 mod places;
+mod rights;
 mod running;
 mod sampling;
 mod secrets;

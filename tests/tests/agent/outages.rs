@@ -2,22 +2,27 @@
 //! agent lives, everything arrives once there is somebody, and what is lost is counted.
 
 use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::Write as _;
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
-use std::{env, fs, thread};
+use std::{env, thread};
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::trace::v1::ResourceSpans;
 use prost::Message as _;
+use proxytrace::agent::state::State;
 use proxytrace::model::Witness;
+use proxytrace_tests::cases;
 use proxytrace_tests::lab::Lab;
 use proxytrace_tests::scenario::Scenario;
 use proxytrace_tests::toolchain::Toolchain;
 
 use crate::engines::free_port;
-use crate::running::{Agent, Build, RUN, alone, job};
+use crate::running::{Agent, Build, RUN, alone, job, version};
 use crate::sink::Sink;
 
 /// Seconds become tens of milliseconds.
@@ -114,6 +119,14 @@ fn counted(textfile: &Path, exporter: &str, what: &str) -> usize {
     value.unwrap_or_else(|| panic!("no {series}: {text}")).parse().unwrap()
 }
 
+/// Waits until all builds that an agent tells of are in its queue: then they are counted.
+fn until_kept(agent: &Agent, textfile: &Path) {
+    let all = agent.builds().len();
+    // At its own pace it seldom writes metrics, and shows new ones as 0 for a minute.
+    let most = Duration::from_mins(if outage().is_some() { 3 } else { 1 });
+    agent.until_within(most, "kept all", || counted(textfile, "intake", "sent") >= all);
+}
+
 fn queued(queue: &Path) -> u64 {
     let files = fs::read_dir(queue.join("otlp-spans")).into_iter().flatten().flatten();
     files.map(|file| file.metadata().map_or(0, |metadata| metadata.len())).sum()
@@ -123,8 +136,9 @@ fn queued(queue: &Path) -> u64 {
 fn a_collector_that_is_gone_gets_everything_when_it_is_back() {
     let Some((_alone, toolchain)) = alone() else { return };
     let place = Place::new(toolchain);
-    let queue = tempfile::tempdir().unwrap();
-    let options = ["--queue", queue.path().to_str().unwrap()];
+    let dir = tempfile::tempdir().unwrap();
+    let queue = dir.path().join("q");
+    let options = ["--queue", queue.to_str().unwrap()];
     let port = free_port();
 
     // Nobody is there, and the agent ends and is there again, twice: the second time it is killed.
@@ -135,16 +149,19 @@ fn a_collector_that_is_gone_gets_everything_when_it_is_back() {
     };
     let mut builds = Vec::new();
     for (turn, is_killed) in [("first", false), ("second", true)] {
-        let agent = place.agent(port, &options);
+        // Each has its own: in that of the one before there are other counts.
+        let textfile = dir.path().join(format!("{turn}.prom"));
+        let files = ["--textfile", textfile.to_str().unwrap()];
+        let agent = place.agent(port, &[&options[..], &files].concat());
         for number in 0..2 {
             place.build(&agent, &format!("{turn}-{number}"));
         }
-        let before = queued(queue.path());
+        let before = queued(&queue);
         if is_killed {
             // What was handed over is written down before long.
             let spans = spans_of(&agent.builds()) as u64;
-            agent.until("kept them", || queued(queue.path()) > spans * 100);
-            thread::sleep(Duration::from_millis(500));
+            agent.until("kept them", || queued(&queue) > spans * 100);
+            until_kept(&agent, &textfile);
             builds.extend(ours(&agent));
             agent.signal(libc::SIGKILL);
             drop(agent);
@@ -153,7 +170,7 @@ fn a_collector_that_is_gone_gets_everything_when_it_is_back() {
             let (status, _, log) = agent.end();
             assert!(status.success(), "{log:#?}");
         }
-        assert!(queued(queue.path()) >= before && before > 0);
+        assert!(queued(&queue) >= before && before > 0);
     }
 
     // Builds go on meanwhile.
@@ -165,6 +182,7 @@ fn a_collector_that_is_gone_gets_everything_when_it_is_back() {
                 break;
             }
             place.build(&agent, &format!("meanwhile-{number}"));
+            // As often as somebody builds.
             thread::sleep(Duration::from_secs(20));
         }
     }
@@ -178,7 +196,7 @@ fn a_collector_that_is_gone_gets_everything_when_it_is_back() {
         agent.until_within(most, "sent everything", || came_of_ours(&sink).0 >= expected);
     }
     builds.extend(ours(&agent));
-    agent.until_within(most, "an empty queue", || queued(queue.path()) == 0);
+    agent.until_within(most, "an empty queue", || queued(&queue) == 0);
     let (status, _, log) = agent.end();
     assert!(status.success(), "{log:#?}");
     assert!(builds.len() >= 6, "{}", builds.len());
@@ -202,8 +220,8 @@ fn a_queue_that_overflows_is_counted() {
     while number < 2 || lost() == 0 {
         assert!(number < 10, "no overflow");
         place.build(&agent, &format!("overflow-{number}"));
+        until_kept(&agent, &textfile);
         assert!(queued(&queue) <= 200 << 10);
-        thread::sleep(Duration::from_millis(500));
         number += 1;
     }
     let sink = Sink::start_at(port, |_| 200);
@@ -216,22 +234,27 @@ fn a_queue_that_overflows_is_counted() {
     assert!(log.iter().any(|line| line.contains("records were dropped")), "{log:#?}");
 }
 
+/// Runs a test beside a small disk, which only the test and what it starts can see.
+fn with_small_disk(test: impl FnOnce(&Path) + Send) {
+    let small = tempfile::tempdir().unwrap();
+    // A thread has namespaces of its own, and what it starts has them too.
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            unshare(CloneFlags::CLONE_NEWNS).unwrap();
+            let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+            mount(None::<&str>, "/", None::<&str>, private, None::<&str>).unwrap();
+            let (small, size) = (small.path(), Some("size=512k"));
+            mount(Some("tmpfs"), small, Some("tmpfs"), MsFlags::empty(), size).unwrap();
+            test(small);
+        });
+    });
+}
+
 #[test]
 fn a_full_disk_costs_what_does_not_fit() {
     let Some((_alone, toolchain)) = alone() else { return };
     let dir = tempfile::tempdir().unwrap();
-    let place = dir.path().to_owned();
-    // A thread has namespaces of its own, and what it starts has them too.
-    let test = thread::spawn(move || {
-        let small = place.join("small");
-        fs::create_dir(&small).unwrap();
-        unshare(CloneFlags::CLONE_NEWNS).unwrap();
-        let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
-        mount(None::<&str>, "/", None::<&str>, private, None::<&str>).unwrap();
-        mount(Some("tmpfs"), &small, Some("tmpfs"), MsFlags::empty(), Some("size=512k")).unwrap();
-        on_a_full_disk(toolchain, &small, &place.join("p.prom"));
-    });
-    test.join().unwrap();
+    with_small_disk(|small| on_a_full_disk(toolchain, small, &dir.path().join("p.prom")));
 }
 
 fn on_a_full_disk(toolchain: Toolchain, small: &Path, textfile: &Path) {
@@ -273,4 +296,57 @@ fn on_a_full_disk(toolchain: Toolchain, small: &Path, textfile: &Path) {
     let rows = |build: &Build| 1 + build.trace.chains.len() + build.trace.findings.len();
     let all: usize = builds.iter().map(rows).sum();
     assert_eq!(lines + counted(textfile, "ndjson", "disk"), all);
+}
+
+/// By its state others know how it does: the last that there was room for stays.
+#[test]
+fn a_state_for_which_there_is_no_room_is_told_once() {
+    let Some((_alone, toolchain)) = alone() else { return };
+    with_small_disk(|small| without_room_for_the_state(&toolchain, small));
+}
+
+fn without_room_for_the_state(toolchain: &Toolchain, small: &Path) {
+    let dir = tempfile::tempdir_in(small).unwrap();
+    let state = dir.path().join("state.json");
+    let program = Command::new(cases::proxytrace());
+    let agent = Agent::spawn(program, toolchain, &["--sample", "1"], &[], Some(dir));
+    agent.watches();
+    let before = agent.state();
+
+    let filler = small.join("filler");
+    let file = File::create(&filler).unwrap();
+    let said = |what: &str| agent.log().iter().filter(|line| line.contains(what)).count();
+    // Again and again: what is replaced makes room.
+    agent.until("said that there is no room", || {
+        while (&file).write_all(&[0; 1024]).is_ok() {}
+        said("the state cannot be written") > 0
+    });
+    // Each has it written, or not.
+    for number in 1..=5 {
+        let reread = said("settings read again");
+        agent.signal(libc::SIGHUP);
+        agent.until("read its settings", || said("settings read again") > reread);
+        let name = format!("full-{number}");
+        version(toolchain, &name);
+        agent.until("seen the build", || agent.builds_of(&name).len() == 1);
+    }
+    assert_eq!(said("the state cannot be written"), 1, "{:#?}", agent.log());
+    let kept = State::read(&state).expect("it is whole");
+    assert_eq!((kept.pid, kept.has_ended), (before.pid, false));
+    let partial = state.with_extension("json.partial");
+    agent.until("taken away what did not fit", || !partial.exists());
+
+    drop(file);
+    fs::remove_file(filler).unwrap();
+    assert!(agent.state().handed_on >= before.handed_on + 5);
+    let (status, _, log, dir) = agent.end_by(libc::SIGTERM);
+    assert!(status.success(), "{log:#?}");
+    assert!(State::read(&state).unwrap().has_ended);
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "something is left beside it");
+    let told = log.iter().filter(|line| line.contains("the state cannot be written"));
+    let told: Vec<&String> = told.collect();
+    assert_eq!(told.len(), 1, "{log:#?}");
+    for part in ["level=warn", "No space left on device", state.to_str().unwrap()] {
+        assert!(told[0].contains(part), "no {part}: {}", told[0]);
+    }
 }

@@ -139,6 +139,17 @@ impl Agent {
         }
     }
 
+    /// Waits until it has ticked five times and more, with all that it does at each: with every fifth
+    /// it writes its state by itself.
+    pub(crate) fn ticks(&self) {
+        let path = self.dir().join("state.json");
+        let written_at = || State::read(&path).ok().map(|state| state.written_at);
+        for what in ["written its state", "written its state again"] {
+            let before = written_at();
+            self.until(what, || written_at() > before);
+        }
+    }
+
     /// What it has written to stdout.
     pub(crate) fn lines(&self) -> Vec<String> {
         self.lines.lock().unwrap().clone()

@@ -8,10 +8,10 @@ use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{fs, io, thread};
 
 use proxytrace_tests::cases;
@@ -227,31 +227,35 @@ fn builds_while_one_agent_follows_another_are_in_one_count_each() {
     for signal in [libc::SIGTERM, libc::SIGKILL] {
         let manager = Manager::new();
         let first = manager.start(&toolchain, &ALL, None);
-        let is_over = AtomicBool::new(false);
-        let (built, seen, health) = thread::scope(|scope| {
+        let (is_over, built) = (AtomicBool::new(false), AtomicUsize::new(0));
+        let (seen, health) = thread::scope(|scope| {
             let builder = scope.spawn(|| {
-                let mut built = 0;
                 while !is_over.load(Ordering::Relaxed) {
                     version(&toolchain, "many");
-                    built += 1;
+                    built.fetch_add(1, Ordering::Relaxed);
                 }
-                built
             });
             // Whatever fails here, the builder ends.
             let over = Over(&is_over);
             first.until("seen some", || first.builds_of("many").len() > 20);
             let (_, before, _, dir) = first.end_by(signal);
-            thread::sleep(Duration::from_millis(300));
+            // Some are built that nobody sees.
+            let (enough, ended) = (built.load(Ordering::Relaxed) + 10, Instant::now());
+            while built.load(Ordering::Relaxed) < enough {
+                assert!(ended.elapsed() < Duration::from_mins(1), "nobody builds");
+                thread::sleep(Duration::from_millis(20));
+            }
             let second = manager.start(&toolchain, &ALL, Some(dir));
             second.watches();
             second.until("seen some", || second.builds_of("many").len() > 20);
             drop(over);
-            let built = builder.join().unwrap();
+            builder.join().unwrap();
             second.until("seen all", || second.state().health.running == 0);
             let health = second.state().health;
             let (_, after, _, _) = second.end_by(libc::SIGTERM);
-            (built, (before.len(), after.len()), health)
+            ((before.len(), after.len()), health)
         });
+        let built = built.into_inner();
         let counted = seen.0 + seen.1 + usize::try_from(health.unwatched + health.missed).unwrap();
         assert!(health.unwatched > 5, "{health:?}");
         // One that is killed may have written a build, and not yet said so.

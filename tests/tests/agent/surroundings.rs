@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
 use std::os::unix::fs::DirEntryExt as _;
 use std::process::{Command, Stdio};
@@ -19,7 +19,8 @@ use proxytrace_tests::toolchain::Toolchain;
 use crate::faults::generating;
 use crate::running::{Agent, Build, RUN, alone, job, version};
 
-/// A root of its own with a `go` in it, as a container has: the first run makes it known.
+/// A root of its own with a `go` in it, as a container has: the first run makes it known. After each
+/// it waits for a word.
 const IN_A_CONTAINER: &str = r#"
 set -e
 mount -t tmpfs tmpfs /mnt
@@ -30,7 +31,7 @@ export HOME=/mnt/home
 cd /mnt/home
 for run in 1 2 3; do
     GITHUB_RUN_ID=container-$run /mnt/go list -m example.com/m@latest || echo failed
-    sleep 2
+    read -r _
 done
 "#;
 
@@ -51,19 +52,33 @@ fn patient() -> String {
 fn a_go_in_other_namespaces_is_met() {
     let Some((_alone, toolchain)) = alone() else { return };
     let agent = Agent::start(&toolchain, &["--sample", "1"]);
+    let before = agent.state().health.executables;
     let inside = patient();
-    let output = Command::new("unshare")
+    let mut shell = Command::new("unshare")
         .args(["--mount", "--pid", "--fork", "--mount-proc", "sh", "-c", IN_A_CONTAINER])
         .envs(job("container"))
         .env("GOROOT", &toolchain.goroot)
         .env_remove("GOPROXY")
         .env("GOSUMDB", "off")
         .env("INSIDE", &inside)
-        .stdin(Stdio::null())
-        .output()
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
         .unwrap();
-    assert_eq!(String::from_utf8_lossy(&output.stdout), "failed\n".repeat(3));
-    agent.until("seen the last", || !agent.builds_of("container-3").is_empty());
+    let mut lines = BufReader::new(shell.stdout.take().unwrap()).lines();
+    for run in 1..=3 {
+        assert_eq!(lines.next().expect("a line").unwrap(), "failed", "{run}");
+        if run == 1 {
+            agent.until("met it", || agent.state().health.executables > before);
+        } else {
+            let name = format!("container-{run}");
+            agent.until("seen it", || !agent.builds_of(&name).is_empty());
+        }
+        writeln!(shell.stdin.as_ref().unwrap()).unwrap();
+    }
+    assert!(lines.next().is_none());
+    shell.wait().unwrap();
     let state = agent.state();
     let builds = agent.builds();
     let first = builds
@@ -162,15 +177,17 @@ fn what_runs_already_is_counted() {
     assert!(health.missed >= 1, "{health:?}");
     assert_eq!(health.late, 0);
     // The second run is of a file that is known since, in mounts that only it has.
-    drop(shell.stdin.take());
+    writeln!(shell.stdin.as_ref().unwrap()).unwrap();
     agent.until("seen the second", || !agent.builds_of("second").is_empty());
+    drop(shell.stdin.take());
     let trace = &agent.builds_of("second")[0].trace;
     assert!(trace.capture.complete, "{:?}", trace.capture);
     assert!(agent.builds_of("first").is_empty());
     shell.wait().unwrap();
 }
 
-/// The first waits for an answer, until the agent is there.
+/// The first waits for an answer, until the agent is there; the mounts stay until the second one is
+/// seen.
 const RUNS_ALREADY: &str = r#"
 set -e
 mount -t tmpfs tmpfs /mnt
@@ -182,7 +199,7 @@ echo begun
 read -r _ || true
 kill $! 2>/dev/null || true
 GITHUB_RUN_ID=second /mnt/go version
-sleep 1
+read -r _ || true
 "#;
 
 /// Of what is not seen, nothing is seen that it starts later.
@@ -206,7 +223,7 @@ fn what_runs_already_starts_no_builds() {
     agent.watches();
     assert!(agent.state().health.missed >= 1);
     // Sweeps.
-    thread::sleep(Duration::from_secs(4));
+    agent.ticks();
     fs::write(dir.path().join("on"), "").unwrap();
     assert!(child.wait().unwrap().success());
     version(&toolchain, "after");

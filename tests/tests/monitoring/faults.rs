@@ -175,6 +175,7 @@ fn a_queue_that_is_full_loses_the_oldest_and_counts_them() {
         for build in builds::at(&golden, &builds::ago(100 * turn)) {
             exporters.observe(build);
         }
+        // Most are in files of their own then: no more than the oldest of them go.
         thread::sleep(FAST.flush * 2);
     }
     wait_for("an overflow", || (of(&exporters, "otlp-spans").dropped.full > 0).then_some(()));
@@ -220,23 +221,23 @@ fn agent(queue: &Path, url: &str) -> Command {
     command
 }
 
-/// Kills an agent when it has everything and has had so long to send it.
-fn killed(queue: &Path, url: &str, time: Duration) {
+/// Kills an agent when it has everything and has come so far.
+fn killed(queue: &Path, url: &str, has_come: impl FnOnce() -> bool) {
     let mut command = agent(queue, url);
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let lines = BufReader::new(child.stderr.take().unwrap()).lines();
     let handed = lines.map_while(Result::ok).any(|line| line == "handed over");
-    thread::sleep(time);
+    let has_come = has_come();
     child.kill().unwrap();
     child.wait().unwrap();
-    assert!(handed);
+    assert!(handed && has_come, "{handed}, {has_come}");
 }
 
 #[test]
 fn an_agent_that_is_killed_loses_nothing_that_it_had() {
     let directory = TempDir::new().unwrap();
     let queue = directory.path().join("q");
-    killed(&queue, &format!("http://127.0.0.1:{}", free_port()), Duration::ZERO);
+    killed(&queue, &format!("http://127.0.0.1:{}", free_port()), || true);
     let sink = Sink::start(|_| 200);
     let after = Exporters::start_at(&with_queue(sink.url(), &queue), FAST).unwrap();
     let deliveries: BTreeMap<_, _> = after.finish().into_iter().collect();
@@ -250,11 +251,16 @@ fn an_agent_that_is_killed_loses_nothing_that_it_had() {
 fn an_agent_that_is_killed_while_it_sends_may_send_twice() {
     let directory = TempDir::new().unwrap();
     let queue = directory.path().join("q");
-    let slow = Sink::start(|_| {
-        thread::sleep(Duration::from_secs(5));
+    let (sender, asked) = std::sync::mpsc::channel();
+    // It answers when whoever asks is gone.
+    let slow = Sink::listen(0, None, move |_, post| {
+        if post.path == "/v1/traces" {
+            let _ = sender.send(());
+            thread::sleep(Duration::from_mins(1));
+        }
         200
     });
-    killed(&queue, &slow.url(), Duration::from_secs(1));
+    killed(&queue, &slow.url(), || asked.recv_timeout(Duration::from_mins(1)).is_ok());
     let sink = Sink::start(|_| 200);
     let after = Exporters::start_at(&with_queue(sink.url(), &queue), FAST).unwrap();
     after.finish();

@@ -169,6 +169,7 @@ fn nobody_reads_the_page() {
         .map(|_| {
             let mut reader = TcpStream::connect(address).unwrap();
             reader.write_all(b"GET /metrics HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
+            // A page is good for a second: each of them gets another one.
             std::thread::sleep(Duration::from_millis(1_050));
             reader
         })

@@ -263,8 +263,11 @@ fn the_command_or_we_alone_stop_and_go_on() {
     if !can_trace() {
         return;
     }
-    // The command is stopped and continued, by itself.
-    let script = "(sleep 0.3; kill -CONT $$) & kill -STOP $$; /bin/true && exit 7";
+    // The command is stopped and continued, by itself: once it has stopped, and we have had time to
+    // see that.
+    let script = r#"(until grep -q ') T ' "/proc/$$/stat"; do sleep 0.01; done
+        sleep 0.3; kill -CONT $$) &
+        kill -STOP $$; /bin/true && exit 7"#;
     let mut child = traced("sh").args(["-c", script]).spawn().unwrap();
     let mut ended = None;
     until("ended", || {
