@@ -127,7 +127,12 @@ fn under_way_aside<'a>(trace: &Trace, log: &'a [Entry]) -> Vec<&'a Entry> {
         return log;
     }
     for under_way in requests(trace).filter(|it| it.outcome == Outcome::Unfinished) {
-        let is_it = |entry: &&Entry| entry.url == under_way.url && entry.status.is_some();
+        let over =
+            under_way.connection.and_then(|id| trace.connections.iter().find(|it| it.id == id));
+        let local = over.and_then(|connection| connection.local_addr.as_deref());
+        let is_its = |entry: &&Entry| local.is_none_or(|local| entry.peer.to_string() == local);
+        let is_it =
+            |entry: &&Entry| entry.url == under_way.url && entry.status.is_some() && is_its(entry);
         let seen = requests(trace).filter(|it| it.url == under_way.url && it.status.is_some());
         if log.iter().copied().filter(is_it).count() > seen.count()
             && let Some(last) = log.iter().rposition(is_it)
@@ -354,8 +359,10 @@ pub fn lookups(trace: &Trace, queries: &[Query]) -> Result<()> {
     }
     let mut resolved: BTreeMap<&str, bool> = BTreeMap::new();
     for lookup in &trace.lookups {
-        // go ended without waiting for it.
-        if lookup.duration_ns.is_none() {
+        // go ended, or gave it up, without waiting for it.
+        let detail = lookup.error.as_ref().and_then(|error| error.detail.as_deref());
+        let given_up = detail.is_some_and(|it| it.contains("operation was canceled"));
+        if lookup.duration_ns.is_none() || given_up {
             continue;
         }
         ensure!(lookup.addresses.is_some() == lookup.error.is_none(), "both: {lookup:?}");
@@ -451,7 +458,9 @@ pub fn walks(trace: &Trace, goproxy: &str) -> Result<()> {
             let same = entry == Some(&(attempt.proxy.as_str(), attempt.separator)) || beside;
             ensure!(same, "{entry:?} is the entry of {attempt:?}");
             let probe = is_no_module(chain, trace);
-            let ended_before = failed && attempt.outcome == Outcome::Unfinished;
+            // go ended before it went on.
+            let untold = attempt.reason.ends_with("; what became of it is not known");
+            let ended_before = failed && (attempt.outcome == Outcome::Unfinished || untold);
             if !downloads {
                 continue;
             }

@@ -47,7 +47,7 @@ struct Goroutine {
     /// What it dials for.
     dials_for: Option<At>,
     tunnel: Option<RequestAt>,
-    /// Where its last walk ended well.
+    /// The zip that its last walk brought.
     served: Option<At>,
     /// What is being compared with the checksum database.
     verified: Option<(String, String)>,
@@ -91,7 +91,9 @@ impl Goroutines {
                 // What was fetched in the walk is over.
                 goroutine.fetch = None;
                 if let Some(mut walk) = goroutine.walks.pop() {
-                    goroutine.served = walk.here.last().copied().filter(|_| error.is_none());
+                    let is_zip = |at: &&At| context.chains.artifact(at.chain) == Artifact::Zip;
+                    let zip = walk.here.iter().rfind(is_zip).copied();
+                    goroutine.served = zip.filter(|_| error.is_none());
                     let leave = error.as_ref().map_or(Leave::Succeeded, Leave::Failed);
                     walk.leave(&leave, time, context);
                 }

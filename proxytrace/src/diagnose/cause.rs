@@ -318,7 +318,9 @@ fn probe(view: &View<'_>, chain: &Chain, attempt: &Attempt) -> Option<Sign> {
 
 /// PT507: `go.sum`, or the checksum database of before, says otherwise.
 fn contradicted(chain: &Chain, by: Contradiction) -> Sign {
-    let culprit = view::culprit(chain);
+    // Where the checksum database has refused something before, that is what go compares.
+    let refused = chain.attempts.iter().find(|attempt| attempt.outcome == Outcome::Checksum);
+    let culprit = refused.or(chain.attempts.last());
     let of = culprit.and_then(|attempt| last_asked(&attempt.requests));
     let whose = of.map_or("the module cache", |request| request.host.as_str());
     let message = match by {

@@ -50,8 +50,7 @@ impl Chains {
     /// A zip that came well cannot be used: go stops there, whatever its walk would do.
     pub(in super::super) fn unusable(&mut self, at: At, error: &Failure) {
         let outcome = failure::outcome(error);
-        let of_zip = self.artifact(at.chain) == Artifact::Zip;
-        if of_zip && outcome == Outcome::BadContent && self.attempt(at).outcome == Outcome::Ok {
+        if outcome == Outcome::BadContent && self.attempt(at).outcome == Outcome::Ok {
             self.spoil(at, outcome, Some(error));
             self.end(at);
         }

@@ -88,6 +88,28 @@ fn a_zip_of_something_else_is_of_no_use() {
     assert_eq!(root.map(|finding| finding.code).as_deref(), Some("PT403"));
 }
 
+/// The same, where a page has said which proxy has the module.
+#[test]
+fn a_zip_of_something_else_that_a_page_led_to() {
+    let error =
+        super::script::failure(&[("*errors.errorString", "zip: not a valid zip file")], None);
+    let asked = |entry| hop(&zip(entry, "x.lab/m"), 404);
+    let task = Task::new(7)
+        .walk()
+        .lookup(A, "x.lab/m")
+        .fetch(&[asked(A)])
+        .lookup("direct", "x.lab/m")
+        .fetch(&[hop("https://x.lab/m?go-get=1", 200)])
+        .fetch(&[hop(&zip("https://mods.lab", "x.lab/m"), 200)])
+        .found();
+    let list = "https://proxy.lab,direct";
+    let trace = Script::new(list, 1).run(&[task.step(What::ZipFailed { error })]).trace();
+    assert_eq!(
+        drawn(&trace, "x.lab/m@v1.0.0 zip")[1],
+        "direct[1] bad-content → stop: initial mods.lab 200"
+    );
+}
+
 fn summed(task: Task, version: &str, words: &str) -> Task {
     let (module, version) = ("x.lab/m".into(), version.into());
     task.step(What::SumEnter { module, version }).step(What::Stderr { text: words.into() })

@@ -367,6 +367,26 @@ fn what_go_sum_contradicts_stays_so() {
     assert_eq!(class(&trace), Some(Class::Permanent));
 }
 
+/// What an entry before it failed with has nothing to do with the checksum.
+#[test]
+fn what_go_sum_contradicts_is_what_came() {
+    let asked = |entry| url(entry, "x.lab/m", "v1.0.0.mod");
+    let (module, version) = ("x.lab/m".to_owned(), "v1.0.0/go.mod".to_owned());
+    let said = "verifying x.lab/m@v1.0.0/go.mod: checksum mismatch\n\nSECURITY ERROR\n";
+    let task = Task::new(7)
+        .walk()
+        .lookup(A, "x.lab/m")
+        .fetch(&[hop(&asked(A), 400)])
+        .lookup(B, "x.lab/m")
+        .fetch(&[hop(&asked(B), 200)])
+        .step(What::SumEnter { module, version })
+        .step(What::Stderr { text: said.to_owned() });
+    let mut script = Script::new("https://proxy.lab|https://next.lab", 1);
+    script.run(&[task]);
+    let root = only(&script, "PT507");
+    assert_eq!(root.message, "what came from next.lab has another checksum than go.sum has for it");
+}
+
 #[test]
 fn pt405_names_the_version_that_was_told() {
     let text = "proxy returned info for version v1.0.1 instead of requested version";
