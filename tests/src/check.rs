@@ -133,7 +133,10 @@ fn under_way_aside<'a>(trace: &Trace, log: &'a [Entry]) -> Vec<&'a Entry> {
         let is_its = |entry: &&Entry| local.is_none_or(|local| entry.peer.to_string() == local);
         let is_it =
             |entry: &&Entry| entry.url == under_way.url && entry.status.is_some() && is_its(entry);
-        let seen = requests(trace).filter(|it| it.url == under_way.url && it.status.is_some());
+        let seen = requests(trace).filter(|it| {
+            let same = under_way.connection.is_none() || it.connection == under_way.connection;
+            same && it.url == under_way.url && it.status.is_some()
+        });
         if log.iter().copied().filter(is_it).count() > seen.count()
             && let Some(last) = log.iter().rposition(is_it)
         {
@@ -212,9 +215,11 @@ pub fn equals_as_go_saw_it(trace: &Trace, log: &[Entry]) -> Result<()> {
     let lists = trace.command.argv.iter().any(|word| word == "list");
     if !failed && !lists {
         let good = |chain: &&Chain| {
-            // That no proxy forwards the checksum database is an answer like another.
-            let absent =
-                chain.artifact == Artifact::SumdbSupported && chain.outcome == Outcome::NotFound;
+            // That no proxy forwards the checksum database is an answer like another, and `|` lets go
+            // ask it itself after any.
+            let went_on = chain.attempts.last().is_some_and(|last| last.next == Some(Next::Direct));
+            let absent = chain.artifact == Artifact::SumdbSupported
+                && (chain.outcome == Outcome::NotFound || went_on);
             // What `direct` has of several modules is not known of each.
             matches!(chain.outcome, Outcome::Ok | Outcome::Cached)
                 || absent
