@@ -28,8 +28,9 @@ const RELEASES_VAR: &str = "LAB_RELEASES";
 const TABLE_VAR: &str = "LAB_TABLE";
 
 /// Names of cases that are in no table of the lab but in a test; they can be chosen, too.
-const OF_TESTS: [&str; 22] = [
+const OF_TESTS: [&str; 23] = [
     // Of servers.
+    "chance",
     "configuration",
     "no-zip",
     "symptoms",

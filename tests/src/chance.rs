@@ -78,8 +78,8 @@ const TROUBLES_OF_TLS: [Trouble; 6] =
 
 /// The scenario of this seed. What goes with it is never given back.
 #[must_use]
-pub fn scenario(seed: u64) -> Scenario {
-    let mut draw = Draw(Rng::with_seed(seed));
+pub fn scenario(seed: usize) -> Scenario {
+    let mut draw = Draw(Rng::with_seed(seed as u64));
     let proxies = &PROXIES[..draw.one_of(&[1, 2, 2, 3])];
     let mut hosts = Vec::new();
     let mut goproxy = String::new();

@@ -1,7 +1,6 @@
 //! The comparison of a trace with the log of the servers: natively and in virtual machines.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::env;
 use std::fmt::Debug;
 use std::fs;
 use std::net::SocketAddr;
@@ -22,9 +21,6 @@ use crate::scenario::{self, Action, Rule, SLOW_NAME, Scenario, Trouble};
 use crate::told;
 use crate::toolchain::Toolchain;
 
-/// Names a directory where the traces are kept.
-const TRACES_VAR: &str = "LAB_TRACES";
-
 /// A command that ran under proxytrace in the lab.
 struct Ran {
     lab: Lab,
@@ -42,9 +38,6 @@ impl Ran {
         let output = lab.output(lab.command_of(scenario, &before))?;
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
         let json = fs::read(&json).with_context(|| format!("no trace: {stderr}"))?;
-        if let Some(dir) = env::var_os(TRACES_VAR) {
-            fs::write(Path::new(&dir).join(scenario.name).with_extension("json"), &json)?;
-        }
         let trace: Trace =
             serde_json::from_slice(&json).context("the trace is not as in the model")?;
         ensure!(
@@ -62,10 +55,6 @@ impl Ran {
     fn equals_log(&self, scenario: &Scenario) -> Result<()> {
         let (trace, log) = (&self.trace, self.lab.log());
         equals(trace, &log)?;
-        // What is private has an entry before all others.
-        let is_private = scenario.environment.iter().any(|(name, _)| *name == "GOPRIVATE");
-        let first = if is_private { "noproxy," } else { "" };
-        walks(trace, &format!("{first}{}", scenario.goproxy))?;
         connections(trace, &self.lab.connections(), &log, scenario)?;
         lookups(trace, &self.lab.queries())
     }
@@ -84,7 +73,9 @@ pub fn download(proxytrace: &Path, scenario: &Scenario, toolchain: &Toolchain) -
     }
     confusion::note(scenario, toolchain, &found(trace));
     let compared = if plain {
-        ran.equals_log(scenario).and_then(|()| cached(trace, scenario))
+        ran.equals_log(scenario)
+            .and_then(|()| walks(trace, scenario.goproxy))
+            .and_then(|()| cached(trace, scenario))
     } else {
         Ok(())
     };
@@ -94,19 +85,25 @@ pub fn download(proxytrace: &Path, scenario: &Scenario, toolchain: &Toolchain) -
     Ok(ran.trace)
 }
 
-/// The same of a scenario that says nothing of what comes of it: what is so whatever that is.
-pub fn whatever_comes(
-    proxytrace: &Path,
-    scenario: &Scenario,
-    toolchain: &Toolchain,
-) -> Result<Trace> {
+/// The same of a scenario that is drawn, and says nothing of what comes of it: what is so whatever
+/// that is.
+pub fn whatever_comes(proxytrace: &Path, scenario: &Scenario, toolchain: &Toolchain) -> Result<()> {
     let ran = Ran::new(proxytrace, scenario, toolchain)?;
-    let scenario = Scenario { succeeds: !failed(&ran.trace), ..*scenario };
+    let trace = &ran.trace;
+    // Of a script, that says little of what the go commands in it came to.
+    let is_script = scenario.command[0] == "sh";
+    let succeeds = if is_script { !failed(trace) } else { ran.output.status.success() };
+    let scenario = Scenario { succeeds, ..*scenario };
+    // What is private has an entry before all others.
+    let is_private = scenario.environment.iter().any(|(name, _)| *name == "GOPRIVATE");
+    let goproxy = if is_private { "noproxy," } else { "" }.to_owned() + scenario.goproxy;
+    let downloads = scenario.command == Scenario::BASE.command;
     ran.equals_log(&scenario)
-        .and_then(|()| roots(&ran.trace))
-        .and_then(|()| told::check(&ran.trace, &ran.lab.log(), &ran.stderr, &scenario, toolchain))
-        .with_context(|| format!("{scenario:#?}\nstderr: {}", ran.stderr))?;
-    Ok(ran.trace)
+        .and_then(|()| entries(trace, &goproxy))
+        .and_then(|()| if downloads { ends(trace) } else { Ok(()) })
+        .and_then(|()| roots(trace, true))
+        .and_then(|()| told::check(trace, &ran.lab.log(), &ran.stderr, &scenario, toolchain))
+        .with_context(|| format!("{scenario:#?}\nstderr: {}", ran.stderr))
 }
 
 /// Whether the trace holds exactly the requests of the log, each in its place, and nothing less
@@ -147,7 +144,7 @@ fn under_way_aside<'a>(trace: &Trace, log: &'a [Entry]) -> Vec<&'a Entry> {
 }
 
 /// Whether a go did, whatever the command that it is of made of that.
-fn failed(trace: &Trace) -> bool {
+pub(crate) fn failed(trace: &Trace) -> bool {
     let ended_badly = |process: &Process| process.exit_code.is_some_and(|code| code != 0);
     trace.processes.iter().any(|process| process.go_version.is_some() && ended_badly(process))
 }
@@ -215,15 +212,19 @@ pub fn equals_as_go_saw_it(trace: &Trace, log: &[Entry]) -> Result<()> {
     let lists = trace.command.argv.iter().any(|word| word == "list");
     if !failed && !lists {
         let good = |chain: &&Chain| {
-            // That no proxy forwards the checksum database is an answer like another, and `|` lets go
-            // ask it itself after any.
-            let went_on = chain.attempts.last().is_some_and(|last| last.next == Some(Next::Direct));
+            // That no proxy forwards the checksum database is an answer like another, and `|`
+            // lets go ask it itself after any.
+            let last = chain.attempts.last();
+            let went_on = last.is_some_and(|last| last.next == Some(Next::Direct));
+            let is_direct = last.is_some_and(|last| matches!(&*last.proxy, "direct" | "noproxy"));
             let absent = chain.artifact == Artifact::SumdbSupported
                 && (chain.outcome == Outcome::NotFound || went_on);
             // What `direct` has of several modules is not known of each.
             matches!(chain.outcome, Outcome::Ok | Outcome::Cached)
                 || absent
-                || chain.outcome == Outcome::Unknown && chain.artifact == Artifact::List
+                || (chain.outcome == Outcome::Unknown
+                    && chain.artifact == Artifact::List
+                    && is_direct)
                 || is_no_module(chain, trace)
         };
         let bad = trace.chains.iter().find(|chain| !good(chain));
@@ -363,11 +364,13 @@ pub fn lookups(trace: &Trace, queries: &[Query]) -> Result<()> {
         *asked.entry(&query.name).or_default() |= query.code == Some(0);
     }
     let mut resolved: BTreeMap<&str, bool> = BTreeMap::new();
+    let mut given_up: BTreeSet<&str> = BTreeSet::new();
     for lookup in &trace.lookups {
         // go ended, or gave it up, without waiting for it.
         let detail = lookup.error.as_ref().and_then(|error| error.detail.as_deref());
-        let given_up = detail.is_some_and(|it| it.contains("operation was canceled"));
-        if lookup.duration_ns.is_none() || given_up {
+        let is_canceled = detail.is_some_and(|it| it.contains("operation was canceled"));
+        if lookup.duration_ns.is_none() || is_canceled {
+            given_up.insert(&lookup.host);
             continue;
         }
         ensure!(lookup.addresses.is_some() == lookup.error.is_none(), "both: {lookup:?}");
@@ -391,9 +394,7 @@ pub fn lookups(trace: &Trace, queries: &[Query]) -> Result<()> {
         let told = remote.is_some_and(|remote| answers.flatten().any(|ip| *ip == remote.ip()));
         ensure!(told, "no lookup had this address: {connection:?}");
     }
-    // A go that fails may end before it has an answer.
-    let ended = |(name, _): &(&str, bool)| !failed(trace) || resolved.contains_key(name);
-    let asked: BTreeMap<&str, bool> = asked.into_iter().filter(ended).collect();
+    asked.retain(|name, _| resolved.contains_key(name) || !given_up.contains(name));
     ensure!(resolved == asked, "names resolved: {resolved:?}, asked for: {asked:?}");
     Ok(())
 }
@@ -434,23 +435,29 @@ fn refused_streams(requests: &[&Request]) -> HashSet<RequestId> {
     requests.iter().filter(h2).map(|request| request.id).filter(|id| again.contains(id)).collect()
 }
 
-/// Whether each walk through the GOPROXY list is one that go can take.
+/// Whether each walk through the GOPROXY list is one that go can take, to its end.
 pub fn walks(trace: &Trace, goproxy: &str) -> Result<()> {
+    entries(trace, goproxy)?;
+    ends(trace)?;
+    let mut attempts = trace.chains.iter().flat_map(|chain| &chain.attempts);
+    let open = attempts.find(|attempt| is_open(attempt));
+    ensure!(open.is_none(), "left open: {open:?}");
+    let open = requests(trace).find(|request| request.outcome == Outcome::Unfinished);
+    ensure!(open.is_none(), "left open: {open:?}");
+    Ok(())
+}
+
+/// Whether each attempt was at an entry of the list.
+fn entries(trace: &Trace, goproxy: &str) -> Result<()> {
     let entries: Vec<(&str, Option<Separator>)> = goproxy
         .split_inclusive([',', '|'])
         .map(|entry| match entry.as_bytes().last() {
+            // What stands before all others for what is private has nothing behind it.
+            Some(b',') if entry == "noproxy," => ("noproxy", None),
             Some(b',') => (&entry[..entry.len() - 1], Some(Separator::Comma)),
             Some(b'|') => (&entry[..entry.len() - 1], Some(Separator::Pipe)),
             _ => (entry, None),
         })
-        .collect();
-    let failed = failed(trace);
-    // Who looks for a version asks for several things at one entry before the walk ends there.
-    let downloads = trace.command.argv.iter().any(|word| word == "download");
-    // What stands before all others for what is private has nothing behind it.
-    let entries: Vec<_> = entries
-        .into_iter()
-        .map(|(proxy, separator)| (proxy, separator.filter(|_| proxy != "noproxy")))
         .collect();
     for chain in &trace.chains {
         ensure!(chain.attempts.is_sorted_by_key(|attempt| attempt.index), "order: {chain:?}");
@@ -462,23 +469,32 @@ pub fn walks(trace: &Trace, goproxy: &str) -> Result<()> {
                 && attempt.index.is_none();
             let same = entry == Some(&(attempt.proxy.as_str(), attempt.separator)) || beside;
             ensure!(same, "{entry:?} is the entry of {attempt:?}");
-            let probe = is_no_module(chain, trace);
-            // go ended before it went on.
-            let untold = attempt.reason.ends_with("; what became of it is not known");
-            let ended_before = failed && (attempt.outcome == Outcome::Unfinished || untold);
-            if !downloads {
-                continue;
-            }
-            let done = attempt.outcome == Outcome::Ok || ended_before || probe;
-            let ended = attempt.next.is_none() == done;
-            let about = about(chain);
-            ensure!(
-                ended,
-                "it goes on after a success, or nowhere after a failure: {about:?} {attempt:?}"
-            );
         }
     }
     Ok(())
+}
+
+/// Whether each attempt leads on after a failure, and nowhere after a success. That is not so of who
+/// looks for a version: several things are asked for at one entry before the walk ends there.
+fn ends(trace: &Trace) -> Result<()> {
+    let failed = failed(trace);
+    for chain in &trace.chains {
+        let probe = is_no_module(chain, trace);
+        for attempt in &chain.attempts {
+            // go ended before it went on.
+            let ended_before = failed && is_open(attempt);
+            let done = attempt.outcome == Outcome::Ok || ended_before || probe;
+            let ended = attempt.next.is_none() == done;
+            ensure!(ended, "it goes on after a success, or nowhere after a failure: {attempt:?}");
+        }
+    }
+    Ok(())
+}
+
+/// Whether it is not known what came of an attempt.
+fn is_open(attempt: &Attempt) -> bool {
+    attempt.outcome == Outcome::Unfinished
+        || attempt.reason.ends_with("; what became of it is not known")
 }
 
 /// Whether the modules that were in the module cache, and no others, came from there.
@@ -506,23 +522,24 @@ pub fn cached(trace: &Trace, scenario: &Scenario) -> Result<()> {
     Ok(())
 }
 
-/// Whether each failed chain has one root.
-fn roots(trace: &Trace) -> Result<()> {
+/// Whether each failed chain has one root. Go does without much that it asks about a module, if it
+/// has its files: of a scenario that is drawn it is not known which. Nor is it known there what came
+/// of that which was not asked for where several things were.
+fn roots(trace: &Trace, is_drawn: bool) -> Result<()> {
     let stopped = |chain: &&Chain| {
         let last = chain.attempts.last();
-        // Of what was not asked for where several things were, it is not known what came of it.
-        last.is_some_and(|last| {
-            let untold = last.outcome == Outcome::Unknown && last.requests.is_empty();
-            last.next == Some(Next::Stop) && last.outcome != Outcome::Ok && !untold
-        })
+        last.is_some_and(|last| last.next == Some(Next::Stop) && last.outcome != Outcome::Ok)
     };
+    let lists = trace.command.argv.iter().any(|word| word == "list");
     for chain in trace.chains.iter().filter(stopped) {
-        // Go does without much that it asks about a module, if it has its files.
         let is_file = matches!(chain.artifact, Artifact::Mod | Artifact::Zip);
-        let lists = trace.command.argv.iter().any(|word| word == "list");
         let done_without = (lists || !failed(trace)) && !is_file;
         let answered = chain.attempts.iter().any(|attempt| attempt.outcome == Outcome::Ok);
-        if done_without || answered || is_no_module(chain, trace) {
+        let last = chain.attempts.last();
+        let untold =
+            last.is_some_and(|last| last.outcome == Outcome::Unknown && last.requests.is_empty());
+        let is_spared = is_drawn && (done_without || answered || untold);
+        if is_spared || is_no_module(chain, trace) {
             continue;
         }
         let root =
@@ -564,7 +581,7 @@ pub fn findings(trace: &Trace, scenario: &Scenario, toolchain: &Toolchain) -> Re
         ensure!(!expected || named, "it names another host: {}", finding.message);
         ensure!(!about_transport || !finding.requests.is_empty(), "no evidence: {finding:?}");
     }
-    roots(trace)
+    roots(trace, false)
 }
 
 pub(crate) fn requests(trace: &Trace) -> impl Iterator<Item = &Request> {

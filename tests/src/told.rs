@@ -25,6 +25,7 @@ pub(crate) fn check(
     scenario: &Scenario,
     toolchain: &Toolchain,
 ) -> Result<()> {
+    ensure!(scenario.succeeds || check::failed(trace), "no go of the trace failed");
     let found = check::found(trace);
     let facts = Facts { log, scenario, toolchain };
     let errors = || trace.findings.iter().filter(|finding| finding.severity == Severity::Error);
@@ -208,5 +209,30 @@ fn shows(finding: &Finding, evidence: &[&Request]) -> bool {
         // What is in an answer can be wrong, too.
         code if code.starts_with("PT4") || code.starts_with("PT5") => true,
         _ => finding.severity != Severity::Error || evidence.iter().any(is_bad),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::named;
+
+    #[test]
+    fn what_failed_is_read_from_the_words_of_go() {
+        for (line, expected) in [
+            (
+                "go: x.lab/m@v1.0.0: reading https://p.lab/x.lab/m/@v/v1.0.0.mod: 404",
+                Some("x.lab/m"),
+            ),
+            (
+                "go: x.lab/m/sub@v1.0.0: x.lab/m@v1.0.0: reading https://p.lab/: 401",
+                Some("x.lab/m"),
+            ),
+            ("verifying x.lab/m@v1.0.0/go.mod: checksum mismatch", Some("x.lab/m")),
+            ("go: downloading x.lab/m v1.0.0", None),
+            ("go: x.lab/m@v1.0.0 requires", None),
+            ("error[PT410]: proxy.lab answered 404\ngo: x.lab/m@v1.0.0: reading", None),
+        ] {
+            assert_eq!(named(line).into_iter().next(), expected, "{line}");
+        }
     }
 }

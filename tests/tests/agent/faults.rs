@@ -274,8 +274,8 @@ fn a_go_that_cannot_be_watched_gets_no_probes() {
     });
     // It is not looked at each time, nor is what begins with it a build.
     (0..3).for_each(|_| version(&new, "again"));
-    // Told of by now.
-    thread::sleep(Duration::from_secs(2));
+    // Refusals are told of with each tick.
+    agent.ticks();
     let after = agent.state().health;
     assert_eq!(after.executables, 0, "{after:?}");
     let by_kernel = after.refused_by_kernel - before.refused_by_kernel;

@@ -4,7 +4,7 @@ use proxytrace::model::{
     Artifact, Cause, Finding, Outcome, Request, Separator, Severity, Trace, Witness, Witnesses,
 };
 use proxytrace_tests::check;
-use proxytrace_tests::log::Entry;
+use proxytrace_tests::log::{Entry, Query};
 use proxytrace_tests::scenario::{self, Scenario};
 use proxytrace_tests::toolchain::Toolchain;
 use serde_json::{Value, json};
@@ -205,4 +205,14 @@ fn other_findings_do_not() {
         ..extra.findings[0].clone()
     });
     assert!(check(&extra).is_err());
+}
+
+/// Also of a go that failed, which may end before it has an answer: then that it asked is known.
+#[test]
+fn a_lookup_that_is_missing_is_missed() {
+    let mut trace = trace();
+    trace.command.exit_code = Some(1);
+    check::lookups(&trace, &[]).unwrap();
+    let asked = Query { name: "proxy.lab".to_owned(), kind: "A".to_owned(), code: Some(3) };
+    assert!(check::lookups(&trace, &[asked]).is_err());
 }

@@ -192,6 +192,7 @@ fn pretends(toolchain: &Toolchain) -> Result<()> {
         command.env("GOROOT", &toolchain.goroot);
     })?;
     check::equals(&trace, &lab.log())?;
+    check::walks(&trace, scenario.goproxy)?;
     ensure!(trace.capture.complete, "{:#?}", trace.capture);
     let nearest = |trace: &Trace| {
         let mut attach = trace.capture.attach.iter();
