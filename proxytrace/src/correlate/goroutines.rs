@@ -239,8 +239,9 @@ impl Goroutines {
     }
 }
 
-/// What go ends for, with words alone: `go.sum` (`modfetch/fetch.go:haveModSumLocked`) or the
-/// checksum database itself (`modfetch/sumdb.go:SecurityError`) contradicts what is being compared.
+/// What go ends for, with words alone: `go.sum` contradicts what they name
+/// (`modfetch/fetch.go:haveModSumLocked`), or the checksum database itself what is being compared
+/// (`modfetch/sumdb.go:SecurityError`). They begin a text: others pass on what compilers say.
 fn last_words<'a>(
     text: &'a str,
     verified: Option<&'a (String, String)>,
@@ -252,7 +253,7 @@ fn last_words<'a>(
         let forked = text.contains("go.sum database server misbehavior detected!");
         return forked.then_some(((module, version), Contradiction::SumdbBefore));
     }
-    let (_, of) = text.split_once("verifying ")?;
+    let of = text.strip_prefix("go: ").unwrap_or(text).strip_prefix("verifying ")?;
     let (of, _) = of.split_once(": checksum mismatch\n")?;
     Some((of.split_once('@')?, Contradiction::GoSum))
 }

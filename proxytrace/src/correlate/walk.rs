@@ -317,8 +317,8 @@ impl Walk {
     }
 
     /// Whether a page led to somebody who failed. One that came with an error may have led to a
-    /// repository all the same, or another page did: go reads it whatever its status, and goes by its
-    /// status only where there is nothing in it (`vcs.go:repoRootForImportDynamic`,
+    /// repository all the same, or another page did: go reads it whatever its status, and goes by
+    /// that only where there is nothing in it (`vcs.go:repoRootForImportDynamic`,
     /// `metaImportsForPrefix`).
     fn led_on(&self, at: At, context: &Context<'_>) -> bool {
         let artifact = |at: &At| context.chains.artifact(at.chain);

@@ -3,8 +3,8 @@
 use crate::correlate::story::{first_of_last_send, last_asked};
 use crate::model::{Attempt, Cause, Chain, Next, Outcome, Request};
 
-/// The attempts of the chain's last walk: one ends where `next` is `stop` or null. In a later one go
-/// may tell again, asking nobody, what it remembers of the walk before.
+/// The attempts of the chain's last walk: one ends where `next` is `stop` or null. In a later one
+/// go may tell again, asking nobody, what it remembers of the walk before.
 pub(super) fn last_walk(chain: &Chain) -> &[Attempt] {
     last_of(&chain.attempts)
 }

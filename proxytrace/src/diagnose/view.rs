@@ -238,27 +238,32 @@ impl<'a> View<'a> {
             && !self.is_other_tile(chain)
     }
 
-    /// Whether go did not get a file of a module, and ended well all the same: `go list` shows what it
-    /// has. What was looked for in vain is not meant, nor what go asks for at a venture.
-    pub(super) fn failed_unheeded(&self, chain: &Chain) -> bool {
+    /// Whether go did not get a file of a module, and ended well all the same: `go list` shows what
+    /// it has. What was looked for in vain is not meant, nor what go asks for to learn of.
+    pub(super) fn failed_unheeded(&self, chain: &'a Chain) -> bool {
         let looked_for = is_query(chain.artifact) && chain.outcome == Outcome::NotFound;
+        let is_none = || self.unread_mod(chain).is_some() || self.is_kept_badly(chain);
         matches!(chain.artifact, Artifact::Info | Artifact::Mod | Artifact::Zip)
-            && ended_in_failure(chain)
+            && (ended_in_failure(chain) || is_none())
             && self.process(chain.process).is_some_and(|process| process.exit_code == Some(0))
             && !looked_for
             && !self.is_done_without(chain)
-            && !self.is_shrugged_off(chain)
+            && !self.is_learning(chain)
     }
 
-    /// A chain as it was when a walk of it failed, where go told of that and ended with an error, and
-    /// yet another walk had it: `go list -m -u` asks once for what it shows, and once for what is newer.
+    /// A chain as it was when a walk of it failed, where go told of that and ended with an error,
+    /// and yet another walk had it: `go list -m -u` asks once for what it shows, and once for what is
+    /// newer.
     pub(super) fn failed_before(&self, chain: &Chain) -> Option<Chain> {
         let process = self.processes.get(&chain.process).filter(|process| process.failed)?;
         let stopped = |it: &Attempt| it.next == Some(Next::Stop) && failed(it.outcome);
         let last = chain.attempts.iter().rposition(stopped)?;
         let named = format!("{}@{}: ", chain.module.as_deref()?, chain.version.as_deref()?);
-        let told =
-            process.process.stderr_tail.as_deref()?.lines().any(|line| line.contains(&named));
+        // Of which of its files it tells, the URL says.
+        let files = chain.attempts[last].requests.iter().filter_map(|it| it.url.rsplit('/').next());
+        let files: Vec<&str> = files.collect();
+        let tells = |line: &str| line.contains(&named) && files.iter().any(|it| line.contains(it));
+        let told = process.process.stderr_tail.as_deref()?.lines().any(tells);
         let attempts = &chain.attempts[..=last];
         let is_over = told && chain.outcome == Outcome::Ok;
         is_over.then(|| Chain {
@@ -297,9 +302,9 @@ impl<'a> View<'a> {
         said.lines().filter(|line| names(line, module, false)).find_map(unused)
     }
 
-    /// What came as a `go.mod` file, where go said that it could not read it: that is outside of the
-    /// walk, which was well (`modload/modfile.go:rawGoModSummary`). Of what is no page, it had to say
-    /// that nothing in it is a `go.mod`: some are faulty as their authors wrote them.
+    /// What came as a `go.mod` file, where go said that it could not read it: that is outside of
+    /// the walk, which was well (`modload/modfile.go:rawGoModSummary`). Of what is no page, it had to
+    /// say that nothing in it is a `go.mod`: some are faulty as their authors wrote them.
     pub(super) fn unread_mod(&self, chain: &'a Chain) -> Option<&'a Request> {
         let last = last_asked(&chain.attempts.last()?.requests)?;
         if chain.artifact != Artifact::Mod || last.outcome != Outcome::Ok {
@@ -463,6 +468,16 @@ impl<'a> View<'a> {
     /// text the end alone is known.
     fn is_shrugged_off(&self, chain: &Chain) -> bool {
         const WHOLE: usize = 2048;
+        let search = matches!(chain.artifact, Artifact::GoGet | Artifact::Vcs);
+        let said = self.process(chain.process).and_then(|process| process.stderr_tail.as_deref());
+        let (Some(module), Some(said)) = (chain.module.as_deref(), said) else { return false };
+        self.is_learning(chain)
+            && said.len() < WHOLE
+            && !said.lines().any(|line| names(line, module, search))
+    }
+
+    /// Whether go asked for something of a module that it has, to learn of what it can do without.
+    fn is_learning(&self, chain: &Chain) -> bool {
         let Some(module) = chain.module.as_deref() else { return false };
         let Some(process) = self.process(chain.process) else { return false };
         let first = command(&process.argv).first();
@@ -475,11 +490,7 @@ impl<'a> View<'a> {
             }
             _ => search && lax(),
         };
-        learns
-            && self.is_had(chain)
-            && process.stderr_tail.as_deref().is_some_and(|said| {
-                said.len() < WHOLE && !said.lines().any(|line| names(line, module, search))
-            })
+        learns && self.is_had(chain)
     }
 
     /// Whether go found out which versions there are of a chain's module, and has another one.
@@ -506,8 +517,8 @@ impl<'a> View<'a> {
         if let Some(probe) = self.spoiling_probe(chain) {
             return probe;
         }
-        // Go asked on for what failed after a good answer; that the next entry had none of it is not
-        // why the walk failed.
+        // Go asked on for what failed after a good answer; that the next entry had none of it is
+        // not why the walk failed.
         let asked_on = chain.module.as_deref().filter(|_| is_answered(chain));
         if let Some(failing) = asked_on.and_then(|m| self.failing.get(&(chain.process, m))) {
             return failing;
@@ -602,7 +613,8 @@ pub(super) fn prefixes(path: &str) -> impl Iterator<Item = &str> {
     path.rmatch_indices('/').map(|(at, _)| &path[..at])
 }
 
-/// Whether it is a query that an entry answered well before another had none of it, or was not asked.
+/// Whether it is a query that an entry answered well before another had none of it, or was not
+/// asked.
 fn is_answered(chain: &Chain) -> bool {
     is_query(chain.artifact)
         && chain.attempts.iter().any(|attempt| attempt.outcome == Outcome::Ok)

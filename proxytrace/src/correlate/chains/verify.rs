@@ -76,18 +76,17 @@ impl Chains {
         }
         let Some(chain) = self.find(&wrong) else { return };
         let refused = |attempt: &Attempt| attempt.outcome == Outcome::Checksum;
-        if self.all[chain].chain.attempts.iter().any(refused) {
-            // It stays in the module cache, whoever else was asked then: go compares that.
-            self.all[chain].chain.outcome = Outcome::Checksum;
-        } else if let Some(at) = self.good(&wrong) {
-            self.spoil(at, Outcome::Checksum, None);
-            self.end(at);
-        } else if self.all[chain].chain.outcome == Outcome::Cached {
-            self.all[chain].chain.outcome = Outcome::Checksum;
-        } else {
-            return;
+        // What the checksum database has refused is what go compares, whoever else was asked then.
+        if !self.all[chain].chain.attempts.iter().any(refused) {
+            if let Some(at) = self.good(&wrong) {
+                self.spoil(at, Outcome::Checksum, None);
+                self.end(at);
+            } else if self.all[chain].chain.outcome != Outcome::Cached {
+                return;
+            }
         }
-        self.all[chain].chain.contradicted_by = Some(by);
+        let chain = &mut self.all[chain].chain;
+        (chain.outcome, chain.contradicted_by) = (Outcome::Checksum, Some(by));
     }
 
     fn find(&self, key: &Key<'_>) -> Option<usize> {

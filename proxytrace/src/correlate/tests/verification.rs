@@ -140,12 +140,12 @@ fn go_sum_contradicts_what_came() {
         let found = chain(&trace, name);
         assert_eq!(draw(found), ["https://proxy.lab[0] checksum → stop: initial proxy.lab 200"]);
         assert_eq!(found.attempts[0].requests[0].outcome, Outcome::Checksum);
+        assert_eq!(found.outcome, Outcome::Checksum);
         assert_eq!(found.contradicted_by, Some(Contradiction::GoSum));
     }
 }
 
-/// What the checksum database refused stays in the module cache, and go compares that with the sum of
-/// what the next entry sent then.
+/// What the checksum database refused is what go compares with the sum of what the next entry sent.
 #[test]
 fn go_sum_contradicts_what_came_first() {
     let asked = |entry| hop(&url(entry, "x.lab/m", "v1.0.0.mod"), 200);
@@ -178,6 +178,22 @@ fn go_sum_contradicts_what_came_first() {
     assert!(root.message.contains("proxy.lab"), "{}", root.message);
 }
 
+/// What a compiler says go passes on, and it has what is in the sources.
+#[test]
+fn words_in_the_midst_of_others_are_not_gos() {
+    let zip = [hop(&zip(A, "x.lab/m"), 200)];
+    let of_compiler = |error: &str| format!("# x.lab/m\nm.c:1:2: error: #error {error}");
+    for (words, expected) in [
+        (mismatched("v1.0.0"), Outcome::Checksum),
+        (format!("go: {}", mismatched("v1.0.0")), Outcome::Checksum),
+        (of_compiler(&mismatched("v1.0.0")), Outcome::Ok),
+    ] {
+        let task = summed(got(7, "x.lab/m", &zip), "v1.0.0", &words);
+        let trace = Script::new(A, 1).run(&[task]).trace();
+        assert_eq!(chain(&trace, "x.lab/m@v1.0.0 zip").outcome, expected, "{words}");
+    }
+}
+
 #[test]
 fn go_sum_contradicts_the_module_cache() {
     let trace =
@@ -202,6 +218,7 @@ fn the_checksum_database_contradicts_itself() {
     let trace = Script::new("https://proxy.lab,https://next.lab", 1).run(&[task]).trace();
     let lookup = chain(&trace, "x.lab/m@v1.0.0 sumdb-lookup");
     assert_eq!(lookup.contradicted_by, Some(Contradiction::SumdbBefore));
+    assert_eq!(lookup.outcome, Outcome::Checksum);
     assert_eq!(lookup.attempts[0].requests[0].outcome, Outcome::Checksum);
     let what_came = chain(&trace, "x.lab/m@v1.0.0 mod");
     assert_eq!(what_came.outcome, Outcome::Checksum);

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use memchr::memchr;
 
 use crate::correlate::story::walks_the_list;
-use crate::model::{Cause, Chain, ChainId, Outcome, Request, RequestId};
+use crate::model::{Cause, Chain, ChainId, Outcome, Request, RequestId, Severity};
 
 use super::super::sent::last_walk;
 use super::super::sign::Sign;
@@ -33,7 +33,7 @@ pub(super) fn goauth_resend(view: &View<'_>) -> Vec<Sign> {
         .collect()
 }
 
-/// PT404. A page is a go.mod for go until it reads it, outside of the walk; that it could not is
+/// PT404. Anything is a go.mod for go until it reads it, outside of the walk; that it could not is
 /// known from what it printed. Had the checksum database been asked, the page had not been kept.
 pub(super) fn cache_poison_risk(view: &View<'_>, chain: &Chain) -> Vec<Sign> {
     let Some(sent) = view.unread_mod(chain) else { return Vec::new() };
@@ -46,12 +46,15 @@ pub(super) fn cache_poison_risk(view: &View<'_>, chain: &Chain) -> Vec<Sign> {
          with, and will not ask for it again",
         sent.host
     );
-    vec![Sign::of("PT404", chain, message).with(vec![sent.id]).advising(REMOVE)]
+    let most = if view.failed(chain) { Severity::Error } else { Severity::Warning };
+    let sign = Sign::of("PT404", chain, message).with(vec![sent.id]);
+    vec![sign.advising(REMOVE).at_most(most)]
 }
 
 /// How the module cache is rid of it.
-pub(in super::super) const REMOVE: &str = "Repair the proxy, then remove what it left: `rm \"$(go env GOMODCACHE)\"/cache/download/MODULE/\
-     @v/VERSION.mod` for each module named here, or all with `go clean -modcache`.";
+pub(in super::super) const REMOVE: &str = "\
+    Repair the proxy, then remove what it left: `rm \"$(go env GOMODCACHE)\"/cache/download/MODULE/\
+    @v/VERSION.mod` for each module named here, or all with `go clean -modcache`.";
 
 /// PT406: one for each entry. Without another entry that has them, they may not exist; and an entry
 /// that lacks others too, which the next one has, is not meant for them. One module is no sign, however

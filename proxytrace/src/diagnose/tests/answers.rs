@@ -325,6 +325,43 @@ fn what_is_no_go_mod_stays_in_the_module_cache() {
     assert_eq!(of_script(&said("go: something else\n")), [""; 0]);
 }
 
+/// `go mod tidy -e` tells of it, and ends well.
+#[test]
+fn what_is_no_go_mod_is_a_warning_where_go_ended_well() {
+    let said = "go: x.lab/m@v1.0.0: parsing go.mod: missing module line\n";
+    let script = sent_as_go_mod(A, said, |hop| hop).exits(0);
+    let expected = ["PT401 warning root ×1", "PT404 warning contributing ×1"];
+    assert_eq!(of_script(&script), expected);
+}
+
+/// `go list -m -u` and `go get` look at the newest version as well, and do without its files.
+#[test]
+fn what_go_asks_for_to_learn_is_no_loss() {
+    let of = |file| url(A, "x.lab/m", file);
+    for (status, said) in [
+        (404, String::new()),
+        (403, "go: downloading x.lab/n v1.0.0\n".to_owned()),
+        (403, "go: downloading x.lab/n v1.0.0\n".repeat(100)),
+    ] {
+        let had = got(7, "x.lab/m", &[hop(&of("v1.0.0.mod"), 200)]);
+        let list = got(8, "x.lab/m", &[hop(&of("list"), 200)]);
+        let info = got(9, "x.lab/m", &[hop(&of("v1.1.0.info"), 200)]);
+        let newest = Task::new(10).walk().lookup(A, "x.lab/m");
+        let newest = newest.fetch(&[hop(&of("v1.1.0.mod"), status)]).failed(bad_status(status));
+        for command in [&["go", "list", "-m", "-u", "all"][..], &["go", "get", "x.lab/m@v1.0.0"]] {
+            let mut script = Script::new(A, 0);
+            for task in [&had, &list, &info, &newest] {
+                script.run(std::slice::from_ref(task));
+            }
+            script.push(GO, None, What::Stderr { text: said.clone() });
+            let mut trace = script.trace();
+            trace.processes[0].argv = command.iter().map(|word| (*word).to_owned()).collect();
+            let findings = diagnose(&trace);
+            assert!(findings.is_empty(), "{command:?} {}: {findings:?}", said.len());
+        }
+    }
+}
+
 /// `go list` and others end well without what they could not have.
 #[test]
 fn what_go_did_without_is_a_warning() {

@@ -125,7 +125,12 @@ fn what_another_walk_had_is_no_excuse() {
     let told = "go: x.lab/m@v1.0.0: reading https://proxy.lab/x.lab/m/@v/v1.0.0.info: 418\n";
     let root = only(&run(told), "PT402");
     assert_eq!(root.message, "proxy.lab answered 418");
-    assert_eq!(of_script(&run("go: x.lab/n@v1.0.0: something else\n")), [""; 0]);
+    for said in [
+        "go: x.lab/n@v1.0.0: something else\n",
+        "go: x.lab/m@v1.0.0: reading https://next.lab/x.lab/m/@v/v1.0.0.zip: 500\n",
+    ] {
+        assert_eq!(of_script(&run(said)), [""; 0], "{said}");
+    }
 }
 
 /// In a second walk go remembers what the first one failed with, and asks nobody.
