@@ -73,6 +73,7 @@ pub fn run(options: &Options, settings: Settings) -> anyhow::Result<()> {
         agent.log().error("the watch has failed", &[("error", &format!("{error:#}"))]);
     }
     agent.end();
+    host::finish();
     result
 }
 

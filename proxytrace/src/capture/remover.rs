@@ -5,10 +5,10 @@
 //! a time.
 
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SendError, Sender, channel};
-use std::thread;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
 
 use super::rights;
 use super::turn::take_out;
@@ -23,6 +23,9 @@ impl Out {
     }
 }
 
+/// Those that may still be at it.
+static THREADS: Mutex<Vec<JoinHandle<()>>> = Mutex::new(Vec::new());
+
 /// The thread that takes probes out. It ends when this is dropped, and all are out.
 pub(super) struct Remover(Sender<(Vec<OwnedFd>, Arc<AtomicBool>)>);
 
@@ -36,8 +39,22 @@ impl Remover {
             }
         };
         // Without the thread nobody receives: see below.
-        let _ = thread::Builder::new().name("probes".to_owned()).spawn(remove);
+        if let Ok(thread) = thread::Builder::new().name("probes".to_owned()).spawn(remove) {
+            let mut threads = THREADS.lock().unwrap_or_else(PoisonError::into_inner);
+            threads.retain(|thread| !thread.is_finished());
+            threads.push(thread);
+        }
         Self(sender)
+    }
+
+    /// Waits for those that were dropped. A process that ends kills its threads, and who is killed
+    /// while it takes a probe out leaves it where it is: the kernel gives up to get at the memory.
+    pub(super) fn finish() {
+        let threads = std::mem::take(&mut *THREADS.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
+            // One that panicked has closed what it had.
+            let _ = thread.join();
+        }
     }
 
     /// Has the probes taken out that this holds.
@@ -82,6 +99,15 @@ mod tests {
                 thread::yield_now();
             }
         }
+    }
+
+    #[test]
+    fn those_that_were_dropped_are_waited_for() {
+        let remover = Remover::start();
+        let outs: Vec<_> = (0..40).map(|_| remover.remove(held().1)).collect();
+        drop(remover);
+        Remover::finish();
+        assert!(outs.iter().all(Out::is_done));
     }
 
     #[test]

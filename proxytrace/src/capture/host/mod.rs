@@ -34,6 +34,7 @@ use proxytrace_common::record::Tag;
 pub(in crate::capture) use root::Root;
 
 use super::program::Programs;
+use super::remover::Remover;
 use super::{
     Error, btf, cannot_trace, check_privileges, descriptors, kernel_release, monotonic_now, pids,
     rights,
@@ -773,6 +774,12 @@ fn beginning(start: &Start, at: u64) -> Start {
     let since = Duration::from_nanos(monotonic_now().saturating_sub(at));
     let started_at = now.checked_sub(since).unwrap_or(now).to_string();
     Start { started_at, ..start.clone() }
+}
+
+/// Waits until the probes of the hosts that are not watched any more are out: before the process
+/// ends, which would leave some where they are.
+pub fn finish() {
+    Remover::finish();
 }
 
 /// `CLOCK_MONOTONIC` in nanoseconds.
