@@ -62,7 +62,8 @@ pub(super) fn attached(expected: &str) -> Result<()> {
     const EACH: [&str; 2] = ["anon_inode:[perf_event]", "anon_inode:bpf_link"];
     let mut held = 0;
     for descriptor in fs::read_dir(format!("/proc/{}/fd", AGENT.shown()?.pid()?))? {
-        let target = fs::read_link(descriptor?.path())?;
+        // Closed meanwhile.
+        let Ok(target) = fs::read_link(descriptor?.path()) else { continue };
         held += usize::from(EACH.iter().any(|kind| target.as_os_str() == *kind));
     }
     // There are a few links beside those of probes.

@@ -209,6 +209,8 @@ fn every_panel_and_every_rule_has_data() {
     // No recording lasts as long as it takes to find this.
     let mut builds = builds::all();
     let mut silent = builds.iter().find(|one| !one.trace.findings.is_empty()).unwrap().clone();
+    // With one severity, as PT508 has.
+    silent.trace.findings.truncate(1);
     silent.trace.findings.iter_mut().for_each(|finding| "PT508".clone_into(&mut finding.code));
     builds.insert(0, silent);
     let mut turn = 0;
