@@ -96,8 +96,8 @@ pub(super) fn root(view: &View<'_>, chain: &Chain) -> Option<Sign> {
         return Some(contradicted(chain, by));
     }
     if view.is_kept_badly(chain) {
-        let message = "what the module cache has as go.mod is none: a run before was sent it, and had \
-                       no checksum to compare it with";
+        // How it came there was not seen.
+        let message = "what the module cache has as go.mod is none, and go asks nobody for another";
         return Some(Sign::of("PT404", chain, message.to_owned()).advising(REMOVE));
     }
     let culprit = culprit(view, chain)?;
