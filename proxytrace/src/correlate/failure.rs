@@ -428,6 +428,11 @@ pub(super) fn is_of_query(failure: &Failure) -> bool {
     failure.steps.iter().any(|step| TYPES.contains(&step.type_name.as_str()))
 }
 
+/// Whether a request failed before it was answered (`net/http/client.go:do`).
+pub(super) fn is_of_send(failure: &Failure) -> bool {
+    failure.steps.iter().any(|step| step.type_name == "*url.Error")
+}
+
 /// The path of the page that came well, and in which no repository is named, or nothing can be read
 /// (`cmd/go/internal/vcs/vcs.go:repoRootForImportDynamic`). go takes that for absence.
 pub(super) fn path_of_page(failure: &Failure) -> Option<&str> {

@@ -10,12 +10,13 @@ use std::sync::Arc;
 
 use foldhash::HashMap;
 
-use crate::event::{Event, What};
-use crate::model::{Artifact, Contradiction, ProcessId};
+use crate::event::{Event, Failure, Headers, What};
+use crate::model::{Artifact, Contradiction, Outcome, ProcessId};
 
 use super::chains::{At, BodyEnd, By, Ending, RequestAt, tunneled_host};
 use super::connection::canonical;
 use super::context::Context;
+use super::failure::{may_be_of_tunnel, outcome};
 use super::fetch::{Asking, Fetch, On};
 use super::target::{self, Asked, Lookup};
 use super::walk::{Leave, Walk};
@@ -47,10 +48,23 @@ struct Goroutine {
     /// What it dials for.
     dials_for: Option<At>,
     tunnel: Option<RequestAt>,
+    /// The same, while it is not known whose it is.
+    unclaimed: Option<Unclaimed>,
     /// The zip that its last walk brought.
     served: Option<At>,
     /// What is being compared with the checksum database.
     verified: Option<(String, String)>,
+}
+
+/// A tunnel that a forward proxy is asked for, by a goroutine of which nothing tells who started it,
+/// while several wait for a connection to one host.
+#[derive(Debug)]
+struct Unclaimed {
+    target: String,
+    ends: (Option<SocketAddr>, Option<SocketAddr>),
+    since: u64,
+    /// Why it was not opened, and when that came.
+    refused: Option<(Option<u16>, Headers, u64)>,
 }
 
 impl Goroutine {
@@ -163,6 +177,9 @@ impl Goroutines {
                 let error = error.as_ref();
                 let ending = Ending { status, protocol, headers, error, cut, content_length };
                 if let Some(request) = goroutine.fetch.as_mut().and_then(|f| f.open.take()) {
+                    if let Some(error) = error {
+                        claim_tunnel(goroutines, request, error, context);
+                    }
                     context.chains.close(request, ending, time);
                     self.bodies.extend(body.map(|body| (body, request)));
                 }
@@ -183,12 +200,20 @@ impl Goroutines {
                     _ if parent == 0 => only_one_asking(goroutines, &target, context),
                     dialing => dialing.and_then(|dialing| dialing.dials_for),
                 };
-                let tunnel = at.map(|at| open_tunnel(at, &target, (local, remote), time, context));
-                goroutines.entry(id).or_default().tunnel = tunnel;
+                let ends = (local, remote);
+                let tunnel = at.map(|at| open_tunnel(at, &target, ends, time, context));
+                let dialing = goroutines.entry(id).or_default();
+                let unclaimed = Unclaimed { target, ends, since: time, refused: None };
+                dialing.unclaimed = (parent == 0 && tunnel.is_none()).then_some(unclaimed);
+                dialing.tunnel = tunnel;
             }
             What::TunnelReturn { status, headers } => {
                 if let Some(tunnel) = goroutine.tunnel.take() {
                     context.chains.close_tunnel(tunnel, status, headers, time);
+                } else if status == Some(200) {
+                    goroutine.unclaimed = None;
+                } else if let Some(tunnel) = &mut goroutine.unclaimed {
+                    tunnel.refused = Some((status, headers, time));
                 }
             }
             What::EntryFailed { error } => {
@@ -273,6 +298,36 @@ fn only_one_asking(
         fetch.goal.filter(|_| waits)
     });
     asking.next().filter(|_| asking.next().is_none())
+}
+
+/// A request that failed before it had a connection waited for a tunnel: one that was refused, or
+/// else, if its error may be of that, one without an answer. Whose it was of several that waited for
+/// the same is a guess, and the same for each of them.
+fn claim_tunnel(
+    goroutines: &mut HashMap<u64, Goroutine>,
+    at: RequestAt,
+    error: &Failure,
+    context: &mut Context<'_>,
+) {
+    let request = context.chains.request(at);
+    if request.sent_ns.is_some() || request.connection.is_some() || !may_be_of_tunnel(error) {
+        return;
+    }
+    let is_for_it = |it: &Unclaimed| {
+        tunneled_host(&it.target) == request.host && it.since >= request.started_ns
+    };
+    let waiting = goroutines.values_mut().filter(|it| it.unclaimed.as_ref().is_some_and(is_for_it));
+    let order =
+        |it: &&mut Goroutine| it.unclaimed.as_ref().map(|it| (it.refused.is_none(), it.since));
+    let Some(dialing) = waiting.min_by_key(order) else { return };
+    let is_cut =
+        matches!(outcome(error), Outcome::Reset | Outcome::Truncated | Outcome::BadContent);
+    let Some(it) = dialing.unclaimed.take_if(|it| it.refused.is_some() || is_cut) else { return };
+    let tunnel = open_tunnel(at.at, &it.target, it.ends, it.since, context);
+    match it.refused {
+        Some((status, headers, time)) => context.chains.close_tunnel(tunnel, status, headers, time),
+        None => dialing.tunnel = Some(tunnel),
+    }
 }
 
 fn open_tunnel(

@@ -1,5 +1,7 @@
 //! What an attempt came to, in words; and what came after each redirect.
 
+use std::net::SocketAddr;
+
 use foldhash::HashMap;
 
 use crate::model::{
@@ -8,6 +10,7 @@ use crate::model::{
 
 use crate::goproxy::{List, asks_on, asks_repositories};
 use crate::status;
+use crate::url::Url;
 
 /// Whether go was redirected, and did not go there.
 pub(crate) fn is_unfollowed(outcome: Outcome) -> bool {
@@ -99,20 +102,40 @@ pub(crate) fn answer(attempt: &Attempt) -> String {
         (Some(status), Outcome::Checksum) => {
             format!("answered {status} with contents of another checksum")
         }
-        (Some(status), Outcome::ProxyRefused) => {
+        (Some(status), Outcome::ProxyRefused) if is_forwarded(last) => {
             format!("was not reached: the forward proxy answered {status}")
         }
+        (Some(status), Outcome::ProxyRefused) => {
+            format!("answered {status}, as forward proxies do")
+        }
         (Some(status), outcome) => format!("answered {status} and {}", words(outcome)),
+        (None, Outcome::Reset) if is_forwarded(last) => {
+            "was not reached: the forward proxy broke the connection off".to_owned()
+        }
         (None, outcome) => why(last, outcome).to_owned(),
+    };
+    // Who of them did, go does not know.
+    let either = if attempt.outcome == Outcome::HttpError && is_forwarded(last) {
+        " or the forward proxy before it"
+    } else {
+        ""
     };
     let (first_host, last_host) = (first.host.as_str(), last.host.as_str());
     if last_host != first_host {
-        [first_host, " redirected to ", last_host, ", which ", &said].concat()
+        [first_host, " redirected to ", last_host, either, ", which ", &said].concat()
     } else if last.id != first.id && last.cause == Cause::Redirect {
-        ["after a redirect ", last_host, " ", &said].concat()
+        ["after a redirect ", last_host, either, " ", &said].concat()
     } else {
-        [last_host, " ", &said].concat()
+        [last_host, either, " ", &said].concat()
     }
+}
+
+/// Whether a request without TLS went to another port than that of its URL: to a forward proxy, which
+/// is asked for the whole URL and answers in place of the host.
+pub(crate) fn is_forwarded(request: &Request) -> bool {
+    let remote = request.remote_addr.as_deref().and_then(|addr| addr.parse::<SocketAddr>().ok());
+    let (Some(url), Some(remote)) = (Url::parse(&request.url), remote) else { return false };
+    url.scheme == "http" && url.port() != Some(remote.port())
 }
 
 /// The request that the last send of an attempt began with.

@@ -238,7 +238,8 @@ impl Walk {
         let of_found = absent
             && !failure::is_absence(error)
             && self.is_of_several(at, context)
-            && !self.failed_otherwise(context);
+            && !self.failed_otherwise(context)
+            && !self.is_of_entry_before(error, context);
         let failed = story::failed(outcome);
         let of_longer =
             failed && self.is_of_noproxy(error) && self.is_shorter_than_private(at, context);
@@ -267,6 +268,19 @@ impl Walk {
         })
     }
 
+    /// Whether a walk failed with what was wrong at an entry before, that `|` let it go on from: of
+    /// absence it tells only where nothing else is wrong (`modfetch/proxy.go:TryProxies`).
+    fn is_of_entry_before(&self, error: &Failure, context: &Context<'_>) -> bool {
+        let said = failure::outcome(error);
+        let is_it = |attempt: &Attempt| {
+            let is_failed = story::failed(attempt.outcome);
+            is_failed && attempt.outcome != Outcome::NotFound && is_said(attempt, said)
+        };
+        let walk = |at: At| context.chains.before(at).iter().rev();
+        let goes_on = |attempt: &&Attempt| attempt.next == Some(Next::NextEntry);
+        self.here.iter().any(|&at| walk(at).take_while(goes_on).any(is_it))
+    }
+
     /// Whether several modules were wanted at the same time. What go remembers of one, it looks up
     /// and asks nobody for. Of searches for a repository that is no sign: go looks up each path.
     fn is_of_several(&self, at: At, context: &Context<'_>) -> bool {
@@ -283,17 +297,18 @@ impl Walk {
         let outcome = failure::outcome(error);
         let came_of = |other: &At| {
             let attempt = context.chains.attempt(*other);
-            other.chain != at.chain && attempt.outcome == outcome && !attempt.requests.is_empty()
+            other.chain != at.chain && is_said(attempt, outcome) && !attempt.requests.is_empty()
         };
         outcome != Outcome::NotFound && self.here.iter().any(came_of)
     }
 
     /// A walk that failed after a good answer failed for what was in it, where its error says so; or
     /// for what is not in a repository that was there. Where several modules were asked for at the
-    /// same time, the error may be of any of them, or of what was fetched of one in a walk of its own.
+    /// same time, the error may be of any of them, or of what was fetched of one in a walk of its own;
+    /// and a request that was not answered is none of the good answer.
     fn spoil_last(&self, leave: &Leave<'_>, context: &mut Context<'_>) {
         let (Leave::Failed(error), Some(&last)) = (leave, self.here.last()) else { return };
-        if self.is_of_several(last, context) {
+        if self.is_of_several(last, context) || failure::is_of_send(error) {
             return;
         }
         let outcome = failure::outcome(error);
@@ -387,6 +402,23 @@ fn is_had(at: At, context: &Context<'_>) -> bool {
         || module.is_some_and(|module| context.chains.has_unseen(context.process, module))
 }
 
+/// Whether an attempt came to what an error says. It has the status of whatever answer there was, and
+/// of a tunnel what the forward proxy said, in whatever words, or how the connection ended.
+fn is_said(attempt: &Attempt, said: Outcome) -> bool {
+    match attempt.outcome {
+        Outcome::RedirectInvalid => said == Outcome::HttpError,
+        Outcome::ProxyRefused => matches!(
+            said,
+            Outcome::ProxyRefused
+                | Outcome::HttpError
+                | Outcome::Unknown
+                | Outcome::Reset
+                | Outcome::Truncated
+        ),
+        outcome => outcome == said,
+    }
+}
+
 /// The outcome of an attempt without requests.
 fn unasked(
     leave: &Leave<'_>,
@@ -417,7 +449,14 @@ fn reported(
 ) -> Outcome {
     let outcome = failure::outcome(error);
     if is_keyword(proxy) || outcome == Outcome::NotFound {
-        return outcome;
+        // Where go remembers the search, it is what that came to.
+        let search = context.chains.search(context.process, at.chain);
+        return match search {
+            Some(search) if is_said(search, outcome) => search.outcome,
+            // A page that named somebody is not what is wrong, and of another it may be told.
+            Some(search) if several && search.outcome == Outcome::Ok => Outcome::Unknown,
+            _ => outcome,
+        };
     }
     let before = context.chains.before(at);
     let remembered = |it: &&Attempt| same_entry(&it.proxy, proxy) && story::failed(it.outcome);

@@ -4,7 +4,9 @@ use std::borrow::Cow;
 use std::net::SocketAddr;
 
 use crate::correlate::failure::{NEGOTIATES_ANEW, WANTS_CERTIFICATE, WANTS_HTTP_1_1};
-use crate::correlate::story::{answer, is_of_tool, last_asked, unverified, why, words};
+use crate::correlate::story::{
+    answer, is_forwarded, is_of_tool, last_asked, unverified, why, words,
+};
 use crate::model::{
     Artifact, Attempt, Cause, Chain, Contradiction, Next, Outcome, Process, Request,
 };
@@ -103,6 +105,11 @@ pub(super) fn root(view: &View<'_>, chain: &Chain) -> Option<Sign> {
     let culprit = culprit(view, chain)?;
     let is_of_https = matches!(culprit, Cow::Owned(_));
     let culprit = &*culprit;
+    if culprit.outcome == Outcome::NotFound
+        && let Some(sign) = unsent_before(chain)
+    {
+        return Some(sign);
+    }
     let Some(send) = Sent::last_of(culprit).filter(|_| !is_of_tool(culprit)) else {
         // `direct` without HTTP that it failed in, a `file://` entry, `off`.
         return password_in_clear(chain, culprit)
@@ -230,6 +237,14 @@ fn by_forward_proxy(sign: Sign, send: &Sent<'_>) -> Sign {
         Some(407) => sign,
         status => sign.advising(status.and_then(speaker::of_forward_proxy).unwrap_or(CHECK)),
     }
+}
+
+/// PT304 at an entry that `|` lets go ask on after: of absence it tells only where nothing else is
+/// wrong.
+fn unsent_before(chain: &Chain) -> Option<Sign> {
+    let walk = last_walk(chain).iter();
+    let unknown = |attempt: &&Attempt| attempt.outcome == Outcome::Unknown;
+    walk.filter(unknown).find_map(|attempt| password_in_clear(chain, attempt))
 }
 
 /// PT304: go refuses before anything is sent (`cmd/go/internal/web/http.go:get`).
@@ -377,26 +392,23 @@ fn without_forward_proxy(
     if attempt.outcome != Outcome::ProxyRefused || last.status != Some(407) {
         return None;
     }
-    let process = view.process(chain.process).filter(|process| process.go_version.is_some())?;
+    let process = view.process(chain.process)?;
     let told = process.config.get("HTTPS_PROXY").is_some_and(|it| !it.value.is_empty());
     let tunneled = attempt.requests.iter().any(|it| it.cause == Cause::ConnectTunnel);
     let alone = last.url.starts_with("https://") && !told && !tunneled;
-    let went = if alone {
-        "was told of none"
-    } else if went_directly(view, last) {
-        "asked it without one"
-    } else {
-        return None;
+    let went = match process.go_version {
+        Some(_) if alone => ", and go was told of none",
+        // What go is told is not in its output. Behind TLS it is the host that answers.
+        None if alone => "",
+        _ if went_directly(view, last) => ", and go asked it without one",
+        _ => return None,
     };
-    let host = &last.host;
-    Some(("PT402", format!("{host} answered 407, as forward proxies do, and go {went}")))
+    Some(("PT402", format!("{} answered 407, as forward proxies do{went}", last.host)))
 }
 
 /// Whether a request went over a connection that was made to its host, and to the port of its URL.
 fn went_directly(view: &View<'_>, request: &Request) -> bool {
-    let Some(url) = url::Url::parse(&request.url) else { return false };
-    let usual = if url.scheme == "https" { 443 } else { 80 };
-    let port = url::split_port(url.host).1.map_or(Some(usual), |port| port.parse::<u16>().ok());
+    let port = url::Url::parse(&request.url).and_then(|url| url.port());
     let remote = request.remote_addr.as_deref().and_then(|addr| addr.parse::<SocketAddr>().ok());
     let mut connections = view.trace.connections.iter();
     let made = connections.find(|connection| Some(connection.id) == request.connection);
@@ -414,12 +426,18 @@ fn refused_tunnel<'a>(send: &Sent<'a>) -> Option<&'a Request> {
 
 /// PT211: the forward proxy did not open the way.
 fn tunnel(send: &Sent<'_>, attempt: &Attempt) -> Option<(&'static str, String)> {
+    let asked = send.last();
+    let is_cut = attempt.outcome == Outcome::Reset && asked.status.is_none();
+    if is_cut && is_forwarded(asked) {
+        let (proxy, host) = (asked.remote_addr.as_deref()?, &asked.host);
+        let did = format!("broke the connection off in place of an answer of {host}");
+        return Some(("PT211", format!("the forward proxy {proxy} {did}")));
+    }
     if attempt.outcome != Outcome::ProxyRefused {
         return None;
     }
     let wants = |status| if status == 407 { ": it wants credentials" } else { "" };
     // Without TLS it is asked with the whole URL, and answers itself.
-    let asked = send.last();
     if let (Some(status), Some(proxy)) = (asked.status, asked.remote_addr.as_deref()) {
         let message =
             format!("the forward proxy {proxy} answered {status} in place of {}", asked.host);

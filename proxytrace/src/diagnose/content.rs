@@ -58,11 +58,9 @@ pub(super) fn root(
     }
     if detail.contains(WRONG_VERSION) {
         let (_, told) = detail.split_once(WRONG_VERSION)?;
-        let told = told.split_whitespace().next().unwrap_or_default();
-        return Some((
-            "PT405",
-            format!("{host} told of version {told}, and was asked for another"),
-        ));
+        let told = told.split(' ').nth(1).unwrap_or_default();
+        let told = if told.is_empty() { "no version" } else { &format!("version {told}") };
+        return Some(("PT405", format!("{host} told of {told}, and was asked for another")));
     }
     if chain.artifact == Artifact::Zip {
         return Some(("PT403", format!("what {host} sent as a zip cannot be used as one")));

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use memchr::{memchr, memchr2};
 
-use super::decoded;
+use super::{decoded, split_port};
 
 /// An absolute URL in parts. Userinfo and fragment are dropped.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -47,6 +47,12 @@ impl<'a> Url<'a> {
         };
         // Less than `split_port` does, and enough: an IPv6 address in a URL ends in a bracket.
         self.host.strip_suffix(default).unwrap_or(self.host)
+    }
+
+    /// The port that is connected to.
+    pub(crate) fn port(&self) -> Option<u16> {
+        let usual = if self.scheme == "https" { 443 } else { 80 };
+        split_port(self.host).1.map_or(Some(usual), |port| port.parse().ok())
     }
 
     /// The path, decoded, without empty elements and without a trailing `/`.

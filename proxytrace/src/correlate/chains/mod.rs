@@ -159,6 +159,18 @@ impl Chains {
         &self.all[at.chain].chain.attempts[..at.attempt]
     }
 
+    /// How the last search for the repository of a chain's module ended, or one for a shorter path.
+    pub(super) fn search(&self, process: ProcessId, chain: usize) -> Option<&Attempt> {
+        let module = self.module(chain)?;
+        let is_its = |other: &&Tracked| {
+            let rest = other.chain.module.as_deref().and_then(|path| module.strip_prefix(path));
+            other.chain.artifact == Artifact::GoGet
+                && other.chain.process == process
+                && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        self.all.iter().rev().find(is_its)?.chain.attempts.last()
+    }
+
     /// Whether an attempt is the last of its chain.
     pub(super) fn is_last(&self, at: At) -> bool {
         at.attempt + 1 == self.all[at.chain].chain.attempts.len()

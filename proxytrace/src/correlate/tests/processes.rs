@@ -259,6 +259,50 @@ fn a_tunnel_without_an_answer_ends_with_its_request() {
     assert_eq!((trace.chains[0].outcome, tunnel.outcome), (Outcome::Canceled, Outcome::Unfinished));
 }
 
+/// Before Go 1.21 nothing tells for which of several that wait a tunnel is asked for. Those that were
+/// not opened are why the others failed, one each.
+#[test]
+fn tunnels_of_unknown_parents_are_why_those_failed_that_waited() {
+    let url = |module: &str| zip("https://a.lab", module);
+    let enter = |module: &str| What::RequestEnter {
+        method: "GET".into(),
+        url: url(module),
+        headers: Headers::new(),
+        credentials: None,
+        cut: Vec::new(),
+    };
+    let mut script = Script::new("https://a.lab", 1);
+    for (id, module) in [(7, "x.lab/m"), (8, "x.lab/n"), (9, "x.lab/o")] {
+        let asking = Task::of(GO, id, 0).walk().lookup("https://a.lab", module);
+        script.run(&[asking.step(enter(module))]);
+    }
+    for (id, port) in [(17, 1), (18, 2), (19, 3)] {
+        let local = Some(([127, 0, 0, 1], 40_000 + port).into());
+        let connect = What::TunnelEnter { target: "a.lab:443".into(), local, remote: to_squid().1 };
+        script.run(&[Task::of(GO, id, 0).step(connect)]);
+    }
+    // One is opened; of another nobody hears.
+    for (id, status) in [(17, 200), (18, 504)] {
+        let answer = What::TunnelReturn { status: Some(status), headers: Headers::new() };
+        script.run(&[Task::of(GO, id, 0).step(answer)]);
+    }
+    for (id, phrase) in [(8, "Gateway Timeout"), (9, "unexpected EOF")] {
+        let error = plain_error(phrase);
+        let done = What::SendFailed { error: Some(error.clone()) };
+        let failed = Task::of(GO, id, 0).step(unanswered(&error)).step(done).failed(error);
+        script.run(&[failed]);
+    }
+    let trace = script.trace();
+    let tunnels = |module: &str| {
+        let requests = &chain(&trace, &format!("{module}@v1.0.0 zip")).attempts[0].requests;
+        requests[1..].iter().map(|it| (it.status, it.outcome)).collect::<Vec<_>>()
+    };
+    let refused = Outcome::ProxyRefused;
+    assert_eq!(tunnels("x.lab/m"), []);
+    assert_eq!(tunnels("x.lab/n"), [(Some(504), refused)]);
+    assert_eq!(tunnels("x.lab/o"), [(None, refused)]);
+}
+
 /// net/http asks for the tunnel in the words of the URL.
 #[test]
 fn a_tunnel_to_a_host_in_capitals_is_that_of_its_request() {

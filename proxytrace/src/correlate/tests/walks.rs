@@ -656,6 +656,42 @@ fn a_probe_of_an_unknown_parent_is_part_of_the_only_walk_that_lets_others_ask() 
     assert_eq!(next(&[&[query(7)]], 1).0, Some(Next::Stop));
 }
 
+/// Of all prefixes there is none: go tells of what was wrong at the entry before, and that is no
+/// query that came to something.
+#[test]
+fn what_was_wrong_before_is_why_a_query_failed() {
+    let probe = |entry, id, module, status| {
+        let asked = hop(&url(entry, module, "branch.info"), status);
+        Task::of(GO, id, 7).lookup(entry, module).fetch(&[asked])
+    };
+    let mut script = Script::new(&format!("{A}|{B}"), 1);
+    script.run(&[Task::new(7).walk()]);
+    for (entry, id, status) in [(A, 8, 502), (B, 18, 404)] {
+        script.run(&[probe(entry, id, "x.lab", status)]);
+        script.run(&[probe(entry, id + 1, "x.lab/m", status)]);
+    }
+    let trace = script.run(&[Task::new(7).failed(bad_status(502))]).trace();
+    for module in ["x.lab", "x.lab/m"] {
+        let drawn = drawn(&trace, &format!("{module}@branch info"));
+        assert_eq!(drawn[1], "https://next.lab[1] not-found → stop: initial next.lab 404");
+    }
+}
+
+/// A list that came is none the worse for what was asked for next.
+#[test]
+fn what_was_not_answered_is_not_what_is_wrong_with_an_answer() {
+    let list = hop(&url(A, "x.lab/m", "list"), 200);
+    let error = |steps: &[(&str, &str)]| {
+        let task = Task::new(7).walk().lookup(A, "x.lab/m").fetch(std::slice::from_ref(&list));
+        let trace = Script::new(A, 1).run(&[task.failed(failure(steps, None))]).trace();
+        chain(&trace, "x.lab/m list").attempts[0].outcome
+    };
+    let cut = ("*errors.errorString", "unexpected EOF");
+    assert_eq!(error(&[cut]), Outcome::Truncated);
+    let of_send = ("*url.Error", "Get");
+    assert_eq!(error(&[("*module.ModuleError", "x.lab/m: v1.0.0"), of_send, cut]), Outcome::Ok);
+}
+
 #[test]
 fn one_modules_fetch_on_anothers_goroutine_is_still_its_own() {
     let task = Task::new(7)

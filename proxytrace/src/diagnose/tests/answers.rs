@@ -426,12 +426,15 @@ fn what_go_sum_contradicts_is_what_came() {
 
 #[test]
 fn pt405_names_the_version_that_was_told() {
-    let text = "proxy returned info for version v1.0.1 instead of requested version";
-    let error = failure(&[("*module.ModuleError", ""), ("*errors.errorString", text)], None);
-    let script = one(A, 1, &[hop(&url(A, "x.lab/m", "v1.0.0.info"), 200)], error);
-    assert_eq!(of_script(&script), ["PT405 error root ×1"]);
-    let message = only(&script, "PT405").message;
-    assert_eq!(message, "proxy.lab told of version v1.0.1, and was asked for another");
+    for (version, told) in [("v1.0.1", "version v1.0.1"), ("", "no version")] {
+        let text =
+            format!("proxy returned info for version {version} instead of requested version");
+        let error = failure(&[("*module.ModuleError", ""), ("*errors.errorString", &text)], None);
+        let script = one(A, 1, &[hop(&url(A, "x.lab/m", "v1.0.0.info"), 200)], error);
+        assert_eq!(of_script(&script), ["PT405 error root ×1"]);
+        let message = only(&script, "PT405").message;
+        assert_eq!(message, format!("proxy.lab told of {told}, and was asked for another"));
+    }
 }
 
 #[test]
@@ -707,12 +710,17 @@ fn pt301_is_not_of_what_netrc_lacks_where_go_asks_over_http() {
     let task = Task::new(7).walk().lookup(entry, "x.lab/m").fetch(&asked).failed(bad_status(401));
     let mut script = Script::new(entry, 1);
     script.run(&[task]);
-    let finding = only(&script, "PT301");
-    assert_eq!(
-        finding.message,
-        "proxy.lab:3000 answered 401; go sends credentials over https alone"
-    );
-    assert!(finding.advice.contains("over TLS"), "{}", finding.advice);
+    let mut trace = script.trace();
+    // What a forward proxy answers for itself and what it passes on is the same to go.
+    for (remote, who) in
+        [("10.0.0.5:3000", ""), ("10.0.0.9:3128", " or the forward proxy before it")]
+    {
+        trace.chains[0].attempts[0].requests[0].remote_addr = Some(remote.to_owned());
+        let finding = diagnose(&trace).remove(0);
+        let expected = "answered 401; go sends credentials over https alone";
+        assert_eq!(finding.message, format!("proxy.lab:3000{who} {expected}"));
+        assert!(finding.advice.contains("over TLS"), "{}", finding.advice);
+    }
     let asked = [hop(&zip(A, "x.lab/m"), 401)];
     let advice = only(&one(A, 1, &asked, bad_status(401)), "PT301").advice;
     assert!(advice.starts_with("Put the credentials"), "{advice}");
