@@ -45,7 +45,7 @@ pub(super) fn check(artifact: Artifact, version: Option<&str>, body: &[u8]) -> O
     let sound = match artifact {
         Artifact::Info | Artifact::Latest => {
             let said = version_of(body);
-            said.is_some() && version.is_none_or(|version| said.as_deref() == Some(version))
+            said.is_some_and(|said| version.map_or(!said.is_empty(), |version| said == version))
         }
         Artifact::Mod => String::from_utf8_lossy(body).lines().any(|line| {
             line.trim_start().strip_prefix("module").is_some_and(|rest| {
@@ -58,9 +58,9 @@ pub(super) fn check(artifact: Artifact, version: Option<&str>, body: &[u8]) -> O
     if sound { Outcome::Ok } else { Outcome::BadContent }
 }
 
-/// The version that an `.info` names.
+/// The version that an `.info` names; empty, as go has it, where it names none.
 pub(super) fn version_of(body: &[u8]) -> Option<String> {
-    serde_json::from_slice::<Info>(body).ok()?.0
+    Some(serde_json::from_slice::<Info>(body).ok()?.0.unwrap_or_default())
 }
 
 /// The version of an `.info`, read as `encoding/json` reads it: the name in any case, and the last of
@@ -181,7 +181,7 @@ mod tests {
             (r#"{"version":"v2.0.0","Version":"v1.0.0"}"#, Some("v1.0.0")),
             (r#"{"Version":"v1.0.0","Version":null}"#, Some("v1.0.0")),
             (r#"{"Version":1}"#, None),
-            (r#"{"Versions":"v1.0.0"}"#, None),
+            (r#"{"Versions":"v1.0.0"}"#, Some("")),
             (r#"{"Version":"v1.0.0"} x"#, None),
             (r#"["v1.0.0"]"#, None),
         ] {

@@ -32,7 +32,10 @@ impl Failure {
     }
 
     pub(super) fn detailed(self, detail: impl Display) -> Self {
-        Self { detail: Some(detail.to_string()), ..self }
+        let detail = detail.to_string();
+        // Where it is documented is for who calls rustls.
+        let said = detail.split(": https://docs.rs/").next().unwrap_or(&detail);
+        Self { detail: Some(said.to_owned()), ..self }
     }
 
     pub(super) fn error(&self) -> RequestError {

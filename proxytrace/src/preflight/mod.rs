@@ -256,6 +256,7 @@ pub fn run(options: &Options) -> Result<Report, Error> {
     };
     let mut trace = trace::trace(&asked, book, &frame);
     trace.findings = findings(&trace);
+    trace::tell_once(&mut trace);
     let files = here.files.iter().map(|file| redact::argument(&file.to_string_lossy())).collect();
     Ok(verdict::report(&asked, trace, works, proposal, (files, options)))
 }

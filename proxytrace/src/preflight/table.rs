@@ -91,14 +91,21 @@ fn row(entry: &EntryReport) -> [String; 10] {
     };
     let time = |ns: Option<u64>| ns.map_or_else(dash, crate::report::milliseconds);
     let failed = |step: Outcome| entry.answers.iter().any(|answer| answer.outcome == step);
-    let name = if failed(Outcome::Dns) { "fails".to_owned() } else { time(entry.dns_ns) };
+    // What fails behind a redirect is none of the entry's host.
+    let reached = entry.connect_ns.is_some();
+    let name = match entry.dns_ns {
+        _ if failed(Outcome::Dns) && !reached => "fails".to_owned(),
+        ns => time(ns),
+    };
     let refused = [Outcome::ConnectRefused, Outcome::ConnectTimeout, Outcome::Unreachable];
     let tcp = match entry.connect_ns {
         None if refused.into_iter().any(failed) => "fails".to_owned(),
         ns => time(ns),
     };
     let tls = match entry.tls_ns {
-        None if failed(Outcome::TlsOther) || failed(Outcome::TlsUnknownAuthority) => {
+        None if entry.proxy.starts_with("https:")
+            && (failed(Outcome::TlsOther) || failed(Outcome::TlsUnknownAuthority)) =>
+        {
             "fails".to_owned()
         }
         ns => time(ns),

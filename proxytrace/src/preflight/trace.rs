@@ -3,7 +3,7 @@
 //! An entry beyond them which fails has a process of its own, whose list it is alone, so that it is
 //! judged by itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use super::client::Book;
 use super::probe::{Answer, Answers, Base, Question, fails};
@@ -12,8 +12,8 @@ use crate::correlate::story;
 use crate::event::{Origin, Setting, Surroundings};
 use crate::goproxy::{Entry, ends_list, is_keyword};
 use crate::model::{
-    Artifact, Attempt, Capture, Chain, ChainId, Command, Next, Outcome, Process, ProcessId, SCHEMA,
-    Trace,
+    Artifact, Attempt, Capture, Chain, ChainId, Command, Contradiction, Next, Outcome, Process,
+    ProcessId, SCHEMA, Trace,
 };
 use crate::redact;
 
@@ -30,7 +30,8 @@ pub(super) struct Frame {
 /// The process in which the walks are made; those of entries beyond them come after it.
 pub(super) const WALKER: ProcessId = 0;
 
-/// The trace, without findings.
+/// The trace, without findings. What came of an entry that nobody reaches is in each walk that go would
+/// come to it in.
 pub(super) fn trace(asked: &Asked, book: Book, frame: &Frame) -> Trace {
     let code = Some(i32::from(!frame.succeeded));
     let mut walks = Walks { asked, made: Vec::new(), reached: Vec::new() };
@@ -88,6 +89,14 @@ pub(super) fn trace(asked: &Asked, book: Book, frame: &Frame) -> Trace {
     }
 }
 
+/// Leaves each request in the first chain that has it.
+pub(super) fn tell_once(trace: &mut Trace) {
+    let mut told = HashSet::new();
+    for attempt in trace.chains.iter_mut().flat_map(|chain| &mut chain.attempts) {
+        attempt.requests.retain(|request| told.insert(request.id));
+    }
+}
+
 struct Walks<'a> {
     asked: &'a Asked,
     made: Vec<Chain>,
@@ -111,7 +120,7 @@ impl Walks<'_> {
                 // A chain whose answers are not all there would not be what go saw.
                 let (steps, end) = asked.part(&asked.list.entries, question);
                 let told = |step: &Step| {
-                    self.answer(step.place, question).is_some() || self.is_plain(step.place)
+                    self.evidence(step.place, question).is_some() || self.is_plain(step.place)
                 };
                 if steps.is_empty() || !steps.iter().all(told) {
                     continue;
@@ -135,6 +144,14 @@ impl Walks<'_> {
         self.asked.entries[place].by_question.get(&question)
     }
 
+    /// The same, or what stands for it: who cannot be reached is not asked again.
+    fn evidence(&self, place: usize, question: Question) -> Option<&Answer> {
+        let entry = &self.asked.entries[place];
+        let stands_for_all = |answer: &&Answer| entry.unreached == Some(answer.outcome);
+        let any = || entry.by_question.values().find(stands_for_all);
+        self.answer(place, question).or_else(any)
+    }
+
     /// An entry that has an outcome without being asked.
     fn is_plain(&self, place: usize) -> bool {
         let entry = &self.asked.list.entries[place];
@@ -144,7 +161,7 @@ impl Walks<'_> {
 
     fn attempt(&self, step: &Step, question: Question) -> Attempt {
         let entry = &self.asked.list.entries[step.place];
-        let answer = self.answer(step.place, question);
+        let answer = self.evidence(step.place, question);
         let mut requests = answer.map_or_else(Vec::new, |answer| answer.requests.clone());
         let differs = self.asked.sums.differs(step.place, question);
         if differs && let Some(last) = requests.last_mut() {
@@ -186,6 +203,10 @@ impl Walks<'_> {
         attempts: Vec<Attempt>,
     ) {
         let requests = || attempts.iter().flat_map(|attempt| &attempt.requests);
+        let differs = attempts.iter().any(|attempt| attempt.outcome == Outcome::Checksum);
+        let is_file = matches!(artifact, Artifact::Mod | Artifact::Zip);
+        // Where no database is asked, it is go.sum that says otherwise.
+        let by_go_sum = differs && is_file && self.asked.sums.base.is_none();
         let started_ns = requests().map(|request| request.started_ns).min().unwrap_or(0);
         let ended = requests().filter_map(|r| Some(r.started_ns + r.duration_ns?)).max();
         self.made.push(Chain {
@@ -198,7 +219,7 @@ impl Walks<'_> {
             started_ns,
             duration_ns: ended.map(|ended| ended.saturating_sub(started_ns)),
             commands: Vec::new(),
-            contradicted_by: None,
+            contradicted_by: by_go_sum.then_some(Contradiction::GoSum),
             attempts,
         });
     }
