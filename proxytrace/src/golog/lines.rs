@@ -1,6 +1,7 @@
 //! What single lines of a log say.
 
 use crate::model::Outcome;
+use crate::status;
 
 /// What a line of `go … -x` says; CI systems may have put a time before it.
 #[derive(Debug, PartialEq)]
@@ -197,11 +198,8 @@ pub(super) fn result(text: &str) -> Result<'_> {
     let seconds = seconds.filter(|seconds: &f64| seconds.is_finite() && *seconds >= 0.0);
     let number = said.split(' ').next().filter(|word| word.len() == 3);
     if let Some(status) = number.and_then(|word| word.parse::<u16>().ok()) {
-        let outcome = match status {
-            200 => Outcome::Ok,
-            404 | 410 => Outcome::NotFound,
-            _ => Outcome::HttpError,
-        };
+        // It is that of the last answer: a redirect with somewhere to go is followed.
+        let outcome = status::of_request(status, false);
         return Result { status: Some(status), seconds, outcome, target: None };
     }
     let of = |(words, outcome): &(&str, Outcome)| text.contains(words).then_some(*outcome);

@@ -44,14 +44,17 @@ pub const BACKEND: &str = "log";
 const MAX_LINE: u64 = 1 << 16;
 /// How many requests and commands are kept.
 const MAX_REQUESTS: usize = 1 << 18;
+/// The end of a list that ends with `off`, of whatever module.
+const LOOKUP_IS_OFF: &str = "module lookup disabled by GOPROXY=off";
 /// How much of go's errors is kept.
 const MAX_STDERR: usize = 4096;
 
 /// Findings that hold on what a log has. The others need a header, a connection, the list, or to
 /// know that nothing else was asked.
 pub const POSSIBLE: &[&str] = &[
-    "PT003", "PT004", "PT007", "PT201", "PT202", "PT203", "PT204", "PT205", "PT208", "PT211",
-    "PT301", "PT302", "PT402", "PT408", "PT409", "PT410", "PT502", "PT503", "PT505", "PT900",
+    "PT003", "PT004", "PT005", "PT007", "PT201", "PT202", "PT203", "PT204", "PT205", "PT208",
+    "PT211", "PT301", "PT302", "PT402", "PT408", "PT409", "PT410", "PT502", "PT503", "PT505",
+    "PT900",
 ];
 
 /// What a log says, as a trace with its findings; how many lines of `-x` it has.
@@ -282,7 +285,9 @@ impl Log {
                 && !is_keyword(&last.proxy)
             {
                 let prefixes = module.match_indices('/').map(|(at, _)| &module[..at]);
-                let after = |(started, _): &&(u64, Outcome)| *started > chain.started_ns;
+                // What was asked after the search is what the page named.
+                let asked = last.requests.first().map_or(chain.started_ns, |it| it.started_ns);
+                let after = |(started, _): &&(u64, Outcome)| *started > asked;
                 let search = prefixes
                     .chain([module.as_str()])
                     .filter_map(|path| searches.get(path).filter(after))
@@ -298,7 +303,8 @@ impl Log {
             // After a 404 go may have had it from a version control tool, of which little is printed: what
             // no error names has not failed.
             let module = chain.module.as_deref();
-            let unnamed = said.zip(module).is_some_and(|(said, module)| !said.contains(module));
+            let names = |said: &str, module| said.contains(module) || said.contains(LOOKUP_IS_OFF);
+            let unnamed = said.zip(module).is_some_and(|(said, module)| !names(said, module));
             let count = chain.attempts.len();
             for place in 0..count {
                 let next = chain.attempts.get(place + 1).map(|next| next.proxy.clone());

@@ -333,11 +333,40 @@ go: vanity.lab/m@v1.0.0: unrecognized import path \"vanity.lab/m\"
     assert_eq!(codes(&trace), ["PT201"]);
 }
 
+/// What was asked after the search is what the page named, and the end of the walk.
+#[test]
+fn what_a_page_named_is_asked_for_direct() {
+    let file = "x.lab/m/@v/v1.0.0.zip";
+    let (entry, origin) = (format!("https://proxy.lab/{file}"), format!("https://o.lab/{file}"));
+    let error = "stopped after 10 redirects";
+    let trace = log(&format!(
+        "# get {entry}\n# get {entry}: 500 Internal Server Error (0.1s)\n\
+         # get https://x.lab/m?go-get=1\n# get https://x.lab/m?go-get=1: 200 OK (0.1s)\n\
+         # get {origin}\n# get {origin}: Get \"{origin}\": {error}\n\
+         go: x.lab/m@v1.0.0: Get \"{origin}\": {error}\n"
+    ));
+    let attempts: Vec<_> =
+        trace.chains[0].attempts.iter().map(|it| (&*it.proxy, it.outcome, it.next)).collect();
+    assert_eq!(
+        attempts,
+        [
+            ("https://proxy.lab", Outcome::HttpError, Some(Next::NextEntry)),
+            ("https://o.lab", Outcome::RedirectLimit, Some(Next::Stop)),
+        ]
+    );
+    assert_eq!(codes(&trace), ["PT409"]);
+}
+
 #[test]
 fn what_a_status_means_is_possible_at_most() {
-    for (status, code) in
-        [("403 Forbidden", "PT302"), ("401 Unauthorized", "PT301"), ("502 Bad Gateway", "PT409")]
-    {
+    for (status, code) in [
+        ("403 Forbidden", "PT302"),
+        ("401 Unauthorized", "PT301"),
+        ("502 Bad Gateway", "PT409"),
+        // A redirect with somewhere to go is followed, and its status not told.
+        ("302 Found", "PT005"),
+        ("407 Proxy Authentication Required", "PT402"),
+    ] {
         let url = "https://proxy.lab/mod.lab/m/@v/v1.0.0.mod";
         let trace = log(&format!(
             "# get {url}\n# get {url}: {status} (0.1s)\ngo: mod.lab/m@v1.0.0: reading {url}: {status}\n"
