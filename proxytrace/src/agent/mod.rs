@@ -67,13 +67,19 @@ const SCHEMA: &str = "proxytrace.build/v1";
 /// Watches until it is told to end.
 pub fn run(options: &Options, settings: Settings) -> anyhow::Result<()> {
     let signals = Signals::take()?;
+    let result = watch(options, settings, &signals);
+    // However far it came.
+    host::finish();
+    result
+}
+
+fn watch(options: &Options, settings: Settings, signals: &Signals) -> anyhow::Result<()> {
     let mut agent = Agent::new(options, settings)?;
-    let result = agent.live(&signals);
+    let result = agent.live(signals);
     if let Err(error) = &result {
         agent.log().error("the watch has failed", &[("error", &format!("{error:#}"))]);
     }
     agent.end();
-    host::finish();
     result
 }
 
