@@ -11,6 +11,7 @@ use anyhow::Result;
 use nix::unistd::geteuid;
 pub use xtask::process::{not_here, skip};
 
+use crate::chance;
 use crate::scenario::Scenario;
 use crate::toolchain::{POSITION_INDEPENDENT, Toolchain, VERSIONS};
 
@@ -80,6 +81,37 @@ pub fn for_each_of(
         .filter(|(scenario, toolchain)| toolchain.minor() >= scenario.since)
         .filter(|(scenario, _)| names.has(scenario.name));
     check_all(cases, |scenario| scenario.name, Scenario::waits, check);
+}
+
+/// Runs `check` on so many scenarios that are drawn, without those that do not suit; the same one
+/// always with the same release.
+///
+/// What fails is run again. A go that ends in the midst of things leaves it open what the other end
+/// saw of them: what fails once in a thousand runs is said, past the capture of a test that passes;
+/// what fails twice is wrong.
+pub fn for_each_drawn(
+    count: usize,
+    releases: &[&str],
+    suits: impl Fn(&Scenario) -> bool + Sync,
+    check: impl Fn(&Scenario, &Toolchain) -> Result<()> + Sync,
+) {
+    if !can_start() || !Chosen::scenarios().has("chance") {
+        return;
+    }
+    let toolchains = toolchains(releases);
+    let of = |seed: usize| toolchains.get(seed % toolchains.len().max(1));
+    let drawn: Vec<_> =
+        chance::seeds(count).map(|seed| (chance::scenario(seed), of(seed))).collect();
+    let cases = drawn.iter().filter(|(scenario, _)| suits(scenario));
+    let cases = cases.filter_map(|(scenario, toolchain)| Some((scenario, (*toolchain)?)));
+    let twice = |scenario: &Scenario, toolchain: &Toolchain| {
+        check(scenario, toolchain).or_else(|error| {
+            let at = format!("{} {}", scenario.name, toolchain.version);
+            let _ = writeln!(io::stderr(), "at first: {at}: {error:#}");
+            check(scenario, toolchain)
+        })
+    };
+    check_all(cases, |scenario| scenario.name, |_| false, twice);
 }
 
 /// The toolchains of these releases, of which the environment may leave some.

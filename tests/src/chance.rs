@@ -1,18 +1,21 @@
 //! Scenarios that nobody thought of: drawn from what the tables are made of, by a seed.
 
+use std::env;
+use std::ops::Range;
+
 use fastrand::Rng;
 
 use crate::modules::Modules;
 use crate::scenario::Action::{
-    Body, Close, First, GoImport, Gzip, Hang, Html, Page, Redirect, Refuse, Serve, ServeLast,
-    ServeOncePerConnection, ServeUser, Slow, Status, Truncate, TruncateGzip,
+    Body, Close, First, Forward, GoImport, Gzip, Hang, Html, Page, Redirect, Refuse, Serve,
+    ServeLast, ServeOncePerConnection, ServeUser, Slow, Status, Truncate, TruncateGzip,
 };
-use crate::scenario::Protocol::{H1, H2, Plain};
+use crate::scenario::Protocol::{self, H1, H2, Plain};
 use crate::scenario::Trouble::{
     DeadIpv6, Expired, NameServerFails, NoRoute, NoSuchName, NoTls, Resets, SlowName,
     TakesCertificate, UnknownAuthority, WantsCertificate, WrongName,
 };
-use crate::scenario::{Action, GoSum, Host, Protocol, Rule, Scenario, Sumdb, Trouble};
+use crate::scenario::{Action, GoSum, Host, Rule, Scenario, Sumdb, Trouble};
 
 /// In the order of GOPROXY.
 const PROXIES: [&str; 3] = ["proxy.lab", "mirror.lab", "third.lab"];
@@ -23,9 +26,31 @@ const OPEN_STORAGE: &str = "open.lab";
 const VANITY: &str = "mod.lab";
 const ORIGIN: &str = "origin.lab";
 
+/// What is asked to pass requests on.
+const FORWARD: &str = "forward.lab";
+/// What it may be asked for.
+const TUNNELS: [&str; 4] = ["*", "proxy.lab*", "mirror.lab*", "storage.lab*"];
+
+/// Modules with names of other kinds: one below another, one in capitals, one of another host.
+const OTHERS: [&[&str]; 8] =
+    [&[], &[], &[], &[], &[], &["mod.lab/m01/sub"], &["mod.lab/Upper"], &["other.lab/x"]];
+/// What is in the module cache before.
+const CACHED: [&[&str]; 6] = [&[], &[], &[], &[], &["mod.lab/m01@v1.0.0"], &["all"]];
 const WAYS: [&str; 8] = ["*", "*", "*.info", "*.mod", "*.zip", "*/m01/*", "*/m02/*", "*/m01/*.zip"];
 /// `go mod download` as often as all others.
-const COMMANDS: [&[&str]; 12] = [
+const COMMANDS: [&[&str]; 24] = [
+    &["timeout", "-s", "KILL", "0.03", "go", "mod", "download"],
+    &["timeout", "-s", "INT", "0.06", "go", "mod", "download"],
+    &["sh", "-c", "go mod graph; go mod download"],
+    &["go", "mod", "download", "-json"],
+    &["go", "mod", "download", "mod.lab/m01@latest"],
+    &["go", "mod", "vendor"],
+    &["go", "mod", "why", "mod.lab/m01"],
+    &["go", "list", "-m", "all"],
+    &["go", "list", "-m", "-json", "-versions", "mod.lab/m01", "mod.lab/m02"],
+    &["go", "get", "-u", "./..."],
+    &["go", "get", "mod.lab/m01@v1.9.0"],
+    &["go", "get", "mod.lab/m01@branch"],
     &["sh", "-c", "go mod download; go mod download"],
     &["sh", "-c", "go mod download; go list -m -u all"],
     &["sh", "-c", "go mod download & go mod graph; wait"],
@@ -39,20 +64,30 @@ const COMMANDS: [&[&str]; 12] = [
     &["go", "get", "mod.lab/m01@latest"],
     &["go", "get", "mod.lab/m02/deeper@v1.0.0"],
 ];
-/// Mostly nothing.
-const ENVIRONMENTS: [&[(&str, &str)]; 8] = [
-    &[],
-    &[],
-    &[],
-    &[],
+/// What is not as it is with most people, besides.
+const ENVIRONMENTS: [&[(&str, &str)]; 12] = [
     &[("GOPRIVATE", "mod.lab/m01")],
     &[("GONOSUMDB", "mod.lab")],
     &[("GOINSECURE", "*.lab")],
     &[("GOFLAGS", "-mod=mod -x")],
+    &[("GOFLAGS", "-mod=mod -modcacherw")],
+    &[("GODEBUG", "http2client=0")],
+    &[("GOMAXPROCS", "1")],
+    &[("GOMAXPROCS", "8")],
+    &[("HTTPS_PROXY", "http://forward.lab:3128")],
+    &[("HTTP_PROXY", "http://forward.lab:3128"), ("HTTPS_PROXY", "http://forward.lab:3128")],
+    &[("HTTPS_PROXY", "http://forward.lab:3128"), ("NO_PROXY", "mirror.lab,storage.lab")],
+    &[("GOAUTH", "{home}/goauth")],
 ];
 /// For [`ServeUser`].
+const HOMES: [&[(&str, &str)]; 4] = [&[], &[], &[], &[(".netrc", NETRC)]];
 const NETRC: &str = "machine proxy.lab login user password secret\n\
                      machine storage.lab login user password secret\n";
+/// The same for GOAUTH.
+const GOAUTH: (&str, &str) = (
+    "goauth",
+    "#!/bin/sh\nprintf 'https://proxy.lab\\n\\nAuthorization: Basic dXNlcjpzZWNyZXQ=\\n\\n'\n",
+);
 const STATUSES: [u16; 20] = [
     404, 404, 404, 410, 403, 403, 400, 401, 407, 418, 429, 500, 500, 502, 503, 504, 204, 206, 304,
     300,
@@ -76,9 +111,27 @@ const TROUBLES: [Trouble; 7] =
 const TROUBLES_OF_TLS: [Trouble; 6] =
     [NoTls, UnknownAuthority, WrongName, Expired, WantsCertificate, TakesCertificate];
 
+/// Says which are drawn: the first seed, and how many from there on, such as `1000+500`.
+const SEEDS_VAR: &str = "LAB_SEEDS";
+
+/// So many seeds, if nobody says which.
+///
+/// # Panics
+///
+/// If what is said makes no sense.
+pub(crate) fn seeds(count: usize) -> Range<usize> {
+    let said = env::var(SEEDS_VAR).ok().map(|seeds| {
+        let (first, count) = seeds.split_once('+').expect("FIRST+COUNT");
+        (first.parse().expect("a number"), count.parse().expect("a number"))
+    });
+    let (first, count): (usize, usize) = said.unwrap_or((0, count));
+    assert!(count > 0, "{SEEDS_VAR}: none are drawn");
+    first..first + count
+}
+
 /// The scenario of this seed. What goes with it is never given back.
 #[must_use]
-pub fn scenario(seed: usize) -> Scenario {
+pub(crate) fn scenario(seed: usize) -> Scenario {
     let mut draw = Draw(Rng::with_seed(seed as u64));
     let proxies = &PROXIES[..draw.one_of(&[1, 2, 2, 3])];
     let mut hosts = Vec::new();
@@ -89,6 +142,9 @@ pub fn scenario(seed: usize) -> Scenario {
         }
         let host = draw.host(name, &[H2, H2, H2, H1, H1, Plain], 4);
         goproxy += if host.protocol == Plain { "http://" } else { "https://" };
+        if draw.one_in(20) {
+            goproxy += "user:secret@";
+        }
         goproxy += name;
         goproxy += draw.one_of(&["", "", "", "/goproxy", "/a/b/"]);
         hosts.push(host);
@@ -106,15 +162,26 @@ pub fn scenario(seed: usize) -> Scenario {
         hosts.push(draw.host("sum.lab", &[H2], 12));
     }
     let command = if draw.one_in(2) { Scenario::BASE.command } else { draw.one_of(&COMMANDS) };
+    let environment = if draw.one_in(2) { draw.one_of(&ENVIRONMENTS) } else { &[] };
+    let is_set = |name: &str| environment.iter().any(|(set, _)| *set == name);
+    let home = if is_set("GOAUTH") { &[GOAUTH] } else { draw.one_of(&HOMES) };
+    if is_set("HTTPS_PROXY") {
+        hosts.push(draw.forward_proxy());
+    }
     Scenario {
         name: format!("chance-{seed}").leak(),
         command,
-        environment: draw.one_of(&ENVIRONMENTS),
-        home: draw.one_of(&[&[], &[], &[], &[(".netrc", NETRC)]]),
+        environment,
+        home,
         about: "drawn",
-        modules: Modules { prefix: "mod.lab/m", count: draw.one_of(&[1, 2, 3, 5]), others: &[] },
+        modules: Modules {
+            prefix: "mod.lab/m",
+            count: draw.one_of(&[1, 2, 3, 5]),
+            others: draw.one_of(&OTHERS),
+        },
         goproxy: goproxy.leak(),
         sumdb,
+        cached: if sumdb == Sumdb::Off { draw.one_of(&CACHED) } else { &[] },
         // With a wrong one go ends at once, whatever its servers are about to do.
         go_sum: draw.one_of(&[GoSum::Absent, GoSum::Absent, GoSum::Right]),
         hosts: hosts.leak(),
@@ -151,6 +218,16 @@ impl Draw {
             }
         });
         Host { name, protocol, rules: rules.leak(), trouble }
+    }
+
+    fn forward_proxy(&mut self) -> Host {
+        let mut rules = Vec::new();
+        if self.one_in(3) {
+            let status = self.one_of(&[403, 403, 407, 502, 503, 504]);
+            rules.push(Rule { pattern: self.one_of(&TUNNELS), action: Status(status, &[]) });
+        }
+        rules.push(Rule { pattern: "*", action: Forward });
+        Host { name: FORWARD, protocol: Protocol::Forward, rules: rules.leak(), trouble: None }
     }
 
     fn action(&mut self) -> Action {

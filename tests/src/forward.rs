@@ -43,7 +43,7 @@ impl Forward {
             Some(Action::Status(status, headers)) => Some((*status, *headers)),
             _ => Some((403, &[] as &[_])),
         };
-        if tunnel || refused.is_some() {
+        let log = |status| {
             self.log.push(Entry {
                 sequence: 0,
                 host: self.host.name,
@@ -51,25 +51,35 @@ impl Forward {
                 protocol: "HTTP/1.1".to_owned(),
                 method: method.to_owned(),
                 url: target.to_owned(),
-                status: Some(refused.map_or(200, |(status, _)| status)),
+                status,
                 location: None,
                 peer,
                 user_agent: None,
                 referer: None,
             });
-        }
+        };
         if let Some((status, headers)) = refused {
+            log(Some(status));
             let lines: Vec<String> =
                 headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
             let lines = lines.concat();
-            let answer = format!("HTTP/1.1 {status} No\r\n{lines}Content-Length: 0\r\n\r\n");
+            let answer = format!(
+                "HTTP/1.1 {status} No\r\n{lines}Connection: close\r\nContent-Length: 0\r\n\r\n"
+            );
             client.write_all(answer.as_bytes()).await?;
             return client.shutdown().await;
         }
         let known = self.addresses.get(name).zip(port.parse::<u16>().ok());
-        let (&address, port) = known.ok_or(io::ErrorKind::HostUnreachable)?;
-        let mut server = TcpStream::connect((address, port)).await?;
+        let Some((&address, port)) = known else {
+            log(None);
+            return Ok(());
+        };
+        // Without one, the client is left without an answer.
+        let server = TcpStream::connect((address, port)).await.inspect_err(|_| log(None));
+        let mut server = server?;
+        self.log.forward(server.local_addr()?, peer);
         if tunnel {
+            log(Some(200));
             client.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").await?;
         } else {
             server.write_all(&head).await?;

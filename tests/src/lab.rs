@@ -139,20 +139,31 @@ impl Lab {
             jobs: Some(jobs),
             thread: Some(thread),
         };
-        lab.fill_cache(scenario.cached)?;
+        lab.fill_cache(scenario)?;
         if let Some(sums) = sumdb::go_sum(&scenario.modules, scenario.go_sum) {
             fs::write(lab.module_dir().join("go.sum"), sums)?;
         }
         Ok(lab)
     }
 
-    /// Downloads modules before anybody watches.
-    fn fill_cache(&self, modules: &[&str]) -> Result<()> {
+    /// Downloads modules before anybody watches: where the checksum database is not asked, from
+    /// files, as the servers may be such that nothing can be had from them.
+    fn fill_cache(&self, scenario: &Scenario) -> Result<()> {
+        let modules = scenario.cached;
         if modules.is_empty() {
             return Ok(());
         }
         let mut command = self.command("go");
         command.args(["mod", "download"]).args(modules);
+        if scenario.sumdb == Sumdb::Off {
+            let root = self.dir().join("files");
+            for (path, content) in scenario.modules.files()? {
+                let path = root.join(path);
+                fs::create_dir_all(path.parent().context("a directory")?)?;
+                fs::write(path, content)?;
+            }
+            command.env("GOPROXY", format!("file://{}", root.display())).env("GONOPROXY", "none");
+        }
         let output = self.output(command)?;
         let stderr = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "the cache cannot be filled: {stderr}");

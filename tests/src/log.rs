@@ -1,5 +1,6 @@
 //! What the servers were asked and what they answered: the ground truth.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -24,7 +25,7 @@ pub struct Entry {
     pub status: Option<u16>,
     /// `Location` answered.
     pub location: Option<String>,
-    /// The client's address and port.
+    /// The client's address and port, also where a forward proxy is between.
     pub peer: SocketAddr,
     /// `User-Agent`.
     pub user_agent: Option<String>,
@@ -61,6 +62,8 @@ struct Records {
     entries: Vec<Entry>,
     connections: Vec<Accepted>,
     queries: Vec<Query>,
+    /// Which client each connection of a forward proxy to a server is for.
+    clients: HashMap<SocketAddr, SocketAddr>,
 }
 
 impl Log {
@@ -76,6 +79,11 @@ impl Log {
         self.records().connections.push(accepted);
     }
 
+    /// Notes that what comes from `local`, an address of a forward proxy, is from `client`.
+    pub(crate) fn forward(&self, local: SocketAddr, client: SocketAddr) {
+        self.records().clients.insert(local, client);
+    }
+
     /// Notes a question.
     pub(crate) fn ask(&self, query: Query) {
         self.records().queries.push(query);
@@ -88,12 +96,16 @@ impl Log {
 
     /// The entries so far.
     pub(crate) fn entries(&self) -> Vec<Entry> {
-        self.records().entries.clone()
+        let records = self.records();
+        let client = |peer| *records.clients.get(&peer).unwrap_or(&peer);
+        records.entries.iter().map(|e| Entry { peer: client(e.peer), ..e.clone() }).collect()
     }
 
-    /// The connections so far.
+    /// The connections so far, without those that forward proxies made.
     pub(crate) fn connections(&self) -> Vec<Accepted> {
-        self.records().connections.clone()
+        let records = self.records();
+        let is_clients = |accepted: &&Accepted| !records.clients.contains_key(&accepted.peer);
+        records.connections.iter().filter(is_clients).cloned().collect()
     }
 
     /// The questions so far.

@@ -276,6 +276,16 @@ impl Scenario {
         self.is_plain() && self.home.is_empty() && !rules().any(fickle)
     }
 
+    /// Whether what becomes of a request depends on which of its connections go takes for it, or on
+    /// whether an alert comes before the answer.
+    pub fn is_up_to_connections(&self) -> bool {
+        let mut rules = self.hosts.iter().flat_map(|host| host.rules);
+        let counts = |rule: &Rule| matches!(rule.action, Action::ServeOncePerConnection);
+        let alerts = [Trouble::WantsCertificate, Trouble::TakesCertificate];
+        let may_alert = |host: &Host| host.trouble.is_some_and(|it| alerts.contains(&it));
+        rules.any(counts) || self.hosts.iter().any(may_alert)
+    }
+
     /// All of them.
     pub fn all() -> &'static [Self] {
         &SCENARIOS

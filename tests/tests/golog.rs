@@ -2,10 +2,11 @@
 //! far as go prints it.
 
 use std::collections::BTreeSet;
+use std::fs;
 
 use anyhow::{Context as _, Result, ensure};
 use proxytrace::golog;
-use proxytrace::model::{Cause, Confidence, Severity};
+use proxytrace::model::{Cause, Confidence, Finding, Request, Severity, Trace};
 use proxytrace_tests::cases;
 use proxytrace_tests::lab::Lab;
 use proxytrace_tests::modules::Modules;
@@ -80,6 +81,72 @@ fn check(scenario: &Scenario, toolchain: &Toolchain) -> Result<()> {
         ensure!(finding.confidence == Confidence::Possible, "{finding:?}");
     }
     Ok(())
+}
+
+/// How many are drawn.
+const DRAWN: usize = 80;
+
+/// Of what is drawn, what the log tells is what a trace of the same run has.
+#[test]
+fn logs_of_what_is_drawn_say_what_a_trace_says() {
+    let Some(proxytrace) = cases::built() else { return };
+    // What is wrong with a body is not in it, nor what was wanted in a handshake.
+    let suits = |scenario: &Scenario| {
+        use Action::{Body, Hang, Html, Page, Truncate};
+        let mut rules = scenario.hosts.iter().flat_map(|host| host.rules);
+        let is_bad =
+            |it: &Rule| matches!(it.action, Truncate | Hang(_) | Html | Page(..) | Body(..));
+        scenario.is_repeatable() && !rules.any(is_bad) && !scenario.is_up_to_connections()
+    };
+    cases::for_each_drawn(DRAWN, RELEASES, suits, |scenario, toolchain| {
+        let lab = Lab::start(scenario, toolchain)?;
+        let file = lab.dir().join("trace.json");
+        let mut command = lab.command(&proxytrace);
+        command.arg("--json").arg(&file);
+        command.args(["--", "sh", "-c", "go mod download -x 2>go.log"]);
+        let output = lab.output(command)?;
+        let log = fs::read(lab.module_dir().join("go.log"))?;
+        let text = String::from_utf8_lossy(&log);
+        let traced: Trace = serde_json::from_slice(&fs::read(&file)?)?;
+        let (told, _) = golog::read(&*log)?;
+        agree(&told, &traced, output.status.success())
+            .with_context(|| format!("{scenario:#?}\n{text}"))
+    });
+}
+
+/// Whether what is rebuilt says nothing else than the trace of the same run.
+fn agree(told: &Trace, traced: &Trace, succeeded: bool) -> Result<()> {
+    let seen: BTreeSet<(&str, Option<u16>)> = requests(traced).map(asked).collect();
+    for request in requests(told).filter(|it| it.cause == Cause::Initial && it.status.is_some()) {
+        let redirected =
+            requests(traced).any(|it| it.url == request.url && matches!(it.status, Some(300..400)));
+        ensure!(redirected || seen.contains(&asked(request)), "not asked: {request:?}");
+    }
+    let errors = |trace: &Trace| -> BTreeSet<String> {
+        let is_error = |it: &&Finding| it.severity == Severity::Error;
+        trace.findings.iter().filter(is_error).map(|it| it.code.clone()).collect()
+    };
+    let (said, known) = (errors(told), errors(traced));
+    ensure!(!succeeded || said.is_empty(), "it succeeded: {:?}", told.findings);
+    let tellable = known.iter().any(|code| golog::POSSIBLE.contains(&code.as_str()));
+    ensure!(!tellable || !said.is_empty(), "nothing in place of {known:?}");
+    // Neither that a redirect led to who answered is in it, nor Retry-After.
+    let of_target = |code: &String| known.contains("PT006") && BY_STATUS.contains(&code.as_str());
+    let waits = |code: &String| known.contains("PT408") && code == "PT409";
+    let other = said.difference(&known).find(|code| !of_target(code) && !waits(code));
+    ensure!(other.is_none(), "{said:?} is said, and {known:?} is so");
+    Ok(())
+}
+
+/// Findings that a status is enough for.
+const BY_STATUS: [&str; 6] = ["PT301", "PT302", "PT402", "PT408", "PT409", "PT410"];
+
+fn requests(trace: &Trace) -> impl Iterator<Item = &Request> {
+    trace.chains.iter().flat_map(|it| &it.attempts).flat_map(|it| &it.requests)
+}
+
+fn asked(request: &Request) -> (&str, Option<u16>) {
+    (&request.url, request.status)
 }
 
 /// What `go get` says of a module, rather than of one at a version.

@@ -25,30 +25,52 @@ fn predictions_come_true() {
         return;
     }
     let (claims, unknown) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let count = |walk: &Walk| {
+        let counter = if matches!(walk.end, End::Unknown { .. }) { &unknown } else { &claims };
+        counter.fetch_add(1, Ordering::Relaxed);
+    };
     let scenarios: Vec<Scenario> = Scenario::all().iter().filter(|s| suits(s)).copied().collect();
     cases::for_each_of(&scenarios, RELEASES, |scenario, toolchain| {
-        let recorded = trace(scenario, toolchain, scenario.goproxy)?;
-        for list in others(scenario.goproxy) {
-            let prediction = rewalk(&recorded, &list)?;
-            let real = trace(scenario, toolchain, &list)?;
-            for walk in &prediction.walks {
-                let Some(chain) = the_same(walk, &real) else { continue };
-                compare(walk, chain).with_context(|| {
-                    let attempts: Vec<_> = chain.attempts.iter().map(brief).collect();
-                    format!("{list}: predicted {walk:?}\nbut {attempts:?}")
-                })?;
-                match walk.end {
-                    End::Unknown { .. } => unknown.fetch_add(1, Ordering::Relaxed),
-                    _ => claims.fetch_add(1, Ordering::Relaxed),
-                };
-            }
-        }
-        Ok(())
+        come_true(scenario, toolchain, count)
     });
     let (claims, unknown) = (claims.into_inner(), unknown.into_inner());
     println!("{claims} walks predicted to their end, {unknown} not known");
     let all = std::env::var_os("LAB_SCENARIOS").is_none() && cases::can_start();
     assert!(claims >= CLAIMS || !all, "only {claims} claims");
+}
+
+/// How many are drawn.
+const DRAWN: usize = 40;
+
+#[test]
+fn predictions_of_what_is_drawn_come_true() {
+    if cases::built().is_none() {
+        return;
+    }
+    let suits = |scenario: &Scenario| suits(scenario) && !scenario.is_up_to_connections();
+    cases::for_each_drawn(DRAWN, RELEASES, suits, |scenario, toolchain| {
+        come_true(scenario, toolchain, |_| {}).with_context(|| format!("{scenario:#?}"))
+    });
+}
+
+/// Whether what is predicted of a scenario under its own list and others is what comes of it, walk by
+/// walk; `compared` sees each of them.
+fn come_true(scenario: &Scenario, toolchain: &Toolchain, compared: impl Fn(&Walk)) -> Result<()> {
+    let recorded = trace(scenario, toolchain, scenario.goproxy)?;
+    let own = scenario.goproxy.to_owned();
+    for list in others(scenario.goproxy).into_iter().chain([own]) {
+        let prediction = rewalk(&recorded, &list)?;
+        let real = trace(scenario, toolchain, &list)?;
+        for walk in &prediction.walks {
+            let Some(chain) = the_same(walk, &real) else { continue };
+            compare(walk, chain).with_context(|| {
+                let attempts: Vec<_> = chain.attempts.iter().map(brief).collect();
+                format!("{list}: predicted {walk:?}\nbut {attempts:?}")
+            })?;
+            compared(walk);
+        }
+    }
+    Ok(())
 }
 
 /// Whether a scenario is small and quick, and answers each question always in the same way.
