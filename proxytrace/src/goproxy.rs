@@ -9,6 +9,10 @@ use crate::event::Setting;
 use crate::model::{Next, Outcome, Separator};
 use crate::url::{self, Url};
 
+/// What go says of a list that ended with `off`, whatever the module
+/// (`cmd/go/internal/modfetch/repo.go:errProxyOff`).
+pub(crate) const LOOKUP_IS_OFF: &str = "module lookup disabled by GOPROXY=off";
+
 /// One entry of the list.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Entry {

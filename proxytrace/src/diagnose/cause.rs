@@ -492,7 +492,12 @@ fn looped(send: &Sent<'_>, attempt: &Attempt) -> Option<(&'static str, String)> 
 /// PT004, PT005: a redirect that go does not follow.
 fn refused(send: &Sent<'_>, attempt: &Attempt) -> Option<(&'static str, String)> {
     let last = send.last();
-    let status = last.status.filter(|&status| status::redirects(status))?;
+    let Some(status) = last.status.filter(|&status| status::redirects(status)) else {
+        // A log has the error alone.
+        let told = attempt.outcome == Outcome::RedirectInvalid && last.status.is_none();
+        let message = || format!("{} redirected with a Location that is no URL", last.host);
+        return told.then(|| ("PT005", message()));
+    };
     let location = last.location.as_deref().filter(|location| !location.is_empty());
     let target = location.and_then(|location| url::resolve(&last.url, location));
     let target = target.as_deref().and_then(url::Url::parse);

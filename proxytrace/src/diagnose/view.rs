@@ -471,9 +471,11 @@ impl<'a> View<'a> {
         let search = matches!(chain.artifact, Artifact::GoGet | Artifact::Vcs);
         let said = self.process(chain.process).and_then(|process| process.stderr_tail.as_deref());
         let (Some(module), Some(said)) = (chain.module.as_deref(), said) else { return false };
-        self.is_learning(chain)
-            && said.len() < WHOLE
-            && !said.lines().any(|line| names(line, module, search))
+        let at_off = chain.attempts.last().is_some_and(|last| last.proxy == "off");
+        let tells = |line: &str| {
+            names(line, module, search) || (at_off && line.contains(goproxy::LOOKUP_IS_OFF))
+        };
+        self.is_learning(chain) && said.len() < WHOLE && !said.lines().any(tells)
     }
 
     /// Whether go asked for something of a module that it has, to learn of what it can do without.

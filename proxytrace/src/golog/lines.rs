@@ -172,6 +172,7 @@ const FORWARD: &[&str] = &[": proxyconnect ", ": socks connect "];
 const ERRORS: &[(&str, Outcome)] = &[
     ("redirected from secure URL", Outcome::RedirectRefused),
     ("stopped after 10 redirects", Outcome::RedirectLimit),
+    ("failed to parse Location header", Outcome::RedirectInvalid),
     ("no such host", Outcome::Dns),
     ("server misbehaving", Outcome::Dns),
     ("Temporary failure in name resolution", Outcome::Dns),

@@ -22,7 +22,7 @@ use crate::correlate::story::{answer, failed};
 use crate::correlate::target::{self, Target};
 use crate::diagnose::diagnose;
 use crate::event::{Origin, Setting, Surroundings};
-use crate::goproxy::{List, is_keyword};
+use crate::goproxy::{LOOKUP_IS_OFF, List, is_keyword};
 use crate::model::{
     Artifact, Attempt, Capture, Cause, Chain, Command, Next, Outcome, Process, Request,
     RequestError, SCHEMA, Trace,
@@ -44,8 +44,6 @@ pub const BACKEND: &str = "log";
 const MAX_LINE: u64 = 1 << 16;
 /// How many requests and commands are kept.
 const MAX_REQUESTS: usize = 1 << 18;
-/// The end of a list that ends with `off`, of whatever module.
-const LOOKUP_IS_OFF: &str = "module lookup disabled by GOPROXY=off";
 /// How much of go's errors is kept.
 const MAX_STDERR: usize = 4096;
 

@@ -384,6 +384,16 @@ fn what_a_status_means_is_possible_at_most() {
 }
 
 #[test]
+fn a_location_that_is_no_url_leads_nowhere() {
+    let url = "https://proxy.lab/x.lab/m/@v/v1.0.0.zip";
+    let error = format!(
+        "Get \"{url}\": failed to parse Location header \"https://[::1/\": missing ']' in host"
+    );
+    let trace = log(&format!("# get {url}\n# get {url}: {error}\ngo: x.lab/m@v1.0.0: {error}\n"));
+    assert_eq!(codes(&trace), ["PT005"]);
+}
+
+#[test]
 fn probes_of_a_run_that_says_no_error_are_none() {
     let url = "https://proxy.lab/mod.lab/@v/list";
     let trace = log(&format!("# get {url}\n# get {url}: 404 Not Found (0.1s)\n"));

@@ -239,6 +239,25 @@ fn what_go_did_without_is_no_reason() {
     assert_eq!(of_script(&script(&"x\n".repeat(2000))).len(), 2);
 }
 
+/// What go says of `off` is of every module whose list ended there.
+#[test]
+fn what_off_ended_is_told_of_without_a_name() {
+    const MODULE: &str = "x.lab/m";
+    let error = failure(&[("modfetch.notExistError", ""), ("*errors.errorString", "off")], None);
+    let found = |said: &str| {
+        let mut script = Script::new("https://proxy.lab,off", 1);
+        let had = hop(&url(A, MODULE, "v1.0.0.info"), 200);
+        script.run(&[Task::new(8).walk().lookup(A, MODULE).fetch(&[had]).found()]);
+        let list = hop(&url(A, MODULE, "list"), 404);
+        let task = Task::new(7).walk().lookup(A, MODULE).fetch(&[list]).lookup("off", MODULE);
+        script.run(&[task.failed(error.clone())]);
+        script.push(GO, None, What::Stderr { text: said.to_owned() });
+        of_script(&script).into_iter().filter(|line| line.contains(" error ")).collect::<Vec<_>>()
+    };
+    assert_eq!(found("go: module lookup disabled by GOPROXY=off\n"), ["PT410 error root ×1"]);
+    assert_eq!(found("go: x.lab/n@v1.0.0: not found\n"), [""; 0]);
+}
+
 /// `go get` asks for what it needs to find the newest version, and for that, as well.
 #[test]
 fn what_go_get_did_without_is_no_reason() {
