@@ -129,6 +129,12 @@ pub(crate) fn seeds(count: usize) -> Range<usize> {
     first..first + count
 }
 
+/// So many of those that suit, if nobody says which.
+pub fn scenarios(count: usize, suits: impl Fn(&Scenario) -> bool) -> Vec<&'static Scenario> {
+    let drawn = seeds(count).map(scenario).filter(|scenario| suits(scenario));
+    drawn.map(|scenario| &*Box::leak(Box::new(scenario))).collect()
+}
+
 /// The scenario of this seed. What goes with it is never given back.
 #[must_use]
 pub(crate) fn scenario(seed: usize) -> Scenario {

@@ -2,160 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt::Debug;
-use std::fs;
 use std::net::SocketAddr;
-use std::path::Path;
-use std::process::Output;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use proxytrace::model::{
     Artifact, Attempt, Cause, Chain, Connection, Finding, NameLookup, Next, Outcome, Process,
     Request, RequestId, Role, Separator, Severity, Trace, Witness, Witnesses,
 };
 
-use crate::confusion;
-use crate::lab::Lab;
 use crate::log::{Accepted, Entry, Query};
 use crate::scenario::{self, Action, Rule, SLOW_NAME, Scenario, Trouble};
-use crate::told;
 use crate::toolchain::Toolchain;
-
-/// A command that ran under proxytrace in the lab.
-struct Ran {
-    lab: Lab,
-    output: Output,
-    stderr: String,
-    trace: Trace,
-}
-
-/// What netrc, GOAUTH and GOPROXY have of it, and what goes over the wire.
-const SECRETS: [&str; 2] = [":secret", "dXNlcjpzZWNyZXQ"];
-
-impl Ran {
-    /// Runs the command of a scenario to its end; if it records, its recording has to be the same
-    /// trace again, and nothing to be told that is secret.
-    fn new(
-        proxytrace: &Path,
-        scenario: &Scenario,
-        toolchain: &Toolchain,
-        records: bool,
-    ) -> Result<Self> {
-        let lab = Lab::start(scenario, toolchain)?;
-        let json = lab.module_dir().join("trace.json");
-        let recording = lab.module_dir().join("recording");
-        let mut before = vec![proxytrace.as_os_str(), "--json".as_ref(), json.as_os_str()];
-        if records {
-            before.extend(["--record".as_ref(), recording.as_os_str()]);
-        }
-        before.push("--".as_ref());
-        let output = lab.output(lab.command_of(scenario, &before))?;
-        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-        let json = fs::read(&json).with_context(|| format!("no trace: {stderr}"))?;
-        // What servers are asked for has no user in it.
-        let text = String::from_utf8(json.clone())?.replace("REDACTED@", "");
-        let trace: Trace =
-            serde_json::from_str(&text).context("the trace is not as in the model")?;
-        if records {
-            let again = lab.module_dir().join("again.json");
-            let mut replay = lab.command(proxytrace);
-            replay.arg("replay").arg("--json").arg(&again).arg(&recording);
-            let replayed = lab.output(replay)?;
-            let said = String::from_utf8_lossy(&replayed.stderr);
-            let again = fs::read(&again).with_context(|| format!("no replay: {said}"))?;
-            ensure!(again == json, "its recording is another trace");
-            // go shows the password in the URL that redirected to http.
-            let ours = |line: &&str| !line.starts_with("go: ") && !line.starts_with("# get ");
-            let mut shown = stderr.lines().filter(ours).chain(text.lines());
-            let told = shown.find(|line| SECRETS.iter().any(|secret| line.contains(secret)));
-            ensure!(told.is_none(), "a secret is told: {told:?}");
-        }
-        ensure!(
-            trace.command.exit_code == output.status.code(),
-            "exit code {:?} in the trace, {} in fact",
-            trace.command.exit_code,
-            output.status
-        );
-        let versions = trace.processes.iter().filter_map(|process| process.go_version.as_deref());
-        ensure!(versions.clone().any(|version| version == toolchain.version), "not the go we ran");
-        Ok(Self { lab, output, stderr, trace })
-    }
-
-    /// Compares what it did with all that the lab has seen of it.
-    fn equals_log(&self, scenario: &Scenario) -> Result<()> {
-        let (trace, mut log) = (&self.trace, self.lab.log());
-        if self.trace.connections.iter().any(is_forwarded) {
-            // For which of several that wait a tunnel was opened is not known before Go 1.21, and
-            // nobody may wait for it any more when it is.
-            let known = requests(trace).filter(|it| it.method == "CONNECT");
-            let known: Vec<Option<String>> = known.map(|it| local_addr(trace, it)).collect();
-            let is_known = |entry: &Entry| known.contains(&Some(entry.peer.to_string()));
-            log.retain(|it| it.method != "CONNECT" || it.status != Some(200) || is_known(it));
-        }
-        equals(trace, &log)?;
-        connections(trace, &self.lab.connections(), &log, scenario)?;
-        lookups(trace, &self.lab.queries())
-    }
-}
-
-/// Runs the command of a scenario under proxytrace, and compares what that says with the log,
-/// with what the scenario expects and with what the command did.
-pub fn download(proxytrace: &Path, scenario: &Scenario, toolchain: &Toolchain) -> Result<Trace> {
-    let ran = Ran::new(proxytrace, scenario, toolchain, false)?;
-    let Ran { output, stderr, trace, .. } = &ran;
-    ensure!(output.status.success() == scenario.succeeds, "{}: {stderr}", output.status);
-    let plain = scenario.is_plain();
-    ensure!(output.stdout.is_empty() || !plain, "stdout is not that of go");
-    if scenario.is_healthy() && plain {
-        ensure!(stderr.lines().count() == 1, "not a report of one line: {stderr}");
-    }
-    confusion::note(scenario, toolchain, &found(trace));
-    let compared = if plain {
-        ran.equals_log(scenario)
-            .and_then(|()| walks(trace, scenario.goproxy))
-            .and_then(|()| cached(trace, scenario))
-    } else {
-        Ok(())
-    };
-    compared
-        .and_then(|()| findings(trace, scenario, toolchain))
-        .with_context(|| format!("stderr: {stderr}"))?;
-    Ok(ran.trace)
-}
-
-/// The same of a scenario that is drawn, and says nothing of what comes of it: what is so whatever
-/// that is.
-pub fn whatever_comes(proxytrace: &Path, scenario: &Scenario, toolchain: &Toolchain) -> Result<()> {
-    let ran = Ran::new(proxytrace, scenario, toolchain, true)?;
-    let trace = &ran.trace;
-    // Of a script, that says little of what the go commands in it came to.
-    let is_script = scenario.command[0] == "sh";
-    let succeeds = if is_script { !failed(trace) } else { ran.output.status.success() };
-    let scenario = Scenario { succeeds, ..*scenario };
-    // What is private has an entry before all others.
-    let is_private = scenario.environment.iter().any(|(name, _)| *name == "GOPRIVATE");
-    let goproxy = if is_private { "noproxy," } else { "" }.to_owned() + scenario.goproxy;
-    let goproxy = goproxy.replace("user:secret@", "");
-    let downloads = scenario.command == Scenario::BASE.command;
-    ran.equals_log(&scenario)
-        .and_then(|()| entries(trace, &goproxy))
-        .and_then(|()| if downloads { ends(trace) } else { Ok(()) })
-        .and_then(|()| roots(trace, true))
-        .and_then(|()| told::check(trace, &ran.lab.log(), &ran.stderr, &scenario, toolchain))
-        .with_context(|| {
-            let chains: Vec<_> = trace.chains.iter().map(outline).collect();
-            format!("{scenario:#?}\nchains: {chains:#?}\nstderr: {}", ran.stderr)
-        })
-}
-
-/// A chain in a line.
-fn outline(chain: &Chain) -> String {
-    let attempt = |it: &Attempt| format!("{} {:?} {:?}", it.proxy, it.outcome, it.next);
-    let attempts: Vec<_> = chain.attempts.iter().map(attempt).collect();
-    let at = chain.version.as_deref().unwrap_or_default();
-    let module = chain.module.as_deref().unwrap_or_default();
-    format!("{module}@{at} {:?} {:?}: {}", chain.artifact, chain.outcome, attempts.join("; "))
-}
 
 /// Whether the trace holds exactly the requests of the log, each in its place, and nothing less
 /// was captured.
@@ -165,6 +23,16 @@ pub fn equals(trace: &Trace, log: &[Entry]) -> Result<()> {
     let log = under_way_aside(trace, log);
     let answered: Vec<&Entry> = log.into_iter().filter(|entry| entry.status.is_some()).collect();
     witnesses_agree(trace, &requests, &answered)
+}
+
+/// The log without tunnels that were opened and the trace does not have. For which of several that
+/// wait one was opened is not known before Go 1.21, and nobody may wait for it any more when it is.
+pub(crate) fn tunnels_aside(trace: &Trace, log: &[Entry]) -> Vec<Entry> {
+    let known = requests(trace).filter(|it| it.method == "CONNECT");
+    let known: Vec<Option<String>> = known.map(|it| local_addr(trace, it)).collect();
+    let is_known = |entry: &Entry| known.contains(&Some(entry.peer.to_string()));
+    let is_told = |it: &&Entry| it.method != "CONNECT" || it.status != Some(200) || is_known(it);
+    log.iter().filter(is_told).cloned().collect()
 }
 
 /// The log without the answers that a go did not live to see: one that fails ends whatever else it
@@ -273,7 +141,7 @@ pub fn equals_as_go_saw_it(trace: &Trace, log: &[Entry]) -> Result<()> {
         }
     }
     // What is listed may have failed.
-    let lax = ["list", "why", "vendor"];
+    let lax = ["list", "why", "vendor", "-u"];
     let lists = trace.command.argv.iter().any(|word| lax.contains(&word.as_str()));
     if !failed && !lists {
         let good = |chain: &&Chain| {
@@ -545,7 +413,7 @@ pub fn walks(trace: &Trace, goproxy: &str) -> Result<()> {
 }
 
 /// Whether each attempt was at an entry of the list.
-fn entries(trace: &Trace, goproxy: &str) -> Result<()> {
+pub(crate) fn entries(trace: &Trace, goproxy: &str) -> Result<()> {
     // Who looks for versions walks for several things at once.
     let looks = trace.command.argv.iter().any(|word| word == "list" || word == "get");
     let entries: Vec<(&str, Option<Separator>)> = goproxy
@@ -576,7 +444,7 @@ fn entries(trace: &Trace, goproxy: &str) -> Result<()> {
 
 /// Whether each attempt leads on after a failure, and nowhere after a success. That is not so of who
 /// looks for a version: several things are asked for at one entry before the walk ends there.
-fn ends(trace: &Trace) -> Result<()> {
+pub(crate) fn ends(trace: &Trace) -> Result<()> {
     let failed = failed(trace);
     for chain in &trace.chains {
         let probe = is_no_module(chain, trace);
@@ -628,7 +496,7 @@ pub fn cached(trace: &Trace, scenario: &Scenario) -> Result<()> {
 /// Whether each failed chain has one root. Go does without much that it asks about a module, if it
 /// has its files: of a scenario that is drawn it is not known which. Nor is it known there what came
 /// of that which was not asked for where several things were.
-fn roots(trace: &Trace, is_drawn: bool) -> Result<()> {
+pub(crate) fn roots(trace: &Trace, is_drawn: bool) -> Result<()> {
     let stopped = |chain: &&Chain| {
         let last = chain.attempts.last();
         last.is_some_and(|last| last.next == Some(Next::Stop) && last.outcome != Outcome::Ok)

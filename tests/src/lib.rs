@@ -19,6 +19,7 @@ pub mod modules;
 mod names;
 mod namespace;
 pub mod python;
+pub mod ran;
 pub mod scenario;
 mod server;
 mod sumdb;

@@ -15,7 +15,7 @@ use proxytrace_tests::lab::Lab;
 use proxytrace_tests::log::Entry;
 use proxytrace_tests::scenario::Scenario;
 use proxytrace_tests::toolchain::Toolchain;
-use proxytrace_tests::{check, crowd, fleet, times, unit};
+use proxytrace_tests::{crowd, fleet, ran, times, unit};
 
 /// Module proxies that misbehave on purpose, for `go` and for what watches it.
 #[derive(Parser)]
@@ -148,7 +148,7 @@ fn check(options: &Check, name: &str) -> Result<()> {
         fleet::watch(&proxytrace, &toolchain, count.parse()?)?
     } else {
         let scenario = Scenario::find(name).context("no such scenario: see `lab list`")?;
-        check::download(&proxytrace, scenario, &toolchain)?
+        ran::download(&proxytrace, scenario, &toolchain)?
     };
     let capture = &trace.capture;
     if let Some(expected) = &options.backend {

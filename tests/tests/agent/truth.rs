@@ -10,9 +10,11 @@ use anyhow::{Context as _, Result, ensure};
 use proxytrace::export::metrics::{Limits, Registry};
 use proxytrace::export::{self, Health, Origin, prometheus};
 use proxytrace::model::Witness;
+use proxytrace_tests::chance;
 use proxytrace_tests::check;
 use proxytrace_tests::lab::Lab;
-use proxytrace_tests::log::{Accepted, Entry, Query};
+use proxytrace_tests::log::Entry;
+use proxytrace_tests::ran::{self, Seen};
 use proxytrace_tests::scenario::Scenario;
 use proxytrace_tests::toolchain::Toolchain;
 
@@ -27,6 +29,28 @@ const VALUES: usize = 10_000;
 /// How many at a time.
 const PARALLEL: usize = 4;
 
+/// How many are drawn.
+const DRAWN: usize = 120;
+
+/// Of scenarios that nobody thought of, too, what the agent tells is what the servers saw.
+#[test]
+fn every_drawn_build_equals_the_log_of_its_servers() {
+    let Some((_alone, toolchain)) = alone() else { return };
+    // A go that is run itself is one build.
+    let is_one = |scenario: &Scenario| scenario.command[0] == "go";
+    let scenarios = chance::scenarios(DRAWN, is_one);
+    let told = |build: &Build, run: &Run, scenario| {
+        let trace = ran::without_users(&serde_json::to_string(&build.trace)?)?;
+        run.seen.is_told(&trace, scenario, &toolchain)
+    };
+    watch_all(&toolchain, "1", &scenarios, scenarios.len(), |agent, run| {
+        agent.until("seen the build", || !agent.builds_of(&run.name).is_empty());
+        let builds = agent.builds_of(&run.name);
+        ensure!(builds.len() == 1, "{} builds", builds.len());
+        told(&builds[0], run, run.scenario)
+    });
+}
+
 /// How many labs of each of these stay for a while, as most places do where a build has ended: the
 /// agent may not have read yet what its user's files said.
 const KEPT: usize = 8;
@@ -36,23 +60,23 @@ struct Run {
     name: String,
     scenario: &'static Scenario,
     code: Option<i32>,
-    log: Vec<Entry>,
-    connections: Vec<Accepted>,
-    queries: Vec<Query>,
+    seen: Seen,
 }
 
 #[test]
 fn every_build_equals_the_log_of_its_servers() {
     let Some((_alone, toolchain)) = alone() else { return };
-    let (builds, metrics, health, runs) = watch_all(&toolchain, "1", |agent, run| {
+    let (many, scenarios) = runs(&toolchain);
+    let watched = watch_all(&toolchain, "1", &scenarios, many, |agent, run| {
         agent.until("seen the build", || !agent.builds_of(&run.name).is_empty());
         let builds = agent.builds_of(&run.name);
         ensure!(builds.len() == 1, "{} builds", builds.len());
         compare(run, &builds[0], 1.0, &toolchain)
     });
+    let (builds, metrics, health, runs) = watched;
     let mut answered = Answered::new();
     for run in &runs {
-        count(&run.log, &mut answered);
+        count(&run.seen.log, &mut answered);
     }
     count_others(&builds, &mut answered);
     assert_eq!(counted(&metrics), answered, "what Prometheus is told");
@@ -71,7 +95,9 @@ const ONE_IN: u32 = 10;
 #[test]
 fn a_tenth_of_the_builds_speaks_for_all() {
     let Some((_alone, toolchain)) = alone() else { return };
-    let (builds, metrics, health, runs) = watch_all(&toolchain, "10%", |_, _| Ok(()));
+    let (many, scenarios) = runs(&toolchain);
+    let (builds, metrics, health, runs) =
+        watch_all(&toolchain, "10%", &scenarios, many, |_, _| Ok(()));
     let mut answered = Answered::new();
     let (mut chosen, mut failures) = (Vec::new(), Vec::new());
     for run in &runs {
@@ -81,7 +107,7 @@ fn a_tenth_of_the_builds_speaks_for_all() {
             continue;
         };
         chosen.push(run);
-        count(&run.log, &mut answered);
+        count(&run.seen.log, &mut answered);
         if let Err(error) = compare(run, build, 1.0 / f64::from(ONE_IN), &toolchain) {
             failures.push(format!("{}, {}: {error:#}", run.name, run.scenario.name));
         }
@@ -95,7 +121,7 @@ fn a_tenth_of_the_builds_speaks_for_all() {
     equals_the_builds(&metrics, &builds);
 
     let answers = |is_it: fn(u16) -> bool| {
-        move |run: &Run| run.log.iter().filter(|entry| entry.status.is_some_and(is_it)).count()
+        move |run: &Run| run.seen.log.iter().filter(|entry| entry.status.is_some_and(is_it)).count()
     };
     is_near("builds", &chosen, &runs, |_| 1);
     is_near("answers", &chosen, &runs, answers(|_| true));
@@ -156,19 +182,25 @@ const OF_BUILDS: [&str; 10] = [
     "proxytrace_builds_total",
 ];
 
-/// Runs all builds beside an agent with this share, `check` after each. Yields what the agent handed
-/// on, what it told Prometheus and of itself, and the runs.
-fn watch_all(
-    toolchain: &Toolchain,
-    share: &str,
-    check: impl Fn(&Agent, &Run) -> Result<()> + Sync,
-) -> (Vec<Build>, String, Health, Vec<Run>) {
+/// How many builds of the table's scenarios there are, and which of these are such.
+fn runs(toolchain: &Toolchain) -> (usize, Vec<&'static Scenario>) {
     let runs = std::env::var(RUNS_VAR).ok().and_then(|runs| runs.parse().ok()).unwrap_or(RUNS);
     let is_fit = |scenario: &&Scenario| {
         let is_known = toolchain.minor() >= scenario.since;
         scenario.is_plain() && !scenario.waits() && is_known
     };
-    let scenarios: Vec<&Scenario> = Scenario::all().iter().filter(is_fit).collect();
+    (runs, Scenario::all().iter().filter(is_fit).collect())
+}
+
+/// Runs so many builds beside an agent with this share, one scenario after another, `check` after each. Yields what the agent handed
+/// on, what it told Prometheus and of itself, and the runs.
+fn watch_all(
+    toolchain: &Toolchain,
+    share: &str,
+    scenarios: &[&'static Scenario],
+    runs: usize,
+    check: impl Fn(&Agent, &Run) -> Result<()> + Sync,
+) -> (Vec<Build>, String, Health, Vec<Run>) {
     let directory = tempfile::tempdir().unwrap();
     let textfile = directory.path().join("proxytrace.prom");
     let values = VALUES.to_string();
@@ -292,18 +324,25 @@ fn run(
     let mut command = lab.command_of(scenario, &[]);
     command.envs(job(&name));
     let output = lab.output(command)?;
-    ensure!(output.status.success() == scenario.succeeds, "{output:?}");
     let code = output.status.code();
-    let (log, connections, queries) = (lab.log(), lab.connections(), lab.queries());
-    let run = Run { name, scenario, code, log, connections, queries };
+    let seen = Seen {
+        log: lab.log(),
+        connections: lab.connections(),
+        queries: lab.queries(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        succeeded: output.status.success(),
+    };
+    let run = Run { name, scenario, code, seen };
     check(&run)?;
     Ok((run, lab))
 }
 
 /// By everything that a trace of the command itself would be compared by.
 fn compare(run: &Run, build: &Build, of: f64, toolchain: &Toolchain) -> Result<()> {
-    let Run { scenario, code, log, connections, queries, .. } = run;
+    let Run { scenario, code, seen, .. } = run;
+    let Seen { log, connections, queries, stderr, succeeded } = seen;
     let Build { trace, share, .. } = build;
+    ensure!(*succeeded == scenario.succeeds, "{stderr}");
     ensure!((share - of).abs() < 1e-9, "a share of {share}");
     ensure!(trace.command.exit_code == *code, "{:?}", trace.command);
     check::equals_as_go_saw_it(trace, log)?;

@@ -9,7 +9,7 @@ use std::path::Path;
 use anyhow::Result;
 use proxytrace_tests::scenario::Scenario;
 use proxytrace_tests::toolchain::{POSITION_INDEPENDENT, Toolchain};
-use proxytrace_tests::{cases, check, confusion};
+use proxytrace_tests::{cases, confusion, ran};
 
 #[test]
 fn trace_equals_log() {
@@ -31,5 +31,5 @@ fn trace_of_a_position_independent_go_equals_log() {
 }
 
 fn run_and_check(proxytrace: &Path, scenario: &Scenario, toolchain: &Toolchain) -> Result<()> {
-    check::download(proxytrace, scenario, toolchain).map(drop)
+    ran::download(proxytrace, scenario, toolchain).map(drop)
 }
