@@ -9,9 +9,11 @@ use crate::event::Setting;
 use crate::model::{Next, Outcome, Separator};
 use crate::url::{self, Url};
 
-/// What go says of a list that ended with `off`, whatever the module
+/// Whether a line of go's says that a list ended with `off`, and not for which module
 /// (`cmd/go/internal/modfetch/repo.go:errProxyOff`).
-pub(crate) const LOOKUP_IS_OFF: &str = "module lookup disabled by GOPROXY=off";
+pub(crate) fn is_off_alone(line: &str) -> bool {
+    line.strip_prefix("go: ").unwrap_or(line).trim_end() == "module lookup disabled by GOPROXY=off"
+}
 
 /// One entry of the list.
 #[derive(Clone, Debug, Eq, PartialEq)]

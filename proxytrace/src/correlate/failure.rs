@@ -428,9 +428,12 @@ pub(super) fn is_of_query(failure: &Failure) -> bool {
     failure.steps.iter().any(|step| TYPES.contains(&step.type_name.as_str()))
 }
 
-/// Whether a request failed before it was answered (`net/http/client.go:do`).
+/// Whether a request failed before it was answered (`net/http/client.go:do`). Of a body that cannot
+/// be read go makes such an error as well (`modfetch/proxy.go:(*proxyRepo).getBytes`).
 pub(super) fn is_of_send(failure: &Failure) -> bool {
-    failure.steps.iter().any(|step| step.type_name == "*url.Error")
+    let is_it =
+        |step: &FailureStep| step.type_name == "*url.Error" && step.text.as_deref() != Some("read");
+    failure.steps.iter().any(is_it)
 }
 
 /// The path of the page that came well, and in which no repository is named, or nothing can be read

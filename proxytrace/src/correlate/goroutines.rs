@@ -301,8 +301,8 @@ fn only_one_asking(
 }
 
 /// A request that failed before it had a connection waited for a tunnel: one that was refused, or
-/// else, if its error may be of that, one without an answer. Whose it was of several that waited for
-/// the same is a guess, and the same for each of them.
+/// else, if its error may be of that, one without an answer, where as many are without one as wait.
+/// Whose it was of several that waited for the same is a guess, and the same for each of them.
 fn claim_tunnel(
     goroutines: &mut HashMap<u64, Goroutine>,
     at: RequestAt,
@@ -310,18 +310,28 @@ fn claim_tunnel(
     context: &mut Context<'_>,
 ) {
     let request = context.chains.request(at);
-    if request.sent_ns.is_some() || request.connection.is_some() || !may_be_of_tunnel(error) {
+    let said = outcome(error);
+    let may_be_of_tunnel = may_be_of_tunnel(error) || said == Outcome::ProxyRefused;
+    if request.sent_ns.is_some() || request.connection.is_some() || !may_be_of_tunnel {
         return;
     }
+    let waits = |it: &&Goroutine| {
+        let open = it.fetch.as_ref().and_then(|fetch| fetch.open);
+        open.map(|at| context.chains.request(at))
+            .is_some_and(|it| it.connection.is_none() && it.host == request.host)
+    };
+    let others = goroutines.values().filter(waits).count();
     let is_for_it = |it: &Unclaimed| {
         tunneled_host(&it.target) == request.host && it.since >= request.started_ns
     };
+    let is_pending = |it: &Unclaimed| it.refused.is_none() && is_for_it(it);
+    let pending = goroutines.values().filter(|it| it.unclaimed.as_ref().is_some_and(is_pending));
+    let is_cut = pending.count() > others
+        && matches!(said, Outcome::Reset | Outcome::Truncated | Outcome::BadContent);
     let waiting = goroutines.values_mut().filter(|it| it.unclaimed.as_ref().is_some_and(is_for_it));
     let order =
         |it: &&mut Goroutine| it.unclaimed.as_ref().map(|it| (it.refused.is_none(), it.since));
     let Some(dialing) = waiting.min_by_key(order) else { return };
-    let is_cut =
-        matches!(outcome(error), Outcome::Reset | Outcome::Truncated | Outcome::BadContent);
     let Some(it) = dialing.unclaimed.take_if(|it| it.refused.is_some() || is_cut) else { return };
     let tunnel = open_tunnel(at.at, &it.target, it.ends, it.since, context);
     match it.refused {

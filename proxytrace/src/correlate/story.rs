@@ -109,17 +109,12 @@ pub(crate) fn answer(attempt: &Attempt) -> String {
             format!("answered {status}, as forward proxies do")
         }
         (Some(status), outcome) => format!("answered {status} and {}", words(outcome)),
-        (None, Outcome::Reset) if is_forwarded(last) => {
-            "was not reached: the forward proxy broke the connection off".to_owned()
-        }
         (None, outcome) => why(last, outcome).to_owned(),
     };
     // Who of them did, go does not know.
-    let either = if attempt.outcome == Outcome::HttpError && is_forwarded(last) {
-        " or the forward proxy before it"
-    } else {
-        ""
-    };
+    let is_of_either = matches!(attempt.outcome, Outcome::HttpError | Outcome::Reset);
+    let either =
+        if is_of_either && is_forwarded(last) { " or the forward proxy before it" } else { "" };
     let (first_host, last_host) = (first.host.as_str(), last.host.as_str());
     if last_host != first_host {
         [first_host, " redirected to ", last_host, either, ", which ", &said].concat()
@@ -131,8 +126,8 @@ pub(crate) fn answer(attempt: &Attempt) -> String {
 }
 
 /// Whether a request without TLS went to another port than that of its URL: to a forward proxy, which
-/// is asked for the whole URL and answers in place of the host.
-pub(crate) fn is_forwarded(request: &Request) -> bool {
+/// may answer in place of the host.
+fn is_forwarded(request: &Request) -> bool {
     let remote = request.remote_addr.as_deref().and_then(|addr| addr.parse::<SocketAddr>().ok());
     let (Some(url), Some(remote)) = (Url::parse(&request.url), remote) else { return false };
     url.scheme == "http" && url.port() != Some(remote.port())

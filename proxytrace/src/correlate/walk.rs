@@ -276,9 +276,15 @@ impl Walk {
             let is_failed = story::failed(attempt.outcome);
             is_failed && attempt.outcome != Outcome::NotFound && is_said(attempt, said)
         };
+        // What was found here may have failed for what was asked for next.
+        let absent = |at: &At| {
+            is_search(context.chains.artifact(at.chain))
+                || context.chains.attempt(*at).outcome == Outcome::NotFound
+        };
         let walk = |at: At| context.chains.before(at).iter().rev();
         let goes_on = |attempt: &&Attempt| attempt.next == Some(Next::NextEntry);
-        self.here.iter().any(|&at| walk(at).take_while(goes_on).any(is_it))
+        self.here.iter().all(absent)
+            && self.here.iter().any(|&at| walk(at).take_while(goes_on).any(is_it))
     }
 
     /// Whether several modules were wanted at the same time. What go remembers of one, it looks up
@@ -406,7 +412,10 @@ fn is_had(at: At, context: &Context<'_>) -> bool {
 /// of a tunnel what the forward proxy said, in whatever words, or how the connection ended.
 fn is_said(attempt: &Attempt, said: Outcome) -> bool {
     match attempt.outcome {
-        Outcome::RedirectInvalid => said == Outcome::HttpError,
+        Outcome::RedirectInvalid => {
+            matches!(said, Outcome::RedirectInvalid | Outcome::RedirectRefused | Outcome::HttpError)
+        }
+        Outcome::Reset => matches!(said, Outcome::Reset | Outcome::Truncated),
         Outcome::ProxyRefused => matches!(
             said,
             Outcome::ProxyRefused
@@ -414,6 +423,8 @@ fn is_said(attempt: &Attempt, said: Outcome) -> bool {
                 | Outcome::Unknown
                 | Outcome::Reset
                 | Outcome::Truncated
+                | Outcome::BadContent
+                | Outcome::Canceled
         ),
         outcome => outcome == said,
     }
@@ -454,7 +465,11 @@ fn reported(
         return match search {
             Some(search) if is_said(search, outcome) => search.outcome,
             // A page that named somebody is not what is wrong, and of another it may be told.
-            Some(search) if several && search.outcome == Outcome::Ok => Outcome::Unknown,
+            Some(search)
+                if several && search.outcome == Outcome::Ok && outcome != Outcome::NotFound =>
+            {
+                Outcome::Unknown
+            }
             _ => outcome,
         };
     }

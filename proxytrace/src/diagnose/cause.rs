@@ -4,9 +4,7 @@ use std::borrow::Cow;
 use std::net::SocketAddr;
 
 use crate::correlate::failure::{NEGOTIATES_ANEW, WANTS_CERTIFICATE, WANTS_HTTP_1_1};
-use crate::correlate::story::{
-    answer, is_forwarded, is_of_tool, last_asked, unverified, why, words,
-};
+use crate::correlate::story::{answer, is_of_tool, last_asked, unverified, why, words};
 use crate::model::{
     Artifact, Attempt, Cause, Chain, Contradiction, Next, Outcome, Process, Request,
 };
@@ -426,18 +424,12 @@ fn refused_tunnel<'a>(send: &Sent<'a>) -> Option<&'a Request> {
 
 /// PT211: the forward proxy did not open the way.
 fn tunnel(send: &Sent<'_>, attempt: &Attempt) -> Option<(&'static str, String)> {
-    let asked = send.last();
-    let is_cut = attempt.outcome == Outcome::Reset && asked.status.is_none();
-    if is_cut && is_forwarded(asked) {
-        let (proxy, host) = (asked.remote_addr.as_deref()?, &asked.host);
-        let did = format!("broke the connection off in place of an answer of {host}");
-        return Some(("PT211", format!("the forward proxy {proxy} {did}")));
-    }
     if attempt.outcome != Outcome::ProxyRefused {
         return None;
     }
     let wants = |status| if status == 407 { ": it wants credentials" } else { "" };
     // Without TLS it is asked with the whole URL, and answers itself.
+    let asked = send.last();
     if let (Some(status), Some(proxy)) = (asked.status, asked.remote_addr.as_deref()) {
         let message =
             format!("the forward proxy {proxy} answered {status} in place of {}", asked.host);

@@ -133,7 +133,7 @@ impl<'a> View<'a> {
                     view.subjects.entry((chain.process, path)).or_insert(chain);
                 }
             }
-            if chain.outcome != Outcome::NotFound && is_query(chain.artifact) {
+            if is_serious(chain) && is_query(chain.artifact) {
                 view.serious.insert((chain.process, module, chain.version.as_deref()), chain);
                 for prefix in prefixes(module) {
                     view.stronger.insert((chain.process, prefix, chain.version.as_deref()));
@@ -441,9 +441,12 @@ impl<'a> View<'a> {
     }
 
     fn is_weaker_probe(&self, chain: &Chain) -> bool {
+        // A module that is there is meant itself, whatever `|` hides of it.
+        let is_meant = is_serious(chain) && self.is_had(chain);
         is_query(chain.artifact)
             && chain.outcome == Outcome::NotFound
             && self.is_overshadowed(chain)
+            && !is_meant
     }
 
     /// Whether it is a tile of the checksum database whose failure is no reason. After any failure
@@ -472,9 +475,8 @@ impl<'a> View<'a> {
         let said = self.process(chain.process).and_then(|process| process.stderr_tail.as_deref());
         let (Some(module), Some(said)) = (chain.module.as_deref(), said) else { return false };
         let at_off = chain.attempts.last().is_some_and(|last| last.proxy == "off");
-        let tells = |line: &str| {
-            names(line, module, search) || (at_off && line.contains(goproxy::LOOKUP_IS_OFF))
-        };
+        let tells =
+            |line: &str| names(line, module, search) || (at_off && goproxy::is_off_alone(line));
         self.is_learning(chain) && said.len() < WHOLE && !said.lines().any(tells)
     }
 
@@ -623,6 +625,11 @@ fn is_answered(chain: &Chain) -> bool {
         && chain.attempts.last().is_some_and(|last| {
             last.outcome == Outcome::NotFound || failed(last.outcome) && last.requests.is_empty()
         })
+}
+
+/// Whether a chain failed for another reason than absence, be it behind `|`.
+fn is_serious(chain: &Chain) -> bool {
+    culprit(chain).is_none_or(|culprit| culprit.outcome != Outcome::NotFound)
 }
 
 fn ended_in_failure(chain: &Chain) -> bool {

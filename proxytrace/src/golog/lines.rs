@@ -1,5 +1,6 @@
 //! What single lines of a log say.
 
+use crate::goproxy::is_off_alone;
 use crate::model::Outcome;
 use crate::status;
 
@@ -73,7 +74,7 @@ pub(super) fn read(line: &str) -> Line<'_> {
     }
     match said_by_go(line) {
         Some((_, said)) if is_progress(said) => Line::Other,
-        Some((before, said)) if is_of_ci(before) && said.contains(": ") => {
+        Some((before, said)) if is_of_ci(before) && (said.contains(": ") || is_off_alone(said)) => {
             Line::Error(said.trim_end())
         }
         _ => named(line.trim()),
@@ -167,12 +168,15 @@ pub(super) struct Result<'a> {
 /// server (`net/http/transport.go:dialConn`).
 const FORWARD: &[&str] = &[": proxyconnect ", ": socks connect "];
 
+/// A Location that is no URL (`net/http/client.go:do`).
+const NO_LOCATION: &str = "failed to parse Location header";
+
 /// Texts of errors, by what they stand for; the first that is found counts. go tells of no body
 /// here: `unexpected EOF` is of an answer that has not begun.
 const ERRORS: &[(&str, Outcome)] = &[
     ("redirected from secure URL", Outcome::RedirectRefused),
     ("stopped after 10 redirects", Outcome::RedirectLimit),
-    ("failed to parse Location header", Outcome::RedirectInvalid),
+    (NO_LOCATION, Outcome::RedirectInvalid),
     ("no such host", Outcome::Dns),
     ("server misbehaving", Outcome::Dns),
     ("Temporary failure in name resolution", Outcome::Dns),
@@ -203,6 +207,8 @@ pub(super) fn result(text: &str) -> Result<'_> {
         let outcome = status::of_request(status, false);
         return Result { status: Some(status), seconds, outcome, target: None };
     }
+    // Behind it are the server's words.
+    let text = text.find(NO_LOCATION).map_or(text, |at| &text[..at + NO_LOCATION.len()]);
     let of = |(words, outcome): &(&str, Outcome)| text.contains(words).then_some(*outcome);
     // A dial that ran into its limit says `dial tcp …: i/o timeout`.
     let timeout = text.contains("dial tcp") && text.contains("i/o timeout");

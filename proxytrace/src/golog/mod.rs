@@ -22,7 +22,7 @@ use crate::correlate::story::{answer, failed};
 use crate::correlate::target::{self, Target};
 use crate::diagnose::diagnose;
 use crate::event::{Origin, Setting, Surroundings};
-use crate::goproxy::{LOOKUP_IS_OFF, List, is_keyword};
+use crate::goproxy::{List, is_keyword, is_off_alone};
 use crate::model::{
     Artifact, Attempt, Capture, Cause, Chain, Command, Next, Outcome, Process, Request,
     RequestError, SCHEMA, Trace,
@@ -203,7 +203,9 @@ impl Log {
             request.outcome = Outcome::Unknown;
             target.cause = Cause::Redirect;
             target.follows = Some(request.id);
-            target.outcome = result.outcome;
+            // It answered, and what it redirected to is no place to blame.
+            let is_end = result.outcome != Outcome::RedirectInvalid;
+            target.outcome = if is_end { result.outcome } else { Outcome::Unknown };
             target.error = Some(error());
             // It is put in its place at the end: until then places name requests.
             attempt.requests.push(target);
@@ -301,7 +303,8 @@ impl Log {
             // After a 404 go may have had it from a version control tool, of which little is printed: what
             // no error names has not failed.
             let module = chain.module.as_deref();
-            let names = |said: &str, module| said.contains(module) || said.contains(LOOKUP_IS_OFF);
+            let names =
+                |said: &str, module| said.contains(module) || said.lines().any(is_off_alone);
             let unnamed = said.zip(module).is_some_and(|(said, module)| !names(said, module));
             let count = chain.attempts.len();
             for place in 0..count {

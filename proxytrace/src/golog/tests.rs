@@ -383,6 +383,16 @@ fn what_a_status_means_is_possible_at_most() {
     }
 }
 
+/// What `off` ended is told of without a name, and is the end of whatever was not found.
+#[test]
+fn what_off_ended_is_an_error() {
+    let url = "https://proxy.lab/x.lab/m/@v/v1.0.0.info";
+    let asked = format!("# get {url}\n# get {url}: 404 Not Found (0.1s)\n");
+    let off = "module lookup disabled by GOPROXY=off";
+    assert_eq!(codes(&log(&format!("{asked}go: {off}\n"))), ["PT410"]);
+    assert_eq!(codes(&log(&format!("{asked}go: y.lab/n@v1.0.0: {off}\n"))), [""; 0]);
+}
+
 #[test]
 fn a_location_that_is_no_url_leads_nowhere() {
     let url = "https://proxy.lab/x.lab/m/@v/v1.0.0.zip";

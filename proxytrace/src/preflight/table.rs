@@ -103,7 +103,7 @@ fn row(entry: &EntryReport) -> [String; 10] {
         ns => time(ns),
     };
     let tls = match entry.tls_ns {
-        None if entry.proxy.starts_with("https:")
+        None if entry.proxy.to_ascii_lowercase().starts_with("https:")
             && (failed(Outcome::TlsOther) || failed(Outcome::TlsUnknownAuthority)) =>
         {
             "fails".to_owned()

@@ -3,17 +3,17 @@
 //! An entry beyond them which fails has a process of its own, whose list it is alone, so that it is
 //! judged by itself.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use super::client::Book;
-use super::probe::{Answer, Answers, Base, Question, fails};
+use super::probe::{Answer, Base, Question, fails};
 use super::walk::{Asked, End, NEEDED, Step};
 use crate::correlate::story;
 use crate::event::{Origin, Setting, Surroundings};
 use crate::goproxy::{Entry, ends_list, is_keyword};
 use crate::model::{
     Artifact, Attempt, Capture, Chain, ChainId, Command, Contradiction, Next, Outcome, Process,
-    ProcessId, SCHEMA, Trace,
+    ProcessId, RequestId, SCHEMA, Trace,
 };
 use crate::redact;
 
@@ -89,11 +89,23 @@ pub(super) fn trace(asked: &Asked, book: Book, frame: &Frame) -> Trace {
     }
 }
 
-/// Leaves each request in the first chain that has it.
+/// Leaves each request in one chain: the one that a finding shows it of, or else the first.
 pub(super) fn tell_once(trace: &mut Trace) {
-    let mut told = HashSet::new();
-    for attempt in trace.chains.iter_mut().flat_map(|chain| &mut chain.attempts) {
-        attempt.requests.retain(|request| told.insert(request.id));
+    let mut shown: HashMap<RequestId, ChainId> = HashMap::new();
+    for finding in &trace.findings {
+        let chain = trace.chains.iter().find(|chain| Some(chain.id) == finding.chain);
+        let attempts = chain.into_iter().flat_map(|chain| &chain.attempts);
+        for request in attempts.flat_map(|attempt| &attempt.requests) {
+            if let Some(chain) = finding.chain.filter(|_| finding.requests.contains(&request.id)) {
+                shown.entry(request.id).or_insert(chain);
+            }
+        }
+    }
+    for chain in &mut trace.chains {
+        for attempt in &mut chain.attempts {
+            let chain = chain.id;
+            attempt.requests.retain(|it| *shown.entry(it.id).or_insert(chain) == chain);
+        }
     }
 }
 
@@ -113,8 +125,7 @@ impl Walks<'_> {
             }
             for artifact in [Artifact::List, Artifact::Latest].into_iter().chain(NEEDED) {
                 let question = (Some(module), artifact);
-                let unreached = |entry: &Answers| entry.unreached.is_some();
-                if !subject.asks(artifact) && !asked.entries.iter().any(unreached) {
+                if !subject.asks(artifact) {
                     continue;
                 }
                 // A chain whose answers are not all there would not be what go saw.
@@ -135,9 +146,29 @@ impl Walks<'_> {
                 let attempts = steps.iter().map(|step| self.attempt(step, question)).collect();
                 self.reached.extend(steps.iter().map(|step| (step.place, question)));
                 self.push(WALKER, Some(subject.path.clone()), version, artifact, outcome, attempts);
+                let by_go_sum = steps.iter().any(|step| self.by_go_sum(step.place, question));
+                self.contradict(by_go_sum);
             }
         }
         self.sums();
+    }
+
+    /// Whether it is go.sum that says otherwise than an entry, rather than the checksum database.
+    fn by_go_sum(&self, place: usize, question: Question) -> bool {
+        let (Some(module), artifact) = question else { return false };
+        let sums = &self.asked.sums;
+        sums.differs(place, question)
+            && match artifact {
+                Artifact::Mod => sums.contradicted.contains(&(place, module)),
+                _ => !self.asked.subjects[module].summed,
+            }
+    }
+
+    /// Notes it of the chain that was made last.
+    fn contradict(&mut self, by_go_sum: bool) {
+        if let Some(last) = self.made.last_mut().filter(|_| by_go_sum) {
+            last.contradicted_by = Some(Contradiction::GoSum);
+        }
     }
 
     fn answer(&self, place: usize, question: Question) -> Option<&Answer> {
@@ -203,10 +234,6 @@ impl Walks<'_> {
         attempts: Vec<Attempt>,
     ) {
         let requests = || attempts.iter().flat_map(|attempt| &attempt.requests);
-        let differs = attempts.iter().any(|attempt| attempt.outcome == Outcome::Checksum);
-        let is_file = matches!(artifact, Artifact::Mod | Artifact::Zip);
-        // Where no database is asked, it is go.sum that says otherwise.
-        let by_go_sum = differs && is_file && self.asked.sums.base.is_none();
         let started_ns = requests().map(|request| request.started_ns).min().unwrap_or(0);
         let ended = requests().filter_map(|r| Some(r.started_ns + r.duration_ns?)).max();
         self.made.push(Chain {
@@ -219,7 +246,7 @@ impl Walks<'_> {
             started_ns,
             duration_ns: ended.map(|ended| ended.saturating_sub(started_ns)),
             commands: Vec::new(),
-            contradicted_by: by_go_sum.then_some(Contradiction::GoSum),
+            contradicted_by: None,
             attempts,
         });
     }
@@ -289,7 +316,10 @@ impl Walks<'_> {
                 let counts = asked.counts(place, **question);
                 counts && fails(answer.outcome) && !self.reached.contains(&(place, **question))
             };
-            if !entry.by_question.iter().any(|one| fails(&one)) {
+            // What stands for all of who cannot be reached is in the walks.
+            let is_told = entry.unreached.is_some()
+                && self.reached.iter().any(|(reached, _)| *reached == place);
+            if is_told || !entry.by_question.iter().any(|one| fails(&one)) {
                 continue;
             }
             let told = |one: &(&Question, &Answer)| fails(one) || one.1.outcome == Outcome::Ok;
@@ -307,6 +337,7 @@ impl Walks<'_> {
                 let version = subject.and_then(|subject| subject.version.clone());
                 let version = version.filter(|_| NEEDED.contains(&question.1));
                 self.push(id, module, version, question.1, answer.outcome, vec![attempt]);
+                self.contradict(self.by_go_sum(place, question));
             }
         }
         processes

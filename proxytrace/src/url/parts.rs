@@ -52,7 +52,8 @@ impl<'a> Url<'a> {
     /// The port that is connected to.
     pub(crate) fn port(&self) -> Option<u16> {
         let usual = if self.scheme == "https" { 443 } else { 80 };
-        split_port(self.host).1.map_or(Some(usual), |port| port.parse().ok())
+        let port = split_port(self.host).1.filter(|port| !port.is_empty());
+        port.map_or(Some(usual), |port| port.parse().ok())
     }
 
     /// The path, decoded, without empty elements and without a trailing `/`.

@@ -159,7 +159,8 @@ impl Chains {
         &self.all[at.chain].chain.attempts[..at.attempt]
     }
 
-    /// How the last search for the repository of a chain's module ended, or one for a shorter path.
+    /// How the last search for the repository of a chain's module ended, or else of the longest path
+    /// that it begins with.
     pub(super) fn search(&self, process: ProcessId, chain: usize) -> Option<&Attempt> {
         let module = self.module(chain)?;
         let is_its = |other: &&Tracked| {
@@ -168,7 +169,8 @@ impl Chains {
                 && other.chain.process == process
                 && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
-        self.all.iter().rev().find(is_its)?.chain.attempts.last()
+        let longest = |other: &&Tracked| other.chain.module.as_deref().map_or(0, str::len);
+        self.all.iter().filter(is_its).max_by_key(longest)?.chain.attempts.last()
     }
 
     /// Whether an attempt is the last of its chain.

@@ -286,6 +286,9 @@ fn tunnels_of_unknown_parents_are_why_those_failed_that_waited() {
         let answer = What::TunnelReturn { status: Some(status), headers: Headers::new() };
         script.run(&[Task::of(GO, id, 0).step(answer)]);
     }
+    let (local, remote) = to_squid();
+    let on = What::Try { protocol: "HTTP/2.0".into(), local, remote, tls: true };
+    script.run(&[Task::of(GO, 7, 0).step(on)]);
     for (id, phrase) in [(8, "Gateway Timeout"), (9, "unexpected EOF")] {
         let error = plain_error(phrase);
         let done = What::SendFailed { error: Some(error.clone()) };

@@ -688,6 +688,7 @@ fn what_was_not_answered_is_not_what_is_wrong_with_an_answer() {
     };
     let cut = ("*errors.errorString", "unexpected EOF");
     assert_eq!(error(&[cut]), Outcome::Truncated);
+    assert_eq!(error(&[("*url.Error", "read"), cut]), Outcome::Truncated);
     let of_send = ("*url.Error", "Get");
     assert_eq!(error(&[("*module.ModuleError", "x.lab/m: v1.0.0"), of_send, cut]), Outcome::Ok);
 }

@@ -142,6 +142,9 @@ pub(super) fn private_leak(view: &View<'_>, chain: &Chain) -> Vec<Sign> {
     let why = if internal { "its host is an internal name" } else { "GOPRIVATE matches it" };
     let asked = chain.attempts.iter().flat_map(|attempt| &attempt.requests);
     let leaks = asked.filter(|request| {
+        if request.outcome.is_unreached() {
+            return false;
+        }
         let host = Url::parse(&request.url).map_or("", |url| url.host);
         is_public(host)
     });
