@@ -83,8 +83,8 @@ pub fn for_each_of(
     check_all(cases, |scenario| scenario.name, Scenario::waits, check);
 }
 
-/// Runs `check` on so many scenarios that are drawn, without those that do not suit; the same one
-/// always with the same release.
+/// Runs `check` on so many scenarios that are drawn and suit; the same one always with the same
+/// release, where all of these are there.
 ///
 /// What fails is run again. A go that ends in the midst of things leaves it open what the other end
 /// saw of them: what fails once in a thousand runs is said, past the capture of a test that passes;
@@ -92,7 +92,7 @@ pub fn for_each_of(
 pub fn for_each_drawn(
     count: usize,
     releases: &[&str],
-    suits: impl Fn(&Scenario) -> bool + Sync,
+    suits: impl Fn(&Scenario) -> bool,
     check: impl Fn(&Scenario, &Toolchain) -> Result<()> + Sync,
 ) {
     if !can_start() || !Chosen::scenarios().has("chance") {
@@ -100,10 +100,8 @@ pub fn for_each_drawn(
     }
     let toolchains = toolchains(releases);
     let of = |seed: usize| toolchains.get(seed % toolchains.len().max(1));
-    let drawn: Vec<_> =
-        chance::seeds(count).map(|seed| (chance::scenario(seed), of(seed))).collect();
-    let cases = drawn.iter().filter(|(scenario, _)| suits(scenario));
-    let cases = cases.filter_map(|(scenario, toolchain)| Some((scenario, (*toolchain)?)));
+    let drawn = chance::drawn(count, suits);
+    let cases = drawn.iter().filter_map(|(seed, scenario)| Some((scenario, of(*seed)?)));
     let twice = |scenario: &Scenario, toolchain: &Toolchain| {
         check(scenario, toolchain).or_else(|error| {
             let at = format!("{} {}", scenario.name, toolchain.version);

@@ -1,7 +1,6 @@
 //! Scenarios that nobody thought of: drawn from what the tables are made of, by a seed.
 
 use std::env;
-use std::ops::Range;
 
 use fastrand::Rng;
 
@@ -114,25 +113,22 @@ const TROUBLES_OF_TLS: [Trouble; 6] =
 /// Says which are drawn: the first seed, and how many from there on, such as `1000+500`.
 const SEEDS_VAR: &str = "LAB_SEEDS";
 
-/// So many seeds, if nobody says which.
+/// So many of those that suit, with their seeds; if somebody says which, those of them that suit.
 ///
 /// # Panics
 ///
-/// If what is said makes no sense.
-pub(crate) fn seeds(count: usize) -> Range<usize> {
+/// If what is said makes no sense, or none suits.
+pub fn drawn(count: usize, suits: impl Fn(&Scenario) -> bool) -> Vec<(usize, Scenario)> {
     let said = env::var(SEEDS_VAR).ok().map(|seeds| {
         let (first, count) = seeds.split_once('+').expect("FIRST+COUNT");
-        (first.parse().expect("a number"), count.parse().expect("a number"))
+        let first: usize = first.parse().expect("a number");
+        first..first + count.parse::<usize>().expect("a number")
     });
-    let (first, count): (usize, usize) = said.unwrap_or((0, count));
-    assert!(count > 0, "{SEEDS_VAR}: none are drawn");
-    first..first + count
-}
-
-/// So many of those that suit, if nobody says which.
-pub fn scenarios(count: usize, suits: impl Fn(&Scenario) -> bool) -> Vec<&'static Scenario> {
-    let drawn = seeds(count).map(scenario).filter(|scenario| suits(scenario));
-    drawn.map(|scenario| &*Box::leak(Box::new(scenario))).collect()
+    let (seeds, most) = said.map_or((0..usize::MAX, count), |seeds| (seeds, usize::MAX));
+    let drawn = seeds.map(|seed| (seed, scenario(seed))).filter(|(_, it)| suits(it));
+    let drawn: Vec<_> = drawn.take(most).collect();
+    assert!(!drawn.is_empty(), "{SEEDS_VAR}: none is drawn that suits");
+    drawn
 }
 
 /// The scenario of this seed. What goes with it is never given back.

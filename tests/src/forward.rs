@@ -69,15 +69,15 @@ impl Forward {
             client.write_all(answer.as_bytes()).await?;
             return client.shutdown().await;
         }
-        let known = self.addresses.get(name).zip(port.parse::<u16>().ok());
-        let Some((&address, port)) = known else {
+        let known = self.addresses.get_key_value(name).zip(port.parse::<u16>().ok());
+        let Some(((&host, &address), port)) = known else {
             log(None);
             return Ok(());
         };
         // Without one, the client is left without an answer.
         let server = TcpStream::connect((address, port)).await.inspect_err(|_| log(None));
         let mut server = server?;
-        self.log.forward(server.local_addr()?, peer);
+        self.log.forward(host, server.local_addr()?, peer);
         if tunnel {
             log(Some(200));
             client.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").await?;

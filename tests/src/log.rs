@@ -63,7 +63,7 @@ struct Records {
     connections: Vec<Accepted>,
     queries: Vec<Query>,
     /// Which client each connection of a forward proxy to a server is for.
-    clients: HashMap<SocketAddr, SocketAddr>,
+    clients: HashMap<(&'static str, SocketAddr), SocketAddr>,
 }
 
 impl Log {
@@ -79,9 +79,9 @@ impl Log {
         self.records().connections.push(accepted);
     }
 
-    /// Notes that what comes from `local`, an address of a forward proxy, is from `client`.
-    pub(crate) fn forward(&self, local: SocketAddr, client: SocketAddr) {
-        self.records().clients.insert(local, client);
+    /// Notes that what comes to `host` from `local`, an address of a forward proxy, is from `client`.
+    pub(crate) fn forward(&self, host: &'static str, local: SocketAddr, client: SocketAddr) {
+        self.records().clients.insert((host, local), client);
     }
 
     /// Notes a question.
@@ -97,14 +97,15 @@ impl Log {
     /// The entries so far.
     pub(crate) fn entries(&self) -> Vec<Entry> {
         let records = self.records();
-        let client = |peer| *records.clients.get(&peer).unwrap_or(&peer);
-        records.entries.iter().map(|e| Entry { peer: client(e.peer), ..e.clone() }).collect()
+        let client = |it: &Entry| *records.clients.get(&(it.host, it.peer)).unwrap_or(&it.peer);
+        records.entries.iter().map(|it| Entry { peer: client(it), ..it.clone() }).collect()
     }
 
     /// The connections so far, without those that forward proxies made.
     pub(crate) fn connections(&self) -> Vec<Accepted> {
         let records = self.records();
-        let is_clients = |accepted: &&Accepted| !records.clients.contains_key(&accepted.peer);
+        let is_clients =
+            |accepted: &&Accepted| !records.clients.contains_key(&(accepted.host, accepted.peer));
         records.connections.iter().filter(is_clients).cloned().collect()
     }
 

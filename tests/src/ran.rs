@@ -23,8 +23,10 @@ struct Ran {
     trace: Trace,
 }
 
-/// What netrc, GOAUTH and GOPROXY have of it, and what goes over the wire.
-const SECRETS: [&str; 2] = [":secret", "dXNlcjpzZWNyZXQ"];
+/// Whether a text has what netrc, GOAUTH and GOPROXY have of the password, or what goes over the wire.
+pub fn has_secret(text: &str) -> bool {
+    [":secret", "dXNlcjpzZWNyZXQ"].iter().any(|secret| text.contains(secret))
+}
 
 impl Ran {
     /// Runs the command of a scenario to its end; if it records, its recording has to be the same
@@ -59,7 +61,7 @@ impl Ran {
             // go shows the password in the URL that redirected to http.
             let ours = |line: &&str| !line.starts_with("go: ") && !line.starts_with("# get ");
             let mut shown = stderr.lines().filter(ours).chain(text.lines());
-            let told = shown.find(|line| SECRETS.iter().any(|secret| line.contains(secret)));
+            let told = shown.find(|line| has_secret(line));
             ensure!(told.is_none(), "a secret is told: {told:?}");
         }
         ensure!(
@@ -68,20 +70,18 @@ impl Ran {
             trace.command.exit_code,
             output.status
         );
-        let versions = trace.processes.iter().filter_map(|process| process.go_version.as_deref());
-        ensure!(versions.clone().any(|version| version == toolchain.version), "not the go we ran");
+        let mut versions =
+            trace.processes.iter().filter_map(|process| process.go_version.as_deref());
+        // One that was killed may not have come to say which it is.
+        let is_it =
+            trace.command.signal.is_some() || versions.any(|version| version == toolchain.version);
+        ensure!(is_it, "not the go we ran");
         Ok(Self { lab, output, stderr, trace })
     }
 
     /// What the lab has seen of it.
     fn seen(&self) -> Seen {
-        Seen {
-            log: self.lab.log(),
-            connections: self.lab.connections(),
-            queries: self.lab.queries(),
-            stderr: self.stderr.clone(),
-            succeeded: self.output.status.success(),
-        }
+        Seen::of(&self.lab, &self.output)
     }
 }
 
@@ -101,15 +101,25 @@ pub struct Seen {
 }
 
 impl Seen {
-    /// Compares a trace with it; sockets are a witness of their own, where they were looked at.
-    fn equals(&self, trace: &Trace, scenario: &Scenario) -> Result<()> {
-        let log = check::tunnels_aside(trace, &self.log);
-        if trace.capture.witnesses.is_some() {
-            check::equals(trace, &log)?;
-        } else {
-            check::equals_as_go_saw_it(trace, &log)?;
+    /// Of a command that has ended in the lab.
+    pub fn of(lab: &Lab, output: &Output) -> Self {
+        Self {
+            log: lab.log(),
+            connections: lab.connections(),
+            queries: lab.queries(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+            succeeded: output.status.success(),
         }
-        check::connections(trace, &self.connections, &log, scenario)?;
+    }
+
+    /// Compares a trace with it; sockets are a witness of their own, where they were looked at.
+    pub fn equals(&self, trace: &Trace, scenario: &Scenario) -> Result<()> {
+        if trace.capture.witnesses.is_some() {
+            check::equals(trace, &self.log)?;
+        } else {
+            check::equals_as_go_saw_it(trace, &self.log)?;
+        }
+        check::connections(trace, &self.connections, &self.log, scenario, false)?;
         check::lookups(trace, &self.queries)
     }
 
@@ -125,7 +135,13 @@ impl Seen {
         let goproxy = if is_private { "noproxy," } else { "" }.to_owned() + scenario.goproxy;
         let goproxy = goproxy.replace("user:secret@", "");
         let downloads = scenario.command == Scenario::BASE.command;
-        self.equals(trace, &scenario)
+        let equals = || {
+            let log = check::tunnels_aside(trace, &self.log)?;
+            check::equals_drawn(trace, &log)?;
+            check::connections(trace, &self.connections, &log, &scenario, true)?;
+            check::lookups(trace, &self.queries)
+        };
+        equals()
             .and_then(|()| check::entries(trace, &goproxy))
             .and_then(|()| if downloads { check::ends(trace) } else { Ok(()) })
             .and_then(|()| check::roots(trace, true))

@@ -26,7 +26,8 @@ pub(crate) fn check(
     toolchain: &Toolchain,
 ) -> Result<()> {
     // It may have ended when it was killed.
-    let is_killed = scenario.command[0] == "timeout";
+    let is_killed = scenario.command[0] == "timeout"
+        && (trace.command.signal.is_some() || trace.command.exit_code == Some(124));
     ensure!(scenario.succeeds || is_killed || check::failed(trace), "no go of the trace failed");
     let found = check::found(trace);
     let facts = Facts { log, scenario, toolchain };
@@ -188,7 +189,8 @@ impl Facts<'_> {
                         Close | Hang(_) | Refuse | ServeOncePerConnection | Truncate | TruncateGzip
                     )
                 };
-                self.trouble(&[Resets]) || self.action(cuts)
+                // Where the forward proxy finds nobody, it breaks off.
+                self.trouble(&[Resets]) || self.action(cuts) || self.is_set("HTTP_PROXY")
             }
             "PT209" => self.action(|it| matches!(it, ServeLast | Refuse | ServeOncePerConnection)),
             "PT210" => self.action(|it| matches!(it, Truncate | TruncateGzip)),

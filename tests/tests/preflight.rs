@@ -145,7 +145,7 @@ fn outcomes(went: &Trace, trace: &Trace, document: &Value) -> Result<()> {
     for chain in &went.chains {
         // A go that fails ends whatever else it has asked for.
         let given_up = |it: &proxytrace::model::Attempt| it.outcome == Outcome::Unfinished;
-        if chain.attempts.iter().any(given_up) {
+        if went.command.exit_code != Some(0) && chain.attempts.iter().any(given_up) {
             continue;
         }
         if matches!(chain.artifact, Artifact::GoGet | Artifact::Vcs | Artifact::SumdbTile) {
@@ -165,7 +165,9 @@ fn outcomes(went: &Trace, trace: &Trace, document: &Value) -> Result<()> {
                 && attempt.outcome == Outcome::Ok
                 && matches!(ours, Some(Outcome::BadContent | Outcome::Checksum));
             // Where one is known to fail, it looks up no more.
-            let unasked = chain.artifact == Artifact::SumdbLookup && ours.is_none();
+            let unasked = chain.artifact == Artifact::SumdbLookup
+                && ours.is_none()
+                && document["works"] == "fails";
             let about = format!("{:?} {:?} of {}", chain.module, chain.artifact, attempt.proxy);
             ensure!(
                 unread || unasked || ours == Some(attempt.outcome),
