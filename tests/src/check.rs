@@ -438,8 +438,8 @@ fn refused_streams(requests: &[&Request]) -> HashSet<RequestId> {
 
 /// Whether each walk through the GOPROXY list is one that go can take, to its end.
 pub fn walks(trace: &Trace, goproxy: &str) -> Result<()> {
-    entries(trace, goproxy)?;
-    ends(trace)?;
+    entries(trace, goproxy, false)?;
+    ends(trace, false)?;
     let mut attempts = trace.chains.iter().flat_map(|chain| &chain.attempts);
     let open = attempts.find(|attempt| is_open(attempt));
     ensure!(open.is_none(), "left open: {open:?}");
@@ -449,7 +449,7 @@ pub fn walks(trace: &Trace, goproxy: &str) -> Result<()> {
 }
 
 /// Whether each attempt was at an entry of the list.
-pub(crate) fn entries(trace: &Trace, goproxy: &str) -> Result<()> {
+pub(crate) fn entries(trace: &Trace, goproxy: &str, is_drawn: bool) -> Result<()> {
     // Who looks for versions walks for several things at once.
     let looks = trace.command.argv.iter().any(|word| word == "list" || word == "get");
     let entries: Vec<(&str, Option<Separator>)> = goproxy
@@ -464,7 +464,7 @@ pub(crate) fn entries(trace: &Trace, goproxy: &str) -> Result<()> {
         .collect();
     for chain in &trace.chains {
         let sorted = chain.attempts.is_sorted_by_key(|attempt| attempt.index);
-        ensure!(sorted || looks, "order: {chain:?}");
+        ensure!(sorted || (is_drawn && looks), "order: {chain:?}");
         for attempt in &chain.attempts {
             let entry = attempt.index.and_then(|index| entries.get(index as usize));
             // The checksum database itself is asked by no walk, and `direct` need not be in the list.
@@ -480,17 +480,17 @@ pub(crate) fn entries(trace: &Trace, goproxy: &str) -> Result<()> {
 
 /// Whether each attempt leads on after a failure, and nowhere after a success. That is not so of who
 /// looks for a version: several things are asked for at one entry before the walk ends there.
-pub(crate) fn ends(trace: &Trace) -> Result<()> {
+pub(crate) fn ends(trace: &Trace, is_drawn: bool) -> Result<()> {
     let failed = failed(trace);
     for chain in &trace.chains {
         let probe = is_no_module(chain, trace);
         for attempt in &chain.attempts {
             // go ended before it went on.
             let ended_before = failed && is_open(attempt);
-            let done = attempt.outcome == Outcome::Ok || ended_before;
+            let done = attempt.outcome == Outcome::Ok || ended_before || (probe && !is_drawn);
             let ended = attempt.next.is_none() == done;
             ensure!(
-                ended || (probe && attempt.outcome != Outcome::Ok),
+                ended || (is_drawn && probe && attempt.outcome != Outcome::Ok),
                 "it goes on after a success, or nowhere after a failure: {attempt:?}"
             );
         }

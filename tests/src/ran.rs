@@ -142,8 +142,8 @@ impl Seen {
             check::lookups(trace, &self.queries)
         };
         equals()
-            .and_then(|()| check::entries(trace, &goproxy))
-            .and_then(|()| if downloads { check::ends(trace) } else { Ok(()) })
+            .and_then(|()| check::entries(trace, &goproxy, true))
+            .and_then(|()| if downloads { check::ends(trace, true) } else { Ok(()) })
             .and_then(|()| check::roots(trace, true))
             .and_then(|()| told::check(trace, &self.log, &self.stderr, &scenario, toolchain))
             .with_context(|| {

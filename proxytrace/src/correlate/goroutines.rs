@@ -328,10 +328,10 @@ fn claim_tunnel(
     let pending = goroutines.values().filter(|it| it.unclaimed.as_ref().is_some_and(is_pending));
     let is_cut = pending.count() > others
         && matches!(said, Outcome::Reset | Outcome::Truncated | Outcome::BadContent);
-    let waiting = goroutines.values_mut().filter(|it| it.unclaimed.as_ref().is_some_and(is_for_it));
+    let dialing = goroutines.values_mut().filter(|it| it.unclaimed.as_ref().is_some_and(is_for_it));
     let order =
         |it: &&mut Goroutine| it.unclaimed.as_ref().map(|it| (it.refused.is_none(), it.since));
-    let Some(dialing) = waiting.min_by_key(order) else { return };
+    let Some(dialing) = dialing.min_by_key(order) else { return };
     let Some(it) = dialing.unclaimed.take_if(|it| it.refused.is_some() || is_cut) else { return };
     let tunnel = open_tunnel(at.at, &it.target, it.ends, it.since, context);
     match it.refused {
