@@ -59,29 +59,32 @@ fn becomes_another(toolchain: &Toolchain) -> Result<()> {
 #[test]
 fn a_file_in_several_overlays_is_told_of_once() {
     for toolchain in cases::toolchains(&RELEASES) {
-        is_in_overlays(&toolchain).unwrap();
+        let is_in_time = |&seconds: &u32| is_in_overlays(&toolchain, seconds).unwrap();
+        assert!([0, 1, 4, 16].iter().any(is_in_time), "{}", toolchain.version);
     }
 }
 
-fn is_in_overlays(toolchain: &Toolchain) -> Result<()> {
-    // The first run makes the file known, at whatever time.
+/// Whether the first run made the file known within so many seconds, as a busy machine may not.
+fn is_in_overlays(toolchain: &Toolchain, seconds: u32) -> Result<bool> {
     const SCRIPT: &str = "set -e; mkdir none one two
         for overlay in one two; do
             mount -t overlay none -o lowerdir=$OTHER:$PWD/none $overlay
         done
-        one/bin/go version >/dev/null; sleep 1
+        one/bin/go version >/dev/null; sleep $SECONDS_TO_WAIT
         one/bin/go mod download mod.lab/m01
         two/bin/go mod download mod.lab/m02
         $OTHER/bin/go mod download mod.lab/m03";
     if cases::built().is_none() || !cases::can_start() {
-        return Ok(());
+        return Ok(true);
     }
     let scenario = Scenario::find("healthy-h1").context("it is in the table")?;
     let (lab, other) = (Lab::start(scenario, toolchain)?, toolchain.other()?);
     let (output, trace) = traced_within(&["env"], &lab, SCRIPT, |command| {
-        command.env("OTHER", &other.goroot);
+        command.env("OTHER", &other.goroot).env("SECONDS_TO_WAIT", seconds.to_string());
     })?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let mut late = trace.capture.attach.iter().filter(|attach| attach.late).peekable();
+    let is_missed = late.peek().is_some() && !trace.capture.complete;
     let requests = trace.chains.iter().flat_map(|chain| &chain.attempts);
     let requests = requests.flat_map(|attempt| &attempt.requests);
     let mut told: Vec<_> = requests.map(|it| (&*it.method, &it.url, it.status)).collect();
@@ -89,7 +92,11 @@ fn is_in_overlays(toolchain: &Toolchain) -> Result<()> {
     let mut seen: Vec<_> = log.iter().map(|it| (&*it.method, &it.url, it.status)).collect();
     told.sort();
     seen.sort();
-    ensure!(told == seen, "{told:#?} instead of {seen:#?}");
+    if told != seen && is_missed {
+        return Ok(false);
+    }
+    ensure!(told == seen, "{told:#?} instead of {seen:#?}: {:#?}", trace.capture);
+    ensure!(late.all(|it| it.exe.ends_with("one/bin/go")), "{:#?}", trace.capture);
     let lower = other.goroot.join("bin/go");
     for (module, go) in
         [("m01", "one/bin/go"), ("m02", "two/bin/go"), ("m03", lower.to_str().context("text")?)]
@@ -99,9 +106,7 @@ fn is_in_overlays(toolchain: &Toolchain) -> Result<()> {
         let exe = process.map(|process| &*process.exe);
         ensure!(exe.is_some_and(|exe| exe.ends_with(go)), "{module}: {exe:?}");
     }
-    let mut late = trace.capture.attach.iter().filter(|attach| attach.late);
-    ensure!(late.all(|it| it.exe.ends_with("one/bin/go")), "{:#?}", trace.capture);
-    Ok(())
+    Ok(true)
 }
 
 /// As another user of a toolchain that has just been downloaded does it: its probes are taken out
