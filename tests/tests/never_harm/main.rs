@@ -1,5 +1,6 @@
 //! The command behaves and ends as it would have without proxytrace, whatever becomes of that.
 
+mod drawn;
 mod files;
 mod signals;
 mod sudo;
