@@ -44,6 +44,7 @@ pub mod diagnose;
 pub mod doctor;
 pub mod event;
 pub mod export;
+mod forward;
 pub mod gobinary;
 pub mod goenv;
 pub mod golog;

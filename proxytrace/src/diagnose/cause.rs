@@ -1,7 +1,6 @@
 //! Why a chain failed: the one reason.
 
 use std::borrow::Cow;
-use std::net::SocketAddr;
 
 use crate::correlate::failure::{NEGOTIATES_ANEW, WANTS_CERTIFICATE, WANTS_HTTP_1_1};
 use crate::correlate::story::{answer, is_of_tool, last_asked, unverified, why, words};
@@ -122,7 +121,7 @@ pub(super) fn root(view: &View<'_>, chain: &Chain) -> Option<Sign> {
         return checksums::unverifiable(view, chain).map(|sign| sign.with(send.ids()));
     }
     let sign = without_forward_proxy(view, chain, &send, culprit)
-        .or_else(|| tunnel(&send, culprit))
+        .or_else(|| tunnel(view, chain, &send, culprit))
         .or_else(|| looped(&send, culprit))
         .or_else(|| refused(&send, culprit))
         .or_else(|| authorization_dropped(&send))
@@ -391,28 +390,21 @@ fn without_forward_proxy(
         return None;
     }
     let process = view.process(chain.process)?;
-    let told = process.config.get("HTTPS_PROXY").is_some_and(|it| !it.value.is_empty());
     let tunneled = attempt.requests.iter().any(|it| it.cause == Cause::ConnectTunnel);
-    let alone = last.url.starts_with("https://") && !told && !tunneled;
+    if tunneled || view.forward_proxy(chain, last).is_some() {
+        return None;
+    }
+    let is_told = |name| process.config.get(name).is_some_and(|it| !it.value.is_empty());
     let went = match process.go_version {
-        Some(_) if alone => ", and go was told of none",
+        Some(_) if ["HTTP_PROXY", "HTTPS_PROXY"].into_iter().any(is_told) => {
+            ", and go asked it without one"
+        }
+        Some(_) => ", and go was told of none",
         // What go is told is not in its output. Behind TLS it is the host that answers.
-        None if alone => "",
-        _ if went_directly(view, last) => ", and go asked it without one",
-        _ => return None,
+        None if last.url.starts_with("https://") => "",
+        None => return None,
     };
     Some(("PT402", format!("{} answered 407, as forward proxies do{went}", last.host)))
-}
-
-/// Whether a request went over a connection that was made to its host, and to the port of its URL.
-fn went_directly(view: &View<'_>, request: &Request) -> bool {
-    let port = url::Url::parse(&request.url).and_then(|url| url.port());
-    let remote = request.remote_addr.as_deref().and_then(|addr| addr.parse::<SocketAddr>().ok());
-    let mut connections = view.trace.connections.iter();
-    let made = connections.find(|connection| Some(connection.id) == request.connection);
-    made.is_some_and(|made| made.host.as_deref() == Some(&*request.host))
-        && port.is_some()
-        && remote.map(|remote| remote.port()) == port
 }
 
 /// The last tunnel that the forward proxy did not open.
@@ -423,20 +415,25 @@ fn refused_tunnel<'a>(send: &Sent<'a>) -> Option<&'a Request> {
 }
 
 /// PT211: the forward proxy did not open the way.
-fn tunnel(send: &Sent<'_>, attempt: &Attempt) -> Option<(&'static str, String)> {
+fn tunnel(
+    view: &View<'_>,
+    chain: &Chain,
+    send: &Sent<'_>,
+    attempt: &Attempt,
+) -> Option<(&'static str, String)> {
     if attempt.outcome != Outcome::ProxyRefused {
         return None;
     }
     let wants = |status| if status == 407 { ": it wants credentials" } else { "" };
     // Without TLS it is asked with the whole URL, and answers itself.
     let asked = send.last();
-    if let (Some(status), Some(proxy)) = (asked.status, asked.remote_addr.as_deref()) {
+    if let (Some(status), Some(proxy)) = (asked.status, view.name_of_proxy(chain, asked)) {
         let message =
             format!("the forward proxy {proxy} answered {status} in place of {}", asked.host);
         return Some(("PT211", message + wants(status)));
     }
     let tunnel = refused_tunnel(send)?;
-    let (proxy, target) = (tunnel.remote_addr.as_deref()?, &tunnel.url);
+    let (proxy, target) = (view.name_of_proxy(chain, tunnel)?, &tunnel.url);
     let did = match tunnel.status {
         Some(status) => format!("answered {status} to CONNECT {target}{}", wants(status)),
         None => match tunnel.error.as_ref()?.kind {

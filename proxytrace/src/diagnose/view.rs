@@ -7,13 +7,14 @@ use super::said::{Unused, names, unused};
 use super::sent::last_walk;
 use super::speaker::is_page;
 use crate::correlate::story::{failed, last_asked, unverified, walks_the_list};
+use crate::forward::{Forward, Named};
 use crate::gomod::sources::command;
 use crate::goproxy::{self, List, asks_repositories, is_keyword};
 use crate::model::{
     Artifact, Attempt, Cause, Chain, Connection, ConnectionId, Next, Outcome, Process, ProcessId,
     Request, Trace, Witness,
 };
-use crate::url::{host_name, unbracketed};
+use crate::url::{Url, host_name, unbracketed};
 
 /// A trace and what is derived from it once.
 pub(super) struct View<'a> {
@@ -64,8 +65,8 @@ struct ProcessView<'a> {
     list: List,
     /// Whether a failure in it mattered: go ended with an error, as far as is known.
     failed: bool,
-    /// Whether it was told of a forward proxy for http.
-    forwarded: bool,
+    /// The forward proxies that it was told of.
+    forward: Forward<Named<'a>>,
     /// The patterns of GOPRIVATE.
     private: &'a str,
 }
@@ -78,9 +79,9 @@ impl<'a> View<'a> {
             let list = List::of(&process.config);
             let went_on = became.contains(&(Some(process.id), process.pid));
             let failed = !succeeded(process, went_on);
-            let value = |name| process.config.get(name).map_or("", |it| it.value.as_str());
-            let (forwarded, private) = (!value("HTTP_PROXY").is_empty(), value("GOPRIVATE"));
-            (process.id, ProcessView { process, list, failed, forwarded, private })
+            let forward = Forward::of_config(&process.config);
+            let private = process.config.get("GOPRIVATE").map_or("", |it| it.value.as_str());
+            (process.id, ProcessView { process, list, failed, forward, private })
         });
         let wanting = trace
             .connections
@@ -429,9 +430,30 @@ impl<'a> View<'a> {
         asking.filter_map(|process| process.config.get("GOPROXY")).map(|s| s.value.as_str())
     }
 
-    /// Whether the process of a chain was told of a forward proxy for http.
-    pub(super) fn has_forward_proxy(&self, chain: &Chain) -> bool {
-        self.processes.get(&chain.process).is_some_and(|process| process.forwarded)
+    /// The forward proxy that the process of a chain was told to send a request through.
+    pub(super) fn forward_proxy(&self, chain: &Chain, request: &Request) -> Option<&Named<'a>> {
+        let forward = &self.processes.get(&chain.process)?.forward;
+        if request.cause == Cause::ConnectTunnel {
+            // To a host and port; go opens none for what it asks without TLS.
+            return forward.of_url(&Url {
+                scheme: "https",
+                host: &request.url,
+                path: "",
+                query: None,
+            });
+        }
+        forward.of_url(&Url::parse(&request.url)?)
+    }
+
+    /// How the forward proxy is called that a request went through: as in the settings, or else by the
+    /// address that was connected to. None if nobody was.
+    pub(super) fn name_of_proxy<'b>(
+        &'b self,
+        chain: &Chain,
+        request: &'b Request,
+    ) -> Option<&'b str> {
+        let address = request.remote_addr.as_deref()?;
+        Some(self.forward_proxy(chain, request).map_or(address, |proxy| proxy.host))
     }
 
     /// Whether GOPRIVATE matches the module.

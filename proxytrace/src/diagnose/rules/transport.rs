@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use crate::correlate::story::last_asked;
+use crate::forward::Named;
 use crate::model::{Cause, Chain, ChainId, Connection, Outcome, ProcessId, Request, RequestId};
-use crate::url::{Url, host_name, split_port};
+use crate::url::host_name;
 
 use super::super::sign::Sign;
 use super::super::view::{View, meant};
@@ -98,28 +99,21 @@ impl Again<'_> {
 pub(super) fn forward_proxy_in_use(view: &View<'_>) -> Vec<Sign> {
     let mut proxies: BTreeMap<&str, Sign> = BTreeMap::new();
     for (chain, request) in view.requests() {
-        let tunnel = request.cause == Cause::ConnectTunnel;
-        let Some(address) = request.remote_addr.as_deref() else { continue };
-        let forwarded = tunnel || (view.has_forward_proxy(chain) && goes_elsewhere(request));
-        if forwarded {
-            let sign = proxies.entry(address).or_insert_with(|| {
-                Sign::general("PT212", format!("go asks through the forward proxy {address}"))
-            });
-            sign.chains.push(chain.id);
-            sign.requests.push(request.id);
+        // What goes through a tunnel the CONNECT speaks for.
+        let untunneled = |proxy: &Named<'_>| !proxy.answers() || request.url.starts_with("http:");
+        let goes_through = request.cause == Cause::ConnectTunnel
+            || view.forward_proxy(chain, request).is_some_and(untunneled);
+        if !goes_through {
+            continue;
         }
+        let Some(name) = view.name_of_proxy(chain, request) else { continue };
+        let sign = proxies.entry(name).or_insert_with(|| {
+            Sign::general("PT212", format!("go asks through the forward proxy {name}"))
+        });
+        sign.chains.push(chain.id);
+        sign.requests.push(request.id);
     }
     proxies.into_values().collect()
-}
-
-/// Whether a request without TLS went to another port than its URL has, as to a forward proxy.
-fn goes_elsewhere(request: &Request) -> bool {
-    let Some(url) = Url::parse(&request.url).filter(|url| url.scheme == "http") else {
-        return false;
-    };
-    let port = split_port(url.host).1.and_then(|port| port.parse().ok()).unwrap_or(80);
-    let remote = request.remote_addr.as_deref().and_then(|addr| addr.parse().ok());
-    remote.is_some_and(|remote: SocketAddr| remote.port() != port)
 }
 
 /// PT802: one for each host, of the go command with the most connections to it. Every process needs

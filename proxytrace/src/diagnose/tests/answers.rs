@@ -87,34 +87,40 @@ fn statuses_of_a_forward_proxy_and_of_limits() {
 /// A go that was told of none may ask a host that has one behind it.
 #[test]
 fn a_407_is_of_a_forward_proxy_only_where_go_has_one() {
-    let script = |entry: &str, forward: &str| {
+    const PLAIN: &str = "http://proxy.lab";
+    const HTTP: (&str, &str) = ("HTTP_PROXY", "http://REDACTED@squid.lab");
+    const HTTPS: (&str, &str) = ("HTTPS_PROXY", "squid.lab:3128");
+    let of = |entry: &str, settings: &[(&str, &str)]| {
         let asked = [hop(&zip(entry, "x.lab/m"), 407)];
         let task =
             Task::new(7).walk().lookup(entry, "x.lab/m").fetch(&asked).failed(bad_status(407));
         let mut script = Script::new(entry, 1);
         for event in &mut script.events {
             if let What::GoStart { config: theirs, .. } = &mut event.what {
-                theirs.extend(config(&[("HTTPS_PROXY", forward)]));
+                theirs.extend(config(settings));
             }
         }
         script.run(&[task]);
-        script
-    };
-    // NO_PROXY excepts it: the connection is to the host itself, and to its own port.
-    let direct = |entry: &str, address: &str, host: &str| {
-        let script = script(entry, "http://squid.lab:3128");
         let mut trace = script.trace();
-        trace.chains[0].attempts[0].requests[0].remote_addr = Some(address.to_owned());
-        trace.connections[0].host = Some(host.to_owned());
-        diagnose(&trace).remove(0).code
+        trace.chains[0].attempts[0].requests[0].remote_addr = Some("10.0.0.5:80".to_owned());
+        let root = diagnose(&trace).remove(0);
+        (root.code, root.message)
     };
-    assert_eq!(direct(A, "10.0.0.5:443", "proxy.lab"), "PT402");
-    assert_eq!(direct("http://proxy.lab", "10.0.0.5:80", "proxy.lab"), "PT402");
-    assert_eq!(direct("http://proxy.lab", "10.0.0.9:3128", "squid.lab:3128"), "PT211");
-    let of = |entry: &str, forward: &str| of_script(&script(entry, forward));
-    assert_eq!(of("http://proxy.lab", ""), ["PT211 error root ×1"]);
-    assert_eq!(of(A, "http://squid.lab:3128"), ["PT211 error root ×1"]);
-    assert_eq!(of(A, ""), ["PT402 error root ×1"]);
+    for (entry, settings, code, said) in [
+        (A, &[HTTPS, ("NO_PROXY", ".lab")][..], "PT402", ", and go asked it without one"),
+        (PLAIN, &[HTTP, ("NO_PROXY", "proxy.lab:80")], "PT402", ", and go asked it without one"),
+        (PLAIN, &[HTTPS], "PT402", ", and go asked it without one"),
+        (PLAIN, &[], "PT402", ", and go was told of none"),
+        (A, &[HTTP], "PT402", ", and go asked it without one"),
+        (A, &[], "PT402", ", and go was told of none"),
+        (A, &[HTTPS], "PT211", "the forward proxy squid.lab:3128 answered 407 in place of "),
+        // Whose port is that of its URL.
+        (PLAIN, &[HTTP], "PT211", "the forward proxy squid.lab answered 407 in place of "),
+    ] {
+        let (found, message) = of(entry, settings);
+        assert_eq!(found, code, "{entry} {settings:?}");
+        assert!(message.contains(said), "{entry} {settings:?}: {message}");
+    }
 }
 
 /// Credentials are of use for 407 alone.
