@@ -48,11 +48,16 @@ impl<P> Forward<P> {
 
     /// The one for a request to a host, as it is without brackets and in lower case, with TLS or not.
     pub(crate) fn of(&self, secure: bool, host: &str, port: u16) -> Option<&P> {
-        let proxy = if secure { self.https.as_ref() } else { self.http.as_ref() }?;
+        let proxy = self.to(secure)?;
         let ip = host.parse::<IpAddr>().ok();
         let local = host == "localhost" || ip.is_some_and(|ip| ip.is_loopback());
         let excepted = || self.except.iter().any(|except| except.holds(host, ip, port));
         (!local && !excepted()).then_some(proxy)
+    }
+
+    /// The one for every host, with TLS or not.
+    fn to(&self, secure: bool) -> Option<&P> {
+        if secure { self.https.as_ref() } else { self.http.as_ref() }
     }
 }
 
@@ -93,8 +98,13 @@ impl<'a> Forward<Named<'a>> {
 
     /// The one that is asked for a URL.
     pub(crate) fn of_url(&self, url: &Url<'_>) -> Option<&Named<'a>> {
+        let secure = url.scheme == "https";
+        // Most have none: not a name is copied for them.
+        if self.to(secure).is_none() {
+            return None;
+        }
         let host = unbracketed(split_port(url.host).0).to_ascii_lowercase();
-        self.of(url.scheme == "https", &host, url.port()?)
+        self.of(secure, &host, url.port()?)
     }
 }
 
