@@ -100,9 +100,7 @@ impl<'a> Forward<Named<'a>> {
     pub(crate) fn of_url(&self, url: &Url<'_>) -> Option<&Named<'a>> {
         let secure = url.scheme == "https";
         // Most have none: not a name is copied for them.
-        if self.to(secure).is_none() {
-            return None;
-        }
+        self.to(secure)?;
         let host = unbracketed(split_port(url.host).0).to_ascii_lowercase();
         self.of(secure, &host, url.port()?)
     }
