@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::process::Output;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use proxytrace_tests::cases;
 use proxytrace_tests::lab::Lab;
 use proxytrace_tests::log::Entry;
@@ -73,8 +73,8 @@ fn did(scenario: &Scenario, toolchain: &Toolchain, before: &[&OsStr]) -> Result<
     let before = [before, &apart].concat();
     let Output { status, stdout, .. } = lab.output(lab.command_of(scenario, &before))?;
     let asked = lab.log().into_iter().map(|it| {
-        let Entry { method, url, status, location, user_agent, .. } = it;
-        format!("{method} {url} {status:?} {location:?} {user_agent:?}")
+        let Entry { method, url, status, location, protocol, user_agent, referer, .. } = it;
+        format!("{method} {url} {protocol} {user_agent:?} {referer:?}: {status:?} {location:?}")
     });
     let sorted = |lines: &mut dyn Iterator<Item = String>| {
         let mut lines: Vec<_> = lines.collect();
@@ -85,9 +85,10 @@ fn did(scenario: &Scenario, toolchain: &Toolchain, before: &[&OsStr]) -> Result<
     let mut look = lab.command("sh");
     look.args(["-c", LEFT]);
     let (stderr, left) = (fs::read(written)?, lab.output(look)?.stdout);
+    // There is a go.mod in any case.
+    ensure!(!left.is_empty(), "nothing is left of what was there before");
     // The lab is another each time, and ports, times and streams have other numbers.
-    let dir = lab.module_dir().parent().map(|dir| dir.to_string_lossy().into_owned());
-    let dir = dir.unwrap_or_default();
+    let dir = lab.module_dir().parent().context("the lab's")?.to_string_lossy().into_owned();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).replace(&dir, "LAB");
     let without_digits = |line: &str| line.replace(|c: char| c.is_ascii_digit(), "");
     let stderr = sorted(&mut text(&stderr).lines().map(without_digits));
