@@ -48,7 +48,7 @@ impl<P> Forward<P> {
 
     /// The one for a request to a host, as it is without brackets and in lower case, with TLS or not.
     pub(crate) fn of(&self, secure: bool, host: &str, port: u16) -> Option<&P> {
-        let proxy = self.to(secure)?;
+        let proxy = self.set_for(secure)?;
         let ip = host.parse::<IpAddr>().ok();
         let local = host == "localhost" || ip.is_some_and(|ip| ip.is_loopback());
         let excepted = || self.except.iter().any(|except| except.holds(host, ip, port));
@@ -56,21 +56,21 @@ impl<P> Forward<P> {
     }
 
     /// The one for every host, with TLS or not.
-    fn to(&self, secure: bool) -> Option<&P> {
+    fn set_for(&self, secure: bool) -> Option<&P> {
         if secure { self.https.as_ref() } else { self.http.as_ref() }
     }
 }
 
-/// A forward proxy as it may be shown.
+/// A forward proxy as a setting has it, without the user.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct Named<'a> {
+pub(crate) struct ForwardProxy<'a> {
     /// `http`, `https`, `socks5` or `socks5h`; or what go cannot use.
     pub(crate) scheme: &'a str,
     /// With its port, if that is set.
     pub(crate) host: &'a str,
 }
 
-impl<'a> Named<'a> {
+impl<'a> ForwardProxy<'a> {
     /// Of a setting; none if that is empty.
     fn parse(text: &'a str) -> Option<Self> {
         let (scheme, rest) = text.split_once("://").unwrap_or(("http", text));
@@ -79,17 +79,18 @@ impl<'a> Named<'a> {
         (!host.is_empty()).then_some(Self { scheme, host })
     }
 
-    /// Whether it may answer in place of the host that is asked.
-    pub(crate) fn answers(&self) -> bool {
-        matches!(self.scheme, "http" | "https")
+    /// Whether it may answer in place of the host that is asked, as SOCKS does not.
+    pub(crate) fn speaks_http(&self) -> bool {
+        ["http", "https"].iter().any(|it| self.scheme.eq_ignore_ascii_case(it))
     }
 }
 
-impl<'a> Forward<Named<'a>> {
+impl<'a> Forward<ForwardProxy<'a>> {
     /// By the settings of a process.
     pub(crate) fn of_config(config: &'a BTreeMap<String, Setting>) -> Self {
         let value = |name| config.get(name).map_or("", |it| it.value.as_str());
-        let [http, https] = ["HTTP_PROXY", "HTTPS_PROXY"].map(|name| Named::parse(value(name)));
+        let [http, https] =
+            ["HTTP_PROXY", "HTTPS_PROXY"].map(|name| ForwardProxy::parse(value(name)));
         match (&http, &https) {
             (None, None) => Self::default(),
             _ => Self::new(http, https, value("NO_PROXY")),
@@ -97,10 +98,10 @@ impl<'a> Forward<Named<'a>> {
     }
 
     /// The one that is asked for a URL.
-    pub(crate) fn of_url(&self, url: &Url<'_>) -> Option<&Named<'a>> {
+    pub(crate) fn of_url(&self, url: &Url<'_>) -> Option<&ForwardProxy<'a>> {
         let secure = url.scheme == "https";
         // Most have none: not a name is copied for them.
-        self.to(secure)?;
+        self.set_for(secure)?;
         let host = unbracketed(split_port(url.host).0).to_ascii_lowercase();
         self.of(secure, &host, url.port()?)
     }
@@ -218,10 +219,10 @@ mod tests {
             ("https://[fd00::1]:8443?x", Some(("https", "[fd00::1]:8443"))),
             ("socks5://u:p@@s.example", Some(("socks5", "s.example"))),
         ] {
-            let named = Named::parse(text);
+            let named = ForwardProxy::parse(text);
             assert_eq!(named.as_ref().map(|it| (it.scheme, it.host)), expected, "{text}");
         }
-        assert!(Named { scheme: "http", host: "h" }.answers());
-        assert!(!Named { scheme: "socks5", host: "h" }.answers());
+        assert!(ForwardProxy { scheme: "HTTP", host: "h" }.speaks_http());
+        assert!(!ForwardProxy { scheme: "socks5", host: "h" }.speaks_http());
     }
 }

@@ -125,12 +125,16 @@ pub(crate) fn answer(attempt: &Attempt) -> String {
     }
 }
 
-/// Whether a request without TLS went to another port than that of its URL: to a forward proxy, which
-/// may answer in place of the host.
+/// Whether a request without TLS went to a forward proxy, which may answer in place of the host.
 fn is_forwarded(request: &Request) -> bool {
+    request.url.starts_with("http://") && goes_elsewhere(request)
+}
+
+/// Whether a request went to another port than that of its URL, as to a forward proxy.
+pub(crate) fn goes_elsewhere(request: &Request) -> bool {
     let remote = request.remote_addr.as_deref().and_then(|addr| addr.parse::<SocketAddr>().ok());
     let (Some(url), Some(remote)) = (Url::parse(&request.url), remote) else { return false };
-    url.scheme == "http" && url.port() != Some(remote.port())
+    url.port() != Some(remote.port())
 }
 
 /// The request that the last send of an attempt began with.

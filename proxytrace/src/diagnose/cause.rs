@@ -3,7 +3,10 @@
 use std::borrow::Cow;
 
 use crate::correlate::failure::{NEGOTIATES_ANEW, WANTS_CERTIFICATE, WANTS_HTTP_1_1};
-use crate::correlate::story::{answer, is_of_tool, last_asked, unverified, why, words};
+use crate::correlate::story::{
+    answer, goes_elsewhere, is_of_tool, last_asked, unverified, why, words,
+};
+use crate::forward::ForwardProxy;
 use crate::model::{
     Artifact, Attempt, Cause, Chain, Contradiction, Next, Outcome, Process, Request,
 };
@@ -391,11 +394,18 @@ fn without_forward_proxy(
     }
     let process = view.process(chain.process)?;
     let tunneled = attempt.requests.iter().any(|it| it.cause == Cause::ConnectTunnel);
-    if tunneled || view.forward_proxy(chain, last).is_some() {
+    let forward = view.forward_proxy(chain, last);
+    if tunneled || forward.is_some_and(ForwardProxy::speaks_http) {
+        return None;
+    }
+    // Whatever the settings say.
+    if forward.is_none() && goes_elsewhere(last) {
         return None;
     }
     let is_told = |name| process.config.get(name).is_some_and(|it| !it.value.is_empty());
     let went = match process.go_version {
+        // That passes on what the host says.
+        Some(_) if forward.is_some() => "",
         Some(_) if ["HTTP_PROXY", "HTTPS_PROXY"].into_iter().any(is_told) => {
             ", and go asked it without one"
         }
@@ -427,13 +437,13 @@ fn tunnel(
     let wants = |status| if status == 407 { ": it wants credentials" } else { "" };
     // Without TLS it is asked with the whole URL, and answers itself.
     let asked = send.last();
-    if let (Some(status), Some(proxy)) = (asked.status, view.name_of_proxy(chain, asked)) {
+    if let (Some(status), Some(proxy)) = (asked.status, view.forward_proxy_name(chain, asked)) {
         let message =
             format!("the forward proxy {proxy} answered {status} in place of {}", asked.host);
         return Some(("PT211", message + wants(status)));
     }
     let tunnel = refused_tunnel(send)?;
-    let (proxy, target) = (view.name_of_proxy(chain, tunnel)?, &tunnel.url);
+    let (proxy, target) = (view.forward_proxy_name(chain, tunnel)?, &tunnel.url);
     let did = match tunnel.status {
         Some(status) => format!("answered {status} to CONNECT {target}{}", wants(status)),
         None => match tunnel.error.as_ref()?.kind {

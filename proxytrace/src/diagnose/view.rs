@@ -7,7 +7,7 @@ use super::said::{Unused, names, unused};
 use super::sent::last_walk;
 use super::speaker::is_page;
 use crate::correlate::story::{failed, last_asked, unverified, walks_the_list};
-use crate::forward::{Forward, Named};
+use crate::forward::{Forward, ForwardProxy};
 use crate::gomod::sources::command;
 use crate::goproxy::{self, List, asks_repositories, is_keyword};
 use crate::model::{
@@ -66,7 +66,7 @@ struct ProcessView<'a> {
     /// Whether a failure in it mattered: go ended with an error, as far as is known.
     failed: bool,
     /// The forward proxies that it was told of.
-    forward: Forward<Named<'a>>,
+    forward: Forward<ForwardProxy<'a>>,
     /// The patterns of GOPRIVATE.
     private: &'a str,
 }
@@ -431,7 +431,11 @@ impl<'a> View<'a> {
     }
 
     /// The forward proxy that the process of a chain was told to send a request through.
-    pub(super) fn forward_proxy(&self, chain: &Chain, request: &Request) -> Option<&Named<'a>> {
+    pub(super) fn forward_proxy(
+        &self,
+        chain: &Chain,
+        request: &Request,
+    ) -> Option<&ForwardProxy<'a>> {
         let forward = &self.processes.get(&chain.process)?.forward;
         if request.cause == Cause::ConnectTunnel {
             // To a host and port; go opens none for what it asks without TLS.
@@ -447,7 +451,7 @@ impl<'a> View<'a> {
 
     /// How the forward proxy is called that a request went through: as in the settings, or else by the
     /// address that was connected to. None if nobody was.
-    pub(super) fn name_of_proxy<'b>(
+    pub(super) fn forward_proxy_name<'b>(
         &'b self,
         chain: &Chain,
         request: &'b Request,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use crate::correlate::story::last_asked;
-use crate::forward::Named;
+use crate::forward::ForwardProxy;
 use crate::model::{Cause, Chain, ChainId, Connection, Outcome, ProcessId, Request, RequestId};
 use crate::url::host_name;
 
@@ -100,13 +100,14 @@ pub(super) fn forward_proxy_in_use(view: &View<'_>) -> Vec<Sign> {
     let mut proxies: BTreeMap<&str, Sign> = BTreeMap::new();
     for (chain, request) in view.requests() {
         // What goes through a tunnel the CONNECT speaks for.
-        let untunneled = |proxy: &Named<'_>| !proxy.answers() || request.url.starts_with("http:");
+        let untunneled =
+            |proxy: &ForwardProxy<'_>| !proxy.speaks_http() || request.url.starts_with("http:");
         let goes_through = request.cause == Cause::ConnectTunnel
             || view.forward_proxy(chain, request).is_some_and(untunneled);
         if !goes_through {
             continue;
         }
-        let Some(name) = view.name_of_proxy(chain, request) else { continue };
+        let Some(name) = view.forward_proxy_name(chain, request) else { continue };
         let sign = proxies.entry(name).or_insert_with(|| {
             Sign::general("PT212", format!("go asks through the forward proxy {name}"))
         });

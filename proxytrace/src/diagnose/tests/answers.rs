@@ -90,7 +90,8 @@ fn a_407_is_of_a_forward_proxy_only_where_go_has_one() {
     const PLAIN: &str = "http://proxy.lab";
     const HTTP: (&str, &str) = ("HTTP_PROXY", "http://REDACTED@squid.lab");
     const HTTPS: (&str, &str) = ("HTTPS_PROXY", "squid.lab:3128");
-    let of = |entry: &str, settings: &[(&str, &str)]| {
+    const SOCKS: (&str, &str) = ("HTTPS_PROXY", "socks5://s.lab");
+    let of = |entry: &str, settings: &[(&str, &str)], port: u16| {
         let asked = [hop(&zip(entry, "x.lab/m"), 407)];
         let task =
             Task::new(7).walk().lookup(entry, "x.lab/m").fetch(&asked).failed(bad_status(407));
@@ -102,22 +103,31 @@ fn a_407_is_of_a_forward_proxy_only_where_go_has_one() {
         }
         script.run(&[task]);
         let mut trace = script.trace();
-        trace.chains[0].attempts[0].requests[0].remote_addr = Some("10.0.0.5:80".to_owned());
+        trace.chains[0].attempts[0].requests[0].remote_addr = Some(format!("10.0.0.5:{port}"));
         let root = diagnose(&trace).remove(0);
         (root.code, root.message)
     };
-    for (entry, settings, code, said) in [
-        (A, &[HTTPS, ("NO_PROXY", ".lab")][..], "PT402", ", and go asked it without one"),
-        (PLAIN, &[HTTP, ("NO_PROXY", "proxy.lab:80")], "PT402", ", and go asked it without one"),
-        (PLAIN, &[HTTPS], "PT402", ", and go asked it without one"),
-        (PLAIN, &[], "PT402", ", and go was told of none"),
-        (A, &[HTTP], "PT402", ", and go asked it without one"),
-        (A, &[], "PT402", ", and go was told of none"),
-        (A, &[HTTPS], "PT211", "the forward proxy squid.lab:3128 answered 407 in place of "),
+    for (entry, settings, port, code, said) in [
+        (A, &[HTTPS, ("NO_PROXY", ".lab")][..], 443, "PT402", ", and go asked it without one"),
+        (
+            PLAIN,
+            &[HTTP, ("NO_PROXY", "proxy.lab:80")],
+            80,
+            "PT402",
+            ", and go asked it without one",
+        ),
+        (PLAIN, &[HTTPS], 80, "PT402", ", and go asked it without one"),
+        (PLAIN, &[], 80, "PT402", ", and go was told of none"),
+        (A, &[HTTP], 443, "PT402", ", and go asked it without one"),
+        (A, &[], 443, "PT402", ", and go was told of none"),
+        (A, &[SOCKS], 1080, "PT402", "proxy.lab answered 407, as forward proxies do"),
+        (A, &[HTTPS], 3128, "PT211", "the forward proxy squid.lab:3128 answered 407 in place of "),
         // Whose port is that of its URL.
-        (PLAIN, &[HTTP], "PT211", "the forward proxy squid.lab answered 407 in place of "),
+        (PLAIN, &[HTTP], 80, "PT211", "the forward proxy squid.lab answered 407 in place of "),
+        // That no setting names it is no reason to doubt what was connected to.
+        (PLAIN, &[], 3128, "PT211", "the forward proxy 10.0.0.5:3128 answered 407 in place of "),
     ] {
-        let (found, message) = of(entry, settings);
+        let (found, message) = of(entry, settings, port);
         assert_eq!(found, code, "{entry} {settings:?}");
         assert!(message.contains(said), "{entry} {settings:?}: {message}");
     }
