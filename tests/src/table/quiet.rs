@@ -56,7 +56,12 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         about: "every zip answered 302 to another host; for measuring, with --modules",
         modules: modules(200),
         goproxy: "https://proxy.lab",
-        hosts: &[host("proxy.lab", H2, TO_STORAGE), STORAGE],
+        // The last is for who measures beside it what a network takes.
+        hosts: &[
+            host("proxy.lab", H2, TO_STORAGE),
+            STORAGE,
+            host("far.lab", H2, &[on("*", Slow(5))]),
+        ],
         answers: &[
             got("proxy.lab", 200, 400),
             got("proxy.lab", 302, 200),

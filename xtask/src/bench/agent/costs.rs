@@ -22,8 +22,14 @@ struct Work {
     builds: usize,
 }
 
-const WORKS: [Work; 2] = [
+const WORKS: [Work; 3] = [
     Work { name: "go build", what: Build::Whole, rounds: 40, builds: 4 },
+    Work {
+        name: "go mod download, answers after 5 ms",
+        what: Build::FarDownload,
+        rounds: 40,
+        builds: 8,
+    },
     Work { name: "go mod download", what: Build::Download, rounds: 40, builds: 12 },
 ];
 /// How long the probes of an agent that was ended may take to be gone.

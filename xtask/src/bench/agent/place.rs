@@ -22,6 +22,8 @@ pub(super) const FLUSH: Duration = Duration::from_secs(8);
 pub(super) enum Build {
     /// `go mod download`: nothing but requests, which are answered at once.
     Download,
+    /// The same of a proxy that takes 5 ms for each answer, as one in the same region does.
+    FarDownload,
     /// `go build`: the modules are compiled as well, and linked; the standard library has been.
     Whole,
 }
@@ -52,11 +54,14 @@ impl Place {
             copy(&self.compiled()?, &built)?;
         }
         let words: &[&str] = match what {
-            Build::Download => &["mod", "download"],
+            Build::Download | Build::FarDownload => &["mod", "download"],
             Build::Whole => &["build", "-modcacherw", "-o", "/dev/null", "."],
         };
         let mut command = go(words);
         command.env("GOMODCACHE", &modules).env("GOCACHE", &built);
+        if what == Build::FarDownload {
+            command.env("GOPROXY", "https://far.lab");
+        }
         let (start, before) = (Instant::now(), cpu_of_children()?);
         let status = command.status()?;
         let took = [start.elapsed(), cpu_of_children()?.saturating_sub(before)];
