@@ -50,6 +50,8 @@ struct Goroutine {
     tunnel: Option<RequestAt>,
     /// The same, while it is not known whose it is.
     unclaimed: Option<Unclaimed>,
+    /// The host to which its tunnel was opened, and when.
+    opened: Option<(String, u64)>,
     /// The zip that its last walk brought.
     served: Option<At>,
     /// What is being compared with the checksum database.
@@ -208,6 +210,12 @@ impl Goroutines {
                 dialing.tunnel = tunnel;
             }
             What::TunnelReturn { status, headers } => {
+                if status == Some(200) {
+                    let claimed =
+                        goroutine.tunnel.map(|at| context.chains.request(at).host.clone());
+                    let unclaimed = || Some(tunneled_host(&goroutine.unclaimed.as_ref()?.target));
+                    goroutine.opened = claimed.or_else(unclaimed).map(|host| (host, time));
+                }
                 if let Some(tunnel) = goroutine.tunnel.take() {
                     context.chains.close_tunnel(tunnel, status, headers, time);
                 } else if status == Some(200) {
@@ -301,8 +309,9 @@ fn only_one_asking(
 }
 
 /// A request that failed before it had a connection waited for a tunnel: one that was refused, or
-/// else, if its error may be of that, one without an answer, where as many are without one as wait.
-/// Whose it was of several that waited for the same is a guess, and the same for each of them.
+/// else, if its error may be of that, one without an answer, where as many are without one as wait,
+/// or none was opened. Whose it was of several that waited for the same is a guess, and the same for
+/// each of them.
 fn claim_tunnel(
     goroutines: &mut HashMap<u64, Goroutine>,
     at: RequestAt,
@@ -326,7 +335,13 @@ fn claim_tunnel(
     };
     let is_pending = |it: &Unclaimed| it.refused.is_none() && is_for_it(it);
     let pending = goroutines.values().filter(|it| it.unclaimed.as_ref().is_some_and(is_pending));
-    let is_cut = pending.count() > others
+    let is_opened = |it: &Goroutine| {
+        let opened = it.opened.as_ref();
+        opened.is_some_and(|(host, at)| *host == request.host && *at >= request.started_ns)
+    };
+    // An error is handed to nobody but whom the connection was dialed for, so that it is of a tunnel
+    // that was begun since.
+    let is_cut = (pending.count() > others || !goroutines.values().any(is_opened))
         && matches!(said, Outcome::Reset | Outcome::Truncated | Outcome::BadContent);
     let dialing = goroutines.values_mut().filter(|it| it.unclaimed.as_ref().is_some_and(is_for_it));
     let order =

@@ -259,28 +259,52 @@ fn a_tunnel_without_an_answer_ends_with_its_request() {
     assert_eq!((trace.chains[0].outcome, tunnel.outcome), (Outcome::Canceled, Outcome::Unfinished));
 }
 
+/// Three goroutines, 7 to 9, that wait for a connection to one host, and those of unknown parents
+/// that have asked for a tunnel.
+fn of_unknown_parents(dialing: &[u64]) -> Script {
+    let mut script = Script::new("https://a.lab", 1);
+    for (id, module) in [(7, "x.lab/m"), (8, "x.lab/n"), (9, "x.lab/o")] {
+        let enter = What::RequestEnter {
+            method: "GET".into(),
+            url: zip("https://a.lab", module),
+            headers: Headers::new(),
+            credentials: None,
+            cut: Vec::new(),
+        };
+        let asking = Task::of(GO, id, 0).walk().lookup("https://a.lab", module);
+        script.run(&[asking.step(enter)]);
+    }
+    for (id, port) in dialing.iter().zip(40_001..) {
+        let local = Some(([127, 0, 0, 1], port).into());
+        let connect = What::TunnelEnter { target: "a.lab:443".into(), local, remote: to_squid().1 };
+        script.run(&[Task::of(GO, *id, 0).step(connect)]);
+    }
+    script
+}
+
+/// Where none was opened, the first that fails did so for one that was asked for, though others wait
+/// that have not come to ask.
+#[test]
+fn who_waits_while_no_tunnel_is_opened_fails_for_one_that_was_not() {
+    for (opened, expected) in [(None, Outcome::ProxyRefused), (Some(200), Outcome::Reset)] {
+        let mut script = of_unknown_parents(&[17, 18]);
+        if let Some(status) = opened {
+            let answer = What::TunnelReturn { status: Some(status), headers: Headers::new() };
+            script.run(&[Task::of(GO, 17, 0).step(answer)]);
+        }
+        let error = plain_error("unexpected EOF");
+        let done = What::SendFailed { error: Some(error.clone()) };
+        let failed = Task::of(GO, 7, 0).step(unanswered(&error)).step(done).failed(error);
+        let trace = script.run(&[failed]).trace();
+        assert_eq!(chain(&trace, "x.lab/m@v1.0.0 zip").outcome, expected, "{opened:?}");
+    }
+}
+
 /// Before Go 1.21 nothing tells for which of several that wait a tunnel is asked for. Those that were
 /// not opened are why the others failed, one each.
 #[test]
 fn tunnels_of_unknown_parents_are_why_those_failed_that_waited() {
-    let url = |module: &str| zip("https://a.lab", module);
-    let enter = |module: &str| What::RequestEnter {
-        method: "GET".into(),
-        url: url(module),
-        headers: Headers::new(),
-        credentials: None,
-        cut: Vec::new(),
-    };
-    let mut script = Script::new("https://a.lab", 1);
-    for (id, module) in [(7, "x.lab/m"), (8, "x.lab/n"), (9, "x.lab/o")] {
-        let asking = Task::of(GO, id, 0).walk().lookup("https://a.lab", module);
-        script.run(&[asking.step(enter(module))]);
-    }
-    for (id, port) in [(17, 1), (18, 2), (19, 3)] {
-        let local = Some(([127, 0, 0, 1], 40_000 + port).into());
-        let connect = What::TunnelEnter { target: "a.lab:443".into(), local, remote: to_squid().1 };
-        script.run(&[Task::of(GO, id, 0).step(connect)]);
-    }
+    let mut script = of_unknown_parents(&[17, 18, 19]);
     // One is opened; of another nobody hears.
     for (id, status) in [(17, 200), (18, 504)] {
         let answer = What::TunnelReturn { status: Some(status), headers: Headers::new() };
