@@ -184,7 +184,8 @@ const OUTCOMES: &[Rule<Outcome>] = &[
     text("no verifiable signatures", Outcome::BadContent),
     text("invalid signature for key", Outcome::BadContent),
     text("malformed tree", Outcome::BadContent),
-    text("downloaded inconsistent tile", Outcome::BadContent),
+    text(OTHER_TILE, Outcome::BadContent),
+    text(SHORT_TILE, Outcome::BadContent),
     text("invalid response from proxy", Outcome::BadContent),
     text("proxy returned info for version", Outcome::BadContent),
     text("gzip: invalid header", Outcome::BadContent),
@@ -219,6 +220,24 @@ const OUTCOMES: &[Rule<Outcome>] = &[
 /// go may not use the tool that a repository needs, and so asked nobody: it takes that for absence
 /// (`vcs/vcs.go:checkGOVCS`, `modfetch/repo.go:lookupDirect`).
 const FORBIDDEN: Rule<Outcome> = text("GOVCS disallows using", Outcome::Unknown);
+
+/// A tile that is not that of the tree, and one of another length, whose path follows
+/// (`x/mod/sumdb/tlog/tile.go:ReadHashes`).
+const OTHER_TILE: &str = "downloaded inconsistent tile";
+const SHORT_TILE: &str = "TileReader returned bad result slice";
+
+/// The path of the tile of the checksum database that is no good, if that is what failed: such as
+/// `tile/8/0/000.p/5`, and an empty one where it is not said.
+pub(crate) fn bad_tile(failure: &Failure) -> Option<&str> {
+    let mut texts = failure.steps.iter().filter_map(|step| step.text.as_deref());
+    let (text, at) = texts.find_map(|text| {
+        let (other, short) = (text.find(OTHER_TILE), text.find(SHORT_TILE));
+        other.or(short).map(|at| (text, at))
+    })?;
+    let path = text[at..].strip_prefix(SHORT_TILE).and_then(|rest| rest.strip_prefix(" ("));
+    let path = path.and_then(|rest| Some(rest.split_once(" len=")?.0));
+    Some(path.unwrap_or_default())
+}
 
 /// What an errno of a socket comes to.
 pub(crate) fn of_errno(errno: i32) -> Outcome {

@@ -165,7 +165,8 @@ pub(super) fn root(view: &View<'_>, chain: &Chain) -> Option<Sign> {
     });
     // A page where the repository is has not served the tool.
     let sign = sign.or_else(|| command(view, chain));
-    let sign = by_status(view.process(chain.process), sign?, &send, culprit);
+    let sign = checksums::of_database(chain, culprit, sign?);
+    let sign = by_status(view.process(chain.process), sign, &send, culprit);
     let sign = of_both(sign, culprit, is_of_https);
     // Absence has the evidence of the whole walk.
     Some(if sign.requests.is_empty() { sign.with(send.ids()) } else { sign })

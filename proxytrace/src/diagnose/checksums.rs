@@ -67,6 +67,16 @@ pub(super) fn doubt(view: &View<'_>, chain: &Chain, attempt: &Attempt, sign: Sig
     if sure { sign } else { sign.possibly() }
 }
 
+/// The advice where the checksum database itself was asked: what helps a proxy is of no use.
+pub(super) fn of_database(chain: &Chain, attempt: &Attempt, sign: Sign) -> Sign {
+    const ADVICE: &str = "go asked the checksum database itself. Look for what answers in its place \
+                          on the way to it (`curl -i URL`), or use a proxy that forwards it \
+                          (`/sumdb/<name>/supported` answers 200).";
+    let asked = matches!(chain.artifact, Artifact::SumdbLookup | Artifact::SumdbTile);
+    let is_plain = matches!(sign.kind.code, "PT401" | "PT402");
+    if asked && is_plain && is_keyword(&attempt.proxy) { sign.advising(ADVICE) } else { sign }
+}
+
 /// PT703: a toolchain that the checksum database does not know. go asks it whatever GONOSUMDB and
 /// GOPRIVATE are (`modfetch/sumdb.go:useSumDB`), and looks for the toolchain in PATH before
 /// (`toolchain/select.go:Exec`).

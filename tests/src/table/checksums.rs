@@ -115,6 +115,37 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         ..BASE
     },
     Scenario {
+        name: "sumdb-short-tile",
+        about: "the proxy has something else for the tiles of the checksum database",
+        modules: modules(1),
+        goproxy: "https://proxy.lab",
+        sumdb: Honest,
+        hosts: &[host("proxy.lab", H2, &[on("*/tile/*", Body(&[], "no tile\n")), on("*", Serve)])],
+        succeeds: false,
+        answers: &[got("proxy.lab", 200, 4)],
+        findings: &[("PT504", Error)],
+        ..BASE
+    },
+    Scenario {
+        name: "sumdb-other-tile",
+        about: "the checksum database itself has a tile that is not of its tree",
+        modules: modules(1),
+        goproxy: "https://proxy.lab",
+        sumdb: Honest,
+        hosts: &[
+            UNSUPPORTING,
+            host(
+                "sum.lab",
+                H2,
+                &[on("/tile/*", Body(&[], "32 bytes, and not a hash of this")), on("*", Serve)],
+            ),
+        ],
+        succeeds: false,
+        answers: &[got("proxy.lab", 200, 1), resent("proxy.lab", 404, 1), got("sum.lab", 200, 2)],
+        findings: &[("PT401", Error), ("PT501", Note)],
+        ..BASE
+    },
+    Scenario {
         name: "sumdb-lies",
         about: "the checksum database has other hashes than those of what the proxy serves",
         modules: modules(3),

@@ -7,7 +7,7 @@ use crate::model::{
 };
 
 use super::super::{cache, failure};
-use super::{At, Chains, Key};
+use super::{At, Chains, Key, Tracked};
 
 impl Chains {
     /// What came for `module` at `version` (which ends in `/go.mod` if it is that file alone) was
@@ -32,11 +32,32 @@ impl Chains {
                 self.attempt_mut(at).next = Some(Next::Stop);
             }
         }
-        if why == Outcome::BadContent
-            && let Some(at) = self.good(&key(Artifact::SumdbLookup))
-        {
+        if why != Outcome::BadContent {
+            return;
+        }
+        let culprit = match failure::bad_tile(error) {
+            Some(path) => self.good_tile(process, path),
+            None => self.good(&key(Artifact::SumdbLookup)),
+        };
+        if let Some(at) = culprit {
             self.spoil(at, why, Some(error));
         }
+    }
+
+    /// The last tile of the checksum database that came well: the one with this path, or the whole
+    /// one that came in its place. What go had from its cache nobody has sent.
+    fn good_tile(&self, process: ProcessId, path: &str) -> Option<At> {
+        let whole = path.split_once(".p/").map_or(path, |(whole, _)| whole);
+        let chain = self.all.iter().rposition(|tracked| {
+            let Tracked { chain, place, .. } = tracked;
+            let is_it = |place: &str| place.ends_with(path) || place.ends_with(whole);
+            chain.process == process
+                && chain.artifact == Artifact::SumdbTile
+                && place.as_deref().is_some_and(is_it)
+                && chain.attempts.last().is_some_and(|last| last.outcome == Outcome::Ok)
+        })?;
+        let attempt = self.all[chain].chain.attempts.len().checked_sub(1)?;
+        Some(At { chain, attempt })
     }
 
     /// What came well is of no use, whatever its walk makes of that.

@@ -281,6 +281,44 @@ fn an_answer_that_is_no_record_is_bad_content() {
     assert_eq!(chain(&trace, "x.lab/m@v1.0.0 mod").outcome, Outcome::Checksum);
 }
 
+/// What is said of a tile is so of the tile, whatever it was fetched for; of one that go had, of
+/// nobody.
+#[test]
+fn a_tile_that_is_none_is_bad_content() {
+    let short = "x.lab/m@v1.0.0/go.mod: TileReader returned bad result slice (tile/8/0/000.p/1 \
+                 len=39, want 32)";
+    let other = "x.lab/m@v1.0.0/go.mod: checking tree#1: downloaded inconsistent tile";
+    let (part, whole) = ("tile/8/0/000.p/1", "tile/8/0/000");
+    for (error, came, blamed) in [
+        (short, &[(part, 200)][..], Some(part)),
+        (short, &[(part, 200), ("tile/8/1/000.p/1", 200)], Some(part)),
+        (short, &[(part, 404), (whole, 200)], Some(whole)),
+        (short, &[("tile/8/1/000.p/1", 200)], None),
+        (short, &[], None),
+        (other, &[(part, 200)], Some(part)),
+        (other, &[], None),
+    ] {
+        let error = plain_error(error);
+        let mut task = Task::new(7)
+            .walk()
+            .lookup(A, "x.lab/m")
+            .fetch(&[hop(&url(A, "x.lab/m", "v1.0.0.mod"), 200)])
+            .fetch(&[hop(&format!("{A}/sumdb/s.lab/lookup/x.lab/m@v1.0.0"), 200)]);
+        for (path, status) in came {
+            task = task.fetch(&[hop(&format!("{A}/sumdb/s.lab/{path}"), *status)]);
+        }
+        let task =
+            task.verify("x.lab/m", "v1.0.0/go.mod", Some(error.clone())).failed(error.clone());
+        let trace = Script::new(A, 1).run(&[task]).trace();
+        let bad = trace.chains.iter().filter(|chain| chain.outcome == Outcome::BadContent);
+        let bad = bad.map(|chain| chain.attempts[0].requests[0].url.as_str());
+        let expected = blamed.map(|path| format!("{A}/sumdb/s.lab/{path}"));
+        assert_eq!(bad.collect::<Vec<_>>(), expected.as_deref().into_iter().collect::<Vec<_>>());
+        assert_eq!(chain(&trace, "x.lab/m@v1.0.0 sumdb-lookup").outcome, Outcome::Ok);
+        assert_eq!(chain(&trace, "x.lab/m@v1.0.0 mod").outcome, Outcome::Checksum);
+    }
+}
+
 /// `|` after the entry: the question goes on to `direct`, which go takes for a no.
 #[test]
 fn an_error_to_supported_behind_a_pipe_leads_to_the_database_itself() {

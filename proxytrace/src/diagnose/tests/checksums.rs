@@ -133,6 +133,17 @@ fn pt504_is_a_yes_without_a_database_and_pt505_a_database_without_the_module() {
     assert_eq!(of_script(Script::new(A, 1).run(&[task])), ["PT401 error root ×2"]);
 }
 
+/// What helps a proxy does not help where the database itself was asked.
+#[test]
+fn advice_is_of_who_was_asked() {
+    let direct = looked_up_directly(&[], |url| hop(url, 400));
+    let forwarded = scenarios::unverified(A, 400);
+    for (script, expected) in [(direct, "go asked the checksum database"), (forwarded, "Let the")] {
+        let finding = only(&script, "PT402");
+        assert!(finding.advice.starts_with(expected), "{}", finding.advice);
+    }
+}
+
 #[test]
 fn pt506_clears_the_entry_that_served() {
     let version = "v1.0.0/go.mod";
