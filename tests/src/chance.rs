@@ -10,6 +10,7 @@ use crate::scenario::Action::{
     ServeLast, ServeOncePerConnection, ServeUser, Slow, Status, Truncate, TruncateGzip,
 };
 use crate::scenario::Protocol::{self, H1, H2, Plain};
+use crate::scenario::Sumdb::{At, Grown, Honest, Lying, Off};
 use crate::scenario::Trouble::{
     DeadIpv6, Expired, NameServerFails, NoRoute, NoSuchName, NoTls, Resets, SlowName,
     TakesCertificate, UnknownAuthority, WantsCertificate, WrongName,
@@ -25,6 +26,9 @@ const OPEN_STORAGE: &str = "open.lab";
 const VANITY: &str = "mod.lab";
 const ORIGIN: &str = "origin.lab";
 
+/// The checksum database, asked by itself alone.
+const AT: Sumdb = At("https://sum.lab");
+
 /// What is asked to pass requests on.
 const FORWARD: &str = "forward.lab";
 /// What it may be asked for.
@@ -36,8 +40,11 @@ const OTHERS: [&[&str]; 8] =
 /// What is in the module cache before.
 const CACHED: [&[&str]; 6] = [&[], &[], &[], &[], &["mod.lab/m01@v1.0.0"], &["all"]];
 const WAYS: [&str; 8] = ["*", "*", "*.info", "*.mod", "*.zip", "*/m01/*", "*/m02/*", "*/m01/*.zip"];
+/// The same of the checksum database, at a proxy or by itself.
+const WAYS_OF_SUMS: [&str; 5] =
+    ["*/supported", "*/lookup/*", "*/lookup/*m01*", "*/tile/*", "*/latest"];
 /// `go mod download` as often as all others.
-const COMMANDS: [&[&str]; 24] = [
+const COMMANDS: [&[&str]; 34] = [
     &["timeout", "-s", "KILL", "0.03", "go", "mod", "download"],
     &["timeout", "-s", "INT", "0.06", "go", "mod", "download"],
     &["sh", "-c", "go mod graph; go mod download"],
@@ -62,10 +69,22 @@ const COMMANDS: [&[&str]; 24] = [
     &["go", "list", "-m", "mod.lab/m01@latest"],
     &["go", "get", "mod.lab/m01@latest"],
     &["go", "get", "mod.lab/m02/deeper@v1.0.0"],
+    &["go", "mod", "download", "-x"],
+    &["go", "mod", "download", "-json", "mod.lab/m01@v1.0.0", "mod.lab/m02@v1.0.0"],
+    &["go", "list", "-deps", "-test", "./..."],
+    &["go", "list", "-m", "-json", "all"],
+    &["go", "list", "-e", "-m", "mod.lab/m01@v1.0.0", "mod.lab/m01@v9.0.0"],
+    &["go", "get", "mod.lab/m01@>=v1.0.0"],
+    &["go", "get", "mod.lab/m01@patch"],
+    &["go", "get", "mod.lab/m01@none"],
+    &["go", "install", "mod.lab/m01@v1.0.0"],
+    &["go", "run", "mod.lab/m01@latest"],
 ];
 /// What is not as it is with most people, besides.
-const ENVIRONMENTS: [&[(&str, &str)]; 12] = [
+const ENVIRONMENTS: [&[(&str, &str)]; 14] = [
     &[("GOPRIVATE", "mod.lab/m01")],
+    &[("GONOPROXY", "mod.lab/m02")],
+    &[("GODEBUG", "netdns=go+2,http2debug=1")],
     &[("GONOSUMDB", "mod.lab")],
     &[("GOINSECURE", "*.lab")],
     &[("GOFLAGS", "-mod=mod -x")],
@@ -87,6 +106,16 @@ const GOAUTH: (&str, &str) = (
     "goauth",
     "#!/bin/sh\nprintf 'https://proxy.lab\\n\\nAuthorization: Basic dXNlcjpzZWNyZXQ=\\n\\n'\n",
 );
+const GO_SUMS: [GoSum; 8] = [
+    GoSum::Absent,
+    GoSum::Absent,
+    GoSum::Absent,
+    GoSum::Absent,
+    GoSum::Right,
+    GoSum::Right,
+    GoSum::WrongMod,
+    GoSum::WrongZip,
+];
 const STATUSES: [u16; 20] = [
     404, 404, 404, 410, 403, 403, 400, 401, 407, 418, 429, 500, 500, 502, 503, 504, 204, 206, 304,
     300,
@@ -135,6 +164,9 @@ pub fn drawn(count: usize, suits: impl Fn(&Scenario) -> bool) -> Vec<(usize, Sce
 #[must_use]
 pub(crate) fn scenario(seed: usize) -> Scenario {
     let mut draw = Draw(Rng::with_seed(seed as u64));
+    let sumdb =
+        draw.one_of(&[Off, Off, Off, Off, Off, Off, Honest, Honest, Honest, AT, Lying, Grown]);
+    let ways: &[&str] = if sumdb != Off && draw.one_in(2) { &WAYS_OF_SUMS } else { &WAYS };
     let proxies = &PROXIES[..draw.one_of(&[1, 2, 2, 3])];
     let mut hosts = Vec::new();
     let mut goproxy = String::new();
@@ -142,7 +174,7 @@ pub(crate) fn scenario(seed: usize) -> Scenario {
         if place > 0 {
             goproxy += draw.one_of(&[",", ",", "|"]);
         }
-        let host = draw.host(name, &[H2, H2, H2, H1, H1, Plain], 4);
+        let host = draw.host(name, &[H2, H2, H2, H1, H1, Plain], 4, ways);
         goproxy += if host.protocol == Plain { "http://" } else { "https://" };
         if draw.one_in(20) {
             goproxy += "user:secret@";
@@ -152,16 +184,15 @@ pub(crate) fn scenario(seed: usize) -> Scenario {
         hosts.push(host);
     }
     goproxy += draw.one_of(&["", "", "", "", ",direct", "|direct", ",off"]);
-    hosts.push(draw.host(STORAGE, &[H2, H1], 10));
-    hosts.push(draw.host(OPEN_STORAGE, &[Plain], 10));
+    hosts.push(draw.host(STORAGE, &[H2, H1], 10, &WAYS));
+    hosts.push(draw.host(OPEN_STORAGE, &[Plain], 10, &WAYS));
     if draw.one_in(2) {
         let rules = vec![Rule { pattern: "*?go-get=1", action: GoImport("https://origin.lab") }];
         hosts.push(Host { name: VANITY, protocol: H2, rules: rules.leak(), trouble: None });
-        hosts.push(draw.host(ORIGIN, &[H2], 10));
+        hosts.push(draw.host(ORIGIN, &[H2], 10, &WAYS));
     }
-    let sumdb = draw.one_of(&[Sumdb::Off, Sumdb::Off, Sumdb::Off, Sumdb::Honest]);
-    if sumdb == Sumdb::Honest {
-        hosts.push(draw.host("sum.lab", &[H2], 12));
+    if sumdb != Off {
+        hosts.push(draw.host("sum.lab", &[H2], 12, ways));
     }
     let command = if draw.one_in(2) { Scenario::BASE.command } else { draw.one_of(&COMMANDS) };
     let environment = if draw.one_in(2) { draw.one_of(&ENVIRONMENTS) } else { &[] };
@@ -170,22 +201,26 @@ pub(crate) fn scenario(seed: usize) -> Scenario {
     if is_set("HTTPS_PROXY") {
         hosts.push(draw.forward_proxy());
     }
+    let modules = Modules {
+        prefix: "mod.lab/m",
+        count: draw.one_of(&[1, 2, 3, 5]),
+        others: draw.one_of(&OTHERS),
+    };
+    // With a wrong one go ends at once, whatever its servers are about to do for other modules.
+    let several = modules.paths().count() > 1;
+    let go_sums = if several { &GO_SUMS[..6] } else { &GO_SUMS[..] };
+    let sumdb = if several && sumdb == Lying { Honest } else { sumdb };
     Scenario {
         name: format!("chance-{seed}").leak(),
         command,
         environment,
         home,
         about: "drawn",
-        modules: Modules {
-            prefix: "mod.lab/m",
-            count: draw.one_of(&[1, 2, 3, 5]),
-            others: draw.one_of(&OTHERS),
-        },
+        modules,
         goproxy: goproxy.leak(),
         sumdb,
-        cached: if sumdb == Sumdb::Off { draw.one_of(&CACHED) } else { &[] },
-        // With a wrong one go ends at once, whatever its servers are about to do.
-        go_sum: draw.one_of(&[GoSum::Absent, GoSum::Absent, GoSum::Right]),
+        cached: if sumdb == Off { draw.one_of(&CACHED) } else { &[] },
+        go_sum: draw.one_of(go_sums),
         hosts: hosts.leak(),
         ..Scenario::BASE
     }
@@ -203,11 +238,18 @@ impl Draw {
     }
 
     /// A host; something is wrong with it before it answers once in so many times.
-    fn host(&mut self, name: &'static str, protocols: &[Protocol], sound: u32) -> Host {
+    /// It does something else than to serve in some of these ways.
+    fn host(
+        &mut self,
+        name: &'static str,
+        protocols: &[Protocol],
+        sound: u32,
+        ways: &[&'static str],
+    ) -> Host {
         let protocol = self.one_of(protocols);
         let mut rules = Vec::new();
         for _ in 0..self.one_of(&[0, 1, 1, 2]) {
-            rules.push(Rule { pattern: self.one_of(&WAYS), action: self.action() });
+            rules.push(Rule { pattern: self.one_of(ways), action: self.action() });
         }
         if !self.one_in(8) {
             rules.push(Rule { pattern: "*", action: Serve });

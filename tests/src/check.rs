@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use proxytrace::model::{
-    Artifact, Attempt, Cause, Chain, Connection, Finding, NameLookup, Next, Outcome, Process,
-    Request, RequestId, Role, Separator, Severity, Trace, Witness, Witnesses,
+    Artifact, Attempt, Cause, Chain, ChainId, Connection, Finding, NameLookup, Next, Outcome,
+    Process, Request, RequestId, Role, Separator, Severity, Trace, Witness, Witnesses,
 };
 
 use crate::log::{Accepted, Entry, Query};
@@ -154,7 +154,9 @@ fn has_the_requests(trace: &Trace, log: &[Entry]) -> Result<()> {
     let mut keys = HashSet::new();
     for chain in &trace.chains {
         let key = (chain.process, &chain.module, &chain.version, chain.artifact);
-        ensure!(keys.insert(key), "two chains for {key:?}");
+        // Of tiles each is a chain; which one it is, its requests have.
+        let is_tile = chain.artifact == Artifact::SumdbTile;
+        ensure!(is_tile || keys.insert(key), "two chains for {key:?}");
         for attempt in &chain.attempts {
             attempt_is_sound(chain, attempt)
                 .with_context(|| format!("chain {}, attempt {}", chain.id, attempt.proxy))?;
@@ -551,7 +553,16 @@ pub(crate) fn roots(trace: &Trace, is_drawn: bool) -> Result<()> {
         let is_probe = absent && queries && is_beside_longer(chain, trace);
         // A module that is there need not be listed.
         let is_listed = chain.artifact == Artifact::List && chain.outcome == Outcome::NotFound;
-        let is_spared = is_drawn && (done_without || answered || untold || is_probe || is_listed);
+        // After a part of a tile go asks for the whole, and tells of one of them.
+        let is_part = chain.artifact == Artifact::SumdbTile
+            && trace.findings.iter().any(|found| {
+                let tile = |id: &ChainId| {
+                    trace.chains.iter().any(|other| other.id == *id && is_tile(other, chain))
+                };
+                found.role == Role::Root && found.chains.iter().any(tile)
+            });
+        let is_spared =
+            is_drawn && (done_without || answered || untold || is_probe || is_listed || is_part);
         if is_spared || is_no_module(chain, trace) {
             continue;
         }
@@ -561,6 +572,16 @@ pub(crate) fn roots(trace: &Trace, is_drawn: bool) -> Result<()> {
         ensure!(roots.len() == 1, "{roots:?} are the roots of {chain:?}");
     }
     Ok(())
+}
+
+/// Whether both chains of one process are of one tile of the checksum database, or of a part of it.
+fn is_tile(one: &Chain, other: &Chain) -> bool {
+    let whole = |chain: &Chain| {
+        let url = &chain.attempts.first()?.requests.first()?.url;
+        Some(url.split_once(".p/").map_or(url.as_str(), |(whole, _)| whole).to_owned())
+    };
+    let is_tile = one.artifact == Artifact::SumdbTile && other.artifact == Artifact::SumdbTile;
+    is_tile && one.process == other.process && whole(one) == whole(other)
 }
 
 /// Whether something of a longer path was asked for, too.

@@ -58,8 +58,9 @@ impl Ran {
             let said = String::from_utf8_lossy(&replayed.stderr);
             let again = fs::read(&again).with_context(|| format!("no replay: {said}"))?;
             ensure!(again == json, "its recording is another trace");
-            // go shows the password in the URL that redirected to http.
-            let ours = |line: &&str| !line.starts_with("go: ") && !line.starts_with("# get ");
+            // go shows the password in the URL that redirected to http, and all with http2debug.
+            let theirs = ["go: ", "# get ", "http2: "];
+            let ours = |line: &&str| !theirs.iter().any(|theirs| line.starts_with(theirs));
             let mut shown = stderr.lines().filter(ours).chain(text.lines());
             let told = shown.find(|line| has_secret(line));
             ensure!(told.is_none(), "a secret is told: {told:?}");
@@ -131,7 +132,8 @@ impl Seen {
         let succeeds = if is_script { !check::failed(trace) } else { self.succeeded };
         let scenario = Scenario { succeeds, ..*scenario };
         // What is private has an entry before all others.
-        let is_private = scenario.environment.iter().any(|(name, _)| *name == "GOPRIVATE");
+        let is_private =
+            scenario.environment.iter().any(|(name, _)| ["GOPRIVATE", "GONOPROXY"].contains(name));
         let goproxy = if is_private { "noproxy," } else { "" }.to_owned() + scenario.goproxy;
         let goproxy = goproxy.replace("user:secret@", "");
         let downloads = scenario.command == Scenario::BASE.command;

@@ -42,6 +42,7 @@ pub(crate) fn check(
     let in_vain = stderr.contains("found, but does not contain package")
         || stderr.contains("missing go.sum entry")
         || stderr.contains("non-semver module version")
+        || stderr.contains("is not a main package")
         || (stderr.contains("loading module retractions") && stderr.contains("no such file"))
         || scenario.command.contains(&"mod.lab/m02/deeper@v1.0.0");
     let unsent = stderr.contains(UNSENT) && found.iter().any(|(code, _)| *code == "PT304");
@@ -150,7 +151,8 @@ impl Facts<'_> {
             Expired, NameServerFails, NoRoute, NoSuchName, NoTls, Resets, TakesCertificate,
             UnknownAuthority, WantsCertificate, WrongName,
         };
-        let is_vanity = self.is_in_list("direct") || self.is_set("GOPRIVATE");
+        let is_vanity =
+            self.is_in_list("direct") || self.is_set("GOPRIVATE") || self.is_set("GONOPROXY");
         let sumdb = self.scenario.sumdb != Sumdb::Off;
         let nameless = self.trouble(&[NoSuchName, NameServerFails])
             || self.location(|it| it.is_some_and(|it| it.contains("nowhere.lab")))
@@ -208,7 +210,7 @@ impl Facts<'_> {
             "PT409" => self.any(|status| status >= 500),
             "PT410" => self.has(404) || self.has(410),
             "PT501" | "PT502" | "PT503" | "PT504" | "PT505" | "PT506" => sumdb,
-            "PT507" => sumdb || self.scenario.go_sum == GoSum::Right,
+            "PT507" => sumdb || self.scenario.go_sum != GoSum::Absent,
             "PT605" => self.is_set("GOINSECURE"),
             "PT606" => !self.scenario.cached.is_empty(),
             "PT802" => true,
