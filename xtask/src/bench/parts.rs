@@ -103,7 +103,7 @@ pub(crate) const PARTS: [Part; 6] = [
         scenario: "bench",
         modules: 50,
         work: Work::Download,
-        groups: &[(20, OURS)],
+        groups: &[(80, OURS)],
         is_counted: true,
     },
     Part {
@@ -112,7 +112,7 @@ pub(crate) const PARTS: [Part; 6] = [
         scenario: "bench",
         modules: 1000,
         work: Work::Download,
-        groups: &[(8, OURS)],
+        groups: &[(16, OURS)],
         is_counted: true,
     },
     Part {

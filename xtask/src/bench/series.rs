@@ -30,7 +30,8 @@ pub(crate) trait Runner {
 }
 
 /// Runs all ways once in each round, so that what changes on the machine meanwhile meets all of
-/// them. A first round warms the caches and does not count.
+/// them; in turns from the first to the last and back, as one that ends its work when it is over is
+/// in the way of the next. A first round warms the caches and does not count.
 pub(crate) fn interleaved(
     rounds: usize,
     ways: &[Way],
@@ -39,8 +40,10 @@ pub(crate) fn interleaved(
     let new =
         |way: &Way| Series { way: way.name().to_owned(), wall_ms: Vec::new(), cpu_ms: Vec::new() };
     let mut all: Vec<Series> = ways.iter().map(new).collect();
+    let mut order: Vec<usize> = (0..ways.len()).collect();
     for round in 0..=rounds {
-        for (way, series) in ways.iter().zip(&mut all) {
+        for &place in &order {
+            let (way, series) = (&ways[place], &mut all[place]);
             runner.prepare()?;
             let cpu = cpu_of_children()?;
             let start = Instant::now();
@@ -52,6 +55,7 @@ pub(crate) fn interleaved(
                 series.cpu_ms.push(milliseconds(cpu_of_children()?.saturating_sub(cpu)));
             }
         }
+        order.reverse();
     }
     Ok(all)
 }
@@ -235,8 +239,9 @@ mod tests {
     fn each_way_runs_in_each_round_and_the_first_does_not_count() {
         let mut calls = Calls::default();
         let all = interleaved(3, &[Way::Bare, Way::Strace], &mut calls).unwrap();
-        let round = ["prepare", "bare", "prepare", "strace --seccomp-bpf"];
-        assert_eq!(calls.0, round.repeat(4));
+        let [first, second] = ["bare", "strace --seccomp-bpf"];
+        let there_and_back = [first, second, second, first].map(|way| ["prepare", way]);
+        assert_eq!(calls.0, there_and_back.concat().repeat(2));
         assert!(all.iter().all(|series| series.wall_ms.len() == 3 && series.cpu_ms.len() == 3));
         assert!(all[1].wall_ms.iter().all(|ms| *ms >= 20.0));
     }
