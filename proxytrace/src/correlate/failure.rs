@@ -97,7 +97,8 @@ const OUTCOMES: &[Rule<Outcome>] = &[
     // cmd/go/internal/modfetch/fetch.go:checkSumDB. Any text may be in a checksum, too; and what is
     // quoted of an answer has no end of a line.
     text("checksum mismatch\n", Outcome::Checksum),
-    text("checksum missing from sumdb response", Outcome::Checksum),
+    // Whoever answers for the checksum database has said something else.
+    text("checksum missing from sumdb response", Outcome::BadContent),
     text("SECURITY ERROR\n", Outcome::Checksum),
     // cmd/go/internal/modfetch/fetch.go:downloadZip. Any text may be in the name of a file, too.
     text("has unexpected file", Outcome::BadContent),
@@ -176,16 +177,6 @@ const OUTCOMES: &[Rule<Outcome>] = &[
     text("zip: unsupported compression algorithm", Outcome::BadContent),
     text("zip: invalid comment length", Outcome::BadContent),
     text("missing module line", Outcome::BadContent),
-    // golang.org/x/mod/sumdb/{client,note,tlog}.
-    text("malformed record data", Outcome::BadContent),
-    text("cannot authenticate record data", Outcome::BadContent),
-    text("cannot validate record", Outcome::BadContent),
-    text("malformed note", Outcome::BadContent),
-    text("no verifiable signatures", Outcome::BadContent),
-    text("invalid signature for key", Outcome::BadContent),
-    text("malformed tree", Outcome::BadContent),
-    text(OTHER_TILE, Outcome::BadContent),
-    text(SHORT_TILE, Outcome::BadContent),
     text("invalid response from proxy", Outcome::BadContent),
     text("proxy returned info for version", Outcome::BadContent),
     text("gzip: invalid header", Outcome::BadContent),
@@ -221,14 +212,49 @@ const OUTCOMES: &[Rule<Outcome>] = &[
 /// (`vcs/vcs.go:checkGOVCS`, `modfetch/repo.go:lookupDirect`).
 const FORBIDDEN: Rule<Outcome> = text("GOVCS disallows using", Outcome::Unknown);
 
+/// What is wrong with what came of the checksum database (`golang.org/x/mod/sumdb/{client,note,tlog}`).
+const OF_SUMS: &[Rule<Outcome>] = &[
+    text("malformed record data", Outcome::BadContent),
+    text("cannot authenticate record data", Outcome::BadContent),
+    text("cannot validate record", Outcome::BadContent),
+    text("malformed note", Outcome::BadContent),
+    text(OTHER_KEY, Outcome::BadContent),
+    text("invalid signature for key", Outcome::BadContent),
+    text("malformed tree", Outcome::BadContent),
+    text(OTHER_TILE, Outcome::BadContent),
+    text(SHORT_TILE, Outcome::BadContent),
+];
+
+/// A note that is signed by others than GOSUMDB has the key of.
+pub(crate) const OTHER_KEY: &str = "no verifiable signatures";
+
+/// What a verification came to. The text may have the path of a module, and at its end what was
+/// answered (`web/api.go:HTTPError`, `x/mod/sumdb/client.go:mergeLatestMem`), which may be any.
+pub(super) fn of_verification(failure: &Failure) -> Outcome {
+    let failure = without_answer(failure);
+    find(OF_SUMS, &failure).unwrap_or_else(|| outcome(&failure))
+}
+
+/// A failure without what its texts quote of an answer.
+fn without_answer(failure: &Failure) -> Failure {
+    const QUOTES: [&str; 3] = ["\n\tserver response:", "\nnote:\n", "\ntree:\n"];
+    let mut failure = failure.clone();
+    for text in failure.steps.iter_mut().filter_map(|step| step.text.as_mut()) {
+        let end = QUOTES.iter().filter_map(|quote| text.find(quote)).min();
+        text.truncate(end.unwrap_or(text.len()));
+    }
+    failure
+}
+
 /// A tile that is not that of the tree, and one of another length, whose path follows
 /// (`x/mod/sumdb/tlog/tile.go:ReadHashes`).
-const OTHER_TILE: &str = "downloaded inconsistent tile";
+pub(crate) const OTHER_TILE: &str = "downloaded inconsistent tile";
 const SHORT_TILE: &str = "TileReader returned bad result slice";
 
 /// The path of the tile of the checksum database that is no good, if that is what failed: such as
 /// `tile/8/0/000.p/5`, and an empty one where it is not said.
-pub(crate) fn bad_tile(failure: &Failure) -> Option<&str> {
+pub(super) fn bad_tile(failure: &Failure) -> Option<String> {
+    let failure = without_answer(failure);
     let mut texts = failure.steps.iter().filter_map(|step| step.text.as_deref());
     let (text, at) = texts.find_map(|text| {
         let (other, short) = (text.find(OTHER_TILE), text.find(SHORT_TILE));
@@ -236,7 +262,7 @@ pub(crate) fn bad_tile(failure: &Failure) -> Option<&str> {
     })?;
     let path = text[at..].strip_prefix(SHORT_TILE).and_then(|rest| rest.strip_prefix(" ("));
     let path = path.and_then(|rest| Some(rest.split_once(" len=")?.0));
-    Some(path.unwrap_or_default())
+    Some(path.unwrap_or_default().to_owned())
 }
 
 /// What an errno of a socket comes to.

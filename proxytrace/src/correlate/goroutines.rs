@@ -210,7 +210,7 @@ impl Goroutines {
                 dialing.tunnel = tunnel;
             }
             What::TunnelReturn { status, headers } => {
-                if status == Some(200) {
+                if parent == 0 && status == Some(200) {
                     let claimed =
                         goroutine.tunnel.map(|at| context.chains.request(at).host.clone());
                     let unclaimed = || Some(tunneled_host(&goroutine.unclaimed.as_ref()?.target));

@@ -135,7 +135,7 @@ pub(super) fn root(view: &View<'_>, chain: &Chain) -> Option<Sign> {
         .map(|(code, message)| Sign::of(code, chain, message))
         .or_else(|| checksums::unknown_toolchain(chain, culprit))
         .or_else(|| client_certificate(view, chain, &send, culprit));
-    let sign = sign.map(|sign| checksums::doubt(view, chain, culprit, sign));
+    let sign = checksums::other_key(chain, culprit).or(sign);
     let sign = sign
         .or_else(|| probe(view, chain, culprit))
         .or_else(|| if culprit.outcome == Outcome::NotFound { absent(view, chain) } else { None });
@@ -165,7 +165,8 @@ pub(super) fn root(view: &View<'_>, chain: &Chain) -> Option<Sign> {
     });
     // A page where the repository is has not served the tool.
     let sign = sign.or_else(|| command(view, chain));
-    let sign = checksums::of_database(chain, culprit, sign?);
+    let sign = checksums::of_database(view, chain, culprit, sign?);
+    let sign = checksums::doubt(view, chain, culprit, sign);
     let sign = by_status(view.process(chain.process), sign, &send, culprit);
     let sign = of_both(sign, culprit, is_of_https);
     // Absence has the evidence of the whole walk.

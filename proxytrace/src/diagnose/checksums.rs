@@ -1,11 +1,11 @@
 //! PT502 to PT505, PT703: checksums that go could not have, and the toolchains that need them.
 
-use crate::correlate::failure::WANTS_CERTIFICATE;
+use crate::correlate::failure::{OTHER_KEY, OTHER_TILE, WANTS_CERTIFICATE};
 use crate::correlate::story::{answer, last_asked};
 use crate::event::Origin;
 use crate::gomod::TOOLCHAIN;
 use crate::goproxy::is_keyword;
-use crate::gosumdb::has_key;
+use crate::gosumdb::{Database, has_key};
 use crate::model::{Artifact, Attempt, Chain, Outcome};
 
 use super::cause::is_unreached;
@@ -41,10 +41,12 @@ pub(super) fn root(
                 && ((outcome == Outcome::BadContent && answered)
                     || (outcome == Outcome::NotFound && (page() || chain.module.is_none()))) =>
         {
-            supported().map(|_| {
+            let forwards = supported().map(|_| {
                 ("PT504", format!("{said}, though it says that it forwards the checksum database"))
-            })
+            });
+            forwards.or_else(|| missing_tile(chain, attempt))
         }
+        (Artifact::SumdbTile, Outcome::NotFound) => missing_tile(chain, attempt),
         (Artifact::SumdbLookup, Outcome::NotFound) if toolchain(chain).is_none() => {
             Some(("PT505", format!("{said}: the checksum database does not know the module")))
         }
@@ -52,8 +54,41 @@ pub(super) fn root(
     }
 }
 
-/// A proxy that forwarded nothing of the checksum database yet may as well not forward it at all:
-/// that the database does not know a module, or a toolchain, is then a hypothesis.
+/// PT401: a tile that the database says it has, and has not: nothing is wrong with the module.
+fn missing_tile(chain: &Chain, attempt: &Attempt) -> Option<(&'static str, String)> {
+    let absent = chain.artifact == Artifact::SumdbTile && attempt.outcome == Outcome::NotFound;
+    let said = format!("{} for a part of the checksum database's own tree", answer(attempt));
+    absent.then_some(("PT401", said))
+}
+
+/// PT502: what came is of the checksum database, and signed with another key than GOSUMDB has.
+pub(super) fn other_key(chain: &Chain, attempt: &Attempt) -> Option<Sign> {
+    const ADVICE: &str = "Ask who runs the database for its key, and write it into GOSUMDB: \
+                          `name+hash+key`, and behind it, if need be, its URL.";
+    is_told(attempt, OTHER_KEY).then(|| {
+        let host = &last_asked(&attempt.requests)?.host;
+        let message =
+            format!("what {host} has of the checksum database is signed with another key than that of GOSUMDB");
+        Some(Sign::of("PT502", chain, message).advising(ADVICE))
+    })?
+}
+
+/// Whether go said this of what came.
+fn is_told(attempt: &Attempt, words: &str) -> bool {
+    let error = last_asked(&attempt.requests).and_then(|last| last.error.as_ref());
+    let detail = error.and_then(|error| error.detail.as_deref());
+    attempt.outcome == Outcome::BadContent && detail.is_some_and(|detail| detail.contains(words))
+}
+
+/// Whether GOSUMDB says where the checksum database is, so that go asks nobody else.
+fn is_given(view: &View<'_>, chain: &Chain) -> bool {
+    let set = view.process(chain.process).and_then(|process| process.config.get("GOSUMDB"));
+    set.and_then(|set| Database::parse(&set.value)).is_some_and(|database| database.given)
+}
+
+/// A proxy that forwarded nothing of the checksum database yet may as well not forward it at all, and
+/// a URL that GOSUMDB gives may be wrong: that the database does not know a module, or a toolchain,
+/// is then a hypothesis. So is, of several tiles that came or were kept, which one is not of the tree.
 pub(super) fn doubt(view: &View<'_>, chain: &Chain, attempt: &Attempt, sign: Sign) -> Sign {
     let forwarded = |other: &Chain| {
         other.process == chain.process
@@ -61,20 +96,26 @@ pub(super) fn doubt(view: &View<'_>, chain: &Chain, attempt: &Attempt, sign: Sig
             && other.outcome == Outcome::Ok
             && other.attempts.last().is_some_and(|last| last.proxy == attempt.proxy)
     };
+    let is_named = is_keyword(&attempt.proxy) && !is_given(view, chain);
     let sure = !matches!(sign.kind.code, "PT505" | "PT703")
-        || is_keyword(&attempt.proxy)
+        || is_named
         || view.trace.chains.iter().any(forwarded);
-    if sure { sign } else { sign.possibly() }
+    if sure && !is_told(attempt, OTHER_TILE) { sign } else { sign.possibly() }
 }
 
 /// The advice where the checksum database itself was asked: what helps a proxy is of no use.
-pub(super) fn of_database(chain: &Chain, attempt: &Attempt, sign: Sign) -> Sign {
+pub(super) fn of_database(view: &View<'_>, chain: &Chain, attempt: &Attempt, sign: Sign) -> Sign {
     const ADVICE: &str = "go asked the checksum database itself. Look for what answers in its place \
                           on the way to it (`curl -i URL`), or use a proxy that forwards it \
                           (`/sumdb/<name>/supported` answers 200).";
+    const GIVEN: &str = "go asked the checksum database at the URL that GOSUMDB gives. Look whether \
+                         that is right, and for what answers there (`curl -i URL`).";
     let asked = matches!(chain.artifact, Artifact::SumdbLookup | Artifact::SumdbTile);
     let is_plain = matches!(sign.kind.code, "PT401" | "PT402");
-    if asked && is_plain && is_keyword(&attempt.proxy) { sign.advising(ADVICE) } else { sign }
+    if !asked || !is_plain || !is_keyword(&attempt.proxy) {
+        return sign;
+    }
+    sign.advising(if is_given(view, chain) { GIVEN } else { ADVICE })
 }
 
 /// PT703: a toolchain that the checksum database does not know. go asks it whatever GONOSUMDB and

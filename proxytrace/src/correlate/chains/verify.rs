@@ -3,7 +3,7 @@
 
 use crate::event::Failure;
 use crate::model::{
-    Artifact, Attempt, Cause, Contradiction, Next, Outcome, ProcessId, RequestError,
+    Artifact, Attempt, Cause, Chain, Contradiction, Next, Outcome, ProcessId, RequestError,
 };
 
 use super::super::{cache, failure};
@@ -18,7 +18,7 @@ impl Chains {
         (module, version): (&str, &str),
         error: &Failure,
     ) {
-        let why = failure::outcome(error);
+        let why = failure::of_verification(error);
         let (artifact, module, version) = cache::of_sum(module, version);
         let key = |artifact| Key::of(process, artifact, &module, &version);
         if let Some(at) = self.good(&key(artifact)) {
@@ -36,7 +36,7 @@ impl Chains {
             return;
         }
         let culprit = match failure::bad_tile(error) {
-            Some(path) => self.good_tile(process, path),
+            Some(path) => self.good_tile(process, &path),
             None => self.good(&key(Artifact::SumdbLookup)),
         };
         if let Some(at) = culprit {
@@ -45,8 +45,18 @@ impl Chains {
     }
 
     /// The last tile of the checksum database that came well: the one with this path, or the whole
-    /// one that came in its place. What go had from its cache nobody has sent.
+    /// one that came in its place. What go had from its cache nobody has sent. Where no path is said
+    /// one is enough: go keeps tiles, so that all that it verifies fails for the same.
     fn good_tile(&self, process: ProcessId, path: &str) -> Option<At> {
+        let is_bad = |tracked: &Tracked| {
+            let Chain { artifact, attempts, .. } = &tracked.chain;
+            tracked.chain.process == process
+                && *artifact == Artifact::SumdbTile
+                && attempts.last().is_some_and(|last| last.outcome == Outcome::BadContent)
+        };
+        if path.is_empty() && self.all.iter().any(is_bad) {
+            return None;
+        }
         let whole = path.split_once(".p/").map_or(path, |(whole, _)| whole);
         let chain = self.all.iter().rposition(|tracked| {
             let Tracked { chain, place, .. } = tracked;

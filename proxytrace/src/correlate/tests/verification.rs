@@ -268,17 +268,62 @@ fn a_database_that_is_asked_directly_has_no_place_in_the_list() {
 
 #[test]
 fn an_answer_that_is_no_record_is_bad_content() {
-    let error = plain_error("verifying go.mod: x.lab/m@v1.0.0/go.mod: malformed record data");
-    let task = Task::new(7)
-        .walk()
-        .lookup(A, "x.lab/m")
-        .fetch(&[hop(&url(A, "x.lab/m", "v1.0.0.mod"), 200)])
-        .fetch(&[hop(&format!("{A}/sumdb/s.lab/lookup/x.lab/m@v1.0.0"), 200)])
-        .verify("x.lab/m", "v1.0.0/go.mod", Some(error.clone()))
-        .failed(error);
-    let trace = Script::new(A, 1).run(&[task]).trace();
-    assert_eq!(chain(&trace, "x.lab/m@v1.0.0 sumdb-lookup").outcome, Outcome::BadContent);
-    assert_eq!(chain(&trace, "x.lab/m@v1.0.0 mod").outcome, Outcome::Checksum);
+    let (bad, fine) = (Outcome::BadContent, Outcome::Ok);
+    for (path, error, lookup) in [
+        ("x.lab/m", "malformed record data", bad),
+        // That of another version.
+        ("x.lab/m", "checksum missing from sumdb response", bad),
+        // A path may have any words, and what is quoted of the answer.
+        ("x.lab/EOF", "x.lab/EOF@v1.0.0/go.mod: malformed record data", bad),
+        ("x.lab/m", "reading tree note: malformed note\nnote:\nEOF, checksum mismatch\n", bad),
+        (
+            "x.lab/m",
+            "reading https://s.lab/: 500\n\tserver response:\n\tchecksum mismatch\n\tmalformed note",
+            fine,
+        ),
+    ] {
+        let error = plain_error(&format!("verifying go.mod: {error}"));
+        let task = Task::new(7)
+            .walk()
+            .lookup(A, path)
+            .fetch(&[hop(&url(A, path, "v1.0.0.mod"), 200)])
+            .fetch(&[hop(
+                &format!("{A}/sumdb/s.lab/lookup/{}@v1.0.0", path.replace("EOF", "!e!o!f")),
+                200,
+            )])
+            .verify(path, "v1.0.0/go.mod", Some(error.clone()))
+            .failed(error.clone());
+        let trace = Script::new(A, 1).run(&[task]).trace();
+        let asked = chain(&trace, &format!("{path}@v1.0.0 sumdb-lookup"));
+        assert_eq!(asked.outcome, lookup, "{error:?}");
+        let came = chain(&trace, &format!("{path}@v1.0.0 mod"));
+        assert_eq!(came.outcome, Outcome::Checksum);
+        assert_eq!(came.attempts[0].requests[0].outcome, Outcome::Ok, "{error:?}");
+    }
+}
+
+/// go keeps tiles, so that one which is not of the tree is why all fails that is verified.
+#[test]
+fn one_tile_is_blamed_for_all_that_it_failed() {
+    let error = plain_error("checking tree#1: downloaded inconsistent tile");
+    let tiles = ["tile/8/0/001.p/1", "tile/8/1/000.p/1", "tile/8/0/000"];
+    let mut script = Script::new(A, 1);
+    for (id, module) in [(7, "x.lab/m"), (8, "x.lab/n")] {
+        let mut task = Task::new(id)
+            .walk()
+            .lookup(A, module)
+            .fetch(&[hop(&url(A, module, "v1.0.0.mod"), 200)])
+            .fetch(&[hop(&format!("{A}/sumdb/s.lab/lookup/{module}@v1.0.0"), 200)]);
+        for tile in tiles.iter().filter(|_| id == 7) {
+            task = task.fetch(&[hop(&format!("{A}/sumdb/s.lab/{tile}"), 200)]);
+        }
+        script.run(&[task
+            .verify(module, "v1.0.0/go.mod", Some(error.clone()))
+            .failed(error.clone())]);
+    }
+    let trace = script.trace();
+    let bad = trace.chains.iter().filter(|chain| chain.outcome == Outcome::BadContent);
+    assert_eq!(bad.map(|chain| chain.artifact).collect::<Vec<_>>(), [Artifact::SumdbTile]);
 }
 
 /// What is said of a tile is so of the tile, whatever it was fetched for; of one that go had, of

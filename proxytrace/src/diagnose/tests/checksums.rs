@@ -3,9 +3,10 @@
 use crate::correlate::tests::scenarios::{self, A, B, url};
 use crate::correlate::tests::script::{
     Hop, Script, Task, bad_status, broken, failure, hop, no_such_host, plain_error, refused,
-    unverified,
+    setting, unverified,
 };
 use crate::diagnose::{Class, class, diagnose};
+use crate::event::What;
 use crate::model::Confidence;
 
 use super::{brief, of_script, only};
@@ -142,6 +143,55 @@ fn advice_is_of_who_was_asked() {
         let finding = only(&script, "PT402");
         assert!(finding.advice.starts_with(expected), "{}", finding.advice);
     }
+}
+
+/// Where GOSUMDB has a URL, no proxy is asked, and that may be wrong.
+#[test]
+fn a_database_at_a_given_url_is_doubted() {
+    let given = |status: u16| {
+        let mut script = looked_up_directly(&[], |url| hop(url, status));
+        for event in &mut script.events {
+            if let What::GoStart { config, .. } = &mut event.what {
+                config.insert("GOSUMDB".into(), setting("s.lab+1a2b+key https://s.lab"));
+            }
+        }
+        script
+    };
+    let advice = only(&given(400), "PT402").advice;
+    assert!(advice.contains("at the URL that GOSUMDB gives"), "{advice}");
+    assert_eq!(only(&given(404), "PT505").confidence, Confidence::Possible);
+}
+
+/// What is wrong with the database is said of it, and not of who forwards it, nor of the module.
+#[test]
+fn a_database_that_fails_by_itself_is_told_of() {
+    let script = |error: &str, tiles: &[(&str, u16)]| {
+        let error = plain_error(&format!("verifying go.mod: {error}"));
+        let supported = Task::new(6).walk().fetch(&[hop(&scenarios::sums("supported"), 200)]);
+        let mut task = Task::new(7)
+            .walk()
+            .lookup(A, "x.lab/m")
+            .fetch(&[hop(&url(A, "x.lab/m", "v1.0.0.mod"), 200)])
+            .fetch(&[hop(&scenarios::sums("lookup/x.lab/m@v1.0.0"), 200)]);
+        for (tile, status) in tiles {
+            task = task.fetch(&[hop(&format!("https://s.lab/tile/8/0/{tile}"), *status)]);
+        }
+        let task = task.verify("x.lab/m", "v1.0.0/go.mod", Some(error.clone())).failed(error);
+        let mut script = Script::new(A, 1);
+        script.run(&[supported.found()]).run(&[task]);
+        script
+    };
+    let other = script("reading tree note: note has no verifiable signatures\nnote:\n", &[]);
+    assert_eq!(of_script(&other), ["PT502 error root ×2"]);
+    let missing = script("reading tile: 404", &[("000.p/7", 404), ("000", 404)]);
+    assert_eq!(of_script(&missing), ["PT401 error root ×2"]);
+    let doubtful = script("downloaded inconsistent tile", &[("000.p/7", 200)]);
+    assert_eq!(only(&doubtful, "PT401").confidence, Confidence::Possible);
+    let sure = script(
+        "TileReader returned bad result slice (tile/8/0/000.p/7 len=9, want 224)",
+        &[("000.p/7", 200)],
+    );
+    assert_eq!(only(&sure, "PT401").confidence, Confidence::Certain);
 }
 
 #[test]
