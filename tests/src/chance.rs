@@ -41,8 +41,7 @@ const OTHERS: [&[&str]; 8] =
 const CACHED: [&[&str]; 6] = [&[], &[], &[], &[], &["mod.lab/m01@v1.0.0"], &["all"]];
 const WAYS: [&str; 8] = ["*", "*", "*.info", "*.mod", "*.zip", "*/m01/*", "*/m02/*", "*/m01/*.zip"];
 /// The same of the checksum database, at a proxy or by itself.
-const WAYS_OF_SUMS: [&str; 5] =
-    ["*/supported", "*/lookup/*", "*/lookup/*m01*", "*/tile/*", "*/latest"];
+const WAYS_OF_SUMS: [&str; 4] = ["*/supported", "*/lookup/*", "*/lookup/*m01*", "*/tile/*"];
 /// `go mod download` as often as all others.
 const COMMANDS: [&[&str]; 34] = [
     &["timeout", "-s", "KILL", "0.03", "go", "mod", "download"],

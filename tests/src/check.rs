@@ -562,7 +562,7 @@ pub(crate) fn roots(trace: &Trace, is_drawn: bool) -> Result<()> {
                 found.role == Role::Root && found.chains.iter().any(tile)
             });
         let is_spared =
-            is_drawn && (done_without || answered || untold || is_probe || is_listed || is_part);
+            is_part || is_drawn && (done_without || answered || untold || is_probe || is_listed);
         if is_spared || is_no_module(chain, trace) {
             continue;
         }

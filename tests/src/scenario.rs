@@ -259,6 +259,20 @@ impl Scenario {
         list && self.command == Self::BASE.command && self.environment.is_empty()
     }
 
+    /// Whether go may ask on for what it could not verify. What it compared stays in its `go.sum`
+    /// then, and may contradict what comes next.
+    #[must_use]
+    pub fn verifies_behind_a_pipe(&self) -> bool {
+        self.sumdb != Sumdb::Off && self.goproxy.contains('|')
+    }
+
+    /// Whether hosts have an answer of their own for tiles of the checksum database.
+    #[must_use]
+    pub fn breaks_tiles(&self) -> bool {
+        let mut rules = self.hosts.iter().flat_map(|host| host.rules);
+        rules.any(|rule| rule.pattern.contains("/tile/"))
+    }
+
     /// Whether it is [plain](Self::is_plain), and a second run of it meets the same answers, in the
     /// same time, with nothing but its URLs.
     pub fn is_repeatable(&self) -> bool {

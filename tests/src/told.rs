@@ -43,6 +43,7 @@ pub(crate) fn check(
         || stderr.contains("missing go.sum entry")
         || stderr.contains("non-semver module version")
         || stderr.contains("is not a main package")
+        || stderr.contains("no existing version is required")
         || (stderr.contains("loading module retractions") && stderr.contains("no such file"))
         || scenario.command.contains(&"mod.lab/m02/deeper@v1.0.0");
     let unsent = stderr.contains(UNSENT) && found.iter().any(|(code, _)| *code == "PT304");

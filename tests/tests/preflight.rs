@@ -42,15 +42,12 @@ fn preflight_says_what_go_meets_in_what_is_drawn() {
     let Some(proxytrace) = cases::built() else { return };
     let newest = &VERSIONS[VERSIONS.len() - 1..];
     // It asks for no tiles of the checksum database.
-    let breaks_tiles = |scenario: &Scenario| {
-        let mut rules = scenario.hosts.iter().flat_map(|host| host.rules);
-        rules.any(|rule| rule.pattern.contains("/tile/"))
-    };
     let suits = |scenario: &Scenario| {
         scenario.is_repeatable()
             && scenario.cached.is_empty()
             && !scenario.is_up_to_connections()
-            && !breaks_tiles(scenario)
+            && !scenario.breaks_tiles()
+            && !scenario.verifies_behind_a_pipe()
     };
     cases::for_each_drawn(DRAWN, newest, suits, |scenario, toolchain| {
         compare(&proxytrace, scenario, toolchain, true).with_context(|| format!("{scenario:#?}"))

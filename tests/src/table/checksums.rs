@@ -127,6 +127,26 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         ..BASE
     },
     Scenario {
+        name: "sumdb-no-tile",
+        about: "the checksum database itself has no tiles",
+        modules: modules(1),
+        goproxy: "https://proxy.lab",
+        sumdb: Honest,
+        hosts: &[
+            UNSUPPORTING,
+            host("sum.lab", H2, &[on("/tile/*", Status(404, &[])), on("*", Serve)]),
+        ],
+        succeeds: false,
+        answers: &[
+            got("proxy.lab", 200, 1),
+            resent("proxy.lab", 404, 1),
+            got("sum.lab", 200, 1),
+            resent("sum.lab", 404, 2),
+        ],
+        findings: &[("PT401", Error), ("PT501", Note)],
+        ..BASE
+    },
+    Scenario {
         name: "sumdb-other-tile",
         about: "the checksum database itself has a tile that is not of its tree",
         modules: modules(1),
