@@ -94,11 +94,10 @@ const OUTCOMES: &[Rule<Outcome>] = &[
     begins("http: message cannot contain multiple Content-Length", Outcome::BadContent),
     begins("malformed MIME header", Outcome::BadContent),
     types(&["textproto.ProtocolError"], Outcome::BadContent),
-    // cmd/go/internal/modfetch/fetch.go:checkSumDB. Any text may be in a checksum, too; and what is
-    // quoted of an answer has no end of a line.
+    // cmd/go/internal/modfetch/fetch.go:checkSumDB. Any text may be in a checksum, too; what is
+    // quoted of an answer `of_verification` leaves out.
     text("checksum mismatch\n", Outcome::Checksum),
-    // Whoever answers for the checksum database has said something else.
-    text("checksum missing from sumdb response", Outcome::BadContent),
+    text("checksum missing from sumdb response", Outcome::Checksum),
     text("SECURITY ERROR\n", Outcome::Checksum),
     // cmd/go/internal/modfetch/fetch.go:downloadZip. Any text may be in the name of a file, too.
     text("has unexpected file", Outcome::BadContent),
@@ -214,6 +213,8 @@ const FORBIDDEN: Rule<Outcome> = text("GOVCS disallows using", Outcome::Unknown)
 
 /// What is wrong with what came of the checksum database (`golang.org/x/mod/sumdb/{client,note,tlog}`).
 const OF_SUMS: &[Rule<Outcome>] = &[
+    // Whoever answers has said something of another version (`modfetch/fetch.go:checkSumDB`).
+    text("checksum missing from sumdb response", Outcome::BadContent),
     text("malformed record data", Outcome::BadContent),
     text("cannot authenticate record data", Outcome::BadContent),
     text("cannot validate record", Outcome::BadContent),
@@ -228,16 +229,16 @@ const OF_SUMS: &[Rule<Outcome>] = &[
 /// A note that is signed by others than GOSUMDB has the key of.
 pub(crate) const OTHER_KEY: &str = "no verifiable signatures";
 
-/// What a verification came to. The text may have the path of a module, and at its end what was
-/// answered (`web/api.go:HTTPError`, `x/mod/sumdb/client.go:mergeLatestMem`), which may be any.
+/// What a verification came to, of which nothing is quoted any more. A path may have any words.
 pub(super) fn of_verification(failure: &Failure) -> Outcome {
-    let failure = without_answer(failure);
-    find(OF_SUMS, &failure).unwrap_or_else(|| outcome(&failure))
+    find(OF_SUMS, failure).unwrap_or_else(|| outcome(failure))
 }
 
-/// A failure without what its texts quote of an answer.
-fn without_answer(failure: &Failure) -> Failure {
-    const QUOTES: [&str; 3] = ["\n\tserver response:", "\nnote:\n", "\ntree:\n"];
+/// The failure of a verification without what its text quotes of an answer, which may be any:
+/// `web/api.go:HTTPError`, net/http, `x/mod/sumdb/client.go:mergeLatestMem`.
+pub(super) fn without_answer(failure: &Failure) -> Failure {
+    const QUOTES: [&str; 5] =
+        ["reading http", ": Get \"http", "\n\tserver response:", "\nnote:\n", "\ntree:\n"];
     let mut failure = failure.clone();
     for text in failure.steps.iter_mut().filter_map(|step| step.text.as_mut()) {
         let end = QUOTES.iter().filter_map(|quote| text.find(quote)).min();
@@ -253,8 +254,7 @@ const SHORT_TILE: &str = "TileReader returned bad result slice";
 
 /// The path of the tile of the checksum database that is no good, if that is what failed: such as
 /// `tile/8/0/000.p/5`, and an empty one where it is not said.
-pub(super) fn bad_tile(failure: &Failure) -> Option<String> {
-    let failure = without_answer(failure);
+pub(super) fn bad_tile(failure: &Failure) -> Option<&str> {
     let mut texts = failure.steps.iter().filter_map(|step| step.text.as_deref());
     let (text, at) = texts.find_map(|text| {
         let (other, short) = (text.find(OTHER_TILE), text.find(SHORT_TILE));
@@ -262,7 +262,7 @@ pub(super) fn bad_tile(failure: &Failure) -> Option<String> {
     })?;
     let path = text[at..].strip_prefix(SHORT_TILE).and_then(|rest| rest.strip_prefix(" ("));
     let path = path.and_then(|rest| Some(rest.split_once(" len=")?.0));
-    Some(path.unwrap_or_default().to_owned())
+    Some(path.unwrap_or_default())
 }
 
 /// What an errno of a socket comes to.

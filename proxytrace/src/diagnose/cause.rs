@@ -135,7 +135,7 @@ pub(super) fn root(view: &View<'_>, chain: &Chain) -> Option<Sign> {
         .map(|(code, message)| Sign::of(code, chain, message))
         .or_else(|| checksums::unknown_toolchain(chain, culprit))
         .or_else(|| client_certificate(view, chain, &send, culprit));
-    let sign = checksums::other_key(chain, culprit).or(sign);
+    let sign = checksums::other_key(view, chain, culprit).or(sign);
     let sign = sign
         .or_else(|| probe(view, chain, culprit))
         .or_else(|| if culprit.outcome == Outcome::NotFound { absent(view, chain) } else { None });

@@ -5,7 +5,7 @@ use crate::correlate::story::{answer, last_asked};
 use crate::event::Origin;
 use crate::gomod::TOOLCHAIN;
 use crate::goproxy::is_keyword;
-use crate::gosumdb::{Database, has_key};
+use crate::gosumdb::has_key;
 use crate::model::{Artifact, Attempt, Chain, Outcome};
 
 use super::cause::is_unreached;
@@ -57,33 +57,42 @@ pub(super) fn root(
 /// PT401: a tile that the database says it has, and has not: nothing is wrong with the module.
 fn missing_tile(chain: &Chain, attempt: &Attempt) -> Option<(&'static str, String)> {
     let absent = chain.artifact == Artifact::SumdbTile && attempt.outcome == Outcome::NotFound;
-    let said = format!("{} for a part of the checksum database's own tree", answer(attempt));
-    absent.then_some(("PT401", said))
+    let said = || format!("{} for a part of the checksum database's own tree", answer(attempt));
+    absent.then(|| ("PT401", said()))
 }
 
-/// PT502: what came is of the checksum database, and signed with another key than GOSUMDB has.
-pub(super) fn other_key(chain: &Chain, attempt: &Attempt) -> Option<Sign> {
-    const ADVICE: &str = "Ask who runs the database for its key, and write it into GOSUMDB: \
-                          `name+hash+key`, and behind it, if need be, its URL.";
-    is_told(attempt, OTHER_KEY).then(|| {
-        let host = &last_asked(&attempt.requests)?.host;
-        let message =
-            format!("what {host} has of the checksum database is signed with another key than that of GOSUMDB");
-        Some(Sign::of("PT502", chain, message).advising(ADVICE))
-    })?
+/// PT502: what came is signed by others than GOSUMDB has the key of, where it has one that go does
+/// not know by itself: the database may have got another one, or somebody shows another database.
+pub(super) fn other_key(view: &View<'_>, chain: &Chain, attempt: &Attempt) -> Option<Sign> {
+    const ADVICE: &str = "Compare the key in GOSUMDB with that of who runs the database. If they are \
+                          the same, what answers is not that database: find out who does, and do \
+                          not take the key from there.";
+    if !is_told(chain, attempt, OTHER_KEY) || !gosumdb(view, chain)?.contains('+') {
+        return None;
+    }
+    let host = &last_asked(&attempt.requests)?.host;
+    let message = format!(
+        "what {host} answered for the checksum database is signed with another key than that of \
+         GOSUMDB"
+    );
+    Some(Sign::of("PT502", chain, message).advising(ADVICE).possibly())
 }
 
-/// Whether go said this of what came.
-fn is_told(attempt: &Attempt, words: &str) -> bool {
-    let error = last_asked(&attempt.requests).and_then(|last| last.error.as_ref());
-    let detail = error.and_then(|error| error.detail.as_deref());
-    attempt.outcome == Outcome::BadContent && detail.is_some_and(|detail| detail.contains(words))
+/// Whether go said this of what came of the checksum database.
+fn is_told(chain: &Chain, attempt: &Attempt, words: &str) -> bool {
+    let of_sums = matches!(chain.artifact, Artifact::SumdbLookup | Artifact::SumdbTile);
+    let last = last_asked(&attempt.requests).filter(|last| last.status == Some(200));
+    let detail = last.and_then(|last| last.error.as_ref()?.detail.as_deref());
+    of_sums && detail.is_some_and(|detail| detail.contains(words))
+}
+
+fn gosumdb<'a>(view: &View<'a>, chain: &Chain) -> Option<&'a str> {
+    Some(&view.process(chain.process)?.config.get("GOSUMDB")?.value)
 }
 
 /// Whether GOSUMDB says where the checksum database is, so that go asks nobody else.
 fn is_given(view: &View<'_>, chain: &Chain) -> bool {
-    let set = view.process(chain.process).and_then(|process| process.config.get("GOSUMDB"));
-    set.and_then(|set| Database::parse(&set.value)).is_some_and(|database| database.given)
+    gosumdb(view, chain).is_some_and(|value| value.split_whitespace().nth(1).is_some())
 }
 
 /// A proxy that forwarded nothing of the checksum database yet may as well not forward it at all, and
@@ -98,9 +107,10 @@ pub(super) fn doubt(view: &View<'_>, chain: &Chain, attempt: &Attempt, sign: Sig
     };
     let is_named = is_keyword(&attempt.proxy) && !is_given(view, chain);
     let sure = !matches!(sign.kind.code, "PT505" | "PT703")
+        || chain.artifact != Artifact::SumdbLookup
         || is_named
         || view.trace.chains.iter().any(forwarded);
-    if sure && !is_told(attempt, OTHER_TILE) { sign } else { sign.possibly() }
+    if sure && !is_told(chain, attempt, OTHER_TILE) { sign } else { sign.possibly() }
 }
 
 /// The advice where the checksum database itself was asked: what helps a proxy is of no use.
@@ -112,10 +122,11 @@ pub(super) fn of_database(view: &View<'_>, chain: &Chain, attempt: &Attempt, sig
                          that is right, and for what answers there (`curl -i URL`).";
     let asked = matches!(chain.artifact, Artifact::SumdbLookup | Artifact::SumdbTile);
     let is_plain = matches!(sign.kind.code, "PT401" | "PT402");
-    if !asked || !is_plain || !is_keyword(&attempt.proxy) {
-        return sign;
+    match (asked && is_plain, is_given(view, chain)) {
+        (true, true) => sign.advising(GIVEN),
+        (true, false) if is_keyword(&attempt.proxy) => sign.advising(ADVICE),
+        _ => sign,
     }
-    sign.advising(if is_given(view, chain) { GIVEN } else { ADVICE })
 }
 
 /// PT703: a toolchain that the checksum database does not know. go asks it whatever GONOSUMDB and

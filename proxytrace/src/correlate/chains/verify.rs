@@ -18,6 +18,7 @@ impl Chains {
         (module, version): (&str, &str),
         error: &Failure,
     ) {
+        let error = &failure::without_answer(error);
         let why = failure::of_verification(error);
         let (artifact, module, version) = cache::of_sum(module, version);
         let key = |artifact| Key::of(process, artifact, &module, &version);
@@ -36,7 +37,7 @@ impl Chains {
             return;
         }
         let culprit = match failure::bad_tile(error) {
-            Some(path) => self.good_tile(process, &path),
+            Some(path) => self.good_tile(process, path),
             None => self.good(&key(Artifact::SumdbLookup)),
         };
         if let Some(at) = culprit {
@@ -46,7 +47,7 @@ impl Chains {
 
     /// The last tile of the checksum database that came well: the one with this path, or the whole
     /// one that came in its place. What go had from its cache nobody has sent. Where no path is said
-    /// one is enough: go keeps tiles, so that all that it verifies fails for the same.
+    /// and one is bad already, that is why: go keeps tiles, and all that it verifies fails for it.
     fn good_tile(&self, process: ProcessId, path: &str) -> Option<At> {
         let is_bad = |tracked: &Tracked| {
             let Chain { artifact, attempts, .. } = &tracked.chain;

@@ -281,6 +281,7 @@ fn an_answer_that_is_no_record_is_bad_content() {
             "reading https://s.lab/: 500\n\tserver response:\n\tchecksum mismatch\n\tmalformed note",
             fine,
         ),
+        ("x.lab/m", "reading https://s.lab/: 500 malformed note", fine),
     ] {
         let error = plain_error(&format!("verifying go.mod: {error}"));
         let task = Task::new(7)

@@ -10,7 +10,7 @@ pub(super) const KINDS: &[Kind] = &[
         "html-on-protocol-path",
         Error,
         "an answer is not what the protocol says",
-        "A web page or something else came with status 200 where go expected a version, a go.mod file, a zip or a part of the checksum database.",
+        "A web page or something else came with status 200 where go expected a version, a go.mod file, a zip or a part of the checksum database; or the database has not what it says it has.",
         "Correct the path in GOPROXY and look for a login page or a catch-all behind it; then delete what the module cache kept of it.",
         ["https://go.dev/issue/38680"],
     ),

@@ -19,7 +19,7 @@ pub(super) const KINDS: &[Kind] = &[
         "sumdb-blocked",
         Error,
         "the checksum database cannot be reached",
-        "No entry of GOPROXY says that it forwards the checksum database, so go connects to it directly, and this machine cannot. The modules themselves may have come.",
+        "No entry of GOPROXY says that it forwards the checksum database, so go connects to it directly, and this machine cannot; or GOSUMDB names none, or has another key than what answers. The modules themselves may have come.",
         "Allow this machine to reach the checksum database, use a proxy that forwards it (`/sumdb/<name>/supported` answers 200), or name another address of it: GOSUMDB=\"sum.golang.org https://…\".",
         ["https://go.dev/ref/mod#checksum-database"],
     ),

@@ -145,16 +145,20 @@ fn advice_is_of_who_was_asked() {
     }
 }
 
+fn set_gosumdb(script: &mut Script, value: &str) {
+    for event in &mut script.events {
+        if let What::GoStart { config, .. } = &mut event.what {
+            config.insert("GOSUMDB".into(), setting(value));
+        }
+    }
+}
+
 /// Where GOSUMDB has a URL, no proxy is asked, and that may be wrong.
 #[test]
 fn a_database_at_a_given_url_is_doubted() {
     let given = |status: u16| {
         let mut script = looked_up_directly(&[], |url| hop(url, status));
-        for event in &mut script.events {
-            if let What::GoStart { config, .. } = &mut event.what {
-                config.insert("GOSUMDB".into(), setting("s.lab+1a2b+key https://s.lab"));
-            }
-        }
+        set_gosumdb(&mut script, "s.lab+1a2b+key https://s.lab");
         script
     };
     let advice = only(&given(400), "PT402").advice;
@@ -181,8 +185,20 @@ fn a_database_that_fails_by_itself_is_told_of() {
         script.run(&[supported.found()]).run(&[task]);
         script
     };
-    let other = script("reading tree note: note has no verifiable signatures\nnote:\n", &[]);
-    assert_eq!(of_script(&other), ["PT502 error root ×2"]);
+    // Another key is wrong where it is not one that go has, and where those are not quoted words.
+    let other = "reading tree note: note has no verifiable signatures\nnote:\n";
+    let quoted = "reading tree note: malformed note\nnote:\nno verifiable signatures\n";
+    for (error, gosumdb, expected) in [
+        (other, "s.lab+1a2b+key", "PT502"),
+        (other, "sum.golang.org", "PT504"),
+        (quoted, "s.lab+1a2b+key", "PT504"),
+    ] {
+        let mut script = script(error, &[]);
+        set_gosumdb(&mut script, gosumdb);
+        assert_eq!(of_script(&script), [format!("{expected} error root ×2")]);
+        let possible = only(&script, expected).confidence == Confidence::Possible;
+        assert_eq!(possible, expected == "PT502");
+    }
     let missing = script("reading tile: 404", &[("000.p/7", 404), ("000", 404)]);
     assert_eq!(of_script(&missing), ["PT401 error root ×2"]);
     let doubtful = script("downloaded inconsistent tile", &[("000.p/7", 200)]);

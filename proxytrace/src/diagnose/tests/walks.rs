@@ -347,8 +347,14 @@ fn pt703_is_a_toolchain_that_nobody_has() {
     let mut script = Script::new(A, 1);
     script.run(&[task]);
     assert_eq!(of_script(&script), ["PT703 error root ×1"]);
-    let message = only(&script, "PT703").message;
-    assert_eq!(message, "the toolchain go1.99.0.linux-amd64 cannot be had: proxy.lab answered 404");
+    let finding = only(&script, "PT703");
+    assert_eq!(
+        (&*finding.message, finding.confidence),
+        (
+            "the toolchain go1.99.0.linux-amd64 cannot be had: proxy.lab answered 404",
+            Confidence::Certain,
+        )
+    );
     // What a dependency needs is looked for among all.
     let asked = url(A, module, "list");
     let task =
