@@ -54,8 +54,10 @@ fn preflight_says_what_go_meets_in_what_is_drawn() {
     });
 }
 
+const NO_TILES: &str = "preflight asks for no tiles of the checksum database";
+
 /// The scenarios in which preflight cannot say what go says, and why.
-const ELSEWHERE: [(&str, &str); 3] = [
+const ELSEWHERE: [(&str, &str); 6] = [
     (
         "sumdb-forked",
         "whether the checksum database still has the tree of before, only a machine that was there \
@@ -65,6 +67,9 @@ const ELSEWHERE: [(&str, &str); 3] = [
         "toolchain-missing",
         "go asks for a toolchain, and not for what preflight was told to ask about",
     ),
+    ("sumdb-short-tile", NO_TILES),
+    ("sumdb-no-tile", NO_TILES),
+    ("sumdb-other-tile", NO_TILES),
     (
         "cached-404-until-later",
         "go asks again after each 404, and here the second answer is another; preflight takes the \
