@@ -153,10 +153,12 @@ fn has_the_requests(trace: &Trace, log: &[Entry]) -> Result<()> {
 
     let mut keys = HashSet::new();
     for chain in &trace.chains {
-        let key = (chain.process, &chain.module, &chain.version, chain.artifact);
-        // Of tiles each is a chain; which one it is, its requests have.
+        // Of tiles each is a chain.
         let is_tile = chain.artifact == Artifact::SumdbTile;
-        ensure!(is_tile || keys.insert(key), "two chains for {key:?}");
+        let first = || chain.attempts.first()?.requests.first();
+        let tile = first().filter(|_| is_tile).map(|request| &request.url);
+        let key = (chain.process, &chain.module, &chain.version, chain.artifact, tile);
+        ensure!(keys.insert(key), "two chains for {key:?}");
         for attempt in &chain.attempts {
             attempt_is_sound(chain, attempt)
                 .with_context(|| format!("chain {}, attempt {}", chain.id, attempt.proxy))?;

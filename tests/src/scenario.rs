@@ -259,11 +259,22 @@ impl Scenario {
         list && self.command == Self::BASE.command && self.environment.is_empty()
     }
 
-    /// Whether go may ask on for what it could not verify. What it compared stays in its `go.sum`
-    /// then, and may contradict what comes next.
+    /// Whether something may come that the checksum database contradicts. Where go asks on all the
+    /// same, what it compared stays in its `go.sum`, and may contradict what comes next.
     #[must_use]
-    pub fn verifies_behind_a_pipe(&self) -> bool {
-        self.sumdb != Sumdb::Off && self.goproxy.contains('|')
+    pub fn has_wrong_sums(&self) -> bool {
+        use Action::{Body, Html, Page};
+        let mut rules = self.hosts.iter().flat_map(|host| host.rules);
+        let is_other = |rule: &Rule| matches!(rule.action, Html | Page(..) | Body(..));
+        self.sumdb == Sumdb::Lying || (self.sumdb != Sumdb::Off && rules.any(is_other))
+    }
+
+    /// Whether hosts have an answer of their own for something of the checksum database.
+    #[must_use]
+    pub fn breaks_sums(&self) -> bool {
+        const PLACES: [&str; 3] = ["/supported", "/lookup/", "/tile/"];
+        let mut rules = self.hosts.iter().flat_map(|host| host.rules);
+        rules.any(|rule| PLACES.iter().any(|place| rule.pattern.contains(place)))
     }
 
     /// Whether hosts have an answer of their own for tiles of the checksum database.

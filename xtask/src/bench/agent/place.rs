@@ -22,7 +22,7 @@ pub(super) const FLUSH: Duration = Duration::from_secs(8);
 pub(super) enum Build {
     /// `go mod download`: nothing but requests, which are answered at once.
     Download,
-    /// The same of a proxy that takes 5 ms for each answer, as one in the same region does.
+    /// The same of a proxy that takes 5 ms for each answer.
     FarDownload,
     /// `go build`: the modules are compiled as well, and linked; the standard library has been.
     Whole,
