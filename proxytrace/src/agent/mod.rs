@@ -442,6 +442,7 @@ impl<'a> Agent<'a> {
         let micros = |time: nix::sys::time::TimeVal| time.tv_sec() * 1_000_000 + time.tv_usec();
         Ok(Health {
             share: if self.host.is_some() { self.controller.share() } else { 0.0 },
+            wished: self.settings.sample().get(),
             chosen: counts.chosen,
             passed_over: counts.passed_over,
             running: self.host.as_ref().map_or(0, Host::running) as u64,
@@ -475,7 +476,6 @@ impl<'a> Agent<'a> {
             written_ns: u64::try_from(state::since_boot().as_nanos()).unwrap_or(u64::MAX),
             is_off: self.host.is_none() && !has_ended,
             has_ended,
-            sample: self.settings.sample().get(),
             handed_on: self.out.handed_on,
             health: health.clone(),
         }

@@ -42,8 +42,6 @@ pub struct State {
     /// Whether the agent has ended, and said so.
     #[serde(default)]
     pub has_ended: bool,
-    /// The share that is wished for.
-    pub sample: f64,
     /// Builds that were handed on.
     pub handed_on: u64,
     /// What the agent says of itself.
@@ -108,8 +106,9 @@ impl State {
         };
         // Where nothing is watched, it is for other reasons.
         let is_watching = !self.is_off && !self.has_ended;
-        let lowered = if is_watching && self.health.share < self.sample {
-            format!(" (lowered from {} to keep within the budgets)", percent(self.sample))
+        let lowered = if is_watching && self.health.share < self.health.wished {
+            let wished = percent(self.health.wished);
+            format!(" (lowered from {wished} to keep within the budgets)")
         } else {
             String::new()
         };
@@ -195,9 +194,13 @@ pub(super) mod tests {
             written_ns: since_boot().as_nanos().try_into().unwrap(),
             is_off: false,
             has_ended: false,
-            sample: 0.05,
             handed_on: 3,
-            health: Health { share: 0.025, cpu_ns: 1_000_000_000, ..Health::default() },
+            health: Health {
+                share: 0.025,
+                wished: 0.05,
+                cpu_ns: 1_000_000_000,
+                ..Health::default()
+            },
         }
     }
 

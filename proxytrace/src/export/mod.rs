@@ -62,6 +62,8 @@ pub struct Host {
 pub struct Health {
     /// The share of builds that are chosen now.
     pub share: f64,
+    /// The share that is wished for.
+    pub wished: f64,
     /// Builds that were chosen, and that were passed over.
     pub chosen: u64,
     /// See `chosen`.

@@ -230,13 +230,15 @@ fn reload() -> Result<()> {
     let pid = runs(0)?;
     settings(0.25)?;
     let state = self::state()?;
-    let (sample, share) = (state.sample, state.health.share);
+    let (sample, share) = (state.health.wished, state.health.share);
     ensure!((sample, share) == (0.25, 0.25), "{sample}, {share}");
     says("watching 25.000% of builds: ")?;
-    until("told Prometheus", || {
-        let told = rows::metric("proxytrace_sample_share")?;
-        Ok(((told - 0.25).abs() < 1e-9).then_some(()))
-    })?;
+    for name in ["proxytrace_sample_share", "proxytrace_sample_share_wished"] {
+        until("told Prometheus", || {
+            let told = rows::metric(name)?;
+            Ok(((told - 0.25).abs() < 1e-9).then_some(()))
+        })?;
+    }
     // A wrong file changes nothing.
     let right = fs::read_to_string(SETTINGS)?;
     fs::write(SETTINGS, format!("sampel = 1\n{right}"))?;

@@ -359,7 +359,9 @@ fn the_kill_switch_takes_all_probes_out() {
     fs::write(&switch, "").unwrap();
     agent.until("off", || agent.log().iter().any(|line| line.contains("turned on")));
     agent.until("without probes", || waiting.probes().unwrap() == 0);
-    assert!(agent.state().is_off);
+    let state = agent.state();
+    // By these Prometheus knows that somebody has forgotten it.
+    assert_eq!((state.is_off, state.health.share, state.health.wished), (true, 0.0, 1.0));
     version("off");
     // What was seen until then is handed on, and is not taken for all.
     agent.until("handed on", || agent.builds_of("cut").len() == 1);

@@ -25,6 +25,7 @@ fn port() -> Options {
 fn health(turn: u64) -> Health {
     Health {
         share: 0.5,
+        wished: 1.0,
         chosen: 10 * turn,
         passed_over: 10 * turn,
         running: 3,
@@ -343,7 +344,8 @@ impl Server {
                 let parts = query.split(" or ").flat_map(|either| either.split(" and "));
                 for (number, part) in parts.enumerate() {
                     let part = part.trim().trim_start_matches("on (instance) ");
-                    let (left, limit) = part.rsplit_once(['<', '>']).unwrap();
+                    let (left, limit) = part.rsplit_once(['<', '>', '=']).unwrap();
+                    let left = left.trim_end_matches('=');
                     assert!(limit.trim().parse::<f64>().is_ok(), "{query}");
                     all.insert(format!("alert {name} {number}"), left.to_owned());
                 }

@@ -260,6 +260,7 @@ impl Registry {
     pub fn health(&mut self, health: &Health) {
         let count = |count: u64| count as f64;
         self.set(Id::Share, &[], health.share);
+        self.set(Id::Wished, &[], health.wished);
         self.set(Id::Chosen, &[], count(health.chosen));
         self.set(Id::PassedOver, &[], count(health.passed_over));
         self.set(Id::Running, &[], count(health.running));

@@ -303,8 +303,9 @@ fn health_is_as_it_is_said() {
         refused_by_kernel: 1,
         ..Health::default()
     };
-    registry.health(&Health { share: 0.25, cpu_ns: 1_500_000_000, lost: 7, ..health });
+    registry.health(&Health { share: 0.25, wished: 0.5, cpu_ns: 1_500_000_000, lost: 7, ..health });
     assert_eq!(registry.value("proxytrace_sample_share", &[]), Some(0.25));
+    assert_eq!(registry.value("proxytrace_sample_share_wished", &[]), Some(0.5));
     assert_eq!(registry.value("proxytrace_cpu_seconds_total", &[]), Some(1.5));
     assert_eq!(registry.value("proxytrace_events_dropped_total", &[]), Some(7.0));
     let refused = |why| registry.value("proxytrace_executables_refused_total", &[why]);
