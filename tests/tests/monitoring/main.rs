@@ -4,6 +4,7 @@
 mod builds;
 mod clickhouse;
 mod cluster;
+mod dashboard;
 mod engines;
 mod faults;
 mod otlp;

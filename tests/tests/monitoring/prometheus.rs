@@ -5,12 +5,14 @@ use std::fs;
 use std::process::{Command, Stdio};
 
 use proxytrace::agent::exporters::{Exporters, Options, Pace};
+use proxytrace::export::metrics::OTHER;
 use proxytrace::export::{Build, Health};
 use proxytrace::model::{Cause, Next, Outcome};
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::builds::{self, FAST};
+use crate::dashboard;
 use crate::engines::{Engine, curl, curl_json, engines, free_port, monitoring, wait_for};
 use crate::sink::Sink;
 
@@ -206,7 +208,9 @@ fn every_panel_and_every_rule_has_data() {
         ..port()
     };
     let exporters = Exporters::start_at(&options, FAST).unwrap();
-    let server = Server::start(&engines, exporters.metrics_address().unwrap().port());
+    let port = exporters.metrics_address().unwrap().port();
+    let groups = ["ci", "dev"];
+    let servers = [Server::start(&engines, port), Server::start_with(&engines, port, &groups)];
     // No recording lasts as long as it takes to find this.
     let mut builds = builds::all();
     let mut silent = builds.iter().find(|one| !one.trace.findings.is_empty()).unwrap().clone();
@@ -222,20 +226,35 @@ fn every_panel_and_every_rule_has_data() {
             exporters.observe(build.clone());
         }
     };
-    let mut missing: BTreeMap<String, String> = server.expressions();
-    assert!(missing.len() > 40, "{missing:#?}");
-    // Of node_exporter: the next test.
-    missing.retain(|_, expression| !expression.contains(MODIFIED));
+    let mut missing = servers.each_ref().map(Server::expressions);
+    for missing in &mut missing {
+        assert!(missing.len() > 40, "{missing:#?}");
+        // Of node_exporter: the next test.
+        missing.retain(|_, expression| !expression.contains(MODIFIED));
+    }
     let began = std::time::Instant::now();
-    while !missing.is_empty() && began.elapsed().as_secs() < 60 {
+    while missing.iter().any(|missing| !missing.is_empty()) && began.elapsed().as_secs() < 60 {
         grow();
         std::thread::sleep(std::time::Duration::from_millis(300));
-        missing.retain(|_, expression| !server.has_data(expression));
+        for (server, missing) in servers.iter().zip(&mut missing) {
+            missing.retain(|_, expression| !server.has_data(expression));
+        }
     }
-    assert!(missing.is_empty(), "no data: {missing:#?}");
-    // Prometheus itself has evaluated all rules, and none of them failed.
-    for rule in server.rules() {
-        assert_eq!(rule["health"], "ok", "{rule:#}");
+    let is_there = missing.iter().all(BTreeMap::is_empty);
+    assert!(is_there, "no data (of hosts without a group, and with one): {missing:#?}");
+    for (server, groups) in servers.iter().zip([&[][..], &groups]) {
+        // Prometheus itself has evaluated all rules, and none of them failed.
+        for rule in server.rules() {
+            assert_eq!(rule["health"], "ok", "{rule:#}");
+            if rule["type"] == "recording" {
+                let name = rule["name"].as_str().unwrap();
+                let expected = groups.iter().copied().chain([""]).map(str::to_owned).collect();
+                wait_for(&format!("{name} of {expected:?}"), || {
+                    (server.groups(name) == expected).then_some(())
+                });
+            }
+        }
+        server.names_its_series(!groups.is_empty());
     }
     exporters.finish();
 }
@@ -276,6 +295,14 @@ fn node_exporter_reads_the_textfile() {
     assert!(fs::read_to_string(&textfile).unwrap().contains(&expected));
 }
 
+/// Targets of Prometheus.
+fn hosts(target: u16, groups: &[&str]) -> String {
+    let target = format!("      - targets: ['127.0.0.1:{target}']\n");
+    let of_group =
+        |group| format!("{target}        labels: {{host_group: {group}, instance: {group}-1}}\n");
+    if groups.is_empty() { target } else { groups.iter().map(of_group).collect() }
+}
+
 /// Prometheus with the rules that are shipped.
 struct Server {
     url: String,
@@ -285,14 +312,20 @@ struct Server {
 
 impl Server {
     fn start(engines: &std::path::Path, target: u16) -> Self {
+        Self::start_with(engines, target, &[])
+    }
+
+    /// With a host of each of these groups; they all have the same agent.
+    fn start_with(engines: &std::path::Path, target: u16, groups: &[&str]) -> Self {
         let directory = TempDir::new().unwrap();
         let config = directory.path().join("prometheus.yml");
         let rules = monitoring().join("prometheus/rules.yml").canonicalize().unwrap();
         let text = format!(
             "global: {{scrape_interval: 200ms, scrape_timeout: 200ms, evaluation_interval: 300ms}}\n\
              rule_files: ['{}']\n\
-             scrape_configs:\n  - job_name: proxytrace\n    static_configs:\n      - targets: ['127.0.0.1:{target}']\n",
-            rules.display()
+             scrape_configs:\n  - job_name: proxytrace\n    static_configs:\n{}",
+            rules.display(),
+            hosts(target, groups),
         );
         fs::write(&config, text).unwrap();
         let port = free_port();
@@ -328,6 +361,35 @@ impl Server {
         result.iter().any(|one| one["value"][1].as_str().is_some_and(|value| value != "NaN"))
     }
 
+    /// The groups of hosts that series of a name are of.
+    fn groups(&self, name: &str) -> BTreeSet<String> {
+        let series = self.query(name).unwrap();
+        let group = |one: &Value| one["metric"]["host_group"].as_str().unwrap_or("").to_owned();
+        series.iter().map(group).collect()
+    }
+
+    /// Whether one can tell the lines of each panel, and the labels that name them are there.
+    fn names_its_series(&self, has_groups: bool) {
+        let mut names = BTreeSet::new();
+        for target in dashboard::targets() {
+            let series = self.query(&target.expression).unwrap();
+            let metrics = || series.iter().map(|one| &one["metric"]);
+            for label in target.labels() {
+                let is_there = metrics().any(|metric| metric[label].is_string());
+                assert!(
+                    is_there || label == "host_group" && !has_groups,
+                    "{}: {label}",
+                    target.title
+                );
+            }
+            for name in metrics().filter_map(|metric| target.name(metric)) {
+                // Statuses and words that are too many are called alike.
+                let is_new = names.insert((target.panel.clone(), name.clone()));
+                assert!(is_new || name.ends_with(OTHER), "{}: {name} twice", target.title);
+            }
+        }
+    }
+
     fn rules(&self) -> Vec<Value> {
         let answer = curl_json(&[&format!("{}/api/v1/rules", self.url)]).unwrap();
         let groups = answer["data"]["groups"].as_array().unwrap().clone();
@@ -353,24 +415,10 @@ impl Server {
                 all.insert(format!("rule {name}"), query.to_owned());
             }
         }
-        let text = fs::read_to_string(monitoring().join("grafana/dashboard.json")).unwrap();
-        let dashboard: Value = serde_json::from_str(&text).unwrap();
-        for panel in dashboard["panels"].as_array().unwrap() {
-            for target in panel["targets"].as_array().into_iter().flatten() {
-                let expression = target["expr"].as_str().unwrap();
-                let expression = expression
-                    .replace("$__rate_interval", "1m")
-                    .replace("$proxy", ".*")
-                    .replace("$instance", ".*");
-                let title = format!("panel {} {}", panel["title"], target["refId"]);
-                assert!(all.insert(title, expression).is_none(), "{panel:#}");
-            }
+        for target in dashboard::targets() {
+            assert!(all.insert(target.title, target.expression).is_none(), "a title twice");
         }
-        for variable in dashboard["templating"]["list"].as_array().unwrap() {
-            let Some(query) = variable["definition"].as_str() else { continue };
-            let metric = query.strip_prefix("label_values(").unwrap().split(',').next().unwrap();
-            all.insert(format!("variable {}", variable["name"]), metric.to_owned());
-        }
+        all.extend(dashboard::lookups());
         all
     }
 }
