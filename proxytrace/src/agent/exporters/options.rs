@@ -250,6 +250,7 @@ mod tests {
     use std::os::fd::AsRawFd as _;
 
     use super::*;
+    use crate::export::metrics::BUCKETS;
 
     #[test]
     fn sizes_have_units() {
@@ -354,6 +355,26 @@ mod tests {
         for said in [
             format!("the {disk} MiB of `--queue` last for {} days of spans.", on_disk / a_day),
             format!("In memory ({memory} MiB) for {} hours;", in_memory * 24 / a_day),
+        ] {
+            assert!(text.contains(&said), "{said}");
+        }
+    }
+
+    /// `planning.md` says which bounds there are, and that options change one of them alone.
+    #[test]
+    fn labels_are_bounded_as_planned() {
+        let text = include_str!("../../../monitoring/planning.md");
+        let options =
+            Options { label_values: Some(7), label_module: true, ..Options::default() }.limits();
+        let Limits { values, series, bytes, .. } = Options::default().limits();
+        assert_eq!(options, Limits { values: 7, modules: Some(7), series, bytes });
+        let (thousands, mebibytes) = (series / 1_000, bytes >> 20);
+        let histogram = BUCKETS.len() + ["+Inf", "sum", "count"].len();
+        for said in [
+            format!(
+                "{thousands},000 series (a histogram is {histogram}) and {mebibytes} MiB of text"
+            ),
+            format!("`--label-values` ({values}) is how many values"),
         ] {
             assert!(text.contains(&said), "{said}");
         }
