@@ -106,7 +106,7 @@ families! {
     Info: gauge("proxytrace_build_info", &["version"], "1, for the version of proxytrace."),
     Share: gauge("proxytrace_sample_share", &[], "The share of builds that are watched now."),
     Wished: gauge("proxytrace_sample_share_wished", &[],
-        "The share of builds that is asked for. Less are watched to keep within budgets, and none while \
+        "The share of builds that is asked for. Fewer are watched to keep within budgets, and none while \
          the kill switch is on."),
     Chosen: counter("proxytrace_builds_chosen_total", &[], "Builds that were chosen to be watched."),
     PassedOver: counter("proxytrace_builds_passed_over_total", &[],
