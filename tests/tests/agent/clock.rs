@@ -9,10 +9,11 @@ use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use prost::Message as _;
 use proxytrace_tests::lab::Lab;
 use proxytrace_tests::scenario::Scenario;
+use serde_json::Value;
 
 use crate::engines::engines;
 use crate::outages::{came, spans_of};
-use crate::running::{Agent, alone, job};
+use crate::running::{Agent, RUN, alone, changed, job, lines};
 use crate::sink::{Post, Sink};
 
 /// By so many hours the clock is wrong, one after the other.
@@ -56,7 +57,8 @@ fn the_clock_is_set_forward_and_back() {
     ];
     let environment: Vec<(&str, &OsStr)> =
         environment.iter().map(|(name, value)| (*name, &**value)).collect();
-    let options = ["--sample", "1", "--max-cpu", "100%", "--haste", "50", "--metrics", "off"];
+    // An hour is 1.8 s, after which a file is changed.
+    let options = ["--sample", "1", "--max-cpu", "100%", "--haste", "2000", "--metrics", "off"];
     let outlets = ["--otlp", &sink.url(), "--ndjson", files.to_str().unwrap()];
     let options = [&options[..], &outlets].concat();
     let agent = Agent::begin_with(&toolchain, &options, &environment);
@@ -82,6 +84,10 @@ fn the_clock_is_set_forward_and_back() {
         // Sums are sent by the new clock, too, and none ends before it begins.
         let before = sink.taken("/v1/metrics").len();
         agent.until("sent sums", || sink.taken("/v1/metrics").len() > before + 1);
+        // The last one is in the file that grows.
+        if turn + 1 < HOURS.len() {
+            agent.until("changed its file", || changed(&files).len() > turn);
+        }
     }
     for (began, ended) in times(&sink.taken("/v1/metrics")) {
         assert!(0 < began && began <= ended, "{began} to {ended}");
@@ -90,8 +96,13 @@ fn the_clock_is_set_forward_and_back() {
     let (status, builds, log) = agent.end();
     assert!(status.success(), "{log:#?}");
     assert_eq!(came(&sink), (spans_of(&builds), spans_of(&builds)));
-    let lines = fs::read_to_string(files.join("builds.ndjson")).unwrap().lines().count();
-    assert_eq!(lines, builds.len());
+    // By their names, by which the oldest are removed, files are in order.
+    let text = lines(&files);
+    assert_eq!(text.lines().count(), builds.len());
+    let rows = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let turn = |row: Value| row["job"][RUN].as_str()?.strip_prefix("clock-")?.parse().ok();
+    let turns: Vec<usize> = rows.filter_map(turn).collect();
+    assert!(turns.iter().copied().eq(0..HOURS.len()), "{turns:?}");
     let worried = log.iter().find(|line| !line.contains("level=info"));
     assert_eq!(worried, None, "nothing was lost, and no budget exceeded");
 }

@@ -1,13 +1,15 @@
 //! An agent that runs, and what it says.
 
 use std::ffi::OsStr;
-use std::io::{BufRead as _, BufReader};
+use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use flate2::read::GzDecoder;
 use proxytrace::agent::state::State;
 use proxytrace::model::Trace;
 use proxytrace_tests::cases;
@@ -230,4 +232,24 @@ pub(crate) fn version(toolchain: &Toolchain, run: &str) {
     let mut command = Command::new(toolchain.goroot.join("bin/go"));
     command.arg("version").envs(job(run)).stdout(Stdio::null());
     assert!(command.status().unwrap().success());
+}
+
+/// The compressed files of builds that an agent has written there, in the order of their names.
+pub(crate) fn changed(files: &Path) -> Vec<PathBuf> {
+    let mut changed: Vec<_> = fs::read_dir(files).unwrap().map(|it| it.unwrap().path()).collect();
+    changed.retain(|path| {
+        let is_of_builds = path.file_name().unwrap().to_str().unwrap().starts_with("builds-");
+        is_of_builds && path.extension() == Some(OsStr::new("gz"))
+    });
+    changed.sort();
+    changed
+}
+
+/// The lines of builds there, those of the file that grows at last.
+pub(crate) fn lines(files: &Path) -> String {
+    let mut text = String::new();
+    for path in changed(files) {
+        GzDecoder::new(File::open(path).unwrap()).read_to_string(&mut text).unwrap();
+    }
+    text + &fs::read_to_string(files.join("builds.ndjson")).unwrap()
 }

@@ -2,17 +2,15 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io::Read as _;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use flate2::read::GzDecoder;
 use proxytrace_tests::cases;
 use serde_json::Value;
 
-use crate::running::{Agent, alone, job, version};
+use crate::running::{Agent, alone, changed, job, lines, version};
 use crate::sink::Sink;
 
 /// The capabilities that an agent keeps (capability.h), and the one that it keeps where each probe is
@@ -226,29 +224,15 @@ fn files_of_lines_are_changed_and_compressed_under_way() {
     // An hour is 1.8 s.
     let outlets = ["--ndjson", files.to_str().unwrap(), "--metrics", "off", "--haste", "2000"];
     let agent = Agent::start(&toolchain, &[&["--sample", "1"], &outlets[..]].concat());
-    let complete = || {
-        let entries = fs::read_dir(&files).unwrap().map(|entry| entry.unwrap().path());
-        let is_one = |path: &std::path::PathBuf| {
-            path.file_name().unwrap().to_str().unwrap().starts_with("builds-")
-                && path.extension() == Some(OsStr::new("gz"))
-        };
-        let mut complete: Vec<_> = entries.filter(is_one).collect();
-        complete.sort();
-        complete
-    };
     for count in 1..=2 {
         version(&toolchain, "changed");
-        agent.until("changed its file", || complete().len() >= count);
+        agent.until("changed its file", || changed(&files).len() >= count);
     }
     version(&toolchain, "last");
     agent.until("seen the last", || agent.builds_of("last").len() == 1);
     let (status, builds, log) = agent.end();
     assert!(status.success(), "{log:#?}");
-    let mut text = String::new();
-    for path in complete() {
-        GzDecoder::new(fs::File::open(path).unwrap()).read_to_string(&mut text).unwrap();
-    }
-    text += &fs::read_to_string(files.join("builds.ndjson")).unwrap();
+    let text = lines(&files);
     let runs = |run: &str| {
         let rows = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
         rows.filter(|row| row["job"]["cicd.pipeline.run.id"] == run).count()

@@ -1,7 +1,8 @@
 //! Lines of JSON in files that are changed, compressed and at last removed.
 //!
 //! `chains.ndjson` grows; from a size or an age on it is `chains-20260102T030405.678901Z.ndjson.gz`.
-//! What is compressed is complete; what is not, ends with a whole line.
+//! What is compressed is complete; what is not, ends with a whole line. By their names files are in
+//! the order in which they were written, however the clock was set.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write};
@@ -19,6 +20,9 @@ use crate::export::rows::{Lines, Record};
 
 /// Whoever else may write there must not lead us to other files.
 const NO_LINKS: i32 = libc::O_NOFOLLOW;
+
+/// Names are no nearer to one another.
+const STEP: Duration = Duration::from_micros(1);
 
 /// When a file is changed.
 #[derive(Clone, Copy, Debug)]
@@ -143,10 +147,24 @@ impl Files {
 
     fn change(&mut self, record: Record) -> io::Result<()> {
         self.open[record as usize] = None;
-        let now = Timestamp::now().strftime("%Y%m%dT%H%M%S%.6fZ").to_string();
-        let name = format!("{}-{now}.ndjson", record.table());
+        let at = self.later_than_all(record)?.strftime("%Y%m%dT%H%M%S%.6fZ");
+        let name = format!("{}-{at}.ndjson", record.table());
         fs::rename(self.growing(record), self.place.join(name))?;
         self.compress_all(record)
+    }
+
+    /// Now, or where the clock was ahead before, right after what the names there say.
+    fn later_than_all(&self, record: Record) -> io::Result<Timestamp> {
+        let mut at = Timestamp::now();
+        for entry in fs::read_dir(&self.place)? {
+            let name = entry?.file_name();
+            let last = name.to_str().and_then(|name| changed_at(name, record));
+            // Nothing is later than the last time that there is.
+            if let Some(next) = last.and_then(|last| last.checked_add(STEP).ok()) {
+                at = at.max(next);
+            }
+        }
+        Ok(at)
     }
 
     fn compress_all(&self, record: Record) -> io::Result<()> {
@@ -201,6 +219,12 @@ impl Files {
             self.ledger.failed(format!("{}: {error}", path.display()));
         }
     }
+}
+
+/// When a file of a kind was changed, as its name says.
+fn changed_at(name: &str, record: Record) -> Option<Timestamp> {
+    let at = name.strip_prefix(record.table())?.strip_prefix('-')?;
+    at.split_once(".ndjson")?.0.parse().ok()
 }
 
 /// Up to where there are whole lines.
@@ -311,6 +335,49 @@ mod tests {
         }
         assert!(names(&dir).len() < 6, "{:?}", names(&dir));
         assert!(read(&dir).ends_with("199}\n"));
+    }
+
+    /// It was ahead and is right again, or was behind; within a second there are several files.
+    #[test]
+    fn the_oldest_files_go_whatever_the_clock_says() {
+        for before in ["20000101T000000.000000Z", "21000101T000000.999999Z"] {
+            let dir = TempDir::new().unwrap();
+            let oldest = dir.path().join(format!("chains-{before}.ndjson"));
+            fs::write(oldest, line(0).bytes).unwrap();
+            let (mut files, ledger) = files(&dir, ROTATION);
+            for number in 1..95 {
+                files.write(Record::Chain, &line(number)).unwrap();
+            }
+            let all: String = (0..95).map(|n| String::from_utf8(line(n).bytes).unwrap()).collect();
+            assert_eq!(read(&dir), all, "{:?}", names(&dir));
+            files.keep(300);
+            let kept = read(&dir);
+            assert!(all.ends_with(&kept) && kept.len() < all.len(), "{:?}", names(&dir));
+            assert!(names(&dir).len() > 1, "{:?}", names(&dir));
+            assert_eq!(ledger.failures().0, 0);
+        }
+    }
+
+    /// Nothing comes after them; a file of another kind says nothing of this one.
+    #[test]
+    fn names_of_others_keep_no_file_from_being_changed() {
+        let dir = TempDir::new().unwrap();
+        let others = [
+            "chains-99991230T220000.999999Z.ndjson.gz",
+            "chains-99999999T999999.999999Z.ndjson.gz",
+            "chains-.ndjson.gz",
+            "chains-copy.ndjson.gz",
+            "builds-21000101T000000.000000Z.ndjson.gz",
+        ];
+        for name in others {
+            fs::write(dir.path().join(name), "").unwrap();
+        }
+        let (mut files, ledger) = files(&dir, ROTATION);
+        for number in 0..95 {
+            files.write(Record::Chain, &line(number)).unwrap();
+        }
+        let ours = names(&dir).into_iter().filter(|name| name.starts_with("chains-2")).count();
+        assert_eq!((ours, ledger.failures().0), (8, 0), "{:?}", names(&dir));
     }
 
     #[test]
