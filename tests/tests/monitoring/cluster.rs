@@ -118,7 +118,7 @@ const TIMES: usize = 3;
 fn balancer(replicas: &[ClickHouse; 2]) -> Sink {
     let urls = replicas.each_ref().map(|replica| replica.url.clone());
     let times = Mutex::new(HashMap::new());
-    Sink::listen(0, None, move |_, post| {
+    Sink::listen(0, None, 0, move |_, post| {
         let mut times = times.lock().unwrap();
         let time: &mut usize = times.entry(token(post)).or_default();
         let is_last = *time + 1 == TIMES;

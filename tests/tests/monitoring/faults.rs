@@ -8,6 +8,7 @@ use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -123,6 +124,45 @@ fn a_collector_that_says_nothing_is_not_waited_for() {
     assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
     assert!(deliveries["otlp-spans"].dropped.ended > 0, "{deliveries:#?}");
     drop(taken);
+}
+
+/// Each queue by itself, and the sums. Without a request of its own the waits are those of [`FAST`].
+#[test]
+fn a_collector_that_is_busy_is_given_time() {
+    for (retry_after, least) in [(0, &[20, 40, 80, 160, 200][..]), (1, &[1_000, 1_000])] {
+        let times: Arc<Mutex<BTreeMap<String, Vec<Instant>>>> = Arc::default();
+        let asked = Arc::clone(&times);
+        let sink = Sink::listen(0, None, retry_after, move |_, post| {
+            // Each batch of rows has a token of its own.
+            let to = post.path.split("&insert_deduplication_token").next().unwrap().to_owned();
+            let mut times = asked.lock().unwrap();
+            let times = times.entry(to).or_default();
+            times.push(Instant::now());
+            match times.len() {
+                count if count > least.len() => 200,
+                count if count % 2 == 0 => 429,
+                _ => 503,
+            }
+        });
+        let options = Options { clickhouse: Some(sink.url()), ..to(sink.url()) };
+        let exporters = Exporters::start_at(&options, FAST).unwrap();
+        let builds = builds::all();
+        let found = builds.iter().find(|build| !build.trace.findings.is_empty());
+        exporters.observe(found.expect("a build with a finding").clone());
+        // Spans, log records, sums; builds, chains, findings.
+        let is_done = || {
+            let times = times.lock().unwrap();
+            times.len() == 6 && times.values().all(|times| times.len() > least.len())
+        };
+        wait_for("all of it", || is_done().then_some(()));
+        exporters.finish();
+        for (to, times) in &*times.lock().unwrap() {
+            let waits: Vec<_> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
+            let mut all = waits.iter().zip(least);
+            let is_kept = all.all(|(wait, least)| *wait >= Duration::from_millis(*least));
+            assert!(is_kept, "{retry_after} s, {to}: {waits:?}");
+        }
+    }
 }
 
 /// Whether the file can be written is known at once, and that it cannot any more is told.
@@ -253,7 +293,7 @@ fn an_agent_that_is_killed_while_it_sends_may_send_twice() {
     let queue = directory.path().join("q");
     let (sender, asked) = std::sync::mpsc::channel();
     // It answers when whoever asks is gone.
-    let slow = Sink::listen(0, None, move |_, post| {
+    let slow = Sink::listen(0, None, 0, move |_, post| {
         if post.path == "/v1/traces" {
             let _ = sender.send(());
             thread::sleep(Duration::from_mins(1));

@@ -38,7 +38,7 @@ impl Sink {
         port: u16,
         answer: impl Fn(usize) -> u16 + Send + Sync + 'static,
     ) -> Self {
-        Self::listen(port, None, move |number, _| answer(number))
+        Self::listen(port, None, 0, move |number, _| answer(number))
     }
 
     /// Takes everything, behind TLS.
@@ -52,13 +52,14 @@ impl Sink {
             .with_no_client_auth()
             .with_single_cert(certificates, key)
             .unwrap();
-        Self::listen(0, Some(Arc::new(config)), |_, _| 200)
+        Self::listen(0, Some(Arc::new(config)), 0, |_, _| 200)
     }
 
-    /// Answers by the number and what is in it.
+    /// Answers by the number and what is in it, and asks to come again after so many seconds.
     pub(crate) fn listen(
         port: u16,
         tls: Option<Arc<ServerConfig>>,
+        retry_after: u32,
         answer: impl Fn(usize, &Post) -> u16 + Send + Sync + 'static,
     ) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
@@ -72,9 +73,9 @@ impl Sink {
                 thread::spawn(move || match tls {
                     Some(tls) => {
                         let session = ServerConnection::new(tls).unwrap();
-                        serve(StreamOwned::new(session, stream), &all, &*answer);
+                        serve(StreamOwned::new(session, stream), &all, retry_after, &*answer);
                     }
-                    None => serve(stream, &all, &*answer),
+                    None => serve(stream, &all, retry_after, &*answer),
                 });
             }
         });
@@ -105,6 +106,7 @@ impl Sink {
 fn serve(
     stream: impl Read + Write,
     posts: &Mutex<Vec<Post>>,
+    retry_after: u32,
     answer: &dyn Fn(usize, &Post) -> u16,
 ) {
     let mut reader = BufReader::new(stream);
@@ -147,7 +149,8 @@ fn serve(
             posts.push(post);
             status
         };
-        let head = format!("HTTP/1.1 {status} said\r\nContent-Length: 0\r\nRetry-After: 0\r\n\r\n");
+        let again = format!("Content-Length: 0\r\nRetry-After: {retry_after}\r\n");
+        let head = format!("HTTP/1.1 {status} said\r\n{again}\r\n");
         if reader.get_mut().write_all(head.as_bytes()).is_err() {
             return;
         }

@@ -174,7 +174,7 @@ impl Remote {
     /// Sends what is in the queue, until it is told to stop and the queue is empty, or the time for
     /// that is over.
     pub(super) async fn run(self, pace: Pace, mut stop: Stop) {
-        let mut pause = pace.backoff;
+        let mut backoff = Backoff::new(pace);
         loop {
             // Of its own, so that nobody waits for the lock while something is sent.
             let batch = lock(&self.spool).first();
@@ -188,7 +188,7 @@ impl Remote {
             let Some(answer) = stop.bound(self.send(&batch)).await else { return };
             match answer {
                 Answer::Taken(said) => {
-                    pause = pace.backoff;
+                    backoff = Backoff::new(pace);
                     lock(&self.spool).taken(&batch);
                     correct(&self.ledger, self.signal, batch.records, &said);
                 }
@@ -204,10 +204,7 @@ impl Remote {
                     if Instant::now() >= stop.deadline() {
                         return;
                     }
-                    let wait = retry_after.unwrap_or_default().max(pause);
-                    pause = (pause * 2).min(pace.backoff_most);
-                    // Many agents lose the same collector at once; they are not to come back as one.
-                    stop.wait(wait + spread(&batch.payload, wait)).await;
+                    stop.wait(backoff.next(retry_after, &batch.payload)).await;
                     if stop.is_set() {
                         sleep(pace.backoff.min(Duration::from_millis(100))).await;
                     }
@@ -264,6 +261,26 @@ pub(super) async fn metrics(
         if is_last || Instant::now() >= stop.deadline() {
             return;
         }
+    }
+}
+
+/// How long to wait after failures that follow one another.
+struct Backoff {
+    pause: Duration,
+    most: Duration,
+}
+
+impl Backoff {
+    fn new(pace: Pace) -> Self {
+        Backoff { pause: pace.backoff, most: pace.backoff_most }
+    }
+
+    /// After one more, and no shorter than the receiver asks for.
+    fn next(&mut self, asked: Option<Duration>, payload: &[u8]) -> Duration {
+        let wait = asked.unwrap_or_default().max(self.pause);
+        self.pause = (self.pause * 2).min(self.most);
+        // Many agents lose the same collector at once; they are not to come back as one.
+        wait + spread(payload, wait)
     }
 }
 
@@ -340,6 +357,43 @@ mod tests {
             correct(&ledger, Signal::Metrics, 10, &Bytes::copy_from_slice(said));
         }
         assert_eq!(ledger.failures().0, 1);
+    }
+
+    #[test]
+    fn each_wait_is_longer_and_none_shorter_than_asked_for() {
+        let mut backoff = Backoff::new(Pace::default());
+        for (asked, least) in [
+            (None, 1),
+            (Some(0), 2),
+            (None, 4),
+            (Some(90), 90),
+            // What was asked for once is not what it goes on from.
+            (None, 16),
+            (Some(1), 32),
+            (None, 60),
+            (Some(59), 60),
+            (Some(600), 600),
+            (None, 60),
+        ] {
+            let wait = backoff.next(asked.map(Duration::from_secs), b"rows");
+            let least = Duration::from_secs(least);
+            assert!(wait >= least && wait <= least * 3 / 2, "{asked:?}: {wait:?}, not {least:?}");
+        }
+    }
+
+    /// By what agents have to send, of which no two have the same.
+    #[test]
+    fn agents_do_not_come_back_as_one() {
+        let wait = |agent: u32| {
+            let payload = format!("spans of host {agent:04}");
+            Backoff::new(Pace::default()).next(None, payload.as_bytes()).as_millis()
+        };
+        // A second and up to a half: some come in each tenth of the half.
+        let mut tenths = [0; 10];
+        for agent in 0..10_000 {
+            tenths[usize::try_from((wait(agent) - 1_000) / 50).unwrap()] += 1;
+        }
+        assert!(tenths.iter().all(|count| (500..2_000).contains(count)), "{tenths:?}");
     }
 
     #[test]
