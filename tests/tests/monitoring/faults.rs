@@ -126,7 +126,7 @@ fn a_collector_that_says_nothing_is_not_waited_for() {
     drop(taken);
 }
 
-/// Each queue by itself, and the sums. Without a request of its own the waits are those of [`FAST`].
+/// Each queue by itself, and the sums: no sooner than it asks for, nor than [`FAST`] has it.
 #[test]
 fn a_collector_that_is_busy_is_given_time() {
     for (retry_after, least) in [(0, &[20, 40, 80, 160, 200][..]), (1, &[1_000, 1_000])] {
