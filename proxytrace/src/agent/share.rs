@@ -182,7 +182,19 @@ mod tests {
         let share = host.controller.share();
         assert!(share * 0.5 <= 0.01, "{share}");
         assert!(share * 0.5 >= 0.002, "{share}");
-        host.live(3600, 0.001, 1.0);
+        let before = host.changes.len();
+        host.live(600, 0.001, 1.0);
+        // Once a minute, by a half each time.
+        let raised = &host.changes[before..];
+        assert!((9..=10).contains(&raised.len()), "{raised:?}");
+        let mut from = share;
+        for change in raised {
+            let to = (from * RISE).min(1.0);
+            let is_it = (change.from - from).abs() < 1e-9 && (change.to - to).abs() < 1e-9;
+            assert!(is_it && change.reason == Reason::Room, "{raised:?}");
+            from = to;
+        }
+        host.live(600, 0.001, 1.0);
         assert!((host.controller.share() - 1.0).abs() < 1e-9);
         assert_eq!(host.changes.last().unwrap().reason, Reason::Room);
     }
