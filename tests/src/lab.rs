@@ -167,6 +167,12 @@ impl Lab {
         let output = self.output(command)?;
         let stderr = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "the cache cannot be filled: {stderr}");
+        for path in scenario.cut {
+            let path = self.dir().join("caches").join(path);
+            let file = fs::OpenOptions::new().write(true).open(&path);
+            let file = file.with_context(|| path.display().to_string())?;
+            file.set_len(file.metadata()?.len() / 2)?;
+        }
         self.log.clear();
         Ok(())
     }

@@ -35,6 +35,8 @@ pub struct Scenario {
     /// Modules that `go mod download` puts into the module cache before anything is logged, and
     /// before there is a `go.sum`.
     pub cached: &'static [&'static str],
+    /// Files of the caches that are cut to half of their length then, by their paths below them.
+    pub cut: &'static [&'static str],
     /// The servers.
     pub hosts: &'static [Host],
     /// Whether `go mod download` succeeds.
@@ -245,6 +247,7 @@ impl Scenario {
         sumdb: Sumdb::Off,
         go_sum: GoSum::Absent,
         cached: &[],
+        cut: &[],
         hosts: &[],
         succeeds: true,
         answers: &[],

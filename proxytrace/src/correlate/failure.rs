@@ -252,17 +252,35 @@ pub(super) fn without_answer(failure: &Failure) -> Failure {
 pub(crate) const OTHER_TILE: &str = "downloaded inconsistent tile";
 const SHORT_TILE: &str = "TileReader returned bad result slice";
 
-/// The path of the tile of the checksum database that is no good, if that is what failed: such as
-/// `tile/8/0/000.p/5`, and an empty one where it is not said.
-pub(super) fn bad_tile(failure: &Failure) -> Option<&str> {
+/// A tile of the checksum database that is no good.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum BadTile<'a> {
+    /// The one with this path, such as `tile/8/0/000.p/5`.
+    Named(&'a str),
+    /// One of those that go has.
+    Unnamed,
+}
+
+impl<'a> BadTile<'a> {
+    pub(super) fn path(self) -> Option<&'a str> {
+        match self {
+            Self::Named(path) => Some(path),
+            Self::Unnamed => None,
+        }
+    }
+}
+
+/// The tile of the checksum database that is no good, if that is what failed.
+pub(super) fn bad_tile(failure: &Failure) -> Option<BadTile<'_>> {
     let mut texts = failure.steps.iter().filter_map(|step| step.text.as_deref());
-    let (text, at) = texts.find_map(|text| {
-        let (other, short) = (text.find(OTHER_TILE), text.find(SHORT_TILE));
-        other.or(short).map(|at| (text, at))
-    })?;
-    let path = text[at..].strip_prefix(SHORT_TILE).and_then(|rest| rest.strip_prefix(" ("));
-    let path = path.and_then(|rest| Some(rest.split_once(" len=")?.0));
-    Some(path.unwrap_or_default())
+    texts.find_map(|text| {
+        let short = text.split_once(SHORT_TILE);
+        let path = short.and_then(|(_, rest)| rest.strip_prefix(" (")?.split_once(" len="));
+        match path {
+            Some((path, _)) => Some(BadTile::Named(path)),
+            None => (short.is_some() || text.contains(OTHER_TILE)).then_some(BadTile::Unnamed),
+        }
+    })
 }
 
 /// What an errno of a socket comes to.

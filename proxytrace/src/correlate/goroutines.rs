@@ -237,7 +237,7 @@ impl Goroutines {
             What::Stderr { text } => {
                 let verified = goroutine.verified.as_ref();
                 if let Some((of, by)) = last_words(&text, verified) {
-                    context.chains.contradict(context.process, of, by);
+                    context.chains.contradict(context.process, of, by, time);
                 }
             }
             What::VerifyEnter { module, version } => {
@@ -245,7 +245,8 @@ impl Goroutines {
             }
             What::VerifyReturn { error } => {
                 if let (Some((module, version)), Some(error)) = (goroutine.verified.take(), error) {
-                    context.chains.unverified(context.process, (&module, &version), &error);
+                    let of = (&*module, &*version);
+                    context.chains.unverified(context.process, of, &error, time);
                 }
             }
             _ => {}

@@ -323,9 +323,14 @@ impl<'a> View<'a> {
         said.then_some(last)
     }
 
-    /// Whether the module cache has something else than a `go.mod` file.
+    /// Whether what go has kept from before is no good: something else than a `go.mod` file, or what
+    /// the checksum database is said to have answered.
     pub(super) fn is_kept_badly(&self, chain: &Chain) -> bool {
-        chain.outcome == Outcome::Cached && self.is_nameless(chain)
+        match chain.outcome {
+            Outcome::Cached => self.is_nameless(chain),
+            Outcome::BadContent => chain.attempts.is_empty(),
+            _ => false,
+        }
     }
 
     /// Whether go could make nothing of the `go.mod` file that a chain is about.

@@ -113,6 +113,59 @@ pub(super) fn verify(record: &[u8], module: &str, version: &str, go_mod: Option<
     }
 }
 
+/// The tile of the checksum database's tree that has the hash of a record
+/// (`golang.org/x/mod/sumdb/tlog/tile.go`).
+pub(super) struct Tile {
+    number: u64,
+    /// How many hashes it has in the tree that came with the record.
+    width: usize,
+    place: usize,
+    hash: [u8; HASH],
+}
+
+/// Bytes of a hash.
+const HASH: usize = 32;
+/// Hashes of a tile that is full: go has tiles of eight levels.
+const FULL: usize = 256;
+
+impl Tile {
+    /// That of an answer to a lookup; none where it does not tell, or the record is not in its tree.
+    pub(super) fn of(answer: &[u8]) -> Option<Self> {
+        let (record, tree) = str::from_utf8(answer).ok()?.split_once("\n\n")?;
+        let (id, text) = record.split_once('\n')?;
+        let id: u64 = id.parse().ok()?;
+        let size = tree.strip_prefix("go.sum database tree\n")?.split('\n').next()?;
+        let behind = size.parse::<u64>().ok()?.checked_sub(id / FULL as u64 * FULL as u64)?;
+        let width = usize::try_from(behind.min(FULL as u64)).ok()?;
+        let place = usize::try_from(id % FULL as u64).ok()?;
+        let leaf = [&[0], text.as_bytes(), b"\n"].concat();
+        let hash = digest(&SHA256, &leaf).as_ref().try_into().ok()?;
+        (place < width).then_some(Self { number: id / FULL as u64, width, place, hash })
+    }
+
+    /// Where go asks for it: for the part that its tree has, and else for all of it
+    /// (`client.go:readTile`).
+    pub(super) fn paths(&self) -> Vec<String> {
+        let mut path = format!("{:03}", self.number % 1000);
+        let mut rest = self.number / 1000;
+        while rest > 0 {
+            path = format!("x{:03}/{path}", rest % 1000);
+            rest /= 1000;
+        }
+        let full = format!("tile/8/0/{path}");
+        let part = (self.width < FULL).then(|| format!("{full}.p/{}", self.width));
+        part.into_iter().chain([full]).collect()
+    }
+
+    /// Whether what came is the tile, as far as that is known: its length, and the hash of the record.
+    pub(super) fn check(&self, path: &str, body: &[u8]) -> Outcome {
+        let width = if path.contains(".p/") { self.width } else { FULL };
+        let hash = body.chunks_exact(HASH).nth(self.place);
+        let is_it = body.len() == width * HASH && hash == Some(&self.hash[..]);
+        if is_it { Outcome::Ok } else { Outcome::BadContent }
+    }
+}
+
 /// Whether `go.sum` has another sum for this `go.mod`.
 pub(super) fn contradicts(go_sum: &str, module: &str, version: &str, go_mod: &[u8]) -> bool {
     has_other(go_sum, module, &format!("{version}/go.mod"), &hash(go_mod))
@@ -139,7 +192,7 @@ fn hash(go_mod: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{check, file, hash, lookup, verify, version_of};
+    use super::{SHA256, Tile, check, digest, file, hash, lookup, verify, version_of};
     use crate::model::{Artifact, Outcome};
 
     #[test]
@@ -207,5 +260,44 @@ mod tests {
     #[test]
     fn a_record_without_a_go_mod_to_compare() {
         assert_eq!(verify(b"1\nm v1/go.mod h1:x\n\n", "m", "v1", None), Outcome::Ok);
+    }
+
+    /// `tlog.TilePath`, and a record of a tree of five: its tile is a part.
+    #[test]
+    fn the_tile_of_a_record_is_named_and_known() {
+        let answer = |id: u64, size: u64| {
+            format!(
+                "{id}\nx.lab/m v1.0.0 h1:a=\n\ngo.sum database tree\n{size}\nhash=\n\n— s.lab b\n"
+            )
+        };
+        let paths = |id, size| Tile::of(answer(id, size).as_bytes()).map(|tile| tile.paths());
+        let of =
+            |paths: &[&str]| Some(paths.iter().map(|&path| path.to_owned()).collect::<Vec<_>>());
+        assert_eq!(paths(4, 5), of(&["tile/8/0/000.p/5", "tile/8/0/000"]));
+        assert_eq!(paths(255, 256), of(&["tile/8/0/000"]));
+        assert_eq!(paths(256, 257), of(&["tile/8/0/001.p/1", "tile/8/0/001"]));
+        let last = 256 * 1_234_067;
+        assert_eq!(paths(last, last + 256), of(&["tile/8/0/x001/x234/067"]));
+        assert_eq!(paths(5, 5), None);
+        for none in ["", "4\n\n", "x\na\n\ngo.sum database tree\n5\n", "4\na\n\nnote\n5\n"] {
+            assert!(Tile::of(none.as_bytes()).is_none(), "{none:?}");
+        }
+
+        let tile = Tile::of(answer(1, 2).as_bytes()).unwrap();
+        let leaf = digest(&SHA256, b"\0x.lab/m v1.0.0 h1:a=\n");
+        let good = [&[7; 32], leaf.as_ref()].concat();
+        let whole = [&good[..], &[7; 254 * 32]].concat();
+        let part = "tile/8/0/000.p/2";
+        for (path, body, expected) in [
+            (part, &good[..], Outcome::Ok),
+            (part, &good[..63], Outcome::BadContent),
+            (part, &[&good[..], &[7; 32]].concat(), Outcome::BadContent),
+            (part, &[7; 64], Outcome::BadContent),
+            (part, b"<html>", Outcome::BadContent),
+            ("tile/8/0/000", &whole, Outcome::Ok),
+            ("tile/8/0/000", &good, Outcome::BadContent),
+        ] {
+            assert_eq!(tile.check(path, body), expected, "{path} {}", body.len());
+        }
     }
 }

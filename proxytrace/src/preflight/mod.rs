@@ -5,9 +5,9 @@
 //! other, in which diagnosis finds what is wrong. Which GOPROXY to use is [`choose`]'s business.
 //!
 //! Some things differ from go on purpose: each request has a connection of its own, and where go
-//! waits without limit, preflight does not. It does not look into the module cache, and does not check
-//! the tree of the checksum database: whether that is still the one of before, only who kept it can
-//! tell.
+//! waits without limit, preflight does not. It does not look into the module cache. Of the tree of
+//! the checksum database it asks for one part: whether that is still the tree of before, only who kept
+//! it can tell.
 #![forbid(unsafe_code)]
 
 mod address;
@@ -38,6 +38,7 @@ use serde::Serialize;
 
 use self::client::{Body, Client, Credentials, KEPT};
 use self::connect::Tls;
+use self::content::Tile;
 use self::forward::Forward;
 use self::here::Here;
 use self::probe::{Answer, Answers, Base, Subject};
@@ -350,7 +351,8 @@ async fn propose(
         let works = verdict::fare(asked, &choice.entries);
         return Proposal { choice, works, otherwise: None };
     };
-    let mut sums = Sums { lookups: BTreeMap::new(), silent: None, ..asked.sums.clone() };
+    let mut sums =
+        Sums { lookups: BTreeMap::new(), tiles: Vec::new(), silent: None, ..asked.sums.clone() };
     look_up(client, &base, &asked.subjects, &asked.entries, options.failures, &mut sums).await;
     sums.base = Some(base);
     let otherwise = Asked { sums, ..asked.clone() };
@@ -389,7 +391,8 @@ fn came(answer: &Answer) -> bool {
     matches!(answer.outcome, Outcome::Ok | Outcome::BadContent)
 }
 
-/// Asks the checksum database about every module that somebody has.
+/// Asks the checksum database about every module that somebody has, and for a part of its tree: without
+/// it go verifies nothing.
 async fn look_up(
     client: &Arc<Client>,
     base: &Base,
@@ -432,6 +435,18 @@ async fn look_up(
         sums.lookups.insert(place, answer);
         if silent {
             break;
+        }
+    }
+    let mut records = sums.lookups.values().filter(|answer| answer.outcome == Outcome::Ok);
+    if let Some(tile) = records.find_map(|answer| Tile::of(&answer.body.bytes)) {
+        for path in tile.paths() {
+            let check = |body: &[u8]| tile.check(&path, body);
+            let answer = probe::repeat(client, &url.below(&path), (tries, KEPT), check).await;
+            let came = matches!(answer.outcome, Outcome::Ok | Outcome::BadContent);
+            sums.tiles.push((path, answer));
+            if came {
+                break;
+            }
         }
     }
 }

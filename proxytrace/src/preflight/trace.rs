@@ -284,26 +284,37 @@ impl Walks<'_> {
         }
         for (module, subject) in asked.subjects.iter().enumerate() {
             let Some(answer) = asked.sums.lookups.get(&module) else { continue };
-            let (proxy, index, separator) = if let Base::Entry(place, _) = base {
-                let entry = &asked.list.entries[*place];
-                (redact::url(&entry.proxy).into_owned(), Some(*place), entry.separator)
-            } else {
-                let direct = asked.list.entries.iter().position(|e| e.proxy == "direct");
-                ("direct".to_owned(), direct, None)
-            };
-            let mut attempt = Attempt {
-                proxy,
-                index: index.and_then(|index| u32::try_from(index).ok()),
-                separator,
-                outcome: answer.outcome,
-                next: (answer.outcome != Outcome::Ok).then_some(Next::Stop),
-                reason: String::new(),
-                requests: answer.requests.clone(),
-            };
-            story::tell(&mut attempt, Artifact::SumdbLookup, &asked.list);
             let (path, version) = (Some(subject.path.clone()), subject.version.clone());
-            self.push(WALKER, path, version, Artifact::SumdbLookup, answer.outcome, vec![attempt]);
+            let attempts = vec![self.of_database(base, answer, Artifact::SumdbLookup)];
+            self.push(WALKER, path, version, Artifact::SumdbLookup, answer.outcome, attempts);
         }
+        for (_, answer) in &asked.sums.tiles {
+            let attempts = vec![self.of_database(base, answer, Artifact::SumdbTile)];
+            self.push(WALKER, None, None, Artifact::SumdbTile, answer.outcome, attempts);
+        }
+    }
+
+    /// What the checksum database answered, or who stands for it.
+    fn of_database(&self, base: &Base, answer: &Answer, artifact: Artifact) -> Attempt {
+        let list = &self.asked.list;
+        let (proxy, index, separator) = if let Base::Entry(place, _) = base {
+            let entry = &list.entries[*place];
+            (redact::url(&entry.proxy).into_owned(), Some(*place), entry.separator)
+        } else {
+            let direct = list.entries.iter().position(|entry| entry.proxy == "direct");
+            ("direct".to_owned(), direct, None)
+        };
+        let mut attempt = Attempt {
+            proxy,
+            index: index.and_then(|index| u32::try_from(index).ok()),
+            separator,
+            outcome: answer.outcome,
+            next: (answer.outcome != Outcome::Ok).then_some(Next::Stop),
+            reason: String::new(),
+            requests: answer.requests.clone(),
+        };
+        story::tell(&mut attempt, artifact, list);
+        attempt
     }
 
     /// A chain for each failure of an entry that no walk came to, and for what such an entry served:

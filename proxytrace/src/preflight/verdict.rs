@@ -371,16 +371,17 @@ fn sums_verdict(asked: &Asked, place: usize) -> Option<(Verdict, String)> {
     if !matches!(&asked.sums.base, Some(Base::Entry(base, _)) if *base == place) {
         return None;
     }
-    let (module, answer) =
-        asked.sums.lookups.iter().max_by_key(|(_, answer)| badness(answer.outcome))?;
-    match answer.outcome {
-        Outcome::Ok => None,
-        Outcome::Unknown => answer.unknown().map(|why| (Verdict::Unknown, why)),
-        Outcome::NotFound => {
+    let (artifact, answer) = asked.sums.worst(badness)?;
+    match (answer.outcome, artifact) {
+        (Outcome::Ok, _) => None,
+        (Outcome::Unknown, _) => answer.unknown().map(|why| (Verdict::Unknown, why)),
+        (Outcome::NotFound, Artifact::SumdbLookup) => {
+            let mut lookups = asked.sums.lookups.iter();
+            let (module, _) = lookups.find(|(_, it)| it.outcome == Outcome::NotFound)?;
             let path = &asked.subjects[*module].path;
             Some((Verdict::Partly, format!("the checksum database does not know {path}")))
         }
-        outcome => {
+        (outcome, _) => {
             Some((Verdict::Fails, format!("the checksum database through it {}", words(outcome))))
         }
     }
@@ -390,20 +391,21 @@ fn sums_verdict(asked: &Asked, place: usize) -> Option<(Verdict, String)> {
 /// one.
 fn database_report(asked: &Asked, trace: Option<&Trace>) -> Option<EntryReport> {
     let Some(Base::Itself(url)) = &asked.sums.base else { return None };
-    let answer = asked.sums.lookups.values().max_by_key(|answer| badness(answer.outcome))?;
+    let (artifact, answer) = asked.sums.worst(badness)?;
     let last = answer.requests.last();
     let host = last.map(|request| request.host.clone());
     let times = Times::of(trace.map_or(&[][..], |trace| &trace.connections[..]), host.as_deref());
     let mut chains = trace.into_iter().flat_map(|trace| &trace.chains);
-    let chain = chains
-        .find(|chain| chain.artifact == Artifact::SumdbLookup && chain.outcome == answer.outcome);
+    let chain = chains.find(|chain| chain.artifact == artifact && chain.outcome == answer.outcome);
     let reason =
         chain.and_then(|chain| chain.attempts.first()).map(crate::correlate::story::answer);
-    let (verdict, reason) = match answer.outcome {
-        Outcome::Ok => (Verdict::Works, "it has everything".to_owned()),
-        Outcome::NotFound => (Verdict::Absent, words(Outcome::NotFound).to_owned()),
-        Outcome::Unknown => (Verdict::Unknown, answer.unknown().unwrap_or_default()),
-        outcome => (Verdict::Fails, reason.unwrap_or_else(|| words(outcome).to_owned())),
+    let (verdict, reason) = match (answer.outcome, artifact) {
+        (Outcome::Ok, _) => (Verdict::Works, "it has everything".to_owned()),
+        (Outcome::NotFound, Artifact::SumdbLookup) => {
+            (Verdict::Absent, words(Outcome::NotFound).to_owned())
+        }
+        (Outcome::Unknown, _) => (Verdict::Unknown, answer.unknown().unwrap_or_default()),
+        (outcome, _) => (Verdict::Fails, reason.unwrap_or_else(|| words(outcome).to_owned())),
     };
     Some(EntryReport {
         proxy: format!("{} (checksums)", url.redacted().trim_end_matches('/')),
@@ -414,7 +416,7 @@ fn database_report(asked: &Asked, trace: Option<&Trace>) -> Option<EntryReport> 
         connect_ns: times.connect,
         tls_ns: times.tls,
         answers: vec![AnswerReport {
-            artifact: Artifact::SumdbLookup,
+            artifact,
             outcome: answer.outcome,
             status: last.and_then(|request| request.status),
             host,

@@ -25,6 +25,9 @@ pub(super) struct Sums {
     pub(super) through: bool,
     /// What it said of each module.
     pub(super) lookups: BTreeMap<usize, Answer>,
+    /// What came for a part of its tree, by path: the tile of one of these modules, and all of it
+    /// where the part that go wants did not come.
+    pub(super) tiles: Vec<(String, Answer)>,
     /// Why it could not be asked about the rest, if so.
     pub(super) silent: Option<Outcome>,
     /// Entries whose `go.mod` of a module has another sum than the database has for it.
@@ -38,6 +41,20 @@ pub(super) struct Sums {
 }
 
 impl Sums {
+    /// What came for a tile in the end: go tells of the part where nothing came.
+    pub(super) fn tile(&self) -> Option<&Answer> {
+        let mut tiles = self.tiles.iter().map(|(_, answer)| answer);
+        let came = |answer: &&Answer| answer.outcome == Outcome::Ok;
+        tiles.clone().find(came).or_else(|| tiles.next())
+    }
+
+    /// The worst of what the database answered, and whether that was for a tile.
+    pub(super) fn worst(&self, badness: impl Fn(Outcome) -> u8) -> Option<(Artifact, &Answer)> {
+        let lookups = self.lookups.values().map(|answer| (Artifact::SumdbLookup, answer));
+        let tile = self.tile().map(|answer| (Artifact::SumdbTile, answer));
+        lookups.chain(tile).max_by_key(|(_, answer)| badness(answer.outcome))
+    }
+
     /// Entries and modules of which something has another sum.
     pub(super) fn differing(&self) -> impl Iterator<Item = (usize, usize)> {
         self.mismatches.iter().chain(&self.contradicted).chain(&self.zips).copied()
@@ -129,7 +146,10 @@ impl Asked {
     fn verified(&self, module: usize) -> Outcome {
         let said = self.sums.lookups.get(&module).map(|answer| answer.outcome);
         // Who has not been asked was not wanted: nobody has the module.
-        let said = said.or(self.sums.silent).unwrap_or(Outcome::Ok);
+        let said = match said.or(self.sums.silent).unwrap_or(Outcome::Ok) {
+            Outcome::Ok => self.sums.tile().map_or(Outcome::Ok, |tile| tile.outcome),
+            said => said,
+        };
         match &self.sums.base {
             None => Outcome::Ok,
             Some(Base::Unasked) => Outcome::Unknown,
@@ -213,7 +233,8 @@ impl Asked {
             answer.is_some_and(|answer| answer.late)
         };
         let database = || {
-            self.sums.lookups.values().any(|answer| answer.late)
+            let tiles = self.sums.tiles.iter().map(|(_, answer)| answer);
+            self.sums.lookups.values().chain(tiles).any(|answer| answer.late)
                 || matches!(self.sums.base, Some(Base::Unasked))
                     && self.entries.iter().any(supported)
         };

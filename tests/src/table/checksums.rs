@@ -261,6 +261,51 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         ..BASE
     },
     Scenario {
+        name: "sumdb-kept-lookup-cut",
+        about: "an answer of the checksum database was cut short when it was put into the module \
+                cache",
+        modules: modules(2),
+        goproxy: "https://proxy.lab,https://mirror.lab",
+        sumdb: Honest,
+        cached: &["mod.lab/m01@v1.0.0"],
+        cut: &["mod/cache/download/sumdb/sum.lab/lookup/mod.lab/m01@v1.0.0"],
+        hosts: &[PROXY, MIRROR],
+        succeeds: false,
+        // The other module, `/supported`, its lookup.
+        answers: &[got("proxy.lab", 200, 3 + 2)],
+        findings: &[("PT509", Error)],
+        ..BASE
+    },
+    Scenario {
+        name: "sumdb-kept-tile-cut",
+        about: "a tile of the checksum database was cut short when it was put into the module cache",
+        modules: modules(2),
+        goproxy: "https://proxy.lab,https://mirror.lab",
+        sumdb: Honest,
+        cached: &["mod.lab/m01@v1.0.0"],
+        cut: &["mod/cache/download/sumdb/sum.lab/tile/8/0/000.p/2"],
+        hosts: &[PROXY, MIRROR],
+        succeeds: false,
+        // The `.mod` of the other module, `/supported`, its lookup.
+        answers: &[got("proxy.lab", 200, 1 + 2)],
+        findings: &[("PT509", Error)],
+        ..BASE
+    },
+    Scenario {
+        name: "sumdb-latest-cut",
+        about: "the newest tree of the checksum database that go has seen was cut short",
+        modules: modules(2),
+        goproxy: "https://proxy.lab|https://mirror.lab",
+        sumdb: Honest,
+        cached: &["mod.lab/m01@v1.0.0"],
+        cut: &["gopath/pkg/sumdb/sum.lab/latest"],
+        hosts: &[PROXY, MIRROR],
+        succeeds: false,
+        answers: &[got("proxy.lab", 200, 2), got("mirror.lab", 200, 1)],
+        findings: &[("PT509", Error), ("PT506", Warning)],
+        ..BASE
+    },
+    Scenario {
         name: "go-sum",
         about: "all is in go.sum, so that nobody asks the checksum database",
         modules: modules(3),

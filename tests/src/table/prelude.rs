@@ -79,6 +79,6 @@ pub(super) const TO_STORAGE: &[Rule] = &redirecting("https://storage.lab{path}")
 
 /// A scenario of one module, for two. Of several that wait for a tunnel, go before 1.21 does not say
 /// whose it is.
-pub(super) const fn of_two(one: Scenario) -> Scenario {
-    Scenario { since: 21, modules: modules(2), ..one }
+pub(super) const fn of_two(one: &Scenario) -> Scenario {
+    Scenario { since: 21, modules: modules(2), ..*one }
 }

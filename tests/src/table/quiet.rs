@@ -335,7 +335,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         name: "forward-proxy-two",
         about: "the same, for two modules at once",
         answers: &[got("proxy.lab", 200, 6), some("forward.lab", 200)],
-        ..of_two(FORWARD_PROXY)
+        ..of_two(&FORWARD_PROXY)
     },
     Scenario {
         name: "forward-proxy-plain",

@@ -316,13 +316,13 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "forward-proxy-407-two",
         about: "the same, for two modules at once",
-        ..of_two(FORWARD_PROXY_407)
+        ..of_two(&FORWARD_PROXY_407)
     },
     FORWARD_PROXY_403,
     Scenario {
         name: "forward-proxy-403-two",
         about: "the same, for two modules at once",
-        ..of_two(FORWARD_PROXY_403)
+        ..of_two(&FORWARD_PROXY_403)
     },
     Scenario {
         name: "forward-proxy-plain-407",

@@ -10,18 +10,19 @@ use anyhow::{Context as _, Result, ensure};
 use proxytrace::export::metrics::{Limits, Registry};
 use proxytrace::export::{self, Health, Origin, prometheus};
 use proxytrace::model::Witness;
+use proxytrace_tests::cases;
 use proxytrace_tests::chance;
 use proxytrace_tests::check;
 use proxytrace_tests::lab::Lab;
 use proxytrace_tests::log::Entry;
 use proxytrace_tests::ran::{self, Seen};
 use proxytrace_tests::scenario::Scenario;
-use proxytrace_tests::toolchain::Toolchain;
+use proxytrace_tests::toolchain::{Toolchain, VERSIONS};
 
 use crate::running::{Agent, Build, RUN, alone, job};
 
 /// How many builds there are, one scenario after another.
-const RUNS: usize = 160;
+const RUNS: usize = 240;
 /// Says otherwise: 2,000 take ten minutes.
 const RUNS_VAR: &str = "AGENT_RUNS";
 /// How many values a label may have: hosts and modules of all scenarios.
@@ -34,9 +35,10 @@ const PARALLEL: usize = 4;
 const KEPT: usize = 8;
 
 /// What became of one run: the exit code of its command, and what its servers saw.
-struct Run {
+struct Run<'a> {
     name: String,
     scenario: &'static Scenario,
+    toolchain: &'a Toolchain,
     code: Option<i32>,
     seen: Seen,
 }
@@ -44,13 +46,14 @@ struct Run {
 #[test]
 fn every_build_equals_the_log_of_its_servers() {
     let Some((_alone, toolchain)) = alone() else { return };
-    let (many, scenarios) = of_table(&toolchain);
-    let all = Runs { scenarios: &scenarios, count: many, again: false };
+    let (many, scenarios) = of_table();
+    let toolchains = releases(&toolchain);
+    let all = Runs { scenarios: &scenarios, toolchains: &toolchains, count: many, again: false };
     let watched = watch_all(&toolchain, "1", &all, |agent, run| {
         agent.until("seen the build", || !agent.builds_of(&run.name).is_empty());
         let builds = agent.builds_of(&run.name);
         ensure!(builds.len() == 1, "{} builds", builds.len());
-        compare(run, &builds[0], 1.0, &toolchain)
+        compare(run, &builds[0], 1.0)
     });
     let (builds, metrics, health, runs) = watched;
     let mut answered = Answered::new();
@@ -84,9 +87,15 @@ fn every_drawn_build_equals_the_log_of_its_servers() {
         ensure!(build.trace.command.exit_code == run.code, "{:?}", build.trace.command);
         let json = serde_json::to_string(&build.trace)?;
         ensure!(!ran::has_secret(&json), "a secret is told: {json}");
-        run.seen.is_told(&ran::without_users(&json)?, run.scenario, &toolchain)
+        run.seen.is_told(&ran::without_users(&json)?, run.scenario, run.toolchain)
     };
-    let runs = Runs { scenarios: &scenarios, count: scenarios.len(), again: true };
+    let toolchains = releases(&toolchain);
+    let runs = Runs {
+        scenarios: &scenarios,
+        toolchains: &toolchains,
+        count: scenarios.len(),
+        again: true,
+    };
     watch_all(&toolchain, "1", &runs, check);
 }
 
@@ -99,8 +108,9 @@ const ONE_IN: u32 = 10;
 #[test]
 fn a_tenth_of_the_builds_speaks_for_all() {
     let Some((_alone, toolchain)) = alone() else { return };
-    let (many, scenarios) = of_table(&toolchain);
-    let all = Runs { scenarios: &scenarios, count: many, again: false };
+    let (many, scenarios) = of_table();
+    let toolchains = releases(&toolchain);
+    let all = Runs { scenarios: &scenarios, toolchains: &toolchains, count: many, again: false };
     let (builds, metrics, health, runs) = watch_all(&toolchain, "10%", &all, |_, _| Ok(()));
     let mut answered = Answered::new();
     let (mut chosen, mut failures) = (Vec::new(), Vec::new());
@@ -112,7 +122,7 @@ fn a_tenth_of_the_builds_speaks_for_all() {
         };
         chosen.push(run);
         count(&run.seen.log, &mut answered);
-        if let Err(error) = compare(run, build, 1.0 / f64::from(ONE_IN), &toolchain) {
+        if let Err(error) = compare(run, build, 1.0 / f64::from(ONE_IN)) {
             failures.push(format!("{}, {}: {error:#}", run.name, run.scenario.name));
         }
     }
@@ -125,7 +135,9 @@ fn a_tenth_of_the_builds_speaks_for_all() {
     equals_the_builds(&metrics, &builds);
 
     let answers = |is_it: fn(u16) -> bool| {
-        move |run: &Run| run.seen.log.iter().filter(|entry| entry.status.is_some_and(is_it)).count()
+        move |run: &Run<'_>| {
+            run.seen.log.iter().filter(|entry| entry.status.is_some_and(is_it)).count()
+        }
     };
     is_near("builds", &chosen, &runs, |_| 1);
     is_near("answers", &chosen, &runs, answers(|_| true));
@@ -135,8 +147,8 @@ fn a_tenth_of_the_builds_speaks_for_all() {
 }
 
 /// Whether what is told of all runs is within five standard deviations.
-fn is_near(what: &str, chosen: &[&Run], runs: &[Run], count: impl Fn(&Run) -> usize) {
-    let count = |run: &Run| f64::from(u32::try_from(count(run)).unwrap());
+fn is_near(what: &str, chosen: &[&Run<'_>], runs: &[Run<'_>], count: impl Fn(&Run<'_>) -> usize) {
+    let count = |run: &Run<'_>| f64::from(u32::try_from(count(run)).unwrap());
     let one_in = f64::from(ONE_IN);
     let told = chosen.iter().map(|run| count(run)).sum::<f64>() * one_in;
     let fact: f64 = runs.iter().map(count).sum();
@@ -189,30 +201,48 @@ const OF_BUILDS: [&str; 10] = [
 /// What is run beside an agent.
 struct Runs<'a> {
     scenarios: &'a [&'static Scenario],
+    /// By which releases, one after another.
+    toolchains: &'a [Toolchain],
     /// How many, one scenario after another.
     count: usize,
     /// Whether what fails is run once more (see `cases::for_each_drawn`).
     again: bool,
 }
 
+impl<'a> Runs<'a> {
+    /// The scenario of a run, or the next one that its release knows.
+    fn of(&self, number: usize) -> (&'static Scenario, &'a Toolchain) {
+        let toolchain = &self.toolchains[number % self.toolchains.len()];
+        let mut scenarios = self.scenarios.iter().cycle().skip(number % self.scenarios.len());
+        let scenario = scenarios.find(|scenario| toolchain.minor() >= scenario.since);
+        (scenario.expect("one for all releases"), toolchain)
+    }
+}
+
 /// The table's scenarios that suit.
-fn of_table(toolchain: &Toolchain) -> (usize, Vec<&'static Scenario>) {
+fn of_table() -> (usize, Vec<&'static Scenario>) {
     let count = std::env::var(RUNS_VAR).ok().and_then(|runs| runs.parse().ok()).unwrap_or(RUNS);
-    let is_fit = |scenario: &&Scenario| {
-        let is_known = toolchain.minor() >= scenario.since;
-        scenario.is_plain() && !scenario.waits() && is_known
-    };
+    let is_fit = |scenario: &&Scenario| scenario.is_plain() && !scenario.waits();
     (count, Scenario::all().iter().filter(is_fit).collect())
+}
+
+/// The newest release, which the agent knows from the start, and in turn with it each of the others,
+/// which it meets.
+fn releases(newest: &Toolchain) -> Vec<Toolchain> {
+    let others = cases::toolchains(&VERSIONS).into_iter();
+    let others = others.filter(|other| other.version != newest.version);
+    let all: Vec<_> = others.flat_map(|other| [newest.clone(), other]).collect();
+    if all.is_empty() { vec![newest.clone()] } else { all }
 }
 
 /// Runs all of these beside an agent with this share, `check` after each. Yields what the agent handed
 /// on, what it told Prometheus and of itself, and the runs.
-fn watch_all(
+fn watch_all<'a>(
     toolchain: &Toolchain,
     share: &str,
-    of: &Runs<'_>,
-    check: impl Fn(&Agent, &Run) -> Result<()> + Sync,
-) -> (Vec<Build>, String, Health, Vec<Run>) {
+    of: &Runs<'a>,
+    check: impl Fn(&Agent, &Run<'a>) -> Result<()> + Sync,
+) -> (Vec<Build>, String, Health, Vec<Run<'a>>) {
     let directory = tempfile::tempdir().unwrap();
     let textfile = directory.path().join("proxytrace.prom");
     let values = VALUES.to_string();
@@ -230,13 +260,13 @@ fn watch_all(
                     if number >= of.count {
                         break;
                     }
-                    let scenario = of.scenarios[number % of.scenarios.len()];
-                    let run = |number| run(number, scenario, toolchain, |run| check(&agent, run));
+                    let (scenario, by) = of.of(number);
+                    let run = |number| run(number, scenario, by, |run| check(&agent, run));
                     let checked = run(number).or_else(|error| {
                         if !of.again {
                             return Err(error);
                         }
-                        eprintln!("at first: {}: {error:#}", scenario.name);
+                        eprintln!("at first: {}, {}: {error:#}", scenario.name, by.version);
                         run(number + of.count)
                     });
                     match checked {
@@ -246,7 +276,8 @@ fn watch_all(
                             labs.drain(..labs.len().saturating_sub(KEPT));
                         }
                         Err(error) => {
-                            let failure = format!("{number}, {}: {error:#}", scenario.name);
+                            let of = format!("{number}, {}, {}", scenario.name, by.version);
+                            let failure = format!("{of}: {error:#}");
                             failures.lock().unwrap().push(failure);
                         }
                     }
@@ -338,12 +369,12 @@ fn is_of(build: &Build, run: &str) -> bool {
 }
 
 /// Runs one, and `check` while its servers are still there.
-fn run(
+fn run<'a>(
     number: usize,
     scenario: &'static Scenario,
-    toolchain: &Toolchain,
-    check: impl FnOnce(&Run) -> Result<()>,
-) -> Result<(Run, Lab)> {
+    toolchain: &'a Toolchain,
+    check: impl FnOnce(&Run<'a>) -> Result<()>,
+) -> Result<(Run<'a>, Lab)> {
     let name = format!("truth-{number}");
     let lab = Lab::start(scenario, toolchain)?;
     let mut command = lab.command_of(scenario, &[]);
@@ -351,14 +382,14 @@ fn run(
     let output = lab.output(command)?;
     let code = output.status.code();
     let seen = Seen::of(&lab, &output);
-    let run = Run { name, scenario, code, seen };
+    let run = Run { name, scenario, toolchain, code, seen };
     check(&run)?;
     Ok((run, lab))
 }
 
 /// By everything that a trace of the command itself would be compared by.
-fn compare(run: &Run, build: &Build, of: f64, toolchain: &Toolchain) -> Result<()> {
-    let Run { scenario, code, seen, .. } = run;
+fn compare(run: &Run<'_>, build: &Build, of: f64) -> Result<()> {
+    let Run { scenario, toolchain, code, seen, .. } = run;
     let Build { trace, share, .. } = build;
     ensure!(seen.succeeded == scenario.succeeds, "{}", seen.stderr);
     ensure!((share - of).abs() < 1e-9, "a share of {share}");

@@ -7,7 +7,7 @@
     reason = "counts of a test are small"
 )]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,7 @@ use proxytrace::agent::exporters::{Exporters, Options};
 use proxytrace::export::Build;
 use proxytrace::model::{Attempt, Cause, Next, Outcome, Request};
 use proxytrace_tests::python::python;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::builds::{self, FAST};
@@ -255,6 +255,19 @@ fn failed(attempt: &Attempt) -> bool {
         )
 }
 
+/// Why an attempt failed: the status of who answered, or a word.
+fn reason(attempt: &Attempt) -> String {
+    let of_status =
+        matches!(attempt.outcome, Outcome::HttpError | Outcome::ProxyRefused | Outcome::BadContent);
+    let status = attempt.requests.last().and_then(|last| last.status);
+    match (status.filter(|status| of_status && *status != 200), attempt.outcome) {
+        (Some(status), _) => status.to_string(),
+        (None, Outcome::TlsUnknownAuthority) => "tls_unknown_ca".to_owned(),
+        (None, Outcome::RedirectRefused) => "redirect_insecure".to_owned(),
+        (None, outcome) => text(&json!(outcome)).replace('-', "_"),
+    }
+}
+
 fn redirects(attempt: &Attempt) -> impl Iterator<Item = (&Request, String)> {
     let until = attempt.requests.iter().position(|request| request.cause == Cause::AuthResend);
     let first = &attempt.requests[..until.unwrap_or(attempt.requests.len())];
@@ -269,14 +282,15 @@ fn redirects(attempt: &Attempt) -> impl Iterator<Item = (&Request, String)> {
     })
 }
 
+/// The groups of the hosts on which the early builds were, and the late ones.
+const GROUPS: [&str; 2] = ["ci", "nightly"];
+
 #[test]
 fn queries_say_what_the_traces_say() {
     let Some(engines) = engines() else { return };
     let directory = TempDir::new().unwrap();
     let server = ClickHouse::start(&engines, &directory.path().join("db"));
     let files = directory.path().join("files");
-    let options = Options { host_group: Some("ci".to_owned()), ..server.options(&files) };
-    let exporters = Exporters::start_at(&options, FAST).unwrap();
     let golden = builds::all();
     let mut early = builds::at(&golden[..6], &builds::ago(50 * 60));
     let mut late = builds::at(&golden, &builds::ago(60));
@@ -289,18 +303,28 @@ fn queries_say_what_the_traces_say() {
     let change = builds::ago(30 * 60);
     let change = change[..19].replace('T', " ");
     let all: Vec<Build> = early.iter().chain(&late).cloned().collect();
-    for build in &all {
-        exporters.observe(build.clone());
-    }
-    let deliveries: BTreeMap<_, _> = exporters.finish().into_iter().collect();
+    let sides = [(GROUPS[0], &early), (GROUPS[1], &late)];
+    let deliveries = sides.map(|(group, builds)| {
+        let options = server.options(&files.join(group));
+        let options = Options { host_group: Some(group.to_owned()), ..options };
+        let exporters = Exporters::start_at(&options, FAST).unwrap();
+        for build in builds {
+            exporters.observe(build.clone());
+        }
+        exporters.finish().into_iter().collect::<BTreeMap<_, _>>()
+    });
     let counts = [
         all.len(),
         all.iter().map(|build| build.trace.chains.len()).sum(),
         all.iter().map(|build| build.trace.findings.len()).sum(),
     ];
     for (table, count) in TABLES.iter().zip(counts) {
-        let delivery = deliveries[format!("clickhouse-{table}").as_str()];
-        assert_eq!((delivery.sent, delivery.dropped.all()), (count as u64, 0), "{deliveries:#?}");
+        let name = format!("clickhouse-{table}");
+        let of_table = deliveries.each_ref().map(|all| all[name.as_str()]);
+        let told = of_table.iter().fold((0, 0), |(sent, dropped), delivery| {
+            (sent + delivery.sent, dropped + delivery.dropped.all())
+        });
+        assert_eq!(told, (count as u64, 0), "{deliveries:#?}");
         assert_eq!(server.count(table), count as u64, "{table}");
     }
     let answers = server.queries(&change);
@@ -311,7 +335,7 @@ fn queries_say_what_the_traces_say() {
         server.run(&format!("TRUNCATE TABLE proxytrace.{table}"));
         assert_eq!(server.count(table), 0);
         let mut lines = 0;
-        for path in of_table(&files, table) {
+        for path in GROUPS.iter().flat_map(|group| of_table(&files.join(group), table)) {
             let text = read(&path);
             lines += text.lines().count() as u64;
             let settings = "&date_time_input_format=best_effort&input_format_skip_unknown_fields=1";
@@ -323,7 +347,7 @@ fn queries_say_what_the_traces_say() {
     assert_eq!(server.queries(&change), answers);
 
     // Sent once more, it is there once.
-    let path = of_table(&files, "builds").remove(0);
+    let path = of_table(&files.join(GROUPS[0]), "builds").remove(0);
     let again = "&insert_deduplication_token=abc&date_time_input_format=best_effort&input_format_skip_unknown_fields=1&query=INSERT+INTO+builds+FORMAT+JSONEachRow";
     let before = server.count("builds");
     let more = read(&path).lines().count() as u64;
@@ -334,9 +358,12 @@ fn queries_say_what_the_traces_say() {
 
 fn check(answers: &BTreeMap<String, Vec<Vec<Value>>>, early: &[Build], late: &[Build]) {
     let all: Vec<Build> = early.iter().chain(late).cloned().collect();
+    let groups = [GROUPS[0]].repeat(early.len()).into_iter().chain([GROUPS[1]].repeat(late.len()));
     let (mut proxies, mut targets, mut direct) =
         (Expected::default(), Expected::default(), Expected::default());
-    for build in &all {
+    let mut fallen: BTreeMap<Vec<String>, usize> = BTreeMap::new();
+    for (build, group) in all.iter().zip(groups) {
+        let mut of_build = BTreeSet::new();
         for chain in &build.trace.chains {
             for attempt in &chain.attempts {
                 let (served, absent) =
@@ -348,7 +375,7 @@ fn check(answers: &BTreeMap<String, Vec<Vec<Value>>>, early: &[Build], late: &[B
                 while let Some((_, host)) = redirects.next() {
                     // It is the last one that leads to where it failed.
                     let failed = failed(attempt) && redirects.peek().is_none();
-                    targets.add(&["ci", &attempt.proxy, &host], build, &[true, failed]);
+                    targets.add(&[group, &attempt.proxy, &host], build, &[true, failed]);
                 }
                 if let (Some(Next::Direct), Some(module)) = (attempt.next, &chain.module) {
                     let status = attempt.requests.last().and_then(|last| last.status);
@@ -358,25 +385,35 @@ fn check(answers: &BTreeMap<String, Vec<Vec<Value>>>, early: &[Build], late: &[B
                         (None, other) => panic!("a reason that no recording had: {other:?}"),
                     };
                     direct.add(&[module, &attempt.proxy, &reason], build, &[true]);
+                    of_build.insert(vec![module.clone(), attempt.proxy.clone(), reason]);
                 }
             }
+        }
+        for key in of_build {
+            *fallen.entry(key).or_default() += 1;
         }
     }
     assert_eq!(sums(&answers["worst-proxies-now"], 1, 5), proxies.0);
     assert!((3..5).all(|at| proxies.0.values().any(|sums| sums[at] > 0.0)), "{:?}", proxies.0);
     for row in &answers["worst-proxies-now"] {
-        let (served, failed) = (number(&row[2]), number(&row[4]));
-        match row[6].as_f64() {
-            // Its last digit is lost on the way through a text.
-            Some(ratio) => assert!((ratio - served / (served + failed)).abs() < 1e-12, "{row:?}"),
-            None => assert!(served + failed < 1.0, "{row:?}"),
-        }
+        let (served, failures) = (number(&row[2]), number(&row[4]));
+        assert_same(&row[6], share(failures, served).map(|failed| 1.0 - failed), row);
+        let proxy = text(&row[0]);
+        let of_proxy = || attempts(&all, &proxy);
+        assert_same(&row[7], p95(of_proxy()), row);
+        let reasons: BTreeSet<String> =
+            of_proxy().filter(|(_, it)| failed(it)).map(|(_, it)| reason(it)).collect();
+        assert_eq!(row[8], json!(reasons), "{row:?}");
     }
     assert_eq!(sums(&answers["redirect-targets"], 3, 2), targets.0);
     assert!(targets.0.len() >= 3, "{:?}", targets.0);
     assert!(targets.0.values().any(|sums| sums[1] > 0.0), "{:?}", targets.0);
     assert_eq!(sums(&answers["falls-to-direct"], 3, 1), direct.0);
     assert!(!direct.0.is_empty());
+    for row in &answers["falls-to-direct"] {
+        let key: Vec<String> = row[..3].iter().map(text).collect();
+        assert_eq!((number(&row[4]), number(&row[5])), (fallen[&key] as f64, 1.0), "{row:?}");
+    }
 
     let mut findings = Expected::default();
     for build in &all {
@@ -397,9 +434,14 @@ fn check(answers: &BTreeMap<String, Vec<Vec<Value>>>, early: &[Build], late: &[B
             chains.chain([None]).any(|chain| release(build, chain) == text(&row[0]))
         };
         let builds: f64 = all.iter().filter(has_it).map(|build| 1.0 / build.share).sum();
-        assert!((number(&row[5]) - builds).abs() < 1e-9, "{row:?}, expected: {builds}");
+        assert_same(&row[5], Some(builds), row);
+        assert_same(&row[6], Some(number(&row[4]) / builds), row);
     }
 
+    before_and_after(&answers["before-and-after"], early, late);
+}
+
+fn before_and_after(rows: &[Vec<Value>], early: &[Build], late: &[Build]) {
     let mut sides = Expected::default();
     for (builds, is_early) in [(early, true), (late, false)] {
         for build in builds {
@@ -408,23 +450,52 @@ fn check(answers: &BTreeMap<String, Vec<Vec<Value>>>, early: &[Build], late: &[B
             }
         }
     }
-    assert_eq!(sums(&answers["before-and-after"], 1, 2), sides.0);
-    for row in &answers["before-and-after"] {
+    assert_eq!(sums(rows, 1, 2), sides.0);
+    for row in rows {
         let proxy = text(&row[0]);
-        for (builds, column) in [(early, 5), (late, 6)] {
-            let attempts = builds.iter().flat_map(|build| {
-                let attempts = builds::attempts(std::slice::from_ref(build));
-                attempts.map(move |attempt| (build, attempt))
-            });
-            let expected = p95(attempts.filter(|(_, attempt)| attempt.proxy == proxy));
-            let told = Some(number(&row[column])).filter(|seconds| seconds.is_finite());
-            let same = match (told, expected) {
-                (Some(told), Some(expected)) => (told - expected).abs() < 1e-9,
-                (told, expected) => told.unwrap_or(0.0) == 0.0 && expected.is_none(),
+        let shares = [(early, 3, 5), (late, 4, 6)].map(|(builds, failing, slow)| {
+            let of_proxy = || attempts(builds, &proxy);
+            assert_same(&row[slow], p95(of_proxy()), row);
+            let weigh = |is_it: fn(&Attempt) -> bool| -> f64 {
+                of_proxy().filter(|(_, it)| is_it(it)).map(|(build, _)| 1.0 / build.share).sum()
             };
-            assert!(same, "{row:?}: {expected:?}");
-        }
+            let expected = share(weigh(failed), weigh(|it| it.outcome == Outcome::Ok));
+            assert_same(&row[failing], expected, row);
+            expected
+        });
+        let [Some(before), Some(after)] = shares else {
+            assert_eq!(row[7], Value::Null, "{row:?}");
+            continue;
+        };
+        assert_same(&row[7], Some(after - before), row);
     }
+    assert!(rows.iter().any(|row| number(&row[7]) != 0.0 && !row[7].is_null()), "{rows:?}");
+}
+
+/// The attempts at an entry, with their builds.
+fn attempts<'a>(
+    builds: &'a [Build],
+    proxy: &'a str,
+) -> impl Iterator<Item = (&'a Build, &'a Attempt)> {
+    let all = builds.iter().flat_map(|build| {
+        builds::attempts(std::slice::from_ref(build)).map(move |attempt| (build, attempt))
+    });
+    all.filter(move |(_, attempt)| attempt.proxy == proxy)
+}
+
+/// How much failed of what was served or failed.
+fn share(failed: f64, served: f64) -> Option<f64> {
+    (failed + served > 0.0).then(|| failed / (failed + served))
+}
+
+/// Its last digits are lost on the way through a text. Of nothing there is no share, and no quantile.
+fn assert_same(told: &Value, expected: Option<f64>, row: &[Value]) {
+    let told = Some(number(told)).filter(|told| told.is_finite());
+    let same = match (told, expected) {
+        (Some(told), Some(expected)) => (told - expected).abs() < 1e-9,
+        (told, expected) => told.unwrap_or(0.0) == 0.0 && expected.is_none(),
+    };
+    assert!(same, "{row:?}: {expected:?}");
 }
 
 /// The table that the exporter of the OpenTelemetry Collector makes, and that Rotel's writes to.

@@ -6,7 +6,8 @@ use crate::model::{
     Artifact, Attempt, Cause, Chain, Contradiction, Next, Outcome, ProcessId, RequestError,
 };
 
-use super::super::{cache, failure};
+use super::super::cache;
+use super::super::failure::{self, BadTile};
 use super::{At, Chains, Key, Tracked};
 
 impl Chains {
@@ -17,6 +18,7 @@ impl Chains {
         process: ProcessId,
         (module, version): (&str, &str),
         error: &Failure,
+        time: u64,
     ) {
         let error = &failure::without_answer(error);
         let why = failure::of_verification(error);
@@ -33,31 +35,50 @@ impl Chains {
                 self.attempt_mut(at).next = Some(Next::Stop);
             }
         }
-        if why != Outcome::BadContent {
-            return;
-        }
-        let culprit = match failure::bad_tile(error) {
-            Some(path) => self.good_tile(process, path),
-            None => self.good(&key(Artifact::SumdbLookup)),
-        };
-        if let Some(at) = culprit {
-            self.spoil(at, why, Some(error));
+        if why == Outcome::BadContent {
+            self.bad_sums(&key(Artifact::SumdbLookup), error, time);
         }
     }
 
-    /// The last tile of the checksum database that came well: the one with this path, or the whole
-    /// one that came in its place. What go had from its cache nobody has sent. Where no path is said
-    /// and one is bad already, that is why: go keeps tiles, and all that it verifies fails for it.
-    fn good_tile(&self, process: ProcessId, path: &str) -> Option<At> {
-        let is_bad = |tracked: &Tracked| {
-            let Chain { artifact, attempts, .. } = &tracked.chain;
-            tracked.chain.process == process
-                && *artifact == Artifact::SumdbTile
-                && attempts.last().is_some_and(|last| last.outcome == Outcome::BadContent)
+    /// What `lookup` asked the checksum database for is no good, or a tile that it needs; or what go
+    /// has kept of them, which nobody has sent.
+    fn bad_sums(&mut self, lookup: &Key<'_>, error: &Failure, time: u64) {
+        let Some(bad) = failure::bad_tile(error) else {
+            match self.good(lookup) {
+                Some(at) => self.spoil(at, Outcome::BadContent, Some(error)),
+                None => _ = self.of(lookup, Outcome::BadContent, time),
+            }
+            return;
         };
-        if path.is_empty() && self.all.iter().any(is_bad) {
-            return None;
+        // go keeps tiles, and all that it verifies fails for one that is bad.
+        let is_known = self.has_bad_tile(lookup.process);
+        match self.good_tile(lookup.process, bad) {
+            Some(at) if !is_known || bad != BadTile::Unnamed => {
+                self.spoil(at, Outcome::BadContent, Some(error));
+            }
+            _ if is_known => {}
+            _ => {
+                let (artifact, module, version) = (Artifact::SumdbTile, None, None);
+                let key = Key { artifact, module, version, place: bad.path(), ..*lookup };
+                self.of(&key, Outcome::BadContent, time);
+            }
         }
+    }
+
+    fn has_bad_tile(&self, process: ProcessId) -> bool {
+        let is_bad = |chain: &Chain| {
+            chain.process == process
+                && chain.artifact == Artifact::SumdbTile
+                && chain.attempts.last().map_or(chain.outcome, |last| last.outcome)
+                    == Outcome::BadContent
+        };
+        self.all.iter().any(|tracked| is_bad(&tracked.chain))
+    }
+
+    /// The last tile of the checksum database that came well and may be this one: with its path, or
+    /// the whole one that came in its place.
+    fn good_tile(&self, process: ProcessId, tile: BadTile<'_>) -> Option<At> {
+        let path = tile.path().unwrap_or_default();
         let whole = path.split_once(".p/").map_or(path, |(whole, _)| whole);
         let chain = self.all.iter().rposition(|tracked| {
             let Tracked { chain, place, .. } = tracked;
@@ -95,6 +116,7 @@ impl Chains {
         process: ProcessId,
         (module, version): (&str, &str),
         by: Contradiction,
+        time: u64,
     ) {
         let (artifact, module, version) = cache::of_sum(module, version);
         let key = |artifact| Key::of(process, artifact, &module, &version);
@@ -105,6 +127,8 @@ impl Chains {
                 self.end(at);
             }
             wrong = key(Artifact::SumdbLookup);
+            // What nobody was asked for go had kept.
+            self.of(&wrong, Outcome::Cached, time);
         }
         let Some(chain) = self.find(&wrong) else { return };
         let refused = |attempt: &Attempt| attempt.outcome == Outcome::Checksum;

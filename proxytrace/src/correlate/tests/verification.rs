@@ -2,7 +2,7 @@
 
 use crate::diagnose::diagnose;
 use crate::event::{Goroutine, What};
-use crate::model::{Artifact, Contradiction, Next, Outcome, Role, Trace};
+use crate::model::{Artifact, Chain, Confidence, Contradiction, Next, Outcome, Role, Trace};
 
 use super::scenarios::{self, A, B, got, url, zip};
 use super::script::{
@@ -327,8 +327,8 @@ fn one_tile_is_blamed_for_all_that_it_failed() {
     assert_eq!(bad.map(|chain| chain.artifact).collect::<Vec<_>>(), [Artifact::SumdbTile]);
 }
 
-/// What is said of a tile is so of the tile, whatever it was fetched for; of one that go had, of
-/// nobody.
+/// What is said of a tile is so of the tile, whatever it was fetched for; of one that go had, nobody
+/// is blamed.
 #[test]
 fn a_tile_that_is_none_is_bad_content() {
     let short = "x.lab/m@v1.0.0/go.mod: TileReader returned bad result slice (tile/8/0/000.p/1 \
@@ -344,6 +344,7 @@ fn a_tile_that_is_none_is_bad_content() {
         (other, &[(part, 200)], Some(part)),
         (other, &[], None),
     ] {
+        let is_other = error == other;
         let error = plain_error(error);
         let mut task = Task::new(7)
             .walk()
@@ -357,12 +358,66 @@ fn a_tile_that_is_none_is_bad_content() {
             task.verify("x.lab/m", "v1.0.0/go.mod", Some(error.clone())).failed(error.clone());
         let trace = Script::new(A, 1).run(&[task]).trace();
         let bad = trace.chains.iter().filter(|chain| chain.outcome == Outcome::BadContent);
-        let bad = bad.map(|chain| chain.attempts[0].requests[0].url.as_str());
+        let asked = |chain: &Chain| Some(chain.attempts.first()?.requests[0].url.clone());
         let expected = blamed.map(|path| format!("{A}/sumdb/s.lab/{path}"));
-        assert_eq!(bad.collect::<Vec<_>>(), expected.as_deref().into_iter().collect::<Vec<_>>());
+        assert_eq!(bad.map(asked).collect::<Vec<_>>(), std::slice::from_ref(&expected));
+        let root = diagnose(&trace).into_iter().find(|finding| finding.role == Role::Root).unwrap();
+        let sure =
+            if blamed.is_none() || is_other { Confidence::Possible } else { Confidence::Certain };
+        let code = if blamed.is_none() { "PT509" } else { "PT401" };
+        assert_eq!((&*root.code, root.confidence), (code, sure));
         assert_eq!(chain(&trace, "x.lab/m@v1.0.0 sumdb-lookup").outcome, Outcome::Ok);
         assert_eq!(chain(&trace, "x.lab/m@v1.0.0 mod").outcome, Outcome::Checksum);
     }
+}
+
+/// What is bad of what go has kept nobody has sent, and all that is verified with it fails.
+#[test]
+fn what_is_kept_of_the_database_may_be_bad() {
+    let latest = "initializing sumdb.Client: reading tree note: malformed note\nnote:\ngo.sum dat";
+    for words in ["malformed record data", "cannot authenticate record data", latest] {
+        let error = plain_error(&format!("verifying module: x.lab@v1.0.0: {words}"));
+        let of = |module| {
+            Task::new(7)
+                .walk()
+                .lookup(A, module)
+                .fetch(&[hop(&url(A, module, "v1.0.0.mod"), 200)])
+                .verify(module, "v1.0.0/go.mod", Some(error.clone()))
+                .verify(module, "v1.0.0", Some(error.clone()))
+                .failed(error.clone())
+        };
+        let trace = Script::new(A, 1).run(&[of("x.lab/m")]).run(&[of("x.lab/n")]).trace();
+        for module in ["x.lab/m", "x.lab/n"] {
+            let kept = chain(&trace, &format!("{module}@v1.0.0 sumdb-lookup"));
+            assert_eq!((kept.outcome, kept.attempts.len()), (Outcome::BadContent, 0));
+            let came = chain(&trace, &format!("{module}@v1.0.0 mod"));
+            assert_eq!(came.attempts[0].requests[0].outcome, Outcome::Ok);
+        }
+        let found = diagnose(&trace);
+        let found: Vec<_> =
+            found.iter().map(|it| (&*it.code, it.role, it.confidence, it.chains.len())).collect();
+        assert_eq!(found, [("PT509", Role::Root, Confidence::Certain, 2)]);
+    }
+}
+
+#[test]
+fn what_is_kept_of_the_database_may_contradict_it() {
+    let words = "SECURITY ERROR\ngo.sum database server misbehavior detected!\n";
+    let (module, version) = ("x.lab/m".to_owned(), "v1.0.0/go.mod".to_owned());
+    let task = Task::new(7)
+        .walk()
+        .lookup(A, "x.lab/m")
+        .fetch(&[hop(&url(A, "x.lab/m", "v1.0.0.mod"), 200)])
+        .step(What::VerifyEnter { module, version })
+        .step(What::Stderr { text: words.into() });
+    let trace = Script::new(A, 1).run(&[task]).trace();
+    let kept = chain(&trace, "x.lab/m@v1.0.0 sumdb-lookup");
+    assert_eq!(kept.contradicted_by, Some(Contradiction::SumdbBefore));
+    let found = diagnose(&trace);
+    let found: Vec<_> = found.iter().map(|it| (&*it.code, &*it.message)).collect();
+    let message = "what came from the module cache contradicts what the checksum database said \
+                   before: its tree has forked";
+    assert_eq!(found, [("PT507", message)]);
 }
 
 /// `|` after the entry: the question goes on to `direct`, which go takes for a no.
