@@ -664,12 +664,10 @@ fn is_serious(chain: &Chain) -> bool {
 }
 
 fn ended_in_failure(chain: &Chain) -> bool {
-    // What was in the module cache may be contradicted, too.
+    let ended = |last: &Attempt| last.next == Some(Next::Stop) && failed(last.outcome);
+    // What go had kept may be contradicted, too, or no good.
     chain.contradicted_by.is_some()
-        || chain
-            .attempts
-            .last()
-            .is_some_and(|last| last.next == Some(Next::Stop) && failed(last.outcome))
+        || chain.attempts.last().map_or_else(|| failed(chain.outcome), ended)
 }
 
 /// The modules of which go said that their `go.mod` is none.
