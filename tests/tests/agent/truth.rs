@@ -226,8 +226,7 @@ fn of_table() -> (usize, Vec<&'static Scenario>) {
     (count, Scenario::all().iter().filter(is_fit).collect())
 }
 
-/// The newest release, which the agent knows from the start, and in turn with it each of the others,
-/// which it meets.
+/// The newest release, and in turn with it each of the others.
 fn releases(newest: &Toolchain) -> Vec<Toolchain> {
     let others = cases::toolchains(&VERSIONS).into_iter();
     let others = others.filter(|other| other.version != newest.version);
@@ -248,7 +247,11 @@ fn watch_all<'a>(
     let values = VALUES.to_string();
     let options = ["--sample", share, "--label-values", &values, "--textfile"];
     let options = [&options[..], &[textfile.to_str().unwrap()]].concat();
-    let agent = Agent::start(toolchain, &options);
+    // Of one that it meets it may miss the first events.
+    let known = of.toolchains.iter().map(|toolchain| toolchain.goroot.join("bin"));
+    let path = std::env::join_paths(known).unwrap();
+    let agent = Agent::begin_with(toolchain, &options, &[("PATH", &path)]);
+    agent.watches();
     let (next, failures) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     let done = Mutex::new(Vec::new());
     thread::scope(|scope| {
