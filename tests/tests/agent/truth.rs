@@ -163,6 +163,20 @@ fn is_near(what: &str, chosen: &[&Run<'_>], runs: &[Run<'_>], count: impl Fn(&Ru
 /// Every count of what builds did is the sum over those that were handed on, each of which was held to
 /// the log of its servers: none is missing, or there twice. (How a build is counted `monitoring` tests.)
 fn equals_the_builds(metrics: &str, builds: &[Build]) {
+    // Sums of seconds depend on their order in the last digit.
+    let of_builds = |text: &str| -> BTreeSet<String> {
+        let lines = text.lines().filter(|line| OF_BUILDS.iter().any(|it| line.starts_with(it)));
+        lines.filter(|line| !line.contains("_sum")).map(str::to_owned).collect()
+    };
+    let expected = of_builds(&told_of(builds));
+    for family in OF_BUILDS {
+        assert!(expected.iter().any(|line| line.starts_with(family)), "no {family}");
+    }
+    assert_eq!(of_builds(metrics), expected);
+}
+
+/// What Prometheus would be told of these builds.
+pub(crate) fn told_of(builds: &[Build]) -> String {
     let limits = Limits { values: VALUES, ..Limits::default() };
     let mut registry = Registry::new(limits, 0.0);
     for Build { share, trace, .. } in builds {
@@ -172,16 +186,7 @@ fn equals_the_builds(metrics: &str, builds: &[Build]) {
     registry.settle();
     let mut text = Vec::new();
     prometheus::write(&registry, &mut text).unwrap();
-    // Sums of seconds depend on their order in the last digit.
-    let of_builds = |text: &str| -> BTreeSet<String> {
-        let lines = text.lines().filter(|line| OF_BUILDS.iter().any(|it| line.starts_with(it)));
-        lines.filter(|line| !line.contains("_sum")).map(str::to_owned).collect()
-    };
-    let expected = of_builds(&String::from_utf8(text).unwrap());
-    for family in OF_BUILDS {
-        assert!(expected.iter().any(|line| line.starts_with(family)), "no {family}");
-    }
-    assert_eq!(of_builds(metrics), expected);
+    String::from_utf8(text).unwrap()
 }
 
 /// How metrics begin that come from builds alone.
