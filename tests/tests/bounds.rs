@@ -9,7 +9,8 @@ use proxytrace::model::{Request, Trace};
 use proxytrace_tests::cases;
 use proxytrace_tests::lab::Lab;
 use proxytrace_tests::scenario::Scenario;
-use proxytrace_tests::toolchain::Toolchain;
+use proxytrace_tests::toolchain::{Toolchain, VERSIONS};
+use serde_json::Value;
 
 /// Traces `go mod download`, changed by `change`, where only the second proxy has anything.
 fn trace(change: impl FnOnce(&mut Command)) -> Result<Option<Trace>> {
@@ -74,5 +75,57 @@ fn the_program_is_quickly_verified() -> Result<()> {
         return Ok(());
     };
     ensure!(size.parse::<u64>()? <= VERIFIED, "{size}");
+    Ok(())
+}
+
+/// What one request of a download may take: hits of probes, those that are single-stepped, which cost
+/// twenty times as much, and bytes of records. Counts repeat where times do not.
+struct Most {
+    hits: f64,
+    stepped: f64,
+    bytes: f64,
+}
+
+/// By the first release that is so: before Go 1.21 some returns are found at `RET` alone.
+const MOST: [(u16, Most); 2] = [
+    (19, Most { hits: 10.5, stepped: 3.5, bytes: 850.0 }),
+    (21, Most { hits: 10.5, stepped: 0.05, bytes: 850.0 }),
+];
+
+#[test]
+fn a_request_takes_few_hits_and_bytes() -> Result<()> {
+    if !cases::can_start() {
+        return Ok(());
+    }
+    let scenario = Scenario::find("bench").context("no such scenario")?;
+    for toolchain in cases::toolchains(&VERSIONS) {
+        let lab = Lab::start(scenario, &toolchain)?;
+        let [counts, trace] = ["counts.json", "trace.json"].map(|name| lab.module_dir().join(name));
+        let mut command = lab.command(cases::proxytrace());
+        command.arg("--cost").arg(&counts).arg("--json").arg(&trace);
+        command.args(["--", "go", "mod", "download"]);
+        let output = lab.output(command)?;
+        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let counts: Value = serde_json::from_slice(&fs::read(counts)?)?;
+        let trace: Trace = serde_json::from_slice(&fs::read(trace)?)?;
+        let requests = f64::from(u32::try_from(lab.log().len())?);
+        let each = |value: &Value| value.as_f64().unwrap_or(f64::NAN) / requests;
+        let (mut hits, mut stepped) = (0.0, 0.0);
+        for probe in counts["probes"].as_array().context("no probes")? {
+            hits += each(&probe["hits"]);
+            stepped += if probe["emulated"] == true { 0.0 } else { each(&probe["hits"]) };
+        }
+        let bytes = each(&counts["bytes"]);
+        let version = &toolchain.version;
+        eprintln!("{version}: {hits:.2} hits, {stepped:.2} stepped, {bytes:.0} bytes");
+        let (_, most) = MOST
+            .iter()
+            .rfind(|(since, _)| toolchain.minor() >= *since)
+            .context("a release without bounds")?;
+        ensure!(hits > 5.0 && hits <= most.hits, "{version}: {hits} hits");
+        ensure!(stepped <= most.stepped, "{version}: {stepped} stepped hits");
+        ensure!(bytes > 100.0 && bytes <= most.bytes, "{version}: {bytes} bytes");
+        ensure!(trace.capture.lost == 0 && trace.capture.complete, "{:?}", trace.capture);
+    }
     Ok(())
 }

@@ -561,6 +561,10 @@ fn check_privileges() -> Result<(), Error> {
     })
 }
 
+/// The first Linux in which maps count as memory of their control group, not against
+/// `RLIMIT_MEMLOCK`.
+const UNLOCKED: (u32, u32) = (5, 11);
+
 /// Says what to do about a kernel that does not let us trace.
 fn cannot_trace(error: &anyhow::Error) -> Error {
     let lockdown = fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default();
@@ -576,7 +580,14 @@ fn cannot_trace(error: &anyhow::Error) -> Error {
             ),
         };
     }
-    let advice = if Path::new(btf::KERNEL_BTF).exists() {
+    let denied = error.chain().any(|cause| {
+        let cause = cause.downcast_ref::<std::io::Error>();
+        cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::PermissionDenied)
+    });
+    let advice = if denied && *program::RELEASE < UNLOCKED {
+        "before Linux 5.11 its maps are locked memory: `ulimit -l unlimited`, or CAP_SYS_RESOURCE; \
+         `proxytrace doctor` says more"
+    } else if Path::new(btf::KERNEL_BTF).exists() {
         "`proxytrace doctor` tries what it needs, one thing after another, and says what is in the \
          way; in a container, start it with --privileged"
     } else {

@@ -123,7 +123,7 @@ const ROOM_VAR: &str = "PROXYTRACE_TOOLCHAINS";
 const PREEMPTIBLE: (u32, u32) = (6, 19);
 
 /// This Linux.
-static RELEASE: LazyLock<(u32, u32)> = LazyLock::new(|| {
+pub(super) static RELEASE: LazyLock<(u32, u32)> = LazyLock::new(|| {
     let release = super::kernel_release();
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map_while(|n| n.parse().ok());
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))

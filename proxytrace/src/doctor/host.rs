@@ -14,6 +14,9 @@ const CAPABILITIES: [(u32, &str, &str); 4] = [
 ];
 
 const LOCKDOWN: &str = "lockdown";
+const LOCKED: &str = "locked memory";
+/// Raises limits.
+const SYS_RESOURCE: u32 = 24;
 
 /// What is read once.
 pub(super) struct Host {
@@ -23,6 +26,8 @@ pub(super) struct Host {
     uid: Option<u32>,
     initial_users: bool,
     lockdown: String,
+    /// How much may be locked; `unlimited` if there is no limit.
+    locked: String,
     container: Option<&'static str>,
     has_btf: bool,
 }
@@ -38,6 +43,7 @@ impl Host {
             uid: field("Uid:").and_then(|ids| ids.split_whitespace().nth(1)?.parse().ok()),
             initial_users: is_initial(&text("/proc/self/uid_map")),
             lockdown: text("/sys/kernel/security/lockdown"),
+            locked: locked(&text("/proc/self/limits")).to_owned(),
             container: container(),
             has_btf: Path::new("/sys/kernel/btf/vmlinux").exists(),
         }
@@ -83,6 +89,26 @@ impl Host {
         let state = if self.has(21) && self.has(19) { State::Ok } else { State::Lacking };
         let detail = format!("user {user} has {}; {}", names(&has), why.join("; "));
         Check::new(what, state, detail)
+    }
+
+    /// Before Linux 5.11 maps count as locked memory.
+    pub(super) fn locked_memory(&self) -> Option<Check> {
+        let mut numbers = self.kernel.split(|c: char| !c.is_ascii_digit()).map(str::parse);
+        let release: (u32, u32) = (numbers.next()?.ok()?, numbers.next()?.ok()?);
+        if release >= (5, 11) {
+            return None;
+        }
+        Some(if self.has(SYS_RESOURCE) || self.locked == "unlimited" {
+            Check::new(LOCKED, State::Ok, "it may lock what its maps take")
+        } else {
+            let detail = format!(
+                "{} bytes, and before Linux 5.11 maps are locked memory; no CAP_SYS_RESOURCE to \
+                 raise that",
+                self.locked
+            );
+            Check::new(LOCKED, State::Missing, detail)
+                .advise("`ulimit -l unlimited`, or give the program cap_sys_resource besides")
+        })
     }
 
     pub(super) fn namespace(&self) -> Option<Check> {
@@ -143,6 +169,9 @@ impl Host {
         if !self.has_btf {
             flags.push("-v /sys/kernel/btf:/sys/kernel/btf:ro".to_owned());
         }
+        if checks.iter().any(|check| check.what == LOCKED && check.state != State::Ok) {
+            flags.push("--ulimit memlock=-1".to_owned());
+        }
         // Docker gives capabilities to root alone.
         let is_user = self.uid.is_some_and(|uid| uid != 0);
         let user = if is_user && !self.has_all() { "--user 0 " } else { "" };
@@ -171,6 +200,12 @@ fn is_initial(uid_map: &str) -> bool {
         || (words.next(), words.next(), words.next()) == (Some("0"), Some("0"), Some("4294967295"))
 }
 
+/// The limit that is in force (proc(5)).
+fn locked(limits: &str) -> &str {
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max locked memory"));
+    line.and_then(|line| line.split_whitespace().next()).unwrap_or("unlimited")
+}
+
 fn container() -> Option<&'static str> {
     if Path::new("/.dockerenv").exists() {
         return Some("Docker");
@@ -186,7 +221,7 @@ fn container() -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
-    use super::{CAPABILITIES, Check, Host, State, is_initial};
+    use super::{CAPABILITIES, Check, Host, SYS_RESOURCE, State, is_initial, locked};
 
     fn host(capabilities: u64) -> Host {
         Host {
@@ -195,6 +230,7 @@ mod tests {
             uid: Some(1000),
             initial_users: true,
             lockdown: "none [integrity] confidentiality\n".into(),
+            locked: "65536".into(),
             container: None,
             has_btf: true,
         }
@@ -210,6 +246,25 @@ mod tests {
         assert_eq!(state(&[21]), State::Lacking);
         assert_eq!(state(&[19, 21]), State::Ok);
         assert_eq!(state(&[19, 21, 38, 39]), State::Ok);
+    }
+
+    #[test]
+    fn old_kernels_count_maps_as_locked_memory() {
+        let state = |kernel: &str, capabilities, locked: &str| {
+            let (kernel, locked) = (kernel.into(), locked.into());
+            let check = Host { kernel, locked, ..host(capabilities) }.locked_memory();
+            check.map(|check| check.state)
+        };
+        assert_eq!(state("5.10.0-32-cloud-amd64", 0, "65536"), Some(State::Missing));
+        assert_eq!(state("5.10.0", 0, "unlimited"), Some(State::Ok));
+        assert_eq!(state("5.10.0", 1 << SYS_RESOURCE, "65536"), Some(State::Ok));
+        for kernel in ["5.11.0", "6.18", "unknown", ""] {
+            assert_eq!(state(kernel, 0, "65536"), None);
+        }
+        let limits =
+            "Limit  Soft Limit  Hard Limit  Units\nMax locked memory  65536  unlimited  bytes\n";
+        assert_eq!(locked(limits), "65536");
+        assert_eq!(locked(""), "unlimited");
     }
 
     #[test]

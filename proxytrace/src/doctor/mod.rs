@@ -80,6 +80,7 @@ pub fn examine() -> Report {
     let known = toolchains.iter().find(|go| go.probes.is_some());
     let go: Option<PathBuf> = known.map(|go| PathBuf::from(&go.path));
     let mut checks = vec![host.privileges()];
+    checks.extend(host.locked_memory());
     checks.extend(host.namespace());
     checks.extend(host.lockdown());
     let privileged = checks[0].state != State::Missing;

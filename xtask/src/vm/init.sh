@@ -53,9 +53,9 @@ locked() {
     grep -q "\[$variant\]" /sys/kernel/security/lockdown || end "failed: it is not locked down"
 }
 
-# proxytrace must refuse, with a text.
+# This proxytrace must refuse, with a text.
 refuse() {
-    "$@" proxytrace -- true >/tmp/said 2>&1
+    "$@" -- true >/tmp/said 2>&1
     code=$?
     cat /tmp/said
     [ $code = 125 ] || end "failed: exit code $code and not 125"
@@ -79,29 +79,46 @@ memlock)
 confidentiality)
     locked
     text='the kernel is locked down (confidentiality)'
-    refuse
+    refuse proxytrace
     end passed
     ;;
 no-types)
     mount -t tmpfs tmpfs /sys/kernel/btf
     text='this kernel does not show its types'
-    refuse
+    refuse proxytrace
     end passed
     ;;
 no-capabilities)
     text='tracing needs privileges that this user does not have'
-    refuse as-user
+    refuse as-user proxytrace
     end passed
     ;;
 administrator)
+    # What it takes to lock as much as maps are.
+    more=
+    case $(cat /proc/sys/kernel/osrelease) in 5.*)
+        ulimit -l 64
+        HOME=$(mktemp -d)
+        echo +bpf,+perfmon,+sys_admin >/capabilities
+        text='before Linux 5.11 its maps are locked memory'
+        refuse as-user-with-capabilities
+        as-user-with-capabilities doctor >/tmp/said 2>&1
+        grep -q "locked memory .*65536 bytes" /tmp/said || {
+            cat /tmp/said
+            end "failed: doctor does not say what is missing"
+        }
+        more=,+sys_resource
+        ;;
+    esac
     # With fewer it says what is missing, and the command runs.
-    echo +bpf,+perfmon >/capabilities
-    HOME=$(mktemp -d) as-user-with-capabilities -- go version >/tmp/said 2>&1 ||
-        end "failed: exit code $?"
+    echo +bpf,+perfmon$more >/capabilities
+    code=0
+    HOME=$(mktemp -d) as-user-with-capabilities -- go version >/tmp/said 2>&1 || code=$?
     cat /tmp/said
+    [ $code = 0 ] || end "failed: exit code $code"
     grep -q 'this kernel lets CAP_SYS_ADMIN alone put a probe in' /tmp/said ||
         end "failed: it does not say what is missing"
-    echo +bpf,+perfmon,+sys_admin >/capabilities
+    echo +bpf,+perfmon,+sys_admin$more >/capabilities
     check --proxytrace /bin/as-user-with-capabilities
     ;;
 systemd) . /system.sh ;;

@@ -179,8 +179,9 @@ impl Run {
 const QUICK_KERNELS: [&str; 4] = ["amd64 5.10", "amd64 6.1", "amd64 7.3", "arm64 6.1"];
 
 /// Where the variants run.
-const VARIANTS: [(&str, Variant); 12] = [
+const VARIANTS: [(&str, Variant); 13] = [
     ("amd64 5.10", Variant::Memlock),
+    ("amd64 5.10", Variant::Administrator),
     ("amd64 6.1", Variant::Administrator),
     ("amd64 6.1", Variant::Systemd),
     ("amd64 6.12", Variant::Integrity),
