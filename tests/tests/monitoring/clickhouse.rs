@@ -19,8 +19,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::builds::{self, FAST};
-use crate::engines::{Engine, curl, engines, monitoring, wait_for};
-use crate::otlp::{Rotel, to};
+use crate::engines::{Engine, curl, engines, monitoring};
 
 pub(crate) const TABLES: [&str; 3] = ["builds", "chains", "findings"];
 /// Builds count differently.
@@ -116,12 +115,16 @@ pub(crate) fn number(value: &Value) -> f64 {
     value.as_f64().or_else(|| value.as_str()?.parse().ok()).unwrap_or(f64::NAN)
 }
 
-fn text(value: &Value) -> String {
+pub(crate) fn text(value: &Value) -> String {
     value.as_str().unwrap_or_else(|| panic!("no text: {value}")).to_owned()
 }
 
 /// Sums by what is in the first columns.
-fn sums(rows: &[Vec<Value>], keys: usize, values: usize) -> BTreeMap<Vec<String>, Vec<f64>> {
+pub(crate) fn sums(
+    rows: &[Vec<Value>],
+    keys: usize,
+    values: usize,
+) -> BTreeMap<Vec<String>, Vec<f64>> {
     let sums = rows.iter().map(|row| {
         let key = row[..keys].iter().map(text).collect();
         (key, row[keys..keys + values].iter().map(number).collect())
@@ -130,10 +133,10 @@ fn sums(rows: &[Vec<Value>], keys: usize, values: usize) -> BTreeMap<Vec<String>
 }
 
 #[derive(Default)]
-struct Expected(BTreeMap<Vec<String>, Vec<f64>>);
+pub(crate) struct Expected(pub(crate) BTreeMap<Vec<String>, Vec<f64>>);
 
 impl Expected {
-    fn add(&mut self, key: &[&str], build: &Build, values: &[bool]) {
+    pub(crate) fn add(&mut self, key: &[&str], build: &Build, values: &[bool]) {
         let key = key.iter().map(|part| (*part).to_owned()).collect();
         let sums = self.0.entry(key).or_insert_with(|| vec![0.0; values.len()]);
         for (sum, value) in sums.iter_mut().zip(values) {
@@ -208,7 +211,7 @@ fn switched(golden: &[Build]) -> Build {
 }
 
 /// The release of go that a chain is of, else that of the first process.
-fn release(build: &Build, chain: Option<u32>) -> String {
+pub(crate) fn release(build: &Build, chain: Option<u32>) -> String {
     let chain = build.trace.chains.iter().find(|one| Some(one.id) == chain);
     let of = |process: u32| {
         build.trace.processes.iter().find(|one| one.id == process)?.go_version.clone()
@@ -283,7 +286,7 @@ fn redirects(attempt: &Attempt) -> impl Iterator<Item = (&Request, String)> {
 }
 
 /// The groups of the hosts on which the early builds were, and the late ones.
-const GROUPS: [&str; 2] = ["ci", "nightly"];
+pub(crate) const GROUPS: [&str; 2] = ["ci", "nightly"];
 
 #[test]
 fn queries_say_what_the_traces_say() {
@@ -359,11 +362,8 @@ fn queries_say_what_the_traces_say() {
 fn check(answers: &BTreeMap<String, Vec<Vec<Value>>>, early: &[Build], late: &[Build]) {
     let all: Vec<Build> = early.iter().chain(late).cloned().collect();
     let groups = [GROUPS[0]].repeat(early.len()).into_iter().chain([GROUPS[1]].repeat(late.len()));
-    let (mut proxies, mut targets, mut direct) =
-        (Expected::default(), Expected::default(), Expected::default());
-    let mut fallen: BTreeMap<Vec<String>, usize> = BTreeMap::new();
+    let (mut proxies, mut targets) = (Expected::default(), Expected::default());
     for (build, group) in all.iter().zip(groups) {
-        let mut of_build = BTreeSet::new();
         for chain in &build.trace.chains {
             for attempt in &chain.attempts {
                 let (served, absent) =
@@ -377,20 +377,7 @@ fn check(answers: &BTreeMap<String, Vec<Vec<Value>>>, early: &[Build], late: &[B
                     let failed = failed(attempt) && redirects.peek().is_none();
                     targets.add(&[group, &attempt.proxy, &host], build, &[true, failed]);
                 }
-                if let (Some(Next::Direct), Some(module)) = (attempt.next, &chain.module) {
-                    let status = attempt.requests.last().and_then(|last| last.status);
-                    let reason = match (status, attempt.outcome) {
-                        (Some(status), _) => status.to_string(),
-                        (None, Outcome::ConnectRefused) => "connect_refused".to_owned(),
-                        (None, other) => panic!("a reason that no recording had: {other:?}"),
-                    };
-                    direct.add(&[module, &attempt.proxy, &reason], build, &[true]);
-                    of_build.insert(vec![module.clone(), attempt.proxy.clone(), reason]);
-                }
             }
-        }
-        for key in of_build {
-            *fallen.entry(key).or_default() += 1;
         }
     }
     assert_eq!(sums(&answers["worst-proxies-now"], 1, 5), proxies.0);
@@ -408,12 +395,7 @@ fn check(answers: &BTreeMap<String, Vec<Vec<Value>>>, early: &[Build], late: &[B
     assert_eq!(sums(&answers["redirect-targets"], 3, 2), targets.0);
     assert!(targets.0.len() >= 3, "{:?}", targets.0);
     assert!(targets.0.values().any(|sums| sums[1] > 0.0), "{:?}", targets.0);
-    assert_eq!(sums(&answers["falls-to-direct"], 3, 1), direct.0);
-    assert!(!direct.0.is_empty());
-    for row in &answers["falls-to-direct"] {
-        let key: Vec<String> = row[..3].iter().map(text).collect();
-        assert_eq!((number(&row[4]), number(&row[5])), (fallen[&key] as f64, 1.0), "{row:?}");
-    }
+    falls_to_direct(&answers["falls-to-direct"], &all);
 
     let mut findings = Expected::default();
     for build in &all {
@@ -439,6 +421,41 @@ fn check(answers: &BTreeMap<String, Vec<Vec<Value>>>, early: &[Build], late: &[B
     }
 
     before_and_after(&answers["before-and-after"], early, late);
+}
+
+/// Rows of what no proxy served, by module, entry and reason.
+pub(crate) fn falls_to_direct(rows: &[Vec<Value>], builds: &[Build]) {
+    let mut direct = Expected::default();
+    let mut fallen: BTreeMap<Vec<String>, usize> = BTreeMap::new();
+    for build in builds {
+        let mut of_build = BTreeSet::new();
+        for chain in &build.trace.chains {
+            for attempt in &chain.attempts {
+                let (Some(Next::Direct), Some(module)) = (attempt.next, &chain.module) else {
+                    continue;
+                };
+                let mut requests = attempt.requests.iter().rev();
+                let last = requests.find(|request| request.cause != Cause::ConnectTunnel);
+                let status = last.and_then(|last| last.status);
+                let reason = match (status, attempt.outcome) {
+                    (Some(status), _) => status.to_string(),
+                    (None, Outcome::ConnectRefused) => "connect_refused".to_owned(),
+                    (None, other) => panic!("a reason that no recording had: {other:?}"),
+                };
+                direct.add(&[module, &attempt.proxy, &reason], build, &[true]);
+                of_build.insert(vec![module.clone(), attempt.proxy.clone(), reason]);
+            }
+        }
+        for key in of_build {
+            *fallen.entry(key).or_default() += 1;
+        }
+    }
+    assert_eq!(sums(rows, 3, 1), direct.0);
+    assert!(!direct.0.is_empty());
+    for row in rows {
+        let key: Vec<String> = row[..3].iter().map(text).collect();
+        assert_eq!((number(&row[4]), number(&row[5])), (fallen[&key] as f64, 1.0), "{row:?}");
+    }
 }
 
 fn before_and_after(rows: &[Vec<Value>], early: &[Build], late: &[Build]) {
@@ -484,108 +501,18 @@ fn attempts<'a>(
 }
 
 /// How much failed of what was served or failed.
-fn share(failed: f64, served: f64) -> Option<f64> {
+pub(crate) fn share(failed: f64, served: f64) -> Option<f64> {
     (failed + served > 0.0).then(|| failed / (failed + served))
 }
 
 /// Its last digits are lost on the way through a text. Of nothing there is no share, and no quantile.
-fn assert_same(told: &Value, expected: Option<f64>, row: &[Value]) {
+pub(crate) fn assert_same(told: &Value, expected: Option<f64>, row: &[Value]) {
     let told = Some(number(told)).filter(|told| told.is_finite());
     let same = match (told, expected) {
         (Some(told), Some(expected)) => (told - expected).abs() < 1e-9,
         (told, expected) => told.unwrap_or(0.0) == 0.0 && expected.is_none(),
     };
     assert!(same, "{row:?}: {expected:?}");
-}
-
-/// The table that the exporter of the OpenTelemetry Collector makes, and that Rotel's writes to.
-const OTEL_TRACES: &str = "CREATE TABLE otel.otel_traces (
-    Timestamp DateTime64(9), TraceId String, SpanId String, ParentSpanId String, TraceState String,
-    SpanName LowCardinality(String), SpanKind LowCardinality(String),
-    ServiceName LowCardinality(String), ResourceAttributes Map(LowCardinality(String), String),
-    ScopeName String, ScopeVersion String, SpanAttributes Map(LowCardinality(String), String),
-    Duration UInt64, StatusCode LowCardinality(String), StatusMessage String,
-    Events Nested (Timestamp DateTime64(9), Name LowCardinality(String),
-        Attributes Map(LowCardinality(String), String)),
-    Links Nested (TraceId String, SpanId String, TraceState String,
-        Attributes Map(LowCardinality(String), String))
-) ENGINE = MergeTree ORDER BY (ServiceName, SpanName, Timestamp)";
-
-/// A forward proxy refuses the way to the host of the first request: that is not the host's doing.
-fn refuse_tunnel(build: &mut Build) {
-    let attempts = build.trace.chains.iter_mut().flat_map(|chain| &mut chain.attempts);
-    let Some(requests) = attempts.map(|one| &mut one.requests).find(|all| !all.is_empty()) else {
-        return;
-    };
-    let tunnel = Request {
-        id: u32::MAX,
-        cause: Cause::ConnectTunnel,
-        method: "CONNECT".into(),
-        url: format!("{}:443", requests[0].host),
-        status: Some(407),
-        outcome: Outcome::ProxyRefused,
-        ..requests[0].clone()
-    };
-    requests.push(tunnel);
-}
-
-/// From the agent to a collector, and from there to the tables that collectors have.
-#[test]
-fn spans_come_through_a_collector() {
-    let Some(engines) = engines() else { return };
-    let directory = TempDir::new().unwrap();
-    let server = ClickHouse::start(&engines, &directory.path().join("db"));
-    server.run("CREATE DATABASE otel");
-    server.run(OTEL_TRACES);
-    let exporter = [
-        ["--exporter", "clickhouse"],
-        ["--clickhouse-exporter-endpoint", server.url.trim_end_matches('/')],
-        ["--clickhouse-exporter-database", "otel"],
-        ["--clickhouse-exporter-compression", "none"],
-    ];
-    // The engine in a process gathers no inserts.
-    let gather = ["--clickhouse-exporter-async-insert", "false"];
-    let rotel = Rotel::start(&engines, &[&exporter.concat()[..], &gather].concat());
-    let exporters = Exporters::start_at(&to(rotel.url.clone()), FAST).unwrap();
-    let mut builds = builds::at(&builds::all(), &builds::ago(60));
-    for build in &mut builds {
-        build.share = SHARES[0];
-        refuse_tunnel(build);
-    }
-    for build in &builds {
-        exporters.observe(build.clone());
-    }
-    let deliveries: BTreeMap<_, _> = exporters.finish().into_iter().collect();
-    let sent = deliveries["otlp-spans"].sent;
-    wait_for("all spans", || (server.count("otel.otel_traces") == sent).then_some(()));
-    // Collectors, too, send again what they cannot know to have come.
-    server.run(
-        "INSERT INTO otel.otel_traces SELECT * FROM otel.otel_traces WHERE SpanKind = 'Client'",
-    );
-    let (mut hosts, mut times) = (Expected::default(), BTreeMap::<String, Vec<u64>>::new());
-    for build in &builds {
-        let attempts = builds::attempts(std::slice::from_ref(build));
-        let requests = attempts.flat_map(|attempt| &attempt.requests);
-        for request in requests.filter(|request| request.cause != Cause::ConnectTunnel) {
-            let host = request.host.split(':').next().unwrap();
-            hosts.add(&[host], build, &[true]);
-            let time = request.duration_ns.map(|head| head + request.body_ns.unwrap_or(0));
-            times.entry(host.to_owned()).or_default().push(time.unwrap_or(u64::MAX));
-        }
-    }
-    let query = fs::read_to_string(monitoring().join("opentelemetry/hosts-now.sql")).unwrap();
-    let rows = server.rows("", &query);
-    assert_eq!(sums(&rows, 1, 1), hosts.0);
-    assert!(rows.iter().any(|row| number(&row[2]) > 0.0), "{rows:?}");
-    for row in &rows {
-        let times = times.get_mut(&text(&row[0])).unwrap();
-        times.sort_unstable();
-        let p95 = times[(times.len() * 95).div_ceil(100) - 1];
-        // What did not end, ends with its build.
-        let same = (number(&row[3]) - p95 as f64 / 1e9).abs() < 1e-9;
-        assert!(same || p95 == u64::MAX, "{row:?}, and not {p95} ns");
-    }
-    assert!(times.values().filter(|times| *times.last().unwrap() < u64::MAX).count() >= 2);
 }
 
 pub(crate) fn of_table(files: &Path, table: &str) -> Vec<PathBuf> {

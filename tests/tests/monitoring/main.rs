@@ -4,6 +4,7 @@
 mod builds;
 mod clickhouse;
 mod cluster;
+mod collector;
 mod dashboard;
 mod engines;
 mod faults;

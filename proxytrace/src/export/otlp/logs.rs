@@ -17,6 +17,7 @@ pub(super) fn of(build: &Build, id: BuildId, now_ns: u64) -> Vec<LogRecord> {
 
 fn record(build: &Build, id: BuildId, finding: &Finding, now_ns: u64) -> LogRecord {
     let chain = build.trace.chains.iter().find(|chain| Some(chain.id) == finding.chain);
+    let process = chain.map(|chain| chain.process);
     let number = match finding.severity {
         Severity::Note => SeverityNumber::Info,
         Severity::Warning => SeverityNumber::Warn,
@@ -31,6 +32,7 @@ fn record(build: &Build, id: BuildId, finding: &Finding, now_ns: u64) -> LogReco
         )
         .truth("proxytrace.finding.certain", finding.confidence == Confidence::Certain)
         .text("proxytrace.finding.advice", &finding.advice)
+        .maybe("go.version", Some(build.go_version(process)).filter(|version| !version.is_empty()))
         .maybe("go.module.path", finding.module.as_deref())
         .maybe("go.module.version", finding.version.as_deref())
         .integer("proxytrace.finding.chains", Some(finding.chains.len()));
