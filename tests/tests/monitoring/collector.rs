@@ -168,9 +168,10 @@ fn hosts_now(rows: &[Vec<Value>], builds: &[Build]) {
     assert!(rows.iter().any(|row| number(&row[2]) > 0.0), "{rows:?}");
     let mut ended = 0;
     for row in rows {
-        let failed = to_host(builds, &text(&row[0])).filter(|(_, request, _)| has_failed(request));
+        let host = text(&row[0]);
+        let failed = to_host(builds, &host).filter(|(_, request, _)| has_failed(request));
         assert_same(&row[2], Some(failed.map(|(build, _, _)| 1.0 / build.share).sum()), row);
-        if let Some(seconds) = p95(to_host(builds, &text(&row[0]))) {
+        if let Some(seconds) = p95(to_host(builds, &host)) {
             assert_same(&row[3], Some(seconds), row);
             ended += 1;
         }
