@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 
+use proxytrace::export::metrics::Limits;
 use proxytrace_tests::lab::Lab;
 use proxytrace_tests::log::Entry;
 use proxytrace_tests::scenario::{Action, Rule, Scenario, Sumdb};
@@ -37,6 +38,8 @@ fn is_told_by_its_log(scenario: &Scenario) -> bool {
 struct Sums {
     fetches: BTreeMap<String, usize>,
     successes: BTreeMap<String, usize>,
+    /// Fetches by module.
+    modules: BTreeMap<String, usize>,
     /// By the entry, and the status in the end.
     errors: BTreeMap<(String, String), usize>,
     redirects: usize,
@@ -58,6 +61,8 @@ impl Sums {
                 continue;
             };
             *self.fetches.entry(entry.to_owned()).or_default() += 1;
+            let (module, _) = url[entry.len() + 1..].split_once("/@").expect("a file of a module");
+            *self.modules.entry(unescaped(module)).or_default() += 1;
             self.resends += answers.len() - 1;
             self.fallbacks += usize::from(entry == ENTRIES[1]);
             let mut last = answers[0];
@@ -79,8 +84,13 @@ impl Sums {
     }
 
     fn add(&mut self, more: Self) {
-        let Sums { fetches, successes, errors, redirects, fallbacks, resends } = more;
-        for (sums, more) in [(&mut self.fetches, fetches), (&mut self.successes, successes)] {
+        let Sums { fetches, successes, modules, errors, redirects, fallbacks, resends } = more;
+        let of_fetches = [
+            (&mut self.fetches, fetches),
+            (&mut self.successes, successes),
+            (&mut self.modules, modules),
+        ];
+        for (sums, more) in of_fetches {
             for (entry, count) in more {
                 *sums.entry(entry).or_default() += count;
             }
@@ -113,6 +123,12 @@ impl Sums {
             }
             sums
         };
+        let mut modules = BTreeMap::new();
+        for (labels, value) in of("go_mod_fetch_total").filter(|it| entry(&it.0).is_some()) {
+            let (_, module) = labels.split_once("module=\"").expect("it is asked for");
+            let module = module.split('"').next().unwrap().to_owned();
+            *modules.entry(module).or_default() += value;
+        }
         let mut errors: BTreeMap<(String, String), usize> = BTreeMap::new();
         for (labels, value) in of("go_mod_fetch_errors_total") {
             let Some(entry) = entry(&labels) else { continue };
@@ -123,12 +139,20 @@ impl Sums {
         Sums {
             fetches: by_entry("go_mod_fetch_total"),
             successes: by_entry("go_mod_fetch_success_total"),
+            modules,
             errors,
             redirects: sum("go_mod_redirects_total"),
             fallbacks: sum("go_mod_fallbacks_total"),
             resends: sum("go_mod_goauth_resends_total"),
         }
     }
+}
+
+/// Capitals are `!` and the small letter in paths.
+fn unescaped(module: &str) -> String {
+    let mut parts = module.split("%21");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |path, part| path + &part[..1].to_uppercase() + &part[1..])
 }
 
 fn named(scenario: &Scenario) -> String {
@@ -140,8 +164,8 @@ fn what_is_counted_is_what_the_servers_saw() {
     let Some((_alone, toolchain)) = alone() else { return };
     let directory = tempfile::tempdir().unwrap();
     let textfile = directory.path().join("proxytrace.prom");
-    let options = ["--sample", "1", "--metrics", "off", "--textfile", textfile.to_str().unwrap()];
-    let agent = Agent::start(&toolchain, &options);
+    let options = ["--sample", "1", "--metrics", "off", "--label-module", "--textfile"];
+    let agent = Agent::start(&toolchain, &[&options[..], &[textfile.to_str().unwrap()]].concat());
     let mut expected = Sums::default();
     let scenarios: Vec<&Scenario> =
         Scenario::all().iter().filter(|scenario| is_told_by_its_log(scenario)).collect();
@@ -165,6 +189,7 @@ fn what_is_counted_is_what_the_servers_saw() {
     };
     // What else was built on this machine meanwhile was seen, too, and is in no log.
     let others: Vec<Build> = builds.into_iter().filter(|build| !is_ours(&build)).collect();
-    expected.add(Sums::read(&told_of(&others)));
+    let limits = Limits { modules: Some(100), ..Limits::default() };
+    expected.add(Sums::read(&told_of(&others, limits)));
     assert_eq!(Sums::read(&fs::read_to_string(&textfile).unwrap()), expected);
 }

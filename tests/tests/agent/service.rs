@@ -241,6 +241,28 @@ fn files_of_lines_are_changed_and_compressed_under_way() {
     assert_eq!(text.lines().count(), builds.len());
 }
 
+/// No more is kept than is asked for.
+#[test]
+fn files_of_lines_are_kept_as_asked_for() {
+    let Some((_alone, toolchain)) = alone() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let files = dir.path().join("files");
+    let keep = ["--sample", "1", "--metrics", "off", "--haste", "2000", "--ndjson-keep", "1B"];
+    let outlet = ["--ndjson", files.to_str().unwrap()];
+    let agent = Agent::start(&toolchain, &[&keep[..], &outlet].concat());
+    let is_of_builds = |name: &str| name.starts_with("builds");
+    let there = || {
+        let names = fs::read_dir(&files).unwrap().map(|file| file.unwrap().file_name());
+        names.filter(|name| is_of_builds(name.to_str().unwrap())).count()
+    };
+    let grows = || fs::read_to_string(files.join("builds.ndjson")).unwrap_or_default();
+    version(&toolchain, "kept");
+    agent.until("written it", || grows().contains("\"kept\"") || there() > 1);
+    agent.until("removed it", || there() <= 1 && !grows().contains("\"kept\""));
+    let (status, _, log) = agent.end();
+    assert!(status.success(), "{log:#?}");
+}
+
 /// Its stdout is a pipe, and who should read it does not.
 #[test]
 fn a_reader_that_stalls_holds_nobody() {
