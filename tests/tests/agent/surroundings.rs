@@ -54,11 +54,22 @@ fn patient() -> String {
 
 #[test]
 fn a_go_in_other_namespaces_is_met() {
+    is_met_in(&[]);
+}
+
+/// As in containers that somebody starts without privileges.
+#[test]
+fn a_go_among_other_users_is_met() {
+    is_met_in(&["--user", "--map-root-user"]);
+}
+
+fn is_met_in(namespaces: &[&str]) {
     let Some((_alone, toolchain)) = alone() else { return };
     let agent = Agent::start(&toolchain, &["--sample", "1"]);
     let before = agent.state().health.executables;
     let inside = patient();
     let mut shell = Command::new("unshare")
+        .args(namespaces)
         .args(["--mount", "--pid", "--fork", "--mount-proc", "sh", "-c", IN_A_CONTAINER])
         .envs(job("container"))
         .env("GOROOT", &toolchain.goroot)
