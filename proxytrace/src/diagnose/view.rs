@@ -8,6 +8,7 @@ use super::sent::last_walk;
 use super::speaker::is_page;
 use crate::correlate::story::{failed, last_asked, unverified, walks_the_list};
 use crate::forward::{Forward, ForwardProxy};
+use crate::gomod::path::escape;
 use crate::gomod::sources::command;
 use crate::goproxy::{self, List, asks_repositories, is_keyword};
 use crate::model::{
@@ -232,6 +233,7 @@ impl<'a> View<'a> {
                 || self.unused_tool(chain).is_some()
                 || self.unread_mod(chain).is_some()
                 || self.is_kept_badly(chain)
+                || self.is_told(chain)
                 || ended_at_no_port(self, chain))
             && self.processes.get(&chain.process).is_none_or(|process| process.failed)
             && !self.is_weaker_probe(chain)
@@ -331,6 +333,23 @@ impl<'a> View<'a> {
             Outcome::BadContent => chain.attempts.is_empty(),
             _ => false,
         }
+    }
+
+    /// Whether go says of a URL that it failed, of which nothing else tells that a walk ended there.
+    fn is_told(&self, chain: &Chain) -> bool {
+        let serious = |outcome| failed(outcome) && outcome != Outcome::NotFound;
+        let open = |last: &&Attempt| last.next.is_none() && serious(last.outcome);
+        let told = || {
+            let last = chain.attempts.last().filter(open)?;
+            let plain = |text: &str| text.replace("%21", "!");
+            let url = plain(&last_asked(&last.requests)?.url);
+            // Where it was redirected to, the beginning is another one.
+            let file = &url[url.rfind(&format!("/{}/@", escape(chain.module.as_deref()?)))?..];
+            let said = plain(self.process(chain.process)?.stderr_tail.as_deref()?);
+            let ends = |rest: &str| !rest.starts_with(|c: char| c.is_ascii_alphanumeric());
+            said.match_indices(file).any(|(at, _)| ends(&said[at + file.len()..])).then_some(())
+        };
+        told().is_some()
     }
 
     /// Whether go could make nothing of the `go.mod` file that a chain is about.

@@ -396,7 +396,7 @@ fn what_is_kept_of_the_database_may_be_bad() {
         let found = diagnose(&trace);
         let found: Vec<_> =
             found.iter().map(|it| (&*it.code, it.role, it.confidence, it.chains.len())).collect();
-        assert_eq!(found, [("PT509", Role::Root, Confidence::Certain, 2)]);
+        assert_eq!(found, [("PT509", Role::Root, Confidence::Certain, 4)]);
     }
 }
 

@@ -149,6 +149,23 @@ fn what_go_tells_again_is_of_the_walk_before() {
     assert_eq!(told(diagnose(&trace)), once);
 }
 
+/// Before Go 1.21 it may not be known of a walk that it ended; go says whose failure it was.
+#[test]
+fn what_go_says_of_a_url_is_a_failure() {
+    let list = url(A, "x.lab/Up", "list").replace("Up", "%21up");
+    let mut trace = one("https://proxy.lab,direct", 1, &[hop(&list, 403)], bad_status(403)).trace();
+    trace.chains[0].attempts[0].next = None;
+    let mut found = |said: &str| {
+        trace.processes[0].stderr_tail = Some(said.to_owned());
+        diagnose(&trace).into_iter().map(|finding| finding.code).collect::<Vec<_>>()
+    };
+    let said = "go: module x.lab/Up: Get \"/else/x.lab/%21up/@v/list\": stopped after 10 redirects";
+    assert_eq!(found(said), ["PT302"]);
+    for other in ["", "go: x.lab/%21up/@v/list.old: 403", "go: y.lab/Up/@v/list: 403"] {
+        assert_eq!(found(other), [""; 0], "{other}");
+    }
+}
+
 /// The zip of what was found was fetched in a walk of its own, and is what is wrong.
 #[test]
 fn a_query_is_not_wrong_where_what_it_found_is() {
