@@ -11,7 +11,7 @@ use proxytrace_tests::cases::skip;
 use serde_json::Value;
 
 /// No engine takes longer for anything, however busy the machine is.
-const PATIENCE: Duration = Duration::from_secs(90);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Where they are installed; skips aloud if they are not.
 pub(crate) fn engines() -> Option<PathBuf> {
