@@ -19,6 +19,7 @@ FROM
         1 / toFloat64(ResourceAttributes['proxytrace.sample.share']) AS weight
     FROM otel.otel_traces
     WHERE Timestamp >= now() - INTERVAL 1 DAY AND ServiceName = 'proxytrace' AND module != ''
+      AND SpanAttributes['proxytrace.probe'] != 'true'
     LIMIT 1 BY TraceId, SpanId
 )
 ARRAY JOIN names AS name, attributes AS fallback

@@ -16,11 +16,11 @@ FROM
         SpanAttributes['server.address'] AS host,
         -- A list of one, which exporters write differently.
         extract(SpanAttributes['http.response.header.location'], '.*"([^"]*)"') AS location,
-        extract(location, '^[A-Za-z]+://(?:[^/@]*@)?([^/?#]+)') AS named,
+        lower(extract(location, '^(?:[A-Za-z][A-Za-z0-9+.-]*:)?//(?:[^/?#@]*@)?([^/?#]+)')) AS named,
         1 / toFloat64(ResourceAttributes['proxytrace.sample.share']) AS weight
     FROM otel.otel_traces
     WHERE Timestamp >= now() - INTERVAL 1 DAY AND ServiceName = 'proxytrace' AND SpanKind = 'Client'
-      AND SpanAttributes['http.response.status_code'] LIKE '3__' AND location != ''
+      AND SpanAttributes['http.response.status_code'] IN ('301', '302', '303', '307', '308') AND location != ''
     LIMIT 1 BY TraceId, SpanId
 )
 GROUP BY host_group, proxy, target_host

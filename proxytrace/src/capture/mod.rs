@@ -56,6 +56,7 @@ use std::thread;
 
 use anyhow::{Context as _, anyhow};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
 
 pub use caller::{append_output, environment_of_caller, open_output, remove_output};
 pub use cost::{Cost, Probe};
@@ -582,10 +583,16 @@ fn cannot_trace(error: &anyhow::Error) -> Error {
     }
     let denied = error.chain().any(|cause| {
         let cause = cause.downcast_ref::<std::io::Error>();
-        cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::PermissionDenied)
+        cause.is_some_and(|cause| cause.raw_os_error() == Some(libc::EPERM))
     });
-    let advice = if denied && *program::RELEASE < UNLOCKED {
-        "before Linux 5.11 its maps are locked memory: `ulimit -l unlimited`, or CAP_SYS_RESOURCE; \
+    // Whoever may raise it has done so by now.
+    let is_limited = || {
+        let limit = getrlimit(Resource::RLIMIT_MEMLOCK);
+        limit.is_ok_and(|(soft, _)| soft != RLIM_INFINITY)
+    };
+    let advice = if denied && *program::RELEASE < UNLOCKED && is_limited() {
+        "before Linux 5.11 its maps are locked memory: `ulimit -l unlimited` as root, or \
+         CAP_SYS_RESOURCE; \
          `proxytrace doctor` says more"
     } else if Path::new(btf::KERNEL_BTF).exists() {
         "`proxytrace doctor` tries what it needs, one thing after another, and says what is in the \

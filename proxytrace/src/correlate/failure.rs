@@ -97,7 +97,7 @@ const OUTCOMES: &[Rule<Outcome>] = &[
     // cmd/go/internal/modfetch/fetch.go:checkSumDB. Any text may be in a checksum, too; what is
     // quoted of an answer `of_verification` leaves out.
     text("checksum mismatch\n", Outcome::Checksum),
-    text("checksum missing from sumdb response", Outcome::Checksum),
+    text(OTHER_RECORD, Outcome::Checksum),
     text("SECURITY ERROR\n", Outcome::Checksum),
     // cmd/go/internal/modfetch/fetch.go:downloadZip. Any text may be in the name of a file, too.
     text("has unexpected file", Outcome::BadContent),
@@ -214,7 +214,7 @@ const FORBIDDEN: Rule<Outcome> = text("GOVCS disallows using", Outcome::Unknown)
 /// What is wrong with what came of the checksum database (`golang.org/x/mod/sumdb/{client,note,tlog}`).
 const OF_SUMS: &[Rule<Outcome>] = &[
     // Whoever answers has said something of another version (`modfetch/fetch.go:checkSumDB`).
-    text("checksum missing from sumdb response", Outcome::BadContent),
+    text(OTHER_RECORD, Outcome::BadContent),
     text("malformed record data", Outcome::BadContent),
     text("cannot authenticate record data", Outcome::BadContent),
     text("cannot validate record", Outcome::BadContent),
@@ -225,6 +225,15 @@ const OF_SUMS: &[Rule<Outcome>] = &[
     text(OTHER_TILE, Outcome::BadContent),
     text(SHORT_TILE, Outcome::BadContent),
 ];
+
+/// A record without a line for what was looked up. go has kept it by then.
+const OTHER_RECORD: &str = "checksum missing from sumdb response";
+
+/// Whether an answer of the checksum database is well in itself, and of something else.
+pub(super) fn is_of_another(failure: &Failure) -> bool {
+    let has = |text: &String| text.contains(OTHER_RECORD);
+    failure.steps.iter().any(|step| step.text.as_ref().is_some_and(has))
+}
 
 /// A note that is signed by others than GOSUMDB has the key of.
 pub(crate) const OTHER_KEY: &str = "no verifiable signatures";

@@ -98,7 +98,7 @@ pub(super) fn root(view: &View<'_>, chain: &Chain) -> Option<Sign> {
         return Some(contradicted(chain, by));
     }
     if view.is_kept_badly(chain) {
-        return Some(kept_badly(chain));
+        return kept_badly(view, chain);
     }
     let culprit = culprit(view, chain)?;
     let is_of_https = matches!(culprit, Cow::Owned(_));
@@ -171,17 +171,21 @@ pub(super) fn root(view: &View<'_>, chain: &Chain) -> Option<Sign> {
     Some(if sign.requests.is_empty() { sign.with(send.ids()) } else { sign })
 }
 
-/// PT404, PT509: how it came there was not seen.
-fn kept_badly(chain: &Chain) -> Sign {
+/// PT404, PT509: how it came there was not seen. What a directory has in place of the checksum
+/// database nobody has kept.
+fn kept_badly(view: &View<'_>, chain: &Chain) -> Option<Sign> {
     if chain.artifact == Artifact::Mod {
         let message = "what the module cache has as go.mod is none, and go asks nobody for another";
-        return Sign::of("PT404", chain, message.to_owned()).advising(REMOVE);
+        return Some(Sign::of("PT404", chain, message.to_owned()).advising(REMOVE));
+    }
+    if view.reads_sums_from_files(chain) {
+        return None;
     }
     let message = "go can make nothing of what it has kept of the checksum database, and asks nobody \
                    for another";
     let sign = Sign::of("PT509", chain, message.to_owned());
     // Of several tiles go does not know which one is not of the tree, nor whether the tree is.
-    if chain.artifact == Artifact::SumdbTile { sign.possibly() } else { sign }
+    Some(if chain.artifact == Artifact::SumdbTile { sign.possibly() } else { sign })
 }
 
 /// What to do where HTTP/2 is of no use.

@@ -54,6 +54,11 @@ pub(super) fn root(
     }
 }
 
+/// What to do where one of several tiles is not of the tree.
+const TILES: &str = "go does not know which of its tiles is not of the tree: this one, or one that it \
+                     has kept. Remove those (`rm -r \"$(go env GOMODCACHE)\"/cache/download/sumdb`) and \
+                     trace again: if it fails as before, what answers here is wrong.";
+
 /// PT401: a tile that the database says it has, and has not: nothing is wrong with the module.
 fn missing_tile(chain: &Chain, attempt: &Attempt) -> Option<(&'static str, String)> {
     let absent = chain.artifact == Artifact::SumdbTile && attempt.outcome == Outcome::NotFound;
@@ -110,7 +115,10 @@ pub(super) fn doubt(view: &View<'_>, chain: &Chain, attempt: &Attempt, sign: Sig
         || chain.artifact != Artifact::SumdbLookup
         || is_named
         || view.trace.chains.iter().any(forwarded);
-    if sure && !is_told(chain, attempt, OTHER_TILE) { sign } else { sign.possibly() }
+    if is_told(chain, attempt, OTHER_TILE) {
+        return sign.possibly().advising(TILES);
+    }
+    if sure { sign } else { sign.possibly() }
 }
 
 /// The advice where the checksum database itself was asked: what helps a proxy is of no use.

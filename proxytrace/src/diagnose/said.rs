@@ -22,6 +22,15 @@ pub(super) fn names(line: &str, module: &str, below: bool) -> bool {
         && line.match_indices(module).any(|(at, _)| ends(at))
 }
 
+/// Whether a line of go's is about what became of a file, by the end of its URL: not one that says with
+/// `-x` or `http2debug` that it was asked for.
+pub(super) fn tells_of(line: &str, file: &str) -> bool {
+    let ends = |rest: &str| !rest.starts_with(|c: char| c.is_ascii_alphanumeric());
+    !line.starts_with("# get ")
+        && !line.contains("\":path\"")
+        && line.match_indices(file).any(|(at, _)| ends(&line[at + file.len()..]))
+}
+
 /// The version control tool that go did not run, as a line of its stderr says it, and why.
 pub(super) fn unused(line: &str) -> Option<(&str, Unused)> {
     if let Some((_, rest)) = line.split_once("GOVCS disallows using ") {

@@ -3,7 +3,7 @@
 use foldhash::{HashMap, HashSet};
 
 use super::configuration::ended_at_no_port;
-use super::said::{Unused, names, unused};
+use super::said::{Unused, names, tells_of, unused};
 use super::sent::last_walk;
 use super::speaker::is_page;
 use crate::correlate::story::{failed, last_asked, unverified, walks_the_list};
@@ -346,10 +346,20 @@ impl<'a> View<'a> {
             // Where it was redirected to, the beginning is another one.
             let file = &url[url.rfind(&format!("/{}/@", escape(chain.module.as_deref()?)))?..];
             let said = plain(self.process(chain.process)?.stderr_tail.as_deref()?);
-            let ends = |rest: &str| !rest.starts_with(|c: char| c.is_ascii_alphanumeric());
-            said.match_indices(file).any(|(at, _)| ends(&said[at + file.len()..])).then_some(())
+            said.lines().any(|line| tells_of(line, file)).then_some(())
         };
         told().is_some()
+    }
+
+    /// Whether the checksum database may be a directory, which go reads without asking anybody.
+    pub(super) fn reads_sums_from_files(&self, chain: &Chain) -> bool {
+        let is_file = |url: &str| url.starts_with("file:");
+        let config = self.process(chain.process).map(|process| &process.config);
+        let given =
+            config.and_then(|config| config.get("GOSUMDB")?.value.split_whitespace().nth(1));
+        let list = self.list(chain);
+        given.is_some_and(is_file)
+            || list.is_some_and(|list| list.entries.iter().any(|entry| is_file(&entry.proxy)))
     }
 
     /// Whether go could make nothing of the `go.mod` file that a chain is about.

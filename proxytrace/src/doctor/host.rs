@@ -26,7 +26,7 @@ pub(super) struct Host {
     uid: Option<u32>,
     initial_users: bool,
     lockdown: String,
-    /// How much may be locked; `unlimited` if there is no limit.
+    /// To how much the limit of what may be locked can be raised; `unlimited` if there is none.
     locked: String,
     container: Option<&'static str>,
     has_btf: bool,
@@ -106,8 +106,10 @@ impl Host {
                  raise that",
                 self.locked
             );
-            Check::new(LOCKED, State::Missing, detail)
-                .advise("`ulimit -l unlimited`, or give the program cap_sys_resource besides")
+            // It may be enough: our programs tell.
+            Check::new(LOCKED, State::Lacking, detail).advise(
+                "`ulimit -l unlimited` as root, or give the program cap_sys_resource besides",
+            )
         })
     }
 
@@ -170,7 +172,7 @@ impl Host {
             flags.push("-v /sys/kernel/btf:/sys/kernel/btf:ro".to_owned());
         }
         if checks.iter().any(|check| check.what == LOCKED && check.state != State::Ok) {
-            flags.push("--ulimit memlock=-1".to_owned());
+            flags.push("--cap-add SYS_RESOURCE".to_owned());
         }
         // Docker gives capabilities to root alone.
         let is_user = self.uid.is_some_and(|uid| uid != 0);
@@ -200,10 +202,10 @@ fn is_initial(uid_map: &str) -> bool {
         || (words.next(), words.next(), words.next()) == (Some("0"), Some("0"), Some("4294967295"))
 }
 
-/// The limit that is in force (proc(5)).
+/// The hard limit (proc(5)).
 fn locked(limits: &str) -> &str {
     let line = limits.lines().find_map(|line| line.strip_prefix("Max locked memory"));
-    line.and_then(|line| line.split_whitespace().next()).unwrap_or("unlimited")
+    line.and_then(|line| line.split_whitespace().nth(1)).unwrap_or("unlimited")
 }
 
 fn container() -> Option<&'static str> {
@@ -255,15 +257,15 @@ mod tests {
             let check = Host { kernel, locked, ..host(capabilities) }.locked_memory();
             check.map(|check| check.state)
         };
-        assert_eq!(state("5.10.0-32-cloud-amd64", 0, "65536"), Some(State::Missing));
+        assert_eq!(state("5.10.0-32-cloud-amd64", 0, "65536"), Some(State::Lacking));
         assert_eq!(state("5.10.0", 0, "unlimited"), Some(State::Ok));
         assert_eq!(state("5.10.0", 1 << SYS_RESOURCE, "65536"), Some(State::Ok));
         for kernel in ["5.11.0", "6.18", "unknown", ""] {
             assert_eq!(state(kernel, 0, "65536"), None);
         }
         let limits =
-            "Limit  Soft Limit  Hard Limit  Units\nMax locked memory  65536  unlimited  bytes\n";
-        assert_eq!(locked(limits), "65536");
+            "Limit  Soft Limit  Hard Limit  Units\nMax locked memory  65536  131072  bytes\n";
+        assert_eq!(locked(limits), "131072");
         assert_eq!(locked(""), "unlimited");
     }
 

@@ -143,6 +143,11 @@ impl Tile {
         (place < width).then_some(Self { number: id / FULL as u64, width, place, hash })
     }
 
+    /// Whether the tree ends in it: go needs it then whatever it verifies.
+    pub(super) fn is_part(&self) -> bool {
+        self.width < FULL
+    }
+
     /// Where go asks for it: for the part that its tree has, and else for all of it
     /// (`client.go:readTile`).
     pub(super) fn paths(&self) -> Vec<String> {
@@ -153,7 +158,7 @@ impl Tile {
             rest /= 1000;
         }
         let full = format!("tile/8/0/{path}");
-        let part = (self.width < FULL).then(|| format!("{full}.p/{}", self.width));
+        let part = self.is_part().then(|| format!("{full}.p/{}", self.width));
         part.into_iter().chain([full]).collect()
     }
 

@@ -391,8 +391,7 @@ fn came(answer: &Answer) -> bool {
     matches!(answer.outcome, Outcome::Ok | Outcome::BadContent)
 }
 
-/// Asks the checksum database about every module that somebody has, and for a part of its tree: without
-/// it go verifies nothing.
+/// Asks the checksum database about every module that somebody has, and for a part of its tree.
 async fn look_up(
     client: &Arc<Client>,
     base: &Base,
@@ -437,16 +436,19 @@ async fn look_up(
             break;
         }
     }
-    let mut records = sums.lookups.values().filter(|answer| answer.outcome == Outcome::Ok);
-    if let Some(tile) = records.find_map(|answer| Tile::of(&answer.body.bytes)) {
-        for path in tile.paths() {
-            let check = |body: &[u8]| tile.check(&path, body);
-            let answer = probe::repeat(client, &url.below(&path), (tries, KEPT), check).await;
-            let came = matches!(answer.outcome, Outcome::Ok | Outcome::BadContent);
-            sums.tiles.push((path, answer));
-            if came {
-                break;
-            }
+    let mut records = sums.lookups.iter().filter(|(_, answer)| answer.outcome == Outcome::Ok);
+    let tile = records.find_map(|(place, answer)| Some((*place, Tile::of(&answer.body.bytes)?)));
+    let Some((place, tile)) = tile.filter(|_| sums.silent.is_none()) else { return };
+    sums.tile_of = (!tile.is_part()).then_some(place);
+    for path in tile.paths() {
+        let check = |body: &[u8]| tile.check(&path, body);
+        let answer = probe::repeat(client, &url.below(&path), (tries, KEPT), check).await;
+        // Where nothing ends, go waits.
+        let is_last =
+            matches!(answer.outcome, Outcome::Ok | Outcome::BadContent | Outcome::Unfinished);
+        sums.tiles.push(answer);
+        if is_last {
+            break;
         }
     }
 }

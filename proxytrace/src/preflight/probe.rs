@@ -472,12 +472,16 @@ pub(super) fn base(
 ) -> Base {
     let itself = || match Address::parse(&database.url) {
         Some(url) => Base::Itself(url),
-        None if is_international(&database.url) => Base::Unasked,
+        // A directory go reads, and asks nobody.
+        None if is_international(&database.url) || database.url.starts_with("file:") => {
+            Base::Unasked
+        }
         None => Base::Nobody,
     };
     if database.given {
         return itself();
     }
+    let supported = format!("sumdb/{}/supported", database.name);
     // A failure that `|` lets go pass over is what the walk ends with, unless `direct` is there.
     let mut failed = false;
     for entry in entries {
@@ -486,6 +490,7 @@ pub(super) fn base(
             Target::Word if entry.proxy == "direct" => return itself(),
             Target::Word if entry.proxy == "off" => break,
             Target::Barred(_) => return Base::Unasked,
+            Target::File(base) if base.join(&supported).is_file() => return Base::Unasked,
             _ => continue,
         };
         let place = list.entries.iter().position(|other| other == entry);

@@ -288,7 +288,7 @@ impl Walks<'_> {
             let attempts = vec![self.of_database(base, answer, Artifact::SumdbLookup)];
             self.push(WALKER, path, version, Artifact::SumdbLookup, answer.outcome, attempts);
         }
-        for (_, answer) in &asked.sums.tiles {
+        for answer in &asked.sums.tiles {
             let attempts = vec![self.of_database(base, answer, Artifact::SumdbTile)];
             self.push(WALKER, None, None, Artifact::SumdbTile, answer.outcome, attempts);
         }

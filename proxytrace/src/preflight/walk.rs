@@ -25,9 +25,11 @@ pub(super) struct Sums {
     pub(super) through: bool,
     /// What it said of each module.
     pub(super) lookups: BTreeMap<usize, Answer>,
-    /// What came for a part of its tree, by path: the tile of one of these modules, and all of it
-    /// where the part that go wants did not come.
-    pub(super) tiles: Vec<(String, Answer)>,
+    /// What came for a part of its tree: the tile of one of these modules, and all of it where the part
+    /// that go wants did not come.
+    pub(super) tiles: Vec<Answer>,
+    /// Whose tile that is; none if go needs it for all, as the tree ends in it.
+    pub(super) tile_of: Option<usize>,
     /// Why it could not be asked about the rest, if so.
     pub(super) silent: Option<Outcome>,
     /// Entries whose `go.mod` of a module has another sum than the database has for it.
@@ -42,10 +44,11 @@ pub(super) struct Sums {
 
 impl Sums {
     /// What came for a tile in the end: go tells of the part where nothing came.
-    pub(super) fn tile(&self) -> Option<&Answer> {
-        let mut tiles = self.tiles.iter().map(|(_, answer)| answer);
-        let came = |answer: &&Answer| answer.outcome == Outcome::Ok;
-        tiles.clone().find(came).or_else(|| tiles.next())
+    fn tile(&self) -> Option<&Answer> {
+        let of = |outcomes: &[Outcome]| self.tiles.iter().find(|it| outcomes.contains(&it.outcome));
+        of(&[Outcome::Ok, Outcome::BadContent])
+            .or_else(|| of(&[Outcome::Unknown]))
+            .or_else(|| self.tiles.first())
     }
 
     /// The worst of what the database answered, and whether that was for a tile.
@@ -147,7 +150,9 @@ impl Asked {
         let said = self.sums.lookups.get(&module).map(|answer| answer.outcome);
         // Who has not been asked was not wanted: nobody has the module.
         let said = match said.or(self.sums.silent).unwrap_or(Outcome::Ok) {
-            Outcome::Ok => self.sums.tile().map_or(Outcome::Ok, |tile| tile.outcome),
+            Outcome::Ok if self.sums.tile_of.is_none_or(|of| of == module) => {
+                self.sums.tile().map_or(Outcome::Ok, |tile| tile.outcome)
+            }
             said => said,
         };
         match &self.sums.base {
@@ -233,8 +238,7 @@ impl Asked {
             answer.is_some_and(|answer| answer.late)
         };
         let database = || {
-            let tiles = self.sums.tiles.iter().map(|(_, answer)| answer);
-            self.sums.lookups.values().chain(tiles).any(|answer| answer.late)
+            self.sums.lookups.values().chain(&self.sums.tiles).any(|answer| answer.late)
                 || matches!(self.sums.base, Some(Base::Unasked))
                     && self.entries.iter().any(supported)
         };
@@ -564,6 +568,54 @@ pub(super) mod tests {
             // Who is not come to is of no account.
             assert_eq!(mark(&mut two(",", "v1.0.0", [&ALL, &unknown])), Fare::Works);
         }
+    }
+
+    /// go needs the tile of a record for that alone, unless the tree ends in it.
+    #[test]
+    fn a_tile_is_of_its_module_or_of_all() {
+        use Outcome::{BadContent, NotFound, Ok, Unknown};
+        for (tiles, tile_of, expected) in [
+            (&[Ok][..], None, Fare::Works),
+            (&[NotFound, Ok], None, Fare::Works),
+            (&[NotFound, NotFound], None, Fare::Fails),
+            (&[NotFound, BadContent], None, Fare::Fails),
+            (&[NotFound, Unknown], None, Fare::Unknown),
+            (&[NotFound], Some(0), Fare::Fails),
+            (&[NotFound], Some(1), Fare::Works),
+        ] {
+            let mut asked = two(",", "v1.0.0", [&ALL, &ALL]);
+            asked.subjects[0].summed = true;
+            asked.sums.base = Address::parse("https://s.lab").map(Base::Itself);
+            asked.sums.lookups.insert(0, answer(Ok));
+            asked.sums.tiles = tiles.iter().map(|&outcome| answer(outcome)).collect();
+            asked.sums.tile_of = tile_of;
+            assert_eq!(fare(&asked, &asked.list.entries), expected, "{tiles:?} {tile_of:?}");
+            // There was no time for the rest.
+            for tile in &mut asked.sums.tiles {
+                tile.late = tile.outcome == Unknown;
+            }
+            let late = if expected == Fare::Unknown { Fare::Late } else { expected };
+            assert_eq!(fare(&asked, &asked.list.entries), late, "{tiles:?}");
+        }
+    }
+
+    /// go reads it, and asks nobody.
+    #[test]
+    fn a_database_in_a_directory_is_not_asked() {
+        let directory = tempfile::tempdir().unwrap();
+        let supported = directory.path().join("sumdb/s.lab/supported");
+        let entry =
+            Entry { proxy: format!("file://{}", directory.path().display()), separator: None };
+        let asked = two(",", "v1.0.0", [&[], &[]]);
+        let of = |url: &str, given| {
+            let database = Database { name: "s.lab".into(), url: url.into(), given };
+            base(std::slice::from_ref(&entry), (&asked.list, &asked.entries), &database)
+        };
+        assert!(matches!(of("file:///srv/sums", true), Base::Unasked));
+        assert!(matches!(of("https://s.lab", false), Base::Itself(_)));
+        std::fs::create_dir_all(supported.parent().unwrap()).unwrap();
+        std::fs::write(supported, "").unwrap();
+        assert!(matches!(of("https://s.lab", false), Base::Unasked));
     }
 
     /// go dies of what `go.sum` contradicts, and asks on after what the database does.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use proxytrace::agent::exporters::Pace;
 use proxytrace::export::{Build, Origin};
-use proxytrace::model::Attempt;
+use proxytrace::model::{Artifact, Attempt, Chain, Next, Outcome};
 use proxytrace_tests::golden;
 
 /// Fast enough for a test.
@@ -45,6 +45,35 @@ pub(crate) fn at(builds: &[Build], started_at: &str) -> Vec<Build> {
     builds
 }
 
+/// What stands behind the path of a module where nothing is.
+const NO_MODULE: &str = "/no-module";
+
+/// Of which a longer path was looked for at once with that of a module, with `direct` at last, and is
+/// none: go fetched nothing.
+pub(crate) fn probed(golden: &[Build]) -> Build {
+    let is_query = |chain: &&Chain| {
+        let falls = chain.attempts.iter().any(|attempt| attempt.next == Some(Next::Direct));
+        falls
+            && matches!(chain.artifact, Artifact::List | Artifact::Latest | Artifact::Info)
+            && chain.outcome == Outcome::Ok
+    };
+    let of = |build: &Build| build.trace.chains.iter().find(is_query).cloned();
+    let (build, found) = golden.iter().find_map(|build| Some((build, of(build)?))).unwrap();
+    let mut build = build.clone();
+    let module = found.module.as_ref().map(|module| module.clone() + NO_MODULE);
+    let mut none = Chain { id: 1_000_000, module, outcome: Outcome::NotFound, ..found };
+    for attempt in &mut none.attempts {
+        (attempt.outcome, attempt.requests) = (Outcome::NotFound, Vec::new());
+    }
+    build.trace.chains.push(none);
+    build
+}
+
+/// Whether it is about a path that is no module.
+pub(crate) fn is_of_none(chain: &Chain) -> bool {
+    chain.module.as_deref().is_some_and(|module| module.ends_with(NO_MODULE))
+}
+
 /// Now, and some seconds ago.
 pub(crate) fn ago(seconds: u64) -> String {
     let output = std::process::Command::new("date")
@@ -54,8 +83,8 @@ pub(crate) fn ago(seconds: u64) -> String {
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
-/// All attempts of builds.
+/// All attempts of builds at modules that there are.
 pub(crate) fn attempts(builds: &[Build]) -> impl Iterator<Item = &Attempt> {
     let chains = builds.iter().flat_map(|build| &build.trace.chains);
-    chains.flat_map(|chain| &chain.attempts)
+    chains.filter(|chain| !is_of_none(chain)).flat_map(|chain| &chain.attempts)
 }

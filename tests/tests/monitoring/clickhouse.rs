@@ -300,6 +300,7 @@ fn queries_say_what_the_traces_say() {
     late.extend(builds::at(&ended_well_enough(&golden), &builds::ago(90)));
     late.extend(builds::at(&[switched(&golden)], &builds::ago(120)));
     late.extend(builds::at(&[redirected_on(&golden)], &builds::ago(150)));
+    late.extend(builds::at(&[builds::probed(&golden)], &builds::ago(180)));
     for (build, share) in early.iter_mut().chain(&mut late).zip(SHARES.into_iter().cycle()) {
         build.share = share;
     }
@@ -364,7 +365,7 @@ fn check(answers: &BTreeMap<String, Vec<Vec<Value>>>, early: &[Build], late: &[B
     let groups = [GROUPS[0]].repeat(early.len()).into_iter().chain([GROUPS[1]].repeat(late.len()));
     let (mut proxies, mut targets) = (Expected::default(), Expected::default());
     for (build, group) in all.iter().zip(groups) {
-        for chain in &build.trace.chains {
+        for chain in build.trace.chains.iter().filter(|chain| !builds::is_of_none(chain)) {
             for attempt in &chain.attempts {
                 let (served, absent) =
                     (attempt.outcome == Outcome::Ok, attempt.outcome == Outcome::NotFound);
@@ -429,7 +430,7 @@ pub(crate) fn falls_to_direct(rows: &[Vec<Value>], builds: &[Build]) {
     let mut fallen: BTreeMap<Vec<String>, usize> = BTreeMap::new();
     for build in builds {
         let mut of_build = BTreeSet::new();
-        for chain in &build.trace.chains {
+        for chain in build.trace.chains.iter().filter(|chain| !builds::is_of_none(chain)) {
             for attempt in &chain.attempts {
                 let (Some(Next::Direct), Some(module)) = (attempt.next, &chain.module) else {
                     continue;

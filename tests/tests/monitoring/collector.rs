@@ -65,7 +65,6 @@ fn refuse_tunnel(build: &mut Build) {
     requests.push(tunnel);
 }
 
-/// From the agent to a collector, and from there to the tables that collectors have.
 /// A request of go, and the build it is of.
 type Asked<'a> = (&'a Build, &'a Request, &'a str);
 
@@ -80,6 +79,7 @@ fn asked(builds: &[Build]) -> impl Iterator<Item = Asked<'_>> {
     })
 }
 
+/// From the agent to a collector, and from there to the tables that collectors have.
 #[test]
 fn queries_of_a_collectors_tables_say_what_the_traces_say() {
     let Some(engines) = engines() else { return };
@@ -100,6 +100,7 @@ fn queries_of_a_collectors_tables_say_what_the_traces_say() {
     let golden = builds::all();
     let mut early = builds::at(&golden[..6], &builds::ago(50 * 60));
     let mut late = builds::at(&golden, &builds::ago(60));
+    late.extend(builds::at(&[builds::probed(&golden)], &builds::ago(90)));
     let all = early.iter_mut().chain(&mut late);
     for (build, share) in all.zip(SHARES.into_iter().cycle()) {
         build.share = share;

@@ -46,18 +46,21 @@ impl Chains {
         let Some(bad) = failure::bad_tile(error) else {
             match self.good(lookup) {
                 Some(at) => self.spoil(at, Outcome::BadContent, Some(error)),
+                // It was kept before it was looked at, and what is asked anew may be the same.
+                None if failure::is_of_another(error) => {}
                 None => _ = self.of(lookup, Outcome::BadContent, time),
             }
             return;
         };
         // go keeps tiles, and all that it verifies fails for one that is bad.
         let is_known = self.has_bad_tile(lookup.process);
+        if is_known && bad == BadTile::Unnamed {
+            return;
+        }
         match self.good_tile(lookup.process, bad) {
-            Some(at) if !is_known || bad != BadTile::Unnamed => {
-                self.spoil(at, Outcome::BadContent, Some(error));
-            }
-            _ if is_known => {}
-            _ => {
+            Some(at) => self.spoil(at, Outcome::BadContent, Some(error)),
+            None if is_known => {}
+            None => {
                 let (artifact, module, version) = (Artifact::SumdbTile, None, None);
                 let key = Key { artifact, module, version, place: bad.path(), ..*lookup };
                 self.of(&key, Outcome::BadContent, time);

@@ -1,7 +1,7 @@
 //! The checksum database, and the module cache.
 
 use crate::diagnose::diagnose;
-use crate::event::{Goroutine, What};
+use crate::event::{Goroutine, Origin, Setting, What};
 use crate::model::{Artifact, Chain, Confidence, Contradiction, Next, Outcome, Role, Trace};
 
 use super::scenarios::{self, A, B, got, url, zip};
@@ -386,7 +386,8 @@ fn what_is_kept_of_the_database_may_be_bad() {
                 .verify(module, "v1.0.0", Some(error.clone()))
                 .failed(error.clone())
         };
-        let trace = Script::new(A, 1).run(&[of("x.lab/m")]).run(&[of("x.lab/n")]).trace();
+        let mut script = Script::new(A, 1);
+        let mut trace = script.run(&[of("x.lab/m")]).run(&[of("x.lab/n")]).trace();
         for module in ["x.lab/m", "x.lab/n"] {
             let kept = chain(&trace, &format!("{module}@v1.0.0 sumdb-lookup"));
             assert_eq!((kept.outcome, kept.attempts.len()), (Outcome::BadContent, 0));
@@ -397,7 +398,21 @@ fn what_is_kept_of_the_database_may_be_bad() {
         let found: Vec<_> =
             found.iter().map(|it| (&*it.code, it.role, it.confidence, it.chains.len())).collect();
         assert_eq!(found, [("PT509", Role::Root, Confidence::Certain, 4)]);
+        // A directory that stands for the database is read anew each time.
+        let value = "s.lab+1+a file:///srv/sums".to_owned();
+        let origin = Origin::Environment;
+        trace.processes[0].config.insert("GOSUMDB".to_owned(), Setting { value, origin });
+        assert!(diagnose(&trace).is_empty());
     }
+    // That was kept as it came, and may come again.
+    let other = plain_error("x.lab/m@v1.0.0/go.mod: checksum missing from sumdb response");
+    let task = Task::new(7)
+        .walk()
+        .lookup(A, "x.lab/m")
+        .fetch(&[hop(&url(A, "x.lab/m", "v1.0.0.mod"), 200)])
+        .verify("x.lab/m", "v1.0.0/go.mod", Some(other.clone()))
+        .failed(other);
+    assert!(diagnose(&Script::new(A, 1).run(&[task]).trace()).is_empty());
 }
 
 #[test]

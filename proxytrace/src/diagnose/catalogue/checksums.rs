@@ -83,7 +83,7 @@ pub(super) const KINDS: &[Kind] = &[
         Error,
         "what go has kept of the checksum database is of no use",
         "go keeps the answers of the checksum database in the module cache, and the newest tree that it has seen beside it, and reads them without asking anybody. A file that was cut short, or that another key has signed, makes every later run fail.",
-        "If GOSUMDB names another key than before, compare it with that of who runs the database. Otherwise remove what is kept: `rm -r \"$(go env GOMODCACHE)\"/cache/download/sumdb`, and where go says `initializing sumdb.Client`, `\"$(go env GOPATH)\"/pkg/sumdb`.",
+        "If GOSUMDB names another key than before, compare it with that of who runs the database. Otherwise remove what is kept: `rm -r \"$(go env GOMODCACHE)\"/cache/download/sumdb`, and where go says `initializing sumdb.Client`, `\"$(go env GOPATH)\"/pkg/sumdb/NAME`.",
         [],
     ),
 ];

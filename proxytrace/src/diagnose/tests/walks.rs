@@ -161,7 +161,10 @@ fn what_go_says_of_a_url_is_a_failure() {
     };
     let said = "go: module x.lab/Up: Get \"/else/x.lab/%21up/@v/list\": stopped after 10 redirects";
     assert_eq!(found(said), ["PT302"]);
-    for other in ["", "go: x.lab/%21up/@v/list.old: 403", "go: y.lab/Up/@v/list: 403"] {
+    let asked = "# get https://proxy.lab/x.lab/%21up/@v/list: 403 Forbidden (0.004s)";
+    let sent = "http2: Transport encoding header \":path\" = \"/x.lab/%21up/@v/list\"";
+    for other in ["", asked, sent, "go: x.lab/%21up/@v/list.old: 403", "go: y.lab/Up/@v/list: 403"]
+    {
         assert_eq!(found(other), [""; 0], "{other}");
     }
 }

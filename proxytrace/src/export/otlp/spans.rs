@@ -2,16 +2,17 @@
 
 use std::net::SocketAddr;
 
-use foldhash::HashMap;
+use foldhash::{HashMap, HashSet};
 use opentelemetry_proto::tonic::trace::v1::span::{Event, Link, SpanKind};
 use opentelemetry_proto::tonic::trace::v1::{Span, Status, status::StatusCode};
 
 use super::attributes::Attributes;
 use super::{Of, span_id};
 use crate::correlate::story;
+use crate::diagnose;
 use crate::export::fetch::{self, Fetch};
 use crate::export::{Build, BuildId, names};
-use crate::model::{Artifact, Attempt, Cause, Chain, Outcome, Request, RequestId};
+use crate::model::{Artifact, Attempt, Cause, Chain, ChainId, Outcome, Request, RequestId};
 
 /// What all spans of a build are below.
 #[derive(Clone, Copy)]
@@ -20,13 +21,16 @@ struct Whole<'a> {
     id: BuildId,
     /// Since it began.
     end_ns: u64,
+    /// Of paths that may be modules, those that are none.
+    probes: &'a HashSet<ChainId>,
 }
 
 /// All of them; of requests those that go itself sent.
 pub(super) fn of(build: &Build, id: BuildId) -> Vec<Span> {
     let trace = &build.trace;
     let end_ns = trace.command.duration_ns.unwrap_or_else(|| last_ns(build));
-    let whole = Whole { build, id, end_ns };
+    let probes = &diagnose::fruitless_probes(trace);
+    let whole = Whole { build, id, end_ns, probes };
     let mut spans = vec![root(whole)];
     for chain in &trace.chains {
         spans.push(of_chain(whole, chain));
@@ -112,6 +116,7 @@ fn of_chain(whole: Whole<'_>, chain: &Chain) -> Span {
         .text("go.module.artifact", names::kind(chain.artifact))
         .texts("go.proxy.entries", chain.attempts.iter().map(|attempt| attempt.proxy.as_str()))
         .text("proxytrace.outcome", names::outcome(chain.outcome))
+        .truth("proxytrace.probe", whole.probes.contains(&chain.id))
         .maybe("error.type", reason.as_deref())
         .texts("proxytrace.finding.code", found);
     let (attempts, time) = (chain.attempts.iter().enumerate(), |ns| nanoseconds(build, ns));
@@ -243,7 +248,7 @@ fn error(message: String) -> Status {
 
 /// A span below the build's. What did not end, ends with the build.
 fn span(whole: Whole<'_>, of: Of, started_ns: u64, duration_ns: Option<u64>) -> Span {
-    let Whole { build, id, end_ns } = whole;
+    let Whole { build, id, end_ns, .. } = whole;
     let end = duration_ns
         .map_or_else(|| end_ns.max(started_ns), |duration| started_ns.saturating_add(duration));
     Span {
