@@ -592,8 +592,7 @@ fn cannot_trace(error: &anyhow::Error) -> Error {
     };
     let advice = if denied && *program::RELEASE < UNLOCKED && is_limited() {
         "before Linux 5.11 its maps are locked memory: `ulimit -l unlimited` as root, or \
-         CAP_SYS_RESOURCE; \
-         `proxytrace doctor` says more"
+         CAP_SYS_RESOURCE; `proxytrace doctor` says more"
     } else if Path::new(btf::KERNEL_BTF).exists() {
         "`proxytrace doctor` tries what it needs, one thing after another, and says what is in the \
          way; in a container, start it with --privileged"

@@ -233,7 +233,7 @@ impl<'a> View<'a> {
                 || self.unused_tool(chain).is_some()
                 || self.unread_mod(chain).is_some()
                 || self.is_kept_badly(chain)
-                || self.is_told(chain)
+                || self.is_failure_told(chain)
                 || ended_at_no_port(self, chain))
             && self.processes.get(&chain.process).is_none_or(|process| process.failed)
             && !self.is_weaker_probe(chain)
@@ -335,8 +335,8 @@ impl<'a> View<'a> {
         }
     }
 
-    /// Whether go says of a URL that it failed, of which nothing else tells that a walk ended there.
-    fn is_told(&self, chain: &Chain) -> bool {
+    /// Whether go tells that a chain's last request failed, where its walk was not seen to end.
+    fn is_failure_told(&self, chain: &Chain) -> bool {
         let serious = |outcome| failed(outcome) && outcome != Outcome::NotFound;
         let open = |last: &&Attempt| last.next.is_none() && serious(last.outcome);
         let told = || {

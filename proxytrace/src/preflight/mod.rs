@@ -28,7 +28,6 @@ mod trust;
 mod verdict;
 mod walk;
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -351,8 +350,7 @@ async fn propose(
         let works = verdict::fare(asked, &choice.entries);
         return Proposal { choice, works, otherwise: None };
     };
-    let mut sums =
-        Sums { lookups: BTreeMap::new(), tiles: Vec::new(), silent: None, ..asked.sums.clone() };
+    let mut sums = asked.sums.clone().without_answers();
     look_up(client, &base, &asked.subjects, &asked.entries, options.failures, &mut sums).await;
     sums.base = Some(base);
     let otherwise = Asked { sums, ..asked.clone() };

@@ -457,7 +457,7 @@ pub(super) enum Base {
     Itself(Address),
     /// An entry that failed keeps go from finding out.
     Failed,
-    /// That depends on an entry that is not known.
+    /// That depends on an entry that is not known, or it is a directory.
     Unasked,
     /// Its URL is none, or nothing names it.
     Nobody,

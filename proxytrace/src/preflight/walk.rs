@@ -43,6 +43,12 @@ pub(super) struct Sums {
 }
 
 impl Sums {
+    /// As it is before anybody is asked for the checksum database.
+    pub(super) fn without_answers(self) -> Self {
+        let (lookups, tiles) = (BTreeMap::new(), Vec::new());
+        Self { lookups, tiles, tile_of: None, silent: None, ..self }
+    }
+
     /// What came for a tile in the end: go tells of the part where nothing came.
     fn tile(&self) -> Option<&Answer> {
         let of = |outcomes: &[Outcome]| self.tiles.iter().find(|it| outcomes.contains(&it.outcome));

@@ -481,13 +481,17 @@ fn before_and_after(rows: &[Vec<Value>], early: &[Build], late: &[Build]) {
             assert_same(&row[failing], expected, row);
             expected
         });
-        let [Some(before), Some(after)] = shares else {
-            assert_eq!(row[7], Value::Null, "{row:?}");
-            continue;
-        };
-        assert_same(&row[7], Some(after - before), row);
+        assert_difference(shares, row);
     }
     assert!(rows.iter().any(|row| number(&row[7]) != 0.0 && !row[7].is_null()), "{rows:?}");
+}
+
+/// How far what failed before and after is apart, in the last column; nothing where one is of nothing.
+pub(crate) fn assert_difference(shares: [Option<f64>; 2], row: &[Value]) {
+    let [Some(before), Some(after)] = shares else {
+        return assert_eq!(row[7], Value::Null, "{row:?}");
+    };
+    assert_same(&row[7], Some(after - before), row);
 }
 
 /// The attempts at an entry, with their builds.

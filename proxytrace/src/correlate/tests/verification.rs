@@ -203,18 +203,27 @@ fn go_sum_contradicts_the_module_cache() {
     assert_eq!(found.contradicted_by, Some(Contradiction::GoSum));
 }
 
-/// The lookup is the failure; what it was made for is merely not verified.
-#[test]
-fn the_checksum_database_contradicts_itself() {
-    let words = "SECURITY ERROR\ngo.sum database server misbehavior detected!\n";
+/// A `go.mod` that is being verified.
+fn verifying() -> Task {
     let (module, version) = ("x.lab/m".to_owned(), "v1.0.0/go.mod".to_owned());
-    let task = Task::new(7)
+    Task::new(7)
         .walk()
         .lookup(A, "x.lab/m")
         .fetch(&[hop(&url(A, "x.lab/m", "v1.0.0.mod"), 200)])
         .step(What::VerifyEnter { module, version })
-        .fetch(&[hop(&format!("{A}/sumdb/s.lab/lookup/x.lab/m@v1.0.0"), 200)])
-        .step(What::Stderr { text: words.into() });
+}
+
+/// What go says of a tree that has forked, and ends.
+fn forked() -> What {
+    let text = "SECURITY ERROR\ngo.sum database server misbehavior detected!\n";
+    What::Stderr { text: text.into() }
+}
+
+/// The lookup is the failure; what it was made for is merely not verified.
+#[test]
+fn the_checksum_database_contradicts_itself() {
+    let lookup = format!("{A}/sumdb/s.lab/lookup/x.lab/m@v1.0.0");
+    let task = verifying().fetch(&[hop(&lookup, 200)]).step(forked());
     let trace = Script::new("https://proxy.lab,https://next.lab", 1).run(&[task]).trace();
     let lookup = chain(&trace, "x.lab/m@v1.0.0 sumdb-lookup");
     assert_eq!(lookup.contradicted_by, Some(Contradiction::SumdbBefore));
@@ -417,15 +426,7 @@ fn what_is_kept_of_the_database_may_be_bad() {
 
 #[test]
 fn what_is_kept_of_the_database_may_contradict_it() {
-    let words = "SECURITY ERROR\ngo.sum database server misbehavior detected!\n";
-    let (module, version) = ("x.lab/m".to_owned(), "v1.0.0/go.mod".to_owned());
-    let task = Task::new(7)
-        .walk()
-        .lookup(A, "x.lab/m")
-        .fetch(&[hop(&url(A, "x.lab/m", "v1.0.0.mod"), 200)])
-        .step(What::VerifyEnter { module, version })
-        .step(What::Stderr { text: words.into() });
-    let trace = Script::new(A, 1).run(&[task]).trace();
+    let trace = Script::new(A, 1).run(&[verifying().step(forked())]).trace();
     let kept = chain(&trace, "x.lab/m@v1.0.0 sumdb-lookup");
     assert_eq!(kept.contradicted_by, Some(Contradiction::SumdbBefore));
     let found = diagnose(&trace);
